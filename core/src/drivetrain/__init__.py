@@ -1,0 +1,1 @@
+"""A distributed task queue."""

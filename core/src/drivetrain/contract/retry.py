@@ -1,0 +1,60 @@
+"""The contract of a retry policy, and how one travels with a task: by name and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from random import Random
+from typing import Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+from drivetrain.contract.errors import InvalidSignature
+from drivetrain.contract.serializer import Plain
+
+__all__ = ["Retries", "RetryPolicy", "exception_name"]
+
+
+@runtime_checkable
+class RetryPolicy(Protocol):
+    """Says how long to wait before a retry. Pure: no clock, no sleep, randomness by argument."""
+
+    def delay_seconds(self, retry: int, random: Random) -> float:
+        """Seconds to wait before retry number ``retry`` (the first is 1). Finite, never negative."""
+        ...
+
+
+def exception_name(kind: type[BaseException]) -> str:
+    """How an exception type is named in a message: ``module.QualName``."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _names(kinds: Iterable[type[BaseException] | str]) -> tuple[str, ...]:
+    return tuple(kind if isinstance(kind, str) else exception_name(kind) for kind in kinds)
+
+
+def _check_max_retries(_record: object, _attribute: object, value: int) -> None:
+    if type(value) is not int or value < 0:
+        raise InvalidSignature(f"max_retries is {value!r}; it must be a whole number, 0 or more")
+
+
+@frozen(kw_only=True)
+class Retries:
+    """How a task is retried. Travels with its signature, so it holds names and plain values only."""
+
+    #: The name of the policy: an entry point of ``drivetrain.retry_policies``.
+    policy: str
+    #: What the policy is made with.
+    parameters: Mapping[str, Plain] = field(factory=dict)
+    #: How often at most, after the first attempt.
+    max_retries: int = field(validator=_check_max_retries)
+    #: Only errors of these types (or their subtypes) are retried; empty: all.
+    retry_on: tuple[str, ...] = field(default=(), converter=_names)
+    #: Errors of these types (or their subtypes) are not, whatever `retry_on` says.
+    give_up_on: tuple[str, ...] = field(default=(), converter=_names)
+
+    def retries(self, error: BaseException) -> bool:
+        """Whether an error of this type is one to retry (the count apart)."""
+        names = {exception_name(kind) for kind in type(error).__mro__}
+        if names.intersection(self.give_up_on):
+            return False
+        return not self.retry_on or bool(names.intersection(self.retry_on))

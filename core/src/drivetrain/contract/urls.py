@@ -1,0 +1,58 @@
+"""Driver URLs: taking them apart, and showing them without their secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from attrs import frozen
+
+from drivetrain.contract.errors import ConfigurationError
+
+__all__ = ["DriverUrl", "redact"]
+
+
+@frozen(kw_only=True)
+class DriverUrl:
+    """A URL in parts. ``repr`` shows no secret."""
+
+    scheme: str
+    #: What stands between ``//`` and the path, as written; may name several hosts.
+    netloc: str
+    #: With its leading slash, unquoted.
+    path: str
+    options: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, url: str) -> DriverUrl:
+        """Take ``url`` apart.
+
+        Raises:
+            ConfigurationError: it has no scheme, or an option is given twice.
+        """
+        parts = urlsplit(url)
+        if not parts.scheme or "://" not in url:
+            raise ConfigurationError(
+                f"{redact(url)!r} is no driver URL; write one as scheme://…, like sqlite:///work.db"
+            )
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+        options = dict(pairs)
+        if len(options) != len(pairs):
+            raise ConfigurationError(f"{redact(url)}: an option is given twice")
+        return cls(scheme=parts.scheme, netloc=parts.netloc, path=unquote(parts.path), options=options)
+
+    def __repr__(self) -> str:
+        return f"DriverUrl({self.scheme}://{self.netloc.rpartition('@')[2]}{self.path})"
+
+
+def redact(url: str) -> str:
+    """``url`` with user, password and the values of its options left out; for messages and logs."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "***" if "@" in url else url
+    rest, _, query = rest.partition("?")
+    # A password may hold any sign, a slash or an at-sign too: all up to the last at-sign goes.
+    secret, at, place = rest.rpartition("@")
+    shown = f"{scheme}://{'***@' if at and secret else ''}{place}"
+    names = [pair.partition("=")[0] for pair in query.split("&") if pair]
+    return f"{shown}?{'&'.join(f'{name}=…' for name in names)}" if names else shown
