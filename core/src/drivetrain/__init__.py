@@ -1,1 +1,113 @@
-"""A distributed task queue."""
+"""A distributed task queue in which every broker and backend is a driver, held to one tested contract.
+
+    from drivetrain import App
+
+    app = App("sqlite:///work.db")
+
+    @app.task
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    result = add.send(1, 2)       # a worker runs it: drivetrain worker module:app
+    result.get(timeout=10)        # 3
+
+Driver authors need `drivetrain.contract` and nothing else.
+"""
+
+from drivetrain.app import retry
+from drivetrain.app.application import App, TaskOptions
+from drivetrain.app.locks import Lock, LockHeld
+from drivetrain.app.operations import QueuedTask
+from drivetrain.app.result import GroupResult, Result
+from drivetrain.app.settings import Settings
+from drivetrain.app.task import AsyncTask, Task
+from drivetrain.contract import (
+    AmbiguousDriver,
+    AuthenticationFailed,
+    ConfigurationError,
+    DriverBroken,
+    DriverNotFound,
+    DrivetrainError,
+    Failure,
+    InvalidArguments,
+    InvalidSignature,
+    NotSupported,
+    Place,
+    PublishFailed,
+    ResultError,
+    ResultTimeout,
+    Retries,
+    SerializationError,
+    ServiceError,
+    ServiceRefused,
+    ServiceUnavailable,
+    State,
+    TaskCancelled,
+    TaskExpired,
+    TaskFailed,
+    TaskRecord,
+    TooLarge,
+    UnknownContentType,
+    UnknownResult,
+    UnknownTask,
+)
+from drivetrain.contract.hookspecs import TaskEvent, hookimpl
+from drivetrain.worker.context import Retry, TaskContext, TaskTimeout, current_task
+from drivetrain.worker.worker import Worker
+from drivetrain.workflow.signature import Chain, Group, Signature, Workflow, chain, chord, group
+
+__all__ = [
+    "AmbiguousDriver",
+    "App",
+    "AsyncTask",
+    "AuthenticationFailed",
+    "Chain",
+    "ConfigurationError",
+    "DriverBroken",
+    "DriverNotFound",
+    "DrivetrainError",
+    "Failure",
+    "Group",
+    "GroupResult",
+    "InvalidArguments",
+    "InvalidSignature",
+    "Lock",
+    "LockHeld",
+    "NotSupported",
+    "Place",
+    "PublishFailed",
+    "QueuedTask",
+    "Result",
+    "ResultError",
+    "ResultTimeout",
+    "Retries",
+    "Retry",
+    "SerializationError",
+    "ServiceError",
+    "ServiceRefused",
+    "ServiceUnavailable",
+    "Settings",
+    "Signature",
+    "State",
+    "Task",
+    "TaskCancelled",
+    "TaskContext",
+    "TaskEvent",
+    "TaskExpired",
+    "TaskFailed",
+    "TaskOptions",
+    "TaskRecord",
+    "TaskTimeout",
+    "TooLarge",
+    "UnknownContentType",
+    "UnknownResult",
+    "UnknownTask",
+    "Worker",
+    "Workflow",
+    "chain",
+    "chord",
+    "current_task",
+    "group",
+    "hookimpl",
+    "retry",
+]

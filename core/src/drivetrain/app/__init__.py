@@ -1,1 +1,1 @@
-"""."""
+"""What an application uses: the app, its tasks, results and settings, and how its drivers are found."""

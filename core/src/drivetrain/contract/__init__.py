@@ -44,7 +44,7 @@ from drivetrain.contract.messages import (
     Place,
     QueueSizes,
 )
-from drivetrain.contract.retry import Retries, RetryPolicy
+from drivetrain.contract.retry import Retries, RetryPolicy, exception_name
 from drivetrain.contract.serializer import Plain, Serializer
 from drivetrain.contract.states import (
     Entry,
@@ -118,6 +118,7 @@ __all__ = [
     "UnknownResult",
     "UnknownTask",
     "apply",
+    "exception_name",
     "hookimpl",
     "redact",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from random import Random
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
@@ -28,7 +28,9 @@ def exception_name(kind: type[BaseException]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _names(kinds: Iterable[type[BaseException] | str]) -> tuple[str, ...]:
+def _names(kinds: Any) -> tuple[str, ...]:
+    if isinstance(kinds, str | type):
+        raise InvalidSignature(f"{kinds!r} stands where several exception types belong; write ({kinds!r},)")
     return tuple(kind if isinstance(kind, str) else exception_name(kind) for kind in kinds)
 
 

@@ -155,6 +155,8 @@ def _granted(before: TaskRecord, wish: Transition, now: float) -> bool:
         return before.state is State.PENDING
     if wish.state is State.STARTED:
         return _may_start(before, wish, now)
+    if wish.state is State.EXPIRED and _held(before, now):
+        return False  # it was started in time
     if wish.run is None:
         return True
     # Only the run that holds the task speaks for it: one that lost its lease to another is fenced off.
@@ -168,8 +170,11 @@ def _may_start(before: TaskRecord, wish: Transition, now: float) -> bool:
         return True
     if before.state is State.RETRY:
         return False  # this attempt is over; the next one has its own message
-    held = before.state is State.STARTED and before.leased_until is not None and before.leased_until > now
-    return not held or before.run == wish.run
+    return before.run == wish.run or not _held(before, now)
+
+
+def _held(record: TaskRecord, now: float) -> bool:
+    return record.state is State.STARTED and record.leased_until is not None and record.leased_until > now
 
 
 def _enter(before: TaskRecord, wish: Transition, now: float) -> TaskRecord:

@@ -30,7 +30,10 @@ class DriverUrl:
         Raises:
             ConfigurationError: it has no scheme, or an option is given twice.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise ConfigurationError(f"{redact(url)!r} is no URL: {error}") from None
         if not parts.scheme or "://" not in url:
             raise ConfigurationError(
                 f"{redact(url)!r} is no driver URL; write one as scheme://…, like sqlite:///work.db"

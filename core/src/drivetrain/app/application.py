@@ -1,0 +1,423 @@
+"""The app: registers tasks, sends work, hands out results, makes workers."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
+
+from attrs import fields_dict
+
+from drivetrain.app.discovery import Drivers
+from drivetrain.app.locks import Lock
+from drivetrain.app.operations import Operations
+from drivetrain.app.result import GroupResult, Result, group_task
+from drivetrain.app.sending import Sending
+from drivetrain.app.settings import Settings, load_settings
+from drivetrain.app.task import AsyncTask, Task
+from drivetrain.contract import (
+    Clock,
+    ConfigurationError,
+    DriverContext,
+    Failure,
+    Plain,
+    Retries,
+    SystemClock,
+    TaskRecord,
+)
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.payloads import Payloads
+from drivetrain.worker.registry import Pool, Registry, TaskDefinition
+from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.worker import Worker
+from drivetrain.workflow.binding import Binding
+from drivetrain.workflow.frames import Call, Fork, Frames, ids
+from drivetrain.workflow.plan import Defaults
+from drivetrain.workflow.signature import Group, Options, Signature, Workflow
+from drivetrain.workflow.values import Values
+
+__all__ = ["App", "TaskOptions"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: How many threads wait at most for results that coroutines await; they take turns.
+_WAITING_THREADS = 32
+
+
+class TaskOptions(TypedDict, total=False):
+    """What ``@app.task(…)`` takes; what is left out, the app's settings say."""
+
+    #: The name under which it is registered; by default ``module.function``.
+    name: str
+    queue: str
+    #: 0 is the lowest; how many there are, the broker says.
+    priority: int
+    #: See `drivetrain.retry`.
+    retry: Retries
+    #: How long one attempt may run, in seconds.
+    timeout: float | timedelta
+    #: How long its result is kept, in seconds.
+    retention: float | timedelta
+    #: Where it runs. By default in threads, and ``async def`` tasks on the event loop.
+    pool: Literal["threads", "processes", "loop"]
+
+
+class App:
+    """A set of tasks, with the broker and the backend that they use. Thread-safe.
+
+    Making an app connects to nothing. Two apps in one process have nothing in common.
+    """
+
+    def __init__(
+        self,
+        broker: str | None = None,
+        backend: str | None = None,
+        *,
+        config: str | Path | None = None,
+        clock: Clock | None = None,
+        **settings: Any,
+    ) -> None:
+        """Make it.
+
+        Args:
+            broker: the URL of the broker; by default an SQLite file in the current directory.
+            backend: the URL of the backend; by default the broker's, where it can serve as one.
+            config: a TOML or YAML file with settings.
+            clock: for tests; see `drivetrain.testing`.
+            settings: any of `drivetrain.Settings`; they are stronger than ``DRIVETRAIN_…`` variables, and these are
+                stronger than the file.
+
+        Raises:
+            ConfigurationError: a setting is unknown or wrong; all that are, are named.
+        """
+        code = {**settings, **{k: v for k, v in (("broker", broker), ("backend", backend)) if v is not None}}
+        self.settings: Settings = load_settings(config, os.environ, code)
+        self._clock = clock or SystemClock()
+        self._values = Values()
+        self._registry = Registry(
+            self._values, Defaults(queue=self.settings.default_queue, retries=self.settings.retry)
+        )
+        self._drivers = Drivers(DriverContext(clock=self._clock), self.settings.drivers, self.settings.plugins)
+        self._lock = threading.Lock()
+        self._made: tuple[int, Runtime, Sending] | None = None
+
+    # Tasks
+
+    # The overloads overlap on purpose: an async function is a function too, and the first that fits counts.
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, /, **options: Unpack[TaskOptions]) -> _Decorator: ...
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
+        """Register a function as a task: ``@app.task`` or ``@app.task(queue="mails", …)``; see `TaskOptions`.
+
+        The function can still be called as before.
+
+        Raises:
+            ConfigurationError: the name is taken by another function.
+            InvalidSignature: an option is unknown or wrong.
+        """
+        if function is not None:
+            return self._register(function, {})
+        return _Decorator(self, options)
+
+    def register_type(self, kind: type[T], *, encode: Callable[[T], object], decode: Callable[[Any], T]) -> None:
+        """Let values of a class of your own travel.
+
+        Args:
+            kind: the class; annotations name it.
+            encode: from an instance to any value that can travel.
+            decode: the way back.
+        """
+        self._values.register(kind, encode=encode, decode=decode)
+
+    def signature(self, task: str, *args: Any, **kwargs: Any) -> Signature[Any]:
+        """A signature of a task by its name, which need not be registered here; then arguments are not checked."""
+        return Signature(task=task, args=args, kwargs=kwargs, sender=self.send)
+
+    @property
+    def tasks(self) -> Mapping[str, TaskDefinition]:
+        """The registered tasks by name."""
+        return self._registry
+
+    def _register(self, function: Any, options: Mapping[str, Any]) -> Any:
+        is_async = inspect.iscoroutinefunction(function)
+        name = options.get("name") or task_name(function)
+        self._registry.register(
+            TaskDefinition(
+                name=name,
+                function=function,
+                binding=Binding(name, function, self._values),
+                pool=self._pool(name, options.get("pool"), is_async),
+                defaults=self._defaults(options),
+            )
+        )
+        return (AsyncTask if is_async else Task)(self, self._registry[name])
+
+    def _pool(self, name: str, asked: str | None, is_async: bool) -> Pool:
+        pool = Pool(asked or (Pool.LOOP if is_async else self.settings.pool))
+        if is_async is not (pool is Pool.LOOP):
+            kind = "an async def function" if is_async else "a plain function"
+            raise ConfigurationError(f"task {name!r} is {kind}, which cannot run in the pool {pool.value!r}")
+        return pool
+
+    def _defaults(self, options: Mapping[str, Any]) -> Defaults:
+        # Options checks each value, and has the message for a wrong one.
+        checked = Options(**{key: value for key, value in options.items() if key not in {"name", "pool"}})
+        if checked.retry is not None:
+            self._drivers.retry_policy(checked.retry.policy, checked.retry.parameters)
+        return Defaults(
+            queue=checked.queue or self.settings.default_queue,
+            priority=checked.priority or 0,
+            retries=checked.retry if checked.retry is not None else self.settings.retry,
+            timeout=checked.timeout,
+            retention=checked.retention,
+        )
+
+    # Sending
+
+    @overload
+    def send(self, workflow: Group[T], /) -> GroupResult[T]: ...
+    @overload
+    def send(self, workflow: Workflow[R], /) -> Result[R]: ...
+    def send(self, workflow: Workflow[Any], /) -> Result[Any]:
+        """Send a signature, chain, group or chord; a handle to its result.
+
+        When this returns, the broker has it.
+
+        Raises:
+            InvalidSignature: it cannot be sent as written (InvalidArguments: arguments do not fit); nothing was sent.
+            NotSupported: the broker or the backend lacks what it needs; nothing was sent.
+            ServiceError: a service did not take it; PublishFailed says what was not sent.
+        """
+        return self.send_many([workflow])[0]
+
+    def send_many(self, workflows: Iterable[Workflow[Any]]) -> list[Result[Any]]:
+        """Send many workflows in one batch, which costs little more than one; their handles, in order.
+
+        Raises: as `send`; PublishFailed says by id which tasks were not sent.
+        """
+        return [self._handle(frames) for frames in self._sending.send(list(workflows))]
+
+    async def send_async(self, workflow: Workflow[R], /) -> Result[R]:
+        """`send`, for ``async`` code: the event loop goes on meanwhile."""
+        result: Result[R] = await asyncio.to_thread(self.send, workflow)
+        return result
+
+    async def send_many_async(self, workflows: Iterable[Workflow[Any]]) -> list[Result[Any]]:
+        """`send_many`, for ``async`` code."""
+        return await asyncio.to_thread(self.send_many, workflows)
+
+    # Results
+
+    def result(self, task_id: str) -> Result[Any]:
+        """The handle to a task or a group that was sent before, here or elsewhere."""
+        return Result(self, task_id)
+
+    def cancel(self, *task_ids: str) -> bool:
+        """Cancel tasks that have not ended, and all that waits for them; whether there was any.
+
+        Raises:
+            UnknownResult: nothing is known of one of them.
+        """
+        return self._sending.cancel(task_ids)
+
+    def decode_result(self, record: TaskRecord, handle: Result[Any]) -> Any:
+        """The value of a successful record; with the types that its tasks declare, where they are registered."""
+        payloads = self.runtime.payloads
+        if not group_task(record):
+            plain = None if record.payload is None else payloads.load(record.payload)
+            return self._typed(record.task, plain)
+        members = self.runtime.backend.read_members(record.task_id)
+        plain_members = [None if payload is None else payloads.load(payload) for payload in members]
+        return self._decode_members(plain_members, handle.members)
+
+    def _decode_members(self, plain: Sequence[Plain], handles: Sequence[Result[Any]]) -> list[Any]:
+        if len(handles) != len(plain):
+            return [self._values.decode(value) for value in plain]
+        return [self._decode_member(value, handle) for value, handle in zip(plain, handles, strict=True)]
+
+    def _decode_member(self, plain: Plain, handle: Result[Any]) -> Any:
+        if handle.members and isinstance(plain, list):
+            return self._decode_members(plain, handle.members)
+        value = self._values.decode(plain)
+        return value if isinstance(value, Failure) else self._typed(handle.task, plain)
+
+    def _typed(self, task: str, plain: Plain) -> Any:
+        definition = self._registry.get(task)
+        return self._values.decode(plain) if definition is None else definition.binding.decode_result(plain)
+
+    def _handle(self, frames: Frames, *, parts: bool = True) -> Result[Any]:
+        last: Any = frames[-1]
+        all_ids = tuple(ids(frames)) if parts else ()
+        if isinstance(last, Fork):
+            members = [self._handle(branch, parts=False) for branch in last.branches]
+            return GroupResult(self, last.group_id, members, all_ids)
+        call: Call = last
+        return Result(self, call.id, (), all_ids, task=call.task)
+
+    # Workers
+
+    def worker(self, **options: Any) -> Worker:
+        """Make a worker of this app; run it with ``worker.run()``, ``worker.start()`` or ``with app.worker():``.
+
+        Args:
+            options: any of `drivetrain.worker.options.WorkerOptions`; by default as the app's settings say.
+
+        Raises:
+            ConfigurationError: an option is unknown; InvalidSignature: a task has an annotation that cannot travel.
+        """
+        return Worker(self.runtime, self._worker_options(options))
+
+    def _worker_options(self, options: Mapping[str, Any]) -> WorkerOptions:
+        known = fields_dict(WorkerOptions)
+        if unknown := sorted(set(options) - set(known)):
+            raise ConfigurationError(f"no worker option(s): {', '.join(unknown)}; known are {', '.join(known)}")
+        settings = fields_dict(Settings)
+        defaults = {
+            key: getattr(self.settings, key) for key in known if key in settings and key not in {"name", "queues"}
+        }
+        queues = options.get("queues", self.settings.served_queues)
+        return WorkerOptions(
+            **{**defaults, **options, "queues": tuple([queues] if isinstance(queues, str) else queues)}
+        )
+
+    # Upkeep
+
+    @cached_property
+    def operations(self) -> Operations:
+        """Queues and dead letters."""
+        return Operations(self)
+
+    @cached_property
+    def waiters(self) -> ThreadPoolExecutor:
+        """The threads that wait for results on behalf of coroutines."""
+        return ThreadPoolExecutor(_WAITING_THREADS, thread_name_prefix="drivetrain-wait")
+
+    @property
+    def drivers(self) -> Drivers:
+        """The drivers that are installed, and the app's own."""
+        return self._drivers
+
+    def lock(self, name: str, *, seconds: float = 60.0) -> Lock:
+        """A named lock over the backend, which ends by itself after ``seconds``."""
+        return Lock(self.runtime, name, seconds)
+
+    def progress_bar(self, total: int) -> Callable[[int, int], object]:
+        """A progress bar for `Result.get`.
+
+        Raises:
+            ConfigurationError: tqdm is not installed.
+        """
+        try:
+            from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
+        except ImportError:
+            raise ConfigurationError(
+                "progress=True needs tqdm: pip install 'drivetrain[progress]', or pass a function of (done, total)"
+            ) from None
+        bar = tqdm(total=total, unit="task")
+
+        def report(done: int, _total: int) -> None:
+            bar.update(done - bar.n)
+            if done >= total:
+                bar.close()
+
+        return report
+
+    def close(self) -> None:
+        """Let go of connections. The app can be used again, and connects anew."""
+        with self._lock:
+            made, self._made = self._made, None
+        if made is not None:
+            made[1].broker.close()
+            made[1].backend.close()
+        if "waiters" in self.__dict__:
+            self.waiters.shutdown(wait=False)
+            del self.__dict__["waiters"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def runtime(self) -> Runtime:
+        """The drivers, made at first use, and anew in a forked process."""
+        return self._ready()[1]
+
+    @property
+    def _sending(self) -> Sending:
+        return self._ready()[2]
+
+    def _ready(self) -> tuple[int, Runtime, Sending]:
+        made = self._made
+        if made is not None and made[0] == os.getpid():
+            return made
+        with self._lock:
+            if self._made is None or self._made[0] != os.getpid():
+                runtime = self._make_runtime()
+                self._made = (os.getpid(), runtime, Sending(runtime, try_seconds=self.settings.send_seconds))
+            return self._made
+
+    def _make_runtime(self) -> Runtime:
+        settings, drivers = self.settings, self._drivers
+        serializer = drivers.serializer(settings.serializer)
+        return Runtime(
+            broker=drivers.broker(settings.broker),
+            backend=drivers.backend(drivers.backend_url(settings.broker, settings.backend)),
+            payloads=Payloads(serializer, lambda content_type: drivers.serializer_for(content_type, settings.accept)),
+            registry=self._registry,
+            observers=drivers.observers,
+            clock=self._clock,
+            retry_policy=drivers.retry_policy,
+            default_queue=settings.default_queue,
+            retention_seconds=settings.result_retention_seconds,
+            redelivery_window_seconds=settings.redelivery_window_seconds,
+        )
+
+
+class _Decorator:
+    """``@app.task(…)`` with options, before it has seen its function."""
+
+    def __init__(self, app: App, options: Mapping[str, Any]) -> None:
+        self._app = app
+        self._options = options
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def __call__(self, function: Any, /) -> Any:
+        return self._app._register(function, self._options)
+
+
+def task_name(function: Callable[..., Any]) -> str:
+    """The name of a task by default: ``module.function``, the same however its module was started."""
+    return f"{_module(function.__module__)}.{function.__qualname__}"
+
+
+def _module(name: str) -> str:
+    if name not in {"__main__", "__mp_main__"}:
+        return name
+    main = sys.modules[name]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name not in {"__main__", "__mp_main__"}:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else name

@@ -1,0 +1,278 @@
+"""Finding drivers: the entry point that a URL's scheme or a name points at is imported, and nothing else.
+
+Each app has its own `Drivers`; two apps in one process share nothing. The plugins that an app names may make drivers
+too: they are asked for what no installed distribution claims, and hook wrappers around a maker see every driver made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from attrs import frozen
+
+from drivetrain.app.installed import Claim, Claims, Kind
+from drivetrain.app.observers import Observers, plugin_manager
+from drivetrain.contract import (
+    Backend,
+    BackendCapabilities,
+    Broker,
+    BrokerCapabilities,
+    ConfigurationError,
+    DriverBroken,
+    DriverContext,
+    DriverNotFound,
+    DrivetrainError,
+    Plain,
+    RetryPolicy,
+    Serializer,
+    UnknownContentType,
+    redact,
+)
+
+__all__ = ["Drivers", "InstalledDriver", "Kind"]
+
+T = TypeVar("T")
+
+_MAKERS = {
+    Kind.BROKER: ("make_broker", Broker),
+    Kind.BACKEND: ("make_backend", Backend),
+    Kind.SERIALIZER: ("make_serializer", Serializer),
+    Kind.RETRY_POLICY: ("make_retry_policy", RetryPolicy),
+}
+
+#: Parameters of policies come with messages, so the number of policies kept is bounded.
+_POLICIES_KEPT = 256
+
+
+@frozen(kw_only=True)
+class InstalledDriver:
+    """A driver that is installed, as ``drivetrain drivers`` shows it."""
+
+    kind: Kind
+    #: The URL scheme, or the name of the serializer, policy or plugin.
+    name: str
+    distribution: str
+    version: str
+    #: Whether it can be imported and fits drivetrain's hooks.
+    importable: bool
+    #: What is wrong with it, or why its capabilities are not known; empty: nothing.
+    error: str = ""
+    #: Of a broker or backend, when asked for.
+    capabilities: BrokerCapabilities | BackendCapabilities | None = None
+
+
+class Drivers:
+    """The drivers and observers of one app. Thread-safe.
+
+    Args:
+        context: handed to the makers of brokers and backends.
+        choose: for a scheme or name that several distributions claim, the distribution to take.
+        plugins: observers: names of entry points in ``drivetrain.plugins``, or objects with hooks.
+
+    Attributes:
+        observers: tells the plugins what happens.
+
+    Raises:
+        DriverNotFound: a named plugin is not installed.
+        DriverBroken: a plugin cannot be imported, or does not fit drivetrain's hooks.
+        AmbiguousDriver: several distributions have a plugin of that name, and none is chosen.
+    """
+
+    def __init__(
+        self,
+        context: DriverContext,
+        choose: Mapping[str, str] | None = None,
+        plugins: Sequence[object] = (),
+    ) -> None:
+        self._context = context
+        self._claims = Claims(choose or {})
+        loaded = self._load_plugins(plugins)
+        self.observers = Observers(loaded)
+        self._makers = {name: plugin for name, plugin in loaded.items() if _makes_drivers(name, plugin)}
+        self._serializers: dict[str, Serializer] = {}
+        self._policies: dict[tuple[str, str], RetryPolicy] = {}
+
+    def broker(self, url: str) -> Broker:
+        """Make the broker of this URL. Does no I/O.
+
+        Raises:
+            ConfigurationError: the URL is wrong, or (its children) no sound driver serves its scheme.
+        """
+        made: Broker = self._make(Kind.BROKER, _scheme(url), {"url": url, "context": self._context})
+        return made
+
+    def backend(self, url: str) -> Backend:
+        """Make the backend of this URL. Does no I/O.
+
+        Raises:
+            ConfigurationError: the URL is wrong, or (its children) no sound driver serves its scheme.
+        """
+        made: Backend = self._make(Kind.BACKEND, _scheme(url), {"url": url, "context": self._context})
+        return made
+
+    def backend_url(self, broker: str, backend: str | None) -> str:
+        """The URL of the backend: ``backend``, or else the broker's where its scheme is a backend too.
+
+        Raises:
+            ConfigurationError: no backend is given, and the broker's scheme is none.
+        """
+        if backend is not None:
+            return backend
+        if self._claims.claims(Kind.BACKEND, _scheme(broker)):
+            return broker
+        raise ConfigurationError(
+            f"{redact(broker)} keeps no results: set backend= to a URL that does "
+            "(redis://…, sqlite:///…), or to null:// to do without results"
+        )
+
+    def serializer(self, name: str) -> Serializer:
+        """The serializer of this name, made once.
+
+        Raises:
+            ConfigurationError: (its children) no sound driver serves this name.
+        """
+        if name not in self._serializers:
+            self._serializers[name] = self._make(Kind.SERIALIZER, name, {"name": name})
+        return self._serializers[name]
+
+    def serializer_for(self, content_type: str, accepted: Sequence[str]) -> Serializer:
+        """The first of the serializers named in ``accepted`` that reads this content type.
+
+        Raises:
+            UnknownContentType: none of them does.
+            ConfigurationError: (its children) no sound driver serves one of the names.
+        """
+        for name in accepted:
+            serializer = self.serializer(name)
+            if serializer.content_type == content_type:
+                return serializer
+        read = ", ".join(f"{self.serializer(name).content_type} ({name})" for name in accepted) or "none"
+        raise UnknownContentType(f"the content type {content_type[:100]!r} is not accepted; accepted: {read}")
+
+    def retry_policy(self, name: str, parameters: Mapping[str, Plain]) -> RetryPolicy:
+        """The retry policy of this name with these parameters; the same object for the same parameters.
+
+        Raises:
+            InvalidSignature: a parameter is unknown, missing or wrong.
+            ConfigurationError: (its children) no sound driver serves this name.
+        """
+        key = (name, repr(sorted(parameters.items())))
+        policy = self._policies.get(key)
+        if policy is None:
+            policy = self._make(Kind.RETRY_POLICY, name, {"name": name, "parameters": parameters})
+            if len(self._policies) >= _POLICIES_KEPT:
+                self._policies.clear()
+            self._policies[key] = policy
+        return policy
+
+    def installed(self, *, capabilities: bool = False) -> list[InstalledDriver]:
+        """Everything that is installed, by kind and name. Imports all of it; never raises on its account.
+
+        Args:
+            capabilities: whether to make each broker and backend, to read its capabilities. Does no I/O.
+        """
+        claims = sorted(self._claims.all, key=lambda claim: (list(Kind).index(claim.kind), claim.name))
+        return [self._inspect(claim, capabilities) for claim in claims]
+
+    def _load_plugins(self, plugins: Sequence[object]) -> dict[str, object]:
+        loaded: dict[str, object] = {}
+        for given in plugins:
+            if isinstance(given, str):
+                claim = self._claims.find(Kind.PLUGIN, given)
+                name, plugin = str(claim), claim.load()
+            else:
+                name, plugin = f"the plugin {getattr(given, '__name__', type(given).__qualname__)}", given
+            if any(plugin is other for other in loaded.values()):
+                continue
+            loaded[name if name not in loaded else f"{name} ({len(loaded) + 1})"] = plugin
+        return loaded
+
+    def _make(self, kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
+        try:
+            claim = self._claims.find(kind, name)
+        except DriverNotFound:
+            made = self._call(kind, "a plugin", self._makers, arguments)
+            if made is None:
+                raise
+            return made
+        return self._make_claimed(claim, arguments)
+
+    def _make_claimed(self, claim: Claim, arguments: Mapping[str, Any]) -> Any:
+        driver = claim.load()
+        _check_maker(claim, driver)
+        plugins = {name: plugin for name, plugin in self._makers.items() if plugin is not driver}
+        made = self._call(claim.kind, str(claim), {**plugins, str(claim): driver}, arguments)
+        if made is None:
+            raise DriverBroken(f"{claim} makes nothing: its {_MAKERS[claim.kind][0]} has returned None")
+        return made
+
+    def _call(self, kind: Kind, who: str, plugins: Mapping[str, object], arguments: Mapping[str, Any]) -> Any:
+        maker, protocol = _MAKERS[kind]
+        try:
+            # A manager of its own, so that no other driver is asked for what this one's entry point names.
+            made = getattr(plugin_manager(plugins).hook, maker)(**arguments)
+        except DrivetrainError:
+            raise
+        except Exception as error:
+            raise DriverBroken(f"{who} has failed in {maker}: {_without_secret(error, arguments)}") from error
+        lacks = [name for name in dir(protocol) if not name.startswith("_") and not hasattr(made, name)]
+        if made is not None and lacks:
+            raise DriverBroken(f"{who} has made no {kind}: {type(made).__qualname__} lacks {', '.join(lacks)}")
+        return made
+
+    def _inspect(self, claim: Claim, capabilities: bool) -> InstalledDriver:
+        told: dict[str, Any] = {"importable": True}
+        try:
+            driver = claim.load()
+            _check_maker(claim, driver)
+        except ConfigurationError as error:
+            told = {"importable": False, "error": str(error)}
+        else:
+            if capabilities and claim.kind in {Kind.BROKER, Kind.BACKEND}:
+                told.update(self._capabilities(claim))
+        return InstalledDriver(
+            kind=claim.kind, name=claim.name, distribution=claim.distribution, version=claim.version, **told
+        )
+
+    def _capabilities(self, claim: Claim) -> dict[str, Any]:
+        errors = []
+        # Making a driver does no I/O, so any URL that it takes will do; some want a host or a path.
+        for url in (f"{claim.name}://", f"{claim.name}://localhost", f"{claim.name}:///drivetrain"):
+            try:
+                made = self._make_claimed(claim, {"url": url, "context": self._context})
+                found = {"capabilities": made.capabilities}
+                made.close()
+            except Exception as error:  # noqa: BLE001  a stranger's driver; its error is what is shown
+                errors.append(f"{url}: {error}")
+            else:
+                return found
+        return {"error": errors[0]}
+
+
+def _scheme(url: str) -> str:
+    scheme, separator, _ = url.partition("://")
+    if not (separator and scheme):
+        raise ConfigurationError(f"{redact(url)!r} is no driver URL; write one as scheme://…, like sqlite:///work.db")
+    return scheme.lower()
+
+
+def _makes_drivers(name: str, plugin: object) -> bool:
+    hook = plugin_manager({name: plugin}).hook
+    return any(getattr(hook, maker).get_hookimpls() for maker, _ in _MAKERS.values())
+
+
+def _check_maker(claim: Claim, driver: object) -> None:
+    if driver is None:
+        raise DriverBroken(f"{claim} is None")
+    manager = plugin_manager({str(claim): driver})
+    if claim.kind is Kind.PLUGIN:
+        return
+    maker = _MAKERS[claim.kind][0]
+    if not getattr(manager.hook, maker).get_hookimpls():
+        raise DriverBroken(f"{claim} has no hook {maker}; mark it with @drivetrain.contract.hookimpl")
+
+
+def _without_secret(error: Exception, arguments: Mapping[str, Any]) -> str:
+    text, url = f"{type(error).__name__}: {error}", arguments.get("url")
+    return text.replace(url, redact(url)) if url else text

@@ -1,0 +1,198 @@
+"""What is installed: the entry points of drivetrain's groups, which distribution claims what, and choosing one.
+
+Reading entry points imports none of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any
+
+import importlib_metadata
+from attrs import field, frozen
+
+from drivetrain.contract import AmbiguousDriver, DriverBroken, DriverNotFound
+
+__all__ = ["Claim", "Claims", "Kind"]
+
+logger = logging.getLogger("drivetrain.discovery")
+
+
+class Kind(StrEnum):
+    """What an entry point provides."""
+
+    BROKER = "broker"
+    BACKEND = "backend"
+    SERIALIZER = "serializer"
+    RETRY_POLICY = "retry policy"
+    PLUGIN = "plugin"
+
+    @property
+    def group(self) -> str:
+        """The entry-point group: ``drivetrain.retry_policies``."""
+        return "drivetrain.retry_policies" if self is Kind.RETRY_POLICY else f"drivetrain.{self}s"
+
+
+_KINDS = {kind.group: kind for kind in Kind}
+
+_BOTH = (Kind.BROKER, Kind.BACKEND)
+
+#: The project's own drivers: scheme to package and kinds, for telling what to install.
+_PACKAGES: Mapping[str, tuple[str, Sequence[Kind]]] = {
+    **dict.fromkeys(
+        ("redis", "rediss", "redis+socket", "unix", "redis+sentinel", "redis+cluster"), ("drivetrain-redis", _BOTH)
+    ),
+    **dict.fromkeys(("amqp", "amqps"), ("drivetrain-amqp", (Kind.BROKER,))),
+    **dict.fromkeys(("sqs", "sqs+http", "sqs+https"), ("drivetrain-sqs", (Kind.BROKER,))),
+    **dict.fromkeys(("mongodb", "mongodb+srv"), ("drivetrain-mongo", (Kind.BACKEND,))),
+    "memcache": ("drivetrain-memcache", (Kind.BACKEND,)),
+}
+
+
+def normalized(distribution: str) -> str:
+    """A distribution's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+@frozen(kw_only=True)
+class Claim:
+    """A distribution's claim to serve a URL scheme or a name."""
+
+    kind: Kind
+    #: The URL scheme, or the name of the serializer, policy or plugin.
+    name: str
+    distribution: str
+    version: str
+    _entry: importlib_metadata.EntryPoint = field(repr=False, alias="entry")
+
+    def __str__(self) -> str:
+        return f"the {self.kind} {self.name!r} of {self.distribution} {self.version}"
+
+    def load(self) -> Any:
+        """Import what the entry point names.
+
+        Raises:
+            DriverBroken: it cannot be imported; chained to what was raised.
+        """
+        try:
+            return self._entry.load()
+        except (Exception, SystemExit) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DriverBroken(f"{self} cannot be imported ({self._entry.value}): {reason}") from error
+
+
+def _claims_of(found: Any) -> list[Claim]:
+    # Any distribution's metadata may be damaged, one that has nothing to do with us too; that must break nobody.
+    try:
+        entries = [entry for entry in found.entry_points if entry.group in _KINDS]
+    except Exception:
+        logger.warning("the entry points of a distribution cannot be read; passed over", exc_info=True)
+        return []
+    return [_claim(found, entry) for entry in entries]
+
+
+def _claim(found: Any, entry: importlib_metadata.EntryPoint) -> Claim:
+    try:
+        name, version = found.name or "", found.version or ""
+    except Exception:
+        logger.warning("the metadata of the distribution that provides %r cannot be read", entry, exc_info=True)
+        name = version = ""
+    return Claim(
+        kind=_KINDS[entry.group],
+        name=entry.name,
+        distribution=name or f"a distribution without a name, for {entry.value}",
+        version=version or "(no version)",
+        entry=entry,
+    )
+
+
+def _installed() -> list[Claim]:
+    by_distribution: dict[str, list[Claim]] = {}
+    for found in importlib_metadata.distributions():
+        claims = _claims_of(found)
+        if claims:
+            # sys.path may show a distribution twice; as with imports, the first one counts.
+            by_distribution.setdefault(normalized(claims[0].distribution), claims)
+    return list(itertools.chain.from_iterable(by_distribution.values()))
+
+
+class Claims:
+    """All claims, read once from the installed distributions' metadata.
+
+    Args:
+        choose: for a scheme or name that several distributions claim, the one to take.
+    """
+
+    def __init__(self, choose: Mapping[str, str]) -> None:
+        self._choose = choose
+        self.all: Sequence[Claim] = _installed()
+
+    def claims(self, kind: Kind, name: str) -> bool:
+        """Whether any installed distribution claims this."""
+        return any(claim.kind is kind and claim.name == name for claim in self.all)
+
+    def find(self, kind: Kind, name: str) -> Claim:
+        """The one claim to take.
+
+        Raises:
+            DriverNotFound: nobody claims it, or the chosen distribution does not.
+            AmbiguousDriver: several distributions do, and none is chosen.
+        """
+        same_name = [claim for claim in self.all if claim.name == name]
+        candidates = _one_each(claim for claim in same_name if claim.kind is kind)
+        if not candidates:
+            raise DriverNotFound(self._missing(kind, name))
+        chosen = self._chosen(name, same_name)
+        # The chosen distribution may serve a scheme as a broker only, and leave the backend to the one that does.
+        candidates = [claim for claim in candidates if normalized(claim.distribution) == chosen] or candidates
+        if len(candidates) > 1:
+            raise AmbiguousDriver(_ambiguous(kind, name, candidates))
+        return candidates[0]
+
+    def _chosen(self, name: str, same_name: Sequence[Claim]) -> str | None:
+        if name not in self._choose:
+            return None
+        chosen = normalized(self._choose[name])
+        claimants = sorted({claim.distribution for claim in same_name})
+        if chosen not in map(normalized, claimants):
+            raise DriverNotFound(
+                f"the setting drivers[{name!r}] chooses {self._choose[name]!r}, which is not installed or does not "
+                f"serve it; installed for it: {', '.join(claimants)}"
+            )
+        return chosen
+
+    def _missing(self, kind: Kind, name: str) -> str:
+        what = f"no installed package serves {_shown(kind, name)}"
+        package, kinds = _PACKAGES.get(name, ("", ()))
+        if kind in kinds:
+            return f"{what}; pip install {package}"
+        others = sorted({other.kind for other in self.all if other.name == name}.union(kinds))
+        if others:
+            what = f"{what}: {name!r} is a {' and a '.join(others)} only"
+        known = sorted({claim.name for claim in self.all if claim.kind is kind})
+        listed = f"{what} (installed: {', '.join(known) or 'none'})"
+        to_install = [scheme for scheme, (_, kinds) in _PACKAGES.items() if kind in kinds]
+        near = get_close_matches(name, dict.fromkeys((*known, *to_install)), n=2)
+        return f"{listed}; did you mean {' or '.join(near)}?" if near and not others else listed
+
+
+def _one_each(claims: Iterable[Claim]) -> list[Claim]:
+    return list({normalized(claim.distribution): claim for claim in claims}.values())
+
+
+def _shown(kind: Kind, name: str) -> str:
+    return f"{name}:// as a {kind}" if kind in _BOTH else f"the {kind} {name!r}"
+
+
+def _ambiguous(kind: Kind, name: str, claims: Sequence[Claim]) -> str:
+    claimants = " and ".join(sorted(f"{claim.distribution} {claim.version}" for claim in claims))
+    example = claims[0].distribution
+    return (
+        f"{_shown(kind, name)} is claimed by {claimants}; "
+        f'choose one with the setting drivers = {{"{name}": "{example}"}}, or uninstall the other'
+    )

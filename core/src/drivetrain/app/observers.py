@@ -1,0 +1,69 @@
+"""Telling observers what happens, at no cost where nobody watches, and unharmed by what they raise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pluggy
+
+from drivetrain.contract import DriverBroken
+from drivetrain.contract import hookspecs as specs
+
+__all__ = ["Observers", "plugin_manager"]
+
+logger = logging.getLogger("drivetrain.observers")
+
+_HOOKS = tuple(name for name in vars(specs.Observers) if not name.startswith("_"))
+
+
+def plugin_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
+    """A plugin manager of its own that knows every hook of drivetrain and these plugins.
+
+    Args:
+        plugins: plugins by the name that errors call them.
+
+    Raises:
+        DriverBroken: a plugin has a hook that drivetrain does not know, or takes arguments that the hook has not.
+    """
+    manager = pluggy.PluginManager(specs.PROJECT)
+    manager.add_hookspecs(specs.Drivers)
+    manager.add_hookspecs(specs.Observers)
+    for name, plugin in plugins.items():
+        try:
+            manager.register(plugin, name)
+            manager.check_pending()
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise DriverBroken(f"{name} does not fit drivetrain's hooks: {error}") from error
+    return manager
+
+
+class Observers:
+    """Calls every observer of a hook, in the order in which the app names them.
+
+    Ask `watches` first where the arguments cost something to make. What an observer raises is logged, with the names
+    of the observer and the hook, and the others are still called. Thread-safe.
+    """
+
+    def __init__(self, plugins: Mapping[str, object]) -> None:
+        self._calls: dict[str, list[tuple[str, Callable[..., Any]]]] = {}
+        # A manager for each plugin, so that one which raises does not keep pluggy from calling the next.
+        for name, plugin in plugins.items():
+            manager = plugin_manager({name: plugin})
+            for hook in _HOOKS:
+                caller = getattr(manager.hook, hook)
+                if caller.get_hookimpls():
+                    self._calls.setdefault(hook, []).append((name, caller))
+
+    def watches(self, hook: str) -> bool:
+        """Whether anybody observes this hook (``task_started``). Costs one look into a dict."""
+        return hook in self._calls
+
+    def notify(self, hook: str, **arguments: object) -> None:
+        """Call every observer of ``hook`` with what `drivetrain.contract.hookspecs.Observers` says. Never raises."""
+        for name, call in self._calls.get(hook, ()):
+            try:
+                call(**arguments)
+            except Exception:
+                logger.exception("the observer %s has failed in its hook %s", name, hook)

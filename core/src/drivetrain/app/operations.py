@@ -1,0 +1,177 @@
+"""What an operator does: look into queues, purge them, see to dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from drivetrain.contract import (
+    DEAD_AT_HEADER,
+    DEAD_REASON_HEADER,
+    Message,
+    Place,
+    QueueSizes,
+    SerializationError,
+    State,
+    TaskRecord,
+    Transition,
+)
+from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
+from drivetrain.worker.publisher import BODY_HEADER, due
+from drivetrain.workflow.frames import Call, Invocation, ids
+from drivetrain.workflow.wire import load_invocation, skeleton
+
+if TYPE_CHECKING:
+    from drivetrain.app.application import App
+
+__all__ = ["Operations", "QueuedTask"]
+
+#: How many messages are looked at in one call.
+_PAGE = 1000
+
+
+@frozen(kw_only=True)
+class QueuedTask:
+    """A message in a queue, as an operator sees it."""
+
+    task_id: str
+    #: The name of the task; empty if the message cannot be read.
+    task: str
+    queue: str
+    attempt: int = 0
+    #: The arguments, plain. Not shown by ``repr``, which ends up in logs.
+    args: Sequence[Any] = field(default=(), repr=False)
+    kwargs: Mapping[str, Any] = field(factory=dict, repr=False)
+    eta: datetime | None = None
+    #: For a dead letter: why and when it was put aside.
+    reason: str | None = None
+    died_at: datetime | None = None
+
+
+class Operations:
+    """Queues and dead letters of an app. Thread-safe."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def queues(self) -> list[str]:
+        """The queues that the broker knows of, and those that the app's settings and tasks name; sorted."""
+        runtime = self._app.runtime
+        named = {definition.defaults.queue for definition in runtime.registry.values()}
+        return sorted({*runtime.broker.queues(), *named, *self._app.settings.served_queues})
+
+    def sizes(self, queues: Sequence[str] | None = None) -> Mapping[str, QueueSizes]:
+        """How many messages lie in each queue; None: in all that are known."""
+        return self._app.runtime.broker.sizes(self.queues() if queues is None else queues)
+
+    def tasks(self, queue: str, place: Place, *, limit: int = 100) -> list[QueuedTask]:
+        """Up to ``limit`` messages that lie there, in the order in which they will be delivered."""
+        return [self._queued(message) for message in self._app.runtime.broker.peek(queue, place, limit=limit)]
+
+    def unfinished(self, *, limit: int = 100) -> Sequence[TaskRecord]:
+        """Up to ``limit`` tasks that have not ended, where the backend can list them."""
+        return self._app.runtime.backend.unfinished(limit=limit)
+
+    def purge(self, queue: str) -> int:
+        """Cancel the tasks that wait in ``queue``, delayed ones included, and drop their messages; how many.
+
+        Whoever waits for them is told at once. Tasks that run now are not touched, nor are dead letters.
+        """
+        dropped = 0
+        broker = self._app.runtime.broker
+        for place in (Place.READY, Place.DELAYED):
+            if broker.capabilities.peeks:
+                self._cancel_all(queue, place)
+            dropped += broker.purge(queue, place)
+        return dropped
+
+    def dead_letters(self, queue: str, *, limit: int = 100) -> list[QueuedTask]:
+        """Up to ``limit`` dead letters of ``queue``, oldest first."""
+        return self.tasks(queue, Place.DEAD, limit=limit)
+
+    def replay(self, queue: str, task_ids: Sequence[str] | None = None) -> int:
+        """Let dead letters of ``queue`` be run again, as if they were sent now; how many.
+
+        Args:
+            queue: whose dead letters.
+            task_ids: which ones; None: all.
+
+        What waited for them waits again, up to a group that has failed meanwhile, which stays failed.
+        """
+        broker = self._app.runtime.broker
+        size = broker.sizes([queue])[queue].dead
+        wanted = None if task_ids is None else set(task_ids)
+        for message in broker.peek(queue, Place.DEAD, limit=size or _PAGE):
+            if wanted is None or message.id in wanted:
+                self._revive(message)
+        return broker.replay(queue, task_ids)
+
+    def drop_dead_letters(self, queue: str) -> int:
+        """Drop the dead letters of ``queue`` for good; how many."""
+        return self._app.runtime.broker.purge(queue, Place.DEAD)
+
+    def _cancel_all(self, queue: str, place: Place) -> None:
+        sizes = self._app.runtime.broker.sizes([queue])[queue]
+        there = sizes.ready if place is Place.READY else sizes.delayed
+        messages = self._app.runtime.broker.peek(queue, place, limit=(there or 0) + _PAGE)
+        known = self._app.runtime.backend.read([message.id for message in messages])
+        self._app.cancel(*(record.task_id for record in known if record is not None))
+
+    def _revive(self, message: Message) -> None:
+        try:
+            invocation = self._read(message)
+        except SerializationError:
+            return  # still unreadable, perhaps not for the worker that gets it next
+        runtime = self._app.runtime
+        runtime.backend.forget([invocation.call.id, *ids(invocation.frames)])
+        now, dump = runtime.clock.now(), runtime.payloads.dump
+        downstream = dump(skeleton(invocation.frames)) if invocation.frames else None
+        waiting = [
+            Transition(task_id=frame.id, state=State.PENDING, at=now, task=frame.task, downstream=downstream)
+            for frame in (invocation.call, *invocation.frames)
+            if isinstance(frame, Call)
+        ]
+        runtime.backend.record(waiting)
+
+    def _queued(self, message: Message) -> QueuedTask:
+        died_at, reason = message.headers.get(DEAD_AT_HEADER), message.headers.get(DEAD_REASON_HEADER)
+        told = QueuedTask(
+            task_id=message.id,
+            task="",
+            queue=message.queue,
+            eta=_time(due(message)),
+            reason=reason,
+            died_at=_time(None if died_at is None else float(died_at)),
+        )
+        try:
+            return self._with_call(told, self._read(message))
+        except SerializationError:
+            return told
+
+    def _with_call(self, told: QueuedTask, invocation: Invocation) -> QueuedTask:
+        call = invocation.call
+        return QueuedTask(
+            task_id=told.task_id,
+            task=call.task,
+            queue=told.queue,
+            attempt=invocation.attempt,
+            args=call.args,
+            kwargs=call.kwargs,
+            eta=told.eta,
+            reason=told.reason,
+            died_at=told.died_at,
+        )
+
+    def _read(self, message: Message) -> Invocation:
+        runtime, key = self._app.runtime, message.headers.get(BODY_HEADER)
+        body = message.body if key is None else runtime.backend.load_bodies([key])[0]
+        if body is None:
+            raise SerializationError(f"the body of message {message.id} is no longer kept in the backend")
+        return load_invocation(runtime.payloads.load_body(message.headers.get(CONTENT_TYPE_HEADER), body))
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,212 @@
+"""Handles to what was sent: wait for it, read it, cancel it, forget it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from drivetrain.app.waiting import wait_for_any
+from drivetrain.contract import (
+    Failure,
+    ResultTimeout,
+    State,
+    TaskCancelled,
+    TaskExpired,
+    TaskFailed,
+    TaskRecord,
+    UnknownResult,
+)
+from drivetrain.worker.follow_up import GROUP_TASK
+
+if TYPE_CHECKING:
+    from drivetrain.app.application import App
+
+__all__ = ["GroupResult", "Progress", "Result"]
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: Called with how many members are complete, and how many there are.
+Progress = Callable[[int, int], object]
+
+#: How long one turn of an awaiting coroutine holds one of the app's waiting threads, in seconds.
+_TURN_SECONDS = 0.25
+_ERRORS = {State.FAILURE: TaskFailed, State.CANCELLED: TaskCancelled, State.EXPIRED: TaskExpired}
+
+
+class Result(Generic[R]):
+    """A handle to the result of a task, or of a workflow. Holds no result itself. Thread-safe.
+
+    ``app.result(id)`` gives the same handle in another process.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        task_id: str,
+        members: Sequence[Result[Any]] = (),
+        parts: Sequence[str] = (),
+        *,
+        task: str = "",
+    ) -> None:
+        """Make it; use ``app.send`` or ``app.result`` instead.
+
+        Args:
+            app: whose backend is asked.
+            task_id: the task, or the group, whose result is that of the whole.
+            members: for a group: the handles of its members.
+            parts: the ids of all tasks and groups of the workflow.
+            task: the name of the task, where it is known.
+        """
+        self._app = app
+        self.id = task_id
+        self.task = task
+        self.members = tuple(members)
+        self._parts = tuple(parts) or (task_id,)
+
+    def get(self, timeout: float | None = None, *, progress: Progress | bool | None = None) -> R:
+        """Wait for the result, and give it.
+
+        Args:
+            timeout: how long at most, in seconds; None: as long as it takes.
+            progress: for a group: called as members complete; True: a progress bar (needs the extra ``progress``).
+
+        Raises:
+            TaskFailed: it ended without success (TaskCancelled, TaskExpired among them); carries the task's error.
+            ResultTimeout: it has not ended in time.
+            UnknownResult: nothing is known of it.
+            ServiceUnavailable: the backend could not be reached in time.
+        """
+        if progress:
+            self._show_progress(progress, timeout)
+        if not self.wait(timeout):
+            raise self._timeout(timeout)
+        return self._value()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended, whichever way; whether it has.
+
+        Args:
+            timeout: how long at most, in seconds; None: as long as it takes.
+
+        Raises:
+            ServiceUnavailable: the backend could not be reached in time.
+        """
+        return bool(wait_for_any(self._app.runtime, [self.id], timeout, self._app.settings.poll_seconds))
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """``await result``: as `get`, while the event loop goes on."""
+        return self.get_async().__await__()
+
+    async def get_async(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - the same words as `get`
+        """As `get`, for ``async`` code."""
+        loop, clock = asyncio.get_running_loop(), self._app.runtime.clock
+        began = clock.monotonic()
+        while True:
+            left = None if timeout is None else timeout - (clock.monotonic() - began)
+            turn = _TURN_SECONDS if left is None else max(0.0, min(left, _TURN_SECONDS))
+            if await loop.run_in_executor(self._app.waiters, self.wait, turn):
+                return await loop.run_in_executor(self._app.waiters, self._value)
+            if left is not None and left <= 0:
+                raise self._timeout(timeout)
+
+    def state(self) -> State:
+        """The state of it; PENDING for a group that is not complete.
+
+        Raises:
+            UnknownResult: nothing is known of it.
+        """
+        return self.record().state
+
+    def record(self) -> TaskRecord:
+        """All that the backend knows of it: state, attempt, worker, the time of each state.
+
+        Raises:
+            UnknownResult: nothing is known of it.
+        """
+        record = self._app.runtime.backend.read([self.id])[0]
+        if record is None:
+            raise UnknownResult(self.id)
+        return record
+
+    def cancel(self) -> bool:
+        """Cancel every task of the workflow that has not ended, and all that waits for it; whether there was any.
+
+        A task that runs goes on, unless it is on the event loop or in a child process (these are stopped), but its
+        result counts no more. A handle made by ``app.result(id)`` knows, and cancels, that task and what waits for it.
+        """
+        return self._app.cancel(*self._parts)
+
+    def forget(self) -> None:
+        """Drop the results of the whole workflow from the backend. What has not ended goes on."""
+        self._app.runtime.backend.forget(self._parts)
+
+    def _value(self) -> R:
+        record = self.record()
+        if record.state is State.SUCCESS:
+            value: R = self._app.decode_result(record, self)
+            return value
+        runtime = self._app.runtime
+        plain = None if record.payload is None else runtime.payloads.load(record.payload)
+        failure = runtime.registry.codec.decode(plain, Failure)
+        raise _ERRORS[record.state](self.id, failure)
+
+    def _show_progress(self, _progress: Progress | bool, _timeout: float | None, /) -> None:
+        raise TypeError("progress= is for the result of a group")
+
+    def _timeout(self, timeout: float | None) -> ResultTimeout:
+        return ResultTimeout(self.id, f"task {self.id} has not ended within {timeout} seconds; it goes on, ask again")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+
+class GroupResult(Result[list[T]]):
+    """A handle to the result of a group. Iterating over it gives its members' handles as they complete."""
+
+    members: tuple[Result[T], ...]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __iter__(self) -> Iterator[Result[T]]:
+        return self.as_completed()
+
+    def as_completed(self, timeout: float | None = None) -> Iterator[Result[T]]:
+        """The handles of the members, each as soon as it has ended, whichever way.
+
+        Args:
+            timeout: how long at most for all of them, in seconds; None: as long as it takes.
+
+        Raises:
+            ResultTimeout: not all have ended in time.
+        """
+        waiting = {member.id: member for member in self.members}
+        clock = self._app.runtime.clock
+        began = clock.monotonic()
+        while waiting:
+            left = None if timeout is None else timeout - (clock.monotonic() - began)
+            ended = wait_for_any(self._app.runtime, list(waiting), left, self._app.settings.poll_seconds)
+            if not ended:
+                raise self._timeout(timeout)
+            for task_id in ended:
+                yield waiting.pop(task_id)
+
+    def done(self) -> int:
+        """How many members are complete now."""
+        group = self._app.runtime.backend.read_groups([self.id])[0]
+        return 0 if group is None else group.done
+
+    def _show_progress(self, progress: Progress | bool, timeout: float | None, /) -> None:
+        report = self._app.progress_bar(len(self)) if progress is True else progress
+        if not callable(report):
+            raise TypeError(f"progress is {progress!r}; it must be a function of (done, total), or True")
+        report(0, len(self))
+        for done, _ in enumerate(self.as_completed(timeout), start=1):
+            report(done, len(self))
+
+
+def group_task(record: TaskRecord) -> bool:
+    """Whether a record is that of a group."""
+    return record.task == GROUP_TASK

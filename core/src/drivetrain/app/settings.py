@@ -1,0 +1,208 @@
+"""The settings of an app: one record, filled from a file, the environment and code, in that order of weakness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+from attrs import field, frozen
+
+from drivetrain.app.sources import code_source, environment_source, file_source
+from drivetrain.app.structure import from_text, shown, structure
+from drivetrain.contract import ConfigurationError, Retries, redact
+
+__all__ = ["Settings", "load_settings"]
+
+Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def _wrong(attribute: attrs.Attribute[Any], value: object, must: str) -> ConfigurationError:
+    return ConfigurationError(f"{attribute.name} is {shown(value)}; it must be {must}")
+
+
+def _number(low: float, *, above: bool = False) -> Check:
+    """A finite number from ``low`` on, or ``above`` it."""
+    must = f"finite, and more than {low:g}" if above else f"finite, and {low:g} or more"
+
+    def check(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None and not (low <= value < math.inf and not (above and value == low)):
+            raise _wrong(attribute, value, must)
+
+    return check
+
+
+def _text(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not value or value != value.strip():
+        raise _wrong(attribute, value, "a name, without a space at either end")
+
+
+def _url(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not value.partition("://")[1]:
+        raise _wrong(attribute, value, "a URL like scheme://…, say sqlite:///work.db")
+
+
+def _names(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and (not value or not all(value) or len(set(value)) != len(value)):
+        raise _wrong(attribute, value, "at least one name, and each of them once")
+
+
+def _plugins(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    for plugin in value:
+        if plugin is None or plugin == "" or isinstance(plugin, (int, float, list, dict)):
+            raise _wrong(attribute, value, "names of entry points, or (in code) objects with hooks")
+
+
+def _hidden(url: str | None) -> str:
+    return repr(url and redact(url))
+
+
+@frozen(kw_only=True)
+class Settings:
+    """What an app is set to. Shows no secret in its ``repr``."""
+
+    # What the app talks to
+
+    #: The URL of the broker.
+    broker: str = field(default="sqlite:///drivetrain.db", validator=_url, repr=_hidden)
+    #: The URL of the backend; None: the broker's, where its scheme is a backend too.
+    backend: str | None = field(default=None, validator=_url, repr=_hidden)
+    #: The app's name: in logs, and in front of what it keeps in services that it shares with others.
+    name: str = field(default="drivetrain", validator=_text)
+    #: The distribution to take for a URL scheme or a name that several installed ones serve.
+    drivers: Mapping[str, str] = field(factory=dict)
+    #: Observers: names of entry points in ``drivetrain.plugins``, or (in code) objects with hooks.
+    plugins: tuple[object, ...] = field(default=(), validator=_plugins)
+
+    # Sending
+
+    #: The queue of tasks that name none.
+    default_queue: str = field(default="default", validator=_text)
+    #: The name of the serializer that messages and results are written with.
+    serializer: str = field(default="json", validator=_text)
+    #: The names of the serializers that are read; by default, the one that is written.
+    accept: tuple[str, ...] = field(
+        default=attrs.Factory(lambda settings: (settings.serializer,), takes_self=True), validator=_names
+    )
+    #: How tasks are retried that do not say; None: not at all.
+    retry: Retries | None = None
+    #: How often a task may raise ``Retry(after=…)`` before that counts as its failure.
+    retry_limit: int = field(default=100, validator=_number(0))
+    #: How long sending tries again while a service is away, in seconds, before it raises.
+    send_seconds: float = field(default=10.0, validator=_number(0))
+
+    # Keeping
+
+    #: How long the record and result of a finished task are kept, in seconds; None: for ever.
+    result_retention_seconds: float | None = field(default=86400.0, validator=_number(0))
+    #: How long a finished task's record is kept at the least, in seconds, whatever the retention of its result: as
+    #: long as its message might still come back, so that it is not run again.
+    redelivery_window_seconds: float = field(default=86400.0, validator=_number(0))
+
+    # Working
+
+    #: The queues that a worker serves, the most urgent first; None: the default queue.
+    queues: tuple[str, ...] | None = field(default=None, validator=_names)
+    #: How many tasks each worker process runs at a time in threads, and as many in child processes.
+    concurrency: int = field(default=8, validator=_number(1))
+    #: How many ``async def`` tasks each worker process runs at a time.
+    loop_concurrency: int = field(default=100, validator=_number(1))
+    #: How many processes a worker consists of.
+    processes: int = field(default=1, validator=_number(1))
+    #: Where tasks run that do not say: in threads of the worker, or in processes of their own. Tasks that are
+    #: ``async def`` run in an event loop in any case.
+    pool: Literal["threads", "processes"] = "threads"
+    #: How many messages a worker process takes at most beyond those that it runs.
+    prefetch_limit: int = field(default=1000, validator=_number(1))
+    #: How long a worker that stops lets running tasks finish, in seconds, before it gives them back.
+    grace_seconds: float = field(default=30.0, validator=_number(0))
+    #: How long a worker holds a message and its task's run without renewing, in seconds. When a worker dies, what it
+    #: held is taken up by another after this time.
+    lease_seconds: float = field(default=30.0, validator=_number(0, above=True))
+    #: How many starts of one attempt may end in the death of its worker before the message goes to the dead letters.
+    max_starts: int = field(default=5, validator=_number(1))
+    #: How often a message of a task that the worker does not know is given back, for a worker that does, before it
+    #: goes to the dead letters.
+    unknown_task_retries: int = field(default=8, validator=_number(0))
+    #: How much a worker logs.
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    #: Whether the command ``drivetrain worker`` sets up logging; false where the application does so itself.
+    configure_logging: bool = True
+
+    # Waiting
+
+    #: The longest pause between two looks at a backend that cannot push, in seconds.
+    poll_seconds: float = field(default=1.0, validator=_number(0, above=True))
+
+    def __attrs_post_init__(self) -> None:
+        if self.serializer not in self.accept:
+            raise ConfigurationError(
+                f"accept is {shown(self.accept)}; it must hold the serializer {self.serializer!r}, "
+                "or the app could not read what it writes"
+            )
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """How often a worker renews what it holds: a third of the lease, so that two beats may be missed."""
+        return self.lease_seconds / 3
+
+    @property
+    def served_queues(self) -> tuple[str, ...]:
+        """The queues that a worker serves, the most urgent first."""
+        return self.queues or (self.default_queue,)
+
+
+def load_settings(file: str | Path | None, environ: Mapping[str, str], code: Mapping[str, object]) -> Settings:
+    """Settings from a file, from ``DRIVETRAIN_*`` variables, and from code: later ones win.
+
+    Nothing is kept from one call to the next.
+
+    Args:
+        file: a ``.toml``, ``.yaml`` or ``.yml`` file; None: the one that ``DRIVETRAIN_CONFIG`` names, if it does.
+        environ: the environment; a variable that is empty counts as not set.
+        code: settings by name, as given in code.
+
+    Raises:
+        ConfigurationError: anything is unknown or wrong, in any of the three; all that is, is in its ``faults``, each
+            with the file, variable or argument that it stands in.
+    """
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for source in (file_source(file, environ), environment_source(environ), code_source(code)):
+        faults.extend(source.faults)
+        # Every source is checked in full, so that a value is told to be wrong even where a stronger one hides it.
+        for name, raw in source.values.items():
+            try:
+                values[name] = _value(name, raw, text=source.text)
+            except ConfigurationError as error:
+                faults.extend(f"{source.place.format(name.upper())}: {fault}" for fault in error.faults)
+    return _built(values, faults)
+
+
+def _value(name: str, raw: Any, *, text: bool) -> Any:
+    attribute = _FIELDS.get(name)
+    if attribute is None:
+        near = get_close_matches(name, _FIELDS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigurationError("wrong", [f"{name!r} is no setting{hint}"])
+    try:
+        return structure(attribute, from_text(raw, attribute.type) if text else raw)
+    except ValueError as error:
+        raise ConfigurationError("wrong", [f"{name} is {shown(raw)}; {error}"]) from error
+
+
+def _built(values: Mapping[str, Any], faults: list[str]) -> Settings:
+    if not faults:
+        try:
+            return Settings(**values)
+        except ConfigurationError as error:
+            faults.append(str(error))
+    raise ConfigurationError("the settings are wrong:", faults)
+
+
+_FIELDS: Mapping[str, attrs.Attribute[Any]] = {
+    attribute.name: attribute for attribute in attrs.fields(attrs.resolve_types(Settings))
+}

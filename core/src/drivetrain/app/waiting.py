@@ -1,0 +1,65 @@
+"""Waiting for tasks to end: told by the backend where it can, polled with back-off where it cannot."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from drivetrain.contract import NotSupported, ServiceUnavailable
+from drivetrain.worker.runtime import Runtime
+
+__all__ = ["wait_for_any"]
+
+logger = logging.getLogger("drivetrain")
+
+#: The longest that one call to the backend waits, in seconds.
+_LONGEST_WAIT_SECONDS = 60.0
+#: A poll comes after this share of the time already waited, so that polling adds no more than that to any wait.
+_SHARE_OF_WAITED = 0.1
+_SHORTEST_PAUSE_SECONDS = 0.002
+
+
+def wait_for_any(
+    runtime: Runtime, task_ids: Sequence[str], timeout_seconds: float | None, poll_seconds: float
+) -> Sequence[str]:
+    """Those of ``task_ids`` that have ended or are gone, as soon as there is one; none when the time is out.
+
+    Raises:
+        NotSupported: the backend keeps nothing.
+        ServiceUnavailable: the time is out, and the backend could not be reached at the end of it.
+    """
+    if not runtime.backend.capabilities.stores:
+        raise NotSupported("this app's backend keeps no results, so there is nothing to wait for; configure a backend")
+    clock = runtime.clock
+    began = clock.monotonic()
+    while True:
+        waited = clock.monotonic() - began
+        left = None if timeout_seconds is None else timeout_seconds - waited
+        try:
+            if ended := _look(runtime, task_ids, left):
+                return ended
+        except ServiceUnavailable as error:
+            if left is not None and left <= 0:
+                raise
+            logger.warning("waiting for results: %s; trying again", error)
+            _pause(runtime, waited + 1.0, left, poll_seconds)
+        if left is not None and left <= 0:
+            return ()
+        if not runtime.backend.capabilities.pushes:
+            _pause(runtime, waited, left, poll_seconds)
+
+
+def _look(runtime: Runtime, task_ids: Sequence[str], left: float | None) -> Sequence[str]:
+    if runtime.backend.capabilities.pushes:
+        longest = _LONGEST_WAIT_SECONDS if left is None else max(0.0, min(left, _LONGEST_WAIT_SECONDS))
+        return runtime.backend.wait(task_ids, timeout_seconds=longest)
+    records = runtime.backend.read(task_ids)
+    return [
+        task_id for task_id, record in zip(task_ids, records, strict=True) if record is None or record.state.terminal
+    ]
+
+
+def _pause(runtime: Runtime, waited: float, left: float | None, poll_seconds: float) -> None:
+    pause = min(max(waited * _SHARE_OF_WAITED, _SHORTEST_PAUSE_SECONDS), poll_seconds)
+    runtime.clock.wait_event(threading.Event(), pause if left is None else max(0.0, min(pause, left)))

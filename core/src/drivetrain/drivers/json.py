@@ -1,0 +1,102 @@
+"""The serializer ``json``: compact UTF-8, from the standard library, with nothing let through that JSON cannot hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from json import JSONDecodeError, JSONDecoder, JSONEncoder
+from typing import NoReturn
+
+from drivetrain.contract import Plain, SerializationError, Serializer, hookimpl
+
+__all__ = ["JsonSerializer", "make_serializer"]
+
+
+def _refuse_constant(literal: str) -> NoReturn:
+    raise ValueError(f"{literal} is not JSON")
+
+
+def _finite(literal: str) -> float:
+    number = float(literal)
+    if math.isinf(number):
+        raise ValueError(f"{literal[:40]} is beyond what a float holds")
+    return number
+
+
+# Built once: json.dumps with any option builds an encoder for each call. Circular values end in RecursionError, so the
+# encoder need not keep a table of what it has seen.
+_encode = JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
+_decode = JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode
+
+
+class JsonSerializer:
+    """Plain values as JSON. Thread-safe; one object serves a whole process."""
+
+    content_type = "application/json"
+
+    def dumps(self, value: Plain) -> bytes:
+        """The JSON of ``value``, compact, in UTF-8.
+
+        Raises:
+            SerializationError: JSON cannot hold it; the message says what, and where in ``value`` it stands.
+        """
+        try:
+            return _encode(value).encode()
+        except RecursionError as error:
+            raise SerializationError("the value contains itself, or is nested too deeply for JSON") from error
+        except (TypeError, ValueError) as error:
+            what = next(_misfits(value, "value"), str(error))
+            raise SerializationError(f"JSON cannot hold this value: {what}") from error
+
+    def loads(self, data: bytes) -> Plain:
+        """The value of JSON bytes.
+
+        Raises:
+            SerializationError: they are not UTF-8, not JSON, or hold NaN, an infinity or half a surrogate pair.
+        """
+        try:
+            value = _decode(str(data, "utf-8"))
+            # Only an escape can bring half a surrogate pair, and we write none, so this is for others' messages.
+            if b"\\ud" in data or b"\\uD" in data:
+                _encode(value).encode()
+        except UnicodeError as error:
+            raise SerializationError(f"the bytes are not UTF-8: {_where(error)}") from error
+        except JSONDecodeError as error:
+            raise SerializationError(f"the bytes are not JSON: {error.msg} at character {error.pos}") from error
+        except RecursionError as error:
+            raise SerializationError("the bytes are JSON that is nested too deeply") from error
+        except ValueError as error:
+            raise SerializationError(f"the bytes are not JSON: {error}") from error
+        return value
+
+
+def _where(error: UnicodeError) -> str:
+    # Without the object itself, which str(error) would show in part.
+    return f"{error.reason} at {error.start}" if isinstance(error, (UnicodeDecodeError, UnicodeEncodeError)) else ""
+
+
+def _misfits(value: Plain, path: str) -> Iterator[str]:
+    # Only called once encoding has failed, to say where.
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield f"{path} has the key {key!r}, which is no str"
+            yield from _misfits(key, f"a key of {path}") if isinstance(key, str) else ()
+            yield from _misfits(item, f"{path}[{key!r}]")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _misfits(item, f"{path}[{index}]")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield f"{path} is {value}, and JSON has finite numbers only"
+    elif isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
+            yield f"{path} is text with half a surrogate pair in it, which UTF-8 has not"
+    elif value is not None and not isinstance(value, int):
+        yield f"{path} is of type {type(value).__qualname__}, which JSON has not"
+
+
+@hookimpl
+def make_serializer(name: str) -> Serializer:  # noqa: ARG001  the entry point names it already
+    """Make the JSON serializer."""
+    return JsonSerializer()

@@ -1,0 +1,360 @@
+"""The backend of ``memory://``."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, islice
+
+from attrs import define, evolve, field, frozen
+
+from drivetrain.contract import (
+    BackendCapabilities,
+    Clock,
+    Completion,
+    Durability,
+    Group,
+    GroupProgress,
+    GroupRecord,
+    Member,
+    Outcome,
+    Renewal,
+    RunLease,
+    State,
+    TaskRecord,
+    Transition,
+    apply,
+)
+from drivetrain.drivers.memory.pile import Pile
+
+__all__ = ["MemoryBackend"]
+
+#: How many expired records one `MemoryBackend.sweep` drops at most.
+_SWEEP_LIMIT = 10_000
+
+
+@define(eq=False)
+class _OpenGroup:
+    """A group and the payloads of its members that are complete, by index."""
+
+    group: Group
+    failed: bool = False
+    members: dict[int, bytes] = field(factory=dict)
+
+    def complete(self, index: int, payload: bytes, *, failed: bool) -> GroupProgress:
+        if index not in self.members and 0 <= index < self.group.size:
+            self.members[index] = payload
+            self.failed = self.failed or (failed and not self.group.collect)
+        return GroupProgress(size=self.group.size, done=len(self.members), failed=self.failed)
+
+    def record(self) -> GroupRecord:
+        return GroupRecord(
+            group_id=self.group.group_id,
+            size=self.group.size,
+            collect=self.group.collect,
+            continuation=self.group.continuation,
+            done=len(self.members),
+            failed=self.failed,
+        )
+
+
+@frozen
+class _Lock:
+    token: int
+    #: When it ends, by the monotonic clock: setting the machine's clock neither frees nor prolongs a lock.
+    ends: float
+
+
+def _expiries() -> Pile[tuple[float, str], str]:
+    return Pile()
+
+
+@define(eq=False)
+class _Store:
+    """What backends of one name share. Everything in it is used with `condition` held."""
+
+    condition: threading.Condition = field(factory=threading.Condition)
+    tasks: dict[str, TaskRecord] = field(factory=dict)
+    #: The ids of records that are not terminal, in the order in which they were made.
+    unfinished: dict[str, None] = field(factory=dict)
+    #: Task ids, by (time of expiry, task id).
+    expiries: Pile[tuple[float, str], str] = field(factory=_expiries)
+    groups: dict[str, _OpenGroup] = field(factory=dict)
+    bodies: dict[str, bytes] = field(factory=dict)
+    locks: dict[str, _Lock] = field(factory=dict)
+    #: One for all names: a token is never given twice, even though ended locks are dropped.
+    tokens: Iterator[int] = field(factory=lambda: count(1))
+
+    def find(self, task_id: str, now: float) -> TaskRecord | None:
+        """The record of a task, unless its time has come."""
+        record = self.tasks.get(task_id)
+        if record is not None and record.expires_at is not None and record.expires_at <= now:
+            self.drop(task_id)
+            return None
+        return record
+
+    def find_group(self, group_id: str, now: float) -> _OpenGroup | None:
+        """A group, unless the time of the record of the same id has come."""
+        self.find(group_id, now)
+        return self.groups.get(group_id)
+
+    def put(self, record: TaskRecord) -> None:
+        """Write a record."""
+        self._drop_record(record.task_id)
+        self.tasks[record.task_id] = record
+        if not record.state.terminal:
+            self.unfinished[record.task_id] = None
+        if record.expires_at is not None:
+            self.expiries.put((record.expires_at, record.task_id), record.task_id)
+
+    def drop(self, task_id: str) -> None:
+        """Drop a record, and the group of the same id."""
+        self._drop_record(task_id)
+        self.groups.pop(task_id, None)
+
+    def _drop_record(self, task_id: str) -> None:
+        record = self.tasks.pop(task_id, None)
+        self.unfinished.pop(task_id, None)
+        if record is not None and record.expires_at is not None:
+            self.expiries.take((record.expires_at, task_id))
+
+    def drop_expired(self, now: float, limit: int | None) -> int:
+        """Drop records whose time has come, at most ``limit``; how many."""
+        dropped = 0
+        for task_id in islice(self.expiries.pop_until(now), limit):
+            self.drop(task_id)
+            dropped += 1
+        return dropped
+
+    def drop_ended_locks(self, now: float) -> None:
+        """Drop locks that nobody holds any more."""
+        self.locks = {name: lock for name, lock in self.locks.items() if lock.ends > now}
+
+    def holds_lock(self, name: str, token: int, now: float) -> bool:
+        """Whether ``token`` holds the lock."""
+        lock = self.locks.get(name)
+        return lock is not None and lock.token == token and lock.ends > now
+
+
+_stores: weakref.WeakValueDictionary[str, _Store] = weakref.WeakValueDictionary()
+_stores_lock = threading.Lock()
+
+
+def _store(name: str) -> _Store:
+    if not name:
+        return _Store()
+    with _stores_lock:
+        return _stores.setdefault(name, _Store())
+
+
+class MemoryBackend:
+    """A backend in this process; see `drivetrain.contract.Backend`.
+
+    Args:
+        name: of the memory that is shared with other backends of this name; empty: none is.
+        clock: tells when leases and locks end and records expire.
+    """
+
+    capabilities: BackendCapabilities = BackendCapabilities(
+        durability=Durability.NONE,
+        shared=False,
+        pushes=True,
+        expiry_resolution_seconds=0.0,
+        lists_tasks=True,
+    )
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self._store = _store(name)
+        self._clock = clock
+        self._closings = 0
+
+    def ping(self) -> None:
+        """See `Backend.ping`."""
+
+    def record(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
+        """See `Backend.record`."""
+        with self._store.condition:
+            now = self._clock.now()
+            outcomes = [self._record(wish, now) for wish in transitions]
+            if any(wish.state.terminal for wish in transitions):
+                self._store.condition.notify_all()
+            return outcomes
+
+    def _record(self, wish: Transition, now: float) -> Outcome:
+        before = self._store.find(wish.task_id, now)
+        after = apply(before, wish, now)
+        if after is None:
+            return Outcome(applied=False, before=before)
+        self._store.put(after)
+        return Outcome(applied=True, before=before, group=self._complete_of(wish, now))
+
+    def _complete_of(self, wish: Transition, now: float) -> GroupProgress | None:
+        if wish.member is None or not wish.state.terminal:
+            return None
+        return self._complete(wish.member, wish.payload or b"", wish.state is not State.SUCCESS, now)
+
+    def _complete(self, member: Member, payload: bytes, failed: bool, now: float) -> GroupProgress | None:
+        group = self._store.find_group(member.group_id, now)
+        return None if group is None else group.complete(member.index, payload, failed=failed)
+
+    def read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
+        """See `Backend.read`."""
+        with self._store.condition:
+            now = self._clock.now()
+            return [self._store.find(task_id, now) for task_id in task_ids]
+
+    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Sequence[str]:
+        """See `Backend.wait`."""
+        deadline = self._clock.monotonic() + timeout_seconds
+        with self._store.condition:
+            closings = self._closings
+            while True:
+                ended = self._ended(task_ids)
+                left = deadline - self._clock.monotonic()
+                if ended or left <= 0 or not task_ids:
+                    return ended
+                self._clock.wait(self._store.condition, left)
+                if self._closings != closings:
+                    return []
+
+    def _ended(self, task_ids: Sequence[str]) -> list[str]:
+        """Those that are terminal or gone. No look at the expiry is needed: it comes to terminal records only."""
+        return [task_id for task_id in task_ids if task_id not in self._store.unfinished]
+
+    def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
+        """See `Backend.renew`."""
+        with self._store.condition:
+            now = self._clock.now()
+            return [self._renew(lease, now) for lease in leases]
+
+    def _renew(self, lease: RunLease, now: float) -> Renewal:
+        record = self._store.find(lease.task_id, now)
+        if record is None:
+            return Renewal(held=False, state=None)
+        held = record.state is State.STARTED and record.run == lease.run
+        if held:
+            self._store.put(evolve(record, leased_until=now + lease.seconds))
+        return Renewal(held=held, state=record.state)
+
+    def settle(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
+        """See `Backend.settle`."""
+        with self._store.condition:
+            now = self._clock.now()
+            for task_id in task_ids:
+                self._settle(task_id, now, now + retention_seconds)
+
+    def _settle(self, task_id: str, now: float, expires_at: float) -> None:
+        record = self._store.find(task_id, now)
+        if record is None or not record.state.terminal:
+            return
+        if record.expires_at is None or expires_at < record.expires_at:
+            self._store.put(evolve(record, expires_at=expires_at))
+
+    def forget(self, task_ids: Sequence[str]) -> None:
+        """See `Backend.forget`."""
+        with self._store.condition:
+            for task_id in task_ids:
+                self._store.drop(task_id)
+            self._store.condition.notify_all()
+
+    def unfinished(self, *, limit: int) -> Sequence[TaskRecord]:
+        """See `Backend.unfinished`."""
+        with self._store.condition:
+            return [self._store.tasks[task_id] for task_id in islice(self._store.unfinished, limit)]
+
+    def open_groups(self, groups: Sequence[Group]) -> None:
+        """See `Backend.open_groups`."""
+        with self._store.condition:
+            now = self._clock.now()
+            for group in groups:
+                if self._store.find_group(group.group_id, now) is None:
+                    self._store.groups[group.group_id] = _OpenGroup(group)
+
+    def complete(self, completions: Sequence[Completion]) -> Sequence[GroupProgress | None]:
+        """See `Backend.complete`."""
+        with self._store.condition:
+            now = self._clock.now()
+            return [self._complete(done.member, done.payload, done.failed, now) for done in completions]
+
+    def read_groups(self, group_ids: Sequence[str]) -> Sequence[GroupRecord | None]:
+        """See `Backend.read_groups`."""
+        with self._store.condition:
+            now = self._clock.now()
+            found = [self._store.find_group(group_id, now) for group_id in group_ids]
+            return [None if group is None else group.record() for group in found]
+
+    def read_members(self, group_id: str) -> Sequence[bytes | None]:
+        """See `Backend.read_members`. Empty where the group is not known."""
+        with self._store.condition:
+            found = self._store.find_group(group_id, self._clock.now())
+            return [] if found is None else [found.members.get(index) for index in range(found.group.size)]
+
+    def store_bodies(self, bodies: Mapping[str, bytes]) -> None:
+        """See `Backend.store_bodies`."""
+        with self._store.condition:
+            self._store.bodies.update(bodies)
+
+    def load_bodies(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """See `Backend.load_bodies`."""
+        with self._store.condition:
+            return [self._store.bodies.get(key) for key in keys]
+
+    def drop_bodies(self, keys: Sequence[str]) -> None:
+        """See `Backend.drop_bodies`."""
+        with self._store.condition:
+            for key in keys:
+                self._store.bodies.pop(key, None)
+
+    def acquire_lock(self, name: str, *, seconds: float) -> int | None:
+        """See `Backend.acquire_lock`."""
+        with self._store.condition:
+            now = self._clock.monotonic()
+            lock = self._store.locks.get(name)
+            if lock is not None and lock.ends > now:
+                return None
+            token = next(self._store.tokens)
+            self._store.locks[name] = _Lock(token, now + seconds)
+            return token
+
+    def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
+        """See `Backend.renew_lock`."""
+        with self._store.condition:
+            now = self._clock.monotonic()
+            held = self._store.holds_lock(name, token, now)
+            if held:
+                self._store.locks[name] = _Lock(token, now + seconds)
+            return held
+
+    def release_lock(self, name: str, token: int) -> bool:
+        """See `Backend.release_lock`."""
+        with self._store.condition:
+            held = self._store.holds_lock(name, token, self._clock.monotonic())
+            if held:
+                del self._store.locks[name]
+            return held
+
+    def sweep(self) -> int:
+        """See `Backend.sweep`."""
+        with self._store.condition:
+            self._store.drop_ended_locks(self._clock.monotonic())
+            return self._store.drop_expired(self._clock.now(), _SWEEP_LIMIT)
+
+    def census(self) -> Mapping[str, int]:
+        """See `Backend.census`."""
+        with self._store.condition:
+            self._store.drop_ended_locks(self._clock.monotonic())
+            self._store.drop_expired(self._clock.now(), None)
+            return {
+                "tasks": len(self._store.tasks),
+                "groups": len(self._store.groups),
+                "members": sum(len(group.members) for group in self._store.groups.values()),
+                "bodies": len(self._store.bodies),
+                "locks": len(self._store.locks),
+            }
+
+    def close(self) -> None:
+        """See `Backend.close`. The object may be used again afterwards."""
+        with self._store.condition:
+            self._closings += 1
+            self._store.condition.notify_all()

@@ -1,0 +1,362 @@
+"""The broker of ``memory://``."""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+
+from attrs import define, evolve, field, frozen
+
+from drivetrain.contract import (
+    DEAD_AT_HEADER,
+    DEAD_REASON_HEADER,
+    BrokerCapabilities,
+    Clock,
+    Delivery,
+    Durability,
+    Message,
+    Place,
+    QueueSizes,
+)
+from drivetrain.drivers.memory.pile import Pile
+
+__all__ = ["MemoryBroker"]
+
+_Key = tuple[float, int]
+
+
+@define(eq=False)
+class _Entry:
+    """A message in a queue."""
+
+    message: Message
+    #: Its place among the ready messages of its priority; kept when it is handed out and comes back.
+    turn: int = 0
+    #: How often it was handed out since it was published or replayed.
+    deliveries: int = 0
+    #: The receipt of the last time that it was handed out.
+    receipt: int = 0
+    #: Whether it was among the dead letters: it was handed out before, whatever `deliveries` says.
+    replayed: bool = False
+    #: The pile in which it lies, and under which key.
+    pile: Pile[_Key, _Entry] | None = None
+    key: _Key = (0.0, 0)
+
+    def take(self) -> None:
+        """Take it out of the pile in which it lies, if it still does."""
+        if self.pile is not None:
+            self.pile.take(self.key)
+
+    def move(self, pile: Pile[_Key, _Entry], key: _Key) -> None:
+        """Take it from where it lies to ``pile``."""
+        self.take()
+        self.pile, self.key = pile, key
+        pile.put(key, self)
+
+    def deliver(self) -> Delivery:
+        return Delivery(
+            message=self.message,
+            receipt=self.receipt,
+            redelivered=self.replayed or self.deliveries > 1,
+            delivery_count=self.deliveries,
+        )
+
+
+@frozen
+class _Letter:
+    """A dead letter. The message is kept as it was, so that replaying it restores exactly that."""
+
+    message: Message
+    reason: str
+    at: float
+
+    def shown(self) -> Message:
+        marks = {DEAD_REASON_HEADER: self.reason, DEAD_AT_HEADER: f"{self.at:.6f}"}
+        return evolve(self.message, headers={**self.message.headers, **marks})
+
+
+def _piles() -> Pile[_Key, _Entry]:
+    return Pile()
+
+
+@define(eq=False)
+class _Queue:
+    """One queue. Its methods are called with the store's condition held."""
+
+    #: Gives every turn, receipt and other number; shared by the queues of a store.
+    numbers: Iterator[int]
+    #: By (-priority, turn).
+    ready: Pile[_Key, _Entry] = field(factory=_piles)
+    #: By (due time, number).
+    delayed: Pile[_Key, _Entry] = field(factory=_piles)
+    #: By (end of the hold, number).
+    held: Pile[_Key, _Entry] = field(factory=_piles)
+    #: What was handed out and not settled, by receipt. Its hold may have ended: then it lies in `ready`.
+    open: dict[int, _Entry] = field(factory=dict)
+    #: Oldest first.
+    dead: list[_Letter] = field(factory=list)
+
+    def ripen(self, clock: Clock) -> None:
+        """Make ready what is due and what is no longer held.
+
+        Called before anything is added or read, so that turns are given in the order in which messages became due.
+        """
+        for entry in self.delayed.pop_until(clock.now()):
+            self.add_ready(entry)
+        for entry in self.held.pop_until(clock.monotonic()):
+            self.give_back(entry)
+
+    def add_ready(self, entry: _Entry) -> None:
+        entry.turn = next(self.numbers)
+        self.give_back(entry)
+
+    def add_delayed(self, entry: _Entry, due: float) -> None:
+        entry.move(self.delayed, (due, next(self.numbers)))
+
+    def give_back(self, entry: _Entry) -> None:
+        entry.move(self.ready, (-entry.message.priority, entry.turn))
+
+    def hold(self, entry: _Entry, until: float) -> None:
+        entry.move(self.held, (until, next(self.numbers)))
+
+    def hand_out(self, limit: int, until: float) -> list[Delivery]:
+        handed = [self.ready.pop() for _ in range(min(limit, len(self.ready)))]
+        for entry in handed:
+            self.open.pop(entry.receipt, None)
+            entry.deliveries += 1
+            entry.receipt = next(self.numbers)
+            self.open[entry.receipt] = entry
+            self.hold(entry, until)
+        return [entry.deliver() for entry in handed]
+
+    def settle(self, delivery: Delivery) -> _Entry | None:
+        """Take out the message of a delivery; None when it was settled, purged or handed out again."""
+        entry = self.open.pop(delivery.receipt, None)
+        if entry is not None:
+            entry.take()
+        return entry
+
+    def seconds_to_change(self, clock: Clock) -> float:
+        """How long until a message becomes ready by itself."""
+        due, end = self.delayed.first_key(), self.held.first_key()
+        return min(
+            math.inf if due is None else due[0] - clock.now(),
+            math.inf if end is None else end[0] - clock.monotonic(),
+        )
+
+    def drop(self, pile: Pile[_Key, _Entry]) -> int:
+        dropped = pile.clear()
+        for entry in dropped:
+            self.open.pop(entry.receipt, None)
+        return len(dropped)
+
+    def drop_dead(self) -> int:
+        dropped, self.dead = len(self.dead), []
+        return dropped
+
+    def replay(self, message_ids: Sequence[str] | None) -> int:
+        wanted = frozenset(letter.message.id for letter in self.dead) if message_ids is None else frozenset(message_ids)
+        letters, self.dead = self.dead, [letter for letter in self.dead if letter.message.id not in wanted]
+        for letter in letters:
+            if letter.message.id in wanted:
+                self.add_ready(_Entry(letter.message, replayed=True))
+        return len(letters) - len(self.dead)
+
+    def sizes(self) -> QueueSizes:
+        return QueueSizes(ready=len(self.ready), delayed=len(self.delayed), held=len(self.held), dead=len(self.dead))
+
+
+@define(eq=False)
+class _Store:
+    """The queues that brokers of one name share. Everything in it is used with `condition` held."""
+
+    condition: threading.Condition = field(factory=threading.Condition)
+    numbers: Iterator[int] = field(factory=lambda: count(1))
+    queues: dict[str, _Queue] = field(factory=dict)
+
+    def queue(self, name: str) -> _Queue:
+        """The queue of this name, made if it is new."""
+        return self.queues.get(name) or self.queues.setdefault(name, _Queue(self.numbers))
+
+    def known(self, names: Sequence[str], clock: Clock) -> list[_Queue]:
+        """Those of the queues that were ever used, up to date."""
+        queues = [self.queues[name] for name in names if name in self.queues]
+        for queue in queues:
+            queue.ripen(clock)
+        return queues
+
+
+_stores: weakref.WeakValueDictionary[str, _Store] = weakref.WeakValueDictionary()
+_stores_lock = threading.Lock()
+
+
+def _store(name: str) -> _Store:
+    if not name:
+        return _Store()
+    with _stores_lock:
+        return _stores.setdefault(name, _Store())
+
+
+class MemoryBroker:
+    """A broker in this process; see `drivetrain.contract.Broker`.
+
+    What is handed back, by `release` or by the end of its hold, keeps its place among the ready messages.
+
+    Args:
+        name: of the queues that are shared with other brokers of this name; empty: none are.
+        clock: tells when messages are due and holds end.
+    """
+
+    capabilities: BrokerCapabilities = BrokerCapabilities(
+        durability=Durability.NONE,
+        shared=False,
+        delay_resolution_seconds=0.05,
+        priority_levels=10,
+        ordered=True,
+        counts_deliveries=True,
+        lists_queues=True,
+        peeks=True,
+    )
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self._store = _store(name)
+        self._clock = clock
+        self._closings = 0
+
+    def ping(self) -> None:
+        """See `Broker.ping`."""
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See `Broker.publish`."""
+        with self._store.condition:
+            for name in {message.queue for message in messages}:
+                self._store.queue(name).ripen(self._clock)
+            now = self._clock.now()
+            for message in messages:
+                self._add(message, now)
+            self._store.condition.notify_all()
+
+    def _add(self, message: Message, now: float) -> None:
+        queue = self._store.queue(message.queue)
+        # The sender may go on to change the headers that it gave.
+        entry = _Entry(evolve(message, headers=dict(message.headers)))
+        if message.eta is not None and message.eta > now:
+            queue.add_delayed(entry, message.eta)
+        else:
+            queue.add_ready(entry)
+
+    def receive(
+        self, queues: Sequence[str], *, limit: int, wait_seconds: float, hold_seconds: float
+    ) -> Sequence[Delivery]:
+        """See `Broker.receive`."""
+        deadline = self._clock.monotonic() + wait_seconds
+        with self._store.condition:
+            closings = self._closings
+            while True:
+                deliveries = self._take(queues, limit, hold_seconds)
+                left = deadline - self._clock.monotonic()
+                if deliveries or left <= 0 or limit <= 0 or not queues:
+                    return deliveries
+                self._clock.wait(self._store.condition, min(left, self._seconds_to_change(queues)))
+                if self._closings != closings:
+                    return []
+
+    def _take(self, queues: Sequence[str], limit: int, hold_seconds: float) -> list[Delivery]:
+        taken: list[Delivery] = []
+        for queue in self._store.known(queues, self._clock):
+            taken += queue.hand_out(limit - len(taken), self._clock.monotonic() + hold_seconds)
+        return taken
+
+    def _seconds_to_change(self, names: Sequence[str]) -> float:
+        queues = [self._store.queues[name] for name in names if name in self._store.queues]
+        return min((queue.seconds_to_change(self._clock) for queue in queues), default=math.inf)
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Broker.acknowledge`."""
+        with self._store.condition:
+            for delivery in deliveries:
+                self._store.queue(delivery.message.queue).settle(delivery)
+
+    def release(self, deliveries: Sequence[Delivery], *, delay_seconds: float = 0.0) -> None:
+        """See `Broker.release`."""
+        with self._store.condition:
+            for delivery in deliveries:
+                queue = self._store.queue(delivery.message.queue)
+                entry = queue.settle(delivery)
+                if entry is not None and delay_seconds > 0:
+                    queue.add_delayed(entry, self._clock.now() + delay_seconds)
+                elif entry is not None:
+                    queue.give_back(entry)
+            self._store.condition.notify_all()
+
+    def dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
+        """See `Broker.dead_letter`."""
+        with self._store.condition:
+            for delivery, reason in letters:
+                queue = self._store.queue(delivery.message.queue)
+                entry = queue.settle(delivery)
+                if entry is not None:
+                    queue.dead.append(_Letter(entry.message, reason, self._clock.now()))
+
+    def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:
+        """See `Broker.extend`."""
+        with self._store.condition:
+            until = self._clock.monotonic() + hold_seconds
+            extended = [self._extend(delivery, until) for delivery in deliveries]
+            self._store.condition.notify_all()  # a hold may end sooner now than a receive waits for
+            return extended
+
+    def _extend(self, delivery: Delivery, until: float) -> bool:
+        queue = self._store.queue(delivery.message.queue)
+        entry = queue.open.get(delivery.receipt)
+        if entry is not None:
+            queue.hold(entry, until)
+        return entry is not None
+
+    def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
+        """See `Broker.sizes`."""
+        empty = QueueSizes(ready=0, delayed=0, held=0, dead=0)
+        with self._store.condition:
+            self._store.known(queues, self._clock)
+            found = {name: self._store.queues.get(name) for name in queues}
+            return {name: queue.sizes() if queue else empty for name, queue in found.items()}
+
+    def queues(self) -> Sequence[str]:
+        """See `Broker.queues`."""
+        with self._store.condition:
+            return sorted(self._store.queues)
+
+    def peek(self, queue: str, place: Place, *, limit: int) -> Sequence[Message]:
+        """See `Broker.peek`."""
+        with self._store.condition:
+            for found in self._store.known([queue], self._clock):
+                if place is Place.DEAD:
+                    return [letter.shown() for letter in found.dead[:limit]]
+                pile = found.ready if place is Place.READY else found.delayed
+                return [entry.message for entry in pile.smallest(limit)]
+        return []
+
+    def purge(self, queue: str, place: Place) -> int:
+        """See `Broker.purge`."""
+        with self._store.condition:
+            for found in self._store.known([queue], self._clock):
+                if place is Place.DEAD:
+                    return found.drop_dead()
+                return found.drop(found.ready if place is Place.READY else found.delayed)
+        return 0
+
+    def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
+        """See `Broker.replay`."""
+        with self._store.condition:
+            replayed = sum(found.replay(message_ids) for found in self._store.known([queue], self._clock))
+            self._store.condition.notify_all()
+            return replayed
+
+    def close(self) -> None:
+        """See `Broker.close`. The object may be used again afterwards."""
+        with self._store.condition:
+            self._closings += 1
+            self._store.condition.notify_all()

@@ -1,0 +1,72 @@
+"""A priority queue out of which any entry can be taken."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+__all__ = ["Pile"]
+
+# Constrained, not bound: the keys of one pile must compare with each other.
+K = TypeVar("K", tuple[float, int], tuple[float, str])
+V = TypeVar("V")
+
+#: So many keys of entries that are gone are always borne, however few entries there are.
+_SLACK = 64
+
+
+class Pile(Generic[K, V]):
+    """Values by distinct keys; the smallest key comes first. Every operation is O(log n), amortised.
+
+    Taking out leaves the key in the heap, where it is skipped later: finding it there would be O(n).
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[K] = []
+        self._values: dict[K, V] = {}
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def put(self, key: K, value: V) -> None:
+        """Add a value. ``key`` is not in the pile."""
+        heapq.heappush(self._heap, key)
+        self._values[key] = value
+
+    def take(self, key: K) -> V | None:
+        """Take out the value of ``key``; None if there is none."""
+        value = self._values.pop(key, None)
+        if len(self._heap) > 2 * len(self._values) + _SLACK:
+            self._heap = sorted(self._values)  # a sorted list is a heap
+        return value
+
+    def first_key(self) -> K | None:
+        """The smallest key; None if the pile is empty."""
+        while self._heap:
+            if self._heap[0] in self._values:
+                return self._heap[0]
+            heapq.heappop(self._heap)
+        return None
+
+    def pop(self) -> V:
+        """Take out the value of the smallest key. The pile is not empty."""
+        while (key := heapq.heappop(self._heap)) not in self._values:
+            continue
+        return self._values.pop(key)
+
+    def pop_until(self, limit: float) -> Iterator[V]:
+        """Take out, in order, the values whose keys begin with ``limit`` or less."""
+        while (key := self.first_key()) is not None and key[0] <= limit:
+            yield self.pop()
+
+    def smallest(self, count: int) -> list[V]:
+        """The values of the ``count`` smallest keys, in order. Takes nothing out; O(n)."""
+        return [self._values[key] for key in heapq.nsmallest(count, self._values)]
+
+    def clear(self) -> list[V]:
+        """Take out everything; what was there, in no order."""
+        values = list(self._values.values())
+        self._heap.clear()
+        self._values.clear()
+        return values

@@ -1,0 +1,275 @@
+"""The backend of ``sqlite://``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from drivetrain.contract import (
+    BackendCapabilities,
+    Clock,
+    Completion,
+    Group,
+    GroupProgress,
+    GroupRecord,
+    Outcome,
+    Renewal,
+    RunLease,
+    State,
+    TaskRecord,
+    TooLarge,
+    Transition,
+)
+from drivetrain.drivers.sqlite import members, tasks
+from drivetrain.drivers.sqlite.database import Database
+from drivetrain.drivers.sqlite.errors import LARGEST_VALUE_BYTES
+from drivetrain.drivers.sqlite.options import Options
+from drivetrain.drivers.sqlite.recording import Recording
+from drivetrain.drivers.sqlite.watcher import Watcher
+
+__all__ = ["SqliteBackend"]
+
+#: How many records one `SqliteBackend.sweep` drops at most, and how many of them before others may write.
+_SWEEP_LIMIT = 10_000
+_SWEEP_CHUNK = 1_000
+
+_UNFINISHED_OF = "SELECT id FROM @tasks WHERE expires IS NULL AND id IN (…)"
+_RENEW = "UPDATE @tasks SET leased_until = ? WHERE id = ? AND state = 'STARTED' AND run = ?"
+_RUNS = "SELECT id, state, run FROM @tasks WHERE (expires IS NULL OR expires > ?) AND id IN (…)"
+_SETTLE = "UPDATE @tasks SET expires = ? WHERE expires > ? AND expires > ? AND id IN (…)"
+_EXPIRED = "SELECT id FROM @tasks WHERE expires <= ? ORDER BY expires LIMIT ?"
+
+_STORE_BODY = "INSERT INTO @bodies (key, body) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body"
+_LOAD_BODIES = "SELECT key, body FROM @bodies WHERE key IN (…)"
+_DROP_BODIES = "DELETE FROM @bodies WHERE key IN (…)"
+
+_FREE_LOCK = "DELETE FROM @locks WHERE name = ? AND ends <= ?"
+_TAKE_LOCK = "INSERT OR IGNORE INTO @locks (name, ends) VALUES (?, ?)"
+_RENEW_LOCK = "UPDATE @locks SET ends = ? WHERE name = ? AND token = ? AND ends > ?"
+_RELEASE_LOCK = "DELETE FROM @locks WHERE name = ? AND token = ? AND ends > ?"
+_FREE_LOCKS = "DELETE FROM @locks WHERE ends <= ?"
+
+_CENSUS = """
+WITH gone (id) AS (SELECT id FROM @tasks WHERE expires <= :now),
+    gone_groups (number) AS (SELECT number FROM @groups WHERE id IN gone)
+SELECT
+    (SELECT count(*) FROM @tasks) - (SELECT count(*) FROM gone),
+    (SELECT count(*) FROM @groups) - (SELECT count(*) FROM gone_groups),
+    (SELECT count(*) FROM @members) - (SELECT count(*) FROM @members WHERE grp IN gone_groups),
+    (SELECT count(*) FROM @bodies),
+    (SELECT count(*) FROM @locks WHERE ends > :now)
+"""
+
+
+class SqliteBackend:
+    """A backend in a file; see `drivetrain.contract.Backend`.
+
+    Leases, locks and expiry are counted by the machine's clock, which all processes on it share.
+
+    Args:
+        options: of its URL.
+        clock: tells when leases and locks end and records expire.
+    """
+
+    def __init__(self, options: Options, clock: Clock) -> None:
+        self.capabilities = BackendCapabilities(
+            durability=options.durability,
+            pushes=True,
+            largest_value_bytes=LARGEST_VALUE_BYTES,
+            expiry_resolution_seconds=0.0,
+            lists_tasks=True,
+        )
+        self._database = Database(options)
+        self._watcher = Watcher(self._database, clock)
+        self._clock = clock
+        self._closings = 0
+
+    def ping(self) -> None:
+        """See `Backend.ping`."""
+        self.load_bodies([""])
+
+    # Tasks
+
+    def record(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
+        """See `Backend.record`."""
+        if not transitions:
+            return []
+        for wish in transitions:
+            _check("a payload", wish.payload)
+            _check("a downstream", wish.downstream)
+        with self._database.write() as session:
+            outcomes = Recording(session, transitions, self._clock.now()).outcomes()
+        if any(wish.state.terminal for wish in transitions):
+            self._watcher.notify()
+        return outcomes
+
+    def read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
+        """See `Backend.read`."""
+        with self._database.read() as session:
+            return tasks.read(session, task_ids, self._clock.now())
+
+    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Sequence[str]:
+        """See `Backend.wait`."""
+        if not task_ids:
+            return []
+        closings = self._closings
+        deadline = self._clock.monotonic() + timeout_seconds
+        while True:
+            mark = self._watcher.mark()
+            if self._closings != closings:
+                self._database.close()  # what was opened again since
+                return []
+            ended = self._ended(task_ids)
+            left = deadline - self._clock.monotonic()
+            if ended or left <= 0:
+                return ended
+            self._watcher.wait(mark, left)
+
+    def _ended(self, task_ids: Sequence[str]) -> list[str]:
+        """Those that are terminal or gone. No look at the expiry is needed: it comes to terminal records only."""
+        with self._database.read() as session:
+            running = {task_id for (task_id,) in session.rows_in(_UNFINISHED_OF, task_ids)}
+        return [task_id for task_id in task_ids if task_id not in running]
+
+    def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
+        """See `Backend.renew`."""
+        if not leases:
+            return []
+        with self._database.write() as session:
+            now = self._clock.now()
+            session.execute_many(_RENEW, [(now + lease.seconds, lease.task_id, lease.run) for lease in leases])
+            ids = [lease.task_id for lease in leases]
+            known = {row[0]: (State(row[1]), row[2]) for row in session.rows_in(_RUNS, ids, now)}
+        return [_renewal(lease, *known.get(lease.task_id, (None, None))) for lease in leases]
+
+    def settle(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
+        """See `Backend.settle`."""
+        if task_ids:
+            with self._database.write() as session:
+                now = self._clock.now()
+                expires = now + retention_seconds
+                session.change_in(_SETTLE, task_ids, expires, expires, now)
+
+    def forget(self, task_ids: Sequence[str]) -> None:
+        """See `Backend.forget`."""
+        if task_ids:
+            with self._database.write() as session:
+                tasks.drop(session, task_ids)
+            self._watcher.notify()
+
+    def unfinished(self, *, limit: int) -> Sequence[TaskRecord]:
+        """See `Backend.unfinished`."""
+        with self._database.read() as session:
+            return tasks.unfinished(session, limit)
+
+    # Groups
+
+    def open_groups(self, groups: Sequence[Group]) -> None:
+        """See `Backend.open_groups`."""
+        for group in groups:
+            _check("a continuation", group.continuation)
+        if groups:
+            with self._database.write() as session:
+                tasks.drop_expired(session, [group.group_id for group in groups], self._clock.now())
+                members.open_groups(session, groups)
+
+    def complete(self, completions: Sequence[Completion]) -> Sequence[GroupProgress | None]:
+        """See `Backend.complete`."""
+        if not completions:
+            return []
+        for completion in completions:
+            _check("a payload", completion.payload)
+        with self._database.write() as session:
+            return members.complete(session, completions, self._clock.now())
+
+    def read_groups(self, group_ids: Sequence[str]) -> Sequence[GroupRecord | None]:
+        """See `Backend.read_groups`."""
+        with self._database.read() as session:
+            return members.read(session, group_ids, self._clock.now())
+
+    def read_members(self, group_id: str) -> Sequence[bytes | None]:
+        """See `Backend.read_members`. Empty where the group is not known."""
+        with self._database.read() as session:
+            return members.read_members(session, group_id, self._clock.now())
+
+    # Bodies
+
+    def store_bodies(self, bodies: Mapping[str, bytes]) -> None:
+        """See `Backend.store_bodies`."""
+        for body in bodies.values():
+            _check("a body", body)
+        if bodies:
+            with self._database.write() as session:
+                session.execute_many(_STORE_BODY, bodies.items())
+
+    def load_bodies(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """See `Backend.load_bodies`."""
+        with self._database.read() as session:
+            found: dict[str, bytes] = dict(session.rows_in(_LOAD_BODIES, keys))
+        return [found.get(key) for key in keys]
+
+    def drop_bodies(self, keys: Sequence[str]) -> None:
+        """See `Backend.drop_bodies`."""
+        if keys:
+            with self._database.write() as session:
+                session.change_in(_DROP_BODIES, keys)
+
+    # Locks
+
+    def acquire_lock(self, name: str, *, seconds: float) -> int | None:
+        """See `Backend.acquire_lock`."""
+        with self._database.write() as session:
+            now = self._clock.now()
+            session.execute(_FREE_LOCK, (name, now))
+            taken = session.execute(_TAKE_LOCK, (name, now + seconds))
+            return taken.lastrowid if taken.rowcount == 1 else None
+
+    def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
+        """See `Backend.renew_lock`."""
+        with self._database.write() as session:
+            now = self._clock.now()
+            return session.execute(_RENEW_LOCK, (now + seconds, name, token, now)).rowcount == 1
+
+    def release_lock(self, name: str, token: int) -> bool:
+        """See `Backend.release_lock`."""
+        with self._database.write() as session:
+            return session.execute(_RELEASE_LOCK, (name, token, self._clock.now())).rowcount == 1
+
+    # Upkeep
+
+    def sweep(self) -> int:
+        """See `Backend.sweep`."""
+        with self._database.write() as session:
+            session.execute(_FREE_LOCKS, (self._clock.now(),))
+        dropped = 0
+        while dropped < _SWEEP_LIMIT:
+            some = self._sweep_some()
+            dropped += some
+            if some < _SWEEP_CHUNK:
+                break
+        return dropped
+
+    def _sweep_some(self) -> int:
+        with self._database.write() as session:
+            rows = session.execute(_EXPIRED, (self._clock.now(), _SWEEP_CHUNK)).fetchall()
+            return tasks.drop(session, [task_id for (task_id,) in rows])
+
+    def census(self) -> Mapping[str, int]:
+        """See `Backend.census`."""
+        with self._database.read() as session:
+            counts = session.execute(_CENSUS, {"now": self._clock.now()}).fetchone()
+        return dict(zip(("tasks", "groups", "members", "bodies", "locks"), counts, strict=True))
+
+    def close(self) -> None:
+        """See `Backend.close`. The object may be used again afterwards."""
+        self._closings += 1
+        self._watcher.notify()
+        self._database.close()
+
+
+def _check(what: str, value: bytes | None) -> None:
+    if value is not None and len(value) > LARGEST_VALUE_BYTES:
+        raise TooLarge(what, len(value), LARGEST_VALUE_BYTES)
+
+
+def _renewal(lease: RunLease, state: State | None, run: str | None) -> Renewal:
+    return Renewal(held=state is State.STARTED and run == lease.run, state=state)

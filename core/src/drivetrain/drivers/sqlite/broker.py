@@ -1,0 +1,270 @@
+"""The broker of ``sqlite://``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from attrs import evolve
+
+from drivetrain.contract import (
+    DEAD_AT_HEADER,
+    DEAD_REASON_HEADER,
+    BrokerCapabilities,
+    Clock,
+    Delivery,
+    Message,
+    Place,
+    QueueSizes,
+    TooLarge,
+)
+from drivetrain.drivers.sqlite import queries
+from drivetrain.drivers.sqlite.database import Database, Session
+from drivetrain.drivers.sqlite.options import Options
+from drivetrain.drivers.sqlite.watcher import Watcher
+
+__all__ = ["SqliteBroker"]
+
+#: Settling rewrites a message's row; much larger bodies are better kept apart, which core does.
+_LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+class SqliteBroker:
+    """A broker in a file; see `drivetrain.contract.Broker`.
+
+    What is handed back, by `release` or by the end of its hold, keeps its place among the ready messages.
+
+    Args:
+        options: of its URL.
+        clock: tells when messages are due and holds end.
+    """
+
+    def __init__(self, options: Options, clock: Clock) -> None:
+        self.capabilities = BrokerCapabilities(
+            durability=options.durability,
+            delay_resolution_seconds=0.05,
+            largest_message_bytes=_LARGEST_MESSAGE_BYTES,
+            priority_levels=10,
+            ordered=True,
+            counts_deliveries=True,
+            lists_queues=True,
+            peeks=True,
+        )
+        self._database = Database(options)
+        self._watcher = Watcher(self._database, clock)
+        self._clock = clock
+        self._closings = 0
+        #: The latest time at which this object has made a message ready; used with the writing connection held.
+        self._latest = -math.inf
+
+    def ping(self) -> None:
+        """See `Broker.ping`."""
+        self.queues()
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See `Broker.publish`."""
+        if not messages:
+            return
+        headers = [_encode(message) for message in messages]
+        with self._database.write() as session:
+            numbers = {name: _number(session, name) for name in {message.queue for message in messages}}
+            session.execute_many(queries.ADD, self._rows(messages, headers, numbers))
+        self._watcher.notify()
+
+    def _rows(
+        self, messages: Sequence[Message], headers: Sequence[str], numbers: Mapping[str, int]
+    ) -> Iterable[tuple[Any, ...]]:
+        now = self._ready_at()
+        for m, text in zip(messages, headers, strict=True):
+            delayed = m.eta is not None and m.eta > now
+            place, at = ("delayed", m.eta) if delayed else ("ready", now)
+            yield numbers[m.queue], place, m.priority, at, m.eta, m.id, text, m.body
+
+    def _ready_at(self) -> float:
+        """Now, but never earlier than before: a clock that is set back does not change the order of messages."""
+        self._latest = max(self._latest, self._clock.now())
+        return self._latest
+
+    def receive(
+        self, queues: Sequence[str], *, limit: int, wait_seconds: float, hold_seconds: float
+    ) -> Sequence[Delivery]:
+        """See `Broker.receive`."""
+        if limit <= 0 or not queues:
+            return []
+        closings = self._closings
+        deadline = self._clock.monotonic() + wait_seconds
+        while True:
+            mark = self._watcher.mark()
+            if self._closings != closings:
+                self._database.close()  # what was opened again since
+                return []
+            pause = self._seconds_to_next(queues)
+            taken = self._take(queues, limit, hold_seconds) if pause <= 0 else []
+            left = deadline - self._clock.monotonic()
+            if taken or left <= 0:
+                return taken
+            if pause > 0:  # else somebody else was faster, and there may be more
+                self._watcher.wait(mark, min(left, pause))
+
+    def _seconds_to_next(self, queues: Sequence[str]) -> float:
+        with self._database.read() as session:
+            times = [self._next(session, queue) for queue in queues]
+        return min(times) - self._clock.now()
+
+    def _next(self, session: Session, queue: str) -> float:
+        number = _find(session, queue)
+        at = None if number is None else session.execute(queries.NEXT, {"queue": number}).fetchone()[0]
+        return math.inf if at is None else float(at)
+
+    def _take(self, queues: Sequence[str], limit: int, hold_seconds: float) -> list[Delivery]:
+        taken: list[Delivery] = []
+        with self._database.write() as session:
+            now = self._clock.now()
+            known = {"now": now, "until": now + hold_seconds}
+            for queue in queues:
+                if len(taken) < limit and (number := _find(session, queue)) is not None:
+                    asked = {**known, "queue": number, "limit": limit - len(taken)}
+                    rows = session.execute(queries.TAKE, asked).fetchall()
+                    taken += [_delivery(queue, row) for row in sorted(rows, key=_turn)]
+        return taken
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Broker.acknowledge`."""
+        if deliveries:
+            with self._database.write() as session:
+                session.execute_many(queries.REMOVE, [delivery.receipt for delivery in deliveries])
+
+    def release(self, deliveries: Sequence[Delivery], *, delay_seconds: float = 0.0) -> None:
+        """See `Broker.release`."""
+        if not deliveries:
+            return
+        receipts = [delivery.receipt for delivery in deliveries]
+        with self._database.write() as session:
+            if delay_seconds > 0:
+                due = self._clock.now() + delay_seconds
+                session.execute_many(queries.DELAY, [(due, *receipt) for receipt in receipts])
+            else:
+                session.execute_many(queries.GIVE_BACK, receipts)
+        self._watcher.notify()
+
+    def dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
+        """See `Broker.dead_letter`."""
+        if letters:
+            with self._database.write() as session:
+                now = self._clock.now()
+                rows = [(now, reason, *delivery.receipt) for delivery, reason in letters]
+                session.execute_many(queries.BURY, rows)
+
+    def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:
+        """See `Broker.extend`."""
+        if not deliveries:
+            return []
+        with self._database.write() as session:
+            until = self._clock.now() + hold_seconds
+            return [session.execute(queries.EXTEND, (until, *d.receipt)).rowcount == 1 for d in deliveries]
+
+    def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
+        """See `Broker.sizes`."""
+        with self._database.read() as session:
+            return {queue: self._sizes(session, _find(session, queue)) for queue in queues}
+
+    def _sizes(self, session: Session, number: int | None) -> QueueSizes:
+        asked = {"queue": number, "now": self._clock.now()}
+        found = {place: (count, int(due)) for place, count, due in session.execute(queries.COUNT, asked)}
+        (ready, _), (delayed, due), (held, ended), (dead, _) = (
+            found.get(place, (0, 0)) for place in ("ready", "delayed", "held", "dead")
+        )
+        return QueueSizes(ready=ready + due + ended, delayed=delayed - due, held=held - ended, dead=dead)
+
+    def queues(self) -> Sequence[str]:
+        """See `Broker.queues`."""
+        with self._database.read() as session:
+            return sorted(name for (name,) in session.execute(queries.QUEUES))
+
+    def peek(self, queue: str, place: Place, *, limit: int) -> Sequence[Message]:
+        """See `Broker.peek`."""
+        with self._database.read() as session:
+            asked = {"queue": _find(session, queue), "now": self._clock.now(), "limit": max(0, limit)}
+            rows = session.execute(queries.PEEK[place.value], asked).fetchall()
+        return [_shown(queue, place, row) for row in sorted(rows, key=_turn if place is Place.READY else _due)]
+
+    def purge(self, queue: str, place: Place) -> int:
+        """See `Broker.purge`."""
+        with self._database.write() as session:
+            asked = {"queue": _find(session, queue), "now": self._clock.now()}
+            return session.execute(queries.PURGE[place.value], asked).rowcount
+
+    def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
+        """See `Broker.replay`."""
+        with self._database.write() as session:
+            before = (self._ready_at(), _find(session, queue))
+            if message_ids is None:
+                replayed = session.execute(queries.REPLAY, before).rowcount
+            else:
+                replayed = session.change_in(queries.REPLAY_SOME, list(dict.fromkeys(message_ids)), *before)
+        self._watcher.notify()
+        return replayed
+
+    def close(self) -> None:
+        """See `Broker.close`. The object may be used again afterwards."""
+        self._closings += 1
+        self._watcher.notify()
+        self._database.close()
+
+
+def _encode(message: Message) -> str:
+    """The headers as they are stored.
+
+    Raises:
+        TooLarge: the message is.
+    """
+    headers = json.dumps(dict(message.headers)) if message.headers else "{}"
+    if len(message.body) + len(headers) > _LARGEST_MESSAGE_BYTES:  # a first look, that counts too much
+        size = len(message.body) + sum(len(text.encode()) for pair in message.headers.items() for text in pair)
+        if size > _LARGEST_MESSAGE_BYTES:
+            raise TooLarge(f"message {message.id}", size, _LARGEST_MESSAGE_BYTES)
+    return headers
+
+
+def _find(session: Session, queue: str) -> int | None:
+    row = session.execute(queries.FIND_QUEUE, (queue,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _number(session: Session, queue: str) -> int:
+    found = _find(session, queue)
+    return int(session.execute(queries.ADD_QUEUE, (queue,)).fetchone()[0]) if found is None else found
+
+
+def _turn(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return row[:3]
+
+
+def _due(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return row[1:3]
+
+
+def _delivery(queue: str, row: tuple[Any, ...]) -> Delivery:
+    _, _, seq, handouts, forgiven, *fields = row
+    return Delivery(
+        message=_message(queue, fields),
+        receipt=(seq, handouts),
+        redelivered=handouts > 1,
+        delivery_count=handouts - forgiven,
+    )
+
+
+def _message(queue: str, fields: Sequence[Any]) -> Message:
+    priority, eta, message_id, headers, body = fields
+    known = {} if headers == "{}" else json.loads(headers)
+    return Message(id=message_id, queue=queue, body=body, headers=known, priority=priority, eta=eta)
+
+
+def _shown(queue: str, place: Place, row: tuple[Any, ...]) -> Message:
+    _, _, _, reason, at, *fields = row
+    message = _message(queue, fields)
+    if place is not Place.DEAD:
+        return message
+    return evolve(message, headers={**message.headers, DEAD_REASON_HEADER: reason, DEAD_AT_HEADER: f"{at:.6f}"})

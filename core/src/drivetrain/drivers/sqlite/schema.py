@@ -1,0 +1,117 @@
+"""The tables, and how the first process makes them.
+
+In all SQL of this driver ``@`` stands for the namespace's prefix, and ``(…)`` for a list of parameters.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from drivetrain.contract import ServiceRefused
+
+__all__ = ["VERSION", "create", "found_version"]
+
+#: Written into the file; another number in it is another layout of the tables.
+VERSION = 1
+
+# Split at semicolons: there are none but at the end of statements.
+_TABLES = """
+CREATE TABLE @meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+CREATE TABLE @queues (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+
+-- `at` sorts messages within their place: since when it is ready, when it is due, when the hold ends, since when it is
+-- dead. `turn` keeps the `at` of the ready place while a message is held.
+-- A receipt is (seq, handouts), so neither may ever come again: seq is AUTOINCREMENT, handouts only grows.
+CREATE TABLE @messages (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue INTEGER NOT NULL,
+    place TEXT NOT NULL CHECK (place IN ('ready', 'delayed', 'held', 'dead')),
+    priority INTEGER NOT NULL CHECK (priority BETWEEN 0 AND 9),
+    at REAL NOT NULL,
+    turn REAL,
+    handouts INTEGER NOT NULL DEFAULT 0,
+    forgiven INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,
+    eta REAL,
+    id TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX @messages_order ON @messages (queue, place, priority DESC, at);
+
+-- `expires` is NULL while a task is unfinished, and infinite when its record is kept for ever, so that one index finds
+-- the unfinished, the finished and the expired.
+CREATE TABLE @tasks (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    task TEXT NOT NULL,
+    run TEXT,
+    leased_until REAL,
+    starts INTEGER NOT NULL,
+    expires REAL,
+    entries TEXT NOT NULL,
+    downstream BLOB,
+    payload BLOB
+);
+CREATE INDEX @tasks_expires ON @tasks (expires);
+
+CREATE TABLE @groups (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    collect INTEGER NOT NULL,
+    done INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    continuation BLOB NOT NULL
+);
+CREATE TABLE @members (
+    grp INTEGER NOT NULL,
+    idx INTEGER NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (grp, idx)
+) WITHOUT ROWID;
+
+CREATE TABLE @bodies (key TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
+
+CREATE TABLE @locks (token INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, ends REAL NOT NULL);
+"""
+
+
+def found_version(connection: sqlite3.Connection, prefix: str) -> int | None:
+    """The version of the tables in the file, or None when there are none.
+
+    Raises:
+        ServiceRefused: it is not ours.
+    """
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (f"{prefix}meta",)).fetchone()
+    if known is None:
+        return None
+    row = connection.execute(_scoped("SELECT value FROM @meta WHERE key = 'version'", prefix)).fetchone()
+    found = int(row[0])
+    if found != VERSION:
+        raise ServiceRefused(
+            f"the tables {prefix}* have layout {found}, and this drivetrain reads layout {VERSION}; use the drivetrain "
+            "that made them to finish its work, then start a new file or another namespace"
+        )
+    return found
+
+
+def create(connection: sqlite3.Connection, prefix: str) -> None:
+    """Make the tables, unless somebody else just did. All or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if found_version(connection, prefix) is None:
+            for statement in _scoped(_TABLES, prefix).split(";"):
+                connection.execute(statement)
+            connection.execute(_scoped("INSERT INTO @meta VALUES ('version', ?)", prefix), (VERSION,))
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _scoped(sql: str, prefix: str) -> str:
+    return sql.replace("@", prefix)

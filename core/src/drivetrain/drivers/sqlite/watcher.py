@@ -1,0 +1,109 @@
+"""Noticing that the file has changed: at once when this object changed it, soon when another process did."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+from drivetrain.contract import Clock, ServiceError
+
+__all__ = ["Versioned", "Watcher"]
+
+#: How often the file is looked at: right after a change, and when nothing has happened for a while.
+_BUSY_SECONDS = 0.001
+_IDLE_SECONDS = 0.005
+_SLOWING = 1.1
+#: How long the thread outlives the last waiter: starting it anew for every message would cost more than it does.
+_LINGER_SECONDS = 2.0
+
+
+class Versioned(Protocol):
+    """What can be watched."""
+
+    def version(self, *, connect: bool) -> int | None:
+        """A number that is another one after every change by another connection; None when not connected."""
+        ...
+
+
+class Watcher:
+    """Lets threads wait for a change. One thread looks for all of them, and only while one of them waits.
+
+    Args:
+        watched: what to look at.
+        clock: by which threads wait. ``watched`` is looked at in real time, for other processes live in it.
+    """
+
+    def __init__(self, watched: Versioned, clock: Clock) -> None:
+        self._watched = watched
+        self._clock = clock
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._wanted = threading.Condition(lock)
+        self._changes = 0
+        self._waiters = 0
+        self._thread: threading.Thread | None = None
+        self._looking = threading.Lock()
+        self._last: int | None = None
+
+    def mark(self) -> int:
+        """Where we are. To be taken before one looks whether there is need to `wait`, so that no change is missed."""
+        self._look(connect=True)
+        return self._changes
+
+    def notify(self) -> None:
+        """Say that there was a change."""
+        with self._changed:
+            self._changes += 1
+            self._changed.notify_all()
+
+    def wait(self, mark: int, timeout_seconds: float) -> None:
+        """Wait until something has changed since ``mark``, at most so long; it may also return for no reason."""
+        with self._changed:
+            if self._changes != mark:
+                return
+            self._waiters += 1
+            try:
+                self._start()
+                self._clock.wait(self._changed, timeout_seconds)
+            finally:
+                self._waiters -= 1
+
+    def _look(self, *, connect: bool) -> bool:
+        """Look at what is watched; whether it has changed."""
+        with self._looking:
+            # Forgotten first: after an error nobody knows what was missed, and the next look says changed.
+            last, self._last = self._last, None
+            self._last = self._watched.version(connect=connect)
+            changed = self._last != last
+        if changed:
+            self.notify()
+        return changed
+
+    def _start(self) -> None:
+        """See that the thread runs and is not parked. The lock is held."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="drivetrain-sqlite-watcher", daemon=True)
+            self._thread.start()
+        else:
+            self._wanted.notify()
+
+    def _run(self) -> None:
+        pause = _BUSY_SECONDS
+        while self._is_wanted():
+            try:
+                changed = self._look(connect=False)
+            except ServiceError:
+                # Those who wait meet the same error when they look themselves, and have somebody to tell.
+                self.notify()
+                changed = False
+            pause = _BUSY_SECONDS if changed else min(pause * _SLOWING, _IDLE_SECONDS)
+            time.sleep(pause)
+
+    def _is_wanted(self) -> bool:
+        """Whether somebody waits; parks the thread while nobody does, and after a while lets it end."""
+        with self._wanted:
+            wanted = self._wanted.wait_for(lambda: self._waiters > 0, _LINGER_SECONDS)
+            if not wanted:
+                self._thread = None
+            return wanted

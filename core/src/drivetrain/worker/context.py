@@ -1,0 +1,110 @@
+"""What a running task may know of itself, and how it asks for another try."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import timedelta
+
+from attrs import field, frozen
+
+from drivetrain.worker.run import Run
+
+__all__ = ["Retry", "TaskContext", "TaskTimeout", "current_task"]
+
+
+class Retry(Exception):
+    """Raised by a task to be run again later, as a new attempt.
+
+    It counts as one of the retries of the task's policy (or of the app's ``retry_limit``, where it has none); when
+    none is left, the task fails with this as its error.
+    """
+
+    def __init__(
+        self, message: str = "the task asked to be run again", *, after: float | timedelta | None = None
+    ) -> None:
+        """Make it.
+
+        Args:
+            message: why; kept with the RETRY state.
+            after: seconds to wait; None: as the task's policy says, or not at all where it has none.
+        """
+        seconds = after.total_seconds() if isinstance(after, timedelta) else after
+        if seconds is not None and not 0 <= seconds < float("inf"):
+            raise ValueError(f"Retry(after={after!r}): it must be 0 seconds or more")
+        self.after_seconds = seconds
+        super().__init__(message)
+
+
+class TaskTimeout(Exception):
+    """One attempt ran for longer than the task's ``timeout``."""
+
+    def __init__(self, message: str = "the attempt ran for longer than its timeout") -> None:
+        super().__init__(message)
+
+
+@frozen(kw_only=True)
+class TaskContext:
+    """What is known of the attempt that runs now. Get it with `current_task`."""
+
+    task_id: str
+    #: The name of the task.
+    task: str
+    #: The first attempt is 0.
+    attempt: int
+    #: How many retries its policy still allows after this attempt.
+    retries_left: int
+    queue: str
+    #: The headers that it was sent with.
+    headers: Mapping[str, str]
+    #: The name of the worker.
+    worker: str
+    #: How long this attempt may run, in seconds; None: as long as it needs.
+    timeout: float | None
+    #: For the worker itself.
+    run: Run = field(repr=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task was cancelled (or taken over by another worker) while it runs: its result counts no more.
+
+        Tasks that take long may look from time to time and return.
+        """
+        return self.run.stop.is_set()
+
+
+_current: ContextVar[TaskContext] = ContextVar("drivetrain.current_task")
+
+
+def current_task() -> TaskContext:
+    """The context of the task that runs in this thread, or in this asyncio task.
+
+    Raises:
+        RuntimeError: no task runs here; the function was called directly.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise RuntimeError("no task runs here: current_task() only works in a function that a worker runs") from None
+
+
+def context_of(run: Run, worker: str) -> TaskContext:
+    """The context of a run."""
+    call, attempt = run.invocation.call, run.invocation.attempt
+    allowed = 0 if call.retries is None else call.retries.max_retries
+    return TaskContext(
+        task_id=call.id,
+        task=call.task,
+        attempt=attempt,
+        retries_left=max(0, allowed - attempt),
+        queue=call.queue,
+        headers=call.headers,
+        worker=worker,
+        timeout=call.timeout,
+        run=run,
+    )
+
+
+def enter(context: TaskContext) -> None:
+    """Make ``context`` the current one of this thread or asyncio task."""
+    _current.set(context)

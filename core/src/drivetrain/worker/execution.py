@@ -1,0 +1,149 @@
+"""Running one attempt: arguments decoded, the function called, its result or its error turned into an ending."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+from drivetrain.contract import DrivetrainError, Failure, InvalidArguments, SerializationError, State, exception_name
+from drivetrain.worker.context import Retry, context_of, enter
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.run import Ending, Run
+from drivetrain.worker.runtime import Runtime
+from drivetrain.workflow.frames import Invocation
+
+__all__ = ["Execution", "failure_of"]
+
+logger = logging.getLogger("drivetrain.task")
+
+
+def failure_of(invocation: Invocation, error: BaseException | None, kind: str = "", message: str = "") -> Failure:
+    """The failure of an invocation, from an exception or from words."""
+    call = invocation.call
+    return Failure(
+        type=kind if error is None else exception_name(type(error)),
+        message=message if error is None else _text(error),
+        traceback="" if error is None else "".join(traceback.format_exception(error)),
+        task=call.task,
+        task_id=call.id,
+        attempt=invocation.attempt,
+        args=call.args,
+        kwargs=call.kwargs,
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a hostile __str__ must not stop the worker
+        return f"<{type(error).__name__} whose text cannot be read>"
+
+
+class Execution:
+    """Runs attempts. Thread-safe."""
+
+    def __init__(self, runtime: Runtime, options: WorkerOptions) -> None:
+        self._runtime = runtime
+        self._options = options
+        self._random = Random()
+
+    def run(self, run: Run) -> Ending:
+        """Run a plain function, from its arguments to its ending. Raises nothing."""
+        try:
+            args, kwargs = self.begin(run)
+            value = run.definition.function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
+            return self.failed(run, error)
+        return self.returned(run, value)
+
+    def begin(self, run: Run) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """Make ``run`` the current task, and decode its arguments; raises InvalidArguments."""
+        run.began = self._runtime.clock.monotonic()
+        enter(context_of(run, self._options.name))
+        call = run.invocation.call
+        return run.definition.binding.decode_call(call.args, call.kwargs)
+
+    def returned(self, run: Run, value: Any) -> Ending:
+        """The ending of a function that returned ``value``."""
+        try:
+            plain = run.definition.binding.encode_result(value)
+        except SerializationError as error:
+            return self._final(run, error)
+        return Ending(
+            delivery=run.delivery,
+            invocation=run.invocation,
+            run=run,
+            state=State.SUCCESS,
+            value=plain,
+            run_seconds=self._ran_seconds(run),
+        )
+
+    def failed(self, run: Run, error: BaseException) -> Ending:
+        """The ending of a function that raised ``error``: a retry, or the final failure."""
+        if isinstance(error, InvalidArguments) and _raised_by_us(error):
+            return self._final(run, error, dead_reason=f"wrong arguments: {error}")
+        try:
+            delay = self._retry_delay(run.invocation, error)
+        except DrivetrainError as problem:
+            return self._final(run, error, dead_reason=f"its retry policy cannot be used: {problem}")
+        if delay is None:
+            return self._final(run, error)
+        return self._retry(run, error, delay)
+
+    def _retry(self, run: Run, error: BaseException, delay: float) -> Ending:
+        failure = failure_of(run.invocation, error)
+        logger.info("attempt %d ended with %s; next in %.3f s", failure.attempt, failure.type, delay)
+        return Ending(
+            delivery=run.delivery,
+            invocation=run.invocation,
+            run=run,
+            state=State.RETRY,
+            failure=self._runtime.registry.codec.encode(failure),
+            error=failure,
+            retry_at=self._runtime.clock.now() + delay,
+            run_seconds=self._ran_seconds(run),
+        )
+
+    def _final(self, run: Run, error: BaseException, *, dead_reason: str | None = None) -> Ending:
+        failure = failure_of(run.invocation, error)
+        logger.error("failed in attempt %d: %s: %s", failure.attempt, failure.type, failure.message)
+        return Ending(
+            delivery=run.delivery,
+            invocation=run.invocation,
+            run=run,
+            state=State.FAILURE,
+            failure=self._runtime.registry.codec.encode(failure),
+            error=failure,
+            dead_reason=dead_reason,
+            run_seconds=self._ran_seconds(run),
+        )
+
+    def _retry_delay(self, invocation: Invocation, error: BaseException) -> float | None:
+        retries, number = invocation.call.retries, invocation.attempt + 1
+        asked = isinstance(error, Retry)
+        allowed = retries.max_retries if retries is not None else self._options.retry_limit if asked else 0
+        if number > allowed or not isinstance(error, Exception):
+            return None
+        if isinstance(error, Retry) and error.after_seconds is not None:
+            return error.after_seconds
+        if retries is None:
+            return 0.0
+        if not asked and not retries.retries(error):
+            return None
+        return self._runtime.retry_policy(retries.policy, retries.parameters).delay_seconds(number, self._random)
+
+    def _ran_seconds(self, run: Run) -> float:
+        return 0.0 if run.began is None else self._runtime.clock.monotonic() - run.began
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    # A task may itself send a task with wrong arguments; that is an error of its code, not of its message.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        if trace.tb_frame.f_code is Execution.begin.__code__:
+            return True
+        trace = trace.tb_next
+    return False

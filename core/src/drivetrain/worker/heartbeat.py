@@ -1,0 +1,85 @@
+"""Signs of life: holds and leases of running tasks are extended, and what was lost or cancelled is noticed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from drivetrain.contract import Hold, RunLease, ServiceError, State
+from drivetrain.worker.held import Held
+from drivetrain.worker.run import Run
+from drivetrain.worker.runtime import Runtime
+
+__all__ = ["Heartbeat"]
+
+logger = logging.getLogger("drivetrain.worker")
+
+_BEATS_PER_LEASE = 3
+#: How often expired results are swept, in seconds.
+_SWEEP_SECONDS = 60.0
+
+
+class Heartbeat:
+    """Beats in a thread of its own until told to stop."""
+
+    def __init__(self, runtime: Runtime, held: Held, *, lease_seconds: float, stopped: Callable[[Run], None]) -> None:
+        """Make it.
+
+        Args:
+            runtime: whose drivers.
+            held: what to keep alive.
+            lease_seconds: how long each beat holds.
+            stopped: called with a run whose task was cancelled or taken over.
+        """
+        self._runtime = runtime
+        self._held = held
+        self._lease_seconds = lease_seconds
+        self._stopped = stopped
+        self._end = threading.Event()
+        self._swept_at = runtime.clock.monotonic()
+
+    def run(self) -> None:
+        """Beat until `stop`."""
+        while not self._runtime.clock.wait_event(self._end, self._lease_seconds / _BEATS_PER_LEASE):
+            try:
+                self.beat()
+                self._sweep()
+            except ServiceError as error:
+                logger.warning("heartbeat: %s; tried again at the next one", error)
+            except Exception:
+                logger.exception("heartbeat: tried again at the next one")
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._end.set()
+
+    def beat(self) -> None:
+        """Extend everything that is held, once."""
+        runs = [run for run in self._held.all() if not run.stop.is_set()]
+        if not runs:
+            return
+        self._renew(runs)
+        if self._runtime.broker.capabilities.hold is Hold.LEASE:
+            self._runtime.broker.extend([run.delivery for run in runs], hold_seconds=self._lease_seconds)
+
+    def _renew(self, runs: Sequence[Run]) -> None:
+        leases = [RunLease(task_id=run.task_id, run=run.id, seconds=self._lease_seconds) for run in runs]
+        for run, renewal in zip(runs, self._runtime.backend.renew(leases), strict=True):
+            if renewal.held:
+                continue
+            # Not ours any more; unless it was settled meanwhile, somebody else has it, or it was cancelled.
+            if run in self._held.all():
+                self._stop(run, renewal.state)
+
+    def _stop(self, run: Run, state: State | None) -> None:
+        run.stopped_by = state
+        run.stop.set()
+        logger.warning("task %s was %s while it ran", run.task_id, "cancelled" if state is State.CANCELLED else "lost")
+        self._stopped(run)
+
+    def _sweep(self) -> None:
+        now = self._runtime.clock.monotonic()
+        if now - self._swept_at >= _SWEEP_SECONDS:
+            self._swept_at = now
+            self._runtime.backend.sweep()

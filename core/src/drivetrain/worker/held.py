@@ -1,0 +1,52 @@
+"""What a worker holds at the moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from drivetrain.contract import Clock
+from drivetrain.worker.run import Run
+
+__all__ = ["Held"]
+
+
+class Held:
+    """The runs that a worker has started and not yet settled. Thread-safe."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._runs: dict[str, Run] = {}
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def add(self, runs: Iterable[Run]) -> None:
+        """Hold these too."""
+        with self._changed:
+            self._runs.update((run.id, run) for run in runs)
+
+    def remove(self, runs: Iterable[Run]) -> None:
+        """Hold these no longer."""
+        with self._changed:
+            for run in runs:
+                self._runs.pop(run.id, None)
+            self._changed.notify_all()
+
+    def all(self) -> list[Run]:
+        """Those held now."""
+        with self._changed:
+            return list(self._runs.values())
+
+    def wait_below(self, number: int, timeout_seconds: float) -> bool:
+        """Wait until fewer than ``number`` are held; whether that is so."""
+        with self._changed:
+            if len(self._runs) >= number:
+                self._clock.wait(self._changed, timeout_seconds)
+            return len(self._runs) < number
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
+        with self._changed:
+            self._changed.notify_all()

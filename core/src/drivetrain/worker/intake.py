@@ -1,0 +1,283 @@
+"""Receive and start: from deliveries to runs. What cannot or need not be run is seen to at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import count
+
+from attrs import frozen
+
+from drivetrain.contract import (
+    Delivery,
+    Failure,
+    Message,
+    Outcome,
+    SerializationError,
+    State,
+    TaskRecord,
+    Transition,
+)
+from drivetrain.worker.held import Held
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.patience import Patience
+from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
+from drivetrain.worker.publisher import BODY_HEADER, UNKNOWN_HEADER, Publisher, due, expires_at
+from drivetrain.worker.run import Ending, Run, event_of
+from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.settlement import Settlement
+from drivetrain.worker.verdict import Verdict, judge
+from drivetrain.workflow.frames import Call, Invocation
+from drivetrain.workflow.wire import load_frames, load_invocation
+
+__all__ = ["Intake"]
+
+logger = logging.getLogger("drivetrain.worker")
+
+#: The longest pause before a message whose task nobody knows is tried again, in seconds.
+_LONGEST_UNKNOWN_DELAY_SECONDS = 30.0
+
+
+@frozen
+class _Received:
+    """A delivery whose message could be read."""
+
+    delivery: Delivery
+    invocation: Invocation
+
+
+class Intake:
+    """Turns deliveries into runs whose start is recorded. Used by one thread."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: WorkerOptions,
+        *,
+        publisher: Publisher,
+        settlement: Settlement,
+        patience: Patience,
+        held: Held,
+    ) -> None:
+        self._runtime = runtime
+        self._options = options
+        self._publisher = publisher
+        self._settlement = settlement
+        self._patience = patience
+        self._held = held
+        self._numbers = count(1)
+
+    def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Take up to ``limit`` deliveries; may raise ServiceError."""
+        return self._runtime.broker.receive(
+            self._options.queues, limit=limit, wait_seconds=wait_seconds, hold_seconds=self._options.lease_seconds
+        )
+
+    def start(self, deliveries: Sequence[Delivery]) -> list[Run]:
+        """The runs to run, their starts recorded; everything else among ``deliveries`` is settled."""
+        now = self._runtime.clock.now()
+        received = [one for one in self._read(deliveries) if one is not None]
+        self._tell("received", received)
+        received = self._hop_early(received, now)
+        received = self._drop_expired(received, now)
+        runs = [self._run(one, now) for one in self._known(received)]
+        return self._start(runs, now)
+
+    # Reading
+
+    def _read(self, deliveries: Sequence[Delivery]) -> Iterator[_Received | None]:
+        bodies = self._load_bodies(deliveries)
+        for delivery in deliveries:
+            try:
+                yield self._decode(delivery, bodies)
+            except SerializationError as error:
+                self._bury_unreadable(delivery, error)
+
+    def _load_bodies(self, deliveries: Sequence[Delivery]) -> dict[str, bytes | None]:
+        keys = [key for one in deliveries if (key := one.message.headers.get(BODY_HEADER)) is not None]
+        if not keys:
+            return {}
+        bodies = self._patience.call("load bodies", lambda: self._runtime.backend.load_bodies(keys))
+        return dict(zip(keys, bodies, strict=True))
+
+    def _decode(self, delivery: Delivery, bodies: dict[str, bytes | None]) -> _Received:
+        message = delivery.message
+        key = message.headers.get(BODY_HEADER)
+        body = message.body if key is None else bodies[key]
+        if body is None:
+            raise SerializationError(f"the body of this message ({key}) is no longer kept in the backend")
+        plain = self._runtime.payloads.load_body(message.headers.get(CONTENT_TYPE_HEADER), body)
+        _check_times(message)
+        return _Received(delivery, load_invocation(plain))
+
+    def _bury_unreadable(self, delivery: Delivery, error: Exception) -> None:
+        message = delivery.message
+        record = self._patience.call("read", lambda: self._runtime.backend.read([message.id]))[0]
+        # What waits for the task is in its record; the message itself cannot be asked.
+        downstream = None if record is None else record.downstream
+        frames = () if downstream is None else load_frames(self._runtime.payloads.load(downstream))
+        call = Call(id=message.id, task=record.task if record else "", queue=message.queue)
+        self._bury(delivery, Invocation(call=call, frames=frames), f"unreadable: {error}", error)
+
+    def _bury(self, delivery: Delivery, invocation: Invocation, reason: str, error: Exception) -> None:
+        logger.error(
+            "message %s goes to the dead letters of %s: %s", delivery.message.id, invocation.call.queue, reason
+        )
+        failure = self._settlement.failure_of(invocation, error)
+        self._settlement.settle([self._failed(delivery, invocation, failure, dead_reason=reason)])
+
+    def _failed(
+        self, delivery: Delivery, invocation: Invocation, failure: Failure, *, dead_reason: str, run: Run | None = None
+    ) -> Ending:
+        return Ending(
+            delivery=delivery,
+            invocation=invocation,
+            run=run,
+            state=State.FAILURE,
+            failure=self._runtime.registry.codec.encode(failure),
+            error=failure,
+            dead_reason=dead_reason,
+        )
+
+    # What is not to be started
+
+    def _hop_early(self, received: list[_Received], now: float) -> list[_Received]:
+        early = [one.delivery for one in received if (due(one.delivery.message) or 0.0) > now]
+        if not early:
+            return received
+        self._publisher.hop(early, now)
+        self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge(early))
+        gone = {id(delivery) for delivery in early}
+        return [one for one in received if id(one.delivery) not in gone]
+
+    def _drop_expired(self, received: list[_Received], now: float) -> list[_Received]:
+        late = [one for one in received if _expired(one.delivery, now)]
+        if late:
+            self._settlement.settle([self._expired_ending(one) for one in late])
+        return [one for one in received if not _expired(one.delivery, now)] if late else received
+
+    def _expired_ending(self, one: _Received) -> Ending:
+        failure = self._settlement.failure_of(one.invocation, None, "drivetrain.TaskExpired", "not started in time")
+        return Ending(
+            delivery=one.delivery,
+            invocation=one.invocation,
+            state=State.EXPIRED,
+            failure=self._runtime.registry.codec.encode(failure),
+            error=failure,
+        )
+
+    def _known(self, received: Sequence[_Received]) -> Iterator[_Received]:
+        for one in received:
+            if one.invocation.call.task in self._runtime.registry:
+                yield one
+            else:
+                self._put_back_unknown(one)
+
+    def _put_back_unknown(self, one: _Received) -> None:
+        # Another worker of this queue may know it, while a new version is rolled out for instance.
+        returns = int(one.delivery.message.headers.get(UNKNOWN_HEADER, "0")) + 1
+        if returns > self._options.unknown_task_retries:
+            try:
+                self._runtime.registry.find(one.invocation.call.task)
+            except Exception as error:  # noqa: BLE001 - it is UnknownTask, raised to have its traceback
+                self._bury(one.delivery, one.invocation, f"unknown task: {error}", error)
+            return
+        delay = min(_LONGEST_UNKNOWN_DELAY_SECONDS, 0.1 * 2 ** (returns - 1))
+        self._publisher.put_back(one.delivery, returns, delay)
+        self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge([one.delivery]))
+
+    # Starting
+
+    def _run(self, one: _Received, now: float) -> Run:
+        return Run(
+            id=f"{self._options.name}#{next(self._numbers)}",
+            delivery=one.delivery,
+            invocation=one.invocation,
+            definition=self._runtime.registry[one.invocation.call.task],
+            received_at=now,
+        )
+
+    def _start(self, runs: list[Run], now: float) -> list[Run]:
+        if not runs:
+            return []
+        wishes = [self._wish(run, now) for run in runs]
+        outcomes = self._patience.call("start", lambda: self._runtime.backend.record(wishes))
+        verdicts = [
+            (run, outcome, self._judge(run, outcome, wish))
+            for run, outcome, wish in zip(runs, outcomes, wishes, strict=True)
+        ]
+        started = [run for run, _, verdict in verdicts if verdict is Verdict.RUN]
+        self._held.add(started)
+        others = [entry for entry in verdicts if entry[2] is not Verdict.RUN]
+        if others:
+            self._see_to_the_rest(others, now)
+        self._settlement.step("started", started)
+        return started
+
+    def _judge(self, run: Run, outcome: Outcome, wish: Transition) -> Verdict:
+        limit = self._options.max_starts
+        deliveries = run.delivery.delivery_count
+        if not self._runtime.backend.capabilities.stores and deliveries is not None and deliveries > limit:
+            return Verdict.CRASHED
+        return judge(outcome, wish, max_starts=limit)
+
+    def _wish(self, run: Run, now: float) -> Transition:
+        return Transition(
+            task_id=run.task_id,
+            state=State.STARTED,
+            attempt=run.invocation.attempt,
+            at=now,
+            worker=self._options.name,
+            task=run.invocation.call.task,
+            run=run.id,
+            lease=self._options.lease_seconds,
+            received_at=run.received_at,
+        )
+
+    def _see_to_the_rest(self, verdicts: Sequence[tuple[Run, Outcome, Verdict]], now: float) -> None:
+        endings = []
+        for run, outcome, verdict in verdicts:
+            before = outcome.before
+            if verdict is Verdict.CRASHED:
+                endings.append(self._crashed(run, before))
+            elif verdict is Verdict.BUSY and before is not None:
+                self._release_busy(run, before, now)
+            elif verdict is Verdict.STALE or before is None:
+                self._patience.call("acknowledge", partial(self._runtime.broker.acknowledge, [run.delivery]))
+            else:
+                endings.append(self._settlement.found(run.delivery, run.invocation, before))
+        self._settlement.settle(endings)
+
+    def _crashed(self, run: Run, before: TaskRecord | None) -> Ending:
+        starts = before.starts if before is not None else run.delivery.delivery_count
+        text = f"started {starts} times and never finished: its worker died each time"
+        failure = self._settlement.failure_of(run.invocation, None, "drivetrain.WorkerDied", text)
+        logger.error("task %s[%s] goes to the dead letters: %s", run.invocation.call.task, run.task_id, text)
+        return self._failed(run.delivery, run.invocation, failure, dead_reason=f"crashed: {text}", run=run)
+
+    def _release_busy(self, run: Run, before: TaskRecord, now: float) -> None:
+        left = self._options.lease_seconds if before.leased_until is None else before.leased_until - now
+        longest = self._runtime.broker.capabilities.longest_delay_seconds
+        delay = min(max(left, 0.05), self._options.lease_seconds, longest if longest is not None else left + 1)
+        busy = [run.delivery]
+        self._patience.call("release", lambda: self._runtime.broker.release(busy, delay_seconds=delay))
+
+    def _tell(self, step: str, received: Sequence[_Received]) -> None:
+        observers = self._runtime.observers
+        if observers.watches("task_received"):
+            for one in received:
+                observers.notify("task_received", event=event_of(one.invocation, self._options.name))
+        if observers.watches("worker_step") and received:
+            observers.notify("worker_step", step=step, task_ids=[one.invocation.call.id for one in received])
+
+
+def _check_times(message: Message) -> None:
+    """Raise SerializationError now, rather than where it is too late to put the message aside."""
+    due(message)
+    expires_at(message)
+
+
+def _expired(delivery: Delivery, now: float) -> bool:
+    expires = expires_at(delivery.message)
+    return expires is not None and expires < now

@@ -1,0 +1,42 @@
+"""How one worker works."""
+
+from __future__ import annotations
+
+import os
+import socket
+from uuid import uuid4
+
+from attrs import field, frozen
+
+__all__ = ["WorkerOptions", "worker_name"]
+
+
+def worker_name() -> str:
+    """A name that no other worker has: host, process and a few random letters."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
+
+
+@frozen(kw_only=True)
+class WorkerOptions:
+    """How one worker works."""
+
+    #: The queues it receives from; earlier ones first.
+    queues: tuple[str, ...]
+    #: Unique among workers.
+    name: str = field(factory=worker_name)
+    #: How many tasks run at once in threads, and as many in child processes.
+    concurrency: int = 8
+    #: How many ``async def`` tasks run at once on the event loop.
+    loop_concurrency: int = 100
+    #: How long a message and a run are held without a sign of life, in seconds; renewed three times in that time.
+    lease_seconds: float = 30.0
+    #: The most messages that it takes beyond those that it runs.
+    prefetch_limit: int = 1000
+    #: How long running tasks may take to finish when it is told to stop, in seconds.
+    grace_seconds: float = 30.0
+    #: How many starts of one attempt may come to nothing, because the worker died, before the message is put aside.
+    max_starts: int = 5
+    #: How often a message whose task nobody knows is put back, before it is put aside.
+    unknown_task_retries: int = 8
+    #: How often at most a task may ask for a retry by raising Retry where it has no retry policy.
+    retry_limit: int = 100

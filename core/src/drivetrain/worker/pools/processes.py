@@ -1,0 +1,208 @@
+"""Tasks in child processes, one process to a slot: a death or a time limit ends one task and no other."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing import connection
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from attrs import evolve, frozen
+
+from drivetrain.contract import ConfigurationError, Delivery, Message
+from drivetrain.worker.context import TaskTimeout
+from drivetrain.worker.execution import Execution
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.registry import TaskDefinition
+from drivetrain.worker.run import Ending, Run
+from drivetrain.workflow.frames import Invocation
+
+__all__ = ["ProcessPool", "TaskReference"]
+
+logger = logging.getLogger("drivetrain.worker")
+
+
+@frozen
+class TaskReference:
+    """Where a child process finds a task: an attribute of a module that was made by ``@app.task``."""
+
+    module: str
+    qualname: str
+
+    @classmethod
+    def to(cls, definition: TaskDefinition) -> TaskReference:
+        """The reference to a task.
+
+        Raises:
+            ConfigurationError: it cannot be found from another process.
+        """
+        reference = cls(definition.function.__module__, definition.function.__qualname__)
+        try:
+            found = reference.find()
+        except (ImportError, AttributeError):
+            found = None
+        if getattr(getattr(found, "definition", None), "name", None) != definition.name:
+            raise ConfigurationError(
+                f"task {definition.name!r} asks for the processes pool, but {reference.module}.{reference.qualname} is "
+                "not that task; define it at the top of a module, under @app.task"
+            )
+        return reference
+
+    def find(self) -> Any:
+        """The task; imports its module."""
+        found: Any = importlib.import_module(self.module)
+        for name in self.qualname.split("."):
+            found = getattr(found, name)
+        return found
+
+
+class ProcessPool:
+    """A fixed number of child processes, each with a thread here that feeds it. Children start at first use."""
+
+    def __init__(
+        self,
+        size: int,
+        execution: Execution,
+        options: WorkerOptions,
+        done: Callable[[Ending], None],
+        died: Callable[[Run], None],
+    ) -> None:
+        self._execution = execution
+        self._done = done
+        self._died = died
+        self._waiting: SimpleQueue[Run | None] = SimpleQueue()
+        self._slots = [_Slot(options) for _ in range(size)]
+        self._ending = threading.Event()
+        for number, slot in enumerate(self._slots):
+            threading.Thread(target=self._work, args=(slot,), name=f"drivetrain-child-{number}", daemon=True).start()
+
+    def submit(self, runs: Sequence[Run]) -> None:
+        """See `RunPool.submit`."""
+        for run in runs:
+            self._waiting.put(run)
+
+    def take_back(self) -> list[Run]:
+        """See `RunPool.take_back`."""
+        runs: list[Run] = []
+        with suppress(Empty):
+            while (run := self._waiting.get_nowait()) is not None:
+                runs.append(run)
+            self._waiting.put(None)
+        return runs
+
+    def cancel(self, run: Run) -> None:
+        """Kill the process that runs it."""
+        for slot in self._slots:
+            if slot.run is run:
+                slot.kill()
+
+    def stop(self) -> None:
+        """See `RunPool.stop`."""
+        self._ending.set()
+        for slot in self._slots:
+            self._waiting.put(None)
+            slot.kill()
+
+    def _work(self, slot: _Slot) -> None:
+        while (run := self._waiting.get()) is not None:
+            slot.run = run
+            run.began = 0.0
+            try:
+                self._done(slot.execute(run))
+            except TaskTimeout as error:
+                self._done(self._execution.failed(run, error))
+            except BrokenProcessPool as error:
+                self._broken(run, error)
+            except Exception as error:  # noqa: BLE001 - a task that the child cannot find, or a result that cannot be handed over
+                self._done(self._execution.failed(run, error))
+            finally:
+                slot.run = None
+
+    def _broken(self, run: Run, error: BrokenProcessPool) -> None:
+        if self._ending.is_set():
+            return  # killed by us, after its run was given back
+        if run.stop.is_set():
+            self._done(self._execution.failed(run, error))
+            return
+        logger.error("task %s: its child process died", run.task_id)
+        self._died(run)
+
+
+class _Slot:
+    """One child process at a time, replaced when it has died."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self._executor: ProcessPoolExecutor | None = None
+        self._pid: int | None = None
+        self.run: Run | None = None
+
+    def execute(self, run: Run) -> Ending:
+        """The ending of ``run``; raises BrokenProcessPool when the child dies, TaskTimeout when it takes too long."""
+        reference = TaskReference.to(run.definition)
+        try:
+            future = self._ready().submit(_run_in_child, reference, run.invocation, self._options)
+            ending = self._wait(future, run.invocation.call.timeout)
+        except BrokenProcessPool:
+            self._executor = None
+            raise
+        return evolve(ending, delivery=run.delivery, invocation=run.invocation, run=run)
+
+    def kill(self) -> None:
+        """Kill the child, if there is one."""
+        if self._pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    def _wait(self, future: Future[Ending], timeout_seconds: float | None) -> Ending:
+        try:
+            return future.result(timeout_seconds)
+        except TimeoutError:
+            if future.done():
+                raise  # the task's own
+            self.kill()
+            self._executor = None
+            raise TaskTimeout from None
+
+    def _ready(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(
+                1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_child
+            )
+            self._pid = self._executor.submit(os.getpid).result()
+        return self._executor
+
+
+def _prepare_child() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the worker decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _run_in_child(reference: TaskReference, invocation: Invocation, options: WorkerOptions) -> Ending:
+    task = reference.find()
+    message = Message(id=invocation.call.id, queue=invocation.call.queue, body=b"")
+    run = Run(
+        id="child",
+        delivery=Delivery(message=message, receipt=None),
+        invocation=invocation,
+        definition=task.definition,
+        received_at=0.0,
+    )
+    ending = Execution(task.app.runtime, options).run(run)
+    return evolve(ending, run=None)

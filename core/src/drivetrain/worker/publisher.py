@@ -1,0 +1,151 @@
+"""From invocations to messages, and out to the broker: due times, expiry, headers, bodies that are too large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from attrs import evolve
+
+from drivetrain.contract import Delivery, Message, PublishFailed, SerializationError, TooLarge
+from drivetrain.worker.patience import Patience
+from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
+from drivetrain.worker.runtime import Runtime
+from drivetrain.workflow.frames import Invocation
+from drivetrain.workflow.wire import dump_invocation
+
+__all__ = ["BODY_HEADER", "ETA_HEADER", "EXPIRES_HEADER", "Publisher", "due", "expires_at"]
+
+#: When the task is due (Unix seconds). The message itself may come earlier, when the broker keeps only short delays.
+ETA_HEADER = "drivetrain-eta"
+#: After which time the task is not to be started (Unix seconds).
+EXPIRES_HEADER = "drivetrain-expires"
+#: Under which key the backend keeps the body, when it is too large for the broker (a claim check).
+BODY_HEADER = "drivetrain-body"
+#: How often the message was put back because no worker that received it knew its task.
+UNKNOWN_HEADER = "drivetrain-unknown"
+
+
+def due(message: Message) -> float | None:
+    """When the task of a message is due (Unix seconds); None: at once."""
+    return _time(message, ETA_HEADER)
+
+
+def expires_at(message: Message) -> float | None:
+    """After which time the task of a message is not to be started (Unix seconds); None: never."""
+    return _time(message, EXPIRES_HEADER)
+
+
+def _time(message: Message, header: str) -> float | None:
+    text = message.headers.get(header)
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise SerializationError(f"the header {header} is {text!r}, which is no time in Unix seconds") from None
+
+
+class Publisher:
+    """Publishes invocations. Thread-safe."""
+
+    def __init__(self, runtime: Runtime, patience: Patience) -> None:
+        self._runtime = runtime
+        self._patience = patience
+        self._capabilities = runtime.broker.capabilities
+        self._content_type = {CONTENT_TYPE_HEADER: runtime.payloads.content_type}
+
+    def publish(self, invocations: Sequence[Invocation]) -> None:
+        """Publish first attempts.
+
+        Raises:
+            ServiceError: not published, or (PublishFailed) not all of them, or (ServiceUnavailable) not for sure.
+        """
+        now = self._runtime.clock.now()
+        self.publish_messages([self.message(invocation, now) for invocation in invocations])
+
+    def publish_messages(self, messages: Sequence[Message]) -> None:
+        """Publish messages as they are, but for bodies that are too large."""
+        if not messages:
+            return
+        messages = self._check_in(messages)
+        observers = self._runtime.observers
+        if observers.watches("before_publish"):
+            observers.notify("before_publish", messages=messages)
+        self._hand_over(messages)
+        if observers.watches("after_publish"):
+            observers.notify("after_publish", messages=messages)
+
+    def _hand_over(self, messages: Sequence[Message]) -> None:
+        broker = self._runtime.broker
+        try:
+            self._patience.call("publish", lambda: broker.publish(messages))
+        except PublishFailed as error:
+            # Refused one by one: once more for those, so that one refusal leaves nothing behind by chance.
+            again = [message for message in messages if message.id in error.failures]
+            self._patience.call("publish", lambda: broker.publish(again))
+
+    def message(self, invocation: Invocation, now: float, *, eta: float | None = None) -> Message:
+        """The message of an invocation; for a retry with its own ``eta`` (Unix seconds)."""
+        call = invocation.call
+        headers = self._content_type if not call.headers else {**call.headers, **self._content_type}
+        if invocation.attempt == 0:
+            eta = _later(call.eta, None if call.delay is None else now + call.delay)
+            expires = _earlier(call.expires_at, None if call.expires_after is None else now + call.expires_after)
+            if expires is not None:
+                headers = {**headers, EXPIRES_HEADER: repr(expires)}
+        if eta is not None:
+            headers = {**headers, ETA_HEADER: repr(eta)}
+        return Message(
+            id=call.id,
+            queue=call.queue,
+            body=self._runtime.payloads.dump_body(dump_invocation(invocation)),
+            headers=headers,
+            priority=call.priority,
+            eta=self.native_eta(eta, now),
+        )
+
+    def native_eta(self, eta: float | None, now: float) -> float | None:
+        """``eta``, or the latest that the broker can keep a message until; then the message hops."""
+        longest = self._capabilities.longest_delay_seconds
+        return eta if eta is None or longest is None else min(eta, now + longest)
+
+    def hop(self, deliveries: Sequence[Delivery], now: float) -> None:
+        """Publish messages that came before they are due once more, for the rest of their delay."""
+        self.publish_messages([evolve(one.message, eta=self.native_eta(due(one.message), now)) for one in deliveries])
+
+    def put_back(self, delivery: Delivery, returns: int, delay_seconds: float) -> None:
+        """Publish a message once more whose task nobody knew, to be tried again later."""
+        headers = {**delivery.message.headers, UNKNOWN_HEADER: str(returns)}
+        eta = self.native_eta(self._runtime.clock.now() + delay_seconds, self._runtime.clock.now())
+        self.publish_messages([evolve(delivery.message, headers=headers, eta=eta)])
+
+    def _check_in(self, messages: Sequence[Message]) -> Sequence[Message]:
+        limit = self._capabilities.largest_message_bytes
+        if limit is None:
+            return messages
+        large = {message.id: message for message in messages if _size(message) > limit}
+        if not large:
+            return messages
+        small = {message_id: self._checked(message, limit) for message_id, message in large.items()}
+        bodies = {small[message_id].headers[BODY_HEADER]: message.body for message_id, message in large.items()}
+        self._patience.call("keep large messages", lambda: self._runtime.backend.store_bodies(bodies))
+        return [small.get(message.id, message) for message in messages]
+
+    def _checked(self, message: Message, limit: int) -> Message:
+        # Named for what is in it, so that checking it in twice is checking it in once.
+        key = f"{message.id}.{blake2b(message.body, digest_size=8).hexdigest()}"
+        small = evolve(message, body=b"", headers={**message.headers, BODY_HEADER: key})
+        if not self._runtime.backend.capabilities.stores or _size(small) > limit:
+            raise TooLarge(f"the message of task {message.id}", _size(message), limit)
+        return small
+
+
+def _size(message: Message) -> int:
+    return len(message.body) + sum(len(name) + len(text) for name, text in message.headers.items())
+
+
+def _later(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else max(one, other)
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)

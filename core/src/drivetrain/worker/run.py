@@ -1,0 +1,80 @@
+"""One delivery on its way through a worker: first a run, in the end an ending."""
+
+from __future__ import annotations
+
+import threading
+
+from attrs import define, field, frozen
+
+from drivetrain.contract import Delivery, Failure, Plain, State, TaskEvent
+from drivetrain.worker.registry import TaskDefinition
+from drivetrain.workflow.frames import Invocation
+
+__all__ = ["Ending", "Run"]
+
+
+@define(kw_only=True, eq=False)
+class Run:
+    """An attempt that this worker has started, or is about to."""
+
+    #: Unique for this start of this attempt; what the backend knows its lease by.
+    id: str
+    delivery: Delivery
+    invocation: Invocation
+    definition: TaskDefinition
+    #: Unix seconds.
+    received_at: float
+    #: Set when the task was cancelled, or another worker has taken it over.
+    stop: threading.Event = field(factory=threading.Event)
+    #: Why it was stopped.
+    stopped_by: State | None = None
+    #: When its function began to run, by the monotonic clock; None before.
+    began: float | None = None
+
+    @property
+    def task_id(self) -> str:
+        """The id of its task."""
+        return self.invocation.call.id
+
+
+@frozen(kw_only=True)
+class Ending:
+    """What became of a delivery: the state to record, or found recorded, and what to do with the message."""
+
+    delivery: Delivery
+    invocation: Invocation
+    state: State
+    #: The run that ended so; None if nothing was run.
+    run: Run | None = None
+    #: The result, plain.
+    value: Plain = None
+    #: The failure, plain.
+    failure: Plain = None
+    #: The same as an object, for observers.
+    error: Failure | None = None
+    #: For RETRY: when the next attempt is due; Unix seconds.
+    retry_at: float | None = None
+    #: Whether the backend knows it already.
+    recorded: bool = False
+    #: Why the message goes to the dead letters; None: it is acknowledged.
+    dead_reason: str | None = None
+    #: How long the function ran, in seconds.
+    run_seconds: float = 0.0
+
+    @property
+    def task_id(self) -> str:
+        """The id of its task."""
+        return self.invocation.call.id
+
+
+def event_of(invocation: Invocation, worker: str) -> TaskEvent:
+    """What observers are told of an invocation."""
+    call = invocation.call
+    return TaskEvent(
+        task_id=call.id,
+        task=call.task,
+        attempt=invocation.attempt,
+        queue=call.queue,
+        headers=call.headers,
+        worker=worker,
+    )

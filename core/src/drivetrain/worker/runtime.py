@@ -1,0 +1,53 @@
+"""What senders and workers of one app share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from drivetrain.contract import Backend, Broker, Clock, Plain, RetryPolicy
+from drivetrain.worker.payloads import Payloads
+from drivetrain.worker.registry import Registry
+
+__all__ = ["Observed", "Runtime"]
+
+
+class Observed(Protocol):
+    """The observers of an app."""
+
+    def watches(self, hook: str) -> bool:
+        """Whether anybody implements this hook."""
+        ...
+
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Call all implementations of this hook; what they raise is logged."""
+        ...
+
+
+@frozen(kw_only=True)
+class Runtime:
+    """The drivers and settings that senders and workers of one app share. Thread-safe."""
+
+    broker: Broker
+    backend: Backend
+    payloads: Payloads
+    registry: Registry
+    observers: Observed
+    clock: Clock
+    retry_policy: Callable[[str, Mapping[str, Plain]], RetryPolicy]
+    default_queue: str
+    #: How long results are kept, in seconds; None: for ever.
+    retention_seconds: float | None
+    #: How long a finished task's record is kept at least, while its message might be delivered again, in seconds.
+    redelivery_window_seconds: float
+
+    def kept_seconds(self, retention: float | None) -> float | None:
+        """How long a terminal record is kept before its message is known to be gone; None: for ever."""
+        wanted = self.wanted_seconds(retention)
+        return None if wanted is None else max(wanted, self.redelivery_window_seconds)
+
+    def wanted_seconds(self, retention: float | None) -> float | None:
+        """How long a result is to be kept; None: for ever."""
+        return self.retention_seconds if retention is None else retention

@@ -1,0 +1,309 @@
+"""Record, follow up, acknowledge: in that order, each for a whole batch."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from attrs import evolve
+
+from drivetrain.contract import (
+    Delivery,
+    Failure,
+    GroupProgress,
+    Member,
+    Outcome,
+    Plain,
+    RunLease,
+    ServiceError,
+    State,
+    TaskRecord,
+    TooLarge,
+    Transition,
+)
+from drivetrain.worker.execution import failure_of
+from drivetrain.worker.follow_up import FollowUp
+from drivetrain.worker.held import Held
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.patience import GaveUp, Patience
+from drivetrain.worker.publisher import BODY_HEADER, Publisher
+from drivetrain.worker.run import Ending, Run, event_of
+from drivetrain.worker.runtime import Runtime
+from drivetrain.workflow.advance import Effect, Failed, Succeeded, advance
+from drivetrain.workflow.frames import Invocation, Join
+
+__all__ = ["Settlement"]
+
+logger = logging.getLogger("drivetrain.worker")
+
+
+class Settlement:
+    """Settles what has ended. Thread-safe; every step may be repeated without harm."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: WorkerOptions,
+        *,
+        publisher: Publisher,
+        follow_up: FollowUp,
+        patience: Patience,
+        held: Held,
+    ) -> None:
+        self._runtime = runtime
+        self._options = options
+        self._publisher = publisher
+        self._follow_up = follow_up
+        self._patience = patience
+        self._held = held
+        self._largest_value = runtime.backend.capabilities.largest_value_bytes
+
+    def settle(self, endings: Sequence[Ending]) -> None:
+        """See endings through to the acknowledgement of their messages.
+
+        Raises:
+            GaveUp: told to stop while a service was away; the messages will be delivered again.
+        """
+        if not endings:
+            return
+        try:
+            self._settle(endings)
+        except GaveUp:
+            raise
+        except Exception as error:  # noqa: BLE001 - the errors of a stranger's driver too
+            if len(endings) > 1:
+                for ending in endings:  # one bad ending must not keep the others from being settled
+                    self.settle([ending])
+            else:
+                self._put_aside(endings[0], error)
+
+    def _settle(self, endings: Sequence[Ending]) -> None:
+        self.step("ran", [ending for ending in endings if ending.run is not None])
+        settled, progress = self._record(endings)
+        self.step("recorded", settled)
+        self._tell(settled)
+        self._follow_up.perform(self._effects(settled), progress)
+        self._publish_retries([ending for ending in settled if ending.state is State.RETRY])
+        self.step("followed_up", settled)
+        self._finish_messages(settled)
+        self.step("acknowledged", settled)
+        self._held.remove(ending.run for ending in endings if ending.run is not None)
+
+    def _put_aside(self, ending: Ending, error: Exception) -> None:
+        """What follows this ending cannot be done: fail it, and keep the message for whoever mends the cause."""
+        logger.error("task %s: what follows it cannot be done; its message goes aside", ending.task_id, exc_info=error)
+        failure = self._runtime.registry.codec.encode(failure_of(ending.invocation, error))
+        reason = f"what follows it cannot be done: {error}"
+        try:
+            self._follow_up.perform(advance(ending.invocation.frames, Failed(failure)))
+            self._patience.call("dead-letter", lambda: self._runtime.broker.dead_letter([(ending.delivery, reason)]))
+        except ServiceError:
+            logger.exception("task %s: its message cannot be put aside either; it will come again", ending.task_id)
+        self._held.remove([ending.run] if ending.run is not None else [])
+
+    def give_back(self, runs: Sequence[Run], *, delay_seconds: float = 0.0) -> None:
+        """Return runs unharmed: their lease ends, and their messages may be delivered again."""
+        if not runs:
+            return
+        now = self._runtime.clock.now()
+        wishes = [
+            Transition(
+                task_id=run.task_id,
+                state=State.RECEIVED,
+                attempt=run.invocation.attempt,
+                at=now,
+                worker=self._options.name,
+                run=run.id,
+            )
+            for run in runs
+        ]
+        deliveries = [run.delivery for run in runs]
+        self._patience.call("give back", lambda: self._runtime.backend.record(wishes))
+        self._patience.call("release", lambda: self._runtime.broker.release(deliveries, delay_seconds=delay_seconds))
+        self._held.remove(runs)
+
+    def give_up(self, run: Run) -> None:
+        """Return a run whose process died: another may start it now, and the start that came to nothing counts."""
+        lease = RunLease(task_id=run.task_id, run=run.id, seconds=0)
+        self._patience.call("give up", lambda: self._runtime.backend.renew([lease]))
+        self._patience.call("release", lambda: self._runtime.broker.release([run.delivery]))
+        self._held.remove([run])
+
+    def found(self, delivery: Delivery, invocation: Invocation, record: TaskRecord) -> Ending:
+        """The ending of a delivery whose end is recorded already."""
+        plain: Plain = None if record.payload is None else self._runtime.payloads.load(record.payload)
+        ending = Ending(delivery=delivery, invocation=invocation, state=record.state, recorded=True)
+        if record.state is State.SUCCESS:
+            return evolve(ending, value=plain)
+        if record.state is State.RETRY:
+            return evolve(ending, failure=plain["failure"], retry_at=plain["at"])
+        return evolve(ending, failure=plain)
+
+    def failure_of(
+        self, invocation: Invocation, error: BaseException | None, kind: str = "", message: str = ""
+    ) -> Failure:
+        """The failure of an invocation, from an exception or from words."""
+        return failure_of(invocation, error, kind, message)
+
+    def step(self, step: str, done: Sequence[Run | Ending]) -> None:
+        """Tell observers of a step of handling deliveries."""
+        if done and self._runtime.observers.watches("worker_step"):
+            self._runtime.observers.notify("worker_step", step=step, task_ids=[one.task_id for one in done])
+
+    # Record
+
+    def _record(self, endings: Sequence[Ending]) -> tuple[list[Ending], dict[Member, GroupProgress]]:
+        endings = [self._fitting(ending) for ending in endings] if self._largest_value else endings
+        fresh = [ending for ending in endings if not ending.recorded]
+        wishes = [self._wish(ending) for ending in fresh]
+        if not wishes:
+            return list(endings), {}
+        outcomes = self._patience.call("record", lambda: self._runtime.backend.record(wishes))
+        settled = [ending for ending in endings if ending.recorded]
+        progress: dict[Member, GroupProgress] = {}
+        for ending, wish, outcome in zip(fresh, wishes, outcomes, strict=True):
+            if (truth := self._truth(ending, wish, outcome)) is not None:
+                settled.append(truth)
+            if outcome.applied and outcome.group is not None and wish.member is not None:
+                progress[wish.member] = outcome.group
+        return settled, progress
+
+    def _fitting(self, ending: Ending) -> Ending:
+        """The ending, or the failure that its result is too large for the backend."""
+        limit = self._largest_value
+        if limit is None or ending.state is not State.SUCCESS or ending.recorded:
+            return ending
+        if (size := len(self._payload(ending))) <= limit:
+            return ending
+        error = TooLarge(f"the result of task {ending.task_id}", size, limit)
+        failure = failure_of(ending.invocation, error)
+        return evolve(
+            ending, state=State.FAILURE, value=None, failure=self._runtime.registry.codec.encode(failure), error=failure
+        )
+
+    def _truth(self, ending: Ending, wish: Transition, outcome: Outcome) -> Ending | None:
+        """The ending as the backend knows it; None if another worker has taken over, whose it is to settle."""
+        before = outcome.before
+        if outcome.applied or before is None:
+            return ending
+        ours = before.run == wish.run and before.state is wish.state and before.attempt == wish.attempt
+        if ours:
+            return ending  # written before; only the answer was lost
+        if before.state.terminal:
+            return evolve(self.found(ending.delivery, ending.invocation, before), run=ending.run)
+        logger.warning("task %s: another worker has taken it over; what this run did counts no more", ending.task_id)
+        return None
+
+    def _wish(self, ending: Ending) -> Transition:
+        call, frames = ending.invocation.call, ending.invocation.frames
+        last = frames[0] if frames and isinstance(frames[0], Join) else None
+        terminal = ending.state.terminal
+        return Transition(
+            task_id=call.id,
+            state=ending.state,
+            attempt=ending.invocation.attempt,
+            at=self._runtime.clock.now(),
+            worker=self._options.name,
+            task=call.task,
+            run=None if ending.run is None else ending.run.id,
+            payload=self._payload(ending),
+            retention=self._runtime.kept_seconds(call.retention) if terminal else None,
+            member=last.member if terminal and last is not None else None,
+        )
+
+    def _payload(self, ending: Ending) -> bytes:
+        dump = self._runtime.payloads.dump
+        if ending.state is State.SUCCESS:
+            return dump(ending.value)
+        if ending.state is State.RETRY:
+            return dump({"at": ending.retry_at, "failure": ending.failure})
+        return dump(ending.failure)
+
+    # Follow up
+
+    def _effects(self, endings: Iterable[Ending]) -> list[Effect]:
+        return [effect for ending in endings for effect in self._effects_of(ending)]
+
+    def _effects_of(self, ending: Ending) -> tuple[Effect, ...]:
+        call, frames = ending.invocation.call, ending.invocation.frames
+        if ending.state is State.RETRY or not (frames or call.on_success or call.on_error):
+            return ()
+        if ending.state is State.SUCCESS:
+            return advance(frames, Succeeded(call, ending.value))
+        return advance(frames, Failed(ending.failure, call, ending.state))
+
+    def _publish_retries(self, endings: Sequence[Ending]) -> None:
+        if not endings:
+            return
+        now = self._runtime.clock.now()
+        self._publisher.publish_messages(
+            [
+                self._publisher.message(
+                    evolve(ending.invocation, attempt=ending.invocation.attempt + 1), now, eta=ending.retry_at
+                )
+                for ending in endings
+            ]
+        )
+
+    # Acknowledge
+
+    def _finish_messages(self, endings: Sequence[Ending]) -> None:
+        broker = self._runtime.broker
+        dead = [(ending.delivery, ending.dead_reason) for ending in endings if ending.dead_reason is not None]
+        done = [ending.delivery for ending in endings if ending.dead_reason is None]
+        if dead:
+            self._patience.call("dead-letter", lambda: broker.dead_letter(dead))
+        if done:
+            self._patience.call("acknowledge", lambda: broker.acknowledge(done))
+        self._drop_bodies(done)
+        self._let_expire([ending for ending in endings if ending.dead_reason is None])
+
+    def _drop_bodies(self, deliveries: Sequence[Delivery]) -> None:
+        keys = [key for one in deliveries if (key := one.message.headers.get(BODY_HEADER)) is not None]
+        if keys:
+            self._patience.call("drop bodies", lambda: self._runtime.backend.drop_bodies(keys))
+
+    def _let_expire(self, endings: Sequence[Ending]) -> None:
+        """Now that their messages are gone, results need be kept no longer than they are wanted."""
+        soon: dict[float, list[str]] = defaultdict(list)
+        for ending in endings:
+            wanted = self._runtime.wanted_seconds(ending.invocation.call.retention)
+            if ending.state.terminal and wanted is not None and wanted < self._runtime.redelivery_window_seconds:
+                soon[wanted].append(ending.task_id)
+        settle = self._runtime.backend.settle
+        for seconds, task_ids in soon.items():
+            self._patience.call("settle", partial(settle, task_ids, retention_seconds=seconds))
+
+    # Observers
+
+    def _tell(self, endings: Sequence[Ending]) -> None:
+        for ending in endings:
+            if not ending.recorded or ending.state is State.CANCELLED:
+                self._tell_one(ending)
+
+    def _tell_one(self, ending: Ending) -> None:
+        observers = self._runtime.observers
+        hook = _HOOKS[ending.state]
+        if not observers.watches(hook):
+            return
+        event = event_of(ending.invocation, self._options.name)
+        if ending.state is State.SUCCESS:
+            observers.notify(hook, event=event, run_seconds=ending.run_seconds)
+        elif ending.state is State.FAILURE:
+            observers.notify(hook, event=event, failure=ending.error)
+        elif ending.state is State.RETRY:
+            delay = (ending.retry_at or 0.0) - self._runtime.clock.now()
+            observers.notify(hook, event=event, failure=ending.error, delay_seconds=max(0.0, delay))
+        else:
+            observers.notify(hook, event=event)
+
+
+_HOOKS = {
+    State.SUCCESS: "task_succeeded",
+    State.FAILURE: "task_failed",
+    State.RETRY: "task_retrying",
+    State.CANCELLED: "task_cancelled",
+    State.EXPIRED: "task_expired",
+}

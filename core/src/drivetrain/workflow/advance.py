@@ -1,0 +1,148 @@
+"""What happens next: pure functions from frames and what has happened to effects. No I/O, no clock, no threads.
+
+Values and failures are plain here (see `drivetrain.workflow.values`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from attrs import frozen
+
+from drivetrain.contract import Member, Plain, State
+from drivetrain.workflow.frames import NOTHING, Call, Fork, Frames, Invocation, Join, Nothing, ids
+
+__all__ = ["Complete", "Effect", "End", "Event", "Failed", "Open", "Publish", "Resumed", "Succeeded", "advance"]
+
+
+@frozen
+class Publish:
+    """Publish this invocation."""
+
+    invocation: Invocation
+
+
+@frozen
+class Open:
+    """Open this group. Comes before every effect on its members."""
+
+    group_id: str
+    size: int
+    collect: bool
+    #: What goes on with the list of results when the group is complete.
+    continuation: Frames
+
+
+@frozen
+class Complete:
+    """This member of a group has ended: with a value, or with a failure."""
+
+    member: Member
+    value: Plain
+    failure: Plain = None
+    #: The state in which it ended.
+    state: State = State.SUCCESS
+
+
+@frozen
+class End:
+    """This task or group, which itself was never run, has ended."""
+
+    task_id: str
+    state: State
+    failure: Plain = None
+
+
+Effect: TypeAlias = Publish | Open | Complete | End
+
+
+@frozen
+class Resumed:
+    """Whatever came before ``frames`` has ended with this value; NOTHING when a workflow begins."""
+
+    value: Plain | Nothing = NOTHING
+
+
+@frozen
+class Succeeded:
+    """A call has succeeded with this value."""
+
+    call: Call
+    value: Plain
+
+
+@frozen
+class Failed:
+    """What came before ``frames`` has finally failed: a call that was run; None: a group, or an earlier task."""
+
+    failure: Plain
+    call: Call | None = None
+    state: State = State.FAILURE
+
+
+Event: TypeAlias = Resumed | Succeeded | Failed
+
+
+def advance(frames: Frames, event: Event) -> tuple[Effect, ...]:
+    """What is to be done when ``event`` has happened in front of ``frames``.
+
+    The same event always gives the same effects with the same ids, so that doing them twice is doing them once.
+    """
+    if isinstance(event, Resumed):
+        return tuple(_resume(frames, event.value))
+    if isinstance(event, Succeeded):
+        callbacks = (effect for then in event.call.on_success for effect in _resume(then, event.value))
+        return (*callbacks, *_resume(frames, event.value))
+    return (*_error_callbacks(event), *_abandon(frames, event))
+
+
+def _resume(frames: Frames, value: Plain | Nothing) -> Iterator[Effect]:
+    if not frames:
+        return
+    top, rest = frames[0], frames[1:]
+    if isinstance(top, Call):
+        yield Publish(Invocation(call=top.receive(value), frames=rest))
+    elif isinstance(top, Join):
+        yield Complete(top.member, value)
+    elif top.branches:
+        yield Open(top.group_id, len(top.branches), top.collect, rest)
+        for index, branch in enumerate(top.branches):
+            yield from _resume((*branch, Join(Member(top.group_id, index))), value)
+    else:
+        yield End(top.group_id, State.SUCCESS)
+        yield from _resume(rest, [])
+
+
+def _error_callbacks(event: Failed) -> Iterator[Effect]:
+    if event.call is not None and event.state is not State.CANCELLED:
+        for then in event.call.on_error:
+            yield from _resume(then, event.failure)
+
+
+def _abandon(frames: Frames, event: Failed) -> Iterator[Effect]:
+    for frame in frames:
+        if isinstance(frame, Join):
+            yield Complete(frame.member, None, event.failure, event.state)
+        else:
+            for task_id in ids((frame,)):
+                yield End(task_id, event.state, event.failure)
+
+
+def after(frames: Frames, task_id: str) -> Frames | None:
+    """The frames that wait for the task or group ``task_id`` somewhere in ``frames``; None if it is not there.
+
+    For a task in a branch of a group that fails with its members, that is the rest of its branch, the group, and all
+    that comes after the group; for one that collects failures, the rest of the branch.
+    """
+    for index, frame in enumerate(frames):
+        rest = frames[index + 1 :]
+        if isinstance(frame, Call) and frame.id == task_id:
+            return rest
+        if isinstance(frame, Fork):
+            if frame.group_id == task_id:
+                return rest
+            for branch in frame.branches:
+                if (found := after(branch, task_id)) is not None:
+                    return found if frame.collect else (*found, Fork(frame.group_id, ()), *rest)
+    return None

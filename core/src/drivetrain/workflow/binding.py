@@ -1,0 +1,273 @@
+"""How one task's arguments and result travel."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import Parameter, Signature
+from typing import Any, Final
+
+from attrs import frozen
+
+from drivetrain.contract import InvalidArguments, InvalidSignature, Plain, SerializationError
+from drivetrain.workflow.values import UnsupportedAnnotation, ValueMismatch, Values
+from drivetrain.workflow.values.annotations import hints_of
+from drivetrain.workflow.values.codec import Convert
+
+__all__ = ["Binding"]
+
+_POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+#: A value that is given: the parameter that takes it, what it is called in messages, and the value.
+_Given = tuple["_Slot", str, Any]
+
+
+@frozen(eq=False)
+class _Slot:
+    """A parameter."""
+
+    name: str
+    kind: Any
+    required: bool
+    encode: Convert
+    decode: Convert
+
+
+@frozen(eq=False)
+class _Plan:
+    """A signature, made ready for calls."""
+
+    positional: tuple[_Slot, ...]
+    by_keyword: Mapping[str, _Slot]
+    more_positional: _Slot | None
+    more_keywords: _Slot | None
+    #: Of a call that gives each positional parameter its argument and nothing else; None where that is not enough.
+    encodes: tuple[Convert, ...] | None
+    decodes: tuple[Convert, ...] | None
+    encode_result: Convert
+    decode_result: Convert
+
+    def faults(self, args: int, kwargs: Iterable[str], *, received: bool) -> Iterator[str]:
+        """What is wrong with a call of this shape, whatever its values are."""
+        names = list(kwargs)
+        taken = [slot.name for slot in self.positional[:args]]
+        if args > len(self.positional) and self.more_positional is None:
+            yield f"takes {len(self.positional)} positional arguments but {args} were given{_counting(received)}"
+        for name in names:
+            if name in taken and name in self.by_keyword:
+                yield f"got multiple values for argument {name!r}{_counting(received and name == taken[0])}"
+            elif name not in self.by_keyword and self.more_keywords is None:
+                yield f"got an unexpected keyword argument {name!r}"
+        given = {*taken, *(name for name in names if name in self.by_keyword)}
+        missing = [repr(slot.name) for slot in self._all() if slot.required and slot.name not in given]
+        if missing:
+            yield f"is missing argument{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+
+    def given(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, received: bool) -> Iterator[_Given]:
+        """Each value of a call without faults, with its parameter."""
+        more, more_keywords = self.more_positional, self.more_keywords
+        for index, value in enumerate(args, start=received):
+            if index < len(self.positional):
+                yield self.positional[index], self.positional[index].name, value
+            elif more is not None:
+                yield more, f"*{more.name}[{index - len(self.positional)}]", value
+        for name, value in kwargs.items():
+            slot = self.by_keyword.get(name, more_keywords)
+            if slot is not None:
+                yield slot, slot.name if slot is not more_keywords else f"**{slot.name}[{name!r}]", value
+
+    def _all(self) -> Iterator[_Slot]:
+        yield from self.positional
+        yield from (slot for slot in self.by_keyword.values() if slot.kind is Parameter.KEYWORD_ONLY)
+
+
+def _counting(received: bool) -> str:
+    return " (the previous task's result is the first)" if received else ""
+
+
+class Binding:
+    """How one task's arguments and result travel. Compiled on first use; thread-safe.
+
+    Args:
+        task: the task's name, for messages.
+        function: the task's function; its annotations say what may be sent.
+        values: turns values into plain ones and back.
+    """
+
+    def __init__(self, task: str, function: Callable[..., Any], values: Values) -> None:
+        self.task = task
+        self.function = function
+        self._values = values
+        self._lock = threading.Lock()
+        self._plan: _Plan | None = None
+
+    def compile(self) -> None:
+        """Compile now what would be compiled on first use.
+
+        Raises:
+            InvalidSignature: an annotation is not supported, or cannot be resolved.
+        """
+        self._compiled()
+
+    def encode_call(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, received: bool = False
+    ) -> tuple[list[Plain], dict[str, Plain]]:
+        """The plain form of a call's arguments; defaults are not sent.
+
+        Args:
+            args: positional arguments.
+            kwargs: keyword arguments.
+            received: whether the previous task's result will be put before ``args`` when the task is run.
+
+        Raises:
+            InvalidArguments: they do not fit the function; the message says all that is wrong.
+        """
+        plan = self._plan or self._compiled()
+        encodes = plan.encodes
+        if encodes is None or kwargs or received or len(args) != len(encodes):
+            return self._convert(plan, _encode, args, kwargs, received=received)
+        try:
+            return [encode(value) for encode, value in zip(encodes, args)], {}  # noqa: B905 - of one length
+        except ValueMismatch:  # all that does not fit is told, not the first only
+            return self._convert(plan, _encode, args, kwargs, received=False)
+
+    def decode_call(self, args: Sequence[Plain], kwargs: Mapping[str, Plain]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call, of their plain form.
+
+        Raises:
+            InvalidArguments: they do not fit the function; the message says all that is wrong.
+        """
+        plan = self._plan or self._compiled()
+        values, by_name = self._decode_fitting(plan, args, kwargs)
+        return tuple(values), by_name
+
+    def encode_result(self, value: object) -> Plain:
+        """The plain form of what the function returned.
+
+        Raises:
+            SerializationError: it is not what the return annotation says, or cannot travel.
+        """
+        plan = self._plan or self._compiled()
+        try:
+            return plan.encode_result(value)
+        except ValueMismatch as mismatch:
+            raise SerializationError(f"{self.task}(): {mismatch.describe('the result')}") from mismatch
+
+    def decode_result(self, plain: Plain) -> Any:
+        """What the function returned, of its plain form.
+
+        Raises:
+            SerializationError: it is not what the return annotation says.
+        """
+        plan = self._plan or self._compiled()
+        try:
+            return plan.decode_result(plain)
+        except ValueMismatch as mismatch:
+            raise SerializationError(f"{self.task}(): {mismatch.describe('the result')}") from mismatch
+
+    def _decode_fitting(
+        self, plan: _Plan, args: Sequence[Plain], kwargs: Mapping[str, Plain]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        decodes = plan.decodes
+        if decodes is None or kwargs or len(args) != len(decodes):
+            return self._convert(plan, _decode, args, kwargs, received=False)
+        try:
+            return [decode(plain) for decode, plain in zip(decodes, args)], {}  # noqa: B905 - of one length
+        except ValueMismatch:  # as in encode_call
+            return self._convert(plan, _decode, args, kwargs, received=False)
+
+    def _convert(
+        self,
+        plan: _Plan,
+        way: Callable[[_Slot], Convert],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        received: bool,
+    ) -> tuple[list[Any], dict[str, Any]]:
+        faults = list(plan.faults(len(args) + received, kwargs, received=received))
+        if faults:
+            raise InvalidArguments(f"{self.task}() {'; '.join(faults)}") from None
+        mismatches: list[str] = []
+        converted: list[Any] = []
+        for slot, name, value in plan.given(args, kwargs, received=received):
+            try:
+                converted.append(way(slot)(value))
+            except ValueMismatch as mismatch:
+                mismatches.append(mismatch.describe("parameter", name))
+        if mismatches:
+            raise InvalidArguments(f"{self.task}(): {'; '.join(mismatches)}") from None
+        return converted[: len(args)], dict(zip(kwargs, converted[len(args) :], strict=True))
+
+    def _compiled(self) -> _Plan:
+        with self._lock:
+            if self._plan is None:
+                self._plan = self._make_plan()
+            return self._plan
+
+    def _make_plan(self) -> _Plan:
+        signature = _signature_of(self.function, self.task)
+        inner = _function_in(self.function)
+        scope = getattr(inner, "__globals__", {})
+        try:
+            hints = hints_of(inner)
+        except (UnsupportedAnnotation, TypeError) as error:
+            raise InvalidSignature(f"{self.task}(): {error}") from error
+        slots = [self._slot(parameter, hints, scope) for parameter in signature.parameters.values()]
+        result = self._coders("the result", hints.get("return", Any), scope)
+        return _plan(slots, *result)
+
+    def _slot(self, parameter: Parameter, hints: Mapping[str, Any], scope: Mapping[str, Any]) -> _Slot:
+        many = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        required = parameter.default is Parameter.empty and not many
+        coders = self._coders(f"parameter {parameter.name!r}", hints.get(parameter.name, Any), scope)
+        return _Slot(parameter.name, parameter.kind, required, *coders)
+
+    def _coders(self, what: str, annotation: Any, scope: Mapping[str, Any]) -> tuple[Convert, Convert]:
+        try:
+            return self._values.encoder(annotation, scope), self._values.decoder(annotation, scope)
+        except UnsupportedAnnotation as error:
+            raise InvalidSignature(f"{self.task}(): {what}: {error}") from error
+
+
+def _encode(slot: _Slot) -> Convert:
+    return slot.encode
+
+
+def _decode(slot: _Slot) -> Convert:
+    return slot.decode
+
+
+def _plan(slots: Sequence[_Slot], encode_result: Convert, decode_result: Convert) -> _Plan:
+    of_kind = {slot.kind: slot for slot in slots}
+    positional = tuple(slot for slot in slots if slot.kind in _POSITIONAL)
+    needs_keywords = any(slot.required for slot in slots if slot.kind is Parameter.KEYWORD_ONLY)
+    return _Plan(
+        positional=positional,
+        by_keyword={
+            slot.name: slot for slot in slots if slot.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+        },
+        more_positional=of_kind.get(Parameter.VAR_POSITIONAL),
+        more_keywords=of_kind.get(Parameter.VAR_KEYWORD),
+        encodes=None if needs_keywords else tuple(slot.encode for slot in positional),
+        decodes=None if needs_keywords else tuple(slot.decode for slot in positional),
+        encode_result=encode_result,
+        decode_result=decode_result,
+    )
+
+
+def _signature_of(function: Callable[..., Any], task: str) -> Signature:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise InvalidSignature(f"{task}(): {error}") from error
+
+
+def _function_in(function: Any) -> Any:
+    """The function that has the annotations: inside decorators, partials and callable objects."""
+    function = inspect.unwrap(function)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    return function if inspect.isroutine(function) else type(function).__call__

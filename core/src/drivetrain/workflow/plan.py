@@ -1,0 +1,124 @@
+"""From what a user wrote to frames: arguments encoded, options filled in, every id given. Pure but for new ids."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from drivetrain.contract import InvalidSignature, Plain, Retries
+from drivetrain.workflow.frames import Call, Fork, Frame, Frames, ids
+from drivetrain.workflow.signature import Chain, Group, Signature, Workflow
+
+__all__ = ["Defaults", "TaskBook", "plan"]
+
+
+@frozen(kw_only=True)
+class Defaults:
+    """How a task is sent where its signature does not say."""
+
+    queue: str
+    priority: int = 0
+    retries: Retries | None = None
+    timeout: float | None = None
+    retention: float | None = None
+
+
+class TaskBook(Protocol):
+    """What is known of the tasks that signatures name."""
+
+    def defaults(self, task: str) -> Defaults:
+        """How this task is sent by default."""
+        ...
+
+    def encode_call(
+        self, task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, received: bool
+    ) -> tuple[list[Plain], dict[str, Plain]]:
+        """Check and encode arguments; ``received`` if the previous result will come before them."""
+        ...
+
+
+def plan(workflow: Workflow[Any], book: TaskBook, new_id: Callable[[], str]) -> Frames:
+    """The frames of ``workflow``.
+
+    Raises:
+        InvalidArguments: arguments do not fit their task.
+        InvalidSignature: an id is used twice.
+    """
+    frames = _Planner(book, new_id).frames(workflow, received=False, on_error=())
+    if not isinstance(workflow, Signature):
+        _check_unique(frames)
+    return frames
+
+
+def _check_unique(frames: Frames) -> None:
+    twice = [task_id for task_id, count in Counter(ids(frames)).items() if count > 1]
+    if twice:
+        raise InvalidSignature(f"the id {twice[0]!r} is used more than once in this workflow; leave task_id out of one")
+
+
+class _Planner:
+    def __init__(self, book: TaskBook, new_id: Callable[[], str]) -> None:
+        self._book = book
+        self._new_id = new_id
+
+    def frames(self, workflow: Workflow[Any], *, received: bool, on_error: tuple[Frames, ...]) -> Frames:
+        if isinstance(workflow, Signature):
+            return (self._call(workflow, received, on_error),)
+        if isinstance(workflow, Chain):
+            return self._chain(workflow, received, on_error)
+        if isinstance(workflow, Group):
+            return (self._fork(workflow, received, on_error),)
+        raise InvalidSignature(f"{workflow!r} is no signature, chain or group")
+
+    def _chain(self, chain: Chain[Any], received: bool, on_error: tuple[Frames, ...]) -> Frames:
+        on_error = (*on_error, *self._callbacks(chain.on_error))
+        frames: list[Frame] = []
+        for part in chain.parts:
+            frames.extend(self.frames(part, received=received or bool(frames), on_error=on_error))
+        return tuple(frames)
+
+    def _fork(self, group: Group[Any], received: bool, on_error: tuple[Frames, ...]) -> Fork:
+        on_error = (*on_error, *self._callbacks(group.on_error))
+        return Fork(
+            group.group_id or self._new_id(),
+            tuple(self.frames(member, received=received, on_error=on_error) for member in group.members),
+            group.on_member_failure == "collect",
+        )
+
+    def _callbacks(self, workflows: Iterable[Workflow[Any]]) -> tuple[Frames, ...]:
+        return tuple(self.frames(workflow, received=True, on_error=()) for workflow in workflows)
+
+    def _call(self, signature: Signature[Any], received: bool, on_error: tuple[Frames, ...]) -> Call:
+        options = signature.options
+        defaults = self._book.defaults(signature.task)
+        args, kwargs = self._book.encode_call(
+            signature.task, signature.args, signature.kwargs, received=received and not signature.immutable
+        )
+        expires = options.expires
+        return Call(
+            id=options.task_id or self._new_id(),
+            task=signature.task,
+            args=tuple(args),
+            kwargs=kwargs,
+            immutable=signature.immutable,
+            queue=_or(options.queue, defaults.queue),
+            priority=_or(options.priority, defaults.priority),
+            headers=options.headers,
+            eta=None if options.eta is None else options.eta.timestamp(),
+            delay=options.delay,
+            expires_at=expires.timestamp() if isinstance(expires, datetime) else None,
+            expires_after=None if isinstance(expires, datetime) else expires,
+            retries=_or(options.retry, defaults.retries),
+            timeout=_or(options.timeout, defaults.timeout),
+            retention=_or(options.retention, defaults.retention),
+            on_success=self._callbacks(signature.on_success),
+            on_error=(*self._callbacks(signature.on_error), *on_error),
+        )
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value

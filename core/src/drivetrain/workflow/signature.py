@@ -1,0 +1,288 @@
+"""What a user writes: signatures and the workflows made of them. Immutable values; sending is somebody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Generic, Literal, TypeVar, overload
+
+from attrs import evolve, field, fields, frozen
+
+from drivetrain.contract import InvalidSignature, Retries
+
+__all__ = ["Chain", "Group", "Options", "Signature", "Workflow", "chain", "chord", "group"]
+
+R_co = TypeVar("R_co", covariant=True)
+S = TypeVar("S")
+T = TypeVar("T")
+
+#: What sends a workflow: ``app.send``. Signatures made by a task know their app's, and are otherwise plain values.
+Sender = Callable[[Any], Any]
+
+
+def _aware(_record: object, attribute: Any, value: object) -> None:
+    if isinstance(value, datetime) and value.utcoffset() is None:
+        raise InvalidSignature(
+            f"{attribute.name} is {value!r}, which has no time zone; "
+            f"give an aware datetime, like datetime.now(timezone.utc) + timedelta(hours=1)"
+        )
+
+
+def _check_priority(_record: object, _attribute: object, value: Any) -> None:
+    if value is not None and (type(value) is not int or value < 0):
+        raise InvalidSignature(f"priority is {value!r}; it must be a whole number from 0 (last) up")
+
+
+def _check_task_id(_record: object, _attribute: object, value: Any) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise InvalidSignature(f"task_id is {value!r}; it must be a text that is not empty")
+
+
+def _seconds(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < float("inf"):
+        raise InvalidSignature(f"{name} is {value!r}; it must be a number of seconds or a timedelta, 0 or more")
+    return float(number)
+
+
+def _delay(value: Any) -> float | None:
+    return _seconds("delay", value)
+
+
+def _timeout(value: Any) -> float | None:
+    return _seconds("timeout", value)
+
+
+def _retention(value: Any) -> float | None:
+    return _seconds("retention", value)
+
+
+def _expires(value: Any) -> datetime | float | None:
+    return value if isinstance(value, datetime) else _seconds("expires", value)
+
+
+def _check_headers(_record: object, _attribute: object, value: Mapping[Any, Any]) -> None:
+    for key, text in value.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise InvalidSignature(f"header {key!r} is {text!r}; header names and values must be texts")
+        if key.startswith("drivetrain-") or key == "content-type":
+            raise InvalidSignature(f"header {key!r} is reserved")
+
+
+@frozen(kw_only=True)
+class Options:
+    """How a task is sent. None means: as the task, or the app, says."""
+
+    #: Not before this time; must have a time zone.
+    eta: datetime | None = field(default=None, validator=_aware)
+    #: Not before this many seconds after it is published.
+    delay: float | None = field(default=None, converter=_delay)
+    #: Not to be started after this time, or after this many seconds from when it is published.
+    expires: datetime | float | None = field(default=None, converter=_expires, validator=_aware)
+    queue: str | None = None
+    #: 0 is the lowest.
+    priority: int | None = field(default=None, validator=_check_priority)
+    headers: Mapping[str, str] = field(factory=dict, validator=_check_headers)
+    retry: Retries | None = None
+    #: How long one attempt may run, in seconds.
+    timeout: float | None = field(default=None, converter=_timeout)
+    #: How long the result is kept after the task has finished, in seconds.
+    retention: float | None = field(default=None, converter=_retention)
+    #: The id of the task; None: a new one for each time that it is sent.
+    task_id: str | None = field(default=None, validator=_check_task_id)
+
+
+class Workflow(Generic[R_co]):
+    """A signature, a chain or a group: what can be sent, and put into other workflows. R_co is what it results in."""
+
+    __slots__ = ()
+    sender: Sender | None
+
+    def __or__(self, following: Workflow[S]) -> Chain[S]:
+        """``a | b``: first this, then ``following``, which takes the result first."""
+        if not isinstance(following, Workflow):
+            return NotImplemented
+        return Chain((*_parts(self), *_parts(following)))
+
+    def send(self) -> Any:
+        """Send it; a handle to its result.
+
+        Raises:
+            InvalidSignature: no task in it belongs to an app (use ``app.send(workflow)``), or it cannot be sent.
+        """
+        sender = self.find_sender()
+        if sender is None:
+            raise InvalidSignature("no signature in this workflow belongs to an app; send it with app.send(workflow)")
+        return sender(self)
+
+    def find_sender(self) -> Sender | None:
+        """The first sender that a signature in it knows."""
+        raise NotImplementedError
+
+
+@frozen(kw_only=True)
+class Signature(Workflow[R_co]):
+    """A call of a task that has yet to be made."""
+
+    #: The name of the task.
+    task: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(factory=dict)
+    #: Whether it takes no result of the task before it.
+    immutable: bool = False
+    options: Options = Options()
+    #: Sent, each with the result, when the task has succeeded; apart from what follows it in a workflow.
+    on_success: tuple[Workflow[Any], ...] = ()
+    #: Sent, each with the `Failure`, when the task has finally failed.
+    on_error: tuple[Workflow[Any], ...] = ()
+    sender: Sender | None = field(default=None, eq=False, repr=False)
+
+    def set(
+        self,
+        *,
+        on_success: Iterable[Workflow[Any]] | None = None,
+        on_error: Iterable[Workflow[Any]] | None = None,
+        **options: Any,
+    ) -> Signature[R_co]:
+        """This signature with some options changed; see `Options` for their names.
+
+        Raises:
+            InvalidSignature: an option is unknown, or its value is wrong.
+        """
+        return evolve(
+            self,
+            options=_changed(self.options, options),
+            on_success=self.on_success if on_success is None else _workflows("on_success", on_success),
+            on_error=self.on_error if on_error is None else _workflows("on_error", on_error),
+        )
+
+    def find_sender(self) -> Sender | None:
+        """See `Workflow.find_sender`."""
+        return self.sender
+
+
+@frozen
+class Chain(Workflow[R_co]):
+    """Workflows one after the other; each takes the result of the one before it first."""
+
+    parts: tuple[Workflow[Any], ...]
+    on_error: tuple[Workflow[Any], ...] = ()
+
+    def set(self, *, on_error: Iterable[Workflow[Any]]) -> Chain[R_co]:
+        """This chain with callbacks that are sent, once and with the `Failure`, when any task in it finally fails."""
+        return evolve(self, on_error=_workflows("on_error", on_error))
+
+    def find_sender(self) -> Sender | None:
+        """See `Workflow.find_sender`."""
+        return _first_sender(self.parts)
+
+
+@frozen
+class Group(Workflow[list[T]]):
+    """Workflows side by side; results in the list of their results, in order."""
+
+    members: tuple[Workflow[T], ...]
+    on_member_failure: Literal["fail", "collect"] = "fail"
+    #: The id of the group; None: a new one for each time that it is sent.
+    group_id: str | None = None
+    on_error: tuple[Workflow[Any], ...] = ()
+
+    def set(
+        self,
+        *,
+        on_error: Iterable[Workflow[Any]] | None = None,
+        on_member_failure: Literal["fail", "collect"] | None = None,
+        group_id: str | None = None,
+    ) -> Group[T]:
+        """This group with some options changed.
+
+        Args:
+            on_error: sent, once and with the `Failure`, when any task in it finally fails.
+            on_member_failure: ``fail`` the group, or ``collect``: put the `Failure` in the place of the value.
+            group_id: the id of the group.
+        """
+        return evolve(
+            self,
+            on_error=self.on_error if on_error is None else _workflows("on_error", on_error),
+            on_member_failure=on_member_failure or self.on_member_failure,
+            group_id=self.group_id if group_id is None else group_id,
+        )
+
+    def find_sender(self) -> Sender | None:
+        """See `Workflow.find_sender`."""
+        return _first_sender(self.members)
+
+
+A = TypeVar("A")
+
+
+@overload
+def chain(a: Workflow[A], /) -> Chain[A]: ...
+@overload
+def chain(a: Workflow[Any], b: Workflow[A], /) -> Chain[A]: ...
+@overload
+def chain(a: Workflow[Any], b: Workflow[Any], c: Workflow[A], /) -> Chain[A]: ...
+@overload
+def chain(a: Workflow[Any], b: Workflow[Any], c: Workflow[Any], d: Workflow[A], /) -> Chain[A]: ...
+@overload
+def chain(*parts: Workflow[Any] | Iterable[Workflow[Any]]) -> Chain[Any]: ...
+def chain(*parts: Any) -> Chain[Any]:
+    """Workflows one after the other; each takes the result of the one before it as its first argument.
+
+    Raises:
+        InvalidSignature: there is none, or something is no workflow.
+    """
+    members = _workflows("chain", parts)
+    if not members:
+        raise InvalidSignature("chain() needs at least one signature")
+    return Chain(tuple(part for member in members for part in _parts(member)))
+
+
+def group(*members: Workflow[T] | Iterable[Workflow[T]]) -> Group[T]:
+    """Workflows side by side. An empty group results in ``[]``.
+
+    Raises:
+        InvalidSignature: something is no workflow.
+    """
+    return Group(_workflows("group", members))
+
+
+def chord(header: Group[Any] | Iterable[Workflow[Any]], body: Workflow[T]) -> Chain[T]:
+    """A group, and a workflow that takes the list of its results first, once, when all are there.
+
+    Raises:
+        InvalidSignature: something is no workflow.
+    """
+    head = header if isinstance(header, Group) else group(header)
+    return Chain((head, *_parts(*_workflows("chord", (body,)))))
+
+
+def _parts(workflow: Workflow[Any]) -> tuple[Workflow[Any], ...]:
+    # A chain with callbacks of its own stays one part: they watch over its tasks only.
+    return workflow.parts if isinstance(workflow, Chain) and not workflow.on_error else (workflow,)
+
+
+def _workflows(what: str, items: Iterable[Any]) -> tuple[Workflow[Any], ...]:
+    found: list[Workflow[Any]] = []
+    for item in (items,) if isinstance(items, Workflow) else items:
+        if isinstance(item, Workflow):
+            found.append(item)
+        elif isinstance(item, Iterable) and not isinstance(item, str | bytes | Mapping):
+            found.extend(_workflows(what, item))
+        else:
+            hint = "; write task.s(…), not task" if hasattr(item, "s") else ""
+            raise InvalidSignature(f"{what} takes signatures, chains and groups, not {item!r}{hint}")
+    return tuple(found)
+
+
+def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
+    known = {attribute.name for attribute in fields(Options)}
+    if unknown := sorted(set(changes) - known):
+        raise InvalidSignature(f"unknown option(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return evolve(options, **changes)
+
+
+def _first_sender(workflows: Iterable[Workflow[Any]]) -> Sender | None:
+    return next((sender for workflow in workflows if (sender := workflow.find_sender()) is not None), None)

@@ -1,0 +1,115 @@
+"""Values where nothing is annotated: told by what they are, and read by what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from drivetrain.contract import Plain
+from drivetrain.workflow.values.codec import TAG, Codec, Convert, each, stand_as_one_kind
+from drivetrain.workflow.values.containers import dict_codec, list_codec, pairs_of, set_codec, tuple_codec
+from drivetrain.workflow.values.leaves import FLOAT, INT, LEAVES, SCALARS, STR, Travels, leaf_codec, scalar_codec
+from drivetrain.workflow.values.mismatch import ValueMismatch, advise
+
+__all__ = ["Anything"]
+
+_EXPECTED: Final = "Any"
+_THEMSELVES: Final = frozenset(leaf.kind for leaf in SCALARS)
+
+
+class Anything:
+    """What `Any` is compiled to. It grows with the types that an app registers.
+
+    A class instance is refused: nobody could rebuild it. What was encoded by an annotation that names its class is
+    read as the plain dict of its fields (an enum's member as its name), so that whoever does not know the class, such
+    as an operator's command line, can look at it.
+    """
+
+    def __init__(self, travels: Travels) -> None:
+        self.codec = Codec(_EXPECTED, self._encode, self._decode, stand=stand_as_one_kind)
+        self._travels = travels
+        self._decode_items = each(self._decode, stand_as_one_kind)
+        self._encoders: dict[type, Convert] = {leaf.kind: leaf.encode for leaf in SCALARS}
+        self._decoders: dict[str, Convert] = {}
+        for leaf in (INT, FLOAT, STR):
+            self._decoders[leaf.tag] = scalar_codec(leaf, travels).decode
+        for leaf in LEAVES:
+            self.learn(leaf_codec(leaf, travels), leaf.tag)
+        self._learn_containers()
+
+    def learn(self, codec: Codec, tag: str) -> None:
+        """Encode by this codec what is of its kinds, and decode by it what has this tag."""
+        self._encoders.update(dict.fromkeys(codec.kinds or (), codec.encode))
+        self._decoders[tag] = codec.decode
+
+    def learn_custom(self, codecs: Mapping[type, Codec]) -> None:
+        """Encode and decode what an app has registered."""
+        by_name = {codec.expected: codec.decode for codec in codecs.values()}
+        for codec in codecs.values():
+            self._encoders.update(dict.fromkeys(codec.kinds or (), codec.encode))
+
+        def decode_custom(plain: Plain) -> Any:
+            name = plain.get("t")
+            decode = by_name.get(name) if type(name) is str else None
+            return self._decode(plain.get("v")) if decode is None else decode(plain)
+
+        self._decoders["custom"] = decode_custom
+
+    def _learn_containers(self) -> None:
+        item, travels = self.codec, self._travels
+        for codec in (
+            list_codec(item, travels),
+            set_codec(set, item, travels),
+            set_codec(frozenset, item, travels),
+            dict_codec(item, item, travels),
+        ):
+            self._encoders.update(dict.fromkeys(codec.kinds or (), codec.encode))
+        self.learn(tuple_codec(item, travels), "tuple")
+        self._decoders["set"] = lambda plain: self._decode_set(plain, set)
+        self._decoders["frozenset"] = lambda plain: self._decode_set(plain, frozenset)
+        self._decoders.update(dict=self._decode_dict, object=self._decode_object, enum=self._decode_member)
+
+    def _encode(self, value: object) -> Plain:
+        encode = self._encoders.get(type(value))
+        if encode is None:
+            advice = advise(value, _EXPECTED, travels=self._travels(type(value)))
+            raise ValueMismatch(_EXPECTED, value, advice=advice)
+        return encode(value)
+
+    def _decode(self, plain: Plain) -> Any:
+        kind = type(plain)
+        if kind in _THEMSELVES:
+            return plain
+        if kind is list:
+            return self._decode_items(plain)
+        if kind is not dict:
+            raise ValueMismatch(_EXPECTED, plain)
+        tag = plain.get(TAG, "dict")
+        decode = self._decoders.get(tag) if type(tag) is str else None
+        if decode is None:
+            raise ValueMismatch(_EXPECTED, plain, advice=f"nothing is known by the tag {tag!r}")
+        return decode(plain)
+
+    def _decode_set(self, plain: Plain, kind: type[set[Any] | frozenset[Any]]) -> Any:
+        items = plain.get("v")
+        if type(items) is not list:
+            raise ValueMismatch(kind.__name__, plain)
+        decoded = self._decode_items(items)
+        try:
+            return kind(decoded)
+        except TypeError:  # instances of a class, which are dicts here
+            return decoded
+
+    def _decode_dict(self, plain: Plain) -> Any:
+        keys, values = map(self._decode_items, pairs_of(plain, "dict"))
+        pairs = list(zip(keys, values, strict=True))
+        try:
+            return dict(pairs)
+        except TypeError:  # as with sets
+            return [list(pair) for pair in pairs]
+
+    def _decode_object(self, plain: Plain) -> Any:
+        return self._decode_dict(plain.get("v"))
+
+    def _decode_member(self, plain: Plain) -> Any:
+        return self._decode(plain.get("v"))

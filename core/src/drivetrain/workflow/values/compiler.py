@@ -1,0 +1,215 @@
+"""Annotations to codecs."""
+
+from __future__ import annotations
+
+import inspect
+import pathlib
+import threading
+import types
+from collections import abc
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import partial
+from types import NoneType
+from typing import Any, Final, Literal, Never, NoReturn, Union, get_args, get_origin, is_typeddict
+
+from attrs import define
+from cattrs import Converter
+
+from drivetrain.contract import Failure, Plain
+from drivetrain.workflow.values.annotations import bare, is_plain_class, scope_of
+from drivetrain.workflow.values.anything import Anything
+from drivetrain.workflow.values.classes import (
+    enum_codec,
+    is_record,
+    is_tuple_record,
+    record_codec,
+    tuple_record_codec,
+    typed_dict_codec,
+)
+from drivetrain.workflow.values.codec import Codec
+from drivetrain.workflow.values.containers import dict_codec, fixed_tuple_codec, list_codec, set_codec, tuple_codec
+from drivetrain.workflow.values.custom import Custom, custom_codec
+from drivetrain.workflow.values.leaves import LEAVES, leaf_codec, scalar_codecs
+from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, name_of
+from drivetrain.workflow.values.unions import literal_codec, union_codec
+
+__all__ = ["Compiler"]
+
+_Scope = Mapping[str, Any] | None
+
+_ANYTHING: Final = (Any, object, inspect.Parameter.empty)
+_UNIONS: Final = (Union, types.UnionType)
+_DICTS: Final = (dict, abc.Mapping, abc.MutableMapping)
+#: The concrete types that a value may have where an abstract one is annotated. A str is no sequence here: that a
+#: task gets "abc" for a list of names is a slip more often than a wish.
+_COLLECTIONS: Final[dict[Any, tuple[Any, ...]]] = {
+    abc.Sequence: (list, tuple),
+    abc.MutableSequence: (list,),
+    abc.Set: (set, frozenset),
+    abc.MutableSet: (set,),
+    abc.Collection: (list, tuple, set, frozenset),
+    abc.Iterable: (list, tuple, set, frozenset),
+}
+
+
+@define(eq=False)
+class _Late:
+    """Stands for a codec while it is being compiled, for the parts of it that name it again."""
+
+    bound: Codec | None = None
+
+    def codec(self, expected: str) -> Codec:
+        return Codec(expected, lambda value: self._bound().encode(value), lambda plain: self._bound().decode(plain))
+
+    def _bound(self) -> Codec:
+        if self.bound is None:
+            raise UnsupportedAnnotation("a value was given before its annotation was compiled")
+        return self.bound
+
+
+class Compiler:
+    """Makes the codec of each annotation once. Thread-safe.
+
+    Args:
+        custom: the types that an app has registered.
+    """
+
+    def __init__(self, custom: Mapping[type, Custom]) -> None:
+        self._lock = threading.RLock()
+        self._cache: dict[Any, tuple[Codec, _Scope]] = {}
+        self._session: dict[Any, tuple[Codec, _Scope]] = {}
+        self._building: dict[Any, _Late] = {}
+        self._leaves = {leaf.kind: leaf_codec(leaf, self._travels) for leaf in LEAVES} | scalar_codecs(self._travels)
+        self._converter = self._hooked_converter()
+        self._anything = Anything(self._travels)
+        self._custom: dict[type, Codec] = {}
+        for kind, ways in custom.items():
+            self._custom[kind] = custom_codec(kind, ways, self._anything.codec, self._travels)
+        self._anything.learn_custom(self._custom)
+        self._failure = record_codec(Failure, self.codec, self._converter, self._travels, tag="failure")
+        self._anything.learn(self._failure, "failure")
+
+    def _hooked_converter(self) -> Converter:
+        """A cattrs converter with our hooks for every type: what cattrs generates is as strict as the rest."""
+        converter = Converter(detailed_validation=False)
+        converter.register_unstructure_hook_factory(lambda _: True, lambda kind: self.codec(kind).encode)
+        converter.register_structure_hook_factory(lambda _: True, self._structure_hook)
+        return converter
+
+    def _structure_hook(self, kind: Any) -> Callable[[Plain, Any], Any]:
+        decode = self.codec(kind).decode
+        return lambda plain, _kind: decode(plain)
+
+    def _travels(self, kind: type) -> bool:
+        is_class = issubclass(kind, Enum) or is_record(kind) or is_tuple_record(kind)
+        return is_class or kind in self._leaves or kind in self._custom
+
+    def codec(self, annotation: Any, scope: _Scope = None) -> Codec:
+        """The codec of an annotation, whose forward references use the names in ``scope``.
+
+        Raises:
+            UnsupportedAnnotation: no value of this annotation can travel.
+        """
+        scope = None if is_plain_class(annotation) else scope
+        key = (annotation, id(scope))
+        try:
+            found = self._cache.get(key)
+        except TypeError:  # not hashable: Annotated[int, []]
+            return self._compile(bare(annotation, scope), scope)
+        return found[0] if found else self._compile_all(key, annotation, scope)
+
+    def _compile_all(self, key: Any, annotation: Any, scope: _Scope) -> Codec:
+        """Compile an annotation and its parts; other threads see all of them at once, when they are ready."""
+        with self._lock:
+            outermost = not self._building
+            try:
+                codec = self._compile_once(key, annotation, scope)
+                if outermost:
+                    self._cache = {**self._cache, **self._session}
+            except RecursionError:
+                raise UnsupportedAnnotation(f"{name_of(annotation)} has no end") from None
+            finally:
+                if outermost:
+                    self._session = {}
+            return codec
+
+    def _compile_once(self, key: Any, annotation: Any, scope: _Scope) -> Codec:
+        if key in self._session:
+            return self._session[key][0]
+        if key in self._building:
+            return self._building[key].codec(name_of(annotation))
+        late = self._building[key] = _Late()
+        try:
+            late.bound = codec = self._compile(bare(annotation, scope), scope)
+        finally:
+            del self._building[key]
+        # The scope is kept so that its id stays its own.
+        self._session[key] = codec, scope
+        return codec
+
+    def _compile(self, annotation: Any, scope: _Scope) -> Codec:
+        if annotation in _ANYTHING:
+            return self._anything.codec
+        kind = NoneType if annotation is None else annotation
+        known = self._failure if kind is Failure else self._custom.get(kind) or self._leaves.get(kind)
+        codec = known or self._compile_parts(kind, scope) or self._compile_class(kind)
+        if codec is None:
+            raise UnsupportedAnnotation(f"values of {name_of(annotation)} cannot travel")
+        return codec
+
+    def _compile_parts(self, annotation: Any, scope: _Scope) -> Codec | None:
+        """The codec of an annotation that is made of others."""
+        origin, arguments = get_origin(annotation) or annotation, get_args(annotation)
+        if origin is Literal:
+            return literal_codec([(choice, self.codec(type(choice), scope)) for choice in arguments])
+        if origin in _UNIONS or origin in (Never, NoReturn):
+            return union_codec([self.codec(each, scope) for each in arguments], name_of(annotation), self._travels)
+        if origin is tuple:
+            return self._compile_tuple(annotation, arguments, scope)
+        if origin in _DICTS:
+            key, value = arguments or (Any, Any)
+            return dict_codec(self.codec(key, scope), self.codec(value, scope), self._travels)
+        if origin in (list, set, frozenset, *_COLLECTIONS):
+            item = self.codec(arguments[0] if arguments else Any, scope)
+            return self._compile_collection(origin, item, name_of(annotation))
+        return None
+
+    def _compile_tuple(self, annotation: Any, arguments: tuple[Any, ...], scope: _Scope) -> Codec:
+        if not hasattr(annotation, "__args__"):
+            arguments = (Any, ...)
+        if len(arguments) == 2 and arguments[1] is ...:
+            return tuple_codec(self.codec(arguments[0], scope), self._travels)
+        return fixed_tuple_codec([self.codec(member, scope) for member in arguments], self._travels)
+
+    def _compile_collection(self, origin: Any, item: Codec, expected: str) -> Codec:
+        concrete: dict[Any, Callable[[], Codec]] = {
+            list: lambda: list_codec(item, self._travels),
+            tuple: lambda: tuple_codec(item, self._travels),
+            set: lambda: set_codec(set, item, self._travels),
+            frozenset: lambda: set_codec(frozenset, item, self._travels),
+        }
+        if origin in concrete:
+            return concrete[origin]()
+        return union_codec([concrete[kind]() for kind in _COLLECTIONS[origin]], expected, self._travels)
+
+    def _compile_class(self, annotation: Any) -> Codec | None:
+        """The codec of a class of somebody's own."""
+        kind = get_origin(annotation) or annotation
+        if not isinstance(kind, type):
+            return None
+        if kind in (pathlib.Path, pathlib.PurePath):
+            return self._compile_path(kind)
+        if issubclass(kind, Enum):
+            return enum_codec(kind, self._travels)
+        codec = partial(self.codec, scope=scope_of(kind))
+        if is_typeddict(kind):
+            return typed_dict_codec(annotation, codec, self._travels)
+        if is_tuple_record(kind):
+            return tuple_record_codec(annotation, codec, self._travels)
+        return record_codec(annotation, codec, self._converter, self._travels) if is_record(kind) else None
+
+    def _compile_path(self, kind: type[pathlib.PurePath]) -> Codec:
+        """``Path`` and ``PurePath`` are never a value's own type."""
+        paths = [codec for path, codec in self._leaves.items() if issubclass(path, kind)]
+        return union_codec(paths, kind.__name__, self._travels)

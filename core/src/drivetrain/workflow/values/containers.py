@@ -1,0 +1,162 @@
+"""Lists, tuples, sets and dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from drivetrain.contract import Plain
+from drivetrain.workflow.values.codec import TAG, Codec, Convert, each, tagged, untagged
+from drivetrain.workflow.values.leaves import Travels, refuse
+from drivetrain.workflow.values.mismatch import ValueMismatch, shown
+
+__all__ = ["as_dict", "dict_codec", "fixed_tuple_codec", "list_codec", "pairs_of", "set_codec", "tuple_codec"]
+
+
+def list_codec(item: Codec, travels: Travels) -> Codec:
+    """``list[T]``. The plain form is a new list always: neither side sees the other change it."""
+    expected, kinds = f"list[{item.expected}]", frozenset({list})
+    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+
+    def encode(value: Any) -> Plain:
+        if type(value) is not list:
+            raise refuse(value, expected, kinds, travels)
+        return encode_items(value)
+
+    def decode(plain: Plain) -> list[Any]:
+        if type(plain) is not list:
+            raise ValueMismatch(expected, plain)
+        return decode_items(plain)
+
+    return Codec(expected, encode, decode, kinds)
+
+
+def _tagged_items(plain: Plain, tag: str, expected: str) -> list[Plain]:
+    items = untagged(plain, tag)
+    if type(items) is not list:
+        raise ValueMismatch(expected, plain)
+    return items
+
+
+def tuple_codec(item: Codec, travels: Travels) -> Codec:
+    """``tuple[T, ...]``."""
+    expected, kinds = f"tuple[{item.expected}, ...]", frozenset({tuple})
+    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+
+    def encode(value: Any) -> Plain:
+        if type(value) is not tuple:
+            raise refuse(value, expected, kinds, travels)
+        return tagged("tuple", encode_items(value))
+
+    def decode(plain: Plain) -> tuple[Any, ...]:
+        return tuple(decode_items(_tagged_items(plain, "tuple", expected)))
+
+    return Codec(expected, encode, decode, kinds)
+
+
+def _each_its_own(converts: list[Callable[[Any], Any]], items: Collection[Any]) -> list[Any]:
+    converted: list[Any] = []
+    try:
+        # Taken from an iterator one by one, so that the length tells at which item it stopped.
+        converted.extend(convert(item) for convert, item in zip(converts, items, strict=True))
+    except ValueMismatch as mismatch:
+        mismatch.inside(f"[{len(converted)}]")
+        raise
+    return converted
+
+
+def fixed_tuple_codec(members: list[Codec], travels: Travels) -> Codec:
+    """``tuple[A, B]``, and ``tuple[()]``."""
+    expected = f"tuple[{', '.join(member.expected for member in members) or '()'}]"
+    kinds = frozenset({tuple})
+    encodes, decodes = [member.encode for member in members], [member.decode for member in members]
+
+    def encode(value: Any) -> Plain:
+        if type(value) is not tuple or len(value) != len(encodes):
+            raise (
+                refuse(value, expected, kinds, travels) if type(value) is not tuple else ValueMismatch(expected, value)
+            )
+        return tagged("tuple", _each_its_own(encodes, value))
+
+    def decode(plain: Plain) -> tuple[Any, ...]:
+        items = _tagged_items(plain, "tuple", expected)
+        if len(items) != len(decodes):
+            raise ValueMismatch(expected, plain)
+        return tuple(_each_its_own(decodes, items))
+
+    return Codec(expected, encode, decode, kinds)
+
+
+def _in_a_set(_index: int) -> str:
+    return "{...}"
+
+
+def set_codec(kind: type[set[Any] | frozenset[Any]], item: Codec, travels: Travels) -> Codec:
+    """``set[T]`` and ``frozenset[T]``. The plain form is sorted: it must not depend on the process's hash seed."""
+    tag = kind.__name__
+    expected, kinds = f"{tag}[{item.expected}]", frozenset({kind})
+    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+
+    def encode(value: Any) -> Plain:
+        if type(value) is not kind:
+            raise refuse(value, expected, kinds, travels)
+        return tagged(tag, sorted(encode_items(value, _in_a_set), key=repr))
+
+    def decode(plain: Plain) -> Any:
+        items = decode_items(_tagged_items(plain, tag, expected), _in_a_set)
+        try:
+            return kind(items)
+        except Exception as error:  # not hashable, or somebody's __hash__ failed
+            raise ValueMismatch(expected, plain) from error
+
+    return Codec(expected, encode, decode, kinds)
+
+
+def as_dict(keys: list[Plain], values: list[Plain]) -> Plain:
+    """The plain form of a dict: itself where all keys are plain texts and none is the tag, its pairs otherwise."""
+    if all(type(key) is str for key in keys) and TAG not in keys:
+        return dict(zip(keys, values, strict=True))
+    return tagged("dict", [list(pair) for pair in zip(keys, values, strict=True)])
+
+
+def pairs_of(plain: Plain, expected: str) -> tuple[list[Plain], list[Plain]]:
+    """The plain keys and values of a dict's plain form."""
+    if type(plain) is dict and TAG not in plain:
+        return list(plain), list(plain.values())
+    pairs = _tagged_items(plain, "dict", expected)
+    if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
+        raise ValueMismatch(expected, plain)
+    return [key for key, _ in pairs], [value for _, value in pairs]
+
+
+def _convert_pairs(key: Codec, value: Codec, convert: Callable[[Codec], Convert]) -> Callable[..., tuple[Any, Any]]:
+    convert_keys, convert_values = each(convert(key), key.stand), each(convert(value), value.stand)
+
+    def convert_pairs(keys: Collection[Any], values: Collection[Any]) -> tuple[list[Any], list[Any]]:
+        return (
+            convert_keys(keys, ".keys()[{}]".format),
+            convert_values(values, lambda index: f"[{shown(list(keys)[index])}]"),
+        )
+
+    return convert_pairs
+
+
+def dict_codec(key: Codec, value: Codec, travels: Travels) -> Codec:
+    """``dict[K, V]``. The order of its items is kept."""
+    expected, kinds = f"dict[{key.expected}, {value.expected}]", frozenset({dict})
+    encode_pairs = _convert_pairs(key, value, lambda codec: codec.encode)
+    decode_pairs = _convert_pairs(key, value, lambda codec: codec.decode)
+
+    def encode(value: Any) -> Plain:
+        if type(value) is not dict:
+            raise refuse(value, expected, kinds, travels)
+        return as_dict(*encode_pairs(value.keys(), value.values()))
+
+    def decode(plain: Plain) -> dict[Any, Any]:
+        pairs = decode_pairs(*pairs_of(plain, expected))
+        try:
+            return dict(zip(*pairs, strict=True))
+        except Exception as error:  # a key is not hashable, or somebody's __hash__ failed
+            raise ValueMismatch(expected, plain) from error
+
+    return Codec(expected, encode, decode, kinds)

@@ -1,0 +1,48 @@
+"""Types that an app registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from drivetrain.contract import Plain
+from drivetrain.workflow.values.codec import TAG, Codec
+from drivetrain.workflow.values.leaves import Travels, refuse
+from drivetrain.workflow.values.mismatch import ValueMismatch
+
+__all__ = ["Custom", "custom_codec"]
+
+
+@frozen
+class Custom:
+    """The two ways of a registered type."""
+
+    encode: Callable[[Any], object]
+    decode: Callable[[Any], Any]
+
+
+def custom_codec(kind: type, ways: Custom, anything: Codec, travels: Travels) -> Codec:
+    """The codec of a registered type: under its name, whatever its own encoder makes of an instance."""
+    expected, kinds = kind.__qualname__, frozenset({kind})
+
+    def encode(value: Any) -> Plain:
+        if type(value) is not kind:
+            raise refuse(value, expected, kinds, travels)
+        try:
+            encoded = ways.encode(value)
+        except Exception as error:
+            raise ValueMismatch(expected, value, advice=f"its encoder raised {error!r}") from error
+        return {TAG: "custom", "t": expected, "v": anything.encode(encoded)}
+
+    def decode(plain: Plain) -> Any:
+        if type(plain) is not dict or plain.get(TAG) != "custom" or plain.get("t") != expected:
+            raise ValueMismatch(expected, plain)
+        held = anything.decode(plain.get("v"))
+        try:
+            return ways.decode(held)
+        except Exception as error:
+            raise ValueMismatch(expected, plain, advice=f"its decoder raised {error!r}") from error
+
+    return Codec(expected, encode, decode, kinds)

@@ -1,0 +1,240 @@
+"""Values without parts: what stands as itself, and the standard library's own types."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Context, Decimal, InvalidOperation
+from math import isfinite
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import NoneType
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from attrs import frozen
+
+from drivetrain.contract import Plain
+from drivetrain.workflow.values.codec import TAG, Codec, stand_as, tagged
+from drivetrain.workflow.values.mismatch import ValueMismatch, advise
+
+__all__ = [
+    "FLOAT",
+    "INT",
+    "LEAVES",
+    "SCALARS",
+    "STR",
+    "Leaf",
+    "Travels",
+    "leaf_codec",
+    "refuse",
+    "scalar_codec",
+    "scalar_codecs",
+]
+
+#: Whether a class, where an annotation names it, can travel.
+Travels = Callable[[type], bool]
+
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+#: Raises for a malformed number, whatever the calling thread's own decimal context does.
+_DECIMAL = Context(traps=[InvalidOperation], capitals=1)
+#: No dots and no absolute paths: zoneinfo looks for a file, or a resource of the tzdata package, of this name.
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+
+
+def encode_int(value: int) -> Plain:
+    """An int; beyond 64 bit as hexadecimal text, which has no limit of digits."""
+    return value if _SMALLEST <= value <= _LARGEST else tagged("int", hex(value))
+
+
+def encode_float(value: float) -> Plain:
+    """A float; those that JSON lacks by their names."""
+    return value if isfinite(value) else tagged("float", repr(value))
+
+
+def encode_str(value: str) -> Plain:
+    """A str; one with lone surrogates (file names have them) as bytes."""
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return tagged("str", _base64(value.encode(errors="surrogatepass")))
+    return value
+
+
+def _same(value: Plain) -> Plain:
+    return value
+
+
+def _base64(value: bytes | bytearray) -> str:
+    return b2a_base64(value, newline=False).decode("ascii")
+
+
+def _unbase64(plain: Mapping[str, Any]) -> bytes:
+    return a2b_base64(plain["v"], strict_mode=True)
+
+
+def _part(plain: Plain) -> str:
+    """A text inside a leaf's own plain form."""
+    return plain if isinstance(plain, str) else _unbase64(plain).decode(errors="surrogatepass")
+
+
+def _encode_time(tag: str, value: dt.datetime | dt.time) -> Plain:
+    """Wall-clock time, and the zone's name or the offset from UTC, which ``isoformat`` writes to the microsecond."""
+    zone = value.tzinfo.key if type(value.tzinfo) is ZoneInfo else None
+    if value.tzinfo is not None and zone is None and value.utcoffset() is None:
+        raise ValueMismatch(f"{tag} whose tzinfo has an offset from UTC", value)
+    plain = tagged(tag, (value.replace(tzinfo=None) if zone else value).isoformat())
+    if zone:
+        plain["zone"] = zone
+    if value.fold:
+        plain["fold"] = 1
+    return plain
+
+
+def _decode_time(kind: type[dt.datetime | dt.time], plain: Mapping[str, Any]) -> Any:
+    value = kind.fromisoformat(plain["v"])
+    zone = plain.get("zone")
+    if zone is not None:
+        if not _ZONE.fullmatch(zone):
+            raise ValueMismatch("the name of a time zone", zone)
+        value = value.replace(tzinfo=ZoneInfo(zone))
+    return value.replace(fold=1) if plain.get("fold") else value
+
+
+def _encode_timedelta(value: dt.timedelta) -> Plain:
+    return tagged("timedelta", [value.days, value.seconds, value.microseconds])
+
+
+def _encode_complex(value: complex) -> Plain:
+    return tagged("complex", [encode_float(value.real), encode_float(value.imag)])
+
+
+def _decode_float(plain: Plain) -> float:
+    return float(plain["v"]) if isinstance(plain, dict) else plain + 0.0
+
+
+@frozen
+class Leaf:
+    """A type whose values travel under a tag."""
+
+    kind: type
+    tag: str
+    encode: Callable[[Any], Plain]
+    decode: Callable[[dict[str, Any]], Any]
+
+
+def _path(kind: type, tag: str) -> Leaf:
+    return Leaf(kind, tag, lambda value: tagged(tag, encode_str(str(value))), lambda plain: kind(_part(plain["v"])))
+
+
+#: Every type of leaf that always travels under its tag.
+LEAVES: Final = (
+    Leaf(bytes, "bytes", lambda value: tagged("bytes", _base64(value)), _unbase64),
+    Leaf(bytearray, "bytearray", lambda value: tagged("bytearray", _base64(value)), lambda p: bytearray(_unbase64(p))),
+    Leaf(complex, "complex", _encode_complex, lambda plain: complex(*map(_decode_float, plain["v"]))),
+    Leaf(
+        dt.datetime,
+        "datetime",
+        lambda value: _encode_time("datetime", value),
+        lambda plain: _decode_time(dt.datetime, plain),
+    ),
+    Leaf(dt.time, "time", lambda value: _encode_time("time", value), lambda plain: _decode_time(dt.time, plain)),
+    Leaf(
+        dt.date,
+        "date",
+        lambda value: tagged("date", value.isoformat()),
+        lambda plain: dt.date.fromisoformat(plain["v"]),
+    ),
+    Leaf(dt.timedelta, "timedelta", _encode_timedelta, lambda plain: dt.timedelta(*plain["v"])),
+    Leaf(UUID, "uuid", lambda value: tagged("uuid", str(value)), lambda plain: UUID(plain["v"])),
+    Leaf(
+        Decimal,
+        "decimal",
+        lambda value: tagged("decimal", _DECIMAL.to_sci_string(value)),
+        lambda plain: Decimal(plain["v"], _DECIMAL),
+    ),
+    _path(PurePosixPath, "posixpath"),
+    _path(PureWindowsPath, "windowspath"),
+    _path(type(Path()), "path"),
+)
+
+BOOL: Final = Leaf(bool, "", _same, _same)
+INT: Final = Leaf(int, "int", encode_int, lambda plain: int(plain["v"], 16))
+FLOAT: Final = Leaf(float, "float", encode_float, _decode_float)
+STR: Final = Leaf(str, "str", encode_str, _part)
+#: The types that stand as themselves wherever they can, with how they are written where they cannot.
+SCALARS: Final = (Leaf(NoneType, "", _same, _same), BOOL, INT, FLOAT, STR)
+
+
+def refuse(value: object, expected: str, kinds: frozenset[type], travels: Travels) -> ValueMismatch:
+    """The mismatch of a value that is of none of these kinds, with advice where it is of a subclass."""
+    if not issubclass(type(value), tuple(kinds)):
+        return ValueMismatch(expected, value)
+    return ValueMismatch(expected, value, advice=advise(value, expected, travels=travels(type(value))))
+
+
+def _decoder(leaves: Iterable[Leaf], expected: str) -> Callable[[Plain], Any]:
+    """Reads what stands under the tag of one of these leaves."""
+    unpack_by_tag = {leaf.tag: leaf.decode for leaf in leaves if leaf.tag}
+
+    def decode(plain: Plain) -> Any:
+        tag = plain.get(TAG) if type(plain) is dict else None
+        unpack = unpack_by_tag.get(tag) if type(tag) is str else None
+        if unpack is None:
+            raise ValueMismatch(expected, plain)
+        try:
+            return unpack(plain)
+        except Exception as error:
+            raise ValueMismatch(expected, plain) from error
+
+    return decode
+
+
+def leaf_codec(leaf: Leaf, travels: Travels) -> Codec:
+    """The codec of a type that always travels under its tag."""
+    kind, encode_leaf, expected = leaf.kind, leaf.encode, leaf.kind.__name__
+    kinds = frozenset({kind})
+
+    def encode(value: object) -> Plain:
+        if type(value) is not kind:
+            raise refuse(value, expected, kinds, travels)
+        try:
+            return encode_leaf(value)
+        except ValueMismatch:
+            raise
+        except Exception as error:  # a tzinfo is somebody else's code
+            raise ValueMismatch(expected, value) from error
+
+    return Codec(expected, encode, _decoder([leaf], expected), kinds, flat=True)
+
+
+def scalar_codec(leaf: Leaf, travels: Travels, wider: Sequence[Leaf] = ()) -> Codec:
+    """The codec of a type that stands as itself; values of the ``wider`` types fit too, and stay what they are."""
+    kind, encode_scalar = leaf.kind, leaf.encode
+    expected = "None" if kind is NoneType else kind.__name__
+    encode_wider = {other.kind: other.encode for other in wider}
+    kinds = frozenset({kind, *encode_wider})
+    untag = _decoder([leaf, *wider], expected)
+
+    def encode(value: Any) -> Plain:
+        if type(value) is kind:
+            return encode_scalar(value)
+        other = encode_wider.get(type(value))
+        if other is None:
+            raise refuse(value, expected, kinds, travels)
+        return other(value)
+
+    def decode(plain: Plain) -> Any:
+        return plain if type(plain) in kinds else untag(plain)
+
+    return Codec(expected, encode, decode, kinds, stand_as(kind), flat=True)
+
+
+def scalar_codecs(travels: Travels) -> dict[type, Codec]:
+    """The codecs of None, bool, int, float and str; an int takes a bool, and a float both, as type checkers do."""
+    wider = {INT.kind: [BOOL], FLOAT.kind: [INT, BOOL]}
+    return {leaf.kind: scalar_codec(leaf, travels, wider.get(leaf.kind, [])) for leaf in SCALARS}

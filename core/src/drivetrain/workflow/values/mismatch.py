@@ -1,0 +1,107 @@
+"""How a value that does not fit its annotation is told."""
+
+from __future__ import annotations
+
+import reprlib
+from types import NoneType, UnionType
+from typing import ForwardRef, Union, get_args, get_origin
+
+from drivetrain.contract import InvalidSignature
+
+__all__ = ["UnsupportedAnnotation", "ValueMismatch", "advise", "name_of", "shown"]
+
+_LONGEST = 80
+_LONGEST_PATH = 120
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = _LONGEST - 10
+_short.maxlevel = 3
+
+
+class UnsupportedAnnotation(InvalidSignature):
+    """No value of this annotation can travel."""
+
+
+class ValueMismatch(Exception):
+    """A value does not fit the annotation that it is encoded or decoded by.
+
+    Attributes:
+        expected: what the annotation asks for.
+        value: what stands there.
+        path: where, inside the value that was given (``[3].when``); empty for that value itself.
+        advice: what to do about it; empty where nothing more can be said.
+    """
+
+    def __init__(self, expected: str, value: object, path: str = "", advice: str = "") -> None:
+        # Unions raise and drop these on their way to the member that fits, so the text is made only when it is read.
+        super().__init__()
+        self.expected = expected
+        self.value = value
+        self.path = path
+        self.advice = advice
+
+    def inside(self, step: str) -> ValueMismatch:
+        """This mismatch, as seen from the value that holds the mismatching one at ``step``."""
+        self.path = step + self.path
+        return self
+
+    def describe(self, what: str = "it", name: str = "") -> str:
+        """One sentence.
+
+        Args:
+            what: what the value as a whole is, such as a parameter.
+            name: what it is called.
+        """
+        place = repr(_shortened(name + self.path, _LONGEST_PATH)) if name else _shortened(self.path, _LONGEST_PATH)
+        where = f"{what} {place}" if name else f"{what} at {place}" if place else what
+        told = f"{where} expects {self.expected}, got {shown(self.value)} ({type(self.value).__name__})"
+        return f"{told}; {self.advice}" if self.advice else told
+
+    def __str__(self) -> str:
+        return self.describe()
+
+
+def shown(value: object) -> str:
+    """A short text for a value, whatever its ``__repr__`` does."""
+    try:
+        return _shortened(_short.repr(value), _LONGEST)
+    except Exception:  # noqa: BLE001 - somebody else's __repr__; the message matters more than its fault
+        return f"<{type(value).__name__}>"
+
+
+def name_of(annotation: object) -> str:
+    """An annotation as it is written in source, without modules."""
+    if annotation is None or annotation is NoneType:
+        return "None"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return " | ".join(name_of(argument) for argument in arguments)
+    if isinstance(origin, type) and arguments:
+        return f"{origin.__qualname__}[{', '.join(name_of(argument) for argument in arguments)}]"
+    if isinstance(annotation, type) and origin is None:
+        return annotation.__qualname__
+    if isinstance(annotation, ForwardRef):
+        return annotation.__forward_arg__
+    return "..." if annotation is ... else repr(annotation).replace("typing.", "").replace("collections.abc.", "")
+
+
+#: What a subclass that cannot travel may be turned into.
+_PLAIN = (int, float, str, bytes, bytearray, list, tuple, dict, set, frozenset)
+
+
+def advise(value: object, expected: str, *, travels: bool) -> str:
+    """What to do about a class instance where ``expected`` does not name its class."""
+    kind = type(value)
+    if not travels:
+        base = next((base for base in _PLAIN if issubclass(kind, base)), None)
+        plain = f"send a plain {base.__qualname__}, or " if base else ""
+        return f"{plain}register the type {kind.__qualname__} with the app"
+    wanted = kind.__qualname__ if expected == "Any" else f"{expected} | {kind.__qualname__}"
+    return f"annotate it with {wanted}, so that the worker can rebuild it"
+
+
+def _shortened(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    half = (longest - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"

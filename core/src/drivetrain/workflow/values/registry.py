@@ -1,0 +1,98 @@
+"""What an app has of all this: one object, by which values travel."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from drivetrain.contract import Failure, Plain
+from drivetrain.workflow.values.codec import Convert
+from drivetrain.workflow.values.compiler import Compiler
+from drivetrain.workflow.values.custom import Custom
+from drivetrain.workflow.values.leaves import LEAVES, SCALARS
+from drivetrain.workflow.values.mismatch import ValueMismatch
+
+__all__ = ["Values"]
+
+T = TypeVar("T")
+
+_BUILT_IN: Final = frozenset(leaf.kind for leaf in (*SCALARS, *LEAVES)) | {list, tuple, set, frozenset, dict, Failure}
+
+
+class Values:
+    """Rich values to plain values and back, by annotations. One for each app; thread-safe.
+
+    The plain form depends on the value alone and says what it is. The annotation only checks a value on its way out,
+    and names the classes that may be rebuilt on its way in.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._custom: dict[type, Custom] = {}
+        self._compiler = Compiler(self._custom)
+
+    def register(self, kind: type[T], *, encode: Callable[[T], object], decode: Callable[[Any], T]) -> None:
+        """Let instances of a class travel, also where nothing is annotated. Do it before any task is sent.
+
+        Args:
+            kind: the class; subclasses are not meant.
+            encode: gives any value that can travel without an annotation.
+            decode: makes the instance of what ``encode`` gave.
+        """
+        if kind in _BUILT_IN:
+            raise ValueError(f"{kind.__qualname__} travels already, and always in the same way")
+        with self._lock:
+            if any(other is not kind and other.__qualname__ == kind.__qualname__ for other in self._custom):
+                raise ValueError(f"another class named {kind.__qualname__} is registered")
+            self._custom = {**self._custom, kind: Custom(encode, decode)}
+            self._compiler = Compiler(self._custom)
+
+    def encoder(self, annotation: Any, scope: Mapping[str, Any] | None = None) -> Convert:
+        """What turns values of this annotation into plain ones; compiled once.
+
+        Args:
+            annotation: what the value must be.
+            scope: the names that forward references in it may use.
+
+        Raises:
+            UnsupportedAnnotation: no value of this annotation can travel.
+        """
+        codec = self._compiler.codec(annotation, scope)
+        return codec.encode if codec.flat else _guarded(codec.encode)
+
+    def decoder(self, annotation: Any, scope: Mapping[str, Any] | None = None) -> Convert:
+        """What turns plain values into values of this annotation; compiled once. Arguments as for `encoder`."""
+        codec = self._compiler.codec(annotation, scope)
+        return codec.decode if codec.flat else _guarded(codec.decode)
+
+    def encode(self, value: object, annotation: Any = Any) -> Plain:
+        """The plain form of a value.
+
+        Raises:
+            ValueMismatch: the value is not what the annotation says, or cannot travel.
+        """
+        return self.encoder(annotation)(value)
+
+    def decode(self, plain: Plain, annotation: Any = Any) -> Any:
+        """The value of a plain form.
+
+        By ``Any``, an instance of a class is read as the dict of its fields, and an enum's member as its name (a
+        flag as its number): whoever does not know the class can still look at it.
+
+        Raises:
+            ValueMismatch: the plain form is not one of such a value.
+        """
+        return self.decoder(annotation)(plain)
+
+
+def _guarded(convert: Convert) -> Convert:
+    """The same conversion, refusing what is nested too deeply, or holds itself."""
+
+    def convert_guarded(value: Any) -> Any:
+        try:
+            return convert(value)
+        except RecursionError:
+            raise ValueMismatch("a value that is nested less deeply", value) from None
+
+    return convert_guarded

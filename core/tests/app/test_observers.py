@@ -1,0 +1,128 @@
+"""Observers: all are called, in order, whatever one of them raises; and only if the app names them."""
+
+import inspect
+import logging
+import sys
+
+import attrs
+import pytest
+
+from drivetrain.app.discovery import Drivers
+from drivetrain.app.observers import Observers
+from drivetrain.contract import DriverBroken, DriverContext, DriverNotFound, TaskEvent, hookimpl
+from drivetrain.contract import hookspecs as specs
+
+EVENT = TaskEvent(task_id="1", task="add", attempt=0, queue="default", headers={})
+HOOKS = [name for name in vars(specs.Observers) if not name.startswith("_")]
+
+
+@attrs.define
+class Watching:
+    name: str
+    seen: list
+
+    @hookimpl
+    def task_started(self, event):
+        self.seen.append((self.name, event))
+
+
+class Raising:
+    @hookimpl
+    def task_started(self):
+        raise RuntimeError("dear me")
+
+
+def observers(*plugins) -> Observers:
+    return Drivers(DriverContext(), plugins=plugins).observers
+
+
+def test_every_hook_of_the_contract_reaches_who_watches_it():
+    assert HOOKS
+    for hook in HOOKS:
+        names = [name for name in inspect.signature(getattr(specs.Observers, hook)).parameters if name != "self"]
+        heard = []
+        scope = {"heard": heard}
+        exec(f"def {hook}(self, {', '.join(names)}): heard.append([{', '.join(names)}])", scope)
+        plugin = type("Plugin", (), {hook: hookimpl(scope[hook])})()
+        told = observers(plugin)
+        assert [each for each in HOOKS if told.watches(each)] == [hook]
+        arguments = {name: object() for name in names}
+        told.notify(hook, **arguments)
+        assert heard == [list(arguments.values())]
+
+
+def test_nobody_watching_costs_nothing():
+    told = observers()
+    assert not any(told.watches(hook) for hook in HOOKS)
+    told.notify("task_started", event=EVENT)
+
+
+def test_all_are_called_in_the_app_s_order():
+    seen = []
+    observers(Watching("a", seen), Watching("b", seen)).notify("task_started", event=EVENT)
+    assert seen == [("a", EVENT), ("b", EVENT)]
+
+
+def test_equal_observers_are_still_two_and_in_nobody_s_way():
+    seen = []
+    made = Drivers(DriverContext(), plugins=[Watching("a", seen), Watching("a", seen)])
+    made.observers.notify("task_started", event=EVENT)
+    assert len(seen) == 2
+    assert made.broker("memory://")
+
+
+def test_what_one_raises_is_logged_by_name_and_the_others_are_called(caplog):
+    seen = []
+    with caplog.at_level(logging.ERROR, "drivetrain.observers"):
+        observers(Raising(), Watching("a", seen)).notify("task_started", event=EVENT)
+    assert len(seen) == 1
+    assert "the plugin Raising has failed in its hook task_started" in caplog.text
+    assert "dear me" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("def task_startd(self, event): ...", "task_startd"),
+        ("def task_started(self, evnt): ...", "evnt"),
+    ],
+)
+def test_a_plugin_that_does_not_fit_is_told_when_the_app_is_made(source, told):
+    scope = {}
+    exec(source, scope)
+    [(name, function)] = [(name, value) for name, value in scope.items() if callable(value)]
+    with pytest.raises(DriverBroken, match="the plugin Odd does not fit") as caught:
+        observers(type("Odd", (), {name: hookimpl(function)})())
+    assert told in str(caught.value)
+
+
+WATCHING = """
+from drivetrain.contract import hookimpl
+seen = []
+@hookimpl
+def worker_stopping(worker):
+    seen.append(worker)
+"""
+
+
+def test_installed_plugins_are_loaded_only_if_named(site):
+    module = site.install("fake-metrics", "[drivetrain.plugins]\nmetrics=MODULE", WATCHING)
+    assert not observers().watches("worker_stopping")
+    assert module not in sys.modules
+    observers("metrics").notify("worker_stopping", worker="w1")
+    assert sys.modules[module].seen == ["w1"]
+
+
+def test_plugins_that_are_missing_or_broken(site):
+    site.install("fake-bad", "[drivetrain.plugins]\nbad=MODULE", "raise RuntimeError('dear me')")
+    with pytest.raises(DriverBroken, match=r"the plugin 'bad' of fake-bad 1\.0 cannot be imported"):
+        observers("bad")
+    with pytest.raises(DriverNotFound, match=r"the plugin 'bda'.*did you mean bad"):
+        observers("bda")
+
+
+def test_one_plugin_given_twice_is_taken_once():
+    seen = []
+    plugin = Watching("a", seen)
+    observers(plugin, plugin).notify("task_started", event=EVENT)
+    assert len(seen) == 1

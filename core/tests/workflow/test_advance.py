@@ -1,0 +1,232 @@
+"""`advance` against a recursive interpreter of the same workflow: same results, every task exactly once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from attrs import define, field
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivetrain.contract import State
+from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, Succeeded, advance, after
+from drivetrain.workflow.frames import NOTHING, Call, Fork, Frames, ids
+from drivetrain.workflow.plan import Defaults, plan
+from drivetrain.workflow.signature import Chain, Group, Signature, Workflow, chain, group
+from drivetrain.workflow.wire import dump_frames, load_frames
+
+# The workflows: each task notes its own arguments in its result, so that a result tells how it came about.
+
+
+@define
+class Book:
+    def defaults(self, task: str) -> Defaults:
+        return Defaults(queue="q")
+
+    def encode_call(self, task: str, args: tuple, kwargs: dict, *, received: bool) -> tuple[list, dict]:
+        return list(args), dict(kwargs)
+
+
+def run(task: str, args: tuple) -> Any:
+    if task == "fail":
+        raise ArithmeticError
+    return [task, *args]
+
+
+def signatures() -> st.SearchStrategy[Signature]:
+    return st.builds(
+        Signature,
+        task=st.sampled_from(["a", "b", "c", "fail"]),
+        args=st.tuples(st.integers(0, 9)),
+        immutable=st.booleans(),
+        on_success=st.just(()) | st.just((Signature(task="then"),)),
+        on_error=st.just(()) | st.just((Signature(task="caught"),)),
+    )
+
+
+def workflows() -> st.SearchStrategy[Workflow]:
+    return st.recursive(
+        signatures(),
+        lambda inner: (
+            st.lists(inner, min_size=1, max_size=4).map(lambda parts: Chain(tuple(parts)))
+            | st.builds(
+                Group, st.lists(inner, max_size=4).map(tuple), on_member_failure=st.sampled_from(["fail", "collect"])
+            )
+        ),
+        max_leaves=25,
+    )
+
+
+# The reference: ten lines that say what a workflow means.
+
+FAILED = object()
+
+
+def interpret(workflow: Workflow, value: Any, ran: Counter) -> Any:
+    if isinstance(workflow, Signature):
+        args = workflow.args if workflow.immutable or value is NOTHING else (value, *workflow.args)
+        ran[workflow.task, repr(args)] += 1
+        try:
+            result = run(workflow.task, args)
+        except ArithmeticError:
+            ran.update((then.task, repr(("failure",))) for then in workflow.on_error)
+            return FAILED
+        ran.update((then.task, repr((result,))) for then in workflow.on_success)
+        return result
+    if isinstance(workflow, Chain):
+        for part in workflow.parts:
+            value = interpret(part, value, ran)
+            if value is FAILED:
+                return FAILED
+        return value
+    results = [interpret(member, value, ran) for member in workflow.members]
+    if workflow.on_member_failure == "collect":
+        return ["failure" if result is FAILED else result for result in results]
+    return FAILED if FAILED in results else results
+
+
+# The machine: performs effects one at a time, in any order, some of them twice, as a crash would.
+
+
+@define
+class OpenGroup:
+    size: int
+    collect: bool
+    continuation: Frames
+    values: dict[int, Any] = field(factory=dict)
+    failed: bool = False
+
+
+@define
+class Machine:
+    draw: Any
+    ran: Counter = field(factory=Counter)
+    ended: dict[str, Any] = field(factory=dict)
+    groups: dict[str, OpenGroup] = field(factory=dict)
+    to_do: list[Effect] = field(factory=list)
+
+    def go(self, frames: Frames) -> None:
+        self.to_do = list(advance(frames, Resumed()))
+        while self.to_do:
+            self.perform(self.to_do.pop(0 if self.keep_order() else self.draw(st.integers(0, len(self.to_do) - 1))))
+
+    def keep_order(self) -> bool:
+        return any(isinstance(effect, Open) for effect in self.to_do)
+
+    def then(self, effects: tuple[Effect, ...]) -> None:
+        self.to_do += effects * (2 if self.draw(st.booleans()) else 1)
+
+    def end(self, task_id: str, outcome: Any) -> None:
+        self.ended.setdefault(task_id, outcome)
+
+    def perform(self, effect: Effect) -> None:
+        if isinstance(effect, Publish):
+            self.run_task(effect)
+        elif isinstance(effect, Open):
+            self.groups.setdefault(effect.group_id, OpenGroup(effect.size, effect.collect, effect.continuation))
+        elif isinstance(effect, End):
+            self.end(effect.task_id, FAILED if effect.failure else [])
+        else:
+            self.complete(effect)
+
+    def run_task(self, effect: Publish) -> None:
+        call, frames = effect.invocation.call, effect.invocation.frames
+        if call.id in self.ended:
+            return
+        self.ran[call.task, repr(call.args)] += 1
+        try:
+            value = run(call.task, call.args)
+        except ArithmeticError:
+            self.end(call.id, FAILED)
+            self.then(advance(frames, Failed("failure", call)))
+        else:
+            self.end(call.id, value)
+            self.then(advance(frames, Succeeded(call, value)))
+
+    def complete(self, effect: Complete) -> None:
+        group = self.groups[effect.member.group_id]
+        if effect.failure and not group.collect:
+            group.failed = True
+        group.values.setdefault(effect.member.index, effect.failure or effect.value)
+        if group.failed:
+            self.end(effect.member.group_id, FAILED)
+            self.then(advance(group.continuation, Failed("failure")))
+        elif len(group.values) == group.size:
+            results = [group.values[index] for index in range(group.size)]
+            self.end(effect.member.group_id, results)
+            self.then(advance(group.continuation, Resumed(results)))
+
+
+def planned(workflow: Workflow) -> Frames:
+    numbers = iter(range(10**6))
+    return plan(workflow, Book(), lambda: f"id{next(numbers)}")
+
+
+def result_id(frames: Frames) -> str:
+    last = frames[-1]
+    assert isinstance(last, Call | Fork)
+    return last.id if isinstance(last, Call) else last.group_id
+
+
+@settings(max_examples=300)
+@given(workflows(), st.data())
+def test_a_workflow_gives_what_the_interpreter_gives_and_runs_every_task_once(workflow, data):
+    frames = planned(workflow)
+    machine = Machine(data.draw)
+    machine.go(frames)
+    ran: Counter = Counter()
+    expected = interpret(workflow, NOTHING, ran)
+    assert machine.ended[result_id(frames)] == expected
+    assert machine.ran == ran
+
+
+@settings(max_examples=200)
+@given(workflows(), st.data())
+def test_every_handle_of_a_workflow_ends(workflow, data):
+    """Whatever fails on the way, nobody waits for ever: each task and group of the workflow has an end."""
+    frames = planned(workflow)
+    machine = Machine(data.draw)
+    machine.go(frames)
+    assert set(ids(frames)) <= set(machine.ended)
+
+
+@given(workflows())
+def test_frames_travel_unchanged(workflow):
+    frames = planned(workflow)
+    assert load_frames(dump_frames(frames)) == frames
+
+
+def test_the_same_event_always_gives_the_same_effects():
+    frames = planned(chain(Signature(task="a"), group(Signature(task="b"), Signature(task="c")), Signature(task="a")))
+    assert advance(frames, Resumed(1)) == advance(frames, Resumed(1))
+
+
+def test_a_groups_messages_stay_small_whatever_follows_it():
+    members = [Signature(task="a", args=(number,)) for number in range(100)]
+    big = Signature(task="b", args=("x" * 10_000,))
+    effects = advance(planned(chain(group(members), big)), Resumed())
+    published = [effect for effect in effects if isinstance(effect, Publish)]
+    assert len(published) == 100
+    assert max(len(repr(effect)) for effect in published) < 1_000
+
+
+def test_what_waits_for_a_task_in_a_branch_is_the_rest_of_its_branch_its_group_and_all_after_it():
+    frames = planned(
+        chain(Signature(task="a"), group(chain(Signature(task="b"), Signature(task="c"))), Signature(task="d"))
+    )
+    first, fork, last = frames
+    assert isinstance(fork, Fork)
+    inner_first, inner_second = fork.branches[0]
+    waiting = after(frames, inner_first.id)
+    assert waiting is not None
+    assert list(ids(waiting)) == [inner_second.id, fork.group_id, last.id]
+    assert list(ids(after(frames, first.id) or ())) == [fork.group_id, inner_first.id, inner_second.id, last.id]
+    assert after(frames, "unknown") is None
+
+
+def test_a_cancelled_task_sends_no_error_callbacks_and_ends_what_waits_for_it():
+    call = Call(id="x", task="a", queue="q", on_error=((Call(id="e", task="caught", queue="q"),),))
+    follower = Call(id="y", task="b", queue="q")
+    effects = advance((follower,), Failed("failure", call, State.CANCELLED))
+    assert effects == (End("y", State.CANCELLED, "failure"),)
