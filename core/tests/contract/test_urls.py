@@ -35,7 +35,7 @@ class TestParse:
 
     def test_repr_shows_no_secret(self):
         shown = repr(DriverUrl.parse("redis://user:secret@host:1/0?token=hidden"))
-        assert shown == "DriverUrl(redis://host:1/0)"
+        assert shown == "DriverUrl(redis://***@host:1/0?token=…)"
 
 
 class TestRedact:

@@ -1,5 +1,8 @@
 """Values travel exactly: through JSON, under their own annotation, under `Any`, and under a union of everything."""
 
+# The old spellings of annotations are among what is tested.
+# ruff: noqa: UP006, UP007, UP035, UP045
+
 from __future__ import annotations
 
 import collections
@@ -37,11 +40,13 @@ from zoneinfo import ZoneInfo
 
 import attrs
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from drivetrain.contract import Failure, InvalidSignature
 from drivetrain.workflow.values import UnsupportedAnnotation, ValueMismatch, Values
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 T = TypeVar("T")
 U = TypeVar("U", bound=int)
@@ -50,7 +55,7 @@ C = TypeVar("C", int, str)
 
 class Color(enum.Enum):
     RED = "r"
-    ALSO_RED = "r"
+    ALSO_RED = "r"  # noqa: PIE796 - an alias
     GREEN = 2
 
 
@@ -107,11 +112,11 @@ class IntBox(Box[int]):
     size: int = 1
 
 
-@dataclasses.dataclass
+@attrs.frozen
 class Pair(Box[list[T]], Generic[T]):
     """The same type variable as its base, for something else."""
 
-    left: T = dataclasses.field(kw_only=True)
+    left: T = attrs.field(kw_only=True)
 
 
 @dataclasses.dataclass
@@ -131,7 +136,7 @@ class Labelled(NamedTuple, Generic[T]):
     it: T
 
 
-Bare = collections.namedtuple("Bare", ["a", "b"])
+Bare = collections.namedtuple("Bare", ["a", "b"])  # noqa: PYI024 - without annotations
 
 
 class Options(TypedDict):
@@ -308,8 +313,8 @@ OTHERS: dict[Any, st.SearchStrategy[Any]] = {
     HeldInts: st.fixed_dictionaries({"held": integers, "n": integers}),
     Dollar: st.fixed_dictionaries({"$": integers}),
     Id: integers,
-    Annotated[int, []]: integers,
-    Literal[1, "a", b"b", None, Color.RED]: st.sampled_from([1, "a", b"b", None, Color.RED]),
+    Annotated[int, "doc"]: integers,
+    Literal[1, "a", b"b", Color.RED]: st.sampled_from([1, "a", b"b", Color.RED]),
     Literal[True, 0]: st.sampled_from([True, 0]),
     T: jsons,
     U: integers,
@@ -398,16 +403,18 @@ unannotated = st.recursive(
 LEAF_KINDS = tuple(LEAVES)
 #: One annotation that all those values fit, of which most members say no to most values.
 Everything = Union[
-    tuple([*reversed(LEAF_KINDS), *CLASSES, list[Any], tuple[Any, ...], set[Any], frozenset[Any], dict[Any, Any]])
+    (*reversed(LEAF_KINDS), *CLASSES, list[Any], tuple[Any, ...], set[Any], frozenset[Any], dict[Any, Any])
 ]
 
 
+@patient
 @given(annotated)
 def test_round_trip_by_annotation(case):
     annotation, value = case
     check_round_trip(value, annotation)
 
 
+@patient
 @given(unannotated)
 def test_round_trip_by_any_and_by_a_union_of_everything(value):
     plain = check_round_trip(value, Any)
@@ -415,6 +422,7 @@ def test_round_trip_by_any_and_by_a_union_of_everything(value):
     assert check_round_trip([value, value], list[Any]) == [plain, plain]
 
 
+@patient
 @given(st.sampled_from([*LEAVES, *CLASSES]).flatmap(lambda kind: st.tuples(st.just(kind), SIMPLE[kind])))
 def test_the_plain_form_depends_on_the_value_alone(case):
     annotation, value = case
@@ -424,11 +432,19 @@ def test_the_plain_form_depends_on_the_value_alone(case):
     assert same(VALUES.encode(value, Annotated[Optional[annotation], "doc"]), plain)
 
 
+def test_annotations_that_cannot_be_hashed():
+    check_round_trip([1], list[Annotated[int, []]])
+    with pytest.raises(ValueMismatch):
+        VALUES.encode(["x"], Annotated[list[Annotated[int, []]], {}])
+
+
+@patient
 @given(jsons)
 def test_recursive_alias_of_forward_references(value):
     check_round_trip(value, Json, globals())
 
 
+@patient
 @given(st.dictionaries(st.sampled_from(["$", "v", "t", "a"]), jsons | st.sampled_from(["object", "int"]), max_size=4))
 def test_dicts_that_look_like_the_plain_form_of_something_else(value):
     check_round_trip(value, Any)
@@ -436,9 +452,12 @@ def test_dicts_that_look_like_the_plain_form_of_something_else(value):
     check_round_trip(VALUES.encode(value), Any)
 
 
-@given(few(hashable_leaves))
-def test_sets_are_written_in_the_same_order_whatever_their_history(items):
-    assert VALUES.encode(set(items)) == VALUES.encode(set(reversed(items)))
+@patient
+@given(st.sets(hashable_leaves, max_size=6), st.randoms())
+def test_sets_are_written_in_the_same_order_whatever_their_history(value, random):
+    items = list(value)
+    random.shuffle(items)
+    assert VALUES.encode(set(items)) == VALUES.encode(value)
 
 
 def fits(value, annotation):
@@ -452,19 +471,18 @@ def fits(value, annotation):
     return None
 
 
+@patient
 @given(annotated, st.sampled_from(list(SIMPLE)))
 def test_what_does_not_fit_is_refused_and_what_fits_is_not(case, annotation):
     value = case[1]
     fitting = fits(value, annotation)
     assume(fitting is not None)
-    try:
+    if fitting:
         VALUES.encode(value, annotation)
-    except ValueMismatch as mismatch:
-        assert not fitting
-        assert mismatch.value is value or mismatch.path
-        assert type(value).__name__ in str(mismatch) or mismatch.path
-    else:
-        assert fitting
+        return
+    with pytest.raises(ValueMismatch) as caught:
+        VALUES.encode(value, annotation)
+    assert caught.value.path or (caught.value.value is value and f"({type(value).__name__})" in str(caught.value))
 
 
 class Opaque:
@@ -472,6 +490,7 @@ class Opaque:
         raise RuntimeError("not for you")
 
 
+@patient
 @given(annotations)
 def test_an_object_of_an_unknown_class_fits_nothing(part):
     with pytest.raises(ValueMismatch, match="<Opaque"):
@@ -481,10 +500,11 @@ def test_an_object_of_an_unknown_class_fits_nothing(part):
 hostile_texts = st.sampled_from(
     ["os.system", "Point", "Tree", "Color", "RED", "nan", "0x1", "x" * 50, "2020-01-01", "", "=", "UTC", "../x", "P"]
 )
-tags = st.sampled_from(
-    "int float str bytes bytearray tuple set frozenset dict complex datetime date time timedelta uuid decimal path "
-    "posixpath windowspath object enum custom failure nonsense".split()
-)
+TAGS = """
+int float str bytes bytearray tuple set frozenset dict complex datetime date time timedelta uuid decimal
+path posixpath windowspath object enum custom failure nonsense
+"""
+tags = st.sampled_from(TAGS.split())
 hostile = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts | hostile_texts | st.integers(10**400, 10**401),
     lambda inner: st.one_of(
@@ -500,6 +520,7 @@ hostile = st.recursive(
 )
 
 
+@patient
 @given(hostile, annotations)
 def test_hostile_plain_values_are_read_or_refused(plain, part):
     before = {name for name in sys.modules if not name.startswith("tzdata")}
@@ -507,7 +528,7 @@ def test_hostile_plain_values_are_read_or_refused(plain, part):
         try:
             value = VALUES.decode(plain, annotation)
         except ValueMismatch as mismatch:
-            assert str(mismatch)
+            mismatch.describe("parameter", "x")
         else:
             VALUES.encode(value, annotation)
     assert {name for name in sys.modules if not name.startswith("tzdata")} == before
@@ -540,10 +561,10 @@ def test_what_is_nested_too_deeply_is_refused(wrap, annotation):
 
 
 def test_nested_mismatches_are_found_in_time_that_does_not_double_with_depth():
-    plain = {"$": "object", "t": "Opaque"}
+    plain: Any = {"$": "object", "t": "Opaque", "v": {}}
     for _ in range(60):
         plain = {"$": "set", "v": [plain]}
-    assert VALUES.decode(plain) is not None or True
+    assert isinstance(VALUES.decode(plain), list)
     tree = Tree(1, [])
     bad = Tree("x", [])
     for _ in range(60):
@@ -587,11 +608,11 @@ def test_a_value_that_holds_itself_is_refused():
         ({"depth": "x"}, Options, "it at ['depth'] expects int, got 'x' (str)"),
         ({"x": 1}, Options, "it expects Options, got {'x': 1} (dict); key 'depth' is missing, key 'x' is unknown"),
         (Box("a"), Box[int], "it at .content expects int, got 'a' (str)"),
-        ("a" * 200, int, f"it expects int, got 'aaa{'a' * 27}...{'a' * 34}' (str)"),
+        ("a" * 200, int, f"it expects int, got 'aaa{'a' * 29}...{'a' * 33}' (str)"),
         (Point(1), Any, "Point(x=1, y=0.5) (Point); annotate it with Point, so that the worker can rebuild it"),
         ([Color.RED], Any, "it at [0] expects Any, got <Color.RED: 'r'> (Color); annotate it with Color"),
         (Level.LOW, int, "(Level); annotate it with int | Level, so that the worker can rebuild it"),
-        (dt.datetime(2020, 1, 1), dt.date, "annotate it with date | datetime, so that"),
+        (dt.datetime(2020, 1, 1, tzinfo=dt.UTC), dt.date, "annotate it with date | datetime, so that"),
         (IntBox(1), Box[int], "annotate it with Box[int] | IntBox, so that"),
         (IntBox(1), Optional[Box[int]], "annotate it with Box[int] | None | IntBox, so that"),
         (collections.OrderedDict(a=1), dict, "send a plain dict, or register the type OrderedDict with the app"),

@@ -7,15 +7,16 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
 
-from attrs import fields_dict
+from attrs import fields_dict, frozen
 
 from drivetrain.app.discovery import Drivers
 from drivetrain.app.locks import Lock
@@ -103,12 +104,12 @@ class App:
         """
         code = {**settings, **{k: v for k, v in (("broker", broker), ("backend", backend)) if v is not None}}
         self.settings: Settings = load_settings(config, os.environ, code)
-        self._clock = clock or SystemClock()
+        self._place = _Place(self.settings.broker, self.settings.backend, clock or SystemClock())
         self._values = Values()
         self._registry = Registry(
             self._values, Defaults(queue=self.settings.default_queue, retries=self.settings.retry)
         )
-        self._drivers = Drivers(DriverContext(clock=self._clock), self.settings.drivers, self.settings.plugins)
+        self._drivers = self._find_drivers(self._place.clock)
         self._lock = threading.Lock()
         self._made: tuple[int, Runtime, Sending] | None = None
 
@@ -337,6 +338,30 @@ class App:
 
         return report
 
+    @contextmanager
+    def using(self, broker: str, backend: str | None = None, *, clock: Clock | None = None) -> Iterator[None]:
+        """Other drivers for a while, for tests: ``with app.using("memory://"): …``.
+
+        Args:
+            broker: the URL of the broker meanwhile.
+            backend: the URL of the backend meanwhile; by default the broker's, where it can serve as one.
+            clock: the clock meanwhile; by default the app's own.
+        """
+        place = self._place
+        self._move(_Place(broker, backend, clock or place.clock))
+        try:
+            yield
+        finally:
+            self._move(place)
+
+    def _move(self, place: _Place) -> None:
+        self.close()
+        self._place = place
+        self._drivers = self._find_drivers(place.clock)
+
+    def _find_drivers(self, clock: Clock) -> Drivers:
+        return Drivers(DriverContext(clock=clock), self.settings.drivers, self.settings.plugins)
+
     def close(self) -> None:
         """Let go of connections. The app can be used again, and connects anew."""
         with self._lock:
@@ -376,20 +401,29 @@ class App:
             return self._made
 
     def _make_runtime(self) -> Runtime:
-        settings, drivers = self.settings, self._drivers
+        settings, drivers, place = self.settings, self._drivers, self._place
         serializer = drivers.serializer(settings.serializer)
         return Runtime(
-            broker=drivers.broker(settings.broker),
-            backend=drivers.backend(drivers.backend_url(settings.broker, settings.backend)),
+            broker=drivers.broker(place.broker),
+            backend=drivers.backend(drivers.backend_url(place.broker, place.backend)),
             payloads=Payloads(serializer, lambda content_type: drivers.serializer_for(content_type, settings.accept)),
             registry=self._registry,
             observers=drivers.observers,
-            clock=self._clock,
+            clock=place.clock,
             retry_policy=drivers.retry_policy,
             default_queue=settings.default_queue,
             retention_seconds=settings.result_retention_seconds,
             redelivery_window_seconds=settings.redelivery_window_seconds,
         )
+
+
+@frozen
+class _Place:
+    """Where an app works: its drivers and its time."""
+
+    broker: str
+    backend: str | None
+    clock: Clock
 
 
 class _Decorator:

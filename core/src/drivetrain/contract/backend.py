@@ -92,9 +92,9 @@ class Backend(Locks, Protocol):
 
     Threads, forks, connecting and errors: as for `drivetrain.contract.Broker`; here all methods may overlap.
 
-    Retention: only records of terminal tasks expire. A record whose time has come is gone for every method at once,
-    swept or not. Forgetting or expiring a record takes the group of the same id with it. Nothing else ever goes by
-    itself.
+    Retention: only records of terminal tasks expire. A record whose time has come is gone for every method, swept or
+    not, at most `expiry_resolution_seconds` late. Forgetting or expiring a record takes the group of the same id with
+    it. Nothing else ever goes by itself.
     """
 
     @property

@@ -77,7 +77,7 @@ class BackendCapabilities:
     pushes: bool = False
     #: The largest payload, in bytes; None: any.
     largest_value_bytes: int | None = None
-    #: How late an expired record may go, in seconds, when `Backend.sweep` is called in time.
-    expiry_resolution_seconds: float = 1.0
+    #: How long an expired record may still be seen, in seconds.
+    expiry_resolution_seconds: float = 0.0
     #: Whether `Backend.unfinished` lists tasks.
     lists_tasks: bool = False

@@ -30,7 +30,7 @@ Drivers raise `ServiceError` and its children only, each chained (``raise … fr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from drivetrain.contract.failure import Failure
@@ -63,7 +63,17 @@ __all__ = [
 
 
 class DrivetrainError(Exception):
-    """The base of all; never raised itself."""
+    """The base of all; never raised itself. Errors cross processes whole: they can be pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[DrivetrainError], args: tuple[Any, ...], attributes: dict[str, Any]) -> DrivetrainError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigurationError(DrivetrainError):

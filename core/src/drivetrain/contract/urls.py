@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 from drivetrain.contract.errors import ConfigurationError
 
@@ -22,6 +22,8 @@ class DriverUrl:
     #: With its leading slash, unquoted.
     path: str
     options: Mapping[str, str]
+    #: The whole, without its secrets.
+    shown: str = field(default="", eq=False)
 
     @classmethod
     def parse(cls, url: str) -> DriverUrl:
@@ -42,10 +44,10 @@ class DriverUrl:
         options = dict(pairs)
         if len(options) != len(pairs):
             raise ConfigurationError(f"{redact(url)}: an option is given twice")
-        return cls(scheme=parts.scheme, netloc=parts.netloc, path=unquote(parts.path), options=options)
+        return cls(scheme=parts.scheme, netloc=parts.netloc, path=unquote(parts.path), options=options, shown=redact(url))
 
     def __repr__(self) -> str:
-        return f"DriverUrl({self.scheme}://{self.netloc.rpartition('@')[2]}{self.path})"
+        return f"DriverUrl({self.shown})"
 
 
 def redact(url: str) -> str:
@@ -53,9 +55,9 @@ def redact(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return "***" if "@" in url else url
-    rest, _, query = rest.partition("?")
-    # A password may hold any sign, a slash or an at-sign too: all up to the last at-sign goes.
-    secret, at, place = rest.rpartition("@")
+    # A password may hold any sign, even a slash, a question mark or an at-sign: all up to the last at-sign goes.
+    secret, at, rest = rest.rpartition("@")
+    place, _, query = rest.partition("?")
     shown = f"{scheme}://{'***@' if at and secret else ''}{place}"
     names = [pair.partition("=")[0] for pair in query.split("&") if pair]
     return f"{shown}?{'&'.join(f'{name}=…' for name in names)}" if names else shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 from drivetrain.contract import DrivetrainError, Failure, InvalidArguments, SerializationError, State, exception_name
 from drivetrain.worker.context import Retry, context_of, enter
 from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.registry import Pool
 from drivetrain.worker.run import Ending, Run
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
@@ -55,6 +57,17 @@ class Execution:
         try:
             args, kwargs = self.begin(run)
             value = run.definition.function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
+            return self.failed(run, error)
+        return self.returned(run, value)
+
+    def run_here(self, run: Run) -> Ending:
+        """Run a function, plain or async, to its ending in this thread, without a limit on its time."""
+        if run.definition.pool is not Pool.LOOP:
+            return self.run(run)
+        try:
+            args, kwargs = self.begin(run)
+            value = asyncio.run(run.definition.function(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
             return self.failed(run, error)
         return self.returned(run, value)

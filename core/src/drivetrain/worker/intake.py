@@ -212,7 +212,7 @@ class Intake:
         others = [entry for entry in verdicts if entry[2] is not Verdict.RUN]
         if others:
             self._see_to_the_rest(others, now)
-        self._settlement.step("started", started)
+        self._tell_started(started)
         return started
 
     def _judge(self, run: Run, outcome: Outcome, wish: Transition) -> Verdict:
@@ -262,6 +262,13 @@ class Intake:
         delay = min(max(left, 0.05), self._options.lease_seconds, longest if longest is not None else left + 1)
         busy = [run.delivery]
         self._patience.call("release", lambda: self._runtime.broker.release(busy, delay_seconds=delay))
+
+    def _tell_started(self, runs: Sequence[Run]) -> None:
+        observers = self._runtime.observers
+        if observers.watches("task_started"):
+            for run in runs:
+                observers.notify("task_started", event=event_of(run.invocation, self._options.name))
+        self._settlement.step("started", runs)
 
     def _tell(self, step: str, received: Sequence[_Received]) -> None:
         observers = self._runtime.observers

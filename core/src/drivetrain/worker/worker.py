@@ -153,13 +153,12 @@ class Worker:
     def drain(self) -> int:
         """Receive, run and settle in this thread all that is ready now, without waiting; how many tasks ran.
 
-        For tests: no other thread is started, so that what happens is the same every time. Only tasks of the threads
-        pool are run like this.
+        For tests: no other thread is started, so that what happens is the same every time.
         """
         ran = 0
         while deliveries := self._intake.receive(self.options.concurrency, 0.0):
             runs = self._intake.start(deliveries)
-            self._settlement.settle([self._execution.run(run) for run in runs])
+            self._settlement.settle([self._execution.run_here(run) for run in runs])
             ran += len(runs)
         return ran
 

@@ -30,6 +30,8 @@ __all__ = ["SqliteBroker"]
 #: Settling rewrites a message's row; much larger bodies are better kept apart, which core does.
 _LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 
+_decode = json.JSONDecoder().raw_decode
+
 
 class SqliteBroker:
     """A broker in a file; see `drivetrain.contract.Broker`.
@@ -127,7 +129,7 @@ class SqliteBroker:
                 if len(taken) < limit and (number := _find(session, queue)) is not None:
                     asked = {**known, "queue": number, "limit": limit - len(taken)}
                     rows = session.execute(queries.TAKE, asked).fetchall()
-                    taken += [_delivery(queue, row) for row in sorted(rows, key=_turn)]
+                    taken += [_delivery(queue, row) for row in sorted(rows)]
         return taken
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
@@ -188,7 +190,7 @@ class SqliteBroker:
         with self._database.read() as session:
             asked = {"queue": _find(session, queue), "now": self._clock.now(), "limit": max(0, limit)}
             rows = session.execute(queries.PEEK[place.value], asked).fetchall()
-        return [_shown(queue, place, row) for row in sorted(rows, key=_turn if place is Place.READY else _due)]
+        return [_shown(queue, place, row) for row in sorted(rows)]
 
     def purge(self, queue: str, place: Place) -> int:
         """See `Broker.purge`."""
@@ -238,14 +240,6 @@ def _number(session: Session, queue: str) -> int:
     return int(session.execute(queries.ADD_QUEUE, (queue,)).fetchone()[0]) if found is None else found
 
 
-def _turn(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return row[:3]
-
-
-def _due(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return row[1:3]
-
-
 def _delivery(queue: str, row: tuple[Any, ...]) -> Delivery:
     _, _, seq, handouts, forgiven, *fields = row
     return Delivery(
@@ -258,7 +252,7 @@ def _delivery(queue: str, row: tuple[Any, ...]) -> Delivery:
 
 def _message(queue: str, fields: Sequence[Any]) -> Message:
     priority, eta, message_id, headers, body = fields
-    known = {} if headers == "{}" else json.loads(headers)
+    known = {} if headers == "{}" else _decode(headers)[0]
     return Message(id=message_id, queue=queue, body=body, headers=known, priority=priority, eta=eta)
 
 

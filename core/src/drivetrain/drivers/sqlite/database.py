@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from drivetrain.contract import ServiceRefused
@@ -87,9 +88,9 @@ class Database:
 
     def __init__(self, options: Options) -> None:
         self._turn = Turn(options.path.with_name(f"{options.path.name}-lock"), options.busy_timeout_seconds)
-        # A turn is one thread's at a time; opening a file that is new takes one of its own.
+        self._owner = _Owner(options.path)
         names = _Names(options.prefix)
-        self._writer, self._reader, self._watch = (_Link(options, names) for _ in range(3))
+        self._writer, self._reader, self._watch = (_Link(options, names, self._owner) for _ in range(3))
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -126,21 +127,43 @@ class Database:
             return int(session.connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
-        """Close all connections, when they are not in use any more."""
+        """Close all connections, when they are not in use any more. In a fork: nothing, they are not its own."""
+        if self._owner.elsewhere:
+            return
         self._writer.close(self._turn)
         for link in (self._reader, self._watch):
             link.close()
+        self._owner.process = 0
+
+
+class _Owner:
+    """The process in which the file is open. A connection that is used in a fork of it damages the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.process = 0
+
+    @property
+    def elsewhere(self) -> bool:
+        return self.process not in {0, os.getpid()}
+
+    def check(self) -> None:
+        if self.elsewhere:
+            raise ServiceRefused(
+                f"{self._path} was opened in process {self.process} and is used in its fork {os.getpid()}; "
+                "make the app in the process that uses it"
+            )
 
 
 class _Link:
     """One connection, for one thread at a time; opened when first used."""
 
-    def __init__(self, options: Options, names: _Names) -> None:
+    def __init__(self, options: Options, names: _Names, owner: _Owner) -> None:
         self._options = options
         self._names = names
+        self._owner = owner
         self._lock = threading.Lock()
         self._session: Session | None = None
-        self._process = 0
 
     @property
     def connected(self) -> bool:
@@ -148,12 +171,7 @@ class _Link:
 
     @contextmanager
     def use(self) -> Iterator[Session]:
-        # Before the lock: in a forked child, the thread that held it may not exist.
-        if self._session is not None and self._process != os.getpid():
-            raise ServiceRefused(
-                f"{self._options.path} was opened in process {self._process} and is used in its fork {os.getpid()}; "
-                "make the app in the process that uses it"
-            )
+        self._owner.check()  # before the lock: in a fork, the thread that holds it does not exist
         with self._lock:
             try:
                 yield self._session or self._open()
@@ -162,8 +180,6 @@ class _Link:
                 raise mapped(error, self._options.path) from error
 
     def close(self, turn: Turn | None = None) -> None:
-        if self._session is not None and self._process != os.getpid():
-            return
         with self._lock:
             self._drop()
             if turn is not None:
@@ -175,7 +191,7 @@ class _Link:
             session.connection.close()
 
     def _open(self) -> Session:
-        self._process = os.getpid()
+        self._owner.process = os.getpid()
         self._session = Session(_connect(self._options), self._names)
         return self._session
 

@@ -71,7 +71,7 @@ SELECT CASE
 END
 """  # noqa: S608 - built from constants
 
-#: The order of what is returned is not that of delivery: see its first three columns.
+#: What is returned comes in no order; its first three columns say which is that of delivery.
 TAKE = f"""
 UPDATE @messages
 SET place = 'held', turn = CASE place WHEN 'held' THEN turn ELSE at END, at = :until, handouts = handouts + 1
@@ -79,13 +79,13 @@ WHERE seq IN ({_READY})
 RETURNING -priority, turn, seq, handouts, forgiven, priority, eta, id, headers, body
 """  # noqa: S608 - built from constants
 
-#: By place.
+_SEEN = "seq, reason, at, priority, eta, id, headers, body FROM @messages WHERE seq IN"
+
+#: By place. The first three columns say the order.
 PEEK = {
-    place: f"""
-    SELECT -priority, CASE place WHEN 'held' THEN turn ELSE at END, seq, reason, at, priority, eta, id, headers, body
-    FROM @messages WHERE seq IN ({first})
-    """  # noqa: S608 - built from constants
-    for place, first in {"ready": _READY, "delayed": _DELAYED, "dead": _DEAD}.items()
+    "ready": f"SELECT -priority, CASE place WHEN 'held' THEN turn ELSE at END, {_SEEN} ({_READY})",
+    "delayed": f"SELECT 0, at, {_SEEN} ({_DELAYED})",
+    "dead": f"SELECT 0, at, {_SEEN} ({_DEAD})",
 }
 
 #: By place.

@@ -16,13 +16,13 @@ __all__ = ["Book", "drop", "drop_expired", "read", "unfinished"]
 
 _STATES = {state.value: state for state in State}
 
-_COLUMNS = "id, state, attempt, task, run, leased_until, starts, expires, entries, downstream, payload"
-_READ = f"SELECT number, {_COLUMNS} FROM @tasks WHERE id IN (…)"  # noqa: S608 - built from constants
-_UNFINISHED = f"SELECT {_COLUMNS} FROM @tasks WHERE expires IS NULL ORDER BY number LIMIT ?"  # noqa: S608 - as above
+_COLUMNS = "state, attempt, task, run, leased_until, starts, expires, entries, downstream, payload, id"
+_READ = f"SELECT {_COLUMNS}, number FROM @tasks WHERE id IN (…)"  # noqa: S608 - built from constants
+_UNFINISHED = f"SELECT {_COLUMNS}, number FROM @tasks WHERE expires IS NULL ORDER BY number LIMIT ?"  # noqa: S608 - as above
 
 _ADD = f"INSERT INTO @tasks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - as above
 _CHANGE = """
-UPDATE @tasks SET id = ?, state = ?, attempt = ?, task = ?, run = ?, leased_until = ?, starts = ?, expires = ?,
+UPDATE @tasks SET state = ?, attempt = ?, task = ?, run = ?, leased_until = ?, starts = ?, expires = ?,
     entries = ?, downstream = ?, payload = ?
 WHERE number = ?
 """
@@ -43,9 +43,9 @@ class Book:
         self._records: dict[str, TaskRecord] = {}
         #: Of the rows that are there.
         self._numbers: dict[str, int] = {}
-        for number, *row in session.rows_in(_READ, list(dict.fromkeys(task_ids))):
-            self._records[row[0]] = _record(row)
-            self._numbers[row[0]] = number
+        for row in session.rows_in(_READ, list(dict.fromkeys(task_ids))):
+            self._records[row[-2]] = _record(row)
+            self._numbers[row[-2]] = row[-1]
         self._changed: dict[str, TaskRecord] = {}
 
     def enter(self, wish: Transition) -> Outcome:
@@ -68,9 +68,14 @@ class Book:
 
     def write(self) -> None:
         """Write what has changed. The book is of no use afterwards."""
-        numbers = self._numbers
-        added = [_row(record) for task_id, record in self._changed.items() if task_id not in numbers]
-        changed = [(*_row(record), numbers[id_]) for id_, record in self._changed.items() if id_ in numbers]
+        added: list[tuple[Any, ...]] = []
+        changed: list[tuple[Any, ...]] = []
+        for task_id, record in self._changed.items():
+            number = self._numbers.get(task_id)
+            if number is None:
+                added.append(_row(record, task_id))
+            else:
+                changed.append(_row(record, number))
         self._session.execute_many(_CHANGE, changed)
         self._session.execute_many(_ADD, added)
 
@@ -78,7 +83,7 @@ class Book:
 def read(session: Session, task_ids: Sequence[str], now: float) -> list[TaskRecord | None]:
     """The records that have not expired, in the order asked for."""
     found: dict[str, TaskRecord] = {}
-    for _, *row in session.rows_in(_READ, task_ids):
+    for row in session.rows_in(_READ, task_ids):
         record = _record(row)
         if record.expires_at is None or record.expires_at > now:
             found[record.task_id] = record
@@ -104,7 +109,7 @@ def drop_expired(session: Session, task_ids: Sequence[str], now: float) -> None:
 
 
 def _record(row: Sequence[Any]) -> TaskRecord:
-    task_id, state, attempt, task, run, leased_until, starts, expires, entries, downstream, payload = row
+    state, attempt, task, run, leased_until, starts, expires, entries, downstream, payload, task_id, _ = row
     return TaskRecord(
         task_id=task_id,
         state=_STATES[state],
@@ -120,9 +125,8 @@ def _record(row: Sequence[Any]) -> TaskRecord:
     )
 
 
-def _row(record: TaskRecord) -> tuple[Any, ...]:
+def _row(record: TaskRecord, key: str | int) -> tuple[Any, ...]:
     return (
-        record.task_id,
         record.state.value,
         record.attempt,
         record.task,
@@ -133,6 +137,7 @@ def _row(record: TaskRecord) -> tuple[Any, ...]:
         _encode_entries(record.entries),
         record.downstream,
         record.payload,
+        key,
     )
 
 

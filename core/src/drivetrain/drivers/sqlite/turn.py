@@ -98,11 +98,20 @@ class _Wait:
         threading.Thread(target=self._run, name="drivetrain-sqlite-turn", daemon=True).start()
 
     def result(self, seconds: float) -> int | None:
-        if self._ended.wait(seconds):
-            return self._file
+        """The locked file, or None when it could not be locked in time. To be called once."""
+        try:
+            self._ended.wait(seconds)
+        except BaseException:
+            if not self._give_up():
+                _release(self._file)
+            raise
+        return None if self._give_up() else self._file
+
+    def _give_up(self) -> bool:
+        """Wait no longer, unless the wait has ended; whether it has not."""
         with self._lock:
             self._given_up = not self._ended.is_set()
-        return None if self._given_up else self._file
+            return self._given_up
 
     def _run(self) -> None:
         _lock(self._file, wait=True)
@@ -110,5 +119,9 @@ class _Wait:
             if not self._given_up:
                 self._ended.set()
                 return
-        _unlock(self._file)
-        os.close(self._file)
+        _release(self._file)
+
+
+def _release(file: int) -> None:
+    _unlock(file)
+    os.close(file)

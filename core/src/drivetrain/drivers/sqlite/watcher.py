@@ -43,7 +43,6 @@ class Watcher:
         self._changes = 0
         self._waiters = 0
         self._thread: threading.Thread | None = None
-        self._looking = threading.Lock()
         self._last: int | None = None
 
     def mark(self) -> int:
@@ -71,20 +70,28 @@ class Watcher:
 
     def _look(self, *, connect: bool) -> bool:
         """Look at what is watched; whether it has changed."""
-        with self._looking:
-            # Forgotten first: after an error nobody knows what was missed, and the next look says changed.
-            last, self._last = self._last, None
-            self._last = self._watched.version(connect=connect)
-            changed = self._last != last
-        if changed:
-            self.notify()
-        return changed
+        try:
+            version = self._watched.version(connect=connect)
+        except ServiceError:
+            self._note(None)  # nobody knows what is missed until it can be looked at again
+            raise
+        return self._note(version)
+
+    def _note(self, version: int | None) -> bool:
+        with self._changed:
+            if version == self._last:
+                return False
+            self._last = version
+            self._changes += 1
+            self._changed.notify_all()
+            return True
 
     def _start(self) -> None:
         """See that the thread runs and is not parked. The lock is held."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="drivetrain-sqlite-watcher", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="drivetrain-sqlite-watcher", daemon=True)
+            thread.start()
+            self._thread = thread
         else:
             self._wanted.notify()
 

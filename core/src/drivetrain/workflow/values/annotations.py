@@ -22,7 +22,7 @@ from typing import (
 
 from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, name_of
 
-__all__ = ["bare", "hints_of", "is_plain_class", "member_types", "scope_of", "substituted"]
+__all__ = ["bare", "hints_of", "is_plain_class", "member_types", "resolved", "scope_of", "substituted"]
 
 _AliasType: Any = getattr(typing, "TypeAliasType", ())  # PEP 695, Python 3.12
 _WRAPPERS = frozenset({"Final", "Required", "NotRequired", "ReadOnly"})
@@ -43,11 +43,13 @@ def scope_of(kind: type) -> Mapping[str, Any]:
     return vars(sys.modules[kind.__module__]) if kind.__module__ in sys.modules else {}
 
 
-def _resolved(reference: ForwardRef | str, scope: Mapping[str, Any] | None) -> Any:
+def resolved(annotation: Any, scope: Mapping[str, Any] | None) -> Any:
+    """An annotation with its forward references resolved, and ``Annotated`` left out all the way down."""
+
     def holder() -> None: ...
 
-    holder.__annotations__ = {"it": reference}
-    holder.__qualname__ = name_of(reference)
+    holder.__annotations__ = {"it": annotation}
+    holder.__qualname__ = name_of(annotation)
     return hints_of(holder, scope or {})["it"]
 
 
@@ -61,7 +63,7 @@ def bare(annotation: Any, scope: Mapping[str, Any] | None = None) -> Any:
 
 def _unwrapped(annotation: Any, scope: Mapping[str, Any] | None) -> Any:
     if isinstance(annotation, ForwardRef | str):
-        return _resolved(annotation, scope)
+        return resolved(annotation, scope)
     if isinstance(annotation, TypeVar):
         return _bound(annotation)
     if isinstance(annotation, NewType):

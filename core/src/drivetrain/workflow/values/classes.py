@@ -90,21 +90,27 @@ def _stepping(step: str, convert: Convert) -> Callable[..., Any]:
     return convert_field
 
 
+def _fields_of(kind: Any) -> tuple[Any, ...]:
+    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else attrs.fields(kind)
+
+
 def _field_types(kind: Any) -> dict[str, Any]:
     """The fields that travel, with their types: those that ``__init__`` takes."""
     origin = get_origin(kind) or kind
+    if attrs.has(origin) and dataclasses.is_dataclass(origin):
+        raise UnsupportedAnnotation(f"{origin.__qualname__} is both an attrs class and a dataclass")
     hints = member_types(kind)
     if any(isinstance(hint, dataclasses.InitVar) for hint in hints.values()):
         raise UnsupportedAnnotation(f"{origin.__qualname__} has an InitVar, which no instance keeps")
-    fields: Any = attrs.fields(origin) if attrs.has(origin) else dataclasses.fields(origin)
+    fields = _fields_of(origin)
     types = {field.name: hints.get(field.name, field.type) for field in fields if field.init}
     return {name: Any if hint is None else hint for name, hint in types.items()}
 
 
 def _filled(kind: Any) -> Any:
-    """A generic class with its missing arguments filled in, as cattrs wants it."""
+    """A generic class with its open arguments filled in, as cattrs wants it."""
     parameters = getattr(kind, "__parameters__", ())
-    return kind[tuple(Any for _ in parameters)] if parameters and get_origin(kind) is None else kind
+    return kind[tuple(Any for _ in parameters)] if parameters else kind
 
 
 #: Fields of these names cannot be told apart from the parameters of the functions of cattrs that take hooks by field.

@@ -17,7 +17,7 @@ from attrs import define
 from cattrs import Converter
 
 from drivetrain.contract import Failure, Plain
-from drivetrain.workflow.values.annotations import bare, is_plain_class, scope_of
+from drivetrain.workflow.values.annotations import bare, is_plain_class, resolved, scope_of
 from drivetrain.workflow.values.anything import Anything
 from drivetrain.workflow.values.classes import (
     enum_codec,
@@ -57,15 +57,33 @@ _COLLECTIONS: Final[dict[Any, tuple[Any, ...]]] = {
 class _Late:
     """Stands for a codec while it is being compiled, for the parts of it that name it again."""
 
+    expected: str
+    kinds: frozenset[type] | None
     bound: Codec | None = None
 
-    def codec(self, expected: str) -> Codec:
-        return Codec(expected, lambda value: self._bound().encode(value), lambda plain: self._bound().decode(plain))
+    def codec(self) -> Codec:
+        """A codec that asks the real one, once it is there."""
+
+        def encode(value: object) -> Plain:
+            return self._bound().encode(value)
+
+        def decode(plain: Plain) -> Any:
+            return self._bound().decode(plain)
+
+        return Codec(self.expected, encode, decode, self.kinds)
 
     def _bound(self) -> Codec:
         if self.bound is None:
             raise UnsupportedAnnotation("a value was given before its annotation was compiled")
         return self.bound
+
+
+def _is_hashable(annotation: Any) -> bool:
+    try:
+        hash(annotation)
+    except TypeError:  # Annotated[int, []]
+        return False
+    return True
 
 
 class Compiler:
@@ -112,11 +130,9 @@ class Compiler:
             UnsupportedAnnotation: no value of this annotation can travel.
         """
         scope = None if is_plain_class(annotation) else scope
+        annotation = annotation if _is_hashable(annotation) else resolved(annotation, scope)
         key = (annotation, id(scope))
-        try:
-            found = self._cache.get(key)
-        except TypeError:  # not hashable: Annotated[int, []]
-            return self._compile(bare(annotation, scope), scope)
+        found = self._cache.get(key)
         return found[0] if found else self._compile_all(key, annotation, scope)
 
     def _compile_all(self, key: Any, annotation: Any, scope: _Scope) -> Codec:
@@ -138,8 +154,10 @@ class Compiler:
         if key in self._session:
             return self._session[key][0]
         if key in self._building:
-            return self._building[key].codec(name_of(annotation))
-        late = self._building[key] = _Late()
+            return self._building[key].codec()
+        origin = get_origin(annotation) or annotation
+        kinds = frozenset({origin}) if isinstance(origin, type) and self._travels(origin) else None
+        late = self._building[key] = _Late(name_of(annotation), kinds)
         try:
             late.bound = codec = self._compile(bare(annotation, scope), scope)
         finally:

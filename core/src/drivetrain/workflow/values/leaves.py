@@ -114,7 +114,7 @@ def _encode_complex(value: complex) -> Plain:
 
 
 def _decode_float(plain: Plain) -> float:
-    return float(plain["v"]) if isinstance(plain, dict) else plain + 0.0
+    return float(plain["v"] if isinstance(plain, dict) else plain)
 
 
 @frozen
@@ -172,7 +172,7 @@ SCALARS: Final = (Leaf(NoneType, "", _same, _same), BOOL, INT, FLOAT, STR)
 
 def refuse(value: object, expected: str, kinds: frozenset[type], travels: Travels) -> ValueMismatch:
     """The mismatch of a value that is of none of these kinds, with advice where it is of a subclass."""
-    if not issubclass(type(value), tuple(kinds)):
+    if type(value) in kinds or not issubclass(type(value), tuple(kinds)):
         return ValueMismatch(expected, value)
     return ValueMismatch(expected, value, advice=advise(value, expected, travels=travels(type(value))))
 

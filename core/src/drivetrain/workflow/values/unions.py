@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from drivetrain.contract import Plain
-from drivetrain.workflow.values.codec import Codec, Convert
-from drivetrain.workflow.values.leaves import Travels
-from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, ValueMismatch, advise, shown
+from drivetrain.contract import Failure, Plain
+from drivetrain.workflow.values.codec import TAG, Codec
+from drivetrain.workflow.values.leaves import LEAVES, SCALARS, Travels, refuse
+from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, ValueMismatch, shown
 
 __all__ = ["literal_codec", "union_codec"]
 
@@ -32,52 +32,78 @@ def _refuse_namesakes(members: Sequence[Codec], expected: str) -> None:
         raise UnsupportedAnnotation(f"{expected} has two different classes of one name, which cannot be told apart")
 
 
-def _first_fit(converts: Sequence[Convert], value: Any) -> tuple[bool, Any]:
-    for convert in converts:
+def _sign_of(plain: Plain) -> Any:
+    """What can be told of a plain value at a glance: its type, its tag, or the name of its class."""
+    if type(plain) is not dict:
+        return type(plain)
+    tag = plain.get(TAG, dict)
+    sign = plain.get("t") if tag in _NAMED else tag
+    return sign if tag is dict or type(sign) is str else None
+
+
+_NAMED: Final = ("object", "enum", "custom")
+_TAGS: Final = {leaf.kind: leaf.tag for leaf in (*LEAVES, *SCALARS)} | {Failure: "failure"}
+
+
+def _by_sign(by_kind: Mapping[type, list[Codec]]) -> dict[Any, list[Codec]]:
+    """The members that may read a plain value of each sign: the type itself, its tag, and its name as a class."""
+    found: dict[Any, list[Codec]] = {}
+    for kind, members in by_kind.items():
+        for sign in dict.fromkeys((kind, _TAGS.get(kind, kind.__name__), kind.__qualname__)):
+            found[sign] = [*found.get(sign, []), *(member for member in members if member not in found.get(sign, []))]
+    return found
+
+
+def _first_to_take(members: Sequence[Codec], value: Any, refusal: ValueMismatch) -> Plain:
+    for member in members:
         try:
-            return True, convert(value)
+            return member.encode(value)
         except ValueMismatch:
             continue
-    return False, None
+    raise refusal
 
 
-def _choose(
-    by_kind: dict[type, list[Convert]], otherwise: list[Convert], refuse: Callable[[Any], ValueMismatch]
-) -> Convert:
-    def convert(value: Any) -> Any:
-        candidates = by_kind.get(type(value), otherwise)
-        if len(candidates) == 1:
-            return candidates[0](value)
-        fits, converted = _first_fit(candidates, value)
-        if not fits:
-            raise refuse(value)
-        return converted
+def _first_to_read(members: Sequence[Codec], plain: Plain, refusal: ValueMismatch) -> Any:
+    """What the first member reads exactly; else what the first reads at all.
 
-    return convert
+    Where nothing is annotated a class is read as its fields: ``list[Any] | list[Color]`` has two ways to read a list
+    of colors. The exact one is known by giving the same plain value back.
+    """
+    readings = []
+    for member in members:
+        try:
+            value = member.decode(plain)
+            readings.append(value)
+            if member.encode(value) == plain:
+                return value
+        except ValueMismatch:
+            continue
+    if not readings:
+        raise refusal
+    return readings[0]
 
 
 def union_codec(members: Sequence[Codec], expected: str, travels: Travels) -> Codec:
     """``A | B``: the first member that takes the value."""
     _refuse_namesakes(members, expected)
     by_kind = _by_kind(members)
+    by_sign = _by_sign(by_kind)
     open_ended = [member for member in members if member.kinds is None]
-    kinds = None if open_ended else frozenset(by_kind)
+    kinds = frozenset(by_kind)
 
-    def refuse(value: object) -> ValueMismatch:
-        advice = issubclass(type(value), tuple(by_kind)) and type(value) not in by_kind
-        return ValueMismatch(
-            expected, value, advice=advise(value, expected, travels=travels(type(value))) if advice else ""
-        )
+    def encode(value: Any) -> Plain:
+        fitting = by_kind.get(type(value), open_ended)
+        if len(fitting) == 1:
+            return fitting[0].encode(value)
+        return _first_to_take(fitting, value, refuse(value, expected, kinds, travels))
 
-    def refuse_plain(plain: Plain) -> ValueMismatch:
-        return ValueMismatch(expected, plain)
+    def decode(plain: Plain) -> Any:
+        fitting = by_sign.get(_sign_of(plain), open_ended)
+        if len(fitting) == 1:
+            return fitting[0].decode(plain)
+        return _first_to_read(fitting, plain, ValueMismatch(expected, plain))
 
-    encodes = {kind: [member.encode for member in fitting] for kind, fitting in by_kind.items()}
-    decodes = {kind: [member.decode for member in fitting] for kind, fitting in by_kind.items() if kind is not dict}
-    encode = _choose(encodes, [member.encode for member in open_ended], refuse)
-    # Any kind of value may stand in the plain form as a dict.
-    decode = _choose(decodes, [member.decode for member in members], refuse_plain)
-    return Codec(expected, encode, decode, kinds)
+    return Codec(expected, encode, decode, None if open_ended else kinds)
 
 
 def literal_codec(choices: Sequence[tuple[Any, Codec]]) -> Codec:

@@ -1,0 +1,49 @@
+# Every target makes what it needs; the first one makes the virtual environment.
+
+PYTHON ?= python3
+#: How many processes run the tests.
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+MEMBERS := core $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml contract-tests/pyproject.toml))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench build clean
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
+		printf 'make %-6s %s\n' "$$target" "$$text"; done
+
+demo: $(STAMP) ## Analyse Python's own standard library with two workers, one of which is killed. Under a minute.
+	@$(BIN)/python examples/stdlib_census/demo.py
+
+test: $(STAMP) ## Run all tests. More options: make test ARGS="-k chord -x".
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+lint: $(STAMP) ## Check format, style and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+bench: $(STAMP) ## Measure speed, Huey's beside ours. QUICK=1 measures less; PROFILE=1 prints where the time goes.
+	QUICK="$(QUICK)" PROFILE="$(PROFILE)" $(BIN)/python benchmarks/run.py
+
+build: $(STAMP) ## Build the wheel and the source archive of every member into dist/.
+	@for member in $(MEMBERS); do $(BIN)/python -m build --no-isolation --outdir dist "$$member" || exit 1; done
+
+clean: ## Remove everything that these targets have made, the virtual environment included.
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements-dev.txt $(MEMBERS:%=%/pyproject.toml)
+	@command -v "$(PYTHON)" >/dev/null || { echo "There is no $(PYTHON) here; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "drivetrain needs Python 3.11 or newer, and $(PYTHON) is $$("$(PYTHON)" --version 2>&1);" \
+			"name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps $(addprefix --editable ./,$(MEMBERS))
+	$(BIN)/python -m pip check
+	@touch $@

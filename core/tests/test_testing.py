@@ -1,0 +1,107 @@
+"""Virtual time: a long story of ETAs, retries and expiries, in a moment and with the history of real time."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from drivetrain import App, ResultTimeout, State, TaskExpired, chord, current_task, retry
+from drivetrain.testing import VirtualClock, VirtualTime
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def app() -> App:
+    return App("sqlite:///never-opened.db", result_retention_seconds=None)
+
+
+def test_a_story_of_thirty_days_takes_a_moment(app):
+    history: list[tuple[str, datetime]] = []
+
+    @app.task(name="remind", queue="mails")
+    def remind(name: str) -> None:
+        history.append((name, time.now()))
+
+    @app.task(name="flaky", retry=retry.fixed(3600, max_retries=3))
+    def flaky() -> int:
+        history.append(("flaky", time.now()))
+        if current_task().attempt < 2:
+            raise ConnectionError
+        return current_task().attempt
+
+    @app.task(name="total")
+    async def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    with VirtualTime(app, start=START) as time:
+        late = remind.si("never").set(delay=timedelta(days=2), expires=timedelta(days=1)).send()
+        remind.si("month").set(eta=START + timedelta(days=30)).send()
+        remind.si("week").set(delay=timedelta(days=7)).send()
+        result = chord([flaky.s(), flaky.s().set(delay=600)], total.s()).send()
+        time.run_for(days=31)
+        assert result.get() == 4
+        with pytest.raises(TaskExpired):
+            late.get()
+
+    hour = timedelta(hours=1)
+    first, second = START, START + timedelta(seconds=600)
+    assert history == [
+        ("flaky", first),
+        ("flaky", second),
+        ("flaky", first + hour),
+        ("flaky", second + hour),
+        ("flaky", first + 2 * hour),
+        ("flaky", second + 2 * hour),
+        ("week", START + timedelta(days=7)),
+        ("month", START + timedelta(days=30)),
+    ]
+
+
+def test_nothing_runs_before_it_is_due(app):
+    ran = []
+
+    @app.task(name="note")
+    def note() -> None:
+        ran.append(time.now())
+
+    with VirtualTime(app, start=START) as time:
+        result = note.si().set(delay=10).send()
+        assert time.run_for(seconds=9.999) == 0
+        assert result.state() is State.PENDING
+        assert time.run_for(seconds=0.001) == 1
+        assert ran == [START + timedelta(seconds=10)]
+
+
+def test_waiting_lets_time_pass_and_never_hangs(app):
+    @app.task(name="note")
+    def note() -> None: ...
+
+    with VirtualTime(app, start=START) as time:
+        result = note.send()
+        with pytest.raises(ResultTimeout):
+            result.get(timeout=5)
+        assert time.now() == START + timedelta(seconds=5)
+        with pytest.raises(RuntimeError, match="wait for ever"):
+            result.get()
+        time.run_ready()
+        assert result.get() is None
+
+
+def test_the_app_is_as_before_afterwards(app):
+    with VirtualTime(app):
+        assert app.runtime.broker.capabilities.shared is False
+    assert app.settings.broker == "sqlite:///never-opened.db"
+    assert app.runtime.broker.capabilities.shared is True
+    app.close()
+
+
+def test_time_cannot_be_turned_back():
+    clock = VirtualClock()
+    with pytest.raises(ValueError, match="turned back"):
+        clock.turn(-1)
+    event = threading.Event()
+    event.set()
+    assert clock.wait_event(event, None)
