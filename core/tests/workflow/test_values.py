@@ -650,7 +650,7 @@ def test_a_class_that_refuses_its_fields_says_why():
     class Positive:
         n: int = attrs.field(validator=attrs.validators.gt(0))
 
-    with pytest.raises(ValueMismatch, match="refused with ValueError: 'n' must be > 0"):
+    with pytest.raises(ValueMismatch, match="refused with ValueError"):
         VALUES.decode({"$": "object", "t": Positive.__qualname__, "v": {"n": 0}}, Positive)
 
 

@@ -219,6 +219,7 @@ class MemoryBroker:
         counts_deliveries=True,
         lists_queues=True,
         peeks=True,
+        receive_wait_seconds=0.2,
     )
 
     def __init__(self, name: str, clock: Clock) -> None:

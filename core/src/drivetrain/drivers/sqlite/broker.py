@@ -53,6 +53,7 @@ class SqliteBroker:
             counts_deliveries=True,
             lists_queues=True,
             peeks=True,
+            receive_wait_seconds=0.2,
         )
         self._database = Database(options)
         self._watcher = Watcher(self._database, clock)
@@ -121,7 +122,7 @@ class SqliteBroker:
         return math.inf if at is None else float(at)
 
     def _take(self, queues: Sequence[str], limit: int, hold_seconds: float) -> list[Delivery]:
-        taken: list[Delivery] = []
+        taken: list[tuple[str, tuple[Any, ...]]] = []
         with self._database.write() as session:
             now = self._clock.now()
             known = {"now": now, "until": now + hold_seconds}
@@ -129,8 +130,8 @@ class SqliteBroker:
                 if len(taken) < limit and (number := _find(session, queue)) is not None:
                     asked = {**known, "queue": number, "limit": limit - len(taken)}
                     rows = session.execute(queries.TAKE, asked).fetchall()
-                    taken += [_delivery(queue, row) for row in sorted(rows)]
-        return taken
+                    taken += [(queue, row) for row in sorted(rows)]
+        return [_delivery(queue, row) for queue, row in taken]
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See `Broker.acknowledge`."""
