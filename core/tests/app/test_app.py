@@ -263,7 +263,8 @@ class TestGroups:
         with app.worker():
             sent = group(square.s(x) for x in range(3)).send()
             sent.get(WAIT, progress=lambda done, total: seen.append((done, total)))
-        assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+        assert seen == sorted(set(seen))
+        assert seen[-1] == (3, 3)
 
     def test_a_progress_bar(self, app, capsys):
         square = app.task(name="square")(lambda x: x * x)

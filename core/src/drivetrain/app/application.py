@@ -46,7 +46,7 @@ from drivetrain.workflow.plan import Defaults
 from drivetrain.workflow.signature import Group, Options, Signature, Workflow
 from drivetrain.workflow.values import Values
 
-__all__ = ["App", "TaskOptions"]
+__all__ = ["App", "TaskOptions", "task_name"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -242,7 +242,8 @@ class App:
         if not group_task(record):
             plain = None if record.payload is None else payloads.load(record.payload)
             return self._typed(record.task, plain)
-        members = self.runtime.backend.read_members(record.task_id)
+        backend = self.runtime.backend
+        members = self.patiently("read members", lambda: backend.read_members(record.task_id))
         plain_members = [None if payload is None else payloads.load(payload) for payload in members]
         return self._decode_members(plain_members, handle.members)
 
@@ -269,6 +270,10 @@ class App:
             return GroupResult(self, last.group_id, members, all_ids)
         call: Call = last
         return Result(self, call.id, (), all_ids, task=call.task)
+
+    def patiently(self, what: str, function: Callable[[], T]) -> T:
+        """The result of ``function``, which is called again while a service is away, for as long as sending tries."""
+        return self._sending.patience.call(what, function)
 
     # Workers
 

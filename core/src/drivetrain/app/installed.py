@@ -18,7 +18,7 @@ from attrs import field, frozen
 
 from drivetrain.contract import AmbiguousDriver, DriverBroken, DriverNotFound
 
-__all__ = ["Claim", "Claims", "Kind"]
+__all__ = ["Claim", "Claims", "Kind", "normalized"]
 
 logger = logging.getLogger("drivetrain.discovery")
 

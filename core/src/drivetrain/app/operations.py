@@ -142,7 +142,7 @@ class Operations:
             task_id=message.id,
             task="",
             queue=message.queue,
-            eta=_time(due(message)),
+            eta=_eta(message),
             reason=reason,
             died_at=_time(None if died_at is None else float(died_at)),
         )
@@ -173,5 +173,15 @@ class Operations:
         return load_invocation(runtime.payloads.load_body(message.headers.get(CONTENT_TYPE_HEADER), body))
 
 
+def _eta(message: Message) -> datetime | None:
+    try:
+        return _time(due(message))
+    except SerializationError:  # such a message is put aside, and must still be listed
+        return None
+
+
 def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError):  # beyond what a datetime can say
+        return None

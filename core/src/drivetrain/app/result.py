@@ -22,7 +22,7 @@ from drivetrain.worker.follow_up import GROUP_TASK
 if TYPE_CHECKING:
     from drivetrain.app.application import App
 
-__all__ = ["GroupResult", "Progress", "Result"]
+__all__ = ["GroupResult", "Progress", "Result", "group_task"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -32,6 +32,8 @@ Progress = Callable[[int, int], object]
 
 #: How long one turn of an awaiting coroutine holds one of the app's waiting threads, in seconds.
 _TURN_SECONDS = 0.25
+#: How often progress is looked at, in seconds.
+_PROGRESS_SECONDS = 0.1
 _ERRORS = {State.FAILURE: TaskFailed, State.CANCELLED: TaskCancelled, State.EXPIRED: TaskExpired}
 
 
@@ -124,8 +126,10 @@ class Result(Generic[R]):
 
         Raises:
             UnknownResult: nothing is known of it.
+            ServiceUnavailable: the backend could not be reached in time.
         """
-        record = self._app.runtime.backend.read([self.id])[0]
+        backend = self._app.runtime.backend
+        record = self._app.patiently("read", lambda: backend.read([self.id]))[0]
         if record is None:
             raise UnknownResult(self.id)
         return record
@@ -140,7 +144,8 @@ class Result(Generic[R]):
 
     def forget(self) -> None:
         """Drop the results of the whole workflow from the backend. What has not ended goes on."""
-        self._app.runtime.backend.forget(self._parts)
+        backend = self._app.runtime.backend
+        self._app.patiently("forget", lambda: backend.forget(self._parts))
 
     def _value(self) -> R:
         record = self.record()
@@ -195,16 +200,21 @@ class GroupResult(Result[list[T]]):
 
     def done(self) -> int:
         """How many members are complete now."""
-        group = self._app.runtime.backend.read_groups([self.id])[0]
+        backend = self._app.runtime.backend
+        group = self._app.patiently("read groups", lambda: backend.read_groups([self.id]))[0]
         return 0 if group is None else group.done
 
     def _show_progress(self, progress: Progress | bool, timeout: float | None, /) -> None:
         report = self._app.progress_bar(len(self)) if progress is True else progress
         if not callable(report):
             raise TypeError(f"progress is {progress!r}; it must be a function of (done, total), or True")
-        report(0, len(self))
-        for done, _ in enumerate(self.as_completed(timeout), start=1):
-            report(done, len(self))
+        clock, ended = self._app.runtime.clock, False
+        began, seen = clock.monotonic(), -1
+        while not ended and (timeout is None or clock.monotonic() - began < timeout):
+            ended = self.wait(_PROGRESS_SECONDS)
+            if (done := self.done()) != seen:
+                report(done, len(self))
+                seen = done
 
 
 def group_task(record: TaskRecord) -> bool:

@@ -41,9 +41,9 @@ class Sending:
             try_seconds: how long to try again while a service is away.
         """
         self._runtime = runtime
-        patience = Patience(runtime.clock, limit_seconds=try_seconds)
-        self._patience = patience
-        self._follow_up = FollowUp(runtime, Publisher(runtime, patience), patience)
+        #: Tries again while a service is away, for a while.
+        self.patience = Patience(runtime.clock, limit_seconds=try_seconds)
+        self._follow_up = FollowUp(runtime, Publisher(runtime, self.patience), self.patience)
 
     def send(self, workflows: Sequence[Workflow[Any]]) -> list[Frames]:
         """Send workflows, as one batch; the frames of each, with all ids given.
@@ -73,7 +73,7 @@ class Sending:
             UnknownResult: nothing is known of one of them.
         """
         task_ids = list(task_ids)
-        records = self._patience.call("read", lambda: self._runtime.backend.read(task_ids))
+        records = self.patience.call("read", lambda: self._runtime.backend.read(task_ids))
         for task_id, record in zip(task_ids, records, strict=True):
             if record is None:
                 raise UnknownResult(task_id)
@@ -109,7 +109,7 @@ class Sending:
             for task_id, task in _named(frames)
         ]
         if waiting:
-            self._patience.call("record", lambda: self._runtime.backend.record(waiting))
+            self.patience.call("record", lambda: self._runtime.backend.record(waiting))
 
     # Cancelling
 
@@ -132,7 +132,7 @@ class Sending:
         plain = self._runtime.payloads.load(record.downstream)
         if isinstance(plain, list):
             return load_frames(plain)
-        before = self._patience.call("read", lambda: self._runtime.backend.read([plain["in"]]))[0]
+        before = self.patience.call("read", lambda: self._runtime.backend.read([plain["in"]]))[0]
         if before is None or before.task_id == record.task_id:
             return ()
         return after(self._downstream(before), record.task_id) or ()

@@ -16,6 +16,9 @@ _PREFIX = "DRIVETRAIN_"
 #: Names the file; no setting itself.
 _CONFIG = "DRIVETRAIN_CONFIG"
 
+#: Names the app that the command line works with; no setting either.
+_APP = "DRIVETRAIN_APP"
+
 #: Variables that are not meant for us. Kubernetes gives every container the address of each service, so a service
 #: called "drivetrain…" would keep every worker beside it from starting. ``DRIVETRAIN_TEST_…`` belongs to test suites.
 _FOREIGN = re.compile(r"TEST_.*|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
@@ -43,7 +46,9 @@ def environment_source(environ: Mapping[str, str]) -> Source:
     """Settings from ``DRIVETRAIN_*`` variables. Those that are empty count as not set, as compose files make them."""
     ours = {name.removeprefix(_PREFIX): text for name, text in environ.items() if name.startswith(_PREFIX) and text}
     values = {
-        name.lower(): text for name, text in ours.items() if _PREFIX + name != _CONFIG and not _FOREIGN.fullmatch(name)
+        name.lower(): text
+        for name, text in ours.items()
+        if _PREFIX + name not in {_CONFIG, _APP} and not _FOREIGN.fullmatch(name)
     }
     return Source(values=values, place=f"{_PREFIX}{{}}", text=True)
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from attrs import field, frozen
 
-__all__ = ["Entry", "Member", "Outcome", "State", "TaskRecord", "Transition", "apply"]
+__all__ = ["Entry", "GroupProgress", "Member", "Outcome", "State", "TaskRecord", "Transition", "apply"]
 
 
 class State(StrEnum):

@@ -13,7 +13,19 @@ from attrs import frozen
 from drivetrain.contract import Member, Plain, State
 from drivetrain.workflow.frames import NOTHING, Call, Fork, Frames, Invocation, Join, Nothing, ids
 
-__all__ = ["Complete", "Effect", "End", "Event", "Failed", "Open", "Publish", "Resumed", "Succeeded", "advance"]
+__all__ = [
+    "Complete",
+    "Effect",
+    "End",
+    "Event",
+    "Failed",
+    "Open",
+    "Publish",
+    "Resumed",
+    "Succeeded",
+    "advance",
+    "after",
+]
 
 
 @frozen

@@ -98,9 +98,3 @@ def ids(frames: Frames) -> Iterator[str]:
             yield frame.group_id
             for branch in frame.branches:
                 yield from ids(branch)
-
-
-def final_id(frames: Frames) -> str | None:
-    """The id of the task or group whose result is that of all ``frames``; None for a bare `Join`."""
-    last: Any = frames[-1]
-    return last.id if isinstance(last, Call) else last.group_id if isinstance(last, Fork) else None

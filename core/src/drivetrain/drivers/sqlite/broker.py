@@ -79,10 +79,10 @@ class SqliteBroker:
     def _rows(
         self, messages: Sequence[Message], headers: Sequence[str], numbers: Mapping[str, int]
     ) -> Iterable[tuple[Any, ...]]:
-        now = self._ready_at()
+        now, ready_at = self._clock.now(), self._ready_at()
         for m, text in zip(messages, headers, strict=True):
             delayed = m.eta is not None and m.eta > now
-            place, at = ("delayed", m.eta) if delayed else ("ready", now)
+            place, at = ("delayed", m.eta) if delayed else ("ready", ready_at)
             yield numbers[m.queue], place, m.priority, at, m.eta, m.id, text, m.body
 
     def _ready_at(self) -> float:
@@ -225,10 +225,14 @@ def _encode(message: Message) -> str:
     """
     headers = json.dumps(dict(message.headers)) if message.headers else "{}"
     if len(message.body) + len(headers) > _LARGEST_MESSAGE_BYTES:  # a first look, that counts too much
-        size = len(message.body) + sum(len(text.encode()) for pair in message.headers.items() for text in pair)
+        size = len(message.body) + sum(len(_bytes(text)) for pair in message.headers.items() for text in pair)
         if size > _LARGEST_MESSAGE_BYTES:
             raise TooLarge(f"message {message.id}", size, _LARGEST_MESSAGE_BYTES)
     return headers
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
 
 
 def _find(session: Session, queue: str) -> int | None:

@@ -107,7 +107,8 @@ class Database:
         """A transaction, committed at the end, rolled back when the body raises. Nobody else writes meanwhile.
 
         Raises:
-            ServiceError: sqlite3 raised an error, which is its cause; nothing was written.
+            ServiceError: sqlite3 raised an error, which is its cause. Nothing was written, unless it is
+                `ServiceUnavailable` and came from the commit.
         """
         with self._writer.use() as session, self._turn:
             session.connection.execute("BEGIN IMMEDIATE")
@@ -221,13 +222,12 @@ def _connect(options: Options) -> sqlite3.Connection:
 
 
 def _is_busy(error: BaseException) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _prepare(connection: sqlite3.Connection, options: Options) -> None:
+    _use_wal(connection, options)
     if schema.found_version(connection, options.prefix) is None:
-        # Set before the first table: the mode is kept in the file.
-        _use_wal(connection, options)
         schema.create(connection, options.prefix)
     connection.execute(f"PRAGMA synchronous = {options.synchronous}")
     for pragma in _PRAGMAS.split(";"):

@@ -51,6 +51,8 @@ class Options:
         """
         parts = DriverUrl.parse(url)
         faults = [*_place_faults(parts), *_option_faults(parts.options)]
+        if "#" in url:
+            faults.append("it holds a #, after which a URL is not read on; write %23")
         if faults:
             raise ConfigurationError(f"{redact(url)} is no URL of the sqlite driver", faults)
         return cls(

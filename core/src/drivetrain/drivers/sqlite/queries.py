@@ -97,7 +97,7 @@ PURGE = {
     "dead": "DELETE FROM @messages WHERE queue = :queue AND place = 'dead'",
 }
 
-QUEUES = "SELECT name FROM @queues ORDER BY name"
+QUEUES = "SELECT name FROM @queues"
 FIND_QUEUE = "SELECT number FROM @queues WHERE name = ?"
 ADD_QUEUE = "INSERT INTO @queues (name) VALUES (?) RETURNING number"
 

@@ -90,13 +90,13 @@ def found_version(connection: sqlite3.Connection, prefix: str) -> int | None:
     if known is None:
         return None
     row = connection.execute(_scoped("SELECT value FROM @meta WHERE key = 'version'", prefix)).fetchone()
-    found = int(row[0])
+    found = row[0] if row else None
     if found != VERSION:
         raise ServiceRefused(
             f"the tables {prefix}* have layout {found}, and this drivetrain reads layout {VERSION}; use the drivetrain "
             "that made them to finish its work, then start a new file or another namespace"
         )
-    return found
+    return VERSION
 
 
 def create(connection: sqlite3.Connection, prefix: str) -> None:

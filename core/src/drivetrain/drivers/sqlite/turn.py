@@ -21,7 +21,8 @@ if sys.platform == "win32":
     def _lock(_file: int, *, wait: bool) -> bool:
         return not wait
 
-    def _unlock(_file: int) -> None: ...
+    def _unlock(_file: int) -> None:
+        """There is nothing to do: nothing was locked."""
 
 else:
     import fcntl
@@ -38,6 +39,33 @@ else:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
+#: To be closed in forks: a lock lasts for as long as any process has its file open, and a fork may outlive us.
+_files: set[int] = set()
+
+
+def _open(path: Path) -> int | None:
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        return None
+    _files.add(file)
+    return file
+
+
+def _close(file: int) -> None:
+    _files.discard(file)
+    os.close(file)
+
+
+def _close_all() -> None:
+    while _files:
+        os.close(_files.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_all)
+
+
 class Turn:
     """A context manager that waits until nobody else writes, at most ``seconds``. Used by one thread at a time.
 
@@ -51,10 +79,11 @@ class Turn:
         self._seconds = seconds
         self._file: int | None = None
         self._held: int | None = None
+        self._wait: _Wait | None = None
 
     def __enter__(self) -> None:
         if self._file is None:
-            self._file = self._open()
+            self._file = _open(self._path)
         self._held = self._take(self._file)
 
     def __exit__(
@@ -65,42 +94,49 @@ class Turn:
             return
         _unlock(held)
         if held != self._file:
-            os.close(held)
+            _close(held)
 
     def close(self) -> None:
         """Let go of the file."""
         file, self._file = self._file, None
         if file is not None:
-            os.close(file)
-
-    def _open(self) -> int | None:
-        try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError:
-            return None
+            _close(file)
 
     def _take(self, file: int | None) -> int | None:
-        """The file by which it is our turn; None where queueing is of no use."""
+        """The file by which it is our turn; None when we go on without."""
         if file is None or _lock(file, wait=False):
             return file
-        waiting = self._open()
-        return None if waiting is None else _Wait(waiting).result(self._seconds)
+        if self._wait is None or not self._wait.resume():
+            # By a file of its own, for one that is locked for us twice is unlocked for us at once.
+            waiting = _open(self._path)
+            self._wait = None if waiting is None else _Wait(waiting)
+        return None if self._wait is None else self._wait.result(self._seconds)
 
 
 class _Wait:
-    """Waits for a lock in a thread of its own, for the kernel cannot be told to give up after a time."""
+    """Waits for a lock in a thread of its own, for the kernel cannot be told to give up after a time.
+
+    When the lock does come too late the thread lets it go again.
+    """
 
     def __init__(self, file: int) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._given_up = False
+        self._wanted = True
+        self._over = False
+        self._locked = threading.Event()
         threading.Thread(target=self._run, name="drivetrain-sqlite-turn", daemon=True).start()
 
+    def resume(self) -> bool:
+        """Want the lock again; False when it has come, and this is of no more use."""
+        with self._lock:
+            self._wanted = not self._over
+            return self._wanted
+
     def result(self, seconds: float) -> int | None:
-        """The locked file, or None when it could not be locked in time. To be called once."""
+        """The file, locked; or None when that took too long."""
         try:
-            self._ended.wait(seconds)
+            self._locked.wait(seconds)
         except BaseException:
             if not self._give_up():
                 _release(self._file)
@@ -108,20 +144,21 @@ class _Wait:
         return None if self._give_up() else self._file
 
     def _give_up(self) -> bool:
-        """Wait no longer, unless the wait has ended; whether it has not."""
+        """Want the lock no longer, unless it has come; whether it has not."""
         with self._lock:
-            self._given_up = not self._ended.is_set()
-            return self._given_up
+            self._wanted = False
+            return not self._over
 
     def _run(self) -> None:
         _lock(self._file, wait=True)
         with self._lock:
-            if not self._given_up:
-                self._ended.set()
+            self._over = True
+            if self._wanted:
+                self._locked.set()
                 return
         _release(self._file)
 
 
 def _release(file: int) -> None:
     _unlock(file)
-    os.close(file)
+    _close(file)

@@ -79,7 +79,7 @@ def _in_key(key: str, convert: Convert) -> Convert:
 
 
 def _stepping(step: str, convert: Convert) -> Callable[..., Any]:
-
+    # It takes the second argument that cattrs gives to its hooks.
     def convert_field(value: Any, _kind: object = None) -> Any:
         try:
             return convert(value)
@@ -155,9 +155,8 @@ def record_codec(kind: Any, codec: Compile, converter: Converter, travels: Trave
 def _why_not_built(error: Exception, fields: Mapping[str, Codec], held: Mapping[str, Plain]) -> str:
     if isinstance(error, ForbiddenExtraKeysError):
         return f"it has no field {', '.join(sorted(set(held) - set(fields)))}"
-    if isinstance(error, KeyError) and error.args[0] in fields and error.args[0] not in held:
-        return f"field {error.args[0]!r} is missing"
-    return f"it was refused with {type(error).__name__}: {error}"
+    missing = next((field for field in fields if field not in held and error.args == (field,)), None)
+    return f"it was refused with {shown(error)}" if missing is None else f"field {missing!r} is missing"
 
 
 def tuple_record_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
 from types import NoneType
-from typing import Any, Final, Literal, Never, NoReturn, Union, get_args, get_origin, is_typeddict
+from typing import Any, Final, ForwardRef, Literal, Never, NoReturn, Union, get_args, get_origin, is_typeddict
 
 from attrs import define
 from cattrs import Converter
@@ -129,6 +129,9 @@ class Compiler:
         Raises:
             UnsupportedAnnotation: no value of this annotation can travel.
         """
+        if isinstance(annotation, ForwardRef):
+            # Its name is the same wherever it stands; what else it remembers differs, and would never meet again.
+            annotation = annotation.__forward_arg__
         scope = None if is_plain_class(annotation) else scope
         annotation = annotation if _is_hashable(annotation) else resolved(annotation, scope)
         key = (annotation, id(scope))

@@ -10,7 +10,7 @@ from attrs import frozen
 from drivetrain.contract import Plain
 from drivetrain.workflow.values.codec import TAG, Codec
 from drivetrain.workflow.values.leaves import Travels, refuse
-from drivetrain.workflow.values.mismatch import ValueMismatch
+from drivetrain.workflow.values.mismatch import ValueMismatch, shown
 
 __all__ = ["Custom", "custom_codec"]
 
@@ -33,7 +33,7 @@ def custom_codec(kind: type, ways: Custom, anything: Codec, travels: Travels) ->
         try:
             encoded = ways.encode(value)
         except Exception as error:
-            raise ValueMismatch(expected, value, advice=f"its encoder raised {error!r}") from error
+            raise ValueMismatch(expected, value, advice=f"its encoder raised {shown(error)}") from error
         return {TAG: "custom", "t": expected, "v": anything.encode(encoded)}
 
     def decode(plain: Plain) -> Any:
@@ -43,6 +43,6 @@ def custom_codec(kind: type, ways: Custom, anything: Codec, travels: Travels) ->
         try:
             return ways.decode(held)
         except Exception as error:
-            raise ValueMismatch(expected, plain, advice=f"its decoder raised {error!r}") from error
+            raise ValueMismatch(expected, plain, advice=f"its decoder raised {shown(error)}") from error
 
     return Codec(expected, encode, decode, kinds)

@@ -1,0 +1,148 @@
+"""What ``sqlite://`` keeps in its file."""
+
+import sqlite3
+
+import pytest
+
+from drivetrain.contract import Group, Member, Place, ServiceRefused, State, Transition
+from drivetrain.drivers.sqlite import backend, queries, tasks
+
+
+def test_what_was_written_is_there_when_the_file_is_opened_again(make, messages, receive, sent):
+    broker, backend = make("broker"), make("backend")
+    broker.publish(messages("a", headers={"k": "ü\0"}, priority=3, eta=5.0))
+    backend.record([sent("t")])
+    backend.open_groups([Group(group_id="g", size=2)])
+    token = backend.acquire_lock("l", seconds=60)
+    broker.close()
+    backend.close()
+    again, backend = make("broker"), make("backend")
+    assert [d.message for d in receive(again)] == messages("a", headers={"k": "ü\0"}, priority=3, eta=5.0)
+    assert backend.read(["t"])[0].state is State.PENDING
+    assert backend.census()["groups"] == 1
+    assert backend.renew_lock("l", token, seconds=60)
+
+
+def test_tokens_and_receipts_do_not_come_again_after_the_last_row_is_gone(make, messages, receive):
+    broker, backend = make("broker"), make("backend")
+    token = backend.acquire_lock("l", seconds=60)
+    backend.release_lock("l", token)
+    broker.publish(messages("a"))
+    (stale,) = receive(broker)
+    broker.acknowledge([stale])
+    broker.close()
+    backend.close()
+    assert backend.acquire_lock("l", seconds=60) > token
+    broker.publish(messages("b"))
+    receive(broker)
+    broker.acknowledge([stale])
+    assert broker.sizes(["q"])["q"].held == 1
+
+
+def test_tables_of_another_version_are_refused(make, tmp_path):
+    broker = make("broker")
+    broker.ping()
+    broker.close()
+    other = sqlite3.connect(tmp_path / "work.db")
+    other.execute("UPDATE drivetrain_meta SET value = 99")
+    other.commit()
+    other.close()
+    with pytest.raises(ServiceRefused, match=r"layout 99.*reads layout 1"):
+        broker.ping()
+    make("broker", "?namespace=other").ping()
+
+
+def test_namespaces_do_not_meet(make, ids, messages, receive, sent):
+    one, two, none = (make("broker", more) for more in ("?namespace=one", "?namespace=two", ""))
+    one.publish(messages("a"))
+    assert receive(two) == receive(none) == []
+    assert (one.queues(), two.queues(), none.queues()) == (["q"], [], [])
+    assert ids(receive(one)) == ["a"]
+
+    one, two, none = (make("backend", more) for more in ("?namespace=one", "?namespace=two", ""))
+    one.record([sent("t")])
+    one.open_groups([Group(group_id="g", size=1)])
+    one.store_bodies({"k": b"v"})
+    assert all(backend.acquire_lock("l", seconds=60) for backend in (one, two, none))
+    assert two.census() == none.census() == {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 1}
+
+
+def test_a_file_with_other_tables_in_it_keeps_them(make, tmp_path, messages):
+    other = sqlite3.connect(tmp_path / "work.db")
+    other.execute("CREATE TABLE messages (mine)")
+    other.execute("INSERT INTO messages VALUES (1)")
+    other.commit()
+    make("broker").publish(messages("a"))
+    assert other.execute("SELECT * FROM messages").fetchall() == [(1,)]
+    other.close()
+
+
+def test_long_lists_of_ids_are_taken(make, sent):
+    backend = make("backend")
+    many = [f"task {number}" for number in range(1000)]
+    backend.record([sent(task_id) for task_id in many])
+    assert [record.task_id for record in backend.read([*many, many[0]])] == [*many, many[0]]
+    backend.forget(many[:999])
+    assert [record.task_id for record in backend.unfinished(limit=10)] == ["task 999"]
+
+
+def test_one_batch_is_done_entry_after_entry_though_written_in_bulk(make, sent):
+    # The third transition makes the record of the group's id expire at once, and the group with it.
+    backend = make("backend")
+    backend.open_groups([Group(group_id="g", size=2)])
+
+    def member(task_id, index, **fields):
+        return Transition(task_id=task_id, state=State.SUCCESS, at=1.0, member=Member("g", index), **fields)
+
+    outcomes = backend.record(
+        [
+            sent("a"),
+            member("a", 0),
+            Transition(task_id="g", state=State.SUCCESS, at=1.0, retention=0.0),
+            member("b", 1),
+            member("a", 1),
+        ]
+    )
+    assert [outcome.applied for outcome in outcomes] == [True, True, True, True, False]
+    assert [outcome.group and outcome.group.done for outcome in outcomes] == [None, 1, None, None, None]
+    assert [record and record.state for record in backend.read(["a", "b", "g"])] == [State.SUCCESS, State.SUCCESS, None]
+
+
+def test_a_clock_that_is_set_back_changes_no_order(make, clock, ids, messages, receive):
+    broker = make("broker", clock=clock)
+    broker.publish(messages("a"))
+    clock.advance(-3600)
+    broker.publish(messages("b"))
+    broker.publish(messages("c", eta=clock.now() + 60))
+    assert ids(receive(broker, hold=3600)) == ["a", "b"]
+    clock.advance(60)
+    assert ids(receive(broker)) == ["c"]
+
+
+def test_what_is_due_is_merged_with_what_is_ready_in_order(make, clock, messages, receive):
+    broker = make("broker", clock=clock)
+    for number in range(40):
+        eta = clock.now() + 7 if number % 3 == 0 else None
+        broker.publish(messages(number, priority=number % 10, eta=eta))
+        clock.advance(1)
+    expected = sorted(range(40), key=lambda n: (-(n % 10), n + 7 if n % 3 == 0 else n, n))
+    clock.advance(10)
+    assert [int(message.id) for message in broker.peek("q", Place.READY, limit=100)] == expected
+    received = [int(delivery.message.id) for _ in range(10) for delivery in receive(broker, limit=4)]
+    assert received == expected
+
+
+def test_no_query_of_the_hot_path_walks_through_a_table(make):
+    database_ = make("backend")._database
+    asked = {"queue": 1, "now": 1.0, "limit": 1, "until": 2.0}
+    statements = [(queries.NEXT, asked), (queries.TAKE, asked), (queries.REMOVE, (1, 1)), (queries.COUNT, asked)]
+    statements += [(queries.PEEK[place.value], asked) for place in Place]
+    statements += [(tasks._UNFINISHED, (1,)), (backend._EXPIRED, (1.0, 1))]
+    with database_.read() as session:
+        for sql, parameters in statements:
+            plan = [row[3] for row in session.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+            assert not [step for step in plan if step.startswith("SCAN") and "drivetrain_" in step], sql
+        for sql in (tasks._READ, backend._UNFINISHED_OF, backend._RUNS):
+            parameters = (1.0,) * sql.count("?")
+            (steps,) = session.execute_in(f"EXPLAIN QUERY PLAN {sql}", ["a"], *parameters)
+            assert "USING INDEX" in " ".join(row[3] for row in steps), sql

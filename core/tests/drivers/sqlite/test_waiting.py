@@ -1,0 +1,182 @@
+"""How ``sqlite://`` notices changes, and how its writers take turns."""
+
+import sqlite3
+import threading
+import time
+from itertools import count
+
+import pytest
+
+from drivetrain.contract import ServiceUnavailable, SystemClock
+from drivetrain.drivers.sqlite import database, watcher
+from drivetrain.drivers.sqlite.turn import Turn
+from drivetrain.drivers.sqlite.watcher import Watcher
+
+
+@pytest.fixture
+def statements(monkeypatch):
+    """Every statement that is run on a connection that is opened from now on."""
+    seen = []
+    connect = sqlite3.connect
+
+    def traced(*args, **kwargs):
+        connection = connect(*args, **kwargs)
+        connection.set_trace_callback(seen.append)
+        return connection
+
+    monkeypatch.setattr(database.sqlite3, "connect", traced)
+    return seen
+
+
+def test_an_idle_receive_and_an_idle_wait_only_look_at_the_version(make, statements, messages, receive, sent):
+    broker, backend = make("broker"), make("backend")
+    backend.record([sent("t")])
+    broker.publish(messages("later", eta=time.time() + 1000))
+    receive(broker, wait=0.05)
+    backend.wait(["t"], timeout_seconds=0.05)
+    statements.clear()
+    assert receive(broker, wait=0.4) == []
+    assert backend.wait(["t"], timeout_seconds=0.4) == []
+    others = [statement for statement in statements if statement != "PRAGMA data_version"]
+    assert 30 < len(statements) - len(others) < 800
+    assert len(others) < 20
+    assert not any("BEGIN" in statement for statement in others)
+
+
+class FakeFile:
+    """Counts how often it is looked at."""
+
+    def __init__(self):
+        self.looks = 0
+        self.looked = threading.Event()
+        self.error = None
+
+    def version(self, *, connect):
+        self.looks += 1
+        self.looked.set()
+        if self.error and not connect:
+            raise self.error
+        return 1
+
+
+def test_nobody_looks_while_nobody_waits_and_the_thread_ends(monkeypatch):
+    monkeypatch.setattr(watcher, "_LINGER_SECONDS", 0.0)
+    file = FakeFile()
+    watching = Watcher(file, SystemClock())
+    watching.wait(watching.mark(), 0.05)
+    for thread in threading.enumerate():
+        if thread.name == "drivetrain-sqlite-watcher":
+            thread.join(10)
+    assert watching._thread is None
+    looks = file.looks
+    assert looks > 1
+    watching.wait(watching.mark(), 0.05)
+    assert file.looks > looks
+
+
+def test_an_error_while_looking_wakes_those_who_wait(background):
+    file = FakeFile()
+    watching = Watcher(file, SystemClock())
+    mark = watching.mark()
+    file.error = ServiceUnavailable("gone")
+    waiting = background(watching.wait, mark, 30.0)
+    assert waiting.result() is None
+
+
+def test_a_publish_of_another_process_wakes_a_waiting_receive(make, child, background, ids, receive):
+    broker = make("broker")
+    broker.ping()
+    other = child("say('ready'); hear(); publish(['a']); say('published')")
+    assert other.line() == "ready"
+    waiting = background(receive, broker, wait=60.0)
+    other.tell()
+    assert other.line() == "published"
+    assert ids(waiting.result()) == ["a"]
+
+
+def test_a_result_of_another_process_wakes_a_waiting_wait(make, child, background, sent):
+    backend = make("backend")
+    backend.record([sent("a"), sent("b")])
+    other = child(
+        "say('ready'); hear()\n"
+        "backend.record([Transition(task_id='b', state=State.SUCCESS, at=1.0)])\n"
+        "hear(); backend.forget(['a']); say('done')"
+    )
+    assert other.line() == "ready"
+    waiting = background(backend.wait, ["a", "b"], timeout_seconds=60.0)
+    other.tell()
+    assert waiting.result() == ["b"]
+    waiting = background(backend.wait, ["a"], timeout_seconds=60.0)
+    other.tell()
+    assert waiting.result() == ["a"]
+
+
+def test_close_wakes_waiters_and_the_objects_can_be_used_again(make, background, clock, ids, messages, receive, sent):
+    broker, backend = make("broker", clock=clock), make("backend", clock=clock)
+    backend.record([sent("t")])
+    calls = [background(receive, broker, wait=60.0), background(backend.wait, ["t"], timeout_seconds=60.0)]
+    clock.await_waiters(2)
+    broker.close()
+    backend.close()
+    assert [call.result() for call in calls] == [[], []]
+    broker.publish(messages("a"))
+    assert ids(receive(broker)) == ["a"]
+
+
+def test_a_turn_that_is_not_given_back_only_delays(make, tmp_path, ids, messages, receive):
+    broker = make("broker", "?busy_timeout_seconds=0.05")
+    broker.ping()
+    with Turn(tmp_path / "work.db-lock", 1.0):
+        broker.publish(messages("a"))
+    broker.publish(messages("b"))
+    assert ids(receive(broker)) == ["a", "b"]
+
+
+def test_turns_are_taken_one_at_a_time(tmp_path, together):
+    inside, most, numbers = [], [], count()
+
+    def work():
+        turn = Turn(tmp_path / "lock", 30.0)
+        for _ in range(50):
+            with turn:
+                inside.append(next(numbers))
+                most.append(len(inside))
+                inside.pop()
+        turn.close()
+
+    together(*[work] * 4)
+    assert max(most) == 1
+    assert len(most) == 200
+
+
+def test_a_wait_for_a_turn_that_was_given_up_is_taken_up_again_and_leaves_nothing_locked(tmp_path):
+    holder, waiter, third = (Turn(tmp_path / "lock", seconds) for seconds in (1.0, 0.01, 30.0))
+    with holder:
+        for _ in range(3):
+            with waiter:
+                assert waiter._held is None
+        threads = [thread for thread in threading.enumerate() if thread.name == "drivetrain-sqlite-turn"]
+        assert len(threads) == 1
+    threads[0].join(10)
+    for turn in (third, waiter):
+        with turn:
+            assert turn._held is not None
+    for turn in (holder, waiter, third):
+        turn.close()
+
+
+def test_a_fork_does_not_keep_a_turn(child, tmp_path):
+    code = "if os.fork() == 0:\n    hear(); os._exit(0)\nsay('inside'); hear()"
+    other = child("with broker._database.write():\n" + "\n".join(f"    {line}" for line in code.split("\n")))
+    assert other.line() == "inside"
+    other.kill()  # its fork lives on
+    turn = Turn(tmp_path / "work.db-lock", 30.0)
+    with turn:
+        assert turn._held is not None
+    turn.close()
+    other.tell()
+
+
+def test_no_turn_is_needed_where_the_lock_cannot_be_made(tmp_path):
+    with Turn(tmp_path / "nowhere" / "lock", 1.0):
+        assert not (tmp_path / "nowhere").exists()
