@@ -44,7 +44,8 @@ class DriverUrl:
         options = dict(pairs)
         if len(options) != len(pairs):
             raise ConfigurationError(f"{redact(url)}: an option is given twice")
-        return cls(scheme=parts.scheme, netloc=parts.netloc, path=unquote(parts.path), options=options, shown=redact(url))
+        path = unquote(parts.path)
+        return cls(scheme=parts.scheme, netloc=parts.netloc, path=path, options=options, shown=redact(url))
 
     def __repr__(self) -> str:
         return f"DriverUrl({self.shown})"

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from drivetrain.worker.run import Run
 
-__all__ = ["Retry", "TaskContext", "TaskTimeout", "current_task"]
+__all__ = ["Retry", "TaskContext", "TaskTimeout", "current_task", "enter", "task_or_none"]
 
 
 class Retry(Exception):
@@ -70,10 +70,11 @@ class TaskContext:
 
         Tasks that take long may look from time to time and return.
         """
-        return self.run.stop.is_set()
+        return self.run.stopped
 
 
-_current: ContextVar[TaskContext] = ContextVar("drivetrain.current_task")
+#: The run, and the name of its worker: the context is made of them only when somebody asks for it.
+_current: ContextVar[tuple[Run, str]] = ContextVar("drivetrain.current_task")
 
 
 def current_task() -> TaskContext:
@@ -82,14 +83,19 @@ def current_task() -> TaskContext:
     Raises:
         RuntimeError: no task runs here; the function was called directly.
     """
-    try:
-        return _current.get()
-    except LookupError:
-        raise RuntimeError("no task runs here: current_task() only works in a function that a worker runs") from None
+    context = task_or_none()
+    if context is None:
+        raise RuntimeError("no task runs here: current_task() only works in a function that a worker runs")
+    return context
 
 
-def context_of(run: Run, worker: str) -> TaskContext:
-    """The context of a run."""
+def task_or_none() -> TaskContext | None:
+    """The context of the task that runs in this thread or asyncio task; None where none does."""
+    current = _current.get(None)
+    return None if current is None else _context_of(*current)
+
+
+def _context_of(run: Run, worker: str) -> TaskContext:
     call, attempt = run.invocation.call, run.invocation.attempt
     allowed = 0 if call.retries is None else call.retries.max_retries
     return TaskContext(
@@ -105,6 +111,11 @@ def context_of(run: Run, worker: str) -> TaskContext:
     )
 
 
-def enter(context: TaskContext) -> None:
-    """Make ``context`` the current one of this thread or asyncio task."""
-    _current.set(context)
+def enter(run: Run, worker: str) -> None:
+    """Make ``run`` the current one of this thread or asyncio task.
+
+    Args:
+        run: what begins now.
+        worker: the name of the worker that runs it.
+    """
+    _current.set((run, worker))

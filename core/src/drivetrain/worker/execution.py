@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from drivetrain.contract import DrivetrainError, Failure, InvalidArguments, SerializationError, State, exception_name
-from drivetrain.worker.context import Retry, context_of, enter
+from drivetrain.worker.context import Retry, enter
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.run import Ending, Run
@@ -75,7 +75,7 @@ class Execution:
     def begin(self, run: Run) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Make ``run`` the current task, and decode its arguments; raises InvalidArguments."""
         run.began = self._runtime.clock.monotonic()
-        enter(context_of(run, self._options.name))
+        enter(run, self._options.name)
         call = run.invocation.call
         return run.definition.binding.decode_call(call.args, call.kwargs)
 

@@ -56,7 +56,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Extend everything that is held, once."""
-        runs = [run for run in self._held.all() if not run.stop.is_set()]
+        runs = [run for run in self._held.all() if not run.stopped]
         if not runs:
             return
         self._renew(runs)
@@ -73,8 +73,7 @@ class Heartbeat:
                 self._stop(run, renewal.state)
 
     def _stop(self, run: Run, state: State | None) -> None:
-        run.stopped_by = state
-        run.stop.set()
+        run.stopped = True
         logger.warning("task %s was %s while it ran", run.task_id, "cancelled" if state is State.CANCELLED else "lost")
         self._stopped(run)
 

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import count
+from uuid import uuid4
 
 from attrs import frozen
 
 from drivetrain.contract import (
     Delivery,
     Failure,
-    Message,
     Outcome,
     SerializationError,
     State,
@@ -39,12 +39,15 @@ logger = logging.getLogger("drivetrain.worker")
 _LONGEST_UNKNOWN_DELAY_SECONDS = 30.0
 
 
-@frozen
+@frozen(eq=False)
 class _Received:
     """A delivery whose message could be read."""
 
     delivery: Delivery
     invocation: Invocation
+    #: When the task is due, and after which time it is not to be started; Unix seconds.
+    due: float | None
+    expires_at: float | None
 
 
 class Intake:
@@ -66,6 +69,8 @@ class Intake:
         self._settlement = settlement
         self._patience = patience
         self._held = held
+        # Not the worker's name, which another may share: what a lease is known by must be nobody else's.
+        self._series = f"{uuid4().hex[:16]}."
         self._numbers = count(1)
 
     def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
@@ -108,8 +113,7 @@ class Intake:
         if body is None:
             raise SerializationError(f"the body of this message ({key}) is no longer kept in the backend")
         plain = self._runtime.payloads.load_body(message.headers.get(CONTENT_TYPE_HEADER), body)
-        _check_times(message)
-        return _Received(delivery, load_invocation(plain))
+        return _Received(delivery, load_invocation(plain), due(message), expires_at(message))
 
     def _bury_unreadable(self, delivery: Delivery, error: Exception) -> None:
         message = delivery.message
@@ -143,7 +147,7 @@ class Intake:
     # What is not to be started
 
     def _hop_early(self, received: list[_Received], now: float) -> list[_Received]:
-        early = [one.delivery for one in received if (due(one.delivery.message) or 0.0) > now]
+        early = [one.delivery for one in received if one.due is not None and one.due > now]
         if not early:
             return received
         self._publisher.hop(early, now)
@@ -152,10 +156,10 @@ class Intake:
         return [one for one in received if id(one.delivery) not in gone]
 
     def _drop_expired(self, received: list[_Received], now: float) -> list[_Received]:
-        late = [one for one in received if _expired(one.delivery, now)]
+        late = [one for one in received if one.expires_at is not None and one.expires_at < now]
         if late:
             self._settlement.settle([self._expired_ending(one) for one in late])
-        return [one for one in received if not _expired(one.delivery, now)] if late else received
+        return [one for one in received if one not in late] if late else received
 
     def _expired_ending(self, one: _Received) -> Ending:
         failure = self._settlement.failure_of(one.invocation, None, "drivetrain.TaskExpired", "not started in time")
@@ -191,7 +195,7 @@ class Intake:
 
     def _run(self, one: _Received, now: float) -> Run:
         return Run(
-            id=f"{self._options.name}#{next(self._numbers)}",
+            id=f"{self._series}{next(self._numbers)}",
             delivery=one.delivery,
             invocation=one.invocation,
             definition=self._runtime.registry[one.invocation.call.task],
@@ -277,14 +281,3 @@ class Intake:
                 observers.notify("task_received", event=event_of(one.invocation, self._options.name))
         if observers.watches("worker_step") and received:
             observers.notify("worker_step", step=step, task_ids=[one.invocation.call.id for one in received])
-
-
-def _check_times(message: Message) -> None:
-    """Raise SerializationError now, rather than where it is too late to put the message aside."""
-    due(message)
-    expires_at(message)
-
-
-def _expired(delivery: Delivery, now: float) -> bool:
-    expires = expires_at(delivery.message)
-    return expires is not None and expires < now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from uuid import uuid4
 
 from attrs import field, frozen
@@ -40,3 +41,5 @@ class WorkerOptions:
     unknown_task_retries: int = 8
     #: How often at most a task may ask for a retry by raising Retry where it has no retry policy.
     retry_limit: int = 100
+    #: Called in each child process before it runs tasks, to set up logging for instance. It must be picklable.
+    prepare_child: Callable[[], None] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -14,7 +15,7 @@ from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 from drivetrain.workflow.wire import dump_invocation
 
-__all__ = ["BODY_HEADER", "ETA_HEADER", "EXPIRES_HEADER", "Publisher", "due", "expires_at"]
+__all__ = ["BODY_HEADER", "ETA_HEADER", "EXPIRES_HEADER", "Publisher", "due", "expires_at", "returns"]
 
 #: When the task is due (Unix seconds). The message itself may come earlier, when the broker keeps only short delays.
 ETA_HEADER = "drivetrain-eta"
@@ -38,10 +39,23 @@ def expires_at(message: Message) -> float | None:
 
 def _time(message: Message, header: str) -> float | None:
     text = message.headers.get(header)
+    if text is None:
+        return None
     try:
-        return None if text is None else float(text)
+        seconds = float(text)
     except ValueError:
-        raise SerializationError(f"the header {header} is {text!r}, which is no time in Unix seconds") from None
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise SerializationError(f"the header {header} is {text!r}, which is no time in Unix seconds")
+    return seconds
+
+
+def returns(message: Message) -> int:
+    """How often a message was put back because nobody knew its task."""
+    text = message.headers.get(UNKNOWN_HEADER, "0")
+    if not text.isdecimal():
+        raise SerializationError(f"the header {UNKNOWN_HEADER} is {text!r}, which is no number")
+    return int(text)
 
 
 class Publisher:
@@ -112,9 +126,9 @@ class Publisher:
         """Publish messages that came before they are due once more, for the rest of their delay."""
         self.publish_messages([evolve(one.message, eta=self.native_eta(due(one.message), now)) for one in deliveries])
 
-    def put_back(self, delivery: Delivery, returns: int, delay_seconds: float) -> None:
+    def put_back(self, delivery: Delivery, times: int, delay_seconds: float) -> None:
         """Publish a message once more whose task nobody knew, to be tried again later."""
-        headers = {**delivery.message.headers, UNKNOWN_HEADER: str(returns)}
+        headers = {**delivery.message.headers, UNKNOWN_HEADER: str(times)}
         eta = self.native_eta(self._runtime.clock.now() + delay_seconds, self._runtime.clock.now())
         self.publish_messages([evolve(delivery.message, headers=headers, eta=eta)])
 

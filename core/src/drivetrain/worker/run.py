@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from drivetrain.contract import Delivery, Failure, Plain, State, TaskEvent
 from drivetrain.worker.registry import TaskDefinition
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Ending", "Run"]
+__all__ = ["Ending", "Run", "event_of"]
 
 
 @define(kw_only=True, eq=False)
@@ -24,10 +22,9 @@ class Run:
     definition: TaskDefinition
     #: Unix seconds.
     received_at: float
-    #: Set when the task was cancelled, or another worker has taken it over.
-    stop: threading.Event = field(factory=threading.Event)
-    #: Why it was stopped.
-    stopped_by: State | None = None
+    #: Set when the task was cancelled, taken over by another worker, or given back while it ran: its result counts no
+    #: more. Never unset.
+    stopped: bool = False
     #: When its function began to run, by the monotonic clock; None before.
     began: float | None = None
 

@@ -307,6 +307,6 @@ class Worker:
             return
         logger.warning("%d tasks still run at the end of the grace period; they are given back", len(runs))
         for run in runs:
-            run.stop.set()
+            run.stopped = True
             self._stop_run(run)
         self._settlement.give_back(runs, delay_seconds=_ABANDONED_DELAY_SECONDS)

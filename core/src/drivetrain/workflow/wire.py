@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import fields
 
-from drivetrain.contract import Member, Plain, Retries, SerializationError
+from drivetrain.contract import InvalidSignature, Member, Plain, Retries, SerializationError
 from drivetrain.workflow.frames import Call, Fork, Frame, Frames, Invocation, Join
 
 __all__ = ["dump_frames", "dump_invocation", "load_frames", "load_invocation", "skeleton"]
@@ -23,6 +23,16 @@ _PLAIN_OPTIONS = tuple(
 )
 _DEFAULTS = {attribute.name: attribute.default for attribute in fields(Call)}
 _RETRIES = tuple(attribute.name for attribute in fields(Retries))
+_TEXT, _NUMBER = (str,), (int, float)
+#: What each field of a call must be: a message may come from anywhere, and is found wrong here or runs wild later.
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "task", "queue"), _TEXT),
+    **dict.fromkeys(("eta", "delay", "expires_at", "expires_after", "timeout", "retention"), _NUMBER),
+    **dict.fromkeys(("kwargs", "headers", "retries"), (dict,)),
+    **dict.fromkeys(("args", "on_success", "on_error"), (list, tuple)),
+    "immutable": (bool,),
+    "priority": (int,),
+}
 
 
 def dump_invocation(invocation: Invocation) -> dict[str, Plain]:
@@ -44,11 +54,11 @@ def load_invocation(plain: Plain) -> Invocation:
     try:
         known = dict(plain)
         attempt, frames = known.pop("attempt", 0), known.pop("frames", ())
-        if type(attempt) is not int or not all(isinstance(known[name], str) for name in ("id", "task", "queue")):
-            raise TypeError("id, task, queue or attempt is of the wrong type")
+        if type(attempt) is not int or attempt < 0:
+            raise TypeError(f"attempt is {attempt!r}")
         return Invocation(call=_load_call(known), frames=load_frames(frames), attempt=attempt)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise SerializationError(f"this is no task that this version of drivetrain can read: {error}") from error
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError, InvalidSignature) as error:
+        raise SerializationError(f"this is no task that this version of drivetrain can read: {error!r}") from error
 
 
 def dump_frames(frames: Frames) -> list[Plain]:
@@ -123,6 +133,11 @@ def _plain(value: Any) -> Plain:
 
 def _load_call(plain: Mapping[str, Plain]) -> Call:
     known: dict[str, Any] = dict(plain)
+    for name, value in known.items():
+        if not isinstance(value, _TYPES[name]) or (value is True and name != "immutable"):
+            raise TypeError(f"{name} is {value!r}")
+    if not all(isinstance(text, str) for text in known.get("headers", {}).values()):
+        raise TypeError("a header is no text")
     known["args"] = tuple(known.get("args", ()))
     if "retries" in known:
         known["retries"] = Retries(**known["retries"])

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import connection
 from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import Any
 
 from attrs import evolve, frozen
@@ -130,7 +131,7 @@ class ProcessPool:
     def _broken(self, run: Run, error: BrokenProcessPool) -> None:
         if self._ending.is_set():
             return  # killed by us, after its run was given back
-        if run.stop.is_set():
+        if run.stopped:
             self._done(self._execution.failed(run, error))
             return
         logger.error("task %s: its child process died", run.task_id)
@@ -153,7 +154,7 @@ class _Slot:
             future = self._ready().submit(_run_in_child, reference, run.invocation, self._options)
             ending = self._wait(future, run.invocation.call.timeout)
         except BrokenProcessPool:
-            self._executor = None
+            self._forget()
             raise
         return evolve(ending, delivery=run.delivery, invocation=run.invocation, run=run)
 
@@ -170,21 +171,37 @@ class _Slot:
             if future.done():
                 raise  # the task's own
             self.kill()
-            self._executor = None
+            self._forget()
             raise TaskTimeout from None
+
+    def _forget(self) -> None:
+        # The number of a process that has ended may soon be somebody else's.
+        self._executor = self._pid = None
 
     def _ready(self) -> ProcessPoolExecutor:
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
-                1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_child
+                1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_prepare_child,
+                initargs=(self._options.prepare_child,),
             )
             self._pid = self._executor.submit(os.getpid).result()
         return self._executor
 
 
-def _prepare_child() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the worker decides
+def _prepare_child(prepare: Callable[[], None] | None) -> None:
+    # Ctrl-C, and service managers' SIGTERM, go to the whole group; the worker decides. A handler, unlike SIG_IGN, is
+    # not inherited by the programs that a task starts.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _go_on)
+    if prepare is not None:
+        prepare()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _go_on(_number: int, _frame: FrameType | None) -> None:
+    """Handle a signal by nothing."""
 
 
 def _end_with_parent() -> None:

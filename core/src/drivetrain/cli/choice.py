@@ -1,0 +1,106 @@
+"""Which app a command works with: the options that say so, before or after the command's name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from attrs import define, field, fields
+
+from drivetrain.app.application import App
+from drivetrain.app.settings import Settings
+from drivetrain.cli.app_loading import load_app
+from drivetrain.contract import ConfigurationError
+
+__all__ = ["APP_VARIABLE", "Choice", "app_options", "choice_of", "verbose_option"]
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+APP_VARIABLE = "DRIVETRAIN_APP"
+_DEFAULT_BROKER = fields(Settings).broker.default
+
+
+@define
+class Choice:
+    """What the options have said so far."""
+
+    app: str | None = None
+    config: str | None = None
+    #: URLs hold passwords.
+    broker: str | None = field(default=None, repr=False)
+    backend: str | None = field(default=None, repr=False)
+    verbose: bool = False
+    _opened: App | None = field(default=None, repr=False, init=False)
+
+    def reference(self) -> str | None:
+        """The app that is named; what is said on the command line is stronger than the environment.
+
+        Raises:
+            UsageError: an app is named, and drivers beside it.
+        """
+        beside = [f"--{name}" for name in ("config", "broker", "backend") if getattr(self, name) is not None]
+        if beside and self.app is not None:
+            raise click.UsageError(f"the app {self.app} says itself what it uses; leave {' and '.join(beside)} out")
+        return None if beside else self.app or os.environ.get(APP_VARIABLE) or None
+
+    def open_app(self) -> App:
+        """The app that is named, or one without tasks over the drivers that are.
+
+        Raises:
+            ConfigurationError: it cannot be loaded, its settings are wrong, or nothing says which drivers.
+        """
+        reference = self.reference()
+        self._opened = load_app(reference) if reference else self._bare_app()
+        return self._opened
+
+    def secrets(self) -> Iterator[str]:
+        """The URLs that must not be shown as they are."""
+        settings = None if self._opened is None else self._opened.settings
+        told = [settings.broker, settings.backend] if settings else []
+        variables = [os.environ.get("DRIVETRAIN_BROKER"), os.environ.get("DRIVETRAIN_BACKEND")]
+        return (url for url in (self.broker, self.backend, *told, *variables) if url)
+
+    def _bare_app(self) -> App:
+        app = App(self.broker, self.backend, config=self.config)
+        # The default is a file in the current directory. Looking must not make it where it is not.
+        if app.settings.broker == _DEFAULT_BROKER and not Path(_DEFAULT_BROKER.removeprefix("sqlite:///")).exists():
+            raise ConfigurationError(
+                "nothing says which app or broker: give --app module:app, --broker URL or --config FILE, or set "
+                f"{APP_VARIABLE} or DRIVETRAIN_BROKER (there is no {_DEFAULT_BROKER.removeprefix('sqlite:///')} here)"
+            )
+        return app
+
+
+def choice_of(context: click.Context) -> Choice:
+    """The choice of this call of the program."""
+    return context.ensure_object(Choice)
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    if value and parameter.name:
+        setattr(choice_of(context), parameter.name, value)
+
+
+def _option(*names: str, **attributes: Any) -> Callable[[C], C]:
+    return click.option(*names, expose_value=False, callback=_remember, **attributes)
+
+
+verbose_option: Callable[[Any], Any] = _option("--verbose", is_flag=True, help="Show tracebacks of errors.")
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    _option("--app", metavar="MODULE:APP", help=f"The app to work with; or set {APP_VARIABLE}."),
+    _option("--config", metavar="FILE", help="Without an app: a TOML or YAML file with settings."),
+    _option("--broker", metavar="URL", help="Without an app: the broker; DRIVETRAIN_BROKER hides it better."),
+    _option("--backend", metavar="URL", help="Without an app: the backend; DRIVETRAIN_BACKEND hides it better."),
+    verbose_option,
+)
+
+
+def app_options(command: C) -> C:
+    """Add the options that say which app."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

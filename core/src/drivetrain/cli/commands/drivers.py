@@ -1,0 +1,61 @@
+"""``drivetrain drivers``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+import click
+
+from drivetrain.app.discovery import Drivers, InstalledDriver
+from drivetrain.cli.choice import verbose_option
+from drivetrain.cli.output import echo_json, echo_table, json_option, one_line
+from drivetrain.contract import DriverContext, SystemClock
+
+__all__ = ["drivers"]
+
+
+@click.command()
+@json_option
+@verbose_option
+def drivers(as_json: bool) -> None:
+    """List the drivers that are installed, what they can do, and whether they can be imported."""
+    installed = Drivers(DriverContext(clock=SystemClock())).installed(capabilities=True)
+    if as_json:
+        echo_json({"drivers": [_document(driver) for driver in installed]})
+        return
+    echo_table(("KIND", "NAME", "DISTRIBUTION", "VERSION", "IMPORTS"), [_row(driver) for driver in installed])
+    _echo_details(installed)
+
+
+def _document(driver: InstalledDriver) -> dict[str, Any]:
+    capabilities = None if driver.capabilities is None else attrs.asdict(driver.capabilities)
+    return {**attrs.asdict(driver, recurse=False), "capabilities": capabilities, "error": driver.error or None}
+
+
+def _row(driver: InstalledDriver) -> tuple[object, ...]:
+    return driver.kind, driver.name, driver.distribution, driver.version, "yes" if driver.importable else "no"
+
+
+def _echo_details(installed: Sequence[InstalledDriver]) -> None:
+    told = [(driver, text) for driver in installed if (text := driver.error or ", ".join(_notable(driver)))]
+    width = max((len(f"{driver.kind} {driver.name}") for driver, _ in told), default=0)
+    click.echo()
+    for driver, text in told:
+        click.echo(f"{driver.kind} {driver.name}".ljust(width) + f"  {one_line(text) if driver.error else text}")
+
+
+def _notable(driver: InstalledDriver) -> Iterator[str]:
+    """What a driver can do beyond the least, and its limits."""
+    if driver.capabilities is None:
+        return
+    for attribute in attrs.fields(type(driver.capabilities)):
+        value = getattr(driver.capabilities, attribute.name)
+        words = attribute.name.replace("_", " ")
+        if value is False and attribute.default is True:
+            yield f"not {words}"
+        elif value is True and attribute.default is False:
+            yield words
+        elif value != attribute.default:
+            yield f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"

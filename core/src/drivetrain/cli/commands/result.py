@@ -1,0 +1,113 @@
+"""``drivetrain result``."""
+
+from __future__ import annotations
+
+from pprint import pformat
+from typing import Any
+
+import click
+
+from drivetrain.app.application import App
+from drivetrain.app.result import group_task
+from drivetrain.cli.choice import app_options, choice_of
+from drivetrain.cli.exit_codes import Exit
+from drivetrain.cli.output import echo_json, json_option, one_line, printable, timestamp
+from drivetrain.contract import Failure, SerializationError, State, TaskRecord
+
+__all__ = ["result"]
+
+
+@click.command()
+@click.argument("task_id", metavar="ID")
+@click.option("--wait", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Wait so long for its end.")
+@json_option
+@app_options
+@click.pass_context
+def result(ctx: click.Context, task_id: str, wait: float, as_json: bool) -> None:
+    """Show what became of a task or a group: state, worker, times, and its result or what went wrong.
+
+    Exit code: 0 success, 1 ended otherwise, 3 unknown, 124 not ended (within --wait).
+    """
+    with choice_of(ctx).open_app() as app:
+        handle = app.result(task_id)
+        if wait:
+            handle.wait(wait)
+        record = handle.record()
+        told = _document(app, record)
+    if as_json:
+        echo_json(told)
+    else:
+        _show(told)
+    ctx.exit(_exit_code(record.state))
+
+
+def _exit_code(state: State) -> Exit:
+    if not state.terminal:
+        return Exit.TIMEOUT
+    return Exit.OK if state is State.SUCCESS else Exit.FAILED
+
+
+def _document(app: App, record: TaskRecord) -> dict[str, Any]:
+    return {
+        "id": record.task_id,
+        "task": record.task or None,
+        "state": record.state.value,
+        "attempt": record.attempt,
+        "worker": _worker(record),
+        "times": {state.value: timestamp(entry.at) for state, entry in _in_order(record)},
+        "expires_at": timestamp(record.expires_at),
+        **(_members(app, record) if group_task(record) else {}),
+        **(_ending(app, record) if record.state.terminal else {}),
+    }
+
+
+def _in_order(record: TaskRecord) -> list[tuple[State, Any]]:
+    return sorted(record.entries.items(), key=lambda item: item[1].at)
+
+
+def _worker(record: TaskRecord) -> str | None:
+    entry = record.entries.get(State.STARTED) or record.entries.get(record.state)
+    return entry.worker or None if entry else None
+
+
+def _members(app: App, record: TaskRecord) -> dict[str, Any]:
+    group = app.runtime.backend.read_groups([record.task_id])[0]
+    return {} if group is None else {"members": group.size, "members_done": group.done}
+
+
+def _ending(app: App, record: TaskRecord) -> dict[str, Any]:
+    try:
+        if record.state is State.SUCCESS:
+            return {"result": app.decode_result(record, app.result(record.task_id))}
+        return {"failure": _failure(app, record)}
+    except SerializationError as error:
+        return {"unreadable": str(error)}
+
+
+def _failure(app: App, record: TaskRecord) -> dict[str, Any] | None:
+    if record.payload is None:
+        return None
+    runtime = app.runtime
+    failure: Failure = runtime.registry.codec.decode(runtime.payloads.load(record.payload), Failure)
+    shown = ("type", "message", "task", "task_id", "attempt", "traceback")
+    return {name: getattr(failure, name) for name in shown}
+
+
+def _show(told: dict[str, Any]) -> None:
+    lines = {name: told[name] for name in ("id", "task", "state", "attempt", "worker")}
+    if "members" in told:
+        lines["members"] = f"{told['members_done']} of {told['members']} done"
+    lines.update(told["times"])
+    lines["kept until"] = told["expires_at"]
+    if failure := told.get("failure"):
+        lines["error"] = one_line(f"{failure['type']}: {failure['message']}")
+        lines["of task"] = f"{failure['task']} {failure['task_id']}, attempt {failure['attempt']}"
+    lines["unreadable"] = told.get("unreadable")
+    for name, value in lines.items():
+        if value is not None:
+            click.echo(f"{name:<10}  {value}")
+    if "result" in told:
+        text = pformat(told["result"], width=100)
+        click.echo(f"result:\n{text}" if "\n" in text else f"{'result':<10}  {text}")
+    elif failure and failure["traceback"]:
+        click.echo(f"\n{printable(failure['traceback'].rstrip())}")

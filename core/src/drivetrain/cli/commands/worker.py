@@ -1,0 +1,102 @@
+"""``drivetrain worker``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from drivetrain.app.application import App
+from drivetrain.cli.app_loading import load_app
+from drivetrain.cli.choice import APP_VARIABLE, choice_of, verbose_option
+from drivetrain.cli.logging_setup import FORMATS
+from drivetrain.cli.signals import Signals
+from drivetrain.cli.supervisor import Supervisor
+from drivetrain.cli.worker_process import WorkerPlan, log_as_planned, work
+from drivetrain.contract import ConfigurationError
+
+__all__ = ["worker"]
+
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if "" in names:
+        raise click.BadParameter("give names with commas between them")
+    return names
+
+
+@click.command()
+@click.argument("reference", metavar="MODULE:APP", required=False)
+@click.option(
+    "--queues", metavar="NAMES", callback=_names, help="Queues to serve, the most urgent first: high,default."
+)
+@click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time in each process.")
+@click.option("--processes", type=click.IntRange(min=1), help="How many processes; those that crash are replaced.")
+@click.option("--name", help="What the worker's name begins with; process id and a few letters are added.")
+@click.option(
+    "--lease-seconds", type=click.FloatRange(min=0, min_open=True), help="Work of a dead worker waits so long."
+)
+@click.option("--grace-seconds", type=click.FloatRange(min=0), help="Running tasks may take so long on stop.")
+@click.option("--log-level", type=click.Choice(_LEVELS, case_sensitive=False), help="How much is logged.")
+@click.option("--log-format", type=click.Choice(list(FORMATS)), help="Text (the default), or one JSON object a line.")
+@verbose_option
+@click.pass_context
+def worker(
+    ctx: click.Context,
+    /,
+    *,
+    reference: str | None,
+    processes: int | None,
+    name: str | None,
+    log_level: str | None,
+    log_format: str | None,
+    **options: Any,
+) -> None:
+    """Run a worker of an app, until SIGTERM or SIGINT.
+
+    MODULE:APP is the app's place in your code, or DRIVETRAIN_APP says it; MODULE alone will do where there is one app
+    in it. What the options leave open, the app's settings say.
+
+    The first signal lets running tasks finish and gives back what has not begun; a second one gives back everything at
+    once.
+    """
+    reference = _reference(ctx, reference)
+    plan = WorkerPlan(
+        reference=reference,
+        options={key: value for key, value in options.items() if value is not None},
+        name=name,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    app = load_app(reference)
+    ctx.exit(_run(plan, app, processes or app.settings.processes))
+
+
+def _reference(ctx: click.Context, given: str | None) -> str:
+    choice = choice_of(ctx)
+    choice.app = given or choice.app
+    reference = choice.reference()
+    if reference is None:
+        raise click.UsageError(f"which app? Say drivetrain worker MODULE:APP, or set {APP_VARIABLE}")
+    return reference
+
+
+def _run(plan: WorkerPlan, app: App, processes: int) -> int:
+    if processes == 1:
+        with Signals() as signals:
+            return work(plan, app, signals)
+    _check(plan, app)
+    log_as_planned(plan, app)
+    return Supervisor(plan, processes).run()
+
+
+def _check(plan: WorkerPlan, app: App) -> None:
+    """Find now what would keep every process from working, before there are any."""
+    app.worker(**plan.worker_options())
+    if not app.runtime.broker.capabilities.shared:
+        raise ConfigurationError("the app's broker lives in one process, so several worker processes cannot share it")
+    app.close()

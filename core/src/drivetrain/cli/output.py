@@ -1,0 +1,97 @@
+"""What commands print: aligned tables for people, one JSON document for scripts."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from enum import Enum
+from math import isfinite
+from typing import Any
+
+import attrs
+import click
+
+__all__ = ["echo_json", "echo_table", "json_option", "one_line", "printable", "timestamp"]
+
+_GAP = "  "
+_LONGEST_CELL = 120
+
+#: ``--json``, as every command that prints data has it.
+json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def echo_json(document: Any) -> None:
+    """Print a document."""
+    click.echo(json.dumps(_jsonable(document), indent=2))
+
+
+def echo_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows in columns, numbers to the right. A column that is empty in every row is left out."""
+    rows = list(rows)
+    columns = [(header, [row[i] for row in rows]) for i, header in enumerate(headers)]
+    shown = [_column(header, cells) for header, cells in columns if not rows or any(cell != "" for cell in cells)]
+    for line in zip(*shown, strict=True):
+        click.echo(_GAP.join(line).rstrip())
+
+
+def _column(header: str, cells: Sequence[object]) -> list[str]:
+    texts = [header, *(one_line("-" if cell is None else str(cell)) for cell in cells)]
+    width = max(map(len, texts))
+    numbers = bool(cells) and all(cell is None or type(cell) is int for cell in cells)
+    return [text.rjust(width) if numbers else text.ljust(width) for text in texts]
+
+
+def one_line(text: str) -> str:
+    """``text`` in one line of bounded length, `printable`."""
+    flat = printable(" ".join(text.split()))
+    return textwrap.shorten(flat, _LONGEST_CELL, placeholder=" …") if len(flat) > _LONGEST_CELL else flat
+
+
+def printable(text: str) -> str:
+    """``text``, what a terminal would take for a command made visible."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+
+
+def timestamp(moment: datetime | float | None) -> str | None:
+    """A time as ``2026-11-22T15:00:00.123Z``."""
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime):
+        moment = datetime.fromtimestamp(moment, UTC)
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return _jsonable(value.value)
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {_key(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_jsonable(item) for item in value]
+    return _jsonable_object(value)
+
+
+def _jsonable_object(value: Any) -> Any:
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    names = _field_names(value)
+    return str(value) if names is None else {name: _jsonable(getattr(value, name)) for name in names}
+
+
+def _field_names(value: Any) -> Iterable[str] | None:
+    if attrs.has(type(value)):
+        return [attribute.name for attribute in attrs.fields(type(value))]
+    return getattr(value, "__dataclass_fields__", None)
+
+
+def _key(key: Any) -> str:
+    plain = _jsonable(key)
+    return plain if isinstance(plain, str) else str(plain)

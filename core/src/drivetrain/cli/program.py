@@ -1,0 +1,59 @@
+"""The program ``drivetrain``: its commands, and how it tells of errors."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import click
+
+from drivetrain.cli.choice import Choice, app_options, choice_of
+from drivetrain.cli.commands.cancel import cancel
+from drivetrain.cli.commands.dead import dead
+from drivetrain.cli.commands.drivers import drivers
+from drivetrain.cli.commands.inspect import inspect
+from drivetrain.cli.commands.purge import purge
+from drivetrain.cli.commands.result import result
+from drivetrain.cli.commands.version import version
+from drivetrain.cli.commands.worker import worker
+from drivetrain.cli.exit_codes import MEANINGS, exit_code
+from drivetrain.cli.secrets import without_secrets
+from drivetrain.contract import DrivetrainError
+
+__all__ = ["main"]
+
+_CODES = "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
+
+
+class _Program(click.Group):
+    """A group whose errors are one clear message each."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DrivetrainError as error:
+            click.echo(_message(error, choice_of(ctx)), err=True)
+            ctx.exit(exit_code(error))
+
+
+def _message(error: DrivetrainError, choice: Choice) -> str:
+    trace = "".join(traceback.format_exception(error)) if choice.verbose else ""
+    return without_secrets(f"{trace}Error: {error}", choice.secrets())
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"\b\nExit codes:\n{_CODES}",
+)
+@app_options
+def main() -> None:
+    """Run workers, and look after queues and results.
+
+    The options below may stand before or after the command. Without an app or drivers, the settings in DRIVETRAIN_…
+    variables count.
+    """
+
+
+for _command in (worker, inspect, result, cancel, purge, dead, drivers, version):
+    main.add_command(_command)

@@ -1,0 +1,56 @@
+"""How a message in a queue is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drivetrain.app.application import App
+from drivetrain.app.operations import QueuedTask
+from drivetrain.cli.output import timestamp
+from drivetrain.contract import SerializationError
+
+__all__ = ["HEADERS", "queued_document", "queued_row"]
+
+HEADERS = ("ID", "TASK", "ATTEMPT", "DUE", "DIED", "REASON", "ARGUMENTS")
+
+
+def queued_row(app: App, task: QueuedTask, *, with_args: bool) -> tuple[object, ...]:
+    """A row under `HEADERS`."""
+    return (
+        task.task_id,
+        task.task or "(unreadable)",
+        task.attempt,
+        timestamp(task.eta) or "",
+        timestamp(task.died_at) or "",
+        task.reason or "",
+        _call(app, task) if with_args else "",
+    )
+
+
+def queued_document(app: App, task: QueuedTask, *, with_args: bool) -> dict[str, Any]:
+    """The same for JSON."""
+    shown: dict[str, Any] = {
+        "id": task.task_id,
+        "task": task.task or None,
+        "queue": task.queue,
+        "attempt": task.attempt,
+        "due": timestamp(task.eta),
+        "died_at": timestamp(task.died_at),
+        "reason": task.reason,
+    }
+    if with_args:
+        shown["args"] = [_value(app, value) for value in task.args]
+        shown["kwargs"] = {name: _value(app, value) for name, value in task.kwargs.items()}
+    return shown
+
+
+def _call(app: App, task: QueuedTask) -> str:
+    named = (f"{name}={_value(app, value)!r}" for name, value in task.kwargs.items())
+    return f"({', '.join((*(repr(_value(app, value)) for value in task.args), *named))})"
+
+
+def _value(app: App, plain: Any) -> Any:
+    try:
+        return app.runtime.registry.codec.decode(plain)
+    except SerializationError:
+        return plain

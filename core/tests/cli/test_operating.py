@@ -1,0 +1,336 @@
+"""The operator's commands, over a real SQLite file: what they print, and what they end with."""
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from drivetrain import App, State, group
+from drivetrain.cli.commands import result as result_command
+from drivetrain.contract import Message, ServiceUnavailable, Transition
+
+URL = "sqlite:///work.db"
+
+
+@pytest.fixture
+def dead_letter(shop, other_app):
+    """The id of a task that nobody knew."""
+    result = other_app.send(other_app.signature("shop.gone", "secret"))
+    with shop.app.worker(unknown_task_retries=0):
+        result.wait(5)
+    return result.id
+
+
+class TestInspect:
+    def test_sizes_and_tasks(self, shop, run_json):
+        shop.add.send(1, 2)
+        later = shop.app.send(shop.add.s(1, 2).set(delay=60))
+        code, document = run_json("--app", "shop:app", "inspect")
+        assert code == 0
+        (queue,) = document["queues"]
+        assert (queue["queue"], queue["ready"], queue["delayed"], queue["held"], queue["dead"]) == (
+            "default",
+            1,
+            1,
+            0,
+            0,
+        )
+        assert queue["tasks"]["delayed"][0]["id"] == later.id
+        due = datetime.fromisoformat(queue["tasks"]["delayed"][0]["due"])
+        assert timedelta(seconds=50) < due - datetime.now(UTC) < timedelta(seconds=61)
+        assert "args" not in queue["tasks"]["ready"][0]
+
+    def test_table(self, shop, run):
+        sent = shop.add.send(1, 2)
+        outcome = run("--app", "shop", "inspect", "default", "high", "--args")
+        assert outcome.stdout.splitlines() == [
+            "QUEUE    READY  DELAYED  HELD  DEAD",
+            "default      1        0     0     0",
+            "high         0        0     0     0",
+            "",
+            "QUEUE    PLACE  ID                                TASK      ATTEMPT  ARGUMENTS",
+            f"default  ready  {sent.id}  shop.add        0  (1, 2)",
+        ]
+
+    def test_arguments_only_on_request(self, shop, run):
+        shop.fail.send("secret")
+        assert "secret" not in run("--broker", URL, "inspect").stdout
+        assert "secret" in run("--broker", URL, "inspect", "--args").stdout
+
+    def test_limit(self, shop, run):
+        shop.app.send_many([shop.add.s(1, n) for n in range(5)])
+        outcome = run("--broker", URL, "inspect", "--limit", "2")
+        assert outcome.stdout.count("shop.add") == 2
+        assert "… and 3 more ready in default" in outcome.stdout
+        assert "shop.add" not in run("--broker", URL, "inspect", "--limit", "0").stdout
+
+    def test_hostile_names_cannot_command_the_terminal(self, shop, run):
+        shop.app.send(shop.app.signature("evil\x1b[2J\nname"))
+        assert "\x1b" not in run("--broker", URL, "inspect").stdout
+        assert "evil\\x1b[2J name" in run("--broker", URL, "inspect").stdout
+
+    def test_unreadable_messages_are_shown_as_such(self, shop, run_json):
+        shop.app.runtime.broker.publish(
+            [Message(id="x", queue="default", body=b"?", headers={"drivetrain-eta": "soon"})]
+        )
+        _, document = run_json("--broker", URL, "inspect")
+        assert document["queues"][0]["tasks"]["ready"][0]["task"] is None
+
+
+class TestResult:
+    def test_success(self, shop, run, run_json):
+        sent = shop.receipt.send(3)
+        with shop.app.worker(name="w1"):
+            sent.get(timeout=5)
+        code, document = run_json("--broker", URL, "result", sent.id)
+        assert code == 0
+        assert document["result"] == {"total": 3, "lines": ["a", "b"]}
+        assert (document["state"], document["task"], document["worker"]) == ("SUCCESS", "shop.receipt", "w1")
+        assert set(document["times"]) == {"PENDING", "RECEIVED", "STARTED", "SUCCESS"}
+        assert "Receipt(total=3, lines=['a', 'b'])" in run("--app", "shop", "result", sent.id).stdout
+
+    def test_failure(self, shop, run, run_json):
+        sent = shop.fail.send("luck")
+        with shop.app.worker():
+            sent.wait(5)
+        code, document = run_json("--broker", URL, "result", sent.id)
+        assert code == 1
+        assert (document["failure"]["type"], document["failure"]["message"]) == ("builtins.ValueError", "no luck")
+        outcome = run("--broker", URL, "result", sent.id)
+        assert outcome.exit_code == 1
+        assert "error       builtins.ValueError: no luck" in outcome.stdout
+        assert "Traceback (most recent call last)" in outcome.stdout
+
+    def test_unknown(self, shop, run):
+        outcome = run("--app", "shop", "result", "nonsense")
+        assert outcome.exit_code == 3
+        assert outcome.stdout == ""
+        assert outcome.stderr.startswith("Error: nothing is known of task nonsense")
+
+    def test_not_ended(self, shop, run, run_json):
+        sent = shop.add.send(1, 2)
+        assert run_json("--app", "shop", "result", sent.id)[0] == 124
+        outcome = run("--app", "shop", "result", sent.id, "--wait", "0.05")
+        assert outcome.exit_code == 124
+        assert "state       PENDING" in outcome.stdout
+
+    def test_waits(self, shop, run_json):
+        sent = shop.add.send(1, 2)
+        with shop.app.worker():
+            code, document = run_json("--broker", URL, "result", sent.id, "--wait", "10")
+        assert (code, document["result"]) == (0, 3)
+
+    def test_group(self, shop, run, run_json):
+        sent = shop.app.send(group([shop.add.s(1, 1), shop.add.s(2, 2).set(delay=0.2)]))
+        code, document = run_json("--broker", URL, "result", sent.id)
+        assert (code, document["members"], document["members_done"]) == (124, 2, 0)
+        with shop.app.worker():
+            sent.get(timeout=5)
+        code, document = run_json("--broker", URL, "result", sent.id)
+        assert (code, document["members_done"], document["result"]) == (0, 2, [2, 4])
+        assert "members     2 of 2 done" in run("--broker", URL, "result", sent.id).stdout
+
+    def test_a_payload_that_cannot_be_read(self, shop, run_json):
+        ended = Transition(task_id="1", state=State.SUCCESS, at=1.0, payload=b"x/y\n?")
+        shop.app.runtime.backend.record([ended])
+        code, document = run_json("--broker", URL, "result", "1")
+        assert (code, document["state"]) == (0, "SUCCESS")
+        assert "x/y" in document["unreadable"]
+
+
+class TestCancel:
+    def test_each_is_told(self, shop, run, run_json):
+        done, open_, other = shop.add.send(1, 2), shop.app.send(shop.add.s(1, 2).set(delay=60)), shop.add.send(1, 1)
+        with shop.app.worker():
+            done.get(timeout=5)
+            other.get(timeout=5)
+        code, document = run_json("--broker", URL, "cancel", open_.id)
+        assert (code, document) == (0, {"tasks": [{"id": open_.id, "state": "CANCELLED"}]})
+        assert run("--broker", URL, "cancel", open_.id, done.id).exit_code == 1
+        outcome = run("--broker", URL, "cancel", "nonsense", open_.id)
+        assert outcome.exit_code == 3
+        assert "unknown" in outcome.stdout
+
+
+class TestPurge:
+    def test_drops_and_cancels(self, shop, run_json):
+        sent = [shop.add.send(1, 2), shop.app.send(shop.add.s(1, 2).set(delay=60))]
+        assert run_json("--app", "shop", "purge", "default", "--yes") == (0, {"queue": "default", "purged": 2})
+        assert [result.state() for result in sent] == [State.CANCELLED] * 2
+
+    def test_refuses_without_a_terminal(self, shop, run):
+        shop.add.send(1, 2)
+        outcome = run("--app", "shop", "purge", "default")
+        assert outcome.exit_code == 2
+        assert "--yes" in outcome.stderr
+        assert shop.app.operations.sizes()["default"].ready == 1
+
+    @pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 1, 1)])
+    def test_asks_at_a_terminal(self, shop, run, monkeypatch, answer, code, left):
+        shop.add.send(1, 2)
+        monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _self: True, raising=False)
+        outcome = run("--app", "shop", "purge", "default", input=answer)
+        assert "Drop 1 ready and 0 delayed tasks of the queue 'default'?" in outcome.stderr
+        assert outcome.exit_code == code
+        assert shop.app.operations.sizes()["default"].ready == left
+
+    def test_a_slip_of_the_pen(self, shop, run):
+        shop.add.send(1, 2)
+        outcome = run("--app", "shop", "purge", "defautl", "--yes")
+        assert outcome.exit_code == 3
+        assert "did you mean default?" in outcome.stderr
+
+
+class TestDead:
+    def test_list(self, dead_letter, run, run_json):
+        code, document = run_json("--broker", URL, "dead", "list", "default")
+        assert code == 0
+        (letter,) = document["dead"]
+        assert (letter["id"], letter["task"]) == (dead_letter, "shop.gone")
+        assert "unknown task" in letter["reason"]
+        assert "args" not in letter
+        assert "unknown task" in run("--broker", URL, "dead", "list", "default", "--id", dead_letter).stdout
+
+    def test_none(self, shop, run):
+        assert run("--app", "shop", "dead", "list", "default").stdout == "no dead letters in default\n"
+
+    def test_replay(self, dead_letter, run_json, shop):
+        replayed = run_json("--broker", URL, "dead", "replay", "default", "--id", dead_letter)
+        assert replayed == (0, {"queue": "default", "replayed": 1})
+        assert shop.app.operations.sizes()["default"].ready == 1
+        assert shop.app.result(dead_letter).state() is State.PENDING
+
+    def test_replay_of_what_is_not_there(self, dead_letter, run):
+        outcome = run("--broker", URL, "dead", "replay", "default", "--id", "nonsense", "--id", dead_letter)
+        assert outcome.exit_code == 3
+        assert outcome.stderr == "Error: not among the dead letters of default: nonsense\n"
+
+    def test_drop(self, dead_letter, run, run_json):
+        assert run("--broker", URL, "dead", "drop", "default").exit_code == 2
+        assert run_json("--broker", URL, "dead", "drop", "default", "--yes") == (0, {"queue": "default", "dropped": 1})
+
+    def test_letters_that_cannot_be_read(self, shop, run_json):
+        headers = {"drivetrain-eta": "soon", "content-type": "application/json"}
+        shop.app.runtime.broker.publish([Message(id="x", queue="default", body=b"{}", headers=headers)])
+        with shop.app.worker():
+            shop.add.send(1, 2).get(timeout=5)
+        _, document = run_json("--broker", URL, "dead", "list", "default")
+        assert "soon" in document["dead"][0]["reason"]
+
+
+class TestDrivers:
+    def test_json(self, run_json, project):
+        code, document = run_json("drivers")
+        assert code == 0
+        (sqlite,) = [one for one in document["drivers"] if (one["kind"], one["name"]) == ("broker", "sqlite")]
+        assert sqlite["distribution"] == "drivetrain"
+        assert sqlite["importable"] is True
+        assert sqlite["capabilities"]["durability"] == "power"
+
+    def test_table(self, run, project):
+        lines = run("drivers").stdout.splitlines()
+        assert lines[0].split() == ["KIND", "NAME", "DISTRIBUTION", "VERSION", "IMPORTS"]
+        assert any(line.startswith("broker sqlite") and "durability power" in line for line in lines)
+
+    def test_works_with_broken_settings(self, run, project, monkeypatch):
+        monkeypatch.setenv("DRIVETRAIN_BROKER", "nonsense")
+        assert run("drivers").exit_code == 0
+
+
+class TestWhichApp:
+    def test_from_the_environment(self, shop, run_json, monkeypatch):
+        monkeypatch.setenv("DRIVETRAIN_APP", "shop:app")
+        assert [queue["queue"] for queue in run_json("inspect")[1]["queues"]] == ["default"]
+
+    def test_the_command_line_is_stronger(self, shop, run, monkeypatch):
+        monkeypatch.setenv("DRIVETRAIN_APP", "nonsense:app")
+        assert run("--broker", URL, "inspect").exit_code == 0
+
+    def test_options_before_and_after_the_command(self, shop, run):
+        assert run("inspect", "--broker", URL).exit_code == run("--broker", URL, "inspect").exit_code == 0
+
+    def test_urls_from_environment_and_file(self, shop, run, project, monkeypatch):
+        (project / "settings.toml").write_text(f'broker = "{URL}"\n')
+        assert run("--config", "settings.toml", "inspect").exit_code == 0
+        monkeypatch.setenv("DRIVETRAIN_BROKER", URL)
+        assert run("inspect").exit_code == 0
+
+    def test_an_app_and_a_url_contradict_each_other(self, shop, run):
+        outcome = run("--app", "shop:app", "inspect", "--broker", URL)
+        assert outcome.exit_code == 2
+        assert "leave --broker out" in outcome.stderr
+
+    def test_nothing_says_which_and_no_file_is_made(self, project, run):
+        outcome = run("inspect")
+        assert outcome.exit_code == 2
+        assert "--app module:app" in outcome.stderr
+        assert not (project / "drivetrain.db").exists()
+
+    def test_the_default_file_where_it_is(self, project, run_json):
+        with App() as app:
+            app.send(app.signature("something"))
+        assert run_json("inspect")[1]["queues"][0]["ready"] == 1
+
+
+class TestErrors:
+    def test_one_message_without_traceback(self, project, run):
+        outcome = run("--broker", "nowhere://", "inspect")
+        assert (outcome.exit_code, outcome.stdout) == (2, "")
+        assert outcome.stderr.startswith("Error: no installed package serves nowhere://")
+        assert "Traceback" not in outcome.stderr
+
+    def test_verbose_shows_it(self, project, run):
+        assert "Traceback" in run("--verbose", "--broker", "nowhere://", "inspect").stderr
+
+    def test_no_secrets(self, project, run, monkeypatch):
+        def leak(*_arguments):
+            raise ServiceUnavailable("no answer") from OSError("redis://me:hunter2@db with hunter2")
+
+        monkeypatch.setattr(result_command, "_document", leak)
+        with App(URL) as app:
+            task_id = app.send(app.signature("something")).id
+        monkeypatch.setenv("DRIVETRAIN_BACKEND", URL)
+        monkeypatch.setenv("DRIVETRAIN_BROKER", "sqlite://me:hunter2@db")
+        outcome = run("--broker", URL, "--verbose", "result", task_id)
+        assert outcome.exit_code == 4
+        assert "no answer" in outcome.stderr
+        assert "hunter2" not in outcome.stderr
+
+    def test_what_a_service_says_is_passed_on(self, project, run):
+        (project / "work.db").mkdir()
+        outcome = run("--broker", URL, "inspect")
+        assert outcome.exit_code == 1
+        assert "directory" in outcome.stderr
+
+    @pytest.mark.parametrize(
+        ("args", "said"),
+        [
+            (["worker"], "which app?"),
+            (["worker", "nonsense:app"], "there is no module 'nonsense'"),
+            (["worker", "shop:app", "--queues", "a,,b"], "commas"),
+            (["worker", "shop:app", "--concurrency", "0"], "x>=1"),
+            (["worker", "shop:app", "--broker", "x://"], "No such option"),
+            (["--broker", "x://", "worker", "shop:app"], "leave --broker out"),
+        ],
+    )
+    def test_wrong_usage_of_the_worker(self, project, run, args, said):
+        outcome = run(*args)
+        assert outcome.exit_code == 2
+        assert said in outcome.stderr
+
+    def test_several_processes_need_a_shared_broker(self, project, run):
+        (project / "lone.py").write_text("from drivetrain import App\napp = App('memory://')\n")
+        outcome = run("worker", "lone", "--processes", "2")
+        assert outcome.exit_code == 2
+        assert "one process" in outcome.stderr
+
+
+def test_help_tells_the_exit_codes(run, project):
+    assert "124  not finished in time" in run("--help").stdout
+
+
+def test_version(run, run_json, project):
+    assert run("version").stdout.startswith("drivetrain ")
+    assert run_json("version")[1]["python"] == sys.version.split()[0]
+    assert json.dumps(run_json("version")[1])

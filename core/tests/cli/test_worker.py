@@ -1,0 +1,231 @@
+"""``drivetrain worker`` in processes of its own: it works, stops as it is told, and is supervised."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import attrs
+import pytest
+
+from drivetrain import State, Worker
+from drivetrain.cli.signals import Signals
+from drivetrain.cli.worker_process import WorkerPlan, work
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="tasks wait at named pipes")
+
+
+def fragile(code):
+    """A module with an app, in which something happens as soon as a worker process imports it."""
+    app = "import multiprocessing, os\nfrom drivetrain import App\napp = App('sqlite:///work.db')\n"
+    return f"{app}if multiprocessing.parent_process():\n    {code}\n"
+
+
+def pids_of(worker, count):
+    return [int(re.search(r"with pid (\d+)", worker.wait_for("runs with pid"))[1]) for _ in range(count)]
+
+
+class TestOneProcess:
+    def test_runs_tasks_until_sigterm(self, start_worker, shop):
+        worker = start_worker()
+        assert shop.add.send(1, 2).get(timeout=5) == 3
+        worker.signal(signal.SIGTERM)
+        assert worker.ended() == 0
+
+    def test_sigterm_finishes_what_runs_and_gives_back_what_waits(self, start_worker, shop, gate):
+        worker = start_worker("--concurrency", "1")
+        held_at = gate("gate")
+        held = shop.hold.send(str(held_at.path))
+        worker.wait_for("held at")
+        waiting = shop.app.send_many([shop.add.s(1, n) for n in range(20)])
+        worker.signal(signal.SIGTERM)
+        worker.wait_for("stopping")
+        held_at.open()
+        assert worker.ended() == 0
+        assert held.get(timeout=0) == worker.pid
+        sizes = shop.app.operations.sizes(["default"])["default"]
+        assert (sizes.ready, sizes.held) == (20, 0)
+        with shop.app.worker():
+            assert [result.get(timeout=5) for result in waiting] == [1 + n for n in range(20)]
+
+    @pytest.mark.parametrize("task", ["hold", "hold_in_child"])
+    def test_second_sigterm_gives_back_at_once(self, start_worker, shop, gate, task):
+        worker = start_worker()
+        held = shop.app.send(getattr(shop, task).s(str(gate("gate").path)))
+        worker.wait_for("held at")
+        worker.signal(signal.SIGTERM)
+        worker.wait_for("stopping")
+        worker.signal(signal.SIGTERM)
+        assert worker.ended() == 0
+        assert held.state() is State.RECEIVED
+        assert shop.app.operations.sizes(["default"])["default"].held == 0
+
+    def test_sigint_is_a_stop_too(self, start_worker):
+        worker = start_worker()
+        worker.signal(signal.SIGINT)
+        assert worker.ended() == 0
+
+    def test_a_signal_to_the_whole_group_leaves_tasks_in_child_processes_alone(self, start_worker, shop, gate):
+        worker = start_worker()
+        held_at = gate("gate")
+        held = shop.hold_in_child.send(str(held_at.path))
+        worker.wait_for("held at")
+        os.killpg(worker.pid, signal.SIGTERM)
+        worker.wait_for("stopping")
+        held_at.open()
+        assert worker.ended() == 0
+        assert held.get(timeout=0) != worker.pid
+
+    def test_kill_ends_its_child_processes(self, start_worker, shop, gate):
+        worker = start_worker()
+        shop.hold_in_child.send(str(gate("gate").path))
+        worker.wait_for("held at")
+        worker.signal(signal.SIGKILL)
+        assert worker.ended() == -signal.SIGKILL
+
+    def test_options_reach_the_worker(self, start_worker, shop):
+        worker = start_worker("--queues", "high, default", "--name", "bench")
+        (line,) = worker.lines
+        assert "receives from high, default" in line
+        result = shop.app.send(shop.add.s(1, 2).set(queue="high"))
+        assert result.get(timeout=5) == 3
+        assert result.record().entries[State.SUCCESS].worker.startswith(f"bench:{worker.pid}:")
+
+
+class TestLogs:
+    def test_text_names_the_task_on_its_lines(self, start_worker, shop, gate):
+        worker = start_worker()
+        held = shop.hold.send(str(gate("gate").path))
+        line = worker.wait_for("held at")
+        assert re.match(
+            rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z INFO shop \[shop\.hold {held.id}\] held at ", line
+        )
+        assert " [-] " in worker.lines[0]
+
+    @pytest.mark.parametrize("task", ["hold", "hold_in_child"])
+    def test_json_has_the_task_and_extra_fields(self, start_worker, shop, gate, task):
+        worker = start_worker("--log-format", "json")
+        path = str(gate("gate").path)
+        held = shop.app.send(getattr(shop, task).s(path))
+        line = json.loads(worker.wait_for("held at"))
+        assert line["task"] == f"shop.{task}"
+        assert line["task_id"] == held.id
+        assert line["gate"] == path
+        assert line["level"] == "INFO"
+
+    def test_level_is_the_settings_unless_said(self, start_worker, shop, monkeypatch):
+        monkeypatch.setenv("DRIVETRAIN_LOG_LEVEL", "error")
+        worker = start_worker("--log-level", "info")
+        assert "receives" in worker.lines[-1]
+
+
+class TestSupervisor:
+    def test_processes_share_the_work(self, start_worker, shop, gate):
+        worker = start_worker("--processes", "2", "--concurrency", "1", workers=2)
+        gates = [gate("one"), gate("two")]
+        held = shop.app.send_many([shop.hold.s(str(one.path)) for one in gates])
+        for _ in gates:
+            worker.wait_for("held at")
+        for one in gates:
+            one.open()
+        pids = {result.get(timeout=5) for result in held}
+        assert len(pids) == 2
+        assert worker.pid not in pids
+        worker.signal(signal.SIGTERM)
+        assert worker.ended() == 0
+
+    def test_replaces_one_that_was_killed(self, start_worker, shop):
+        worker = start_worker("--processes", "2", workers=0)
+        first, _ = pids_of(worker, 2)
+        os.kill(first, signal.SIGKILL)
+        worker.wait_for(str(first), "SIGKILL")
+        (replacement,) = pids_of(worker, 1)
+        assert replacement != first
+        assert shop.add.send(1, 2).get(timeout=5) == 3
+        worker.signal(signal.SIGTERM)
+        assert worker.ended() == 0
+
+    def test_does_not_replace_one_that_was_asked_to_stop(self, start_worker):
+        worker = start_worker("--processes", "2", workers=2)
+        pids = [int(re.search(r"with pid (\d+)", line)[1]) for line in worker.lines if "with pid" in line]
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+        assert worker.ended() == 0
+
+    def test_its_death_stops_the_processes_gently(self, start_worker, shop, gate):
+        worker = start_worker("--processes", "2", workers=2)
+        held_at = gate("gate")
+        held = shop.hold.send(str(held_at.path))
+        worker.wait_for("held at")
+        worker.signal(signal.SIGKILL)
+        worker.wait_for("the supervisor has died")
+        held_at.open()
+        assert worker.ended() == -signal.SIGKILL  # its children hold stderr open: all have ended
+        assert held.state() is State.SUCCESS
+
+    def test_second_signal_gives_back_at_once(self, start_worker, shop, gate):
+        worker = start_worker("--processes", "2", workers=2)
+        held = shop.hold.send(str(gate("gate").path))
+        worker.wait_for("held at")
+        worker.signal(signal.SIGTERM)
+        worker.wait_for("stopping;")
+        worker.signal(signal.SIGTERM)
+        assert worker.ended() == 0
+        assert held.state() is State.RECEIVED
+
+    def test_a_signal_to_the_whole_group_counts_once(self, start_worker, shop, gate):
+        worker = start_worker("--processes", "2", workers=2)
+        held_at = gate("gate")
+        held = shop.hold.send(str(held_at.path))
+        worker.wait_for("held at")
+        os.killpg(worker.pid, signal.SIGTERM)
+        worker.wait_for("stopping all")
+        held_at.open()
+        assert worker.ended() == 0
+        assert held.state() is State.SUCCESS
+
+    def test_a_wrong_configuration_stops_all(self, start_worker, project):
+        (project / "fragile.py").write_text(fragile("raise ValueError('no key')"))
+        worker = start_worker("--processes", "2", reference="fragile", workers=0)
+        worker.wait_for("ValueError: no key")
+        assert worker.ended() == 2
+
+    def test_pauses_grow_while_crashes_go_on(self, start_worker, project):
+        (project / "fragile.py").write_text(fragile("os._exit(9)"))
+        worker = start_worker("--processes", "2", reference="fragile", workers=0)
+        for pause in ("0.2", "0.4", "0.8"):
+            worker.wait_for("process 1", f"another is started in {pause} s")
+        worker.signal(signal.SIGTERM)
+        assert worker.ended() in {0, 1}  # one may be crashing just then
+
+
+def test_a_worker_that_fails(app, monkeypatch, caplog):
+    def fail(_worker):
+        raise RuntimeError("no threads left")
+
+    monkeypatch.setattr(Worker, "run", fail)
+    monkeypatch.setattr(app, "settings", attrs.evolve(app.settings, configure_logging=False))
+    with Signals() as signals:
+        assert work(WorkerPlan(reference="shop:app", log_level="info"), app, signals) == 1
+    assert "no threads left" in caplog.text
+    assert "--log-level and --log-format change nothing" in caplog.text
+
+
+def test_a_forked_child_takes_its_signals_itself():
+    code = """
+import os, signal
+from drivetrain.cli.signals import Signals
+with Signals() as signals:
+    child = os.fork()
+    if not child:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WTERMSIG(status) == signal.SIGTERM
+    assert not signals.arrived()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert signals.arrived()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
