@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import count
 from uuid import uuid4
 
@@ -23,12 +22,12 @@ from drivetrain.worker.held import Held
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
-from drivetrain.worker.publisher import BODY_HEADER, UNKNOWN_HEADER, Publisher, due, expires_at
+from drivetrain.worker.publisher import BODY_HEADER, Publisher, due, expires_at, returns
 from drivetrain.worker.run import Ending, Run, event_of
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.settlement import Settlement
 from drivetrain.worker.verdict import Verdict, judge
-from drivetrain.workflow.frames import Call, Invocation
+from drivetrain.workflow.frames import Call, Frames, Invocation
 from drivetrain.workflow.wire import load_frames, load_invocation
 
 __all__ = ["Intake"]
@@ -37,6 +36,10 @@ logger = logging.getLogger("drivetrain.worker")
 
 #: The longest pause before a message whose task nobody knows is tried again, in seconds.
 _LONGEST_UNKNOWN_DELAY_SECONDS = 30.0
+
+
+class _BodyGone(SerializationError):
+    """The body of a claim check is not there."""
 
 
 @frozen(eq=False)
@@ -48,6 +51,8 @@ class _Received:
     #: When the task is due, and after which time it is not to be started; Unix seconds.
     due: float | None
     expires_at: float | None
+    #: How often it was put back because nobody knew its task.
+    returns: int
 
 
 class Intake:
@@ -96,8 +101,8 @@ class Intake:
         for delivery in deliveries:
             try:
                 yield self._decode(delivery, bodies)
-            except SerializationError as error:
-                self._bury_unreadable(delivery, error)
+            except Exception as error:  # noqa: BLE001 - whatever a stranger's message or serializer makes of it
+                self._see_to_unreadable(delivery, error)
 
     def _load_bodies(self, deliveries: Sequence[Delivery]) -> dict[str, bytes | None]:
         keys = [key for one in deliveries if (key := one.message.headers.get(BODY_HEADER)) is not None]
@@ -111,18 +116,27 @@ class Intake:
         key = message.headers.get(BODY_HEADER)
         body = message.body if key is None else bodies[key]
         if body is None:
-            raise SerializationError(f"the body of this message ({key}) is no longer kept in the backend")
+            raise _BodyGone(f"the body of this message ({key}) is no longer kept in the backend")
         plain = self._runtime.payloads.load_body(message.headers.get(CONTENT_TYPE_HEADER), body)
-        return _Received(delivery, load_invocation(plain), due(message), expires_at(message))
+        invocation = load_invocation(plain)
+        return _Received(delivery, invocation, due(message), expires_at(message), returns(message))
 
-    def _bury_unreadable(self, delivery: Delivery, error: Exception) -> None:
+    def _see_to_unreadable(self, delivery: Delivery, error: Exception) -> None:
         message = delivery.message
         record = self._patience.call("read", lambda: self._runtime.backend.read([message.id]))[0]
-        # What waits for the task is in its record; the message itself cannot be asked.
-        downstream = None if record is None else record.downstream
-        frames = () if downstream is None else load_frames(self._runtime.payloads.load(downstream))
+        if isinstance(error, _BodyGone) and record is not None and record.state is not State.PENDING:
+            # Bodies go when their message has been seen to; so this is that message once more.
+            self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge([delivery]))
+            return
         call = Call(id=message.id, task=record.task if record else "", queue=message.queue)
-        self._bury(delivery, Invocation(call=call, frames=frames), f"unreadable: {error}", error)
+        self._bury(delivery, Invocation(call=call, frames=self._frames_of(record)), f"unreadable: {error}", error)
+
+    def _frames_of(self, record: TaskRecord | None) -> Frames:
+        """What waits for a task, when its message itself cannot be asked."""
+        if record is None or record.downstream is None:
+            return ()
+        plain = self._runtime.payloads.load(record.downstream)
+        return load_frames(plain) if isinstance(plain, list) else ()
 
     def _bury(self, delivery: Delivery, invocation: Invocation, reason: str, error: Exception) -> None:
         logger.error(
@@ -180,15 +194,15 @@ class Intake:
 
     def _put_back_unknown(self, one: _Received) -> None:
         # Another worker of this queue may know it, while a new version is rolled out for instance.
-        returns = int(one.delivery.message.headers.get(UNKNOWN_HEADER, "0")) + 1
-        if returns > self._options.unknown_task_retries:
+        times = one.returns + 1
+        if times > self._options.unknown_task_retries:
             try:
                 self._runtime.registry.find(one.invocation.call.task)
             except Exception as error:  # noqa: BLE001 - it is UnknownTask, raised to have its traceback
                 self._bury(one.delivery, one.invocation, f"unknown task: {error}", error)
             return
-        delay = min(_LONGEST_UNKNOWN_DELAY_SECONDS, 0.1 * 2 ** (returns - 1))
-        self._publisher.put_back(one.delivery, returns, delay)
+        delay = min(_LONGEST_UNKNOWN_DELAY_SECONDS, 0.1 * 2 ** min(times - 1, 20))
+        self._publisher.put_back(one.delivery, times, delay)
         self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge([one.delivery]))
 
     # Starting
@@ -248,10 +262,17 @@ class Intake:
             elif verdict is Verdict.BUSY and before is not None:
                 self._release_busy(run, before, now)
             elif verdict is Verdict.STALE or before is None:
-                self._patience.call("acknowledge", partial(self._runtime.broker.acknowledge, [run.delivery]))
-            else:
-                endings.append(self._settlement.found(run.delivery, run.invocation, before))
+                self._settlement.acknowledge([run.delivery])
+            elif (ending := self._found(run, before)) is not None:
+                endings.append(ending)
         self._settlement.settle(endings)
+
+    def _found(self, run: Run, before: TaskRecord) -> Ending | None:
+        try:
+            return self._settlement.found(run.delivery, run.invocation, before)
+        except SerializationError as error:
+            self._bury(run.delivery, run.invocation, f"what is recorded of it cannot be read: {error}", error)
+            return None
 
     def _crashed(self, run: Run, before: TaskRecord | None) -> Ending:
         starts = before.starts if before is not None else run.delivery.delivery_count

@@ -36,7 +36,9 @@ def judge(outcome: Outcome, wish: Transition, *, max_starts: int) -> Verdict:
     """
     before = outcome.before
     if outcome.applied:
-        crashed = before is not None and before.attempt == wish.attempt and before.starts >= max_starts
+        # A start that is repeated because its answer was lost is one start.
+        again = before is not None and before.attempt == wish.attempt and before.run != wish.run
+        crashed = again and before is not None and before.starts >= max_starts
         return Verdict.CRASHED if crashed else Verdict.RUN
     if before is None or before.state.terminal:
         return Verdict.ENDED
