@@ -1,0 +1,59 @@
+"""How the suite reaches a driver: all that its author has to say."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from typing import Any
+
+from attrs import field, frozen
+
+from drivetrain.app.discovery import Drivers
+from drivetrain.contract import Backend, Broker, Clock, DriverContext, SystemClock
+
+__all__ = ["Service"]
+
+_numbers = itertools.count()
+
+
+def _fresh_namespace() -> str:
+    return f"contract-{os.getpid()}-{next(_numbers)}"
+
+
+@frozen
+class Service:
+    """A running service, and how to reach an empty corner of it.
+
+    The suite asks for a new namespace for each example that it tries and never empties one, so that drivers may share
+    a server.
+    """
+
+    #: The URL of a namespace: ``Service(lambda namespace: f"toy://localhost/{namespace}")``.
+    url: Callable[[str], str] = field(default=lambda namespace: f"memory://{namespace}")
+    #: Stops the service as a crash would; None: it cannot be stopped, and clauses about restarts are not run.
+    stop: Callable[[], None] | None = None
+    #: Starts it again, on the same URL, with what it had kept; returns when it can be used.
+    start: Callable[[], None] | None = None
+    #: Makes the broker in place of its URL's driver; for drivers that are not installed.
+    broker_maker: Callable[[str, DriverContext], Broker] | None = None
+    #: Makes the backend in place of its URL's driver; for drivers that are not installed.
+    backend_maker: Callable[[str, DriverContext], Backend] | None = None
+
+    def namespace(self) -> str:
+        """A name that was never used before."""
+        return _fresh_namespace()
+
+    def broker(self, namespace: str, clock: Clock | None = None) -> Broker:
+        """A new broker object on this namespace."""
+        return self._make("broker", self.broker_maker, namespace, clock)
+
+    def backend(self, namespace: str, clock: Clock | None = None) -> Backend:
+        """A new backend object on this namespace."""
+        return self._make("backend", self.backend_maker, namespace, clock)
+
+    def _make(self, kind: str, maker: Callable[..., Any] | None, namespace: str, clock: Clock | None) -> Any:
+        context = DriverContext(clock=clock or SystemClock())
+        if maker is not None:
+            return maker(self.url(namespace), context)
+        return getattr(Drivers(context), kind)(self.url(namespace))

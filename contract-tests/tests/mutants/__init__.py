@@ -1,0 +1,1 @@
+"""Deliberately broken drivers, built over the in-memory ones."""
