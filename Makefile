@@ -16,7 +16,7 @@ help: ## Show this list.
 		printf 'make %-6s %s\n' "$$target" "$$text"; done
 
 demo: $(STAMP) ## Analyse Python's own standard library with two workers, one of which is killed. Under a minute.
-	@$(BIN)/python examples/stdlib_census/demo.py
+	@cd examples && ../$(BIN)/python -m stdlib_census.demo
 
 test: $(STAMP) ## Run all tests. More options: make test ARGS="-k chord -x".
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)

@@ -69,6 +69,13 @@ def read_starts(ledgers: Path) -> dict[str, list[float]]:
     return starts
 
 
+def in_hand(process_id: int) -> int:
+    """How many tasks a worker has started and not finished."""
+    ledger = Path(f"ledger-{process_id}.txt")
+    told = ledger.read_text() if ledger.exists() else ""
+    return told.count(" started ") - told.count(" succeeded ")
+
+
 def finished_at(app: App, task_id: str) -> float | None:
     """When the success of a task was recorded, in Unix seconds; None if it was not."""
     try:

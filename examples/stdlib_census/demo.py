@@ -2,22 +2,26 @@
 
 import argparse
 import contextlib
+import os
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
 from pathlib import Path
+from typing import Self
 
 from drivetrain import GroupResult, Result, ResultTimeout, chord, group
-from stdlib_census.audit import audit
+from stdlib_census.audit import audit, in_hand
 from stdlib_census.tasks import Census, analyse, app, merge
 
 #: Another worker takes over what a killed one held when this has passed.
 LEASE_SECONDS = 3
 LONGEST_SECONDS = 300
-COMMAND = (sys.executable, "-m", "drivetrain", "worker", "stdlib_census.tasks:app")
+COMMAND = (str(Path(sys.executable).with_name("drivetrain")), "worker", "stdlib_census.tasks:app")
 OPTIONS = ("--concurrency", "2", "--lease-seconds", str(LEASE_SECONDS))
+#: The workers run in another directory, and find the tasks here.
+EXAMPLES = str(Path(__file__).resolve().parent.parent)
 TOP = 12
 
 
@@ -31,14 +35,24 @@ class Workers:
     def start(self) -> None:
         number = len(list(Path().glob("worker-*.log"))) + 1
         with Path(f"worker-{number}.log").open("wb") as log:
-            process = subprocess.Popen([*COMMAND, *OPTIONS], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [*COMMAND, *OPTIONS],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": EXAMPLES},
+            )
         self.running.append(process)
 
-    def kill_one(self) -> None:
-        """SIGKILL: it cannot finish, say goodbye or give anything back."""
-        victim = self.running.pop(0)
+    def kill_one(self) -> bool:
+        """SIGKILL to one that has work in hand: it cannot finish, say goodbye or give anything back."""
+        victim = next((process for process in self.running if in_hand(process.pid)), None)
+        if victim is None:
+            return False
+        self.running.remove(victim)
         victim.kill()
         victim.wait()
+        return True
 
     def check(self) -> None:
         for process in self.running:
@@ -58,7 +72,7 @@ class Workers:
     def logs(self) -> str:
         return "\n".join(log.read_text() for log in sorted(Path().glob("worker-*.log")))
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,18 +126,21 @@ def run(directory: str, paths: list[str]) -> list[str]:
 
 def watch(workers: Workers, total: int) -> None:
     """Show how far the group is; when it is halfway, kill one worker and start another."""
-    files, show, killed, done = GroupResult(app, "files"), app.progress_bar(total), False, -1
-    while done < total:
-        if (now := files.done()) != done:
-            done = now
-            show(done, total)
-        if not killed and done >= total / 2:
-            workers.kill_one()
+    files, show = GroupResult(app, "files"), app.progress_bar(total)
+    ended = killed = False
+    while not ended:
+        ended = files.wait(0.2)
+        done = files.done()
+        show(done, total)
+        if not killed and done >= total / 2 and workers.kill_one():
             workers.start()
             killed = True
         workers.check()
-        files.wait(0.2)
-    print("Halfway, one worker was killed with SIGKILL and another was started.")
+    print(
+        "Halfway, one worker was killed with SIGKILL and another was started."
+        if killed
+        else "It was over before a worker could be killed."
+    )
 
 
 def wait_for(result: Result[Census], workers: Workers) -> Census:
@@ -144,7 +161,7 @@ def print_table(census: Census) -> None:
     for one in (*largest, census.total):
         longest = f"{one.longest.name} ({one.longest.lines} lines)" if one.longest.name else ""
         print(columns.format(one.module, one.files, one.lines, one.functions, one.classes, longest))
-    print(f"{census.total.unparsed} of the files do not parse, as they should not: they are test data.")
+    print(f"{census.total.unparsed} of the files do not parse.")
 
 
 if __name__ == "__main__":

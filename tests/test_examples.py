@@ -1,0 +1,58 @@
+"""Every example runs, and says what it should. The demo too, on a part of its files."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+SAYS = {
+    "coroutines.py": ["five: [0, 2, 4, 6, 8]", "one: 42"],
+    "retries.py": [
+        "failed: archive did not answer in attempt 4",
+        "fetched: news, in attempt 2",
+        "told: builtins.ConnectionError in attempt 4: archive did not answer in attempt 4",
+    ],
+    "word_count.py": ["2 chain", "3 turns", "4 the", "left out: builtins.UnicodeDecodeError"],
+}
+
+
+def run(*command, cwd, **environment):
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("DRIVETRAIN_")}
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        env={**kept, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_example_is_here():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SAYS)
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_an_example_says_what_it_should(name, tmp_path):
+    said = run(str(EXAMPLES / name), cwd=tmp_path, TMPDIR=str(tmp_path))
+    assert sorted(said.splitlines()) == SAYS[name]  # what tasks say comes in any order
+
+
+def test_the_demo_adds_up(tmp_path):
+    said = run("-m", "stdlib_census.demo", "--limit", "300", cwd=EXAMPLES, TMPDIR=str(tmp_path))
+    assert said.startswith("300 files of Python")
+    assert "one worker was killed with SIGKILL" in said
+    assert "The plain loop finds the same." in said
+    assert re.search(
+        r"^301 tasks ran, \d+ were redelivered, 0 were lost, 0 ran twice after finishing\.$", said, re.MULTILINE
+    )
+    assert list(tmp_path.glob("drivetrain-demo-*")) == [], "it has left something behind"
