@@ -1,9 +1,12 @@
-"""How thorough a run is."""
+"""How thorough a run is, and from which seed its choices are drawn."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from attrs import frozen
-from hypothesis import HealthCheck, Phase, Verbosity
+from hypothesis import HealthCheck, Phase, Verbosity, core
 from hypothesis import settings as hypothesis_settings
 
 __all__ = ["PROFILES", "Profile"]
@@ -21,18 +24,31 @@ class Profile:
     large: int
     #: How often races are tried.
     races: int
+    #: What all random choices are drawn from; the same seed makes the same choices.
+    seed: int = 0
 
     def settings(self) -> hypothesis_settings:
-        """For Hypothesis: examples as many as the profile says, failures reproducible, no deadline (services differ)."""
+        """For Hypothesis: as many examples as the profile says, and no deadline, for services differ."""
         return hypothesis_settings(
             max_examples=self.examples,
             stateful_step_count=self.steps,
             deadline=None,
+            database=None,  # a failure is reproduced from its seed
             print_blob=True,
             verbosity=Verbosity.normal,
             phases=[Phase.explicit, Phase.generate, Phase.target, Phase.shrink],
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
         )
+
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        """Let Hypothesis draw from the seed meanwhile, as its own option ``--hypothesis-seed`` does."""
+        before = core.global_force_seed
+        core.global_force_seed = self.seed  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            core.global_force_seed = before
 
 
 PROFILES = {

@@ -46,11 +46,13 @@ class Service:
 
     def broker(self, namespace: str, clock: Clock | None = None) -> Broker:
         """A new broker object on this namespace."""
-        return self._make("broker", self.broker_maker, namespace, clock)
+        broker: Broker = self._make("broker", self.broker_maker, namespace, clock)
+        return broker
 
     def backend(self, namespace: str, clock: Clock | None = None) -> Backend:
         """A new backend object on this namespace."""
-        return self._make("backend", self.backend_maker, namespace, clock)
+        backend: Backend = self._make("backend", self.backend_maker, namespace, clock)
+        return backend
 
     def _make(self, kind: str, maker: Callable[..., Any] | None, namespace: str, clock: Clock | None) -> Any:
         context = DriverContext(clock=clock or SystemClock())

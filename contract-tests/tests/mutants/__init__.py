@@ -1,1 +1,9 @@
 """Deliberately broken drivers, built over the in-memory ones."""
+
+from __future__ import annotations
+
+from tests.mutants import backends, brokers, others
+
+__all__ = ["ALL"]
+
+ALL = (*brokers.MUTANTS, *backends.MUTANTS, *others.MUTANTS)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from attrs import frozen
 
-from drivetrain_contract_tests import PROFILES, Service
+from drivetrain_contract_tests import PROFILES
 from drivetrain_contract_tests.contract import Contract
 
 __all__ = ["Mutant", "catchers"]
@@ -23,11 +24,11 @@ class Mutant:
     clause: str
     #: The contract whose checks must catch it.
     contract: type[Contract]
-    #: Gives the service that reaches it. Called anew for each run.
-    service: Callable[[], Service]
+    #: Gives what reaches it: a `Service`, a serializer, or a `PolicyUnderTest`. Called anew for each run.
+    service: Callable[[], Any]
 
 
-def catchers(contract: type[Contract], service: Service, clause: str | None = None) -> dict[str, str]:
+def catchers(contract: type[Contract], service: Any, clause: str | None = None) -> dict[str, str]:
     """The checks of ``contract`` (of one clause, or all) that fail on ``service``, and with what."""
     caught: dict[str, str] = {}
     for name, (_, check) in contract.checks().items():
@@ -36,6 +37,6 @@ def catchers(contract: type[Contract], service: Service, clause: str | None = No
                 contract.run_check(name, service, PROFILES["quick"])
             except pytest.skip.Exception:
                 continue
-            except Exception as error:
+            except (Exception, pytest.fail.Exception) as error:
                 caught[name] = f"{type(error).__name__}: {error}"
     return caught

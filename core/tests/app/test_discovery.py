@@ -1,5 +1,6 @@
 """Finding drivers: lazily, by name only, and with errors that say what to do."""
 
+import json
 import subprocess
 import sys
 from random import Random
@@ -373,3 +374,61 @@ def test_capabilities_are_read_when_asked_and_failures_tolerated(site, code):
     assert (never.importable, never.capabilities) == (True, None)
     assert "OSError: no" in never.error
     assert listed[Kind.BACKEND, "memory"].capabilities.stores
+
+
+# Reports of the contract tests
+
+
+def ship_report(site, module: str, text: str, version: str = "1.0") -> None:
+    (site.path / "contract-report.json").write_text(text, encoding="utf-8")
+    record = f"contract-report.json,,\n{module}.py,,\n"
+    (site.path / f"fake_certified-{version}.dist-info" / "RECORD").write_text(record, encoding="utf-8")
+
+
+def report(**given) -> str:
+    summary = {"pass": 40, "fail": 0, "not declared": 2, "not run": 1}
+    driver = {"kind": "broker", "name": "certified", "version": "1.0"}
+    document = {
+        "schema": "drivetrain-contract-report/1",
+        "suite": {"version": "0.1.0"},
+        "profile": "default",
+        "contracts": [{"drivers": [driver], "summary": summary}, {"drivers": [driver], "summary": summary}],
+    }
+    return json.dumps({**document, **given})
+
+
+def certified(site, code, text: str) -> InstalledDriver:
+    module = site.install("fake-certified", "[drivetrain.brokers]\ncertified=MODULE", code.broker)
+    ship_report(site, module, text)
+    return next(one for one in drivers().installed() if one.name == "certified")
+
+
+def test_a_report_that_a_distribution_ships_is_shown(site, code):
+    found = certified(site, code, report()).certificate
+    assert str(found) == "80 pass, 4 not declared, 2 not run"
+    assert (found.version, found.suite, found.profile) == ("1.0", "0.1.0", "default")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", "null", report(schema="drivetrain-contract-report/2"), report(contracts=[]), report(suite=None)],
+)
+def test_a_report_that_cannot_be_read_is_as_good_as_none(text, site, code):
+    found = certified(site, code, text)
+    assert found.importable
+    assert found.certificate is None
+
+
+def test_most_distributions_ship_no_report(site):
+    assert {one.certificate for one in drivers().installed() if one.distribution == "drivetrain"} == {None}
+
+
+def test_the_table_of_drivers_shows_the_report(site, code):
+    from click.testing import CliRunner
+
+    from drivetrain.cli import main
+
+    certified(site, code, report())
+    lines = CliRunner().invoke(main, ["drivers"]).stdout.splitlines()
+    assert lines[0].split()[-1] == "CONTRACT"
+    assert any("certified" in line and line.endswith("yes      80 pass, 4 not declared, 2 not run") for line in lines)

@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
 
-from attrs import fields_dict, frozen
+from attrs import evolve, fields_dict, frozen
 
 from drivetrain.app.discovery import Drivers
 from drivetrain.app.locks import Lock
@@ -41,7 +42,7 @@ from drivetrain.worker.registry import Pool, Registry, TaskDefinition
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.binding import Binding
-from drivetrain.workflow.frames import Call, Fork, Frames, ids
+from drivetrain.workflow.frames import Call, Fork, Frames, Invocation, ids
 from drivetrain.workflow.plan import Defaults
 from drivetrain.workflow.signature import Group, Options, Signature, Workflow
 from drivetrain.workflow.values import Values
@@ -111,6 +112,7 @@ class App:
         )
         self._drivers = self._find_drivers(self._place.clock)
         self._lock = threading.Lock()
+        self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._made: tuple[int, Runtime, Sending] | None = None
 
     # Tasks
@@ -232,9 +234,13 @@ class App:
         """Cancel tasks that have not ended, and all that waits for them; whether there was any.
 
         Raises:
-            UnknownResult: nothing is known of one of them.
+            UnknownResult: nothing is known of any of them.
         """
         return self._sending.cancel(task_ids)
+
+    def revive(self, invocation: Invocation) -> None:
+        """Let a task that has ended, and all that waited for it, be waited for again; its message is replayed next."""
+        self._sending.revive(invocation)
 
     def decode_result(self, record: TaskRecord, handle: Result[Any]) -> Any:
         """The value of a successful record; with the types that its tasks declare, where they are registered."""
@@ -286,7 +292,15 @@ class App:
         Raises:
             ConfigurationError: an option is unknown; InvalidSignature: a task has an annotation that cannot travel.
         """
-        return Worker(self.runtime, self._worker_options(options))
+        runtime, known = self.runtime, self._worker_options(options)
+        # Only one thread at a time may be inside `receive` of one object, so a second worker gets a broker of its own.
+        lent = any(worker.receives_from(runtime.broker) for worker in list(self._workers))
+        another = lent and runtime.broker.capabilities.shared
+        if another:
+            runtime = evolve(runtime, broker=self._drivers.broker(self._place.broker))
+        worker = Worker(runtime, known, owns_broker=another)
+        self._workers.add(worker)
+        return worker
 
     def _worker_options(self, options: Mapping[str, Any]) -> WorkerOptions:
         known = fields_dict(WorkerOptions)

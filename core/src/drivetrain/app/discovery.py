@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
+from drivetrain.app.certified import Certificate
 from drivetrain.app.installed import Claim, Claims, Kind
 from drivetrain.app.observers import Observers, plugin_manager
 from drivetrain.contract import (
@@ -60,6 +61,8 @@ class InstalledDriver:
     error: str = ""
     #: Of a broker or backend, when asked for.
     capabilities: BrokerCapabilities | BackendCapabilities | None = None
+    #: What the contract tests have said of it, where its distribution ships their report.
+    certificate: Certificate | None = None
 
 
 class Drivers:
@@ -222,12 +225,12 @@ class Drivers:
         return made
 
     def _inspect(self, claim: Claim, capabilities: bool) -> InstalledDriver:
-        told: dict[str, Any] = {"importable": True}
+        told: dict[str, Any] = {"importable": True, "certificate": claim.certificate()}
         try:
             driver = claim.load()
             _check_maker(claim, driver)
         except ConfigurationError as error:
-            told = {"importable": False, "error": str(error)}
+            told.update(importable=False, error=str(error))
         else:
             if capabilities and claim.kind in {Kind.BROKER, Kind.BACKEND}:
                 told.update(self._capabilities(claim))

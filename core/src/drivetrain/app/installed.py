@@ -16,6 +16,7 @@ from typing import Any
 import importlib_metadata
 from attrs import field, frozen
 
+from drivetrain.app.certified import Certificate, certificate
 from drivetrain.contract import AmbiguousDriver, DriverBroken, DriverNotFound
 
 __all__ = ["Claim", "Claims", "Kind", "normalized"]
@@ -84,6 +85,10 @@ class Claim:
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             raise DriverBroken(f"{self} cannot be imported ({self._entry.value}): {reason}") from error
+
+    def certificate(self) -> Certificate | None:
+        """What the contract tests have said of it, if its distribution ships their report."""
+        return certificate(self._entry.dist, self.kind, self.name)
 
 
 def _claims_of(found: Any) -> list[Claim]:

@@ -15,14 +15,12 @@ from drivetrain.contract import (
     Place,
     QueueSizes,
     SerializationError,
-    State,
     TaskRecord,
-    Transition,
 )
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.publisher import BODY_HEADER, due
-from drivetrain.workflow.frames import Call, Invocation, ids
-from drivetrain.workflow.wire import load_invocation, skeleton
+from drivetrain.workflow.frames import Invocation
+from drivetrain.workflow.wire import load_invocation
 
 if TYPE_CHECKING:
     from drivetrain.app.application import App
@@ -83,9 +81,9 @@ class Operations:
         dropped = 0
         broker = self._app.runtime.broker
         for place in (Place.READY, Place.DELAYED):
-            if broker.capabilities.peeks:
-                self._cancel_all(queue, place)
+            messages = self._cancel_all(queue, place) if broker.capabilities.peeks else ()
             dropped += broker.purge(queue, place)
+            self._drop_bodies(messages)
         return dropped
 
     def dead_letters(self, queue: str, *, limit: int = 100) -> list[QueuedTask]:
@@ -111,30 +109,30 @@ class Operations:
 
     def drop_dead_letters(self, queue: str) -> int:
         """Drop the dead letters of ``queue`` for good; how many."""
-        return self._app.runtime.broker.purge(queue, Place.DEAD)
+        broker = self._app.runtime.broker
+        letters = broker.peek(queue, Place.DEAD, limit=(broker.sizes([queue])[queue].dead or 0) + _PAGE)
+        dropped = broker.purge(queue, Place.DEAD)
+        self._drop_bodies(letters)
+        return dropped
 
-    def _cancel_all(self, queue: str, place: Place) -> None:
+    def _cancel_all(self, queue: str, place: Place) -> Sequence[Message]:
         sizes = self._app.runtime.broker.sizes([queue])[queue]
         there = sizes.ready if place is Place.READY else sizes.delayed
         messages = self._app.runtime.broker.peek(queue, place, limit=(there or 0) + _PAGE)
         known = self._app.runtime.backend.read([message.id for message in messages])
         self._app.cancel(*(record.task_id for record in known if record is not None))
+        return messages
+
+    def _drop_bodies(self, messages: Sequence[Message]) -> None:
+        keys = [key for message in messages if (key := message.headers.get(BODY_HEADER)) is not None]
+        self._app.runtime.backend.drop_bodies(keys)
 
     def _revive(self, message: Message) -> None:
         try:
             invocation = self._read(message)
         except SerializationError:
             return  # still unreadable, perhaps not for the worker that gets it next
-        runtime = self._app.runtime
-        runtime.backend.forget([invocation.call.id, *ids(invocation.frames)])
-        now, dump = runtime.clock.now(), runtime.payloads.dump
-        downstream = dump(skeleton(invocation.frames)) if invocation.frames else None
-        waiting = [
-            Transition(task_id=frame.id, state=State.PENDING, at=now, task=frame.task, downstream=downstream)
-            for frame in (invocation.call, *invocation.frames)
-            if isinstance(frame, Call)
-        ]
-        runtime.backend.record(waiting)
+        self._app.revive(invocation)
 
     def _queued(self, message: Message) -> QueuedTask:
         died_at, reason = message.headers.get(DEAD_AT_HEADER), message.headers.get(DEAD_REASON_HEADER)

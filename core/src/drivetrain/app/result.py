@@ -143,9 +143,9 @@ class Result(Generic[R]):
         return self._app.cancel(*self._parts)
 
     def forget(self) -> None:
-        """Drop the results of the whole workflow from the backend. What has not ended goes on."""
+        """Drop the results of the whole workflow from the backend. What has not ended goes on, and keeps its result."""
         backend = self._app.runtime.backend
-        self._app.patiently("forget", lambda: backend.forget(self._parts))
+        self._app.patiently("forget", lambda: backend.settle(self._parts, retention_seconds=0.0))
 
     def _value(self) -> R:
         record = self.record()

@@ -17,12 +17,13 @@ from drivetrain.contract import (
     Transition,
     UnknownResult,
 )
+from drivetrain.worker.execution import failure_of
 from drivetrain.worker.follow_up import GROUP_TASK, FollowUp
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.runtime import Runtime
-from drivetrain.workflow.advance import Effect, End, Failed, Open, Publish, Resumed, advance, after
-from drivetrain.workflow.frames import Call, Fork, Frames, ids
+from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance, after
+from drivetrain.workflow.frames import Call, Fork, Frames, Invocation, ids
 from drivetrain.workflow.plan import plan
 from drivetrain.workflow.signature import Workflow
 from drivetrain.workflow.wire import load_frames
@@ -61,26 +62,57 @@ class Sending:
         try:
             self._follow_up.perform(effects)
         except PublishFailed as error:
-            with suppress(ServiceError):  # the error itself matters more; what is left behind expires with its workflow
-                self._runtime.backend.forget(list(error.failures))
+            with suppress(ServiceError):  # the error itself matters more
+                self._take_back(effects, error)
             raise
         return planned
+
+    def _take_back(self, effects: Iterable[Effect], error: PublishFailed) -> None:
+        """Leave nothing behind that waits for what was not published: it may be sent again, under the same ids."""
+        for effect in effects:
+            if isinstance(effect, Publish) and effect.invocation.call.id in error.failures:
+                call, frames = effect.invocation.call, effect.invocation.frames
+                failure = failure_of(effect.invocation, error.failures[call.id])
+                ended = advance(frames, Failed(self._runtime.registry.codec.encode(failure)))
+                self._follow_up.perform(
+                    one for one in ended if isinstance(one, Complete)
+                )  # others may be in that group
+                self._runtime.backend.forget([call.id, *ids(frames)])
 
     def cancel(self, task_ids: Iterable[str]) -> bool:
         """Cancel tasks that have not ended, and all that waits for them; whether there was any.
 
         Raises:
-            UnknownResult: nothing is known of one of them.
+            UnknownResult: nothing is known of any of them.
         """
         task_ids = list(task_ids)
-        records = self.patience.call("read", lambda: self._runtime.backend.read(task_ids))
-        for task_id, record in zip(task_ids, records, strict=True):
-            if record is None:
-                raise UnknownResult(task_id)
-        open_records = [record for record in records if record is not None and not record.state.terminal]
-        for record in open_records:
-            self._cancel(record)
-        return bool(open_records)
+        records = self._read(task_ids)
+        if task_ids and not any(records):
+            raise UnknownResult(task_ids[0])
+        open_ones = [record for record in records if record is not None and not record.state.terminal]
+        self._follow_up.perform(self._cancelled(record) for record in open_ones)
+        # With those that were cancelled before: whoever did that may have been cut off before this.
+        again = [record for record in records if record is not None and record.state is State.CANCELLED]
+        self._cancel_downstream([*open_ones, *again])
+        return bool(open_ones)
+
+    def _cancel_downstream(self, records: Sequence[TaskRecord]) -> None:
+        self._follow_up.perform(
+            effect
+            for record, frames in zip(records, self._downstream(records), strict=True)
+            for effect in advance(frames, Failed(self._cancelled(record).failure, None, State.CANCELLED))
+        )
+
+    def revive(self, invocation: Invocation) -> None:
+        """Record a task that has ended, and all that waited for it, as they were when it was sent."""
+        backend, first = self._runtime.backend, self._follow_up.pending(invocation)
+        gone = [invocation.call.id, *ids(invocation.frames)]
+        self.patience.call("forget", lambda: backend.forget(gone))
+        self.patience.call("record", lambda: backend.record([first]))
+        self._announce([Publish(invocation)])
+
+    def _read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
+        return self.patience.call("read", lambda: self._runtime.backend.read(task_ids))
 
     # Checking
 
@@ -113,7 +145,7 @@ class Sending:
 
     # Cancelling
 
-    def _cancel(self, record: TaskRecord) -> None:
+    def _cancelled(self, record: TaskRecord) -> End:
         failure = Failure(
             type="drivetrain.Cancelled",
             message="it was cancelled",
@@ -121,21 +153,23 @@ class Sending:
             task_id=record.task_id,
             attempt=record.attempt,
         )
-        plain = self._runtime.registry.codec.encode(failure, Failure)
-        self._follow_up.perform([End(record.task_id, State.CANCELLED, plain)])
-        effects = advance(self._downstream(record), Failed(plain, None, State.CANCELLED))
-        self._follow_up.perform(effects)
+        return End(record.task_id, State.CANCELLED, self._runtime.registry.codec.encode(failure, Failure))
 
-    def _downstream(self, record: TaskRecord) -> Frames:
-        if record.downstream is None:
-            return ()
-        plain = self._runtime.payloads.load(record.downstream)
-        if isinstance(plain, list):
-            return load_frames(plain)
-        before = self.patience.call("read", lambda: self._runtime.backend.read([plain["in"]]))[0]
-        if before is None or before.task_id == record.task_id:
-            return ()
-        return after(self._downstream(before), record.task_id) or ()
+    def _downstream(self, records: Sequence[TaskRecord]) -> list[Frames]:
+        """What waits for each of these."""
+        plain = [None if r.downstream is None else self._runtime.payloads.load(r.downstream) for r in records]
+        firsts = list(dict.fromkeys(one["in"] for one in plain if isinstance(one, dict)))
+        frames = {first.task_id: self._own_frames(first) for first in self._read(firsts) if first is not None}
+        return [
+            (after(frames.get(one["in"], ()), record.task_id) or ())
+            if isinstance(one, dict)
+            else load_frames(one or [])
+            for record, one in zip(records, plain, strict=True)
+        ]
+
+    def _own_frames(self, record: TaskRecord) -> Frames:
+        plain = None if record.downstream is None else self._runtime.payloads.load(record.downstream)
+        return load_frames(plain) if isinstance(plain, list) else ()
 
 
 def _calls(frames: Frames) -> Iterator[Call]:

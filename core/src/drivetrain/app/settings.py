@@ -126,7 +126,7 @@ class Settings:
     max_starts: int = field(default=5, validator=_number(1))
     #: How often a message of a task that the worker does not know is given back, for a worker that does, before it
     #: goes to the dead letters.
-    unknown_task_retries: int = field(default=8, validator=_number(0))
+    unknown_task_retries: int = field(default=40, validator=_number(0))
     #: How much a worker logs.
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     #: Whether the command ``drivetrain worker`` sets up logging; false where the application does so itself.

@@ -55,6 +55,8 @@ from drivetrain.contract.states import (
     TaskRecord,
     Transition,
     apply,
+    grants,
+    starts_after,
 )
 from drivetrain.contract.urls import DriverUrl, redact
 
@@ -119,6 +121,8 @@ __all__ = [
     "UnknownTask",
     "apply",
     "exception_name",
+    "grants",
     "hookimpl",
     "redact",
+    "starts_after",
 ]

@@ -1,7 +1,8 @@
 """The states of a task, what is recorded of it, and the one rule by which a record changes.
 
 `apply` is the whole state machine. A backend that can run Python between reading a record and writing it atomically
-(a lock, a transaction, compare-and-set) calls it; one that decides inside its service does what it says.
+(a lock, a transaction, compare-and-set) calls it, or decides by `grants`, counts by `starts_after` and writes the other
+fields itself as `apply` does; one that decides inside its service does what they say.
 """
 
 from __future__ import annotations
@@ -11,7 +12,18 @@ from enum import StrEnum
 
 from attrs import field, frozen
 
-__all__ = ["Entry", "GroupProgress", "Member", "Outcome", "State", "TaskRecord", "Transition", "apply"]
+__all__ = [
+    "Entry",
+    "GroupProgress",
+    "Member",
+    "Outcome",
+    "State",
+    "TaskRecord",
+    "Transition",
+    "apply",
+    "grants",
+    "starts_after",
+]
 
 
 class State(StrEnum):
@@ -26,13 +38,12 @@ class State(StrEnum):
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
 
-    @property
-    def terminal(self) -> bool:
-        """Whether no transition ever leaves this state."""
-        return self in _TERMINAL
+    #: Whether no transition ever leaves this state.
+    terminal: bool
 
-
-_TERMINAL = frozenset({State.SUCCESS, State.FAILURE, State.CANCELLED, State.EXPIRED})
+    def __init__(self, value: str) -> None:
+        # No property: every record of a task asks this several times.
+        self.terminal = value in {"SUCCESS", "FAILURE", "CANCELLED", "EXPIRED"}
 
 
 @frozen
@@ -138,19 +149,26 @@ class GroupProgress:
 def apply(before: TaskRecord | None, wish: Transition, now: float) -> TaskRecord | None:
     """The record after ``wish``, or None when it is refused. Pure.
 
+    This is `grants`, and the new record. A driver for which making records is too dear may decide by `grants` and write
+    the fields by itself, so that what can be read afterwards is what this returns.
+
     Args:
         before: the record as it is, or None when there is none.
         wish: the transition that is asked for.
         now: Unix seconds by the backend's clock; leases and expiry are counted from it.
     """
-    if before is None:
-        return _enter(TaskRecord(task_id=wish.task_id, state=wish.state), wish, now)
-    if before.state.terminal or not _granted(before, wish, now):
+    if not grants(before, wish, now):
         return None
-    return _enter(before, wish, now)
+    return _enter(before or TaskRecord(task_id=wish.task_id, state=wish.state), wish, now)
 
 
-def _granted(before: TaskRecord, wish: Transition, now: float) -> bool:
+def grants(before: TaskRecord | None, wish: Transition, now: float) -> bool:
+    """Whether ``wish`` is granted. Pure; the arguments are those of `apply`.
+
+    Of ``before`` it looks at nothing but `state`, `attempt`, `run` and `leased_until`: a driver need know no more.
+    """
+    if before is None or before.state.terminal:
+        return before is None
     if wish.state is State.PENDING:
         return before.state is State.PENDING
     if wish.state is State.STARTED:
@@ -192,7 +210,7 @@ def _enter(before: TaskRecord, wish: Transition, now: float) -> TaskRecord:
         task=wish.task or before.task,
         run=before.run if wish.run is None else wish.run,
         leased_until=now + wish.lease if started and wish.lease is not None else None,
-        starts=_starts(before, wish),
+        starts=starts_after(before, wish),
         payload=before.payload if wish.payload is None else wish.payload,
         downstream=before.downstream if wish.downstream is None else wish.downstream,
         entries=entries,
@@ -200,10 +218,14 @@ def _enter(before: TaskRecord, wish: Transition, now: float) -> TaskRecord:
     )
 
 
-def _starts(before: TaskRecord, wish: Transition) -> int:
+def starts_after(before: TaskRecord | None, wish: Transition) -> int:
+    """`TaskRecord.starts` once ``wish`` is granted. Pure; it looks at what `grants` looks at, and at `starts`."""
+    started = wish.state is State.STARTED
+    if before is None:
+        return int(started and (wish.run is not None or wish.attempt > 0))
     if wish.state is State.RECEIVED:
         return max(0, before.starts - 1)  # given back unharmed: that start does not count as a crash
-    if wish.state is not State.STARTED:
+    if not started:
         return before.starts
     if wish.attempt > before.attempt:
         return 1

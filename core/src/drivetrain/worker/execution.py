@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 from typing import Any
 
-from drivetrain.contract import DrivetrainError, Failure, InvalidArguments, SerializationError, State, exception_name
+from drivetrain.contract import Failure, InvalidArguments, State, exception_name
 from drivetrain.worker.context import Retry, enter
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
@@ -17,7 +19,7 @@ from drivetrain.worker.run import Ending, Run
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Execution", "failure_of"]
+__all__ = ["Execution", "NotOurs", "failure_of"]
 
 logger = logging.getLogger("drivetrain.task")
 
@@ -28,7 +30,7 @@ def failure_of(invocation: Invocation, error: BaseException | None, kind: str = 
     return Failure(
         type=kind if error is None else exception_name(type(error)),
         message=message if error is None else _text(error),
-        traceback="" if error is None else "".join(traceback.format_exception(error)),
+        traceback="" if error is None else _trace(error),
         task=call.task,
         task_id=call.id,
         attempt=invocation.attempt,
@@ -39,9 +41,29 @@ def failure_of(invocation: Invocation, error: BaseException | None, kind: str = 
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        return _writable(str(error))
     except Exception:  # noqa: BLE001 - a hostile __str__ must not stop the worker
         return f"<{type(error).__name__} whose text cannot be read>"
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        return _writable("".join(traceback.format_exception(error)))
+    except Exception:  # noqa: BLE001 - as hostile as above
+        return ""
+
+
+def _writable(text: str) -> str:
+    """``text`` without halves of surrogate pairs, which names of files bring along and no serializer takes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+#: Calls a function with a limit on its time, in seconds.
+Limited = Callable[[float, Callable[[], Any]], Any]
+
+
+class NotOurs(Exception):
+    """The run must not begin: its task was cancelled, or may be another worker's by now."""
 
 
 class Execution:
@@ -52,11 +74,17 @@ class Execution:
         self._options = options
         self._random = Random()
 
-    def run(self, run: Run) -> Ending:
-        """Run a plain function, from its arguments to its ending. Raises nothing."""
+    def run(self, run: Run, limited: Limited | None = None) -> Ending:
+        """Run a plain function, from its arguments to its ending. Raises nothing.
+
+        Args:
+            run: what to run.
+            limited: calls a function, and raises TaskTimeout in it after so many seconds.
+        """
         try:
             args, kwargs = self.begin(run)
-            value = run.definition.function(*args, **kwargs)
+            work, timeout = partial(run.definition.function, *args, **kwargs), run.invocation.call.timeout
+            value = work() if timeout is None or limited is None else limited(timeout, work)
         except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
             return self.failed(run, error)
         return self.returned(run, value)
@@ -73,17 +101,24 @@ class Execution:
         return self.returned(run, value)
 
     def begin(self, run: Run) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-        """Make ``run`` the current task, and decode its arguments; raises InvalidArguments."""
-        run.began = self._runtime.clock.monotonic()
+        """Make ``run`` the current task, and decode its arguments; raises InvalidArguments, or NotOurs."""
+        self.admit(run)
         enter(run, self._options.name)
         call = run.invocation.call
         return run.definition.binding.decode_call(call.args, call.kwargs)
 
+    def admit(self, run: Run) -> None:
+        """Let ``run`` begin; raises NotOurs if it was cancelled, or its lease has run out, while it waited here."""
+        now = self._runtime.clock.monotonic()
+        if run.stopped or now > run.held_until:
+            raise NotOurs
+        run.began = now
+
     def returned(self, run: Run, value: Any) -> Ending:
-        """The ending of a function that returned ``value``."""
+        """The ending of a function that returned ``value``. Raises nothing."""
         try:
             plain = run.definition.binding.encode_result(value)
-        except SerializationError as error:
+        except Exception as error:  # noqa: BLE001 - an application's own way of encoding may raise anything
             return self._final(run, error)
         return Ending(
             delivery=run.delivery,
@@ -95,13 +130,15 @@ class Execution:
         )
 
     def failed(self, run: Run, error: BaseException) -> Ending:
-        """The ending of a function that raised ``error``: a retry, or the final failure."""
+        """The ending of a function that raised ``error``: a retry, or the final failure. Raises nothing."""
+        if run.stopped or isinstance(error, NotOurs):
+            return Ending(delivery=run.delivery, invocation=run.invocation, run=run, state=State.RECEIVED)
         if isinstance(error, InvalidArguments) and _raised_by_us(error):
             return self._final(run, error, dead_reason=f"wrong arguments: {error}")
         try:
             delay = self._retry_delay(run.invocation, error)
-        except DrivetrainError as problem:
-            return self._final(run, error, dead_reason=f"its retry policy cannot be used: {problem}")
+        except Exception as problem:  # noqa: BLE001 - policies are anybody's
+            return self._final(run, error, dead_reason=f"its retry policy cannot be used: {problem!r}")
         if delay is None:
             return self._final(run, error)
         return self._retry(run, error, delay)
@@ -146,7 +183,11 @@ class Execution:
             return 0.0
         if not asked and not retries.retries(error):
             return None
-        return self._runtime.retry_policy(retries.policy, retries.parameters).delay_seconds(number, self._random)
+        policy = self._runtime.retry_policy(retries.policy, retries.parameters)
+        delay = policy.delay_seconds(number, self._random)
+        if not 0 <= delay < math.inf:
+            raise ValueError(f"the policy {retries.policy!r} says to wait {delay!r} seconds")
+        return delay
 
     def _ran_seconds(self, run: Run) -> float:
         return 0.0 if run.began is None else self._runtime.clock.monotonic() - run.began

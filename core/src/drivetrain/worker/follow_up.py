@@ -87,14 +87,15 @@ class FollowUp:
     def _publish(self, invocations: Sequence[Invocation]) -> None:
         if not invocations:
             return
-        pending = [self._pending(invocation) for invocation in invocations]
+        pending = [self.pending(invocation) for invocation in invocations]
         outcomes = self._patience.call("record", lambda: self._runtime.backend.record(pending))
         # What has gone beyond PENDING was published before; what has ended must not come back.
         self._publisher.publish(
             [invocation for invocation, outcome in zip(invocations, outcomes, strict=True) if outcome.applied]
         )
 
-    def _pending(self, invocation: Invocation) -> Transition:
+    def pending(self, invocation: Invocation) -> Transition:
+        """What is recorded of an invocation before it is published."""
         frames = invocation.frames
         return Transition(
             task_id=invocation.call.id,
@@ -115,6 +116,7 @@ class FollowUp:
                 state=one.state,
                 at=now,
                 worker=self._worker,
+                task=GROUP_TASK if one.state is State.SUCCESS else "",  # only groups end well without being run
                 payload=None if one.failure is None else self._runtime.payloads.dump(one.failure),
                 retention=kept,
             )

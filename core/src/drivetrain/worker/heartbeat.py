@@ -65,11 +65,14 @@ class Heartbeat:
 
     def _renew(self, runs: Sequence[Run]) -> None:
         leases = [RunLease(task_id=run.task_id, run=run.id, seconds=self._lease_seconds) for run in runs]
-        for run, renewal in zip(runs, self._runtime.backend.renew(leases), strict=True):
+        held_until = self._runtime.clock.monotonic() + self._lease_seconds
+        renewals = self._runtime.backend.renew(leases)
+        still = set(map(id, self._held.all()))
+        for run, renewal in zip(runs, renewals, strict=True):
             if renewal.held:
-                continue
-            # Not ours any more; unless it was settled meanwhile, somebody else has it, or it was cancelled.
-            if run in self._held.all():
+                run.held_until = held_until
+            elif id(run) in still and not run.settling:
+                # Not ours any more, and not because we have ended it: somebody else has it, or it was cancelled.
                 self._stop(run, renewal.state)
 
     def _stop(self, run: Run, state: State | None) -> None:

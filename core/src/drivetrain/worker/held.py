@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable
 
 from drivetrain.contract import Clock
+from drivetrain.worker.registry import Pool
 from drivetrain.worker.run import Run
 
 __all__ = ["Held"]
@@ -17,21 +19,29 @@ class Held:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._runs: dict[str, Run] = {}
+        self._in_pool: Counter[Pool] = Counter()
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
         return len(self._runs)
 
+    def in_pool(self, pool: Pool) -> int:
+        """How many of them are for this pool."""
+        return self._in_pool[pool]
+
     def add(self, runs: Iterable[Run]) -> None:
         """Hold these too."""
         with self._changed:
-            self._runs.update((run.id, run) for run in runs)
+            for run in runs:
+                self._runs[run.id] = run
+                self._in_pool[run.definition.pool] += 1
 
     def remove(self, runs: Iterable[Run]) -> None:
         """Hold these no longer."""
         with self._changed:
             for run in runs:
-                self._runs.pop(run.id, None)
+                if self._runs.pop(run.id, None) is not None:
+                    self._in_pool[run.definition.pool] -= 1
             self._changed.notify_all()
 
     def all(self) -> list[Run]:

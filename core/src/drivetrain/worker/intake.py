@@ -34,8 +34,9 @@ __all__ = ["Intake"]
 
 logger = logging.getLogger("drivetrain.worker")
 
-#: The longest pause before a message whose task nobody knows is tried again, in seconds.
-_LONGEST_UNKNOWN_DELAY_SECONDS = 30.0
+#: Pauses before a message whose task nobody knows is tried again, in seconds: the first, how they grow, the longest.
+#: They grow slowly, for chance decides whether the next worker that gets it is one that knows it.
+_UNKNOWN_DELAY_SECONDS, _UNKNOWN_GROWTH, _LONGEST_UNKNOWN_DELAY_SECONDS = 0.1, 1.25, 10.0
 
 
 class _BodyGone(SerializationError):
@@ -113,13 +114,13 @@ class Intake:
 
     def _decode(self, delivery: Delivery, bodies: dict[str, bytes | None]) -> _Received:
         message = delivery.message
+        told = due(message), expires_at(message), returns(message)
         key = message.headers.get(BODY_HEADER)
         body = message.body if key is None else bodies[key]
         if body is None:
             raise _BodyGone(f"the body of this message ({key}) is no longer kept in the backend")
         plain = self._runtime.payloads.load_body(message.headers.get(CONTENT_TYPE_HEADER), body)
-        invocation = load_invocation(plain)
-        return _Received(delivery, invocation, due(message), expires_at(message), returns(message))
+        return _Received(delivery, load_invocation(plain), *told)
 
     def _see_to_unreadable(self, delivery: Delivery, error: Exception) -> None:
         message = delivery.message
@@ -201,7 +202,7 @@ class Intake:
             except Exception as error:  # noqa: BLE001 - it is UnknownTask, raised to have its traceback
                 self._bury(one.delivery, one.invocation, f"unknown task: {error}", error)
             return
-        delay = min(_LONGEST_UNKNOWN_DELAY_SECONDS, 0.1 * 2 ** min(times - 1, 20))
+        delay = min(_LONGEST_UNKNOWN_DELAY_SECONDS, _UNKNOWN_DELAY_SECONDS * _UNKNOWN_GROWTH ** min(times - 1, 50))
         self._publisher.put_back(one.delivery, times, delay)
         self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge([one.delivery]))
 
@@ -214,6 +215,7 @@ class Intake:
             invocation=one.invocation,
             definition=self._runtime.registry[one.invocation.call.task],
             received_at=now,
+            held_until=self._runtime.clock.monotonic() + self._options.lease_seconds,
         )
 
     def _start(self, runs: list[Run], now: float) -> list[Run]:
@@ -228,8 +230,11 @@ class Intake:
         started = [run for run, _, verdict in verdicts if verdict is Verdict.RUN]
         self._held.add(started)
         others = [entry for entry in verdicts if entry[2] is not Verdict.RUN]
-        if others:
+        try:
             self._see_to_the_rest(others, now)
+        except BaseException:
+            self._held.remove(started)  # they are not run, so their leases must end
+            raise
         self._tell_started(started)
         return started
 

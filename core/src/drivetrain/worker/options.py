@@ -38,7 +38,7 @@ class WorkerOptions:
     #: How many starts of one attempt may come to nothing, because the worker died, before the message is put aside.
     max_starts: int = 5
     #: How often a message whose task nobody knows is put back, before it is put aside.
-    unknown_task_retries: int = 8
+    unknown_task_retries: int = 40
     #: How often at most a task may ask for a retry by raising Retry where it has no retry policy.
     retry_limit: int = 100
     #: Called in each child process before it runs tasks, to set up logging for instance. It must be picklable.

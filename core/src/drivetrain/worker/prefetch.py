@@ -29,7 +29,14 @@ class Prefetch:
         """Take note: ``number`` tasks ran ``run_seconds`` each (mean), and ended within ``elapsed_seconds``."""
         rate = number / max(elapsed_seconds, 1e-4)
         self._rate = rate if self._rate is None else self._rate + _WEIGHT * (rate - self._rate)
-        self._run_seconds += _WEIGHT * (run_seconds - self._run_seconds)
+        faded = self._run_seconds + _WEIGHT * (run_seconds - self._run_seconds)
+        # Long tasks count at once, for what is taken beyond the slots keeps idle workers waiting.
+        self._run_seconds = max(faded, run_seconds)
+
+    @property
+    def slots(self) -> int:
+        """How many tasks can run at once."""
+        return self._slots
 
     def window(self, stalled_seconds: float) -> int:
         """How many to hold.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from attrs import evolve
@@ -15,7 +15,7 @@ from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 from drivetrain.workflow.wire import dump_invocation
 
-__all__ = ["BODY_HEADER", "ETA_HEADER", "EXPIRES_HEADER", "Publisher", "due", "expires_at", "returns"]
+__all__ = ["BODY_HEADER", "ETA_HEADER", "EXPIRES_HEADER", "FOLLOWS_HEADER", "Publisher", "due", "expires_at", "returns"]
 
 #: When the task is due (Unix seconds). The message itself may come earlier, when the broker keeps only short delays.
 ETA_HEADER = "drivetrain-eta"
@@ -25,6 +25,12 @@ EXPIRES_HEADER = "drivetrain-expires"
 BODY_HEADER = "drivetrain-body"
 #: How often the message was put back because no worker that received it knew its task.
 UNKNOWN_HEADER = "drivetrain-unknown"
+
+#: On messages that a worker published because of another one. That one may come again, even after this one's task has
+#: ended, and lead here again; so a record of the task must be found for as long as that may happen.
+FOLLOWS_HEADER = "drivetrain-follows"
+
+_NONE: Mapping[str, str] = {}
 
 
 def due(message: Message) -> float | None:
@@ -61,11 +67,19 @@ def returns(message: Message) -> int:
 class Publisher:
     """Publishes invocations. Thread-safe."""
 
-    def __init__(self, runtime: Runtime, patience: Patience) -> None:
+    def __init__(self, runtime: Runtime, patience: Patience, *, worker: bool = False) -> None:
+        """Make it.
+
+        Args:
+            runtime: whose broker.
+            patience: how long to try.
+            worker: whether what is published follows a delivery, which may come again.
+        """
         self._runtime = runtime
         self._patience = patience
         self._capabilities = runtime.broker.capabilities
-        self._content_type = {CONTENT_TYPE_HEADER: runtime.payloads.content_type}
+        self._follows = {FOLLOWS_HEADER: "1"} if worker else {}
+        self._headers = {CONTENT_TYPE_HEADER: runtime.payloads.content_type, **self._follows}
 
     def publish(self, invocations: Sequence[Invocation]) -> None:
         """Publish first attempts.
@@ -100,7 +114,7 @@ class Publisher:
     def message(self, invocation: Invocation, now: float, *, eta: float | None = None) -> Message:
         """The message of an invocation; for a retry with its own ``eta`` (Unix seconds)."""
         call = invocation.call
-        headers = self._content_type if not call.headers else {**call.headers, **self._content_type}
+        headers = self._headers if not call.headers else {**call.headers, **self._headers}
         if invocation.attempt == 0:
             eta = _later(call.eta, None if call.delay is None else now + call.delay)
             expires = _earlier(call.expires_at, None if call.expires_after is None else now + call.expires_after)
@@ -124,13 +138,15 @@ class Publisher:
 
     def hop(self, deliveries: Sequence[Delivery], now: float) -> None:
         """Publish messages that came before they are due once more, for the rest of their delay."""
-        self.publish_messages([evolve(one.message, eta=self.native_eta(due(one.message), now)) for one in deliveries])
+        self.publish_messages([self._once_more(one, self.native_eta(due(one.message), now)) for one in deliveries])
 
     def put_back(self, delivery: Delivery, times: int, delay_seconds: float) -> None:
         """Publish a message once more whose task nobody knew, to be tried again later."""
-        headers = {**delivery.message.headers, UNKNOWN_HEADER: str(times)}
         eta = self.native_eta(self._runtime.clock.now() + delay_seconds, self._runtime.clock.now())
-        self.publish_messages([evolve(delivery.message, headers=headers, eta=eta)])
+        self.publish_messages([self._once_more(delivery, eta, {UNKNOWN_HEADER: str(times)})])
+
+    def _once_more(self, delivery: Delivery, eta: float | None, headers: Mapping[str, str] = _NONE) -> Message:
+        return evolve(delivery.message, headers={**delivery.message.headers, **self._follows, **headers}, eta=eta)
 
     def _check_in(self, messages: Sequence[Message]) -> Sequence[Message]:
         limit = self._capabilities.largest_message_bytes

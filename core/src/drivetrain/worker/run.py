@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from attrs import define, frozen
 
 from drivetrain.contract import Delivery, Failure, Plain, State, TaskEvent
@@ -27,6 +29,10 @@ class Run:
     stopped: bool = False
     #: When its function began to run, by the monotonic clock; None before.
     began: float | None = None
+    #: Until when it is certainly ours, by the monotonic clock: leases and holds are renewed before.
+    held_until: float = math.inf
+    #: Whether it has ended, and is being settled.
+    settling: bool = False
 
     @property
     def task_id(self) -> str:

@@ -17,7 +17,6 @@ from drivetrain.contract import (
     Outcome,
     Plain,
     RunLease,
-    ServiceError,
     State,
     TaskRecord,
     TooLarge,
@@ -28,7 +27,7 @@ from drivetrain.worker.follow_up import FollowUp
 from drivetrain.worker.held import Held
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import GaveUp, Patience
-from drivetrain.worker.publisher import BODY_HEADER, Publisher
+from drivetrain.worker.publisher import BODY_HEADER, FOLLOWS_HEADER, Publisher
 from drivetrain.worker.run import Ending, Run, event_of
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.advance import Effect, Failed, Succeeded, advance
@@ -68,6 +67,9 @@ class Settlement:
         """
         if not endings:
             return
+        for ending in endings:
+            if ending.run is not None:
+                ending.run.settling = True
         try:
             self._settle(endings)
         except GaveUp:
@@ -80,6 +82,8 @@ class Settlement:
                 self._put_aside(endings[0], error)
 
     def _settle(self, endings: Sequence[Ending]) -> None:
+        self.give_back([ending.run for ending in endings if ending.run is not None and ending.state is State.RECEIVED])
+        endings = [ending for ending in endings if ending.state is not State.RECEIVED]
         self.step("ran", [ending for ending in endings if ending.run is not None])
         settled, progress = self._record(endings)
         self.step("recorded", settled)
@@ -92,16 +96,26 @@ class Settlement:
         self._held.remove(ending.run for ending in endings if ending.run is not None)
 
     def _put_aside(self, ending: Ending, error: Exception) -> None:
-        """What follows this ending cannot be done: fail it, and keep the message for whoever mends the cause."""
-        logger.error("task %s: what follows it cannot be done; its message goes aside", ending.task_id, exc_info=error)
-        failure = self._runtime.registry.codec.encode(failure_of(ending.invocation, error))
-        reason = f"what follows it cannot be done: {error}"
+        """This ending cannot be settled: fail what it leads to, and keep the message for whoever mends the cause."""
+        logger.error("task %s cannot be settled; its message goes aside", ending.task_id, exc_info=error)
         try:
-            self._follow_up.perform(advance(ending.invocation.frames, Failed(failure)))
-            self._patience.call("dead-letter", lambda: self._runtime.broker.dead_letter([(ending.delivery, reason)]))
-        except ServiceError:
+            self._fail(ending, error)
+        except GaveUp:
+            raise
+        except Exception:
             logger.exception("task %s: its message cannot be put aside either; it will come again", ending.task_id)
         self._held.remove([ending.run] if ending.run is not None else [])
+
+    def _fail(self, ending: Ending, error: Exception) -> None:
+        failed = self._failed(ending, error)
+        wish = self._wish(failed)
+        outcome = self._patience.call("record", lambda: self._runtime.backend.record([wish]))[0]
+        if not outcome.applied and (outcome.before is None or not outcome.before.state.terminal):
+            return  # another worker has taken it over
+        call = failed.invocation.call if outcome.applied else None
+        self._follow_up.perform(advance(failed.invocation.frames, Failed(failed.failure, call)))
+        letter = (ending.delivery, f"it cannot be settled: {error}")
+        self._patience.call("dead-letter", lambda: self._runtime.broker.dead_letter([letter]))
 
     def give_back(self, runs: Sequence[Run], *, delay_seconds: float = 0.0) -> None:
         """Return runs unharmed: their lease ends, and their messages may be delivered again."""
@@ -173,14 +187,26 @@ class Settlement:
     def _fitting(self, ending: Ending) -> Ending:
         """The ending, or the failure that its result is too large for the backend."""
         limit = self._largest_value
-        if limit is None or ending.state is not State.SUCCESS or ending.recorded:
+        if limit is None or ending.recorded or (size := len(self._payload(ending))) <= limit:
             return ending
-        if (size := len(self._payload(ending))) <= limit:
-            return ending
-        error = TooLarge(f"the result of task {ending.task_id}", size, limit)
-        failure = failure_of(ending.invocation, error)
+        if ending.error is not None:
+            short = self._short(ending.error)
+            return evolve(ending, failure=self._runtime.registry.codec.encode(short), error=short)
+        return self._failed(ending, TooLarge(f"the result of task {ending.task_id}", size, limit))
+
+    def _failed(self, ending: Ending, error: Exception) -> Ending:
+        """The failure that ``ending`` becomes because of ``error``."""
+        failure = self._short(failure_of(ending.invocation, error))
+        plain = self._runtime.registry.codec.encode(failure)
+        return evolve(ending, state=State.FAILURE, value=None, failure=plain, error=failure, recorded=False)
+
+    def _short(self, failure: Failure) -> Failure:
+        """A failure that the backend certainly takes."""
+        most = 1_000_000 if self._largest_value is None else self._largest_value // 32
+        if len(failure.message) + len(failure.traceback) + len(repr((failure.args, failure.kwargs))) <= most:
+            return failure
         return evolve(
-            ending, state=State.FAILURE, value=None, failure=self._runtime.registry.codec.encode(failure), error=failure
+            failure, message=failure.message[: most // 2], traceback=failure.traceback[-most // 2 :], args=(), kwargs={}
         )
 
     def _truth(self, ending: Ending, wish: Transition, outcome: Outcome) -> Ending | None:
@@ -249,6 +275,11 @@ class Settlement:
 
     # Acknowledge
 
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Let go of messages for good, and of what the backend keeps of them."""
+        self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge(deliveries))
+        self._drop_bodies(deliveries)
+
     def _finish_messages(self, endings: Sequence[Ending]) -> None:
         broker = self._runtime.broker
         dead = [(ending.delivery, ending.dead_reason) for ending in endings if ending.dead_reason is not None]
@@ -256,8 +287,7 @@ class Settlement:
         if dead:
             self._patience.call("dead-letter", lambda: broker.dead_letter(dead))
         if done:
-            self._patience.call("acknowledge", lambda: broker.acknowledge(done))
-        self._drop_bodies(done)
+            self.acknowledge(done)
         self._let_expire([ending for ending in endings if ending.dead_reason is None])
 
     def _drop_bodies(self, deliveries: Sequence[Delivery]) -> None:
@@ -269,6 +299,8 @@ class Settlement:
         """Now that their messages are gone, results need be kept no longer than they are wanted."""
         soon: dict[float, list[str]] = defaultdict(list)
         for ending in endings:
+            if FOLLOWS_HEADER in ending.delivery.message.headers:
+                continue
             wanted = self._runtime.wanted_seconds(ending.invocation.call.retention)
             if ending.state.terminal and wanted is not None and wanted < self._runtime.redelivery_window_seconds:
                 soon[wanted].append(ending.task_id)

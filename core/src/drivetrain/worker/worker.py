@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 
-from drivetrain.contract import Delivery, ServiceError
+from drivetrain.contract import Broker, Delivery
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.follow_up import FollowUp
 from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.held import Held
 from drivetrain.worker.intake import Intake
+from drivetrain.worker.load import STUCK_SECONDS, Load
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.pools import RunPool
 from drivetrain.worker.pools.loop import LoopPool
 from drivetrain.worker.pools.processes import ProcessPool, TaskReference
 from drivetrain.worker.pools.threads import ThreadPool
-from drivetrain.worker.prefetch import Prefetch
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.run import Ending, Run
@@ -36,8 +36,8 @@ logger = logging.getLogger("drivetrain.worker")
 
 #: The most endings that are settled as one batch.
 _LARGEST_BATCH = 1000
-#: How often a worker without room looks whether its slots are stuck, in seconds.
-_FULL_WAIT_SECONDS = 0.5
+#: How long messages stay back that this worker took and has no room for, in seconds: for others to get ahead of it.
+_EXCESS_DELAY_SECONDS = 0.05
 #: How long the messages of runs that could not be ended stay back, so that this process is gone by then, in seconds.
 _ABANDONED_DELAY_SECONDS = 1.0
 
@@ -48,14 +48,22 @@ class Worker:
     `run` blocks; `start` runs it in a thread, and so does ``with worker:``. A worker works once.
     """
 
-    def __init__(self, runtime: Runtime, options: WorkerOptions) -> None:
+    def __init__(self, runtime: Runtime, options: WorkerOptions, *, owns_broker: bool = False) -> None:
         """Make it; nothing is received yet.
+
+        Args:
+            runtime: whose drivers.
+            options: how it works.
+            owns_broker: whether nobody else uses the broker object, which is then closed in the end.
 
         Raises:
             ConfigurationError: a task asks for the processes pool and cannot be found from another process.
         """
         self._runtime = runtime
         self.options = options
+        self._owns_broker = owns_broker
+        #: Whether it has ended, after which it receives no more.
+        self.ended = False
         self._stopping = threading.Event()
         self._abandoning = threading.Event()
         self._grace_seconds = options.grace_seconds
@@ -68,7 +76,7 @@ class Worker:
     def _build(self) -> None:
         runtime, options, held = self._runtime, self.options, self._held
         patience = Patience(runtime.clock, give_up=self._abandoning)
-        publisher = Publisher(runtime, patience)
+        publisher = Publisher(runtime, patience, worker=True)
         follow_up = FollowUp(runtime, publisher, patience, worker=options.name)
         self._settlement = Settlement(
             runtime, options, publisher=publisher, follow_up=follow_up, patience=patience, held=held
@@ -89,8 +97,9 @@ class Worker:
         }
         self._pools: dict[Pool, RunPool] = {}
         self._check_tasks()
-        self._prefetch = Prefetch(self._slots(), options.prefetch_limit)
-        self._last_ending = runtime.clock.monotonic()
+        sizes = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
+        used = {definition.pool for definition in runtime.registry.values()}
+        self._load = Load(runtime.clock, held, sizes, used, options.prefetch_limit)
 
     # Life
 
@@ -108,12 +117,20 @@ class Worker:
                 self._receive_once()
         finally:
             observers.notify("worker_stopping", worker=self.options.name)
-            self._finish()
-            self._ended.put(None)
-            settler.join(timeout=10)
-            self._heartbeat.stop()
-            heart.join(timeout=10)
+            try:
+                self._finish()
+            finally:
+                self._ended.put(None)
+                settler.join(timeout=10)
+                self._heartbeat.stop()
+                heart.join(timeout=10)
+                self._let_go()
             logger.info("worker %s has stopped", self.options.name)
+
+    def _let_go(self) -> None:
+        self.ended = True
+        if self._owns_broker:
+            self._runtime.broker.close()
 
     def start(self) -> Worker:
         """`run` in a thread."""
@@ -158,7 +175,8 @@ class Worker:
         ran = 0
         while deliveries := self._intake.receive(self.options.concurrency, 0.0):
             runs = self._intake.start(deliveries)
-            self._settlement.settle([self._execution.run_here(run) for run in runs])
+            # Each in a context of its own, so that this thread is in no task afterwards.
+            self._settlement.settle([copy_context().run(self._execution.run_here, run) for run in runs])
             ran += len(runs)
         return ran
 
@@ -170,14 +188,19 @@ class Worker:
             logger.exception("worker %s has failed", self.options.name)
             raise
 
+    def receives_from(self, broker: Broker) -> bool:
+        """Whether it receives, or will, with this very object."""
+        return not self.ended and self._runtime.broker is broker
+
     # Receive
 
     def _receive_once(self) -> None:
-        room = self._room()
-        if room <= 0:
-            self._wait_for_room()
-            return
         try:
+            self._return_stuck()
+            room = self._load.room()
+            if room <= 0:
+                self._held.wait_below(max(1, len(self._held) - self._load.slack()), STUCK_SECONDS)
+                return
             deliveries = self._receiving.call("receive", lambda: self._receive(room))
             self._take(deliveries)
         except GaveUp:
@@ -190,7 +213,9 @@ class Worker:
     def _receive(self, room: int) -> Sequence[Delivery]:
         if self._stopping.is_set():
             return ()
-        return self._intake.receive(room, self._runtime.broker.capabilities.receive_wait_seconds)
+        wait = self._runtime.broker.capabilities.receive_wait_seconds
+        # While something waits in a pool, look now and then whether it is stuck there.
+        return self._intake.receive(room, min(wait, STUCK_SECONDS) if any(map(self._load.waits, Pool)) else wait)
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
@@ -198,28 +223,29 @@ class Worker:
         if self._stopping.is_set():
             self._patience.call("release", lambda: self._runtime.broker.release(deliveries))
             return
-        self._submit(self._intake.start(deliveries))
+        runs = self._intake.start(deliveries)
+        excess = self._load.excess(runs)
+        if excess:
+            self._settlement.give_back(excess, delay_seconds=_EXCESS_DELAY_SECONDS)
+            runs = [run for run in runs if run not in excess]
+        self._submit(runs)
+        if excess and not runs:
+            self._held.wait_below(len(self._held), STUCK_SECONDS)
 
     def _submit(self, runs: Sequence[Run]) -> None:
         for pool, together in groupby(runs, key=lambda run: run.definition.pool):
-            self._pool(pool).submit(list(together))
-
-    def _room(self) -> int:
-        stalled = self._runtime.clock.monotonic() - self._last_ending if len(self._held) >= self._slots() else 0.0
-        window = self._prefetch.window(stalled)
-        room = window - len(self._held)
-        # With short tasks a little room is not worth a round trip yet.
-        return room if room >= (window - self._slots()) // 4 else 0
-
-    def _wait_for_room(self) -> None:
-        below = len(self._held) - (self._prefetch.window(0.0) - self._slots()) // 4
-        if not self._held.wait_below(max(below, 1), _FULL_WAIT_SECONDS):
-            self._return_stuck()
+            batch = list(together)
+            try:
+                self._pool(pool).submit(batch)
+            except Exception:
+                # No thread or process can be started, for instance; somebody else may have more luck.
+                logger.exception("%d tasks could not be begun, and are given back", len(batch))
+                self._settlement.give_back(batch, delay_seconds=1.0)
 
     def _return_stuck(self) -> None:
         """What waits behind long tasks here may be run at once by somebody else."""
-        if self._runtime.clock.monotonic() - self._last_ending >= _FULL_WAIT_SECONDS:
-            self._settlement.give_back([run for pool in self._pools.values() for run in pool.take_back()])
+        stuck = [pool for kind, pool in self._pools.items() if self._load.stuck(kind)]
+        self._settlement.give_back([run for pool in stuck for run in pool.take_back()])
 
     # Run
 
@@ -227,13 +253,6 @@ class Worker:
         if pool not in self._pools:
             self._pools[pool] = self._makers[pool]()
         return self._pools[pool]
-
-    def _slots(self) -> int:
-        pools = Counter(definition.pool for definition in self._runtime.registry.values())
-        return max((self._size(pool) for pool in pools), default=self.options.concurrency)
-
-    def _size(self, pool: Pool) -> int:
-        return self.options.loop_concurrency if pool is Pool.LOOP else self.options.concurrency
 
     def _check_tasks(self) -> None:
         for definition in self._runtime.registry.values():
@@ -248,18 +267,16 @@ class Worker:
     # Settle
 
     def _settle_all(self) -> None:
-        began = self._runtime.clock.monotonic()
         while (first := self._ended.get()) is not None:
             endings = [first, *self._ended_too()]
-            now = self._runtime.clock.monotonic()
-            mean = sum(ending.run_seconds for ending in endings) / len(endings)
-            self._prefetch.settled(len(endings), mean, now - began)
-            self._last_ending = began = now
+            self._load.settled(endings)
             try:
                 self._settlement.settle(endings)
             except GaveUp:
                 return
-            except ServiceError:
+            except Exception:
+                # Whatever it is, this thread must live on, and must not keep alive what will not be settled.
+                self._held.remove(ending.run for ending in endings if ending.run is not None)
                 logger.exception("%d tasks could not be settled; their messages will come again", len(endings))
 
     def _ended_too(self) -> list[Ending]:
@@ -287,9 +304,10 @@ class Worker:
             self._abandon()
         except GaveUp:
             logger.warning("stopped while a service was away; what was not settled is delivered again")
-        finished.set()
-        for pool in self._pools.values():
-            pool.stop()
+        finally:
+            finished.set()
+            for pool in self._pools.values():
+                pool.stop()
 
     def _end_grace(self, finished: threading.Event) -> None:
         clock = self._runtime.clock

@@ -8,7 +8,8 @@ from itertools import count
 import pytest
 
 from drivetrain.contract import ServiceUnavailable, SystemClock
-from drivetrain.drivers.sqlite import database, watcher
+from drivetrain.drivers.sqlite import database, files, hints, watcher
+from drivetrain.drivers.sqlite.hints import Hint
 from drivetrain.drivers.sqlite.turn import Turn
 from drivetrain.drivers.sqlite.watcher import Watcher
 
@@ -28,7 +29,26 @@ def statements(monkeypatch):
     return seen
 
 
-def test_an_idle_receive_and_an_idle_wait_only_look_at_the_version(make, statements, messages, receive, sent):
+@pytest.fixture
+def no_hints(monkeypatch):
+    """As where nobody tells when a file was touched, or no more of those who do are to be had."""
+
+    def refuse(path):
+        raise OSError(f"not {path}")
+
+    monkeypatch.setattr(hints, "_watch", refuse)
+
+
+@pytest.fixture
+def hints_only(monkeypatch):
+    """What is not hinted is not found in time."""
+    if hints.sys.platform != "linux":
+        pytest.skip("hints are heard on Linux only")
+    monkeypatch.setattr(watcher, "_BUSY_SECONDS", 20.0)
+    monkeypatch.setattr(watcher, "_HINTED_IDLE_SECONDS", 20.0)
+
+
+def test_an_idle_receive_and_an_idle_wait_only_look_at_the_version(no_hints, make, statements, messages, receive, sent):
     broker, backend = make("broker"), make("backend")
     backend.record([sent("t")])
     broker.publish(messages("later", eta=time.time() + 1000))
@@ -41,6 +61,17 @@ def test_an_idle_receive_and_an_idle_wait_only_look_at_the_version(make, stateme
     assert 30 < len(statements) - len(others) < 800
     assert len(others) < 20
     assert not any("BEGIN" in statement for statement in others)
+
+
+def test_where_there_are_hints_the_file_is_hardly_looked_at(hints_only, make, statements, receive, sent):
+    broker, backend = make("broker"), make("backend")
+    backend.record([sent("t")])
+    receive(broker, wait=0.05)
+    backend.wait(["t"], timeout_seconds=0.05)
+    statements.clear()
+    assert receive(broker, wait=0.4) == []
+    assert backend.wait(["t"], timeout_seconds=0.4) == []
+    assert 2 <= len(statements) < 20
 
 
 class FakeFile:
@@ -59,14 +90,30 @@ class FakeFile:
         return 1
 
 
-def test_nobody_looks_while_nobody_waits_and_the_thread_ends(monkeypatch):
+@pytest.fixture
+def await_watchers():
+    """Waits for the end of the threads that were started in the test to watch."""
+    before = set(threading.enumerate())
+
+    def wait():
+        for thread in set(threading.enumerate()) - before:
+            if thread.name == "drivetrain-sqlite-watcher":
+                thread.join(10)
+
+    return wait
+
+
+@pytest.fixture
+def hint(tmp_path):
+    return Hint(tmp_path / "hint")
+
+
+def test_nobody_looks_while_nobody_waits_and_the_thread_ends(monkeypatch, hint, await_watchers):
     monkeypatch.setattr(watcher, "_LINGER_SECONDS", 0.0)
     file = FakeFile()
-    watching = Watcher(file, SystemClock())
+    watching = Watcher(file, SystemClock(), hint)
     watching.wait(watching.mark(), 0.05)
-    for thread in threading.enumerate():
-        if thread.name == "drivetrain-sqlite-watcher":
-            thread.join(10)
+    await_watchers()
     assert watching._thread is None
     looks = file.looks
     assert looks > 1
@@ -74,16 +121,18 @@ def test_nobody_looks_while_nobody_waits_and_the_thread_ends(monkeypatch):
     assert file.looks > looks
 
 
-def test_an_error_while_looking_wakes_those_who_wait(background):
+def test_an_error_while_looking_wakes_those_who_wait(background, hint):
     file = FakeFile()
-    watching = Watcher(file, SystemClock())
+    watching = Watcher(file, SystemClock(), hint)
     mark = watching.mark()
     file.error = ServiceUnavailable("gone")
     waiting = background(watching.wait, mark, 30.0)
     assert waiting.result() is None
 
 
-def test_a_publish_of_another_process_wakes_a_waiting_receive(make, child, background, ids, receive):
+@pytest.mark.parametrize("how", ["hints_only", "no_hints"])
+def test_a_publish_of_another_process_wakes_a_waiting_receive(request, how, make, child, background, ids, receive):
+    request.getfixturevalue(how)
     broker = make("broker")
     broker.ping()
     other = child("say('ready'); hear(); publish(['a']); say('published')")
@@ -94,7 +143,9 @@ def test_a_publish_of_another_process_wakes_a_waiting_receive(make, child, backg
     assert ids(waiting.result()) == ["a"]
 
 
-def test_a_result_of_another_process_wakes_a_waiting_wait(make, child, background, sent):
+@pytest.mark.parametrize("how", ["hints_only", "no_hints"])
+def test_a_result_of_another_process_wakes_a_waiting_wait(request, how, make, child, background, sent):
+    request.getfixturevalue(how)
     backend = make("backend")
     backend.record([sent("a"), sent("b")])
     other = child(
@@ -109,6 +160,48 @@ def test_a_result_of_another_process_wakes_a_waiting_wait(make, child, backgroun
     waiting = background(backend.wait, ["a"], timeout_seconds=60.0)
     other.tell()
     assert waiting.result() == ["a"]
+
+
+def test_what_nobody_hints_at_is_found_too(make, background, monkeypatch, ids, messages, receive):
+    monkeypatch.setattr(Hint, "give", lambda self: None)  # as if killed right after the commit
+    broker, other = make("broker"), make("broker")
+    waiting = background(receive, broker, wait=60.0)
+    assert not waiting.ended(0.3)
+    other.publish(messages("a"))
+    assert ids(waiting.result()) == ["a"]
+
+
+def test_who_has_listened_leaves_an_empty_file_and_nothing_open(monkeypatch, tmp_path, make, receive, await_watchers):
+    monkeypatch.setattr(watcher, "_LINGER_SECONDS", 0.0)
+    before = set(files._files)
+    broker = make("broker")
+    assert receive(broker, wait=0.05) == []
+    assert files._files - before
+    await_watchers()
+    broker.close()
+    assert files._files <= before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["work.db", "work.db-published"]
+    assert (tmp_path / "work.db-published").read_bytes() == b""
+
+
+def test_a_hint_is_for_those_who_listen_and_harmless_where_it_cannot_be(tmp_path):
+    hint, none = Hint(tmp_path / "hint"), Hint(tmp_path / "nowhere" / "hint")
+    for each in (hint, none):
+        each.give()
+    assert not (tmp_path / "hint").exists()
+    assert none.listen() is None
+
+
+@pytest.mark.skipif(hints.sys.platform != "linux", reason="hints are heard on Linux only")
+def test_hints_are_heard_by_all_and_many_as_one(tmp_path):
+    hint = Hint(tmp_path / "hint")
+    listeners = [hint.listen(), hint.listen()]
+    for _ in range(1000):
+        hint.give()
+    for listener in listeners:
+        assert listener.wait(10)
+        assert not listener.wait(0.0)
+        listener.close()
 
 
 def test_close_wakes_waiters_and_the_objects_can_be_used_again(make, background, clock, ids, messages, receive, sent):

@@ -11,7 +11,7 @@ from drivetrain.cli.choice import app_options, choice_of
 from drivetrain.cli.output import echo_json, echo_table, json_option
 from drivetrain.cli.queued import HEADERS, queued_document, queued_row
 
-__all__ = ["dead"]
+__all__ = ["dead", "drop", "list_letters", "replay"]
 
 #: How many dead letters are looked through where the broker cannot tell how many there are.
 _MANY = 10_000

@@ -15,6 +15,9 @@ from drivetrain.contract import DriverContext, SystemClock
 
 __all__ = ["drivers"]
 
+#: The last column is left out where no distribution ships a report of the contract tests.
+_HEADERS = ("KIND", "NAME", "DISTRIBUTION", "VERSION", "IMPORTS", "CONTRACT")
+
 
 @click.command()
 @json_option
@@ -25,17 +28,28 @@ def drivers(as_json: bool) -> None:
     if as_json:
         echo_json({"drivers": [_document(driver) for driver in installed]})
         return
-    echo_table(("KIND", "NAME", "DISTRIBUTION", "VERSION", "IMPORTS"), [_row(driver) for driver in installed])
+    echo_table(_HEADERS, [_row(driver) for driver in installed])
     _echo_details(installed)
 
 
 def _document(driver: InstalledDriver) -> dict[str, Any]:
     capabilities = None if driver.capabilities is None else attrs.asdict(driver.capabilities)
-    return {**attrs.asdict(driver, recurse=False), "capabilities": capabilities, "error": driver.error or None}
+    certificate = None if driver.certificate is None else attrs.asdict(driver.certificate)
+    told = {"capabilities": capabilities, "certificate": certificate, "error": driver.error or None}
+    return {**attrs.asdict(driver, recurse=False), **told}
 
 
 def _row(driver: InstalledDriver) -> tuple[object, ...]:
-    return driver.kind, driver.name, driver.distribution, driver.version, "yes" if driver.importable else "no"
+    imports = "yes" if driver.importable else "no"
+    return driver.kind, driver.name, driver.distribution, driver.version, imports, _certified(driver)
+
+
+def _certified(driver: InstalledDriver) -> str:
+    certificate = driver.certificate
+    if certificate is None:
+        return ""
+    outdated = f" (of {certificate.version})" if certificate.version != driver.version else ""
+    return f"{certificate}{outdated}"
 
 
 def _echo_details(installed: Sequence[InstalledDriver]) -> None:

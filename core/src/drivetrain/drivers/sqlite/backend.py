@@ -22,6 +22,7 @@ from drivetrain.contract import (
 from drivetrain.drivers.sqlite import members, tasks
 from drivetrain.drivers.sqlite.database import Database
 from drivetrain.drivers.sqlite.errors import LARGEST_VALUE_BYTES
+from drivetrain.drivers.sqlite.hints import Hint
 from drivetrain.drivers.sqlite.options import Options
 from drivetrain.drivers.sqlite.recording import Recording
 from drivetrain.drivers.sqlite.watcher import Watcher
@@ -79,7 +80,7 @@ class SqliteBackend:
             lists_tasks=True,
         )
         self._database = Database(options)
-        self._watcher = Watcher(self._database, clock)
+        self._watcher = Watcher(self._database, clock, Hint(options.beside("finished")))
         self._clock = clock
         self._closings = 0
 
@@ -94,12 +95,14 @@ class SqliteBackend:
         if not transitions:
             return []
         for wish in transitions:
-            _check("a payload", wish.payload)
-            _check("a downstream", wish.downstream)
+            if wish.payload is not None:
+                _check("a payload", wish.payload)
+            if wish.downstream is not None:
+                _check("a downstream", wish.downstream)
         with self._database.write() as session:
             outcomes = Recording(session, transitions, self._clock.now()).outcomes()
         if any(wish.state.terminal for wish in transitions):
-            self._watcher.notify()
+            self._watcher.announce()
         return outcomes
 
     def read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
@@ -154,7 +157,7 @@ class SqliteBackend:
         if task_ids:
             with self._database.write() as session:
                 tasks.drop(session, task_ids)
-            self._watcher.notify()
+            self._watcher.announce()
 
     def unfinished(self, *, limit: int) -> Sequence[TaskRecord]:
         """See `Backend.unfinished`."""
@@ -266,8 +269,8 @@ class SqliteBackend:
         self._database.close()
 
 
-def _check(what: str, value: bytes | None) -> None:
-    if value is not None and len(value) > LARGEST_VALUE_BYTES:
+def _check(what: str, value: bytes) -> None:
+    if len(value) > LARGEST_VALUE_BYTES:
         raise TooLarge(what, len(value), LARGEST_VALUE_BYTES)
 
 

@@ -22,6 +22,7 @@ from drivetrain.contract import (
 )
 from drivetrain.drivers.sqlite import queries
 from drivetrain.drivers.sqlite.database import Database, Session
+from drivetrain.drivers.sqlite.hints import Hint
 from drivetrain.drivers.sqlite.options import Options
 from drivetrain.drivers.sqlite.watcher import Watcher
 
@@ -56,7 +57,7 @@ class SqliteBroker:
             receive_wait_seconds=0.2,
         )
         self._database = Database(options)
-        self._watcher = Watcher(self._database, clock)
+        self._watcher = Watcher(self._database, clock, Hint(options.beside("published")))
         self._clock = clock
         self._closings = 0
         #: The latest time at which this object has made a message ready; used with the writing connection held.
@@ -74,7 +75,7 @@ class SqliteBroker:
         with self._database.write() as session:
             numbers = {name: _number(session, name) for name in {message.queue for message in messages}}
             session.execute_many(queries.ADD, self._rows(messages, headers, numbers))
-        self._watcher.notify()
+        self._watcher.announce()
 
     def _rows(
         self, messages: Sequence[Message], headers: Sequence[str], numbers: Mapping[str, int]
@@ -150,7 +151,7 @@ class SqliteBroker:
                 session.execute_many(queries.DELAY, [(due, *receipt) for receipt in receipts])
             else:
                 session.execute_many(queries.GIVE_BACK, receipts)
-        self._watcher.notify()
+        self._watcher.announce()
 
     def dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
         """See `Broker.dead_letter`."""
@@ -207,7 +208,7 @@ class SqliteBroker:
                 replayed = session.execute(queries.REPLAY, before).rowcount
             else:
                 replayed = session.change_in(queries.REPLAY_SOME, list(dict.fromkeys(message_ids)), *before)
-        self._watcher.notify()
+        self._watcher.announce()
         return replayed
 
     def close(self) -> None:

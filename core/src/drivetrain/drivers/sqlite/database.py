@@ -87,7 +87,7 @@ class Database:
     """
 
     def __init__(self, options: Options) -> None:
-        self._turn = Turn(options.path.with_name(f"{options.path.name}-lock"), options.busy_timeout_seconds)
+        self._turn = Turn(options.beside("lock"), options.busy_timeout_seconds)
         self._owner = _Owner(options.path)
         names = _Names(options.prefix)
         self._writer, self._reader, self._watch = (_Link(options, names, self._owner) for _ in range(3))

@@ -67,6 +67,10 @@ class Options:
         """What survives."""
         return _DURABILITY[self.synchronous]
 
+    def beside(self, suffix: str) -> Path:
+        """A file of ours beside the database."""
+        return self.path.with_name(f"{self.path.name}-{suffix}")
+
     @property
     def prefix(self) -> str:
         """What the names of all tables and indexes begin with."""

@@ -14,6 +14,8 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+from drivetrain.drivers.sqlite import files
+
 __all__ = ["Turn"]
 
 if sys.platform == "win32":
@@ -39,31 +41,11 @@ else:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
-#: To be closed in forks: a lock lasts for as long as any process has its file open, and a fork may outlive us.
-_files: set[int] = set()
-
-
 def _open(path: Path) -> int | None:
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        return files.keep(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
     except OSError:
         return None
-    _files.add(file)
-    return file
-
-
-def _close(file: int) -> None:
-    _files.discard(file)
-    os.close(file)
-
-
-def _close_all() -> None:
-    while _files:
-        os.close(_files.pop())
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_all)
 
 
 class Turn:
@@ -94,13 +76,13 @@ class Turn:
             return
         _unlock(held)
         if held != self._file:
-            _close(held)
+            files.close(held)
 
     def close(self) -> None:
         """Let go of the file."""
         file, self._file = self._file, None
         if file is not None:
-            _close(file)
+            files.close(file)
 
     def _take(self, file: int | None) -> int | None:
         """The file by which it is our turn; None when we go on without."""
@@ -161,4 +143,4 @@ class _Wait:
 
 def _release(file: int) -> None:
     _unlock(file)
-    _close(file)
+    files.close(file)

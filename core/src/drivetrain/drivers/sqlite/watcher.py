@@ -1,4 +1,4 @@
-"""Noticing that the file has changed: at once when this object changed it, soon when another process did."""
+"""Noticing that the file has changed: at once when this object did it or a hint was given, else soon."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import time
 from typing import Protocol
 
 from drivetrain.contract import Clock, ServiceError
+from drivetrain.drivers.sqlite.hints import Hint, Listener
 
 __all__ = ["Versioned", "Watcher"]
 
-#: How often the file is looked at: right after a change, and when nothing has happened for a while.
+#: How often the file is looked at: right after a change, and when nothing has happened for a while. Nobody relies on
+#: hints: after a change that came without one, the file is looked at as often as where there are none.
 _BUSY_SECONDS = 0.001
 _IDLE_SECONDS = 0.005
+_HINTED_IDLE_SECONDS = 0.1
 _SLOWING = 1.1
 #: How long the thread outlives the last waiter: starting it anew for every message would cost more than it does.
 _LINGER_SECONDS = 2.0
@@ -32,10 +35,12 @@ class Watcher:
     Args:
         watched: what to look at.
         clock: by which threads wait. ``watched`` is looked at in real time, for other processes live in it.
+        hint: by which other processes are told, and tell.
     """
 
-    def __init__(self, watched: Versioned, clock: Clock) -> None:
+    def __init__(self, watched: Versioned, clock: Clock, hint: Hint) -> None:
         self._watched = watched
+        self._hint = hint
         self._clock = clock
         lock = threading.Lock()
         self._changed = threading.Condition(lock)
@@ -50,8 +55,13 @@ class Watcher:
         self._look(connect=True)
         return self._changes
 
+    def announce(self) -> None:
+        """Say that there was a change, to other processes too."""
+        self.notify()
+        self._hint.give()
+
     def notify(self) -> None:
-        """Say that there was a change."""
+        """Wake those who wait here."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
@@ -96,16 +106,28 @@ class Watcher:
             self._wanted.notify()
 
     def _run(self) -> None:
-        pause = _BUSY_SECONDS
+        listener = self._hint.listen()
+        try:
+            self._look_often(listener)
+        finally:
+            if listener is not None:
+                listener.close()
+
+    def _look_often(self, listener: Listener | None) -> None:
+        idle = _IDLE_SECONDS if listener is None else _HINTED_IDLE_SECONDS
+        pause, hinted = _BUSY_SECONDS, False
         while self._is_wanted():
-            try:
-                changed = self._look(connect=False)
-            except ServiceError:
-                # Those who wait meet the same error when they look themselves, and have somebody to tell.
-                self.notify()
-                changed = False
-            pause = _BUSY_SECONDS if changed else min(pause * _SLOWING, _IDLE_SECONDS)
-            time.sleep(pause)
+            changed = self._look_again()
+            pause = _BUSY_SECONDS if changed and not hinted else min(pause * _SLOWING, idle)
+            hinted = _pause(listener, pause)
+
+    def _look_again(self) -> bool:
+        try:
+            return self._look(connect=False)
+        except ServiceError:
+            # Those who wait meet the same error when they look themselves, and have somebody to tell.
+            self.notify()
+            return False
 
     def _is_wanted(self) -> bool:
         """Whether somebody waits; parks the thread while nobody does, and after a while lets it end."""
@@ -114,3 +136,11 @@ class Watcher:
             if not wanted:
                 self._thread = None
             return wanted
+
+
+def _pause(listener: Listener | None, seconds: float) -> bool:
+    """Wait for a hint, or do nothing for a while; whether there was one."""
+    if listener is None:
+        time.sleep(seconds)
+        return False
+    return listener.wait(seconds)

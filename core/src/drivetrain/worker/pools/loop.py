@@ -6,10 +6,11 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from drivetrain.worker.context import TaskTimeout
-from drivetrain.worker.execution import Execution
+from drivetrain.worker.execution import Execution, NotOurs
 from drivetrain.worker.run import Ending, Run
 
 __all__ = ["LoopPool"]
@@ -23,7 +24,7 @@ class LoopPool:
         self._execution = execution
         self._done = done
         self._waiting: deque[Run] = deque()
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[Ending]] = {}
         self._ending = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, name="drivetrain-loop", daemon=True)
@@ -80,21 +81,23 @@ class LoopPool:
                 return
             task = self._loop.create_task(self._run(run))
             self._running[run.id] = task
-            task.add_done_callback(lambda _, run_id=run.id: self._ended(run_id))  # type: ignore[misc]
+            task.add_done_callback(partial(self._ended, run))
 
-    def _ended(self, run_id: str) -> None:
-        del self._running[run_id]
+    def _ended(self, run: Run, task: asyncio.Task[Ending]) -> None:
+        del self._running[run.id]
         self._fill()
+        if self._ending.is_set():
+            return  # the worker ends, and its runs were given back before
+        # A task that is cancelled before its first step never gets to say so itself.
+        self._done(self._execution.failed(run, NotOurs()) if task.cancelled() else task.result())
 
-    async def _run(self, run: Run) -> None:
+    async def _run(self, run: Run) -> Ending:
         try:
             args, kwargs = self._execution.begin(run)
             value = await self._within(run.invocation.call.timeout, run.definition.function(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
-            if not self._ending.is_set():  # when the worker ends, its runs were given back before
-                self._done(self._execution.failed(run, error))
-        else:
-            self._done(self._execution.returned(run, value))
+            return self._execution.failed(run, error)
+        return self._execution.returned(run, value)
 
     async def _within(self, timeout_seconds: float | None, work: Awaitable[Any]) -> Any:
         limit = asyncio.timeout(timeout_seconds)

@@ -103,39 +103,41 @@ class ProcessPool:
     def cancel(self, run: Run) -> None:
         """Kill the process that runs it."""
         for slot in self._slots:
-            if slot.run is run:
-                slot.kill()
+            slot.kill(run)
 
     def stop(self) -> None:
         """See `RunPool.stop`."""
         self._ending.set()
         for slot in self._slots:
             self._waiting.put(None)
-            slot.kill()
+            slot.close()
 
     def _work(self, slot: _Slot) -> None:
         while (run := self._waiting.get()) is not None:
-            slot.run = run
-            run.began = 0.0
-            try:
-                self._done(slot.execute(run))
-            except TaskTimeout as error:
-                self._done(self._execution.failed(run, error))
-            except BrokenProcessPool as error:
-                self._broken(run, error)
-            except Exception as error:  # noqa: BLE001 - a task that the child cannot find, or a result that cannot be handed over
-                self._done(self._execution.failed(run, error))
-            finally:
-                slot.run = None
+            ending = self._attempt(slot, run)
+            if ending is not None:
+                self._done(ending)
 
-    def _broken(self, run: Run, error: BrokenProcessPool) -> None:
+    def _attempt(self, slot: _Slot, run: Run) -> Ending | None:
+        try:
+            self._execution.admit(run)
+            return slot.execute(run)
+        except BrokenProcessPool as error:
+            return self._broken(run, error)
+        except Exception as error:  # noqa: BLE001 - its time is over, or the child cannot find it, or cannot hand over the result
+            return self._execution.failed(run, error)
+
+    def _broken(self, run: Run, error: BrokenProcessPool) -> Ending | None:
         if self._ending.is_set():
-            return  # killed by us, after its run was given back
+            return None  # killed by us, after its run was given back
         if run.stopped:
-            self._done(self._execution.failed(run, error))
-            return
+            return self._execution.failed(run, error)  # killed by us, and not to be run here again
         logger.error("task %s: its child process died", run.task_id)
-        self._died(run)
+        try:
+            self._died(run)
+        except Exception:
+            logger.exception("task %s could not be given back; its message will come again", run.task_id)
+        return None
 
 
 class _Slot:
@@ -144,22 +146,47 @@ class _Slot:
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
         self._executor: ProcessPoolExecutor | None = None
+        #: Held while the next three change, or a process is killed because of them.
+        self._lock = threading.Lock()
         self._pid: int | None = None
-        self.run: Run | None = None
+        self._run: Run | None = None
+        self._closed = False
+        #: The modules that the child has imported, which takes its time and is no task's.
+        self._imported: set[str] = set()
 
     def execute(self, run: Run) -> Ending:
         """The ending of ``run``; raises BrokenProcessPool when the child dies, TaskTimeout when it takes too long."""
         reference = TaskReference.to(run.definition)
         try:
-            future = self._ready().submit(_run_in_child, reference, run.invocation, self._options)
+            future = self._ready(reference).submit(_run_in_child, reference, run.invocation, self._options)
+            self._serve(run)
             ending = self._wait(future, run.invocation.call.timeout)
         except BrokenProcessPool:
             self._forget()
             raise
+        finally:
+            self._serve(None)
         return evolve(ending, delivery=run.delivery, invocation=run.invocation, run=run)
 
-    def kill(self) -> None:
-        """Kill the child, if there is one."""
+    def kill(self, run: Run) -> None:
+        """Kill the child, if it is running ``run``."""
+        with self._lock:
+            if self._run is run:
+                self._kill()
+
+    def close(self) -> None:
+        """Kill the child, whatever it runs, and every one that is still to come."""
+        with self._lock:
+            self._closed = True
+            self._kill()
+
+    def _serve(self, run: Run | None) -> None:
+        with self._lock:
+            self._run = run
+            if run is not None and run.stopped:
+                self._kill()  # it was to be killed before anybody knew where it runs
+
+    def _kill(self) -> None:
         if self._pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -169,16 +196,20 @@ class _Slot:
             return future.result(timeout_seconds)
         except TimeoutError:
             if future.done():
-                raise  # the task's own
-            self.kill()
-            self._forget()
+                return future.result()  # at the last moment
+            self._forget(kill=True)
             raise TaskTimeout from None
 
-    def _forget(self) -> None:
-        # The number of a process that has ended may soon be somebody else's.
-        self._executor = self._pid = None
+    def _forget(self, *, kill: bool = False) -> None:
+        with self._lock:
+            if kill:
+                self._kill()
+            # The number of a process that has ended may soon be somebody else's.
+            self._executor = self._pid = None
+            self._imported.clear()
 
-    def _ready(self) -> ProcessPoolExecutor:
+    def _ready(self, reference: TaskReference) -> ProcessPoolExecutor:
+        """The child, with the task's module imported."""
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
                 1,
@@ -186,8 +217,21 @@ class _Slot:
                 initializer=_prepare_child,
                 initargs=(self._options.prepare_child,),
             )
-            self._pid = self._executor.submit(os.getpid).result()
+            self._meet(self._executor.submit(os.getpid).result())
+        if reference.module not in self._imported:
+            self._executor.submit(_import_in_child, reference).result()
+            self._imported.add(reference.module)
         return self._executor
+
+    def _meet(self, pid: int) -> None:
+        with self._lock:
+            self._pid = pid
+            if self._closed:
+                self._kill()
+
+
+def _import_in_child(reference: TaskReference) -> None:
+    reference.find()
 
 
 def _prepare_child(prepare: Callable[[], None] | None) -> None:

@@ -57,15 +57,4 @@ class ThreadPool:
 
     def _work(self) -> None:
         while (run := self._waiting.get()) is not None:
-            timeout = run.invocation.call.timeout
-            self._done(self._execution.run(run) if timeout is None else self._run_within(run, timeout))
-
-    def _run_within(self, run: Run, timeout_seconds: float) -> Ending:
-        number = self._deadlines.watch(timeout_seconds)
-        try:
-            ending = self._execution.run(run)
-            self._deadlines.release(number)
-        except BaseException as error:  # noqa: BLE001 - the deadline struck between the function's end and its release
-            self._deadlines.release(number)
-            ending = self._execution.failed(run, error)
-        return ending
+            self._done(self._execution.run(run, self._deadlines.call))

@@ -1,0 +1,31 @@
+"""The checks of a backend (clauses R…), by area."""
+
+from __future__ import annotations
+
+from drivetrain_contract_tests.backends.forgetting import ForgettingChecks
+from drivetrain_contract_tests.backends.granting import GrantingChecks
+from drivetrain_contract_tests.backends.groups import GroupChecks
+from drivetrain_contract_tests.backends.holding import HoldingChecks
+from drivetrain_contract_tests.backends.keeping import KeepingChecks
+from drivetrain_contract_tests.backends.life import LifeChecks
+from drivetrain_contract_tests.backends.records import RecordChecks
+from drivetrain_contract_tests.backends.restarts import RestartChecks
+from drivetrain_contract_tests.backends.stories import StoryChecks
+from drivetrain_contract_tests.backends.waiting import WaitingChecks
+
+__all__ = ["BackendContract"]
+
+
+class BackendContract(
+    LifeChecks,
+    GrantingChecks,
+    HoldingChecks,
+    RecordChecks,
+    WaitingChecks,
+    GroupChecks,
+    KeepingChecks,
+    ForgettingChecks,
+    StoryChecks,
+    RestartChecks,
+):
+    """The contract of a backend. Needs a fixture ``backend_service`` that gives a `Service`."""

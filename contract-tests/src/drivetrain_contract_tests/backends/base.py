@@ -1,0 +1,82 @@
+"""What all checks of a backend share: reaching it, and letting it go."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+
+import pytest
+
+from drivetrain.contract import Backend, BackendCapabilities, Clock, ServiceError
+from drivetrain_contract_tests.clauses import Check
+from drivetrain_contract_tests.contract import Contract, NotDeclared, NotRun
+from drivetrain_contract_tests.service import Service
+
+__all__ = ["LARGEST_TRIED", "LONG", "SHORT", "BackendBase"]
+
+#: Seconds after which a lease, lock or record ends whose end is awaited.
+SHORT = 0.4
+#: Seconds that are certainly not over while a check runs.
+LONG = 3_600.0
+#: Values larger than this are not tried, whatever is declared: the suite runs on small machines too.
+LARGEST_TRIED = 64 * 1024 * 1024
+
+
+class BackendBase(Contract):
+    """Reaches the backends of a service. Every object that a check makes is closed when the check is over."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _reach(cls, backend_service: Service) -> None:
+        cls.service = backend_service
+
+    def declared(self) -> BackendCapabilities:
+        """The backend's capabilities."""
+        return self.fresh().capabilities
+
+    def require(self, check: Check) -> None:
+        """Raise NotDeclared if ``check`` does not apply; none does to a backend that keeps nothing."""
+        super().require(check)
+        if not self.declared().stores:
+            raise NotDeclared("not declared: stores")
+
+    def require_processes(self) -> None:
+        """Raise NotDeclared or NotRun where other processes cannot reach the same records by the URL alone."""
+        if not self.declared().shared:
+            raise NotDeclared("not declared: shared")
+        if self.service.backend_maker is not None:
+            raise NotRun("its author's factory makes the backend, which other processes cannot")
+
+    @property
+    def resolution(self) -> float:
+        """How late what ends may end, in seconds."""
+        return self.declared().expiry_resolution_seconds
+
+    def fresh(self) -> Backend:
+        """A backend on a namespace of its own."""
+        return self.on(self.service.namespace())
+
+    def several(self, count: int) -> list[Backend]:
+        """Backends of one fresh namespace."""
+        namespace = self.service.namespace()
+        return [self.on(namespace) for _ in range(count)]
+
+    def on(self, namespace: str, clock: Clock | None = None) -> Backend:
+        """A backend on this namespace."""
+        backend = self.service.backend(namespace, clock)
+        self._made().append(backend)
+        return backend
+
+    def _made(self) -> list[Backend]:
+        made: list[Backend] | None = vars(self).get("_backends")
+        if made is None:
+            made = vars(self)["_backends"] = []
+            # Checks run with and without pytest; both let go of the contract object when they are done with it.
+            weakref.finalize(self, _close, made)
+        return made
+
+
+def _close(backends: list[Backend]) -> None:
+    for backend in backends:
+        with contextlib.suppress(ServiceError):
+            backend.close()

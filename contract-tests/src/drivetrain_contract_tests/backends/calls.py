@@ -1,0 +1,143 @@
+"""Short ways to say what a check asks of a backend; what is not said does not matter to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from drivetrain.contract import (
+    Backend,
+    Completion,
+    Group,
+    Member,
+    Outcome,
+    RunLease,
+    State,
+    TaskRecord,
+    Transition,
+)
+from drivetrain_contract_tests.backends.base import LONG
+
+__all__ = [
+    "HOSTILE_NAMES",
+    "NOTHING",
+    "PAYLOADS",
+    "TERMINAL",
+    "counts",
+    "done",
+    "granted",
+    "known",
+    "open_group",
+    "progress",
+    "read",
+    "record",
+    "refused",
+    "renewed",
+    "start",
+    "wish",
+]
+
+#: The census of an empty namespace.
+NOTHING = {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 0}
+TERMINAL = tuple(state for state in State if state.terminal)
+#: Values that services have changed: empty, text of theirs, numbers, bytes that are no text, blanks at the ends, large.
+PAYLOADS = (
+    b"",
+    b"0",
+    b"1",
+    b"null",
+    b"true",
+    b"{}",
+    b'{"$oid": "x", "n": 1.0}',
+    b"[1, 2]",
+    b'"text"',
+    b"18446744073709551616",
+    b" blanks \r\n",
+    b"\0",
+    b"a\0b",
+    b"\xff\xfe not utf-8",
+    "Größe ☃ 😀".encode(),
+    bytes(range(256)),
+    b"x" * 100_000,
+)
+#: Names that are text, and look alike to services that build keys or queries of them.
+HOSTILE_NAMES = (
+    "plain",
+    "Plain",
+    "plain ",
+    "a:b",
+    "a/b",
+    "a.b",
+    "$a",
+    "quote'\";--",
+    "new\nline",
+    "nul\0id",
+    "%_*?[x]{y}",
+    "Größe ☃ 😀",
+    "x" * 300,
+    "x" * 299 + "y",
+)
+
+
+def wish(task_id: str = "t", state: State = State.SUCCESS, at: float = 1.0, **fields: Any) -> Transition:
+    """A transition."""
+    return Transition(task_id=task_id, state=state, at=at, **fields)
+
+
+def start(task_id: str = "t", run: str = "r", lease: float | None = LONG, **fields: Any) -> Transition:
+    """A start by a run."""
+    return wish(task_id, State.STARTED, run=run, lease=lease, **fields)
+
+
+def record(backend: Backend, *wishes: Transition) -> list[Outcome]:
+    """Record a batch."""
+    return list(backend.record(wishes))
+
+
+def granted(backend: Backend, *wishes: Transition) -> list[bool]:
+    """Record a batch; for each, whether it was granted."""
+    return [outcome.applied for outcome in backend.record(wishes)]
+
+
+def read(backend: Backend, task_id: str = "t") -> TaskRecord | None:
+    """One record."""
+    (found,) = backend.read([task_id])
+    return found
+
+
+def known(backend: Backend, task_id: str = "t") -> bool:
+    """Whether there is a record."""
+    return read(backend, task_id) is not None
+
+
+def refused(backend: Backend, asked: Transition) -> bool:
+    """Ask for one transition; whether it was refused."""
+    return granted(backend, asked) == [False]
+
+
+def renewed(backend: Backend, task_id: str = "t", run: str = "r", seconds: float = LONG) -> bool:
+    """Renew one lease; whether it is held."""
+    (renewal,) = backend.renew([RunLease(task_id=task_id, run=run, seconds=seconds)])
+    return renewal.held
+
+
+def open_group(backend: Backend, size: int, group_id: str = "g", **fields: Any) -> None:
+    """Open one group."""
+    backend.open_groups([Group(group_id=group_id, size=size, **fields)])
+
+
+def done(index: int, payload: bytes = b"p", group_id: str = "g", *, failed: bool = False) -> Completion:
+    """A member that has ended."""
+    return Completion(member=Member(group_id, index), payload=payload, failed=failed)
+
+
+def progress(backend: Backend, completions: Iterable[Completion]) -> list[tuple[int, int, bool] | None]:
+    """Complete members; of each group its size, how many are done, and whether it has failed."""
+    return [
+        None if told is None else (told.size, told.done, told.failed) for told in backend.complete(list(completions))
+    ]
+
+
+def counts(backend: Backend) -> dict[str, int]:
+    """The census."""
+    return dict(backend.census())

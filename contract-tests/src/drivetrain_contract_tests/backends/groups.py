@@ -1,0 +1,326 @@
+"""Groups (R18 to R25)."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from functools import partial
+from itertools import product
+
+from attrs import astuple
+
+from drivetrain.contract import Backend, Group, GroupProgress, GroupRecord, Member, State
+from drivetrain_contract_tests.backends.base import BackendBase
+from drivetrain_contract_tests.backends.calls import (
+    HOSTILE_NAMES,
+    TERMINAL,
+    done,
+    granted,
+    open_group,
+    progress,
+    read,
+    record,
+    start,
+    wish,
+)
+from drivetrain_contract_tests.backends.racing import in_processes, together
+from drivetrain_contract_tests.clauses import holds
+
+__all__ = ["GroupChecks"]
+
+_THREADS = 4
+#: Members of a group that several finish at once.
+_SIZE = 12
+#: Members that are completed by one call, of a large group; and how long it may take in all, in seconds.
+_BATCH = 500
+_REASONABLE = 60.0
+
+
+class GroupChecks(BackendBase):
+    """A group is complete when all its members are, and somebody is told."""
+
+    @holds("R18")
+    def test_a_repeated_completion_changes_nothing(self) -> None:
+        """The first completion of a member stands; repetitions are answered, and count for nothing.
+
+        Count members, not completions: messages are delivered twice.
+        """
+        backend = self.fresh()
+        open_group(backend, 3)
+        told = progress(backend, [done(1, b"first"), done(1, b"second"), done(1, b"third", failed=True)])
+        assert told == [(3, 1, False)] * 3
+        assert progress(backend, [done(1, b"first")] * 5) == [(3, 1, False)] * 5
+        assert progress(backend, [done(0)]) == [(3, 2, False)]
+        assert list(backend.read_members("g")) == [b"p", b"first", None]
+
+    @holds("R18")
+    def test_a_late_completion_changes_nothing(self) -> None:
+        """What completes a member of a complete group again is told that it is complete, and no more."""
+        backend = self.fresh()
+        open_group(backend, 2)
+        progress(backend, [done(0, b"a"), done(1, b"b")])
+        assert progress(backend, [done(1, b"late", failed=True), done(0, b"late")]) == [(2, 2, False)] * 2
+        assert list(backend.read_members("g")) == [b"a", b"b"]
+
+    @holds("R18")
+    def test_members_with_the_same_payload_are_told_apart(self) -> None:
+        """A member is its place in the group, not what it gives."""
+        backend = self.fresh()
+        open_group(backend, 3)
+        assert progress(backend, [done(2, b""), done(0, b""), done(1, b"")])[-1] == (3, 3, False)
+
+    @holds("R19")
+    def test_each_completion_answers_for_itself(self) -> None:
+        """In a batch, each completion tells how its group stands after it and before the next."""
+        backend = self.fresh()
+        open_group(backend, 2, "a")
+        open_group(backend, 1, "b")
+        batch = [done(0, group_id="a"), done(0, group_id="b"), done(0, group_id="a"), done(1, group_id="a")]
+        assert progress(backend, batch) == [(2, 1, False), (1, 1, False), (2, 1, False), (2, 2, False)]
+
+    @holds("R18", "R19")
+    def test_one_of_those_who_repeat_each_other_is_told(self) -> None:
+        """Threads that all complete all members, each in its own order: one at least is told, and none too early."""
+        for _ in range(self.profile.races):
+            backends = self.several(_THREADS)
+            open_group(backends[0], _SIZE)
+            answers = together([partial(_complete_all, each, seed) for seed, each in enumerate(backends)])
+            _assert_told(answers)
+
+    @holds("R19", "R24")
+    def test_one_of_those_who_share_the_members_is_told(self) -> None:
+        """Threads that end the members between them: every count is told once, the last one too.
+
+        To read the members, add one and write them back loses those that others add meanwhile.
+        """
+        for finish, _ in product((_record_some, _complete_some), range(self.profile.races)):
+            backends = self.several(_THREADS)
+            open_group(backends[0], _SIZE)
+            calls = [partial(finish, each, range(number, _SIZE, _THREADS)) for number, each in enumerate(backends)]
+            answers = together(calls)
+            _assert_told(answers)
+            counts = sorted(told for mine in answers for told, _ in mine)
+            assert counts == list(range(1, _SIZE + 1)), f"told were {counts}; completing and counting are two steps"
+
+    @holds("R8", "R19", "R24")
+    def test_one_of_several_processes_is_told(self) -> None:
+        """Processes that all try to run all members: each member is granted to one, and one is told of the end."""
+        self.require_processes()
+        namespace = self.service.namespace()
+        backend = self.on(namespace)
+        open_group(backend, _SIZE)
+        answers = in_processes(self.service.url(namespace), _run_all, 3)
+        _assert_told(answers)
+        assert sorted(told for mine in answers for told, _ in mine) == list(range(1, _SIZE + 1))
+
+    @holds("R20")
+    def test_a_group_of_one_completes(self) -> None:
+        """The only member completes its group."""
+        backend = self.fresh()
+        for group_id, completion in (("a", done(0, group_id="a")), ("b", done(0, b"", group_id="b"))):
+            open_group(backend, 1, group_id)
+            assert progress(backend, [completion]) == [(1, 1, False)]
+            assert _whole(backend, group_id)
+
+    @holds("R20")
+    def test_a_group_of_none_has_no_members(self) -> None:
+        """A group without members is kept like any other."""
+        backend = self.fresh()
+        open_group(backend, 0, continuation=b"next")
+        (found,) = backend.read_groups(["g"])
+        assert found == GroupRecord(group_id="g", size=0, collect=False, continuation=b"next", done=0, failed=False)
+        assert list(backend.read_members("g")) == []
+
+    @holds("R20", "R22")
+    def test_a_large_group_completes(self) -> None:
+        """A group of thousands completes in reasonable time, its members in order.
+
+        What is done for one member must not grow with the size of the group.
+        """
+        backend, size = self.fresh(), self.profile.large
+        open_group(backend, size)
+        indexes = random.Random(0).sample(range(size), size)
+        began = time.monotonic()
+        for first in range(0, size, _BATCH):
+            batch = [done(index, b"%d" % index) for index in indexes[first : first + _BATCH]]
+            told = progress(backend, batch)
+            assert told == [(size, first + number + 1, False) for number in range(len(batch))]
+        assert list(backend.read_members("g")) == [b"%d" % index for index in range(size)]
+        assert time.monotonic() - began < _REASONABLE
+
+    @holds("R21")
+    def test_a_failed_member_fails_its_group(self) -> None:
+        """A group that does not collect failures is never complete once a member has failed."""
+        backend = self.fresh()
+        open_group(backend, 2)
+        assert progress(backend, [done(0, failed=True), done(1)]) == [(2, 1, True), (2, 2, True)]
+        (last,) = backend.complete([done(1)])
+        (found,) = backend.read_groups(["g"])
+        assert last is not None
+        assert found is not None
+        assert not last.complete
+        assert found.failed
+
+    @holds("R21")
+    def test_a_group_may_collect_failures(self) -> None:
+        """In a group that collects failures, a failed member takes its place among the results."""
+        backend = self.fresh()
+        open_group(backend, 2, collect=True)
+        told = progress(backend, [done(0, b"failure", failed=True), done(1, b"value")])
+        assert told == [(2, 1, False), (2, 2, False)]
+        assert list(backend.read_members("g")) == [b"failure", b"value"]
+        assert _whole(backend)
+
+    @holds("R21", "R24")
+    def test_every_end_but_success_is_a_failure_of_the_member(self) -> None:
+        """A member that is cancelled or has expired has failed too."""
+        backend = self.fresh()
+        for state in TERMINAL:
+            open_group(backend, 1, state)
+            (outcome,) = record(backend, wish(f"t-{state}", state, payload=b"v", member=Member(state, 0)))
+            assert outcome.group == GroupProgress(size=1, done=1, failed=state is not State.SUCCESS)
+
+    @holds("R22")
+    def test_members_are_read_in_the_order_of_the_group(self) -> None:
+        """Payloads stand at their places, whatever the order of completion; places not yet taken are None."""
+        backend = self.fresh()
+        open_group(backend, 12)
+        progress(backend, [done(index, b"%d" % index) for index in (11, 2, 0)])
+        progress(backend, [done(index, b"%d" % index) for index in (10, 1)])
+        assert list(backend.read_members("g")) == [b"0", b"1", b"2", *[None] * 7, b"10", b"11"]
+
+    @holds("R23")
+    def test_opening_again_changes_nothing(self) -> None:
+        """A group that is open stays as it is: size, members, whether it collects, and what goes on after it."""
+        one, other = self.several(2)
+        open_group(one, 2, continuation=b"first")
+        progress(one, [done(1, b"v")])
+        other.open_groups([Group(group_id="g", size=5, collect=True, continuation=b"second")])
+        (found,) = one.read_groups(["g"])
+        assert found == GroupRecord(group_id="g", size=2, collect=False, continuation=b"first", done=1, failed=False)
+        assert list(one.read_members("g")) == [None, b"v"]
+
+    @holds("R23")
+    def test_of_those_who_open_at_once_one_is_kept(self) -> None:
+        """When several open a group at the same instant, the group is one of theirs and stays so."""
+        for _ in range(self.profile.races):
+            backends = self.several(_THREADS)
+            calls = [
+                partial(each.open_groups, [Group(group_id="g", size=number, continuation=b"%d" % number)])
+                for number, each in enumerate(backends, 1)
+            ]
+            together(calls)
+            (found,) = {group for each in backends for group in each.read_groups(["g"])}
+            assert found is not None
+            assert found.continuation == b"%d" % found.size
+
+    @holds("R24")
+    def test_a_granted_end_completes_its_member(self) -> None:
+        """The outcome of a granted terminal transition says how the group stands; its payload is the member's."""
+        backend = self.fresh()
+        open_group(backend, 2)
+        (outcome,) = record(backend, wish("a", payload=b"v", member=Member("g", 1)))
+        assert outcome.group == GroupProgress(size=2, done=1)
+        (outcome,) = record(backend, wish("b", member=Member("g", 0)))
+        assert outcome.group == GroupProgress(size=2, done=2)
+        assert list(backend.read_members("g")) == [b"", b"v"]
+
+    @holds("R24")
+    def test_a_refused_end_completes_nothing(self) -> None:
+        """A run that is fenced, or comes after the end, completes no member."""
+        backend = self.fresh()
+        open_group(backend, 2)
+        record(backend, start("a", run="holder"), wish("b", State.CANCELLED))
+        batch = [wish("a", run="fenced", member=Member("g", 0)), wish("b", member=Member("g", 1))]
+        assert [(outcome.applied, outcome.group) for outcome in record(backend, *batch)] == [(False, None)] * 2
+        assert list(backend.read_members("g")) == [None, None]
+
+    @holds("R24")
+    def test_what_is_not_terminal_completes_nothing(self) -> None:
+        """A start or a retry that names its place in a group does not take it yet."""
+        backend = self.fresh()
+        open_group(backend, 1)
+        place = Member("g", 0)
+        batch = [start(member=place), wish(state=State.RETRY, run="r", payload=b"next", member=place)]
+        assert [outcome.group for outcome in record(backend, *batch)] == [None, None]
+        assert list(backend.read_members("g")) == [None]
+
+    @holds("R24")
+    def test_retention_does_not_change_what_a_member_does(self) -> None:
+        """A member whose record is gone at once has completed all the same."""
+        backend = self.fresh()
+        open_group(backend, 1)
+        (outcome,) = record(backend, wish(payload=b"v", retention=0.0, member=Member("g", 0)))
+        assert outcome.group == GroupProgress(size=1, done=1)
+        assert list(backend.read_members("g")) == [b"v"]
+
+    @holds("R25")
+    def test_an_unknown_group_is_said_to_be_so(self) -> None:
+        """None for a group that is not known, the right answer for others; nothing is made of it."""
+        backend = self.fresh()
+        open_group(backend, 1)
+        assert progress(backend, [done(0, group_id="unknown"), done(0)]) == [None, (1, 1, False)]
+        assert [found and found.group_id for found in backend.read_groups(["unknown", "g", "no"])] == [None, "g", None]
+        assert list(backend.read_members("unknown")) == []
+        assert list(backend.read_groups(["unknown"])) == [None]
+
+    @holds("R25")
+    def test_a_member_of_an_unknown_group_ends_all_the_same(self) -> None:
+        """A transition is granted, and its outcome says that its group is not known."""
+        backend = self.fresh()
+        (outcome,) = record(backend, wish(member=Member("unknown", 0)))
+        assert (outcome.applied, outcome.group) == (True, None)
+        assert read(backend) is not None
+
+    @holds("R18", "R25")
+    def test_groups_whose_names_look_alike_are_not_the_same(self) -> None:
+        """A member is a group and an index, not a text made of both."""
+        backend = self.fresh()
+        names = [*HOSTILE_NAMES, "g", "g:1", "g/1", "g-1", "G"]
+        for group_id in names:
+            open_group(backend, 12, group_id)
+        progress(backend, [done(1, group_id="g"), done(11, group_id="g")])
+        assert [found and found.done for found in backend.read_groups(names)] == [2 * (name == "g") for name in names]
+
+
+def _whole(backend: Backend, group_id: str = "g") -> bool:
+    (found,) = backend.read_groups([group_id])
+    return found is not None and found.done == found.size and None not in backend.read_members(group_id)
+
+
+def _told(backend: Backend, told: GroupProgress | None) -> tuple[int, bool]:
+    """How many members are complete, and whether that is right if it is all of them."""
+    assert told is not None
+    size, complete, failed = astuple(told)
+    assert (size, failed) == (_SIZE, False)
+    return complete, not told.complete or _whole(backend)
+
+
+def _complete_all(backend: Backend, seed: int) -> list[tuple[int, bool]]:
+    order = [done(index, b"%d" % index) for index in random.Random(seed).sample(range(_SIZE), _SIZE)]
+    return [_told(backend, backend.complete([each])[0]) for each in order]
+
+
+def _record_some(backend: Backend, indexes: Iterable[int]) -> list[tuple[int, bool]]:
+    batch = [wish(f"t{index}", payload=b"%d" % index, member=Member("g", index)) for index in indexes]
+    return [_told(backend, record(backend, each)[0].group) for each in batch]
+
+
+def _complete_some(backend: Backend, indexes: Iterable[int]) -> list[tuple[int, bool]]:
+    return [_told(backend, backend.complete([done(index, b"%d" % index)])[0]) for index in indexes]
+
+
+def _run_all(backend: Backend, number: int) -> list[tuple[int, bool]]:
+    mine = [index for index in range(_SIZE) if granted(backend, start(f"t{index}", run=f"r{number}"))[0]]
+    ends = [wish(f"t{index}", run=f"r{number}", payload=b"%d" % index, member=Member("g", index)) for index in mine]
+    return [_told(backend, record(backend, each)[0].group) for each in ends]
+
+
+def _assert_told(answers: list[list[tuple[int, bool]]]) -> None:
+    """Assert that somebody was told of the end, nobody before it was there, and nobody of more than there is."""
+    counts = [told for mine in answers for told, _ in mine]
+    assert max(counts) == _SIZE, f"of {_SIZE} members at most {max(counts)} were told to be complete"
+    assert all(right for mine in answers for _, right in mine), "told complete before all members were"
+    for mine in answers:
+        assert [told for told, _ in mine] == sorted(told for told, _ in mine), "the count went down"

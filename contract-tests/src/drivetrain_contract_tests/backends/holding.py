@@ -1,0 +1,133 @@
+"""How a run holds its task: leases, starts, renewals (R11 to R13)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from drivetrain.contract import Entry, Renewal, RunLease, State
+from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
+from drivetrain_contract_tests.backends.calls import granted, read, record, refused, renewed, start, wish
+from drivetrain_contract_tests.backends.timing import assert_ends, timed
+from drivetrain_contract_tests.clauses import holds
+
+__all__ = ["HoldingChecks"]
+
+
+class HoldingChecks(BackendBase):
+    """A record tells where its task has been, and who holds it."""
+
+    @holds("R11")
+    def test_the_last_entry_of_each_state_is_kept(self) -> None:
+        """Time and worker of each state are those of its last entry, and no entry is lost."""
+        backend = self.fresh()
+        record(backend, wish(state=State.PENDING, at=1.5), start(at=3.25, worker="w1", received_at=2.75))
+        record(backend, wish(state=State.RETRY, at=4.125, worker="w1", run="r"))
+        record(backend, start(attempt=1, run="s", at=6.5, worker="w2", received_at=5.0))
+        record(backend, wish(at=1_700_000_000.123456, worker="w3", run="s", attempt=1))
+        found = read(backend)
+        assert found is not None
+        assert dict(found.entries) == {
+            State.PENDING: Entry(1.5),
+            State.RECEIVED: Entry(5.0, "w2"),
+            State.STARTED: Entry(6.5, "w2"),
+            State.RETRY: Entry(4.125, "w1"),
+            State.SUCCESS: Entry(1_700_000_000.123456, "w3"),
+        }
+
+    @holds("R11")
+    def test_when_it_was_first_sent_stays_known(self) -> None:
+        """A task that is sent again keeps the time of its first sending."""
+        backend = self.fresh()
+        assert granted(backend, wish(state=State.PENDING, at=1.0), wish(state=State.PENDING, at=5.0)) == [True, True]
+        found = read(backend)
+        assert found is not None
+        assert found.entries[State.PENDING] == Entry(1.0)
+
+    @holds("R11")
+    def test_a_start_without_a_time_of_receipt_tells_none(self) -> None:
+        """A state that was never entered has no entry."""
+        backend = self.fresh()
+        record(backend, start(at=2.0, worker="w"))
+        found = read(backend)
+        assert found is not None
+        assert dict(found.entries) == {State.STARTED: Entry(2.0, "w")}
+
+    @holds("R12")
+    def test_a_renewed_lease_lives_on(self) -> None:
+        """A run that has renewed in time keeps its task beyond the end of its first lease."""
+        one, other = self.several(2)
+        record(one, start(run="a", lease=SHORT))
+        assert renewed(one, run="a", seconds=LONG)
+        # A lease that is as long and began later has ended when the check goes on: so would the first have.
+        witness = timed(granted, one, start("witness", run="a", lease=SHORT))
+        assert_ends(partial(refused, other, start("witness", run="b")), witness, SHORT, self.resolution)
+        assert granted(other, start(run="b")) == [False]
+
+    @holds("R12")
+    def test_a_renewed_lease_counts_from_now(self) -> None:
+        """A renewal says how long from now, whatever the lease was before."""
+        one, other = self.several(2)
+        record(one, start(run="a", lease=LONG))
+        again = timed(renewed, one, run="a", seconds=SHORT)
+        assert again.answer
+        assert_ends(partial(refused, other, start(run="b")), again, SHORT, self.resolution)
+
+    @holds("R12")
+    def test_a_renewal_tells_who_holds(self) -> None:
+        """Who no longer holds its task is told so with the state, and changes nothing.
+
+        CANCELLED is how a run learns that it is to stop.
+        """
+        backend = self.fresh()
+        record(backend, start("mine", run="a"), start("lost", run="a", lease=0.0), start("stopped", run="a"))
+        record(backend, start("lost", run="b"), wish("stopped", State.CANCELLED), wish("sent", State.PENDING))
+        names = ["unknown", "lost", "stopped", "sent", "mine"]
+        before = list(backend.read(names[:4]))
+        answers = list(backend.renew([RunLease(task_id=name, run="a", seconds=2 * LONG) for name in names]))
+        assert answers == [
+            Renewal(held=False, state=None),
+            Renewal(held=False, state=State.STARTED),
+            Renewal(held=False, state=State.CANCELLED),
+            Renewal(held=False, state=State.PENDING),
+            Renewal(held=True, state=State.STARTED),
+        ]
+        assert list(backend.read(names[:4])) == before
+
+    @holds("R12")
+    def test_a_lease_that_ended_unnoticed_is_renewed(self) -> None:
+        """A run that renews late, and before another has asked, has its task again."""
+        one, other = self.several(2)
+        record(one, start(run="a", lease=0.0))
+        assert renewed(one, run="a")
+        assert granted(other, start(run="b")) == [False]
+
+    @holds("R13")
+    def test_starts_are_counted(self) -> None:
+        """Each run that starts an attempt counts once, and an attempt begins at one."""
+        backend = self.fresh()
+        told = []
+        for asked in (
+            wish(state=State.PENDING),
+            start(run="a", lease=0.0),
+            start(run="a", lease=0.0),
+            start(run="b", lease=0.0),
+            start(run="c", lease=0.0),
+            start(run="d", attempt=1),
+        ):
+            record(backend, asked)
+            found = read(backend)
+            told.append(found and found.starts)
+        assert told == [0, 1, 1, 2, 3, 1]
+
+    @holds("R13")
+    def test_a_start_that_was_given_back_does_not_count(self) -> None:
+        """A run that gives its task back unharmed has not crashed, so it does not count."""
+        backend = self.fresh()
+        record(backend, start(run="a", lease=0.0), start(run="b"), wish(state=State.RECEIVED, run="b"))
+        found = read(backend)
+        assert found is not None
+        assert found.starts == 1
+        record(backend, start(run="c"))
+        found = read(backend)
+        assert found is not None
+        assert found.starts == 2

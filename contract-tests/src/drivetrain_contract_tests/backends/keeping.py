@@ -1,0 +1,177 @@
+"""How long things are kept (R26 to R28)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from drivetrain.contract import Backend, Member, State
+from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
+from drivetrain_contract_tests.backends.calls import (
+    counts,
+    done,
+    granted,
+    known,
+    open_group,
+    progress,
+    read,
+    record,
+    start,
+    wish,
+)
+from drivetrain_contract_tests.backends.timing import ShiftedClock, assert_ends, eventually, timed
+from drivetrain_contract_tests.clauses import holds
+
+__all__ = ["KeepingChecks"]
+
+_DAY = 86_400.0
+#: Retentions at which services change their mind: beyond 30 days, 32 bits of seconds or of milliseconds, or of what is
+#: left of them until 2038.
+_LONG_ONES = (30 * _DAY + 1, 2**31 / 1000 + 1, 2**32 / 1000 + 1, 13 * 365 * _DAY, 2**31 + 1.0, 2**32 + 1.0)
+
+
+class KeepingChecks(BackendBase):
+    """What has ended is kept for as long as was said, and what has not is kept."""
+
+    @holds("R26")
+    def test_a_record_goes_when_its_retention_is_over(self) -> None:
+        """A record is there until its retention is over, fractions of a second included, and gone soon after.
+
+        A retention that is shorter than the service's unit must not be rounded to nothing, nor to for ever.
+        """
+        backend = self.fresh()
+        for seconds in (SHORT, 3 * SHORT, self.resolution / 4):
+            name = f"t{seconds}"
+            ended = timed(record, backend, wish(name, retention=seconds))
+            assert_ends(partial(known, backend, name), ended, seconds, self.resolution)
+
+    @holds("R26")
+    def test_a_retention_of_zero_means_at_once(self) -> None:
+        """Zero is neither for ever nor a default."""
+        backend = self.fresh()
+        assert granted(backend, start(), wish(run="r", retention=0.0), wish("new", retention=0.0)) == [True] * 3
+        assert list(backend.read(["t", "new"])) == [None, None]
+
+    @holds("R26")
+    def test_a_long_retention_is_not_cut_short(self) -> None:
+        """Retentions beyond what a service's units hold are kept all the same, and none means for ever."""
+        backend = self.fresh()
+        record(backend, *[wish(f"t{seconds}", retention=seconds) for seconds in _LONG_ONES], wish("for ever"))
+        self._let_time_pass(backend)
+        backend.sweep()
+        for seconds in _LONG_ONES:
+            assert read(backend, f"t{seconds}") is not None, f"a retention of {seconds} s is over already"
+        assert read(backend, "for ever") is not None
+
+    @holds("R26")
+    def test_what_is_for_ever_is_there_in_a_hundred_years(self) -> None:
+        """By a clock that is set ahead, records without retention are there, and those of a year just before its end.
+
+        A service that counts by a clock of its own does not see the difference.
+        """
+        namespace = self.service.namespace()
+        record(self.on(namespace), wish("for ever"), wish("year", retention=365 * _DAY))
+        in_a_year = self.on(namespace, ShiftedClock(364 * _DAY))
+        in_a_year.sweep()
+        assert None not in in_a_year.read(["for ever", "year"])
+        much_later = self.on(namespace, ShiftedClock(100 * 365 * _DAY))
+        much_later.sweep()
+        assert read(much_later, "for ever") is not None
+
+    @holds("R26")
+    def test_what_has_expired_is_as_if_it_had_never_been(self) -> None:
+        """A task whose record is gone may be recorded anew, and nothing of the old record is left in the new one."""
+        backend = self.fresh()
+        record(backend, start(attempt=3), wish(run="r", attempt=3, payload=b"old", downstream=b"old", retention=0.0))
+        (outcome,) = record(backend, wish(state=State.PENDING))
+        assert (outcome.applied, outcome.before) == (True, None)
+        found = read(backend)
+        assert found is not None
+        assert (found.payload, found.downstream, found.attempt, found.expires_at) == (None, None, 0, None)
+
+    @holds("R27")
+    def test_nothing_unfinished_goes_by_itself(self) -> None:
+        """Tasks that have not ended and groups stay when ended ones go, whatever retention was named with them.
+
+        A time to live that begins when a group is opened, or when a member ends, loses workflows that take longer.
+        """
+        namespace = self.service.namespace()
+        backend = self.on(namespace)
+        kept = _begin(backend)
+        self._let_time_pass(backend)
+        backend.sweep()
+        self._assert_kept(backend, kept)
+        in_ten_years = self.on(namespace, ShiftedClock(10 * 365 * _DAY))
+        in_ten_years.sweep()
+        self._assert_kept(in_ten_years, kept)
+
+    @holds("R27")
+    def test_an_ended_record_that_begins_anew_does_not_go(self) -> None:
+        """When a task is sent again after its record was gone, the old retention is forgotten."""
+        backend = self.fresh()
+        record(backend, wish(retention=SHORT))
+        backend.forget(["t"])
+        record(backend, wish(state=State.PENDING))
+        self._let_time_pass(backend)
+        backend.sweep()
+        assert read(backend) is not None
+
+    @holds("R28")
+    def test_settling_brings_the_end_forward(self) -> None:
+        """A terminal record goes when what was settled is over, if it was to be kept longer or for ever."""
+        backend = self.fresh()
+        for name, planned in (("for ever", None), ("long", LONG)):
+            record(backend, wish(name, retention=planned))
+            settled = timed(backend.settle, [name, "unknown"], retention_seconds=SHORT)
+            assert_ends(partial(known, backend, name), settled, SHORT, self.resolution)
+
+    @holds("R28")
+    def test_settling_never_puts_the_end_off(self) -> None:
+        """A record that was to go earlier goes earlier."""
+        backend = self.fresh()
+        ended = timed(record, backend, wish(retention=SHORT))
+        backend.settle(["t"], retention_seconds=LONG)
+        assert_ends(partial(known, backend), ended, SHORT, self.resolution)
+
+    @holds("R28")
+    def test_settling_to_zero_means_at_once(self) -> None:
+        """Zero is neither for ever nor a default, and of the batch only terminal records go."""
+        backend = self.fresh()
+        record(backend, wish("a"), wish("b"), start("c"), wish("d", State.PENDING))
+        backend.settle(["a", "c", "d"], retention_seconds=0.0)
+        assert [found and found.task_id for found in backend.read(["a", "b", "c", "d"])] == [None, "b", "c", "d"]
+
+    @holds("R28")
+    def test_settling_leaves_unfinished_records_alone(self) -> None:
+        """A task that had not ended when it was settled keeps the retention that its end names."""
+        backend = self.fresh()
+        record(backend, start("a"), start("b"), start("c"), wish("c", State.RETRY, run="r"))
+        before = list(backend.read(["a", "b", "c"]))
+        backend.settle(["a", "b", "c"], retention_seconds=0.0)
+        assert list(backend.read(["a", "b", "c"])) == before
+        record(backend, wish("a", run="r"))
+        assert read(backend, "a") is not None
+
+    def _assert_kept(self, backend: Backend, kept: dict[str, int]) -> None:
+        assert None not in backend.read(["sent", "runs", "again", "g"])
+        assert [found and found.done for found in backend.read_groups(["g", "complete"])] == [2, 1]
+        assert list(backend.read_members("g")) == [b"v", b"w", None]
+        assert list(backend.load_bodies(["b"])) == [b"body"]
+        eventually(lambda: counts(backend) == kept, f"the census is {kept}", 2 * self.resolution)
+
+    def _let_time_pass(self, backend: Backend) -> None:
+        """Return when a record that is kept for a short time is over: one that was to go before it has gone."""
+        ended = timed(record, backend, wish("witness", retention=2 * SHORT))
+        assert_ends(partial(known, backend, "witness"), ended, 2 * SHORT, self.resolution)
+
+
+def _begin(backend: Backend) -> dict[str, int]:
+    """Begin a workflow, some of whose members have ended; what is to be kept of it."""
+    open_group(backend, 3, continuation=b"next")
+    open_group(backend, 1, "complete")
+    progress(backend, [done(0, b"v", "complete")])
+    backend.store_bodies({"b": b"body"})
+    record(backend, wish("sent", State.PENDING, retention=0.1), start("runs", retention=0.1), start("again"))
+    record(backend, wish("again", State.RETRY, run="r", retention=0.1), wish("g", State.PENDING))
+    record(backend, wish("member", retention=0.1, payload=b"v", member=Member("g", 0)))
+    progress(backend, [done(1, b"w")])
+    return {"tasks": 4, "groups": 2, "members": 3, "bodies": 1, "locks": 0}

@@ -1,0 +1,253 @@
+"""The life of a backend object (R33 to R35, R38)."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from drivetrain.contract import Backend, BackendCapabilities, RunLease, ServiceError
+from drivetrain_contract_tests.backends.base import LONG, BackendBase
+from drivetrain_contract_tests.backends.calls import (
+    NOTHING,
+    counts,
+    done,
+    open_group,
+    progress,
+    read,
+    record,
+    renewed,
+    start,
+    wish,
+)
+from drivetrain_contract_tests.backends.racing import Background, together
+from drivetrain_contract_tests.backends.timing import eventually
+from drivetrain_contract_tests.clauses import holds
+
+__all__ = ["LifeChecks"]
+
+_THREADS = 4
+
+
+class LifeChecks(BackendBase):
+    """An object of a driver, and the namespace that it works on."""
+
+    @holds("R35")
+    def test_namespaces_are_fresh_and_empty(self) -> None:
+        """The author's factory gives a namespace that was never used, in which there is nothing.
+
+        If this fails, look at the factory first: its URL must hold the name of the namespace.
+        """
+        names = [self.service.namespace() for _ in range(3)]
+        assert len({self.service.url(name) for name in names}) == len(names), "two namespaces have one URL"
+        for name in names:
+            backend = self.on(name)
+            assert counts(backend) == NOTHING, f"a fresh namespace holds {counts(backend)}"
+            _fill(backend)
+
+    @holds("R35")
+    def test_namespaces_do_not_meet(self) -> None:
+        """What is kept under a name in one namespace is not known in another, nor touched from it."""
+        one, other = self.fresh(), self.fresh()
+        _fill(one)
+        assert read(other) is None
+        assert list(other.read_groups(["g"])) == [None]
+        assert list(other.read_members("g")) == []
+        assert list(other.load_bodies(["b"])) == [None]
+        assert list(other.unfinished(limit=10)) == []
+        assert other.acquire_lock("l", seconds=LONG) is not None
+        other.forget(["t", "g"])
+        other.drop_bodies(["b"])
+        other.sweep()
+        _assert_filled(one)
+
+    @holds("R35")
+    def test_objects_of_one_namespace_meet(self) -> None:
+        """What one object keeps, another on the same namespace knows, also one that is made later."""
+        namespace = self.service.namespace()
+        early, one = self.on(namespace), self.on(namespace)
+        early.ping()
+        _fill(one)
+        _assert_filled(early)
+        _assert_filled(self.on(namespace))
+        assert early.acquire_lock("l", seconds=LONG) is None
+
+    @holds("R33")
+    def test_an_empty_batch_does_nothing(self) -> None:
+        """Every method takes a batch of none, and answers with none."""
+        backend = self.fresh()
+        for method in (backend.record, backend.read, backend.renew, backend.complete, backend.read_groups):
+            assert list(method([])) == []
+        assert list(backend.load_bodies([])) == []
+        backend.settle([], retention_seconds=0.0)
+        backend.forget([])
+        backend.open_groups([])
+        backend.store_bodies({})
+        backend.drop_bodies([])
+        assert counts(backend) == NOTHING
+
+    @holds("R33")
+    def test_all_methods_may_overlap(self) -> None:
+        """Threads that share an object get each their own answers, whatever the others call meanwhile.
+
+        A connection that is shared without a lock mixes up the answers.
+        """
+        backend, over = self.fresh(), threading.Event()
+        looking = Background(_look, backend, over)
+        try:
+            together([partial(_work, backend, number) for number in range(_THREADS)])
+        finally:
+            over.set()
+        looking.result()
+        assert counts(backend) == {**NOTHING, "tasks": 10 * _THREADS, "groups": _THREADS, "members": 10 * _THREADS}
+
+    @holds("R34")
+    def test_it_may_be_closed_twice_and_before_use(self) -> None:
+        """Closing needs no connection, and closing again does no harm."""
+        namespace = self.service.namespace()
+        used, unused = self.on(namespace), self.on(namespace)
+        record(used, wish())
+        for backend in (unused, used):
+            backend.close()
+            backend.close()
+
+    @holds("R34")
+    def test_closing_disturbs_nobody_else(self) -> None:
+        """What was recorded stays, and other objects go on."""
+        one, other = self.several(2)
+        _fill(one)
+        other.ping()
+        one.close()
+        _assert_filled(other)
+        record(other, wish(run="r"))
+
+    @holds("R34", needs="pushes")
+    def test_closing_wakes_who_waits(self) -> None:
+        """A thread that waits while its object is closed does not wait on."""
+        backend = self.fresh()
+        record(backend, start())
+        waiting = Background(_wait, backend)
+        eventually(lambda: _closed(backend, waiting), "a wait is woken by close", 5.0)
+        assert waiting.result() == []
+
+    @holds("R38")
+    def test_making_a_backend_does_no_io(self) -> None:
+        """The first call connects, not the making: no connection, file or process is opened, and none needed.
+
+        It is watched by Python's audit events; code in C that connects by itself is not seen.
+        """
+        namespace = self.service.namespace()
+        self.on(namespace)  # modules are imported, and what they read once is read
+        with _watched() as events:
+            backend = self.on(namespace)
+            assert isinstance(backend.capabilities, BackendCapabilities)
+        assert not events, f"making a backend did {events}"
+        assert isinstance(backend, Backend)
+        assert backend.capabilities == backend.capabilities
+        backend.ping()
+
+    @holds("R38")
+    def test_no_secret_is_shown(self) -> None:
+        """The password of the URL is in no text that a log may hold: not in the object's, nor in its parts'."""
+        namespace = self.service.namespace()
+        secret = urlsplit(self.service.url(namespace)).password
+        backend = self.on(namespace)
+        backend.ping()
+        for shown in (repr(backend), str(backend), repr(backend.capabilities)):
+            assert not secret or secret not in shown
+
+
+def _fill(backend: Backend) -> None:
+    record(backend, start(payload=b"v"))
+    open_group(backend, 1)
+    progress(backend, [done(0, b"m")])
+    backend.store_bodies({"b": b"body"})
+    backend.acquire_lock("l", seconds=LONG)
+
+
+def _assert_filled(backend: Backend) -> None:
+    found = read(backend)
+    assert found is not None
+    assert found.payload == b"v"
+    assert list(backend.read_members("g")) == [b"m"]
+    assert list(backend.load_bodies(["b"])) == [b"body"]
+    assert counts(backend) == {"tasks": 1, "groups": 1, "members": 1, "bodies": 1, "locks": 1}
+
+
+def _work(backend: Backend, number: int) -> None:
+    """All that a worker does, on tasks of its own; every answer is looked at."""
+    group_id, names = f"g{number}", [f"{number}-{index}" for index in range(10)]
+    open_group(backend, len(names), group_id)
+    for index, name in enumerate(names):
+        assert record(backend, start(name, run=name))[0].before is None
+        assert renewed(backend, name, name)
+        ended = record(backend, wish(name, run=name, payload=name.encode()))
+        assert ended[0].before is not None
+        assert ended[0].before.task_id == name
+        assert progress(backend, [done(index, name.encode(), group_id)]) == [(len(names), index + 1, False)]
+        backend.store_bodies({name: name.encode()})
+        assert list(backend.load_bodies([name])) == [name.encode()]
+        backend.drop_bodies([name])
+        token = backend.acquire_lock(name, seconds=LONG)
+        assert token is not None
+        assert backend.release_lock(name, token)
+    assert [found and found.payload for found in backend.read(names)] == [name.encode() for name in names]
+    assert list(backend.read_members(group_id)) == [name.encode() for name in names]
+
+
+def _look(backend: Backend, over: threading.Event) -> None:
+    while not over.wait(0.001):
+        assert set(backend.census()) == set(NOTHING)
+        backend.sweep()
+        assert list(backend.read(["unknown"])) == [None]
+        backend.unfinished(limit=5)
+        (renewal,) = backend.renew([RunLease(task_id="unknown", run="r", seconds=LONG)])
+        assert not renewal.held
+
+
+def _wait(backend: Backend) -> list[str]:
+    try:
+        return list(backend.wait(["t"], timeout_seconds=60.0))
+    except ServiceError:
+        return []  # it was closed, after all
+
+
+def _closed(backend: Backend, waiting: Background[list[str]]) -> bool:
+    backend.close()  # again and again, since the thread may not have been inside yet
+    return waiting.ended()
+
+
+_watching = threading.local()
+_IO = ("socket.connect", "socket.sendto", "socket.getaddrinfo", "sqlite3.connect", "subprocess.Popen")
+
+
+@contextmanager
+def _watched() -> Iterator[list[str]]:
+    """The names of what this thread opens meanwhile."""
+    _listen()
+    _watching.events = []
+    try:
+        yield _watching.events
+    finally:
+        del _watching.events
+
+
+@cache
+def _listen() -> None:
+    """Listen to audit events; a hook cannot be taken away, so there is one for all."""
+    sys.addaudithook(_hear)
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    events = getattr(_watching, "events", None)
+    if events is not None and (event in _IO or (event == "open" and _writes(arguments))):
+        events.append(f"{event} {arguments[0]!r}" if event == "open" else event)
+
+
+def _writes(arguments: tuple[Any, ...]) -> bool:
+    mode = arguments[1]
+    return isinstance(mode, str) and bool(set(mode) & set("wax+"))

@@ -1,0 +1,192 @@
+"""What a record holds, and what is read of it (R9, R10, R14)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivetrain.contract import Backend, State, TooLarge
+from drivetrain_contract_tests.backends.base import LARGEST_TRIED, BackendBase
+from drivetrain_contract_tests.backends.calls import (
+    HOSTILE_NAMES,
+    PAYLOADS,
+    done,
+    open_group,
+    progress,
+    read,
+    record,
+    start,
+    wish,
+)
+from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.contract import NotRun
+
+__all__ = ["RecordChecks"]
+
+
+class RecordChecks(BackendBase):
+    """What was recorded is read."""
+
+    @holds("R9")
+    def test_payloads_are_read_byte_for_byte(self) -> None:
+        """Payloads, what waits for a task, members and continuations are bytes, and come back as they were.
+
+        Services that know JSON, numbers or text like to read meaning into values; encode what they would change.
+        """
+        backend = self.fresh()
+        for number, payload in enumerate(PAYLOADS):
+            record(backend, wish(f"t{number}", payload=payload, downstream=payload))
+            open_group(backend, 1, f"g{number}", continuation=payload)
+            progress(backend, [done(0, payload, f"g{number}")])
+            found, (group,) = read(backend, f"t{number}"), backend.read_groups([f"g{number}"])
+            assert found is not None
+            assert group is not None
+            (member,) = backend.read_members(f"g{number}")
+            for told in (found.payload, found.downstream, group.continuation, member):
+                assert isinstance(told, bytes), f"told as {type(told)}"
+                assert told == payload, f"{payload[:50]!r} was changed to {told[:50]!r}"
+
+    @holds("R9")
+    def test_any_payload_is_read_as_it_was(self) -> None:
+        """Whatever the bytes are, they are read as they were recorded."""
+        backend = self.fresh()
+        numbers = iter(range(10**9))
+
+        @self.profile.settings()
+        @given(st.lists(st.binary() | st.text().map(str.encode), min_size=1, max_size=20))
+        def any_payload(payloads: list[bytes]) -> None:
+            names = [f"t{next(numbers)}" for _ in payloads]
+            record(backend, *[wish(name, payload=payload) for name, payload in zip(names, payloads, strict=True)])
+            assert [found and found.payload for found in backend.read(names)] == payloads
+
+        any_payload()
+
+    @holds("R9")
+    def test_an_empty_payload_is_not_none(self) -> None:
+        """A stored nothing is told apart from nothing stored."""
+        backend = self.fresh()
+        record(backend, wish("none", State.PENDING), wish("empty", State.PENDING, payload=b"", downstream=b""))
+        told = [found and (found.payload, found.downstream) for found in backend.read(["none", "empty"])]
+        assert told == [(None, None), (b"", b"")]
+
+    @holds("R9")
+    def test_what_a_transition_does_not_tell_stays(self) -> None:
+        """A transition without a payload, a name or something waiting keeps what was told before."""
+        backend = self.fresh()
+        record(
+            backend, wish(state=State.PENDING, payload=b"1", downstream=b"2", task="mod.add"), start(), wish(run="r")
+        )
+        found = read(backend)
+        assert found is not None
+        assert (found.payload, found.downstream, found.task) == (b"1", b"2", "mod.add")
+
+    @holds("R9")
+    def test_a_large_payload_is_carried(self) -> None:
+        """A payload of the largest size, or a megabyte where any is carried, is read as it was."""
+        backend = self.fresh()
+        largest = backend.capabilities.largest_value_bytes
+        payload = b"\xff" * min(2**20 if largest is None else largest, LARGEST_TRIED)
+        record(backend, wish(payload=payload))
+        found = read(backend)
+        assert found is not None
+        assert found.payload == payload
+
+    @holds("R9", needs="largest_value_bytes")
+    def test_a_payload_that_is_too_large_is_refused(self) -> None:
+        """Beyond the declared largest a payload, a member or a body is refused, and what was there before stays.
+
+        Some services drop the old value when they refuse a new one: look at the size before you write.
+        """
+        backend, large = self.fresh(), bytes(self._beyond())
+        record(backend, start(payload=b"before"))
+        before = read(backend)
+        open_group(backend, 1)
+        backend.store_bodies({"b": b"before"})
+        _assert_too_large(lambda: record(backend, wish(run="r", payload=large)))
+        _assert_too_large(lambda: progress(backend, [done(0, large)]))
+        _assert_too_large(lambda: backend.store_bodies({"b": large}))
+        assert read(backend) == before
+        assert list(backend.read_members("g")) == [None]
+        assert list(backend.load_bodies(["b"])) == [b"before"]
+        assert record(backend, wish(run="r"))[0].applied
+
+    def _beyond(self) -> int:
+        largest = self.declared().largest_value_bytes
+        assert largest is not None
+        if largest >= LARGEST_TRIED:
+            raise NotRun(f"values beyond {LARGEST_TRIED} bytes are not tried")
+        return largest + 1
+
+    @holds("R10")
+    def test_records_are_read_in_the_order_asked_for(self) -> None:
+        """The answer has an entry for each id: in that order, repetitions included, None for what is not known."""
+        backend = self.fresh()
+        record(backend, *[wish(name) for name in "abcdefgh"])
+        asked = ["h", "unknown", "a", "c", "h", "b", "never sent", "g"]
+        expected = ["h", None, "a", "c", "h", "b", None, "g"]
+        assert [found and found.task_id for found in backend.read(asked)] == expected
+
+    @holds("R10")
+    def test_many_records_are_read_at_once(self) -> None:
+        """A batch may be larger than what a service takes in one request."""
+        backend = self.fresh()
+        names = [f"t{number}" for number in range(1_500)]
+        record(backend, *[wish(name, payload=name.encode()) for name in names])
+        told = backend.read(names[::-1])
+        assert [found and found.payload for found in told] == [name.encode() for name in reversed(names)]
+
+    @holds("R10")
+    def test_any_text_is_an_id(self) -> None:
+        """Ids, runs, and the names of tasks and workers are any text, and those that look alike are not the same."""
+        backend = self.fresh()
+        record(backend, *[start(name, run=name, task=name, worker=name) for name in HOSTILE_NAMES])
+        for name, found in zip(HOSTILE_NAMES, backend.read(HOSTILE_NAMES), strict=True):
+            assert found is not None
+            assert (found.task_id, found.run, found.task) == (name, name, name)
+            assert found.entries[State.STARTED].worker == name
+        assert list(backend.read([f"{name}?" for name in HOSTILE_NAMES])) == [None] * len(HOSTILE_NAMES)
+
+    @holds("R14", needs="lists_tasks")
+    def test_unfinished_tasks_are_listed(self) -> None:
+        """All tasks that are not terminal are listed, as they are read, and no others."""
+        backend = self.fresh()
+        record(backend, start("a"), wish("b"), wish("c", State.PENDING), start("d"), wish("d", run="r"))
+        record(backend, start("e"), wish("e", State.RETRY, run="r"), start("f"), wish("f", State.RECEIVED, run="r"))
+        assert _listed(backend, 10) == ["a", "c", "e", "f"]
+        backend.forget(["c"])
+        record(backend, start("e", attempt=1), wish("e", State.FAILURE, run="r", attempt=1))
+        assert _listed(backend, 10) == ["a", "f"]
+        told = sorted(backend.unfinished(limit=10), key=lambda found: found.task_id)
+        assert told == list(backend.read(["a", "f"]))
+
+    @holds("R14")
+    def test_nothing_is_listed_that_is_not_declared(self) -> None:
+        """Where `lists_tasks` is not declared the list is empty; one that is right could be declared."""
+        backend = self.fresh()
+        record(backend, start("a"), wish("b"))
+        listed = _listed(backend, 10)
+        if not backend.capabilities.lists_tasks and listed == ["a"]:
+            self.warn_undeclared("lists_tasks", "unfinished tasks are listed")
+        else:
+            assert listed == (["a"] if backend.capabilities.lists_tasks else [])
+
+    @holds("R14", needs="lists_tasks")
+    def test_at_most_so_many_unfinished_tasks_are_listed(self) -> None:
+        """The list is no longer than its limit, and as long where there are as many."""
+        backend = self.fresh()
+        record(backend, *[wish(f"t{number}", State.PENDING) for number in range(20)])
+        assert [len(_listed(backend, limit)) for limit in (1, 7, 20, 100)] == [1, 7, 20, 20]
+
+
+def _listed(backend: Backend, limit: int) -> list[str]:
+    return sorted(found.task_id for found in backend.unfinished(limit=limit))
+
+
+def _assert_too_large(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except TooLarge:
+        return
+    raise AssertionError("a value beyond largest_value_bytes was not refused with TooLarge")

@@ -1,0 +1,181 @@
+"""A service that goes away and comes back (R36 to R38, L5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from urllib.parse import urlsplit
+
+from drivetrain.contract import Backend, Durability, RunLease, ServiceUnavailable, State
+from drivetrain_contract_tests.backends.base import LONG, BackendBase
+from drivetrain_contract_tests.backends.calls import counts, done, open_group, progress, read, record, start, wish
+from drivetrain_contract_tests.backends.racing import Background
+from drivetrain_contract_tests.backends.timing import eventually
+from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.contract import NotDeclared
+from drivetrain_contract_tests.service import Service
+
+__all__ = ["RestartChecks", "stopped", "works"]
+
+#: How long a driver may take to find a service again that is back, in seconds: its pool may hold stale connections.
+_PATIENCE = 10.0
+#: How soon who waits must be told, in seconds.
+_TOLD = 15.0
+
+
+class RestartChecks(BackendBase):
+    """What survives a restart of the service, and how its absence is told."""
+
+    @holds("R36", restarts=True)
+    def test_what_is_durable_survives_a_restart(self) -> None:
+        """Records, groups, members, bodies and held locks are as they were, for old objects and for new ones."""
+        if self.declared().durability in (Durability.NONE, Durability.CACHE):
+            raise NotDeclared("not declared: durability")
+        namespace = self.service.namespace()
+        backend = self.on(namespace)
+        token = _fill(backend)
+        before = _all_of(backend)
+        with stopped(self.service):
+            pass
+        eventually(partial(works, backend), "the object works again", _PATIENCE)
+        for each in (backend, self.on(namespace)):
+            assert _all_of(each) == before
+        assert token is not None
+        assert backend.renew_lock("l", token, seconds=LONG)
+        assert record(backend, start("runs", run="other"))[0].applied is False
+        assert record(backend, wish("runs", run="r"))[0].applied
+
+    @holds("R36", restarts=True)
+    def test_the_last_write_survives_a_restart(self) -> None:
+        """What was answered to is durable at that moment, not some time after."""
+        if self.declared().durability in (Durability.NONE, Durability.CACHE):
+            raise NotDeclared("not declared: durability")
+        backend = self.fresh()
+        for number in range(3):
+            record(backend, wish(f"t{number}"))
+            with stopped(self.service):
+                pass
+            eventually(partial(works, backend), "the object works again", _PATIENCE)
+            assert read(backend, f"t{number}") is not None
+
+    @holds("R37", "R38", restarts=True)
+    def test_a_service_that_is_away_is_said_to_be_so(self) -> None:
+        """Every call raises ServiceUnavailable, from the client's own error and without the password of the URL.
+
+        An answer that nothing is known would be taken for the truth.
+        """
+        namespace = self.service.namespace()
+        used, unused = self.on(namespace), self.on(namespace)
+        _fill(used)
+        with stopped(self.service):
+            for backend in (used, unused):
+                for name, call in _calls(backend).items():
+                    self._assert_unavailable(name, call)
+
+    @holds("R37", needs="pushes", restarts=True)
+    def test_who_waits_is_told_that_the_service_went_away(self) -> None:
+        """A wait does not go on in silence when the service stops, and none begins."""
+        backend = self.fresh()
+        record(backend, start())
+        waiting = Background(backend.wait, ["t"], timeout_seconds=2 * _TOLD)
+        with stopped(self.service):
+            self._assert_unavailable("wait, before", lambda: waiting.result(_TOLD))
+            self._assert_unavailable("wait", lambda: backend.wait(["t"], timeout_seconds=1.0))
+
+    @holds("R37", restarts=True)
+    def test_the_same_object_works_again(self) -> None:
+        """When the service is back, objects that were used before or meanwhile work, and new ones do."""
+        namespace = self.service.namespace()
+        used, failed = self.on(namespace), self.on(namespace)
+        used.ping()
+        with stopped(self.service):
+            self._assert_unavailable("ping", failed.ping)
+        for number, backend in enumerate((used, failed, self.on(namespace))):
+            eventually(partial(works, backend), "the object works again", _PATIENCE)
+            assert record(backend, wish(f"t{number}"))[0].applied
+
+    @holds("R38", restarts=True)
+    def test_a_backend_is_made_while_the_service_is_away(self) -> None:
+        """An app starts before its service does: making a backend and closing it need none."""
+        namespace = self.service.namespace()
+        with stopped(self.service):
+            backend = self.on(namespace)
+            assert backend.capabilities.stores
+            self.on(namespace).close()
+        eventually(partial(works, backend), "the object works", _PATIENCE)
+
+    def _assert_unavailable(self, name: str, call: Callable[[], object]) -> None:
+        error = _error_of(call)
+        assert error is not None, f"{name} answered while the service was away"
+        assert isinstance(error, ServiceUnavailable), f"{name} raised {type(error).__name__}"
+        secret = urlsplit(self.service.url("n")).password
+        assert not secret or secret not in str(error), f"{name} shows the password"
+
+
+def _error_of(call: Callable[[], object]) -> Exception | None:
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001  also what a driver lets through is looked for
+        return error
+    return None
+
+
+@contextmanager
+def stopped(service: Service) -> Iterator[None]:
+    """Stop the service, and start it again afterwards."""
+    assert service.stop is not None
+    assert service.start is not None
+    service.stop()
+    try:
+        yield
+    finally:
+        service.start()
+
+
+def works(backend: Backend) -> bool:
+    """Whether a call reaches the service."""
+    try:
+        backend.ping()
+    except ServiceUnavailable:
+        return False
+    return True
+
+
+def _fill(backend: Backend) -> int | None:
+    record(backend, wish("ended", payload=b"v", retention=LONG), start("runs"))
+    record(backend, wish("sent", State.PENDING, downstream=b"d"))
+    open_group(backend, 3, continuation=b"next")
+    progress(backend, [done(2, b"m"), done(0, failed=True)])
+    backend.store_bodies({"b": b"body"})
+    return backend.acquire_lock("l", seconds=LONG)
+
+
+def _all_of(backend: Backend) -> object:
+    records = list(backend.read(["ended", "runs", "sent"]))
+    groups = list(backend.read_groups(["g"]))
+    return records, groups, list(backend.read_members("g")), list(backend.load_bodies(["b"])), counts(backend)
+
+
+def _calls(backend: Backend) -> dict[str, Callable[[], object]]:
+    """All calls that cannot be answered without the service."""
+    lease = RunLease(task_id="runs", run="r", seconds=LONG)
+    return {
+        "ping": backend.ping,
+        "record": lambda: record(backend, wish("new")),
+        "read": lambda: read(backend, "ended"),
+        "renew": lambda: backend.renew([lease]),
+        "settle": lambda: backend.settle(["ended"], retention_seconds=1.0),
+        "forget": lambda: backend.forget(["ended"]),
+        "open_groups": lambda: open_group(backend, 1, "new"),
+        "complete": lambda: progress(backend, [done(1)]),
+        "read_groups": lambda: backend.read_groups(["g"]),
+        "read_members": lambda: backend.read_members("g"),
+        "store_bodies": lambda: backend.store_bodies({"c": b""}),
+        "load_bodies": lambda: backend.load_bodies(["b"]),
+        "drop_bodies": lambda: backend.drop_bodies(["b"]),
+        "acquire_lock": lambda: backend.acquire_lock("new", seconds=LONG),
+        "renew_lock": lambda: backend.renew_lock("l", 1, seconds=LONG),
+        "release_lock": lambda: backend.release_lock("l", 1),
+        "census": backend.census,
+    }

@@ -1,0 +1,124 @@
+"""Waiting for the end of tasks (R15 to R17)."""
+
+from __future__ import annotations
+
+import threading
+
+from drivetrain.contract import Backend, State
+from drivetrain_contract_tests.backends.base import SHORT, BackendBase
+from drivetrain_contract_tests.backends.calls import TERMINAL, record, start, wish
+from drivetrain_contract_tests.backends.racing import Background, in_processes
+from drivetrain_contract_tests.backends.timing import timed
+from drivetrain_contract_tests.clauses import holds
+
+__all__ = ["WaitingChecks"]
+
+#: How long a wait lasts that is to be woken, and how soon it must be, in seconds.
+_WAIT = 10.0
+_SOON = 5.0
+
+
+class WaitingChecks(BackendBase):
+    """A wait is woken when it should be, and only then. Of backends that declare `pushes`."""
+
+    @holds("R15", needs="pushes")
+    def test_an_end_wakes_who_waits(self) -> None:
+        """A wait returns the task that has ended, soon after it did, whatever the state and whoever recorded it."""
+        waiter, worker = self.several(2)
+        for state in TERMINAL:
+            record(worker, start(f"a-{state}"), wish(f"b-{state}", State.PENDING))
+            names = [f"a-{state}", f"b-{state}"]
+            waiting = Background(waiter.wait, names, timeout_seconds=_WAIT)
+            record(worker, wish("another"), wish(names[1], state))
+            assert list(waiting.result(_SOON)) == [names[1]]
+
+    @holds("R15", needs="pushes")
+    def test_forgetting_wakes_who_waits(self) -> None:
+        """A task that is gone will not end any more, so who waits for it is told."""
+        waiter, other = self.several(2)
+        record(other, start())
+        waiting = Background(waiter.wait, ["t"], timeout_seconds=_WAIT)
+        other.forget(["t"])
+        assert list(waiting.result(_SOON)) == ["t"]
+
+    @holds("R15", needs="pushes")
+    def test_an_end_wakes_all_who_wait(self) -> None:
+        """Several that wait, by one object or another, are all woken."""
+        one, other = self.several(2)
+        record(one, start("a"), start("b"))
+        waiting = [
+            Background(backend.wait, [name, "b"], timeout_seconds=_WAIT)
+            for backend in (one, one, other)
+            for name in ("a", "b")
+        ]
+        record(other, wish("b", run="r"))
+        assert [set(each.result(_SOON)) for each in waiting] == [{"b"}] * len(waiting)
+
+    @holds("R15", needs="pushes")
+    def test_an_end_in_another_process_wakes_who_waits(self) -> None:
+        """It makes no difference which process records the end."""
+        self.require_processes()
+        namespace = self.service.namespace()
+        waiter = self.on(namespace)
+        record(waiter, start())
+        # The process takes its time to start, so the wait is longer; it was woken if it ends before its time is out.
+        waiting = Background(timed, waiter.wait, ["t"], timeout_seconds=60.0)
+        in_processes(self.service.url(namespace), _end, 1)
+        assert list(waiting.result(_SOON).answer) == ["t"]
+
+    @holds("R16", needs="pushes")
+    def test_what_was_set_before_is_not_missed(self) -> None:
+        """What is terminal or gone when it is called is told at once."""
+        backend = self.fresh()
+        record(backend, wish("ended"), start("running"), wish("failed", State.FAILURE), wish("over", retention=0.0))
+        record(backend, start("forgotten"))
+        backend.forget(["forgotten"])
+        gone = ["ended", "failed", "over", "forgotten", "never sent"]
+        told = Background(backend.wait, ["running", *gone], timeout_seconds=_WAIT)
+        assert sorted(told.result(_SOON)) == sorted(gone)
+
+    @holds("R16", needs="pushes")
+    def test_what_is_set_at_that_instant_is_not_missed(self) -> None:
+        """A state that is set just before or while it begins to wait is told, however it falls.
+
+        Listen first and look second: what comes between looking and listening is missed.
+        """
+        waiter, worker = self.several(2)
+        for number in range(4 * self.profile.races):
+            name = f"t{number}"
+            record(worker, start(name))
+            waiting = Background(timed, waiter.wait, [name], timeout_seconds=_WAIT)
+            threading.Event().wait(number % 10 / 2_000)
+            record(worker, wish(name, run="r"))
+            told = waiting.result()
+            assert list(told.answer) == [name]
+            assert told.seconds < _SOON, "the state was missed, and seen only when the time was out"
+
+    @holds("R17", needs="pushes")
+    def test_in_vain(self) -> None:
+        """Empty when the time is out: not much earlier, and not much later."""
+        backend = self.fresh()
+        record(backend, start())
+        for seconds in (0.0, SHORT):
+            told = timed(backend.wait, ["t"], timeout_seconds=seconds)
+            assert list(told.answer) == []
+            assert seconds - 0.05 <= told.seconds < seconds + _SOON
+
+    @holds("R17", needs="pushes")
+    def test_nothing_else_wakes_who_waits(self) -> None:
+        """Neither a transition that is not terminal, nor a refused one, nor another task's end wakes it."""
+        waiter, worker = self.several(2)
+        record(worker, start(lease=0.0))
+        waiting = Background(timed, waiter.wait, ["t"], timeout_seconds=2 * SHORT)
+        for number in range(10_000):
+            if waiting.ended():
+                break
+            record(worker, start(run=f"r{number}", lease=0.0), wish(run="fenced"), wish(f"other {number}"))
+            waiting.ended(0.02)
+        told = waiting.result()
+        assert list(told.answer) == []
+        assert told.seconds >= 2 * SHORT - 0.05, f"woken for nothing after {told.seconds:.2f} s"
+
+
+def _end(backend: Backend, _: int) -> None:
+    record(backend, wish(run="r"))

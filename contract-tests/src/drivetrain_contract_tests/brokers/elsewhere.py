@@ -1,0 +1,55 @@
+"""Another process that uses a broker and is killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from drivetrain.contract import Message
+
+__all__ = ["publish_and_die", "receive_and_die"]
+
+_LONGEST_SECONDS = 60.0
+
+_SCRIPT = """
+import json, sys, time
+from drivetrain.app.discovery import Drivers
+from drivetrain.contract import DriverContext, Message
+
+what, url, given = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+broker = Drivers(DriverContext()).broker(url)
+if what == "publish":
+    broker.publish([Message(id=name, queue="q", body=b"body", eta=eta) for name, eta in given])
+else:
+    print([each.message.id for each in broker.receive(["q"], **given)], flush=True)
+print("done", flush=True)
+time.sleep(600)
+"""
+
+
+def publish_and_die(url: str, messages: list[Message]) -> None:
+    """Publish in another process, which is killed when `publish` has returned."""
+    _run_and_kill("publish", url, [(each.id, each.eta) for each in messages])
+
+
+def receive_and_die(url: str, limit: int, wait_seconds: float, hold_seconds: float) -> None:
+    """Receive in another process, which is killed while it holds what it received."""
+    told = _run_and_kill("receive", url, {"limit": limit, "wait_seconds": wait_seconds, "hold_seconds": hold_seconds})
+    assert "'" in told, f"a process that has died should have received something; it said {told!r}"
+
+
+def _run_and_kill(what: str, url: str, given: object) -> str:
+    process = subprocess.Popen(  # noqa: S603  ourselves
+        [sys.executable, "-c", _SCRIPT, what, url, json.dumps(given)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        while told and not told.endswith("done\n"):
+            told += process.stdout.readline()
+        assert told.endswith("done\n"), f"another process could not {what}; it has said why on its standard error"
+    finally:
+        process.kill()
+        process.communicate(timeout=_LONGEST_SECONDS)
+    return told

@@ -1,0 +1,169 @@
+"""Clauses B31 to B35."""
+
+from __future__ import annotations
+
+import time
+
+from drivetrain.contract import Broker, Place, QueueSizes
+from drivetrain_contract_tests.brokers.bench import Bench, ids, message
+from drivetrain_contract_tests.clauses import holds
+
+__all__ = ["Looking"]
+
+_EMPTY = QueueSizes(ready=0, delayed=0, held=0, dead=0)
+
+
+class Looking(Bench):
+    """Sizes, peek, purge and the names of queues."""
+
+    @holds("B31")
+    def test_sizes_of_every_place(self) -> None:
+        """A message counts where it is, and nowhere else; what the broker cannot tell is None, and not a guess."""
+        broker = self.fresh()
+        broker.publish([message(f"{number}") for number in range(6)])
+        broker.publish([message("later", eta=time.time() + self.long_delay_seconds())])
+        taken = self.take(broker, count=3)
+        broker.dead_letter([(taken[0], "why")])
+        self.await_sizes(broker, ready=3, delayed=1, held=2, dead=1)
+        broker.acknowledge(taken[1:2])
+        broker.release(taken[2:])
+        self.await_sizes(broker, ready=4, delayed=1, dead=1)
+
+    @holds("B31")
+    def test_sizes_of_many_queues(self) -> None:
+        """Every queue that was asked for is answered, each for itself; one that was never used is empty."""
+        broker = self.fresh()
+        broker.publish([message("a", "a"), message("b", "b"), message("b", "b")])
+        told = broker.sizes(["unused", "a", "b"])
+        assert set(told) == {"unused", "a", "b"}
+        self.await_sizes(broker, "unused")
+        self.await_sizes(broker, "a", ready=1)
+        self.await_sizes(broker, "b", ready=2)
+
+    @holds("B31")
+    def test_what_becomes_due_or_free_counts_as_ready(self) -> None:
+        """A message that is due, or whose hold has ended, counts as ready without anybody receiving."""
+        one, other = self.pair()
+        one.publish([message()])
+        self.abandon(one)
+        other.publish([message(eta=time.time() + self.short_delay_seconds)])
+        self.await_sizes(other, ready=2)
+
+    @holds("B32", needs="peeks")
+    def test_peek_shows_what_is_ready_in_delivery_order(self) -> None:
+        """Higher priorities first; at most so many as were asked for; as they were published."""
+        broker, highest = self.fresh(), self.capabilities.priority_levels - 1
+        broker.publish([message("a", headers={"x": "y"}), message("b", priority=highest), message("c", body=b"\0")])
+        shown = broker.peek("q", Place.READY, limit=10)
+        assert len(shown) == 3
+        assert (dict(shown[ids(shown).index("a")].headers), shown[ids(shown).index("c")].body) == ({"x": "y"}, b"\0")
+        assert ids(broker.peek("q", Place.READY, limit=2)) == ids(shown)[:2]
+        assert list(broker.peek("q", Place.READY, limit=0)) == []
+        if highest and self.capabilities.ordered:
+            assert ids(shown) == ["b", "a", "c"]
+        assert [name for each in range(3) for name in ids(self.take(broker))] == ids(shown)
+
+    @holds("B32", needs="peeks")
+    def test_peek_shows_what_is_delayed_in_due_order(self) -> None:
+        """Of what is delayed, those come first that are due first; places are not mixed."""
+        broker, start = self.fresh(), time.time() + self.long_delay_seconds() / 2
+        gap = max(1.0, 2 * self.capabilities.delay_resolution_seconds)
+        broker.publish([message("ready"), message("z", eta=start + 3 * gap), message("x", eta=start + gap)])
+        broker.publish([message("y", eta=start + 2 * gap)])
+        assert ids(broker.peek("q", Place.DELAYED, limit=9)) == ["x", "y", "z"]
+        assert ids(broker.peek("q", Place.DELAYED, limit=2)) == ["x", "y"]
+        assert ids(broker.peek("q", Place.READY, limit=9)) == ["ready"]
+        for place in Place:
+            assert list(broker.peek("unused", place, limit=9)) == []
+
+    @holds("B33")
+    def test_looking_changes_nothing(self) -> None:
+        """After many looks messages come in the same order, with the same flags and counts, as without any."""
+        looked, untouched, levels = self.fresh(), self.fresh(), min(2, self.capabilities.priority_levels)
+        sent = [message(f"{number}", priority=number % levels) for number in range(6)]
+        for broker in (looked, untouched):
+            broker.publish(sent)
+        for limit in (100, 3, 1):
+            self._look(looked, limit)
+        one, other = ([self.take(broker)[0] for _ in sent] for broker in (looked, untouched))
+        told = [[(each.redelivered, each.delivery_count) for each in taken] for taken in (one, other)]
+        assert told[0] == told[1], "to look at messages has marked them as delivered"
+        if self.capabilities.ordered:
+            assert ids(one) == ids(other), "to look at messages has changed their order"
+        assert sorted(ids(one)) == sorted(ids(other))
+
+    @holds("B33")
+    def test_looking_hides_nothing_and_takes_nothing(self) -> None:
+        """While somebody looks, and at once afterwards, everything is there, and what is held stays held."""
+        one, other = self.pair()
+        one.publish([message("held")])
+        held = self.take(one)
+        one.publish([message("a"), message("delayed", eta=time.time() + self.short_delay_seconds)])
+        self._look(other, 10)
+        assert sorted(ids(self.take(other, count=2))) == ["a", "delayed"]
+        assert list(one.extend(held, hold_seconds=self.hold_seconds)) == [True]
+        one.dead_letter([(held[0], "why")])
+        self._look(other, 1)
+        assert ids(self.dead(one)) == ["held"]
+
+    @holds("B34")
+    def test_purge_drops_that_place_of_that_queue_only(self) -> None:
+        """`purge` tells how many it has dropped; held messages, other places and other queues stay as they are."""
+        for place in Place:
+            broker = self.fresh()
+            for queue in ("q", "q2"):
+                self._fill(broker, queue)
+            assert broker.purge("q", place) == 2, f"purging {place}"
+            assert broker.purge("unused", place) == 0
+            self._is_left(broker, "q", without=place)
+            self._is_left(broker, "q2", without=None)
+
+    @holds("B34")
+    def test_what_was_purged_does_not_come_back(self) -> None:
+        """Nothing brings it back: no ETA, no replay, no new object."""
+        broker, other = self.pair()
+        broker.publish([message(eta=time.time() + self.short_delay_seconds)])
+        # On a slow machine it is ready by now.
+        assert broker.purge("q", Place.DELAYED) + broker.purge("q", Place.READY) == 1
+        broker.publish([message("dead", "d")])
+        broker.dead_letter([(self.take(broker, "d")[0], "why")])
+        broker.purge("d", Place.DEAD)
+        assert broker.replay("d") == 0
+        broker.close()
+        self.none_comes(other, "q", "d", seconds=self.short_delay_seconds + self.margin_seconds)
+
+    @holds("B35", needs="lists_queues")
+    def test_queues_are_named_sorted(self) -> None:
+        """Every queue that was published to is named, emptied ones too, in order; no others."""
+        broker, other = self.pair()
+        assert list(other.queues()) == []
+        broker.publish([message(queue=queue) for queue in ("b", "ü ☃", "a", "B")])
+        broker.publish([message(queue="z", eta=time.time() + self.long_delay_seconds())])
+        broker.acknowledge(self.take(broker, "b"))
+        broker.purge("a", Place.READY)
+        assert list(other.queues()) == sorted(["b", "ü ☃", "a", "B", "z"])
+
+    def _look(self, broker: Broker, limit: int) -> None:
+        broker.sizes(["q"])
+        for place in Place:
+            if place is Place.DEAD or self.capabilities.peeks:
+                broker.peek("q", place, limit=limit)
+
+    def _fill(self, broker: Broker, queue: str) -> None:
+        """Two messages in each place, and two that are held."""
+        broker.publish([message(f"dead{number}", queue) for number in range(2)])
+        broker.dead_letter([(each, "why") for each in self.take(broker, queue, count=2)])
+        broker.publish([message(f"held{number}", queue) for number in range(2)])
+        self.held = {**getattr(self, "held", {}), queue: self.take(broker, queue, count=2)}
+        eta = time.time() + self.long_delay_seconds()
+        broker.publish([message(f"ready{number}", queue) for number in range(2)])
+        broker.publish([message(f"delayed{number}", queue, eta=eta) for number in range(2)])
+
+    def _is_left(self, broker: Broker, queue: str, without: Place | None) -> None:
+        counts = {place.value: 0 if place is without else 2 for place in Place}
+        self.await_sizes(broker, queue, held=2, **counts)
+        assert list(broker.extend(self.held[queue], hold_seconds=self.hold_seconds)) == [True, True]
+        assert len(self.dead(broker, queue)) == counts["dead"]
+        found = ids(self.take(broker, queue, count=counts["ready"])) if counts["ready"] else []
+        assert sorted(found) == [f"ready{number}" for number in range(counts["ready"])]
+        self.none_comes(broker, queue)

@@ -1,0 +1,109 @@
+"""``drivetrain-contract``: certifies the drivers of two URLs, without a file written by anybody."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from drivetrain.app.discovery import Drivers
+from drivetrain.contract import ConfigurationError, DriverContext, redact
+
+__all__ = ["main"]
+
+_SUITE = Path(__file__).parent / "suite"
+
+#: Which of the suite's files test what; those of a pair need both URLs.
+_FILES = {"broker": ("test_broker.py",), "backend": ("test_backend.py",)}
+_FILES_OF_A_PAIR = ("test_workflows.py",)
+
+#: Where the namespace goes in the URLs of some drivers.
+_EXAMPLES = {"memory": "memory://{namespace}", "sqlite": "sqlite:///some/directory/{namespace}.db"}
+
+
+def _checked(_context: click.Context, option: click.Parameter, url: str | None) -> str | None:
+    if url is None:
+        return None
+    if "{namespace}" not in url:
+        raise click.BadParameter(_where_the_namespace_goes(url))
+    make = getattr(Drivers(DriverContext()), str(option.name))
+    try:
+        make(url.replace("{namespace}", "contract")).close()
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from error
+    return url
+
+
+def _where_the_namespace_goes(url: str) -> str:
+    scheme = url.partition("://")[0]
+    example = _EXAMPLES.get(scheme, f"{scheme}://…/{{namespace}} or {scheme}://…?prefix={{namespace}}")
+    return (
+        f"{redact(url)} does not say where {{namespace}} goes. The suite tries every example in a corner of the "
+        "service that was never used before; so write {namespace}, as it stands, where the URL names what keeps two "
+        f"apps on one service apart (a name, a file, a prefix, a database): {example}"
+    )
+
+
+def _arguments(profile: str, seed: int | None, reports: tuple[Path, ...], urls: dict[str, str]) -> Iterator[str]:
+    yield from ("-c", str(_SUITE / "pytest.ini"), f"--rootdir={_SUITE}", f"--contract-profile={profile}")
+    if seed is not None:
+        yield f"--contract-seed={seed}"
+    yield from (f"--contract-report={path.absolute()}" for path in reports)
+    yield from (f"--contract-{kind}={url}" for kind, url in urls.items())
+    names = [name for kind in urls for name in _FILES[kind]]
+    yield from (str(_SUITE / name) for name in (*names, *(_FILES_OF_A_PAIR if len(urls) == len(_FILES) else ())))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--broker", metavar="URL", callback=_checked, help="Test the broker of this URL, with {namespace} in it.")
+@click.option(
+    "--backend",
+    metavar="URL",
+    callback=_checked,
+    help="Test the backend and locks of this URL, likewise; given both, workflows on the pair too.",
+)
+@click.option("--profile", type=click.Choice(["quick", "default", "thorough"]), default="default", show_default=True)
+@click.option("--seed", type=int, help="Make the random choices of an earlier run, which has printed this number.")
+@click.option(
+    "--report",
+    "reports",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    help="Write the report here, as JSON or (.md) Markdown; may be given several times.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show every check, and every clause in the report.")
+@click.pass_context
+def main(  # noqa: PLR0917  click hands them over by name
+    context: click.Context,
+    broker: str | None,
+    backend: str | None,
+    profile: str,
+    seed: int | None,
+    reports: tuple[Path, ...],
+    verbose: bool,
+) -> None:
+    """Hold the drivers of these URLs to drivetrain's contract.
+
+    \b
+    drivetrain-contract --broker 'memory://{namespace}' --profile quick
+    drivetrain-contract --backend 'sqlite:///tmp/{namespace}.db' --report contract-report.json
+
+    Ends with 0 when no clause has failed, and with 1 when one has.
+    """  # noqa: D301  \b keeps click from filling the lines
+    urls = {kind: url for kind, url in (("broker", broker), ("backend", backend)) if url is not None}
+    if not urls:
+        raise click.UsageError("say what to test: --broker URL, --backend URL, or both")
+    context.exit(_run([*_arguments(profile, seed, reports, urls), "-v" if verbose else "-q"]))
+
+
+def _run(arguments: list[str]) -> int:
+    # A process of its own, so that pytest rewrites the suite's assertions; and nothing is left where it was called.
+    with TemporaryDirectory(prefix="drivetrain-contract-") as kept:
+        environment = {**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": kept}
+        command = [sys.executable, "-P", "-m", "pytest", *arguments]
+        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603

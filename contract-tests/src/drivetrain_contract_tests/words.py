@@ -1,0 +1,95 @@
+"""The word of a check: how it ended, as plain values, so that it can be sent from process to process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from drivetrain_contract_tests.contract import Contract, NotDeclared
+from drivetrain_contract_tests.report import Ended
+
+__all__ = ["word"]
+
+_LONGEST_REASON = 300
+
+
+def word(
+    item: Any, kind: type[Contract], told: pytest.TestReport, call: pytest.CallInfo[None], known: set[str]
+) -> dict[str, Any]:
+    """What `drivetrain_contract_tests.report.Report.add` takes.
+
+    Args:
+        item: the check, as pytest has it.
+        kind: its class.
+        told: what pytest reports of it.
+        call: the phase that has ended.
+        known: the classes that this process has told of already; this one is added.
+    """
+    name = getattr(item, "originalname", item.name)
+    ended = _ended(kind, name, told, call)
+    return {
+        "class": item.parent.nodeid,
+        "test": kind.__name__,
+        "check": name,
+        "verdict": ended.verdict,
+        "reason": ended.reason,
+        "findings": item.instance.findings.document() if getattr(item, "instance", None) else {},
+        "about": _about(item.parent.nodeid, kind, known),
+    }
+
+
+def _about(name: str, kind: type[Contract], known: set[str]) -> dict[str, Any] | None:
+    if name in known:
+        return None
+    try:
+        drivers = [subject.document() for subject in kind.subjects()]
+    except Exception:  # noqa: BLE001  its author's factory is broken: every check says so
+        drivers = []
+    else:
+        known.add(name)
+    checks = {check: list(said.clauses) for check, (_, said) in kind.checks().items()}
+    return {"contract": _standard(kind).__name__, "checks": checks, "drivers": drivers}
+
+
+def _standard(kind: type[Contract]) -> type:
+    """The contract that an author's class is a child of; the suite's own files are authors too."""
+    return next(
+        one
+        for one in kind.__mro__
+        if one.__module__.startswith("drivetrain_contract_tests.") and ".suite." not in one.__module__
+    )
+
+
+def _ended(kind: type[Contract], name: str, told: pytest.TestReport, call: pytest.CallInfo[None]) -> Ended:
+    if told.outcome == "skipped":
+        return _skipped(told, call)
+    if told.outcome == "failed":
+        return Ended("fail", _reason(told, call))
+    if name in kind.left_out():
+        return Ended("fail", "the standard check was overridden")
+    return Ended("pass")
+
+
+def _skipped(told: pytest.TestReport, call: pytest.CallInfo[None]) -> Ended:
+    if (reason := getattr(told, "wasxfail", None)) is not None:
+        return Ended("fail", f"known to fail: {reason.removeprefix('reason: ')}")
+    declared = call.excinfo is not None and call.excinfo.errisinstance(NotDeclared)
+    return Ended("not declared" if declared else "not run", _reason(told, call).removeprefix("Skipped: "))
+
+
+def _reason(told: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+    if call.excinfo is None:
+        return _one_line(told.longreprtext)
+    error = call.excinfo.value
+    what = _one_line(str(error)) or "without a word"
+    if isinstance(error, (AssertionError, pytest.skip.Exception, pytest.fail.Exception)):
+        said = what
+    else:
+        said = f"{type(error).__name__}: {what}"
+    return said if told.when == "call" else f"in {told.when}: {said}"
+
+
+def _one_line(told: str) -> str:
+    first = next((line.strip() for line in told.splitlines() if line.strip()), "")
+    return first[:_LONGEST_REASON]

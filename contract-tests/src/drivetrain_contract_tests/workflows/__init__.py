@@ -1,0 +1,19 @@
+"""The checks of a pair of a broker and a backend (clauses W…), by area."""
+
+from __future__ import annotations
+
+from drivetrain_contract_tests.workflows.dying import Dying
+from drivetrain_contract_tests.workflows.ending import Ending
+from drivetrain_contract_tests.workflows.keeping import Keeping
+from drivetrain_contract_tests.workflows.outages import Outages
+from drivetrain_contract_tests.workflows.pair import Pair
+from drivetrain_contract_tests.workflows.playing import Playing
+from drivetrain_contract_tests.workflows.refusing import Refusing
+from drivetrain_contract_tests.workflows.restarts import Restarts
+from drivetrain_contract_tests.workflows.timing import Timing
+
+__all__ = ["Pair", "WorkflowContract"]
+
+
+class WorkflowContract(Playing, Ending, Timing, Dying, Outages, Keeping, Refusing, Restarts):
+    """The contract of a pair. Needs fixtures ``broker_service`` and ``backend_service`` that each give a `Service`."""

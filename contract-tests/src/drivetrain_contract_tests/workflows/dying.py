@@ -1,0 +1,159 @@
+"""Clause W10: workers that die."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from attrs import frozen
+
+from drivetrain import Result
+from drivetrain.contract import State
+from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.contract import NotDeclared
+from drivetrain_contract_tests.workflows import killed
+from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows.faults import Fault, Faults, Moment
+from drivetrain_contract_tests.workflows.killed import STEPS, Runs
+from drivetrain_contract_tests.workflows.ledger import until
+from drivetrain_contract_tests.workflows.stage import Stage
+from drivetrain_contract_tests.workflows.stories import STORIES, Story, told
+
+__all__ = ["Dying"]
+
+
+@frozen
+class _Death:
+    """In which story a worker dies, and where."""
+
+    story: str
+    fault: Fault | None
+
+
+@frozen
+class _Kill:
+    """In which story a process is killed, and when it comes to which step for the how manieth time."""
+
+    story: str
+    step: str
+    nth: int
+
+
+@frozen
+class _Left:
+    """What had run when the worker died, by task id and attempt, and which of it had ended."""
+
+    runs: Counter[tuple[str, int]]
+    finished: set[tuple[str, int]]
+
+    def allowed(self, run: tuple[str, int]) -> int:
+        """How often it may have run in the end: what had not ended runs once more, and nothing else does."""
+        return self.runs[run] + (run not in self.finished)
+
+
+class Dying(Bench):
+    """What a dead worker leaves behind, another one finishes."""
+
+    @holds("W10")
+    def test_a_worker_that_dies_between_two_steps_loses_nothing(self) -> None:
+        """It dies before or after any call; to the services, a worker that calls no more and a dead one are alike."""
+        calls = self.at_once(self._play_death, [_Death(story, None) for story in STORIES])
+        deaths = [death for story, number in zip(STORIES, calls, strict=True) for death in self._deaths(story, number)]
+        self.at_once(self._play_death, deaths)
+
+    def _deaths(self, story: str, calls: int) -> list[_Death]:
+        faults = [Fault(number, moment, lasts=True) for number in range(1, calls + 1) for moment in Moment]
+        some = Random(f"{self.profile.seed} {story}").sample(faults, min(len(faults), self.profile.races))
+        return [_Death(story, fault) for fault in some]
+
+    def _play_death(self, death: _Death) -> int:
+        """Play a story with a death; how many calls the first worker has made."""
+        faults = Faults(death.fault)
+        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
+            story = told(stage, STORIES[death.story])
+            handle = stage.app().send(story.workflow)
+            self._work_until_death(stage, handle, faults, story)
+            self._finish(stage, story, handle, told=f"{death}; calls: {faults.calls}")
+            return len(faults.calls)
+
+    def _work_until_death(self, stage: Stage, handle: Result[Any], faults: Faults, story: Story) -> None:
+        app = stage.app(faults=faults, concurrency=1)
+        worker = stage.worker(app)
+
+        def over() -> bool:
+            return faults.struck.is_set() or (handle.wait(0) and stage.ledger.ran() == story.ran)
+
+        until(over, "the worker dies, or does all", self.patience_seconds)
+        if faults.struck.is_set():
+            stage.disconnect(app)
+            worker.stop(grace_seconds=0.0)
+        else:
+            stage.quiet()
+
+    @holds("W10")
+    def test_a_worker_process_that_is_killed_loses_nothing(self) -> None:
+        """With SIGKILL, between any two steps; another process finishes what it leaves behind."""
+        if not (self.broker_declares().shared and self.backend_declares().shared):
+            raise NotDeclared("not declared: shared, of both")
+        if self.pair.made_here:
+            raise NotDeclared("its author's factory makes the drivers, which other processes cannot")
+        kills = [_Kill(story, step, nth) for story in STORIES for step in STEPS for nth in range(1, 4)]
+        some = min(len(kills), len(STORIES) * max(1, self.profile.races // 5))
+        self.at_once(self._play_kill, Random(self.profile.seed).sample(kills, some))
+
+    def _play_kill(self, kill: _Kill) -> None:
+        with self.stage(lease_seconds=self.short_lease_seconds) as stage, TemporaryDirectory() as directory:
+            story = told(stage, STORIES[kill.story])
+            handle = stage.app().send(story.workflow)
+            runs = Runs(Path(directory, "runs"))
+            self._work_until_killed(stage, handle, kill, Path(directory, "runs"))
+            stage.ledger.take_over(runs.read())
+            self._finish(stage, story, handle, told=str(kill))
+
+    def _work_until_killed(self, stage: Stage, handle: Result[Any], kill: _Kill, path: Path) -> None:
+        urls = self.pair.broker.url(stage.namespace), self.pair.backend.url(stage.namespace)
+        where = str(path), str(self.short_lease_seconds), kill.step, str(kill.nth)
+        process = subprocess.Popen([sys.executable, "-m", killed.__name__, *urls, *where])  # noqa: S603  our own
+        try:
+            # Where it has not come to that step so often, it dies when all is done.
+            until(lambda: process.poll() is not None or handle.wait(0), "the worker dies", 3 * self.patience_seconds)
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode == -signal.SIGKILL, f"the worker has ended by itself: {process.returncode}"
+
+    def _finish(self, stage: Stage, story: Story, handle: Result[Any], *, told: str) -> None:
+        """Let another worker finish what a dead one has left behind."""
+        runs = stage.ledger.attempts()
+        left = _Left(runs, _finished(stage, runs))
+        stage.working()
+        self._check(stage, story, handle, left, told=told)
+
+    def _check(self, stage: Stage, story: Story, handle: Result[Any], left: _Left, *, told: str) -> None:
+        outcome = stage.outcome(handle)
+        stage.ledger.wait_for(lambda ran: not story.ran - ran, self.patience_seconds)
+        stage.quiet()
+        ran, after = stage.ledger.ran(), stage.ledger.attempts()
+        self.check_counts(
+            lost=(story.ran - ran).total() + stage.unfinished(handle),
+            unexpected=int(outcome != story.result) + len(set(ran) - set(story.ran)),
+            duplicated=sum(max(0, count - left.allowed(run)) for run, count in after.items()),
+            recovered=len(after) - len(left.finished),
+            told=f"{told}; {outcome}; {ran}; before: {left.runs}",
+        )
+
+
+def _finished(stage: Stage, runs: Counter[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Those attempts whose end is recorded."""
+    records = stage.backend.read([task_id for task_id, _ in runs])
+    return {
+        (task_id, attempt)
+        for (task_id, attempt), record in zip(runs, records, strict=True)
+        if record is not None and (record.state.terminal or record.attempt > attempt or record.state is State.RETRY)
+    }

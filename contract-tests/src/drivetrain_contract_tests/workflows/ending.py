@@ -1,0 +1,186 @@
+"""Clauses W4, W8, W9 and W14: every way in which a task can end, and what follows from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import evolve, frozen
+
+from drivetrain import App, Result, TaskCancelled, TaskExpired, TaskFailed, chain, chord, group
+from drivetrain.contract import DEAD_REASON_HEADER, Message, State, Transition
+from drivetrain.workflow.signature import Signature
+from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows.cast import Gate
+from drivetrain_contract_tests.workflows.interpreter import FAILED
+from drivetrain_contract_tests.workflows.stage import QUEUE, Stage, call
+
+__all__ = ["Ending"]
+
+
+@frozen
+class Bad:
+    """A way in which a task can end without success."""
+
+    make: Callable[[str], Signature[Any]]
+    error: type[TaskFailed] = TaskFailed
+    #: What is done to it once it was sent: ``cancel``, or ``kill`` a worker that has started it.
+    prepare: str = ""
+    #: What is in the reason of its dead letter; None: there is none.
+    dead: str | None = None
+
+
+_WAYS = {
+    "fails": Bad(lambda label: call("fail", label=label)),
+    "exhausts its retries": Bad(lambda label: call("hopeless", label=label)),
+    "expires": Bad(lambda label: call("act", label=label, expires=0.001), TaskExpired),
+    "is cancelled": Bad(lambda label: call("act", label=label), TaskCancelled, prepare="cancel"),
+    "is not known": Bad(lambda label: call("nobody_knows_it", label=label), dead="unknown task"),
+    "kills its worker": Bad(lambda label: call("act", label=label), prepare="kill", dead="crashed"),
+    "has wrong arguments": Bad(lambda _: Signature(task="act", kwargs={"wrong": 1}), dead="wrong arguments"),
+}
+
+
+class Ending(Bench):
+    """How tasks end, and what waits for them."""
+
+    @holds("W4")
+    def test_every_bad_end_ends_all_that_waits_for_it(self) -> None:
+        """A chain and a chord around a task that ends badly: each handle ends, with the cause, and nothing goes on."""
+        with self.stage() as stage:
+            app, stranger = stage.app(unknown_task_retries=0, max_starts=1), stage.app(tasks=False)
+            handles = [
+                (name, handle)
+                for name, bad in _WAYS.items()
+                for handle in self._around(stage, stranger if bad.dead else app, name)
+            ]
+            stage.worker(app)
+            for name, handle in handles:
+                with pytest.raises(_WAYS[name].error):
+                    handle.get(timeout=self.patience_seconds)
+                assert not stage.unfinished(handle), f"not all that waits ends when a task {name}"
+            stage.quiet()
+            ran = stage.ledger.ran()
+            assert not [label for label in ran if label.endswith("next")], f"something went on after a failure: {ran}"
+
+    def _around(self, stage: Stage, app: App, name: str) -> list[Result[Any]]:
+        found = []
+        for shape in ("chain", "chord"):
+            label = f"{name} {shape}"
+            task_id = f"{stage.namespace}.{label}"
+            bad = _WAYS[name].make(label).set(task_id=task_id)
+            following = call("act", label=f"{label} next")
+            header = group(call("act", label=f"{label} good"), bad)
+            # Twice what follows: the end travels beyond what comes next.
+            workflow = chain(bad, following, following) if shape == "chain" else chord(header, following) | following
+            found.append(app.send(workflow))
+            _prepare(stage, app, name, task_id)
+        return found
+
+    @holds("W4")
+    def test_who_waits_already_is_told_at_once(self) -> None:
+        """A caller that waits before anything has run returns soon after the end is recorded."""
+        with self.stage() as stage:
+            handle, gate = self._send_waiting(stage)
+            assert not handle.wait(0.1), "a task that runs is said to have ended"
+            gate.opened.set()
+            assert handle.get(timeout=self.patience_seconds) == ["next", "run 0"]
+            assert handle.wait(0), "a task that has ended is said to go on"
+
+    def _send_waiting(self, stage: Stage) -> tuple[Result[Any], Gate]:
+        """A chain whose first task runs, and waits at its gate."""
+        handle = stage.working().send(chain(call("wait", label="w"), call("act", label="next")))
+        gate = stage.gates["w 0"]
+        assert gate.reached.wait(self.patience_seconds), "the task has not begun"
+        return handle, gate
+
+    @holds("W8")
+    def test_what_is_cancelled_before_it_starts_does_not_run(self) -> None:
+        """Neither it nor what waits for it."""
+        with self.stage() as stage:
+            app = stage.app()
+            handle = app.send(chain(call("act", label="first"), call("act", label="second")))
+            assert handle.cancel()
+            stage.worker(app)
+            with pytest.raises(TaskCancelled):
+                handle.get(timeout=self.patience_seconds)
+            stage.quiet()
+            assert not stage.ledger.runs, f"cancelled tasks ran: {stage.ledger.runs}"
+
+    @holds("W8")
+    def test_the_result_of_a_cancelled_run_counts_no_more(self) -> None:
+        """A task that is cancelled while it runs stays cancelled when it returns, and nothing follows it."""
+        with self.stage() as stage:
+            handle, gate = self._send_waiting(stage)
+            assert handle.cancel()
+            gate.opened.set()
+            stage.quiet()
+            with pytest.raises(TaskCancelled):
+                handle.get(timeout=self.patience_seconds)
+            assert stage.ledger.ran() == {"w": 1}, "something followed a cancelled run"
+            states = [one and one.state for one in stage.records(handle)]
+            assert states == [State.CANCELLED] * 2, f"states after a cancellation: {states}"
+
+    @holds("W9")
+    def test_callbacks_of_a_task_run_once(self) -> None:
+        """Those of success with the value, or those of failure with the failure; never both."""
+        with self.stage() as stage:
+            app = stage.working()
+            for label, task in (("good", "act"), ("bad", "fail")):
+                then, caught = call("act", label=f"{label} then"), call("caught", label=f"{label} caught")
+                stage.outcome(app.send(evolve(call(task, label=label), on_success=(then,), on_error=(caught,))))
+            self._check_called(stage, {"good then": (["good"],), "bad caught": (FAILED,)})
+            assert not stage.ledger.of("good caught") + stage.ledger.of("bad then"), "a callback of the other end ran"
+
+    @holds("W9")
+    def test_error_callbacks_of_a_chain_and_a_group_run_once(self) -> None:
+        """With the failure of whichever task has failed in it."""
+        with self.stage() as stage:
+            app = stage.working()
+            failing = chain(call("act", label="a"), call("fail", label="b"), call("act", label="c"))
+            grouped = group(call("fail", label="m"), call("act", label="n"))
+            handles = [
+                app.send(failing.set(on_error=[call("caught", label="of chain")])),
+                app.send(grouped.set(on_error=[call("caught", label="of group")])),
+            ]
+            assert [stage.outcome(handle) for handle in handles] == [FAILED, FAILED]
+            self._check_called(stage, {"of chain": (FAILED,), "of group": (FAILED,)})
+
+    def _check_called(self, stage: Stage, called: dict[str, tuple[Any, ...]]) -> None:
+        for label in called:
+            stage.wait_ran(label)
+        stage.quiet()
+        ran = {label: [run.args for run in stage.ledger.of(label)] for label in called}
+        assert ran == {label: [args] for label, args in called.items()}, "callbacks ran otherwise than once each"
+
+    @holds("W14")
+    def test_what_cannot_be_run_goes_to_the_dead_letters(self) -> None:
+        """With its reason, and what is behind it runs all the same."""
+        wanted = {name: str(bad.dead) for name, bad in _WAYS.items() if bad.dead}
+        with self.stage() as stage:
+            app, stranger = stage.app(unknown_task_retries=0, max_starts=1, concurrency=1), stage.app(tasks=False)
+            for name in wanted:
+                _ = stranger.send(_WAYS[name].make(name).set(task_id=name))
+                _prepare(stage, stranger, name, name)
+            for name, body in {"empty": b"", "noise": b"\x00\xff{"}.items():
+                stage.broker.publish([Message(id=name, queue=QUEUE, body=body)])
+                wanted[name] = "unreadable"
+            handle = app.send(call("act", label="good"))
+            stage.worker(app)
+            assert stage.outcome(handle) == ["good"]
+            stage.quiet()
+            reasons = {name: headers.get(DEAD_REASON_HEADER, "") for name, headers in stage.dead().items()}
+            assert set(reasons) == set(wanted), f"dead letters: {reasons}"
+            assert all(wanted[name] in reason for name, reason in reasons.items()), f"reasons: {reasons}"
+
+
+def _prepare(stage: Stage, app: App, name: str, task_id: str) -> None:
+    if _WAYS[name].prepare == "cancel":
+        app.cancel(task_id)
+    elif _WAYS[name].prepare == "kill":
+        # All that is left of a worker that died in it: a start, and a lease that is over.
+        dead = Transition(task_id=task_id, state=State.STARTED, at=time.time(), run="of the dead", lease=0.0)
+        stage.backend.record([dead])

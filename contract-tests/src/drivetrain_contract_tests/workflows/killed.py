@@ -1,0 +1,105 @@
+"""A worker process that kills itself; started by the checks.
+
+python -m drivetrain_contract_tests.workflows.killed BROKER BACKEND FILE LEASE STEP NTH
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from drivetrain import App, current_task
+from drivetrain.contract import Message, hookimpl
+from drivetrain_contract_tests.workflows import cast
+from drivetrain_contract_tests.workflows.ledger import Ran
+
+__all__ = ["STEPS", "Runs"]
+
+#: Where a worker can be killed: at the steps of a delivery, in a task, and around publishing.
+STEPS = (
+    "received",
+    "started",
+    "function",
+    "ran",
+    "recorded",
+    "before_publish",
+    "after_publish",
+    "followed_up",
+    "acknowledged",
+)
+
+
+class Killer:
+    """An observer that kills its own process with SIGKILL when it comes to ``step`` for the ``nth`` time."""
+
+    def __init__(self, step: str, nth: int) -> None:
+        self._step = step
+        self._left = nth
+        self._lock = threading.Lock()
+
+    @hookimpl
+    def worker_step(self, step: str, task_ids: Sequence[str]) -> None:  # noqa: ARG002  named by the hook
+        """See `drivetrain.contract.hookspecs.Observers`."""
+        self.come_to(step)
+
+    @hookimpl
+    def before_publish(self, messages: Sequence[Message]) -> None:  # noqa: ARG002  named by the hook
+        """See `drivetrain.contract.hookspecs.Observers`."""
+        self.come_to("before_publish")
+
+    @hookimpl
+    def after_publish(self, messages: Sequence[Message]) -> None:  # noqa: ARG002  named by the hook
+        """See `drivetrain.contract.hookspecs.Observers`."""
+        self.come_to("after_publish")
+
+    def come_to(self, step: str) -> None:
+        """Die, if it is time to."""
+        with self._lock:
+            self._left -= step == self._step
+            if self._left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Runs:
+    """A file with a line for every run of a task, which no death takes back."""
+
+    def __init__(self, path: Path, killer: Killer | None = None) -> None:
+        self._path = path
+        self._killer = killer
+
+    def note(self, label: str, args: tuple[Any, ...]) -> int:  # noqa: ARG002  as a ledger
+        """A task runs."""
+        task = current_task()
+        line = json.dumps([label, task.task_id, task.attempt, time.time(), task.worker]) + "\n"
+        with self._path.open("ab", buffering=0) as file:
+            file.write(line.encode())
+        if self._killer is not None:
+            self._killer.come_to("function")
+        return 0
+
+    def read(self) -> list[Ran]:
+        """The runs so far."""
+        lines = self._path.read_text("utf-8").splitlines() if self._path.exists() else []
+        return [
+            Ran(label, task, attempt, (), at, worker) for label, task, attempt, at, worker in map(json.loads, lines)
+        ]
+
+
+def main() -> None:
+    """Work until killed."""
+    broker, backend, path, lease, step, nth = sys.argv[1:]
+    killer = Killer(step, int(nth))
+    app = App(broker, backend, plugins=[killer], concurrency=1, lease_seconds=float(lease))
+    cast.register(app, Runs(Path(path), killer), cast.Gates())
+    app.worker().run()
+
+
+if __name__ == "__main__":
+    main()

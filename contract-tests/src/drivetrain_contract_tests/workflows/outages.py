@@ -1,0 +1,147 @@
+"""Clauses W11 to W13: calls that fail, messages that come twice or late, workers that have lost their lease."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from attrs import frozen
+
+from drivetrain import App, chain, group
+from drivetrain.contract import Hold
+from drivetrain.worker.worker import Worker
+from drivetrain.workflow.signature import Signature
+from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows.faults import Fault, Faults, Moment
+from drivetrain_contract_tests.workflows.stage import LOST, Stage, call
+from drivetrain_contract_tests.workflows.stories import STORIES, told
+
+__all__ = ["Outages"]
+
+
+@frozen
+class _Case:
+    """A story, and where it is disturbed."""
+
+    story: str
+    side: str
+    fault: Fault | None = None
+
+
+class Outages(Bench):
+    """What happens when a service, or the way to it, fails for a while."""
+
+    @holds("W11")
+    def test_a_call_that_fails_changes_nothing(self) -> None:
+        """Small workflows with one call that fails, of a worker or of a sender, before or after it was done."""
+        plain = [_Case(story, side) for story in STORIES for side in ("worker", "sender")]
+        numbers = self.at_once(self._play_disturbed, plain)
+        cases = [one for case, number in zip(plain, numbers, strict=True) for one in self._disturbed(case, number)]
+        self.at_once(self._play_disturbed, cases)
+
+    def _disturbed(self, case: _Case, calls: int) -> list[_Case]:
+        faults = [Fault(number, moment) for number in range(1, calls + 1) for moment in Moment]
+        some = Random(f"{self.profile.seed} {case}").sample(faults, min(len(faults), self.profile.races))
+        return [_Case(case.story, case.side, fault) for fault in some]
+
+    def _play_disturbed(self, case: _Case) -> int:
+        """Play a case; how many calls there were."""
+        faults = Faults(case.fault)
+        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
+            sender = stage.app(faults=faults if case.side == "sender" else None)
+            stage.working(faults=faults if case.side == "worker" else None)
+            self._tell(stage, sender, faults, case)
+            return len(faults.calls)
+
+    def _tell(self, stage: Stage, sender: App, faults: Faults, case: _Case) -> None:
+        story, before = told(stage, STORIES[case.story]), stage.ledger.ran()
+        handle = sender.send(story.workflow)
+        outcome = stage.outcome(handle)
+        stage.ledger.wait_for(lambda ran: not story.ran - (ran - before), self.patience_seconds)
+        stage.quiet()
+        ran = stage.ledger.ran() - before
+        self.check_counts(
+            lost=(story.ran - ran).total() + stage.unfinished(handle),
+            unexpected=int(outcome != story.result) + len(set(ran) - set(story.ran)),
+            duplicated=sum(count - 1 for count in stage.ledger.attempts().values()),
+            recovered=story.ran.total() if faults.struck.is_set() else 0,
+            told=f"{case}; {outcome}; {ran}; calls: {faults.calls}",
+        )
+
+    @holds("W11")
+    def test_replies_that_are_lost_again_and_again_change_nothing(self) -> None:
+        """Many tasks, and every other reply of every kind is lost; each run and each result is as without that."""
+        faults = Faults(every_other=True)
+        with self.stage() as stage:
+            sender = stage.app()
+            crowd = [call("act", label=f"crowd{number}") for number in range(20)]
+            handles = sender.send_many([*crowd[:10], group(crowd[10:]), chain(*self._row(5))])
+            stage.working(faults=faults, concurrency=1, prefetch_limit=2)
+            lost = sum(stage.outcome(handle) == LOST for handle in handles)
+            stage.quiet()
+            ran = stage.ledger.ran()
+            again = sum(count - 1 for count in ran.values())
+            recovered = len(ran) if faults.struck.is_set() else 0
+            counts = {"lost": lost, "unexpected": 0, "duplicated": again, "recovered": recovered}
+            self.check_counts(**counts, told=f"{ran}; calls: {faults.calls}")
+
+    def _row(self, number: int) -> list[Signature[Any]]:
+        return [call("act", label=f"row{index}") for index in range(number)]
+
+    @holds("W12")
+    def test_messages_that_are_delivered_twice_run_once(self) -> None:
+        """Every message is published twice; each attempt of each task runs once."""
+        self.at_once(self._play_twice, list(STORIES))
+
+    def _play_twice(self, name: str) -> None:
+        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
+            app = stage.working(faults=Faults(twice=True))
+            stage.working()
+            self._tell(stage, app, Faults(), _Case(name, "twice"))
+
+    @holds("W12")
+    def test_messages_that_come_late_run_nothing_again(self) -> None:
+        """Every message once more, after the workflow has ended."""
+        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
+            app = stage.working()
+            for name in STORIES:
+                self._tell(stage, app, Faults(), _Case(name, "on time"))
+            before, messages = stage.ledger.attempts(), stage.ledger.messages
+            stage.broker.publish(messages)
+            stage.quiet()
+            again = stage.ledger.attempts() - before
+            self.check_counts(
+                lost=0, unexpected=0, duplicated=again.total(), recovered=0, told=f"{again} ran for late messages"
+            )
+
+    @holds("W13")
+    def test_a_worker_that_has_lost_its_lease_changes_nothing(self) -> None:
+        """One that was cut off while it ran a task returns when another is running it: the other's result stands."""
+        faults = Faults()
+        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
+            cut_off, sender = stage.app(faults=faults), stage.app()
+            worker = stage.worker(cut_off)
+            handle = sender.send(chain(call("wait", label="w"), call("act", label="next")))
+            first, second = stage.gates["w 0"], stage.gates["w 1"]
+            assert first.reached.wait(self.patience_seconds), "the task has not begun"
+            self._cut_off(stage, cut_off, faults)
+            stage.working()
+            assert second.reached.wait(self.patience_seconds), "nobody has taken over from a worker that is cut off"
+            faults.away.clear()
+            first.opened.set()
+            self._let_go(stage, worker)
+            assert not handle.wait(0.1), "a worker without a lease has ended the task that another runs"
+            second.opened.set()
+            outcome = stage.outcome(handle)
+            assert outcome == ["next", "run 1"], f"it gives {outcome}, and not what the run gives that took over"
+            stage.quiet()
+            assert stage.ledger.ran() == {"w": 2, "next": 1}
+
+    def _cut_off(self, stage: Stage, app: App, faults: Faults) -> None:
+        faults.away.set()
+        if app.runtime.broker.capabilities.hold is Hold.CONNECTION:
+            stage.disconnect(app)
+
+    def _let_go(self, stage: Stage, worker: Worker) -> None:
+        worker.stop(grace_seconds=stage.patience_seconds)

@@ -1,0 +1,96 @@
+"""Clauses W1 to W3: what workflows give, and how often their tasks run."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+from hypothesis import given
+
+from drivetrain import App, chord, group
+from drivetrain.workflow.signature import Workflow
+from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows.examples import Examples
+from drivetrain_contract_tests.workflows.stage import Stage, call
+from drivetrain_contract_tests.workflows.stories import told
+from drivetrain_contract_tests.workflows.trees import trees
+
+__all__ = ["Playing"]
+
+
+class Playing(Bench):
+    """Workflows around which nothing fails."""
+
+    @holds("W1", "W2", "W4", "W9")
+    def test_random_workflows_give_what_the_reference_gives(self) -> None:
+        """Results, sends and runs of nested workflows with failures, retries and callbacks, on two workers."""
+        with Examples(self.stage, shrink_seconds=self.shrink_seconds) as examples:
+
+            @self.profile.settings()
+            @given(trees())
+            def play(workflow: Workflow[Any]) -> None:
+                examples.play(repr(workflow), lambda stage, app: self._play_example(stage, app, workflow))
+
+            play()
+
+    def _play_example(self, stage: Stage, app: App, workflow: Workflow[Any]) -> None:
+        story, before, runs = told(stage, workflow), stage.ledger.ran(), stage.ledger.runs
+        handle = app.send(story.workflow)
+        outcome = stage.outcome(handle)
+        assert outcome == story.result, f"it gives {outcome}, and should give {story.result}"
+        wanted = before + story.ran
+        stage.ledger.wait_for(lambda ran: not wanted - ran, self.patience_seconds)
+        stage.quiet()
+        self.check_ran(stage, wanted)
+        ids = {ran.task_id for ran in stage.ledger.runs[len(runs) :]}
+        sends, ran = stage.ledger.sends(), Counter(one.task_id for one in stage.ledger.runs)
+        assert {one: sends[one] for one in ids} == {one: ran[one] for one in ids}, "sent more or less often than run"
+        assert not stage.unfinished(handle), f"not all of it has ended: {stage.records(handle)}"
+
+    @holds("W3")
+    def test_a_large_chords_callback_runs_once_with_the_results_in_order(self) -> None:
+        """Hundreds of members on two workers; the callback has all results, in the order of the group."""
+        number = max(10, self.profile.large // 10)
+        with self.stage() as stage:
+            app = stage.working(concurrency=8)
+            stage.working(concurrency=8)
+            labels = [f"m{index}" for index in range(number)]
+            handle = app.send(chord(group(call("act", label=each) for each in labels), call("act", label="all")))
+            in_order = stage.outcome(handle) == ["all", [[each] for each in labels]]
+            assert in_order, "the callback has not had all results in the order of the group"
+            stage.quiet()
+            self._check_callback(stage, "all")
+            self.check_ran(stage, Counter([*labels, "all"]))
+
+    @holds("W3")
+    def test_members_that_end_together_complete_their_chord_once(self) -> None:
+        """Two workers end the two members of a chord at the same instant, again and again."""
+        with self.stage() as stage:
+            apps = [stage.working(concurrency=1), stage.working(concurrency=1)]
+            for turn in range(self.profile.races):
+                self._race(stage, apps[0], turn)
+            stage.quiet()
+            for turn in range(self.profile.races):
+                self._check_callback(stage, f"all{turn}")
+
+    def _race(self, stage: Stage, app: App, turn: int) -> None:
+        members = [f"{turn}.{index}" for index in range(2)]
+        header = group(call("wait", label=each) for each in members)
+        handle = app.send(chord(header, call("act", label=f"all{turn}")))
+        gates = [stage.gates[f"{each} 0"] for each in members]
+        assert all(gate.reached.wait(self.patience_seconds) for gate in gates), "two workers do not run two members"
+        _open_together([gate.opened for gate in gates])
+        assert stage.outcome(handle) == [f"all{turn}", ["run 0", "run 0"]]
+
+    def _check_callback(self, stage: Stage, label: str) -> None:
+        runs = stage.ledger.of(label)
+        assert len(runs) == 1, f"the callback {label} ran {len(runs)} times"
+        sends = stage.ledger.sends()[runs[0].task_id]
+        assert sends == 1, f"the callback {label} was published {sends} times"
+
+
+def _open_together(events: list[threading.Event]) -> None:
+    for event in events:
+        event.set()

@@ -1,0 +1,500 @@
+"""Backends that break R1 to R17: what becomes of tasks, and who waits for them."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+
+from attrs import evolve
+
+from drivetrain.contract import Entry, Outcome, Renewal, State, TooLarge, apply
+from drivetrain.drivers.memory.backend import MemoryBackend
+from tests.mutants.backend_base import Ruled, broken, mutants_of
+
+
+def pause(seconds=0.002):
+    """Let another thread come between two steps."""
+    threading.Event().wait(seconds)
+
+
+# R1 to R8: what is granted
+
+
+@broken("R1", "expires a task that is running")
+class ExpiresRunning(Ruled):
+    def rule(self, before, wish, now):
+        if before is not None and wish.state is State.EXPIRED and not before.state.terminal:
+            before = evolve(before, leased_until=None)
+        return apply(before, wish, now)
+
+
+@broken("R1", "records nothing of tasks that it has not seen being sent")
+class KnowsOnlyTheSent(Ruled):
+    def rule(self, before, wish, now):
+        return None if before is None and wish.state is not State.PENDING else apply(before, wish, now)
+
+
+@broken("R1", "forgets what waits for a task when its end does not tell it")
+class ForgetsDownstream(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        return after and evolve(after, downstream=wish.downstream)
+
+
+@broken("R2", "lets a late start overwrite a result")
+class StartsAgain(Ruled):
+    def rule(self, before, wish, now):
+        over = before is not None and before.state.terminal and wish.state is State.STARTED
+        return apply(None if over else before, wish, now)
+
+
+@broken("R2", "lets the last end win")
+class LastEndWins(Ruled):
+    def rule(self, before, wish, now):
+        over = before is not None and before.state.terminal and wish.state.terminal
+        return apply(None if over else before, wish, now)
+
+
+@broken("R2", "lets another attempt follow a failure")
+class FailureIsNotFinal(Ruled):
+    def rule(self, before, wish, now):
+        if before is not None and before.state is State.FAILURE and wish.attempt > before.attempt:
+            before = evolve(before, state=State.RETRY)
+        return apply(before, wish, now)
+
+
+@broken("R3", "lets an older attempt start")
+class OlderAttempt(Ruled):
+    def rule(self, before, wish, now):
+        if before is None or wish.attempt >= before.attempt or wish.state is not State.STARTED:
+            return apply(before, wish, now)
+        after = apply(before, evolve(wish, attempt=before.attempt + 1), now)
+        return after and evolve(after, attempt=wish.attempt)
+
+
+@broken("R3", "keeps the attempt of whoever spoke last")
+class AttemptGoesDown(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        return after and evolve(after, attempt=wish.attempt)
+
+
+@broken("R4", "grants every start")
+class GrantsEveryStart(Ruled):
+    def rule(self, before, wish, now):
+        if before is not None and wish.state is State.STARTED:
+            before = evolve(before, leased_until=None)
+        return apply(before, wish, now)
+
+
+@broken("R4", "never ends a lease")
+class LeaseWithoutEnd(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        return after and (after if after.leased_until is None else evolve(after, leased_until=now + 1e9))
+
+
+@broken("R4", "counts leases in whole seconds")
+class LeaseInSeconds(Ruled):
+    def rule(self, before, wish, now):
+        return apply(before, evolve(wish, lease=wish.lease and math.floor(wish.lease)), now)
+
+
+@broken("R5", "does not look whose result it records")
+class NotFenced(Ruled):
+    def rule(self, before, wish, now):
+        if before is not None and before.run and wish.run and wish.state is not State.STARTED:
+            wish = evolve(wish, run=before.run)
+        return apply(before, wish, now)
+
+
+@broken("R5", "fences a run by time alone")
+class FencedByTime(Ruled):
+    def rule(self, before, wish, now):
+        late = before is not None and before.leased_until is not None and before.leased_until <= now
+        return None if late and wish.state is State.SUCCESS else apply(before, wish, now)
+
+
+@broken("R6", "tells the record as it is afterwards")
+class TellsAfter(MemoryBackend):
+    def _record(self, wish, now):
+        outcome = super()._record(wish, now)
+        return evolve(outcome, before=self._store.find(wish.task_id, now)) if outcome.applied else outcome
+
+
+@broken("R6", "answers a batch in the order of its ids")
+class AnswersById(MemoryBackend):
+    def record(self, transitions):
+        return super().record(sorted(transitions, key=lambda wish: wish.task_id))
+
+
+@broken("R6", "looks at all records of a batch before it changes any")
+class LooksFirst(Ruled):
+    def record(self, transitions):
+        self.seen = {wish.task_id: found for wish in transitions for found in self.read([wish.task_id])}
+        return super().record(transitions)
+
+    def _record(self, wish, now):
+        after = apply(self.seen[wish.task_id], wish, now)
+        if after is not None:
+            self._store.put(after)
+        return Outcome(applied=after is not None, before=self.seen[wish.task_id])
+
+
+@broken("R7", "counts a start that is asked for again as a crash")
+class CountsRepetition(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        return after and (evolve(after, starts=after.starts + 1) if wish.state is State.STARTED and before else after)
+
+
+@broken("R7", "keeps a record longer each time that its end is told")
+class KeepsLongerEachTime(Ruled):
+    def rule(self, before, wish, now):
+        if before is not None and before.state is wish.state and before.expires_at is not None:
+            return evolve(before, expires_at=before.expires_at + wish.retention)
+        return apply(before, wish, now)
+
+
+@broken("R8", "reads and writes in two steps")
+class TwoSteps(MemoryBackend):
+    def record(self, transitions):
+        before = [super(TwoSteps, self).read([wish.task_id])[0] for wish in transitions]
+        after = [apply(found, wish, self._clock.now()) for found, wish in zip(before, transitions, strict=True)]
+        pause()
+        with self._store.condition:
+            for record in filter(None, after):
+                self._store.put(record)
+        return [Outcome(applied=new is not None, before=old) for old, new in zip(before, after, strict=True)]
+
+
+@broken("R8", "says yes to everybody, as a conditional update does whose count of matches is not read")
+class SaysYes(MemoryBackend):
+    def _record(self, wish, now):
+        return evolve(super()._record(wish, now), applied=True)
+
+
+# R9, R10: what is read
+
+
+class Changes(MemoryBackend):
+    def kept(self, payload):
+        return payload
+
+    def _record(self, wish, now):
+        return super()._record(evolve(wish, payload=None if wish.payload is None else self.kept(wish.payload)), now)
+
+
+@broken("R9", "rewrites what looks like JSON")
+class RewritesJson(Changes):
+    def kept(self, payload):
+        try:
+            return json.dumps(json.loads(payload), separators=(",", ":")).encode()
+        except ValueError:
+            return payload
+
+
+@broken("R9", "reads bytes as text")
+class ReadsText(Changes):
+    def kept(self, payload):
+        return payload.decode("utf-8", "replace").encode()
+
+
+@broken("R9", "takes an empty payload for none")
+class EmptyIsNone(Changes):
+    def kept(self, payload):
+        return payload or None
+
+
+@broken("R9", "cuts payloads at 64 KiB")
+class CutsPayloads(Changes):
+    def kept(self, payload):
+        return payload[: 2**16]
+
+
+@broken("R9", "ends payloads at the first NUL")
+class EndsAtNul(Changes):
+    def kept(self, payload):
+        return payload.split(b"\0")[0]
+
+
+@broken("R9", "strips blanks")
+class StripsBlanks(Changes):
+    def kept(self, payload):
+        return payload.strip(b" \r\n")
+
+
+@broken("R9", "gives views of a buffer of its own")
+class GivesViews(MemoryBackend):
+    def read(self, task_ids):
+        found = super().read(task_ids)
+        return [each and evolve(each, payload=each.payload and memoryview(each.payload)) for each in found]
+
+
+class Limited(MemoryBackend):
+    capabilities = evolve(MemoryBackend.capabilities, largest_value_bytes=100_000)
+    limit = 100_000
+
+    def refuse(self, wish):
+        raise TooLarge("a payload", len(wish.payload), self.limit)
+
+    def _record(self, wish, now):
+        if len(wish.payload or b"") > self.limit:
+            self.refuse(wish)
+        return super()._record(wish, now)
+
+    def _complete(self, member, payload, failed, now):
+        if len(payload) > self.limit:
+            raise TooLarge("a payload", len(payload), self.limit)
+        return super()._complete(member, payload, failed, now)
+
+    def store_bodies(self, bodies):
+        for body in bodies.values():
+            if len(body) > self.limit:
+                raise TooLarge("a body", len(body), self.limit)
+        super().store_bodies(bodies)
+
+
+@broken("R9", "drops what was there when it refuses a larger value")
+class DropsOnRefusal(Limited):
+    def refuse(self, wish):
+        self._store.drop(wish.task_id)
+        super().refuse(wish)
+
+
+@broken("R9", "refuses a value of exactly the largest size")
+class RefusesTheLargest(Limited):
+    limit = 99_999
+
+
+@broken("R9", "carries what it says it does not")
+class RefusesNothing(Limited):
+    limit = 10**9
+
+
+@broken("R9", "ends a task whose result it refuses")
+class RecordsHalf(Limited):
+    def refuse(self, wish):
+        MemoryBackend._record(self, evolve(wish, payload=None), self._clock.now())
+        super().refuse(wish)
+
+
+@broken("R10", "answers in the order of its own index")
+class ReadsById(MemoryBackend):
+    def read(self, task_ids):
+        return super().read(sorted(task_ids))
+
+
+@broken("R10", "leaves out what it does not know")
+class ReadsTheKnown(MemoryBackend):
+    def read(self, task_ids):
+        return [found for found in super().read(task_ids) if found]
+
+
+@broken("R10", "answers once to what is asked twice")
+class ReadsOnce(MemoryBackend):
+    def read(self, task_ids):
+        return super().read(list(dict.fromkeys(task_ids)))
+
+
+@broken("R10", "reads a hundred records, and no more")
+class ReadsAPage(MemoryBackend):
+    def read(self, task_ids):
+        return [*super().read(task_ids[:100]), *[None] * len(task_ids[100:])]
+
+
+@broken("R10", "takes ids for the same whose first 250 signs are")
+class CutsIds(Ruled):
+    def read(self, task_ids):
+        return super().read([task_id[:250] for task_id in task_ids])
+
+    def _record(self, wish, now):
+        return super()._record(evolve(wish, task_id=wish.task_id[:250]), now)
+
+
+# R11 to R14: what a record tells
+
+
+@broken("R11", "keeps the last entry of all")
+class LastEntryOnly(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        return after and evolve(after, entries={wish.state: Entry(wish.at, wish.worker)})
+
+
+@broken("R11", "forgets when a task was first sent")
+class SentAnew(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        return after and evolve(after, entries={**after.entries, wish.state: Entry(wish.at, wish.worker)})
+
+
+@broken("R11", "keeps times in whole seconds")
+class WholeSeconds(Ruled):
+    def rule(self, before, wish, now):
+        return apply(before, evolve(wish, at=float(round(wish.at))), now)
+
+
+@broken("R11", "keeps the first entry of each state")
+class FirstEntry(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        return after and evolve(after, entries={**after.entries, **(before.entries if before else {})})
+
+
+class Renews(MemoryBackend):
+    def renewed(self, record, lease, now):
+        """The record after a renewal, and whether it is held."""
+
+    def _renew(self, lease, now):
+        record = self._store.find(lease.task_id, now)
+        if record is None:
+            return Renewal(held=False, state=None)
+        after, held = self.renewed(record, lease, now)
+        self._store.put(after)
+        return Renewal(held=held, state=record.state)
+
+
+@broken("R12", "renews for whoever asks")
+class RenewsForAll(Renews):
+    def renewed(self, record, lease, now):
+        held = record.state is State.STARTED
+        return (evolve(record, leased_until=now + lease.seconds), True) if held else (record, False)
+
+
+@broken("R12", "adds a renewal to what is left")
+class RenewsFromTheEnd(Renews):
+    def renewed(self, record, lease, now):
+        held = record.state is State.STARTED and record.run == lease.run
+        return evolve(record, leased_until=record.leased_until + lease.seconds) if held else record, held
+
+
+@broken("R12", "says that it has renewed, and has not")
+class RenewsNothing(Renews):
+    def renewed(self, record, lease, now):
+        return record, record.state is State.STARTED and record.run == lease.run
+
+
+@broken("R12", "says to a run that was cancelled that it goes on")
+class HidesCancellation(Renews):
+    def renewed(self, record, lease, now):
+        held = record.run == lease.run
+        return evolve(record, leased_until=now + lease.seconds) if held else record, held
+
+
+@broken("R13", "counts the starts of all attempts")
+class CountsAllAttempts(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        new = before is not None and after is not None and after.attempt > before.attempt
+        return evolve(after, starts=before.starts + 1) if new else after
+
+
+@broken("R13", "counts starts that were given back")
+class CountsGivenBack(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        return evolve(after, starts=before.starts) if after and before and wish.state is State.RECEIVED else after
+
+
+@broken("R13", "does not count")
+class DoesNotCount(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        return after and evolve(after, starts=min(after.starts, 1))
+
+
+@broken("R14", "lists tasks that have ended")
+class ListsAll(MemoryBackend):
+    def unfinished(self, *, limit):
+        return list(self._store.tasks.values())[:limit]
+
+
+@broken("R14", "does not list tasks that wait for another attempt")
+class ListsTheRunning(MemoryBackend):
+    def unfinished(self, *, limit):
+        return [found for found in super().unfinished(limit=limit) if found.state is not State.RETRY]
+
+
+@broken("R14", "lists more than it was asked for")
+class ListsTooMany(MemoryBackend):
+    def unfinished(self, *, limit):
+        return super().unfinished(limit=10**6)
+
+
+# R15 to R17: waiting
+
+
+@broken("R15", "looks only when the time is out")
+class WakesNobody(MemoryBackend):
+    def wait(self, task_ids, *, timeout_seconds):
+        if not self._ended(task_ids):
+            pause(timeout_seconds)
+        return self._ended(task_ids)
+
+
+@broken("R15", "wakes one of those who wait")
+class WakesOne(MemoryBackend):
+    def record(self, transitions):
+        with self._store.condition:
+            now = self._clock.now()
+            outcomes = [self._record(wish, now) for wish in transitions]
+            self._store.condition.notify(1)
+            return outcomes
+
+
+@broken("R15", "wakes nobody when a task is forgotten")
+class ForgetsInSilence(MemoryBackend):
+    def forget(self, task_ids):
+        with self._store.condition:
+            for task_id in task_ids:
+                self._store.drop(task_id)
+
+
+@broken("R16", "listens, and does not look")
+class DoesNotLook(MemoryBackend):
+    def wait(self, task_ids, *, timeout_seconds):
+        with self._store.condition:
+            if timeout_seconds:
+                self._store.condition.wait(timeout_seconds)
+            return self._ended(task_ids)
+
+
+@broken("R16", "looks first and listens afterwards")
+class LooksThenListens(MemoryBackend):
+    def wait(self, task_ids, *, timeout_seconds):
+        if ended := self._ended(task_ids):
+            return ended
+        pause(0.02)
+        with self._store.condition:
+            self._store.condition.wait(timeout_seconds)
+            return self._ended(task_ids)
+
+
+@broken("R17", "is woken by every end")
+class WokenByAll(MemoryBackend):
+    def wait(self, task_ids, *, timeout_seconds):
+        with self._store.condition:
+            if not self._ended(task_ids):
+                self._store.condition.wait(timeout_seconds)
+            return self._ended(task_ids)
+
+
+@broken("R17", "takes another's end for that of the task")
+class TellsAllThatWasAsked(MemoryBackend):
+    def wait(self, task_ids, *, timeout_seconds):
+        with self._store.condition:
+            if self._ended(task_ids):
+                return self._ended(task_ids)
+            woken = self._store.condition.wait(timeout_seconds)
+            return list(task_ids) if woken else []
+
+
+@broken("R17", "does not wait")
+class DoesNotWait(MemoryBackend):
+    def wait(self, task_ids, *, timeout_seconds):
+        return self._ended(task_ids)
+
+
+MUTANTS = mutants_of(globals())

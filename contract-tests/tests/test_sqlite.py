@@ -1,0 +1,33 @@
+"""``sqlite://`` is certified by the suite, as any driver is."""
+
+import pytest
+
+from drivetrain_contract_tests import BackendContract, BrokerContract, LockContract, Service, WorkflowContract
+
+
+@pytest.fixture(scope="session")
+def broker_service(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sqlite")
+    return Service(lambda namespace: f"sqlite:///{directory}/{namespace}.db")
+
+
+@pytest.fixture(scope="session")
+def backend_service(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sqlite")
+    return Service(lambda namespace: f"sqlite:///{directory}/{namespace}.db")
+
+
+class TestSqliteBroker(BrokerContract):
+    pass
+
+
+class TestSqliteBackend(BackendContract):
+    pass
+
+
+class TestSqliteLocks(LockContract):
+    pass
+
+
+class TestSqliteWorkflows(WorkflowContract):
+    pass

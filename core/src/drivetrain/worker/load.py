@@ -1,0 +1,102 @@
+"""How much a worker holds and may hold, pool by pool: no more than it is about to run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from drivetrain.contract import Clock
+from drivetrain.worker.held import Held
+from drivetrain.worker.prefetch import Prefetch
+from drivetrain.worker.registry import Pool
+from drivetrain.worker.run import Ending, Run
+
+__all__ = ["STUCK_SECONDS", "Load"]
+
+#: When no task of a full pool has ended for so long, what waits there may be run at once by somebody else.
+STUCK_SECONDS = 0.25
+#: How many messages are taken at most to look for work of pools with room, while another pool has none.
+_PROBE = 8
+
+
+class Load:
+    """What the pools of one worker hold. Told by the settling thread, asked by the receiving one."""
+
+    def __init__(self, clock: Clock, held: Held, sizes: Mapping[Pool, int], used: Iterable[Pool], limit: int) -> None:
+        """Make it.
+
+        Args:
+            clock: tells how long nothing has ended.
+            held: what is held now.
+            sizes: how many tasks each pool can run at once.
+            used: the pools that tasks are known to run in.
+            limit: the most to hold beyond what can run.
+        """
+        self._clock = clock
+        self._held = held
+        self._used = set(used) or {Pool.THREADS}
+        self.prefetch = {pool: Prefetch(size, limit) for pool, size in sizes.items()}
+        self._ended_at = dict.fromkeys(sizes, clock.monotonic())
+        self._probe = _PROBE
+
+    def settled(self, endings: Sequence[Ending]) -> None:
+        """Take note of runs that have ended."""
+        now = self._clock.monotonic()
+        ran: defaultdict[Pool, list[float]] = defaultdict(list)
+        for ending in endings:
+            if ending.run is not None and ending.run.began is not None:
+                ran[ending.run.definition.pool].append(ending.run_seconds)
+        for pool, seconds in ran.items():
+            self.prefetch[pool].settled(len(seconds), sum(seconds) / len(seconds), now - self._ended_at[pool])
+            self._ended_at[pool] = now
+
+    def room(self) -> int:
+        """How many messages to take; 0: wait for room."""
+        rooms = [self._room(pool) for pool in self._used]
+        free = [room for room in rooms if room > 0]
+        if len(free) == len(rooms):
+            return min(free)
+        return min(*free, self._probe) if free else 0
+
+    def slack(self) -> int:
+        """How many runs must be settled before there is room that is worth a round trip."""
+        return min(self._ahead(pool) // 4 for pool in self._used)
+
+    def excess(self, runs: Sequence[Run]) -> list[Run]:
+        """Those of ``runs``, which are held now, for which their pools have no room.
+
+        Tasks of several pools come through one queue, and a message tells its pool only once it is here.
+        """
+        pools = {run.definition.pool for run in runs}
+        self._used |= pools
+        over = {pool: max(0, self._held.in_pool(pool) - self._window(pool)) for pool in pools}
+        excess = [run for pool in pools if over[pool] for run in _of(runs, pool)[-over[pool] :]]
+        self._probe = 1 if len(excess) == len(runs) else _PROBE  # a vain look keeps messages from others
+        return excess
+
+    def waits(self, pool: Pool) -> bool:
+        """Whether some of what is held for ``pool`` must be waiting there."""
+        return self._held.in_pool(pool) > self.prefetch[pool].slots
+
+    def stuck(self, pool: Pool) -> bool:
+        """Whether what waits for ``pool`` should be given back."""
+        return self.waits(pool) and self._stalled_seconds(pool) >= STUCK_SECONDS
+
+    def _room(self, pool: Pool) -> int:
+        room = self._window(pool) - self._held.in_pool(pool)
+        # With short tasks a little room is not worth a round trip yet.
+        return room if room >= self._ahead(pool) // 4 else 0
+
+    def _ahead(self, pool: Pool) -> int:
+        return max(0, self._window(pool) - self.prefetch[pool].slots)
+
+    def _window(self, pool: Pool) -> int:
+        return self.prefetch[pool].window(self._stalled_seconds(pool))
+
+    def _stalled_seconds(self, pool: Pool) -> float:
+        full = self._held.in_pool(pool) >= self.prefetch[pool].slots
+        return self._clock.monotonic() - self._ended_at[pool] if full else 0.0
+
+
+def _of(runs: Sequence[Run], pool: Pool) -> list[Run]:
+    return [run for run in runs if run.definition.pool is pool]

@@ -1,0 +1,61 @@
+"""Sending to a broker that takes a part, or nothing: what was not sent is told, and leaves nobody waiting."""
+
+import pytest
+
+from drivetrain import PublishFailed, ServiceRefused, TaskFailed, chain, chord, group
+from support.faults import Changed, rewire
+
+
+class Choosy(Changed):
+    """A broker that refuses some messages, by their ids."""
+
+    def __init__(self, broker, refused):
+        super().__init__(broker)
+        self.refused = refused
+
+    def publish(self, messages):
+        self._driver.publish([message for message in messages if message.id not in self.refused])
+        failures = {message.id: ServiceRefused("full") for message in messages if message.id in self.refused}
+        if failures:
+            raise PublishFailed(failures)
+
+
+@pytest.fixture
+def choosy(app):
+    rewire(app, broker=Choosy(app.runtime.broker, {"bad"}))
+    return app
+
+
+def test_a_chain_that_was_not_sent_leaves_nothing_behind_and_can_be_sent_again(choosy):
+    app = choosy
+    workflow = chain(app.signature("value", 1).set(task_id="bad"), app.signature("add", 1).set(task_id="next"))
+    good = app.signature("value", 5).set(task_id="good")
+    with pytest.raises(PublishFailed) as raised:
+        app.send_many([workflow, good])
+    assert set(raised.value.failures) == {"bad"}
+    assert app.runtime.backend.census()["tasks"] == 1
+    app.runtime.broker.refused.clear()
+    handle = app.send(workflow)
+    with app.worker():
+        assert handle.get(timeout=5) == 2
+        assert app.result("good").get(timeout=5) == 5
+
+
+def test_a_group_of_which_a_part_was_sent_fails(choosy):
+    app = choosy
+    members = [app.signature("value", n).set(task_id=task_id) for n, task_id in enumerate(["fine", "bad", "too"])]
+    with pytest.raises(PublishFailed):
+        app.send(chord(group(members).set(group_id="group"), app.signature("total").set(task_id="total")))
+    for task_id in ("group", "total"):
+        with pytest.raises(TaskFailed, match="full"):
+            app.result(task_id).get(timeout=5)
+    with app.worker():
+        assert app.result("fine").get(timeout=5) == 0
+        assert app.result("too").get(timeout=5) == 2
+
+
+def test_a_follower_that_the_broker_refuses_fails_and_is_told(choosy):
+    app = choosy
+    handle = app.send(app.signature("value", 1) | app.signature("add", 1).set(task_id="bad") | app.signature("value"))
+    with app.worker(), pytest.raises(TaskFailed, match="full"):
+        handle.get(timeout=5)
