@@ -1,13 +1,62 @@
-"""No check fails on a correct backend: the one in memory, and the same behind a service that is stopped and started."""
+"""No check fails on a correct backend: the one in memory, the same in a service that stops, and a lesser one."""
+
+import math
 
 import pytest
+from attrs import evolve
 
+from drivetrain.contract import Durability
 from drivetrain_contract_tests import BackendContract, LockContract, Service
-from tests.mutants.backend_base import Host, Remote
+from tests.mutants.backend_base import Host, Remote, service_of
+from tests.mutants.backend_tasks import Limited
 from tests.mutants.mutant import catchers
 
 
+def whole(seconds):
+    return math.ceil(seconds) if seconds is not None and seconds < 1e9 else seconds
+
+
+class Cache(Limited):
+    """Like a cache that counts whole seconds, lists nothing and tells nobody."""
+
+    capabilities = evolve(
+        Limited.capabilities,
+        durability=Durability.CACHE,
+        pushes=False,
+        lists_tasks=False,
+        expiry_resolution_seconds=1.0,
+    )
+
+    def _record(self, wish, now):
+        return super()._record(evolve(wish, retention=whole(wish.retention), lease=whole(wish.lease)), now)
+
+    def _renew(self, lease, now):
+        return super()._renew(evolve(lease, seconds=whole(lease.seconds)), now)
+
+    def settle(self, task_ids, *, retention_seconds):
+        super().settle(task_ids, retention_seconds=whole(retention_seconds))
+
+    def acquire_lock(self, name, *, seconds):
+        return super().acquire_lock(name, seconds=whole(seconds))
+
+    def renew_lock(self, name, token, *, seconds):
+        return super().renew_lock(name, token, seconds=whole(seconds))
+
+    def unfinished(self, *, limit):
+        return []
+
+    def wait(self, task_ids, *, timeout_seconds):
+        raise AssertionError("called though it is not declared")
+
+
+SERVICES = {
+    "memory": Service,
+    "service": lambda: Host(Remote).service(),
+    "cache": lambda: service_of(Cache),
+}
+
+
 @pytest.mark.parametrize("contract", [BackendContract, LockContract])
-@pytest.mark.parametrize("service", [Service, lambda: Host(Remote).service()], ids=["memory", "remote"])
+@pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 def test_no_check_catches_a_correct_backend(contract, service):
     assert catchers(contract, service()) == {}

@@ -84,7 +84,7 @@ def a_failing_chord(app):
 WORKFLOWS = [one, a_chain, a_retry, a_chord, a_group_in_a_chain, a_failing_chord]
 
 
-def play(workflow, side, faults, *, lease_seconds=0.3):
+def play(workflow, side, faults, *, lease_seconds=30.0):
     """Send and run a workflow while ``faults`` strike one side; check how it ends."""
     log, place = Log(), uuid4().hex
     with make_app(place, log, lease_seconds) as sender, make_app(place, log, lease_seconds) as worker_app:
@@ -126,7 +126,8 @@ def test_an_outage_at_any_call_changes_nothing(workflow, side, moment):
     def sweep(call):
         fault = Fault(*call, moment)
         try:
-            play(workflow, side, Faults(fault))
+            # A lost delivery comes again when its hold ends; otherwise nobody is to lose a lease on a busy machine.
+            play(workflow, side, Faults(fault), lease_seconds=1.0 if fault.method == "receive" else 30.0)
         except BaseException as error:
             error.add_note(str(fault))
             raise
@@ -140,7 +141,7 @@ def test_an_outage_at_any_call_changes_nothing(workflow, side, moment):
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.__name__)
 def test_a_service_that_is_away_every_now_and_then_changes_nothing(workflow, side, moment):
     def play_with(seed):
-        play(workflow, side, Faults(share=0.3, moment=moment, random=Random(seed)), lease_seconds=30.0)
+        play(workflow, side, Faults(share=0.3, moment=moment, random=Random(seed)))
 
     with ThreadPoolExecutor(4) as players:
         list(players.map(play_with, range(4)))

@@ -309,21 +309,17 @@ def test_no_worker_hoards_while_another_idles(make_app, url):
     apps = [make_app(url, concurrency=4) for _ in range(2)]
     for name, app in zip("ab", apps, strict=True):
         app.task(name="work")(_working(busy, name))
-    first = apps[0].worker()
-    with first:
+    with apps[0].worker():
         handles = apps[0].send_many([apps[0].signature("work", 0.0) for _ in range(300)])
         for handle in handles:  # so that it has learnt to take many at once
             handle.get(timeout=10)
         busy.clear()
         slow = apps[0].send_many([apps[0].signature("work", 0.3) for _ in range(24)])
         with apps[1].worker():
-            began = time.monotonic()
             for handle in slow:
                 handle.get(timeout=20)
-            took = time.monotonic() - began
-    assert took < 2.2, f"24 tasks of 0.3 s on 8 threads take 0.9 s at best, and took {took:.2f} s"
     shares = Counter(busy.notes)
-    assert min(shares["a"], shares["b"]) >= 6, shares
+    assert min(shares["a"], shares["b"]) >= 6, f"24 tasks that take long were shared unfairly: {shares}"
 
 
 def test_a_worker_with_a_loop_too_takes_no_more_for_its_threads_than_they_can_run(make_app, url):
@@ -333,14 +329,14 @@ def test_a_worker_with_a_loop_too_takes_no_more_for_its_threads_than_they_can_ru
         app.task(name="work")(_working(busy, name))
         app.task(name="async")(_sleep_long)
     slow = apps[0].send_many([apps[0].signature("work", 0.3) for _ in range(16)])
-    with apps[0].worker():
+    with apps[0].worker() as first:
         busy.wait_for(1)
         with apps[1].worker():
-            began = time.monotonic()
             for handle in slow:
                 handle.get(timeout=20)
-            took = time.monotonic() - began
-    assert took < 2.2, f"16 tasks of 0.3 s on 4 threads take 1.2 s at best, and took {took:.2f} s"
+                assert len(first._held) <= 2 + 8, "it holds what it can run, and a few to look through at the most"
+    shares = Counter(busy.notes)
+    assert min(shares["a"], shares["b"]) >= 4, f"16 tasks that take long were shared unfairly: {shares}"
 
 
 def test_coroutines_run_while_all_threads_are_busy(make_app, url):

@@ -339,7 +339,7 @@ class GroupsWithAnEnd(Timers):
     def open_groups(self, groups):
         super().open_groups(groups)
         for group in groups:
-            self.drop_later(lambda group_id=group.group_id: self._store.groups.pop(group_id, None), 0.5)
+            self.drop_later(lambda group_id=group.group_id: self._store.groups.pop(group_id, None), 0.3)
 
 
 @broken("R27", "lets a group live as long as the record of its first member")

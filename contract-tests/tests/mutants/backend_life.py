@@ -232,6 +232,18 @@ class LooksForItsService(MemoryBackend):
         knock()
 
 
+@broken("R38", "lets an error of its encoder through")
+class EncoderError(MemoryBackend):
+    def store_bodies(self, bodies):
+        super().store_bodies({key.encode().decode(): body for key, body in bodies.items()})
+
+
+@broken("R38", "lets an error through when a time is too large")
+class TimeError(MemoryBackend):
+    def settle(self, task_ids, *, retention_seconds):
+        super().settle(task_ids, retention_seconds=int(retention_seconds * 1000) / 1000)
+
+
 @broken("L5", "counts tokens from one after a restart")
 class TokensBeginAgain(Remote):
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from drivetrain_contract_tests.backends.errors import ErrorChecks
 from drivetrain_contract_tests.backends.forgetting import ForgettingChecks
 from drivetrain_contract_tests.backends.granting import GrantingChecks
 from drivetrain_contract_tests.backends.groups import GroupChecks
@@ -18,6 +19,7 @@ __all__ = ["BackendContract"]
 
 class BackendContract(
     LifeChecks,
+    ErrorChecks,
     GrantingChecks,
     HoldingChecks,
     RecordChecks,

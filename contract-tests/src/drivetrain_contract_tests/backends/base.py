@@ -12,14 +12,16 @@ from drivetrain_contract_tests.clauses import Check
 from drivetrain_contract_tests.contract import Contract, NotDeclared, NotRun
 from drivetrain_contract_tests.service import Service
 
-__all__ = ["LARGEST_TRIED", "LONG", "SHORT", "BackendBase"]
+__all__ = ["LARGEST_REFUSED", "LARGEST_TRIED", "LONG", "SHORT", "BackendBase"]
 
 #: Seconds after which a lease, lock or record ends whose end is awaited.
-SHORT = 0.4
+SHORT = 0.3
 #: Seconds that are certainly not over while a check runs.
 LONG = 3_600.0
 #: Values larger than this are not tried, whatever is declared: the suite runs on small machines too.
 LARGEST_TRIED = 64 * 1024 * 1024
+#: Larger ones may be tried where they are to be refused, for which nobody needs to look at them.
+LARGEST_REFUSED = 512 * 1024 * 1024
 
 
 class BackendBase(Contract):

@@ -1,16 +1,11 @@
-"""The life of a backend object (R33 to R35, R38)."""
+"""The life of a backend object (R33 to R35)."""
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache, partial
-from typing import Any
-from urllib.parse import urlsplit
+from functools import partial
 
-from drivetrain.contract import Backend, BackendCapabilities, RunLease, ServiceError
+from drivetrain.contract import Backend, RunLease, ServiceError
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import (
     NOTHING,
@@ -134,32 +129,6 @@ class LifeChecks(BackendBase):
         eventually(lambda: _closed(backend, waiting), "a wait is woken by close", 5.0)
         assert waiting.result() == []
 
-    @holds("R38")
-    def test_making_a_backend_does_no_io(self) -> None:
-        """The first call connects, not the making: no connection, file or process is opened, and none needed.
-
-        It is watched by Python's audit events; code in C that connects by itself is not seen.
-        """
-        namespace = self.service.namespace()
-        self.on(namespace)  # modules are imported, and what they read once is read
-        with _watched() as events:
-            backend = self.on(namespace)
-            assert isinstance(backend.capabilities, BackendCapabilities)
-        assert not events, f"making a backend did {events}"
-        assert isinstance(backend, Backend)
-        assert backend.capabilities == backend.capabilities
-        backend.ping()
-
-    @holds("R38")
-    def test_no_secret_is_shown(self) -> None:
-        """The password of the URL is in no text that a log may hold: not in the object's, nor in its parts'."""
-        namespace = self.service.namespace()
-        secret = urlsplit(self.service.url(namespace)).password
-        backend = self.on(namespace)
-        backend.ping()
-        for shown in (repr(backend), str(backend), repr(backend.capabilities)):
-            assert not secret or secret not in shown
-
 
 def _fill(backend: Backend) -> None:
     record(backend, start(payload=b"v"))
@@ -219,35 +188,3 @@ def _wait(backend: Backend) -> list[str]:
 def _closed(backend: Backend, waiting: Background[list[str]]) -> bool:
     backend.close()  # again and again, since the thread may not have been inside yet
     return waiting.ended()
-
-
-_watching = threading.local()
-_IO = ("socket.connect", "socket.sendto", "socket.getaddrinfo", "sqlite3.connect", "subprocess.Popen")
-
-
-@contextmanager
-def _watched() -> Iterator[list[str]]:
-    """The names of what this thread opens meanwhile."""
-    _listen()
-    _watching.events = []
-    try:
-        yield _watching.events
-    finally:
-        del _watching.events
-
-
-@cache
-def _listen() -> None:
-    """Listen to audit events; a hook cannot be taken away, so there is one for all."""
-    sys.addaudithook(_hear)
-
-
-def _hear(event: str, arguments: tuple[Any, ...]) -> None:
-    events = getattr(_watching, "events", None)
-    if events is not None and (event in _IO or (event == "open" and _writes(arguments))):
-        events.append(f"{event} {arguments[0]!r}" if event == "open" else event)
-
-
-def _writes(arguments: tuple[Any, ...]) -> bool:
-    mode = arguments[1]
-    return isinstance(mode, str) and bool(set(mode) & set("wax+"))

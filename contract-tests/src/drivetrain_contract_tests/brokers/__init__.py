@@ -7,6 +7,7 @@ from drivetrain_contract_tests.brokers.delays import Delays
 from drivetrain_contract_tests.brokers.life import Life
 from drivetrain_contract_tests.brokers.looking import Looking
 from drivetrain_contract_tests.brokers.machine import AnyProgram
+from drivetrain_contract_tests.brokers.outages import Outages
 from drivetrain_contract_tests.brokers.publishing import Publishing
 from drivetrain_contract_tests.brokers.receiving import Receiving
 from drivetrain_contract_tests.brokers.settling import Settling
@@ -14,7 +15,7 @@ from drivetrain_contract_tests.brokers.settling import Settling
 __all__ = ["BrokerContract"]
 
 
-class BrokerContract(Life, AnyProgram, Looking, DeadLetters, Delays, Settling, Receiving, Publishing):
+class BrokerContract(Outages, Life, AnyProgram, Looking, DeadLetters, Delays, Settling, Receiving, Publishing):
     """The contract of a broker. Needs a fixture ``broker_service`` that gives a `Service`.
 
     The suite tells by `prompt_seconds` and `patience_seconds` how fast things must be; an author whose service is far

@@ -17,8 +17,8 @@ __all__ = ["Receiving"]
 
 _IDLE_SECONDS = 1.0
 #: What a driver may use of a processor while it waits: the thread that waits, and all threads together.
-_IDLE_THREAD_SECONDS = 0.2
-_IDLE_PROCESS_SECONDS = 0.5
+_IDLE_THREAD_SECONDS = 0.1
+_IDLE_PROCESS_SECONDS = 0.15
 #: How often it may ask the clock in a second of waiting.
 _IDLE_LOOKS = 400
 

@@ -83,8 +83,16 @@ class Bench(Contract):
 
     def at_once(self, play: Callable[[T], R], cases: Sequence[T]) -> list[R]:
         """Play cases side by side, for they mostly wait; what each gives. The first error is raised."""
+
+        def play_one(case: T) -> R:
+            try:
+                return play(case)
+            except Exception as error:
+                error.add_note(f"in {case}")
+                raise
+
         with ThreadPoolExecutor(_PLAYERS) as players:
-            return list(players.map(play, cases))
+            return list(players.map(play_one, cases))
 
     def check_counts(self, *, lost: int, unexpected: int, duplicated: int, recovered: int, told: object) -> None:
         """Report the four counts, and fail if any of the first three is not zero."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
-from drivetrain import Result
+from drivetrain import Result, chain
 from drivetrain.contract import State
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
@@ -22,7 +22,7 @@ from drivetrain_contract_tests.workflows.bench import Bench
 from drivetrain_contract_tests.workflows.faults import Fault, Faults, Moment
 from drivetrain_contract_tests.workflows.killed import STEPS, Runs
 from drivetrain_contract_tests.workflows.ledger import until
-from drivetrain_contract_tests.workflows.stage import Stage
+from drivetrain_contract_tests.workflows.stage import Stage, call
 from drivetrain_contract_tests.workflows.stories import STORIES, Story, told
 
 __all__ = ["Dying"]
@@ -87,14 +87,12 @@ class Dying(Bench):
         worker = stage.worker(app)
 
         def over() -> bool:
-            return faults.struck.is_set() or (handle.wait(0) and stage.ledger.ran() == story.ran)
+            return faults.struck.is_set() or (handle.wait(0) and stage.ledger.ran() == story.ran and stage.empty())
 
         until(over, "the worker dies, or does all", self.patience_seconds)
         if faults.struck.is_set():
             stage.disconnect(app)
             worker.stop(grace_seconds=0.0)
-        else:
-            stage.quiet()
 
     @holds("W10")
     def test_a_worker_process_that_is_killed_loses_nothing(self) -> None:
@@ -127,6 +125,23 @@ class Dying(Bench):
             process.kill()
             process.wait()
         assert process.returncode == -signal.SIGKILL, f"the worker has ended by itself: {process.returncode}"
+
+    @holds("W10", "W13")
+    def test_a_worker_that_is_stopped_gives_back_what_it_runs(self) -> None:
+        """At the end of its grace, and another runs it, long before a lease is over; what the first says is late."""
+        with self.stage() as stage:
+            first = stage.app()
+            worker = stage.worker(first)
+            handle = stage.app().send(chain(call("wait", label="w"), call("act", label="next")))
+            assert stage.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
+            worker.stop(grace_seconds=0.1)
+            stage.working()
+            assert stage.gates["w 1"].reached.wait(self.patience_seconds), "what a stopped worker ran is lost"
+            stage.gates.open_all()
+            outcome = stage.outcome(handle)
+            assert outcome == ["next", "run 1"], f"it gives {outcome}, and not what the second run gives"
+            stage.quiet()
+            self.check_ran(stage, Counter({"w": 2, "next": 1}))
 
     def _finish(self, stage: Stage, story: Story, handle: Result[Any], *, told: str) -> None:
         """Let another worker finish what a dead one has left behind."""

@@ -73,10 +73,11 @@ class Outages(Bench):
     def test_replies_that_are_lost_again_and_again_change_nothing(self) -> None:
         """Many tasks, and every other reply of every kind is lost; each run and each result is as without that."""
         faults = Faults(every_other=True)
-        with self.stage() as stage:
+        # A message that was published once more waits until the lease of the first one's run is over.
+        with self.stage(lease_seconds=3 * self.short_lease_seconds) as stage:
             sender = stage.app()
-            crowd = [call("act", label=f"crowd{number}") for number in range(20)]
-            handles = sender.send_many([*crowd[:10], group(crowd[10:]), chain(*self._row(5))])
+            crowd = [call("act", label=f"crowd{number}") for number in range(12)]
+            handles = sender.send_many([*crowd[:6], group(crowd[6:]), chain(*self._row(4))])
             stage.working(faults=faults, concurrency=1, prefetch_limit=2)
             lost = sum(stage.outcome(handle) == LOST for handle in handles)
             stage.quiet()

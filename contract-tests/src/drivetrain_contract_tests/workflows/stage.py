@@ -208,9 +208,10 @@ class Stage:
 
     def quiet(self) -> None:
         """Wait until no message is left, but for dead ones."""
-        until(self._empty, "every message is seen to", self.patience_seconds)
+        until(self.empty, "every message is seen to", self.patience_seconds)
 
-    def _empty(self) -> bool:
+    def empty(self) -> bool:
+        """Whether no message is left, but for dead ones."""
         sizes = self.broker.sizes([QUEUE])[QUEUE]
         return not (sizes.ready or sizes.delayed or sizes.held)
 

@@ -204,6 +204,28 @@ def test_hints_are_heard_by_all_and_many_as_one(tmp_path):
         listener.close()
 
 
+FORK_WHILE_LISTENING = """
+import threading, time
+from pathlib import Path
+def listening():
+    return "anon_inode:inotify" in [os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+threading.Thread(target=receive, args=(1, 60.0), daemon=True).start()
+while not listening():
+    time.sleep(0.01)
+if (fork := os.fork()) == 0:
+    say("the fork listens:", listening())
+    os._exit(0)
+os.waitpid(fork, 0)
+say("we listen:", listening())
+"""
+
+
+@pytest.mark.skipif(hints.sys.platform != "linux", reason="hints are heard on Linux only")
+def test_a_fork_does_not_go_on_listening(child):
+    other = child(FORK_WHILE_LISTENING)
+    assert [other.line(), other.line()] == ["the fork listens: False", "we listen: True"]
+
+
 def test_close_wakes_waiters_and_the_objects_can_be_used_again(make, background, clock, ids, messages, receive, sent):
     broker, backend = make("broker", clock=clock), make("backend", clock=clock)
     backend.record([sent("t")])

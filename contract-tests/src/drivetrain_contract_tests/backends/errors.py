@@ -1,0 +1,84 @@
+"""What a driver does beside what it is asked, and how its errors look (R38)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from drivetrain.contract import Backend, BackendCapabilities, Group, ServiceError
+from drivetrain_contract_tests.backends.base import LONG, BackendBase
+from drivetrain_contract_tests.backends.calls import read, record, renewed, start, wish
+from drivetrain_contract_tests.brokers.watching import io_of_this_thread
+from drivetrain_contract_tests.clauses import holds
+
+__all__ = ["ErrorChecks"]
+
+#: A text that UTF-8 does not know.
+_LONE = "lone \ud800"
+
+
+class ErrorChecks(BackendBase):
+    """Nothing of a client library shows through."""
+
+    @holds("R38")
+    def test_making_a_backend_does_no_io(self) -> None:
+        """The first call connects, not the making: no connection or file is opened, and none needed.
+
+        It is watched by Python's audit events; code in C that connects by itself is not seen.
+        """
+        namespace = self.service.namespace()
+        self.on(namespace)  # modules are imported, and what they read once is read
+        with io_of_this_thread() as done:
+            backend = self.on(namespace)
+            assert isinstance(backend.capabilities, BackendCapabilities)
+        assert not done, f"making a backend did {done}"
+        assert isinstance(backend, Backend)
+        assert backend.capabilities == backend.capabilities
+        backend.ping()
+
+    @holds("R38")
+    def test_no_secret_is_shown(self) -> None:
+        """The password of the URL is in no text of an object that a log may hold."""
+        namespace = self.service.namespace()
+        secret = urlsplit(self.service.url(namespace)).password
+        backend = self.on(namespace)
+        backend.ping()
+        for shown in (repr(backend), str(backend), repr(backend.capabilities)):
+            assert not secret or secret not in shown
+
+    @holds("R38")
+    def test_what_a_client_cannot_take_is_a_service_error(self) -> None:
+        """Odd names, times and numbers are taken, or refused with a ServiceError; the object works on afterwards."""
+        backend = self.fresh()
+        record(backend, wish("kept"))
+        for what, call in _odd_calls(backend):
+            try:
+                call()
+            except ServiceError:
+                continue
+            except Exception as error:
+                raise AssertionError(f"{what} raised {type(error).__name__}, which is no ServiceError") from error
+        assert read(backend, "kept") is not None
+        assert record(backend, wish("after"))[0].applied
+
+
+def _odd_calls(backend: Backend) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Calls that no task makes, and that the values of a program may lead to."""
+    yield "an id that cannot be encoded", lambda: record(backend, wish(_LONE))
+    yield "reading such an id", lambda: read(backend, _LONE)
+    yield "such a worker", lambda: record(backend, wish("worker", worker=_LONE))
+    yield "such a group", lambda: backend.open_groups([Group(group_id=_LONE, size=1)])
+    yield "such a body's key", lambda: backend.store_bodies({_LONE: b""})
+    yield "such a lock", lambda: backend.acquire_lock(_LONE, seconds=LONG)
+    yield "a huge attempt", lambda: record(backend, wish("attempt", attempt=2**70))
+    yield "a huge group", lambda: backend.open_groups([Group(group_id="huge", size=2**70)])
+    yield "a huge token", lambda: backend.renew_lock("lock", 2**70, seconds=LONG)
+    for seconds in (1e18, 1e300, math.inf, -1.0):
+        yield f"a retention of {seconds}", lambda: record(backend, wish(f"r{seconds}", retention=seconds))  # noqa: B023
+        yield f"a lease of {seconds}", lambda: record(backend, start(f"l{seconds}", lease=seconds))  # noqa: B023
+        yield f"a renewal for {seconds}", lambda: renewed(backend, f"l{seconds}", seconds=seconds)  # noqa: B023
+        yield f"the time {seconds}", lambda: record(backend, wish(f"t{seconds}", at=seconds))  # noqa: B023
+        yield f"settling in {seconds}", lambda: backend.settle([f"t{seconds}"], retention_seconds=seconds)  # noqa: B023
+        yield f"a lock for {seconds}", lambda: backend.acquire_lock(f"k{seconds}", seconds=seconds)  # noqa: B023
+        yield f"reading what has {seconds}", lambda: backend.read([f"{kind}{seconds}" for kind in "rlt"])  # noqa: B023

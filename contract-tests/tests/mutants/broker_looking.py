@@ -1,0 +1,176 @@
+"""Brokers that break clauses B31 to B35."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from drivetrain.contract import Place, QueueSizes
+from drivetrain.drivers.memory.broker import MemoryBroker
+from tests.mutants.broker_base import breaks
+
+
+def measures(name, change):
+    class Measuring(MemoryBroker):
+        def sizes(self, queues):
+            return change(super().sizes(queues))
+
+    breaks("B31", name)(Measuring)
+
+
+def each_size(change):
+    return lambda told: {name: change(sizes) for name, sizes in told.items()}
+
+
+measures("counts what is held as ready", each_size(lambda s: evolve(s, ready=s.ready + s.held)))
+measures("counts what is delayed as ready", each_size(lambda s: evolve(s, ready=s.ready + s.delayed, delayed=0)))
+measures("tells no sizes of the dead", each_size(lambda s: evolve(s, dead=0)))
+measures("leaves out queues that were never used", lambda t: {k: v for k, v in t.items() if any((v.ready, v.held))})
+measures(
+    "adds up all queues",
+    lambda t: dict.fromkeys(t, QueueSizes(ready=sum(v.ready for v in t.values()), delayed=0, held=0, dead=0)),
+)
+
+
+@breaks("B31", "notices what is due only when somebody receives")
+class CountsWithoutLooking(MemoryBroker):
+    def sizes(self, queues):
+        return {name: self._store.queue(name).sizes() for name in queues}
+
+
+def peeks(clause, name):
+    def mark(peek):
+        class Peeking(MemoryBroker):
+            def peek(self, queue, place, *, limit):
+                return peek(self, super(), queue, place, limit)
+
+        breaks(clause, name)(Peeking)
+        return peek
+
+    return mark
+
+
+@peeks("B32", "shows messages in the order in which they were published")
+def in_order_of_ids(broker, correct, queue, place, limit):
+    return sorted(correct.peek(queue, place, limit=1000), key=lambda each: each.id)[:limit]
+
+
+@peeks("B32", "shows delayed messages as they lie")
+def as_they_lie(broker, correct, queue, place, limit):
+    return correct.peek(queue, place, limit=1000)[::-1][:limit]
+
+
+@peeks("B32", "shows all messages whatever the limit")
+def all_of_them(broker, correct, queue, place, limit):
+    return correct.peek(queue, place, limit=1000)
+
+
+@peeks("B32", "shows delayed messages among those that are ready")
+def all_places(broker, correct, queue, place, limit):
+    more = correct.peek(queue, Place.DELAYED, limit=limit) if place is Place.READY else []
+    return [*correct.peek(queue, place, limit=limit), *more][:limit]
+
+
+@peeks("B32", "shows one message where none was asked for")
+def falsy_limit(broker, correct, queue, place, limit):
+    return correct.peek(queue, place, limit=limit or 1)
+
+
+@peeks("B33", "looks at messages by receiving and releasing them")
+def receives_and_releases(broker, correct, queue, place, limit):
+    if place is Place.READY:
+        broker.release(correct.receive([queue], limit=limit, wait_seconds=0, hold_seconds=30))
+    return correct.peek(queue, place, limit=limit)
+
+
+@peeks("B33", "puts what it has looked at behind the rest")
+def puts_behind(broker, correct, queue, place, limit):
+    found = correct.peek(queue, place, limit=limit)
+    if place is Place.READY:
+        with broker._store.condition:
+            known = broker._store.queue(queue)
+            for entry in known.ready.smallest(limit):
+                known.add_ready(entry)
+    return found
+
+
+@peeks("B33", "holds for a while what it shows")
+def holds_what_it_shows(broker, correct, queue, place, limit):
+    found = correct.peek(queue, place, limit=limit)
+    if place is Place.READY:
+        correct.receive([queue], limit=limit, wait_seconds=0, hold_seconds=30)
+    return found
+
+
+@breaks("B33", "counts by taking everything out and putting it back")
+class CountsByTaking(MemoryBroker):
+    def sizes(self, queues):
+        told = super().sizes(queues)
+        for name in queues:
+            self.release(super().receive([name], limit=1000, wait_seconds=0, hold_seconds=30))
+        return told
+
+
+def purges(name):
+    def mark(purge):
+        class Purging(MemoryBroker):
+            def purge(self, queue, place):
+                return purge(self, super(), queue, place)
+
+        breaks("B34", name)(Purging)
+        return purge
+
+    return mark
+
+
+@purges("purges queues whose name begins alike")
+def by_prefix(broker, correct, queue, place):
+    return [correct.purge(name, place) for name in reversed(broker.queues()) if name.startswith(queue)][-1:] or 0
+
+
+@purges("purges held messages too")
+def held_too(broker, correct, queue, place):
+    known = broker._store.queue(queue)
+    known.drop(known.held)
+    return correct.purge(queue, place)
+
+
+@purges("does not tell how many it has purged")
+def tells_nothing(broker, correct, queue, place):
+    correct.purge(queue, place)
+    return 0
+
+
+@purges("purges ready and delayed messages together")
+def both_places(broker, correct, queue, place):
+    if place is Place.READY:
+        correct.purge(queue, Place.DELAYED)
+    return correct.purge(queue, place)
+
+
+@purges("cannot purge delayed messages")
+def not_delayed(broker, correct, queue, place):
+    return len(correct.peek(queue, place, limit=1000)) if place is Place.DELAYED else correct.purge(queue, place)
+
+
+@breaks("B35", "names queues as they were first used")
+class ListsUnsorted(MemoryBroker):
+    def queues(self):
+        return list(self._store.queues)
+
+
+@breaks("B35", "forgets queues that are empty")
+class ForgetsEmpty(MemoryBroker):
+    def queues(self):
+        return [
+            name for name in super().queues() if any((self.sizes([name])[name].ready, self.sizes([name])[name].delayed))
+        ]
+
+
+@breaks("B35", "names only queues that were received from")
+class ListsConsumed(MemoryBroker):
+    def receive(self, queues, **how):
+        self.__dict__.setdefault("seen", set()).update(queues)
+        return super().receive(queues, **how)
+
+    def queues(self):
+        return sorted(self.__dict__.get("seen", set()))
