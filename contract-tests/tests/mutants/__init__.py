@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.mutants import backends, brokers, others
+from tests.mutants import backends, brokers, others, workflows
 
 __all__ = ["ALL"]
 
-ALL = (*brokers.MUTANTS, *backends.MUTANTS, *others.MUTANTS)
+ALL = (*brokers.MUTANTS, *backends.MUTANTS, *others.MUTANTS, *workflows.MUTANTS)
