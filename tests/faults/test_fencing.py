@@ -161,14 +161,14 @@ def test_a_member_that_two_runs_complete_counts_once(stuck):
 
 
 def test_a_heartbeat_keeps_a_long_run_from_being_taken_over(url):
-    app = App(url, url, concurrency=1, lease_seconds=0.5)
+    app = App(url, url, concurrency=1, lease_seconds=1.0)
     hurry(app)
     runs = Log()
 
     @app.task(name="long")
     def long() -> str:
         runs.note("run")
-        threading.Event().wait(1.6)
+        threading.Event().wait(2.5)
         return "done"
 
     with app.worker(), app.worker():

@@ -2,8 +2,8 @@
 
 ``sqlite:///relative.db`` and ``sqlite:////absolute.db``, with the options of `drivetrain.drivers.sqlite.options`. What
 was acknowledged survives ``kill -9``, and with ``synchronous=full`` (the default) the loss of power. Beside the file
-lie SQLite's ``-wal`` and ``-shm``, ``-lock``, in which writers queue, and ``-published`` and ``-finished``, which are
-touched to wake those who wait; all of them must be on a local disk.
+lie SQLite's ``-wal`` and ``-shm``, ``-lock``, in which writers queue, and ``-published`` and ``-finished``, by
+which those who wait are woken; all of them must be on a local disk.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Hints to other processes that the file has changed, so that they need not look at it all the time.
 
-Who has committed something touches a file beside the database, and Linux tells those who watch that file. It is a
-courtesy only: where nothing can be touched or watched, or somebody is killed between the commit and the touch, others
-find the change when they look next. Nothing is left over but that file, which is empty.
+Who has committed something opens a file beside the database and closes it again, of which Linux tells those who watch
+that file. It is a courtesy only: where nothing can be opened or watched, or somebody is killed right after the commit,
+others find the change when they look next. Nothing is left over but that file, which is empty.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from drivetrain.drivers.sqlite import files
 __all__ = ["Hint", "Listener"]
 
 if sys.platform == "linux":
+    _IN_CLOSE_WRITE = 0x8
 
     def _watch(path: Path) -> int:
-        """A file that can be read whenever ``path`` was touched."""
+        """A file that can be read whenever ``path`` was opened to write and closed."""
         import ctypes  # slow, and for those only who wait
 
         libc = ctypes.CDLL(None, use_errno=True)
@@ -28,24 +29,22 @@ if sys.platform == "linux":
         if file < 0:  # there are only so many for each user
             raise OSError(ctypes.get_errno(), "inotify_init1")
         files.keep(file)
-        if libc.inotify_add_watch(file, os.fsencode(path), _IN_ATTRIB) < 0:
+        if libc.inotify_add_watch(file, os.fsencode(path), _IN_CLOSE_WRITE) < 0:
             files.close(file)
             raise OSError(ctypes.get_errno(), "inotify_add_watch")
         return file
 
-    _IN_ATTRIB = 0x4
-
 else:
 
     def _watch(path: Path) -> int:
-        raise OSError(f"nobody tells here when {path} is touched")
+        raise OSError(f"nobody tells here when {path} is closed")
 
 
 class Hint:
     """What one kind of changes is told by. Thread-safe.
 
     Args:
-        path: the file that is touched; made by those who listen.
+        path: the file that is opened and closed; made by those who listen.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,12 +53,13 @@ class Hint:
     def give(self) -> None:
         """Tell all who listen, in this process too. Never fails."""
         with suppress(OSError):  # above all: there is no file, for nobody has ever listened
-            os.utime(self._path)
+            # Not touched or written: the file system would have to keep that, and its journal makes one wait for it.
+            os.close(os.open(self._path, os.O_WRONLY))
 
     def listen(self) -> Listener | None:
         """Hear of all hints from now on; None where that is not possible."""
         try:
-            os.close(os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+            os.close(os.open(self._path, os.O_RDONLY | os.O_CREAT, 0o666))
             return Listener(_watch(self._path))
         except (OSError, ImportError, AttributeError):  # of a Python or a C library without them
             return None
