@@ -32,6 +32,7 @@ from drivetrain import (
     group,
     retry,
 )
+from drivetrain.contract import MESSAGE_GROUP_HEADER
 
 WAIT = 20
 
@@ -293,6 +294,33 @@ class TestGroups:
         assert first == 1
         assert isinstance(second, Failure)
         assert second.type == "builtins.ValueError"
+
+
+class TestUnusualOptions:
+    def test_the_message_of_a_failed_task_can_be_kept(self, app):
+        @app.task(name="broken")
+        def broken() -> None:
+            raise ValueError("for good")
+
+        kept, dropped = app.send_many([broken.s().set(dead_letter=True), broken.s()])
+        app.worker().drain()
+        (letter,) = app.operations.dead_letters("default")
+        assert letter.task_id == kept.id
+        assert "finally failed" in letter.reason
+        assert kept.state() is dropped.state() is State.FAILURE
+
+    def test_an_unknown_task_can_be_dropped_at_once(self, app):
+        result = app.signature("nobody.knows").set(ignore_unknown=True).send()
+        app.worker().drain()
+        with pytest.raises(drivetrain.TaskCancelled, match="ignore_unknown"):
+            result.get(WAIT)
+        sizes = app.operations.sizes(["default"])["default"]
+        assert (sizes.ready, sizes.delayed, sizes.held, sizes.dead) == (0, 0, 0, 0)
+
+    def test_the_group_of_a_message_is_told_to_the_broker(self, app):
+        app.signature("any").set(message_group="customer 42").send()
+        (message,) = app.runtime.broker.peek("default", Place.READY, limit=1)
+        assert message.headers[MESSAGE_GROUP_HEADER] == "customer 42"
 
 
 class TestLocks:

@@ -39,6 +39,7 @@ from drivetrain.contract.hookspecs import DriverContext, TaskEvent, hookimpl
 from drivetrain.contract.messages import (
     DEAD_AT_HEADER,
     DEAD_REASON_HEADER,
+    MESSAGE_GROUP_HEADER,
     Delivery,
     Message,
     Place,
@@ -63,6 +64,7 @@ from drivetrain.contract.urls import DriverUrl, redact
 __all__ = [
     "DEAD_AT_HEADER",
     "DEAD_REASON_HEADER",
+    "MESSAGE_GROUP_HEADER",
     "AmbiguousDriver",
     "AuthenticationFailed",
     "Backend",

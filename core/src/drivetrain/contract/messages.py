@@ -8,10 +8,12 @@ from typing import Any
 
 from attrs import field, frozen
 
-__all__ = ["DEAD_AT_HEADER", "DEAD_REASON_HEADER", "Delivery", "Message", "Place", "QueueSizes"]
+__all__ = ["DEAD_AT_HEADER", "DEAD_REASON_HEADER", "MESSAGE_GROUP_HEADER", "Delivery", "Message", "Place", "QueueSizes"]
 
 #: The header that `Broker.dead_letter` adds: why the message was put aside.
 DEAD_REASON_HEADER = "drivetrain-dead-reason"
+#: The header that tells the group of a message, for brokers that keep the messages of one group in order.
+MESSAGE_GROUP_HEADER = "drivetrain-message-group"
 #: The header that `Broker.dead_letter` adds: when, in Unix seconds, as decimal text.
 DEAD_AT_HEADER = "drivetrain-dead-at"
 

@@ -194,6 +194,9 @@ class Intake:
                 self._put_back_unknown(one)
 
     def _put_back_unknown(self, one: _Received) -> None:
+        if one.invocation.call.ignore_unknown:
+            self._settlement.settle([self._ignored_ending(one)])
+            return
         # Another worker of this queue may know it, while a new version is rolled out for instance.
         times = one.returns + 1
         if times > self._options.unknown_task_retries:
@@ -205,6 +208,17 @@ class Intake:
         delay = min(_LONGEST_UNKNOWN_DELAY_SECONDS, _UNKNOWN_DELAY_SECONDS * _UNKNOWN_GROWTH ** min(times - 1, 50))
         self._publisher.put_back(one.delivery, times, delay)
         self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge([one.delivery]))
+
+    def _ignored_ending(self, one: _Received) -> Ending:
+        text = "no such task here, and it was sent with ignore_unknown"
+        failure = self._settlement.failure_of(one.invocation, None, "drivetrain.UnknownTask", text)
+        return Ending(
+            delivery=one.delivery,
+            invocation=one.invocation,
+            state=State.CANCELLED,
+            failure=self._runtime.registry.codec.encode(failure),
+            error=failure,
+        )
 
     # Starting
 

@@ -8,7 +8,14 @@ from hashlib import blake2b
 
 from attrs import evolve
 
-from drivetrain.contract import Delivery, Message, PublishFailed, SerializationError, TooLarge
+from drivetrain.contract import (
+    MESSAGE_GROUP_HEADER,
+    Delivery,
+    Message,
+    PublishFailed,
+    SerializationError,
+    TooLarge,
+)
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.runtime import Runtime
@@ -122,6 +129,8 @@ class Publisher:
                 headers = {**headers, EXPIRES_HEADER: repr(expires)}
         if eta is not None:
             headers = {**headers, ETA_HEADER: repr(eta)}
+        if call.message_group is not None:
+            headers = {**headers, MESSAGE_GROUP_HEADER: call.message_group}
         return Message(
             id=call.id,
             queue=call.queue,

@@ -282,13 +282,14 @@ class Settlement:
 
     def _finish_messages(self, endings: Sequence[Ending]) -> None:
         broker = self._runtime.broker
-        dead = [(ending.delivery, ending.dead_reason) for ending in endings if ending.dead_reason is not None]
-        done = [ending.delivery for ending in endings if ending.dead_reason is None]
+        reasons = [_dead_reason(ending) for ending in endings]
+        dead = [(one.delivery, reason) for one, reason in zip(endings, reasons, strict=True) if reason is not None]
+        done = [one.delivery for one, reason in zip(endings, reasons, strict=True) if reason is None]
         if dead:
             self._patience.call("dead-letter", lambda: broker.dead_letter(dead))
         if done:
             self.acknowledge(done)
-        self._let_expire([ending for ending in endings if ending.dead_reason is None])
+        self._let_expire([one for one, reason in zip(endings, reasons, strict=True) if reason is None])
 
     def _drop_bodies(self, deliveries: Sequence[Delivery]) -> None:
         keys = [key for one in deliveries if (key := one.message.headers.get(BODY_HEADER)) is not None]
@@ -339,3 +340,10 @@ _HOOKS = {
     State.CANCELLED: "task_cancelled",
     State.EXPIRED: "task_expired",
 }
+
+
+def _dead_reason(ending: Ending) -> str | None:
+    """Why the message of this ending goes to the dead letters; None: it does not."""
+    if ending.dead_reason is None and ending.state is State.FAILURE and ending.invocation.call.dead_letter:
+        return "finally failed, and was sent with dead_letter"
+    return ending.dead_reason

@@ -47,6 +47,12 @@ class Call:
     timeout: float | None = None
     #: Seconds that its result is kept.
     retention: float | None = None
+    #: For brokers that keep the messages of one group in order.
+    message_group: str | None = None
+    #: Whether its message is kept in the dead letters when it has finally failed.
+    dead_letter: bool = False
+    #: Whether a worker that does not know the task drops it at once.
+    ignore_unknown: bool = False
     on_success: tuple[Frames, ...] = ()
     on_error: tuple[Frames, ...] = ()
 

@@ -115,6 +115,9 @@ class _Planner:
             retries=_or(options.retry, defaults.retries),
             timeout=_or(options.timeout, defaults.timeout),
             retention=_or(options.retention, defaults.retention),
+            message_group=options.message_group,
+            dead_letter=options.dead_letter,
+            ignore_unknown=options.ignore_unknown,
             on_success=self._callbacks(signature.on_success),
             on_error=(*self._callbacks(signature.on_error), *on_error),
         )

@@ -90,6 +90,12 @@ class Options:
     timeout: float | None = field(default=None, converter=_timeout)
     #: How long the result is kept after the task has finished, in seconds.
     retention: float | None = field(default=None, converter=_retention)
+    #: For brokers that keep the messages of one group in order (SQS FIFO queues); others ignore it.
+    message_group: str | None = None
+    #: Whether its message is kept in the dead letters when it has finally failed.
+    dead_letter: bool = False
+    #: Whether a worker that does not know the task drops it at once, instead of leaving it to others.
+    ignore_unknown: bool = False
     #: The id of the task; None: a new one for each time that it is sent.
     task_id: str | None = field(default=None, validator=_check_task_id)
 

@@ -30,7 +30,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("eta", "delay", "expires_at", "expires_after", "timeout", "retention"), _NUMBER),
     **dict.fromkeys(("kwargs", "headers", "retries"), (dict,)),
     **dict.fromkeys(("args", "on_success", "on_error"), (list, tuple)),
-    "immutable": (bool,),
+    **dict.fromkeys(("immutable", "dead_letter", "ignore_unknown"), (bool,)),
+    "message_group": _TEXT,
     "priority": (int,),
 }
 
@@ -134,7 +135,7 @@ def _plain(value: Any) -> Plain:
 def _load_call(plain: Mapping[str, Plain]) -> Call:
     known: dict[str, Any] = dict(plain)
     for name, value in known.items():
-        if not isinstance(value, _TYPES[name]) or (value is True and name != "immutable"):
+        if not isinstance(value, _TYPES[name]) or (value is True and bool not in _TYPES[name]):
             raise TypeError(f"{name} is {value!r}")
     if not all(isinstance(text, str) for text in known.get("headers", {}).values()):
         raise TypeError("a header is no text")
