@@ -12,10 +12,10 @@ from attrs import evolve
 from drivetrain.contract import Hold
 from drivetrain.drivers.memory.broker import MemoryBroker
 from drivetrain_contract_tests import BrokerContract, Service
-from tests.mutants.broker_base import local
-from tests.mutants.broker_publishing import Limited
-from tests.mutants.mutant import catchers
-from tests.mutants.remote import Remote
+from mutants.broker_base import local
+from mutants.broker_publishing import Limited
+from mutants.mutant import catchers
+from mutants.remote import Remote
 
 _TICK_SECONDS = 0.5
 

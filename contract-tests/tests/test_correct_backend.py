@@ -7,9 +7,9 @@ from attrs import evolve
 
 from drivetrain.contract import Durability
 from drivetrain_contract_tests import BackendContract, LockContract, Service
-from tests.mutants.backend_base import Host, Remote, service_of
-from tests.mutants.backend_tasks import Limited
-from tests.mutants.mutant import catchers
+from mutants.backend_base import Host, Remote, service_of
+from mutants.backend_tasks import Limited
+from mutants.mutant import catchers
 
 
 def whole(seconds):

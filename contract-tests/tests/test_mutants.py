@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from drivetrain_contract_tests import clauses
-from tests.mutants import ALL
-from tests.mutants.mutant import Mutant, catchers
+from mutants import ALL
+from mutants.mutant import Mutant, catchers
 
 
 @pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: f"{mutant.clause}-{mutant.name}".replace(" ", "-"))

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from contextvars import copy_context
 from uuid import uuid4
 
 import pytest
@@ -123,7 +124,7 @@ def test_a_run_that_lost_its_lease_to_one_that_still_runs_changes_nothing(stuck)
         assert handle.state() is State.STARTED
         assert handle.record().run == run.id
         assert app.runtime.broker.sizes(["default"])["default"].held == 1
-        other._settlement.settle([other._execution.run(run)])
+        other._settlement.settle([copy_context().run(other._execution.run, run)])
         assert handle.get(timeout=5) == "run 1 of 1"
     assert all_seen_to(app)
 

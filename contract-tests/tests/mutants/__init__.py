@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import backends, brokers, others, workflows
+from mutants import backends, brokers, others, workflows
 
 __all__ = ["ALL"]
 

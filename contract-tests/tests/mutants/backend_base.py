@@ -11,7 +11,7 @@ from attrs import evolve
 from drivetrain.contract import Durability, Outcome, ServiceUnavailable, TaskRecord, Transition, apply
 from drivetrain.drivers.memory.backend import MemoryBackend
 from drivetrain_contract_tests import BackendContract, LockContract, Service
-from tests.mutants.mutant import Mutant
+from mutants.mutant import Mutant
 
 Kind = type[MemoryBackend]
 

@@ -9,8 +9,8 @@ from attrs import evolve
 
 from drivetrain.contract import GroupProgress, ServiceRefused, State, apply
 from drivetrain.drivers.memory.backend import MemoryBackend, _OpenGroup
-from tests.mutants.backend_base import Ruled, broken, mutants_of
-from tests.mutants.backend_tasks import pause
+from mutants.backend_base import Ruled, broken, mutants_of
+from mutants.backend_tasks import pause
 
 # R18 to R25: groups
 

@@ -6,8 +6,8 @@ from itertools import count
 
 from drivetrain.contract import ServiceError, ServiceUnavailable
 from drivetrain.drivers.memory.backend import MemoryBackend
-from tests.mutants.backend_base import Remote, broken, knock, mutants_of
-from tests.mutants.backend_tasks import pause
+from mutants.backend_base import Remote, broken, knock, mutants_of
+from mutants.backend_tasks import pause
 
 
 @broken("R33", "mixes up the answers of threads")

@@ -8,8 +8,8 @@ from itertools import count
 from attrs import evolve
 
 from drivetrain.drivers.memory.backend import MemoryBackend, _Lock
-from tests.mutants.backend_base import broken, mutants_of
-from tests.mutants.backend_tasks import pause
+from mutants.backend_base import broken, mutants_of
+from mutants.backend_tasks import pause
 
 
 @broken("L1", "gives the lock to whoever asks")

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from drivetrain.contract import Entry, Outcome, Renewal, State, TooLarge, apply
 from drivetrain.drivers.memory.backend import MemoryBackend
-from tests.mutants.backend_base import Ruled, broken, mutants_of
+from mutants.backend_base import Ruled, broken, mutants_of
 
 
 def pause(seconds=0.002):

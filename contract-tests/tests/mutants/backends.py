@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.mutants import backend_groups, backend_life, backend_locks, backend_tasks
-from tests.mutants.mutant import Mutant
+from mutants import backend_groups, backend_life, backend_locks, backend_tasks
+from mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *backend_tasks.MUTANTS,

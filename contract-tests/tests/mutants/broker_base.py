@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from drivetrain.drivers.memory.broker import MemoryBroker
 from drivetrain_contract_tests import BrokerContract, Service
-from tests.mutants.mutant import Mutant
-from tests.mutants.remote import Remote, RemoteBroker
+from mutants.mutant import Mutant
+from mutants.remote import Remote, RemoteBroker
 
 __all__ = ["FOUND", "Impatient", "breaks", "entries", "hands_out", "local", "orders", "publishes"]
 

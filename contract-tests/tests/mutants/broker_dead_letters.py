@@ -8,8 +8,8 @@ from attrs import evolve
 
 from drivetrain.contract import DEAD_REASON_HEADER, Place
 from drivetrain.drivers.memory.broker import MemoryBroker
-from tests.mutants.broker_base import breaks
-from tests.mutants.broker_publishing import decoded
+from mutants.broker_base import breaks
+from mutants.broker_publishing import decoded
 
 
 @breaks("B28", "drops dead letters")

@@ -8,8 +8,8 @@ import time
 from attrs import evolve
 
 from drivetrain.drivers.memory.broker import MemoryBroker
-from tests.mutants.broker_base import breaks, orders, publishes
-from tests.mutants.broker_publishing import decoded
+from mutants.broker_base import breaks, orders, publishes
+from mutants.broker_publishing import decoded
 
 
 @publishes("B22", "rounds an ETA down to whole seconds")

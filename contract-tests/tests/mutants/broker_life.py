@@ -13,8 +13,8 @@ from attrs import evolve
 
 from drivetrain.contract import Place, ServiceRefused, ServiceUnavailable
 from drivetrain.drivers.memory.broker import MemoryBroker, _Entry
-from tests.mutants.broker_base import breaks, entries, publishes
-from tests.mutants.remote import RemoteBroker
+from mutants.broker_base import breaks, entries, publishes
+from mutants.remote import RemoteBroker
 
 
 @breaks("B36", "connects when it is made")

@@ -6,7 +6,7 @@ from attrs import evolve
 
 from drivetrain.contract import Place, QueueSizes
 from drivetrain.drivers.memory.broker import MemoryBroker
-from tests.mutants.broker_base import breaks
+from mutants.broker_base import breaks
 
 
 def measures(name, change):

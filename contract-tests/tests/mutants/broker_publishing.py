@@ -6,7 +6,7 @@ from attrs import evolve
 
 from drivetrain.contract import ServiceRefused, TooLarge
 from drivetrain.drivers.memory.broker import MemoryBroker
-from tests.mutants.broker_base import breaks, entries, publishes
+from mutants.broker_base import breaks, entries, publishes
 
 __all__ = ["Limited", "decoded"]
 

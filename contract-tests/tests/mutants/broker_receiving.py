@@ -9,7 +9,7 @@ import time
 from attrs import evolve
 
 from drivetrain.drivers.memory.broker import MemoryBroker
-from tests.mutants.broker_base import breaks, entries, hands_out, orders
+from mutants.broker_base import breaks, entries, hands_out, orders
 
 __all__ = ["SleepsThrough"]
 

@@ -9,8 +9,8 @@ from attrs import evolve
 
 from drivetrain.contract import ServiceRefused
 from drivetrain.drivers.memory.broker import MemoryBroker
-from tests.mutants.broker_base import breaks, entries
-from tests.mutants.broker_receiving import SleepsThrough
+from mutants.broker_base import breaks, entries
+from mutants.broker_receiving import SleepsThrough
 
 
 @breaks("B15", "redelivers acknowledged messages when their hold ends")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import (
+from mutants import (
     broker_dead_letters,
     broker_delays,
     broker_life,
@@ -11,8 +11,8 @@ from tests.mutants import (
     broker_receiving,
     broker_settling,
 )
-from tests.mutants.broker_base import FOUND, Impatient
-from tests.mutants.mutant import Mutant
+from mutants.broker_base import FOUND, Impatient
+from mutants.mutant import Mutant
 
 __all__ = ["MUTANTS", "Impatient"]
 

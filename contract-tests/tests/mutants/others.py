@@ -20,7 +20,7 @@ from drivetrain.drivers.json import JsonSerializer
 from drivetrain.drivers.retries import make_retry_policy
 from drivetrain_contract_tests.retry_policies import PolicyUnderTest, RetryPolicyContract
 from drivetrain_contract_tests.serializers import SerializerContract
-from tests.mutants.mutant import Mutant
+from mutants.mutant import Mutant
 
 __all__ = ["MUTANTS"]
 

@@ -17,7 +17,7 @@ from drivetrain.contract import (
 from drivetrain.drivers.memory import MemoryBackend, MemoryBroker
 from drivetrain_contract_tests import Pair, Service, WorkflowContract
 from drivetrain_contract_tests.workflows.faults import Faults, Proxy
-from tests.mutants.mutant import Mutant
+from mutants.mutant import Mutant
 
 __all__ = ["MUTANTS"]
 
