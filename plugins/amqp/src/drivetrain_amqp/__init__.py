@@ -1,0 +1,1 @@
+"""The broker of drivetrain on RabbitMQ."""

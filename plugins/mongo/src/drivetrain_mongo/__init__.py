@@ -1,0 +1,1 @@
+"""Results, groups and locks of drivetrain in MongoDB."""

@@ -1,0 +1,1 @@
+"""Broker, backend and locks of drivetrain on Redis and Valkey."""
