@@ -23,9 +23,13 @@ MAY_IMPORT = {
     "": {"contract", "workflow", "worker", "app"},
 }
 #: Packages that core depends on, and tqdm, which it uses where it is installed.
-THIRD_PARTY = {"attr", "attrs", "cattrs", "click", "importlib_metadata", "pluggy", "tqdm", "yaml"}
+THIRD_PARTY = {"attr", "attrs", "cattrs", "click", "importlib_metadata", "msgspec", "pluggy", "tqdm", "yaml"}
 #: Where a room needs fewer of them.
-THIRD_PARTY_OF = {"contract": {"attrs", "pluggy"}, "workflow": {"attr", "attrs", "cattrs"}, "drivers": {"attrs"}}
+THIRD_PARTY_OF = {
+    "contract": {"attrs", "msgspec", "pluggy"},
+    "workflow": {"attr", "attrs", "cattrs", "msgspec"},
+    "drivers": {"attrs", "msgspec"},
+}
 
 
 @frozen

@@ -7,9 +7,8 @@ import random
 import time
 
 import pytest
-from attrs import evolve
 
-from drivetrain.contract import Hold
+from drivetrain.contract import Hold, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from drivetrain_contract_tests import BrokerContract, Service
 from mutants.broker_base import local

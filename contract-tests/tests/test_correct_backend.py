@@ -3,9 +3,8 @@
 import math
 
 import pytest
-from attrs import evolve
 
-from drivetrain.contract import Durability
+from drivetrain.contract import Durability, evolve
 from drivetrain_contract_tests import BackendContract, LockContract, Service
 from mutants.backend_base import Host, Remote, service_of
 from mutants.backend_tasks import Limited

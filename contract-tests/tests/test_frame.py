@@ -7,9 +7,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 
 import drivetrain_contract_tests
+from drivetrain.contract import evolve
 from drivetrain_contract_tests import PROFILES, Service, clauses
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import Contract, NotDeclared, NotRun

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from drivetrain_contract_tests import clauses
+from kill_matrix import WORD
 from mutants import ALL
-from mutants.mutant import Mutant, catchers
+from mutants.mutant import Mutant, catcher
 
 
 @pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: f"{mutant.clause}-{mutant.name}".replace(" ", "-"))
-def test_a_broken_driver_is_caught_by_the_clause_that_it_breaks(mutant: Mutant):
-    caught = catchers(mutant.contract, mutant.service(), mutant.clause)
-    assert caught, f"no check of {mutant.clause} has noticed a driver that {mutant.name}"
+def test_a_broken_driver_is_caught_by_the_clause_that_it_breaks(mutant: Mutant, record_property):
+    check = catcher(mutant)
+    record_property(WORD, {"clause": mutant.clause, "mutant": mutant.name, "check": check, "all": len(ALL)})
+    assert check is not None, f"no check of {mutant.clause} has noticed a driver that {mutant.name}"
 
 
 def test_every_clause_catches_a_broken_driver():
@@ -21,5 +25,6 @@ def test_every_clause_catches_a_broken_driver():
     assert not missing, f"clauses that no broken driver violates are not tested yet: {', '.join(missing)}"
 
 
-def test_there_are_enough_of_them():
+def test_there_are_enough_of_them_each_with_a_name_of_its_own():
     assert len(ALL) >= 60
+    assert [name for name, times in Counter((each.clause, each.name) for each in ALL).items() if times > 1] == []

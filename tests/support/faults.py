@@ -11,10 +11,10 @@ from collections import Counter
 from enum import StrEnum
 from random import Random
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from drivetrain.app.sending import Sending
-from drivetrain.contract import Backend, Broker, ServiceUnavailable
+from drivetrain.contract import Backend, Broker, ServiceUnavailable, evolve
 
 _NEVER_FAIL = {"capabilities", "close", "census"}
 

@@ -4,9 +4,9 @@ import time
 from collections import Counter
 
 import pytest
-from attrs import evolve
 
 from drivetrain import State, TaskFailed, TooLarge, UnknownResult, chain, chord, current_task, group, retry
+from drivetrain.contract import evolve
 from support.clocks import Ahead
 from support.faults import Changed, rewire
 from support.waiting import until

@@ -8,7 +8,7 @@ from drivetrain import Place, State, TaskFailed, group
 from drivetrain.contract import Message
 from support.waiting import until
 
-BODY = {"id": "p", "task": "value", "queue": "default", "args": [1]}
+CALL = {"id": "p", "task": "value", "queue": "default", "args": [1]}
 
 
 def message(body, *, headers=None, task_id="p"):
@@ -16,8 +16,8 @@ def message(body, *, headers=None, task_id="p"):
     return Message(id=task_id, queue="default", body=body, headers=headers)
 
 
-def call(**changes):
-    return json.dumps({**BODY, **changes}).encode()
+def call(attempt=0, frames=(), **changes):
+    return json.dumps({"call": {**CALL, **changes}, "attempt": attempt, "frames": frames}).encode()
 
 
 JSON = {"content-type": "application/json"}
@@ -28,12 +28,13 @@ POISON = {
     "empty": message(b""),
     "deeply nested": message(DEEP),
     "not an object": message(b"[1]"),
-    "no task": message(b'{"id": "p"}'),
+    "no call": message(b'{"attempt": 0}'),
+    "no task": message(b'{"call": {"id": "p", "queue": "default"}}'),
     "no content type": message(call(), headers={}),
     "unknown content type": message(call(), headers={"content-type": "application/x-python-pickle"}),
     "frames of the wrong form": message(call(frames=[[1, 2, 3]])),
     "frames that are a number": message(call(frames=7)),
-    "frames with nonsense": message(call(frames=[{"group": "g", "branches": 5}])),
+    "frames with nonsense": message(call(frames=[{"is": "fork", "group_id": "g", "branches": 5}])),
     "unknown field": message(call(colour="red")),
     "args that are a number": message(call(args=5)),
     "kwargs that are a list": message(call(kwargs=[1])),
@@ -45,13 +46,21 @@ POISON = {
     "attempt that is a text": message(call(attempt="first")),
     "attempt below zero": message(call(attempt=-1)),
     "retries of nonsense": message(call(retries={"policy": 5})),
-    "on_error of nonsense": message(call(on_error=[[{"task": 1}]])),
+    "retries below zero": message(call(retries={"policy": "fixed", "max_retries": -1})),
+    "on_error of nonsense": message(call(on_error=[[{"is": "call", "task": 1}]])),
+    "a place in a group below zero": message(call(frames=[{"is": "join", "group_id": "g", "index": -1}])),
     "eta that is no time": message(call(), headers={**JSON, "drivetrain-eta": "tomorrow"}),
     "eta that is no number": message(call(), headers={**JSON, "drivetrain-eta": "nan"}),
     "eta without end": message(call(), headers={**JSON, "drivetrain-eta": "inf"}),
     "expires that is no time": message(call(), headers={**JSON, "drivetrain-expires": "nan"}),
     "a body that is not kept": message(b"", headers={**JSON, "drivetrain-body": "gone"}),
 }
+
+
+def test_what_these_are_made_of_can_be_run(app):
+    app.runtime.broker.publish([message(call())])
+    app.worker().drain()
+    assert app.result("p").get(timeout=0) == 1
 
 
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
@@ -70,8 +79,7 @@ def test_a_message_that_cannot_be_read_is_put_aside_and_stops_nothing(app, log, 
 
 
 def test_a_message_with_a_nonsense_count_of_returns_is_put_aside(app):
-    body = json.dumps({**BODY, "task": "nobody.knows"}).encode()
-    app.runtime.broker.publish([message(body, headers={**JSON, "drivetrain-unknown": "many"})])
+    app.runtime.broker.publish([message(call(task="nobody.knows"), headers={**JSON, "drivetrain-unknown": "many"})])
     with app.worker():
         until(lambda: app.operations.dead_letters("default"), "the message is put aside")
 

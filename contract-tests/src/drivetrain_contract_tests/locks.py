@@ -153,7 +153,7 @@ class LockContract(BackendBase):
             if number % 2:
                 backend.release_lock("l", tokens[-1])
             else:
-                eventually(partial(_free, backend), "the lock ends", SHORT + self.resolution + 5)
+                eventually(partial(_free, backend), "the lock ends", SHORT + self.resolution + self.patience_seconds)
             backend.sweep()
             backend.forget(["l"])
         assert all(earlier < later for earlier, later in pairwise(tokens)), f"the tokens were {tokens}"
@@ -170,7 +170,7 @@ class LockContract(BackendBase):
             backend.release_lock("l", tokens[-1])
         with stopped(self.service):
             pass
-        eventually(partial(works, backend), "the object works again")
+        eventually(partial(works, backend), "the object works again", self.patience_seconds)
         assert _taken(backend) > max(tokens)
 
     @holds("L6")
@@ -271,6 +271,7 @@ def _insist(backend: Backend, seconds: float) -> int | None:
     while time.monotonic() < end:
         if (token := backend.acquire_lock("l", seconds=LONG)) is not None:
             return token
+        time.sleep(0.001)
     return None
 
 

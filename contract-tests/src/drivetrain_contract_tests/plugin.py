@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import evolve
 
 from drivetrain_contract_tests.report import Report
 from drivetrain_contract_tests.terminal import Gathering
@@ -127,6 +126,8 @@ def _contract(kind: object) -> type[Contract] | None:
 
 
 def _profile(config: pytest.Config) -> Profile:
+    from attrs import evolve
+
     from drivetrain_contract_tests.profiles import PROFILES
 
     report = config.stash[_REPORT]

@@ -12,6 +12,9 @@ from hypothesis import settings as hypothesis_settings
 __all__ = ["PROFILES", "Profile"]
 
 
+_PHASES = (Phase.explicit, Phase.generate, Phase.target)
+
+
 @frozen
 class Profile:
     """How much is tried."""
@@ -26,17 +29,26 @@ class Profile:
     races: int
     #: What all random choices are drawn from; the same seed makes the same choices.
     seed: int = 0
+    #: Whether failing examples are made smaller, which takes time.
+    shrinks: bool = True
 
     def settings(self) -> hypothesis_settings:
-        """For Hypothesis: as many examples as the profile says, and no deadline, for services differ."""
+        """For Hypothesis: as many examples as the profile says, and no deadline, for services differ.
+
+        Every setting is given. Whatever profile of Hypothesis is loaded around it, such as its own "ci", which draws
+        from no seed, changes nothing here.
+        """
         return hypothesis_settings(
             max_examples=self.examples,
             stateful_step_count=self.steps,
+            derandomize=False,  # it would beat the seed
             deadline=None,
             database=None,  # a failure is reproduced from its seed
             print_blob=True,
+            report_multiple_bugs=self.shrinks,
+            backend="hypothesis",
             verbosity=Verbosity.normal,
-            phases=[Phase.explicit, Phase.generate, Phase.target, Phase.shrink],
+            phases=[*_PHASES, *([Phase.shrink] if self.shrinks else [])],
             suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from attrs import field, frozen
@@ -55,7 +56,13 @@ class Service:
         return backend
 
     def _make(self, kind: str, maker: Callable[..., Any] | None, namespace: str, clock: Clock | None) -> Any:
-        context = DriverContext(clock=clock or SystemClock())
         if maker is not None:
-            return maker(self.url(namespace), context)
-        return getattr(Drivers(context), kind)(self.url(namespace))
+            return maker(self.url(namespace), DriverContext(clock=clock or SystemClock()))
+        drivers = _drivers() if clock is None else Drivers(DriverContext(clock=clock))
+        return getattr(drivers, kind)(self.url(namespace))
+
+
+@cache
+def _drivers() -> Drivers:
+    # Finding what is installed takes longer than most checks, and a run makes thousands of objects.
+    return Drivers(DriverContext(clock=SystemClock()))

@@ -6,9 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from attrs import evolve
-
-from drivetrain.contract import Durability, Outcome, ServiceUnavailable, TaskRecord, Transition, apply
+from drivetrain.contract import Durability, Outcome, ServiceUnavailable, TaskRecord, Transition, apply, evolve
 from drivetrain.drivers.memory.backend import MemoryBackend
 from drivetrain_contract_tests import BackendContract, LockContract, Service
 from mutants.mutant import Mutant
@@ -30,8 +28,22 @@ def broken(clause: str, name: str) -> Callable[[Kind], Kind]:
     return mark
 
 
+class Impatient(BackendContract):
+    """The same checks: what does not come at once from this process never does."""
+
+    prompt_seconds = 0.5
+    patience_seconds = 1.0
+
+
+class ImpatientLocks(LockContract):
+    """The same checks, likewise."""
+
+    prompt_seconds = 0.5
+    patience_seconds = 1.0
+
+
 def contract_of(clause: str) -> Any:
-    return LockContract if clause.startswith("L") else BackendContract
+    return ImpatientLocks if clause.startswith("L") else Impatient
 
 
 def service_of(kind: Kind) -> Service:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import threading
 
-from attrs import evolve
-
-from drivetrain.contract import GroupProgress, ServiceRefused, State, apply
+from drivetrain.contract import GroupProgress, ServiceRefused, State, apply, evolve
 from drivetrain.drivers.memory.backend import MemoryBackend, _OpenGroup
 from mutants.backend_base import Ruled, broken, mutants_of
 from mutants.backend_tasks import pause

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from itertools import count
 
-from attrs import evolve
-
+from drivetrain.contract import evolve
 from drivetrain.drivers.memory.backend import MemoryBackend, _Lock
 from mutants.backend_base import broken, mutants_of
 from mutants.backend_tasks import pause

@@ -6,9 +6,7 @@ import json
 import math
 import threading
 
-from attrs import evolve
-
-from drivetrain.contract import Entry, Outcome, Renewal, State, TooLarge, apply
+from drivetrain.contract import Entry, Outcome, Renewal, State, TooLarge, apply, evolve
 from drivetrain.drivers.memory.backend import MemoryBackend
 from mutants.backend_base import Ruled, broken, mutants_of
 

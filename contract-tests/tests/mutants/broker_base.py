@@ -15,10 +15,9 @@ FOUND: list[Mutant] = []
 class Impatient(BrokerContract):
     """The same checks: what does not come at once from this process never does."""
 
-    patience_seconds = 1.5
-    prompt_seconds = 0.25
+    patience_seconds = 0.6
+    prompt_seconds = 0.2
     tries = 1
-    shrinks = False
 
 
 def local(kind):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 
-from attrs import evolve
-
-from drivetrain.contract import DEAD_REASON_HEADER, Place
+from drivetrain.contract import DEAD_REASON_HEADER, Place, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from mutants.broker_base import breaks
 from mutants.broker_publishing import decoded

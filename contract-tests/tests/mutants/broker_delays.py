@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from attrs import evolve
-
+from drivetrain.contract import evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from mutants.broker_base import breaks, orders, publishes
 from mutants.broker_publishing import decoded

@@ -9,9 +9,7 @@ import time
 from contextlib import suppress
 from weakref import WeakKeyDictionary
 
-from attrs import evolve
-
-from drivetrain.contract import Place, ServiceRefused, ServiceUnavailable
+from drivetrain.contract import Place, ServiceRefused, ServiceUnavailable, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker, _Entry
 from mutants.broker_base import breaks, entries, publishes
 from mutants.remote import RemoteBroker

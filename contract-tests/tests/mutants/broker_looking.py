@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
-from drivetrain.contract import Place, QueueSizes
+from drivetrain.contract import Place, QueueSizes, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from mutants.broker_base import breaks
 

@@ -6,8 +6,7 @@ import math
 import threading
 import time
 
-from attrs import evolve
-
+from drivetrain.contract import evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from mutants.broker_base import breaks, entries, hands_out, orders
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from attrs import evolve
-
-from drivetrain.contract import ServiceRefused
+from drivetrain.contract import ServiceRefused, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from mutants.broker_base import breaks, entries
 from mutants.broker_receiving import SleepsThrough

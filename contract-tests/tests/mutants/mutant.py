@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from attrs import frozen
 
+from drivetrain.contract import evolve
 from drivetrain_contract_tests import PROFILES
 from drivetrain_contract_tests.contract import Contract
 
-__all__ = ["Mutant", "catchers"]
+__all__ = ["PROFILE", "Mutant", "catcher", "catchers"]
+
+#: A broken driver is caught by a few examples, and nobody reads how small its failing example is.
+PROFILE = evolve(PROFILES["quick"], name="mutants", large=200, shrinks=False)
 
 
 @frozen(kw_only=True)
@@ -26,17 +30,32 @@ class Mutant:
     contract: type[Contract]
     #: Gives what reaches it: a `Service`, a serializer, or a `PolicyUnderTest`. Called anew for each run.
     service: Callable[[], Any]
+    #: The check that is tried first, where a later one of the clause catches it sooner.
+    by: str | None = None
+
+    def checks(self) -> list[str]:
+        """The checks of its clause, in the order in which they are tried."""
+        names = [name for name, (_, check) in self.contract.checks().items() if self.clause in check.clauses]
+        if self.by is not None and self.by not in names:
+            raise LookupError(f"{self.by} is no check of {self.clause}")
+        return sorted(names, key=lambda name: name != self.by)
 
 
-def catchers(contract: type[Contract], service: Any, clause: str | None = None) -> dict[str, str]:
-    """The checks of ``contract`` (of one clause, or all) that fail on ``service``, and with what."""
-    caught: dict[str, str] = {}
-    for name, (_, check) in contract.checks().items():
-        if clause is None or clause in check.clauses:
-            try:
-                contract.run_check(name, service, PROFILES["quick"])
-            except pytest.skip.Exception:
-                continue
-            except (Exception, pytest.fail.Exception) as error:
-                caught[name] = f"{type(error).__name__}: {error}"
-    return caught
+def catcher(mutant: Mutant) -> str | None:
+    """The first check of its clause that fails on ``mutant``."""
+    return next((name for name, _ in _faults(mutant.contract, mutant.service(), mutant.checks())), None)
+
+
+def catchers(contract: type[Contract], service: Any) -> dict[str, str]:
+    """All checks of ``contract`` that fail on ``service``, and with what."""
+    return dict(_faults(contract, service, list(contract.checks())))
+
+
+def _faults(contract: type[Contract], service: Any, names: list[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        try:
+            contract.run_check(name, service, PROFILE)
+        except pytest.skip.Exception:
+            continue
+        except (Exception, pytest.fail.Exception) as error:
+            yield name, f"{type(error).__name__}: {error}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
-from drivetrain.contract import Durability, ServiceUnavailable
+from drivetrain.contract import Durability, ServiceUnavailable, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from drivetrain_contract_tests import Service
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from attrs import evolve
-
 from drivetrain.contract import (
     BackendCapabilities,
     Durability,
     Outcome,
     Place,
     State,
+    evolve,
 )
 from drivetrain.drivers.memory import MemoryBackend, MemoryBroker
 from drivetrain_contract_tests import Pair, Service, WorkflowContract
@@ -25,7 +24,8 @@ __all__ = ["MUTANTS"]
 class Hasty(WorkflowContract):
     """What a broken driver does not do, it need not be waited for long."""
 
-    patience_seconds = 3.0
+    patience_seconds = 1.5
+    short_lease_seconds = 0.4
     shrink_seconds = 0.0
 
 
@@ -186,13 +186,19 @@ class RefusesRetries(MemoryBackend):
 
 
 class TellsAfterwards(MemoryBackend):
-    """Completes a member in one step and counts in another."""
+    """Completes a member in one step and counts in another; meanwhile others complete theirs."""
 
     def record(self, transitions):
         outcomes = super().record(transitions)
-        if any(outcome.group is not None for outcome in outcomes):
-            threading.Event().wait(0.05)
+        for outcome in outcomes:
+            if outcome.group is not None and outcome.group.done == outcome.group.size - 1:
+                self.await_the_last(transitions)
         return [self.counted(*each) for each in zip(transitions, outcomes, strict=True)]
+
+    def await_the_last(self, transitions):
+        groups = [self._store.groups[wish.member.group_id] for wish in transitions if wish.member is not None]
+        with self._store.condition:
+            self._store.condition.wait_for(lambda: all(len(one.members) == one.group.size for one in groups), 0.5)
 
     def counted(self, wish, outcome):
         if outcome.group is None:

@@ -3,12 +3,10 @@
 import itertools
 
 import pytest
-from attrs import evolve
-from attrs.exceptions import FrozenInstanceError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain.contract import Entry, GroupProgress, State, TaskRecord, Transition, apply
+from drivetrain.contract import Entry, GroupProgress, State, TaskRecord, Transition, apply, evolve
 
 NOW = 1000.0
 TERMINAL = [State.SUCCESS, State.FAILURE, State.CANCELLED, State.EXPIRED]
@@ -218,7 +216,7 @@ class TestGroupProgress:
 
 def test_records_are_values():
     assert wish(State.PENDING) == wish(State.PENDING)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         wish(State.PENDING).attempt = 1
     with pytest.raises((AttributeError, TypeError)):
         wish(State.PENDING).unknown = 1

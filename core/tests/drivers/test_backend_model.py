@@ -2,7 +2,6 @@
 
 from uuid import uuid4
 
-import attrs
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -19,6 +18,7 @@ from drivetrain.contract import (
     State,
     Transition,
     apply,
+    evolve,
 )
 
 NAMES = ["a", "b", "c"]
@@ -121,10 +121,10 @@ class BackendMachine(RuleBasedStateMachine):
         self.prefix = uuid4().hex  # the service is shared by all examples
 
     def named(self, thing, *attributes):
-        return attrs.evolve(thing, **{name: self.prefix + getattr(thing, name) for name in attributes})
+        return evolve(thing, **{name: self.prefix + getattr(thing, name) for name in attributes})
 
     def in_group(self, thing):
-        return attrs.evolve(thing, member=thing.member and self.named(thing.member, "group_id"))
+        return evolve(thing, member=thing.member and self.named(thing.member, "group_id"))
 
     @property
     def ids(self):
@@ -167,7 +167,7 @@ class BackendMachine(RuleBasedStateMachine):
         found = self.model.tasks.get(task_id)
         held = found is not None and found.state is State.STARTED and found.run == run
         if held:
-            self.model.tasks[task_id] = attrs.evolve(found, leased_until=self.clock.now() + lease)
+            self.model.tasks[task_id] = evolve(found, leased_until=self.clock.now() + lease)
         (renewal,) = self.backend.renew([RunLease(task_id=task_id, run=run, seconds=lease)])
         assert renewal == Renewal(held=held, state=found and found.state)
 
@@ -178,7 +178,7 @@ class BackendMachine(RuleBasedStateMachine):
         self.model.expire()
         found = self.model.tasks.get(task_id)
         if found is not None and found.state.terminal and (found.expires_at is None or at < found.expires_at):
-            self.model.tasks[task_id] = attrs.evolve(found, expires_at=at)
+            self.model.tasks[task_id] = evolve(found, expires_at=at)
 
     @rule(name=names)
     def forget(self, name):

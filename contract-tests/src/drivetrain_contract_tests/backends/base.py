@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from typing import ClassVar
 
 import pytest
 
@@ -26,6 +27,11 @@ LARGEST_REFUSED = 512 * 1024 * 1024
 
 class BackendBase(Contract):
     """Reaches the backends of a service. Every object that a check makes is closed when the check is over."""
+
+    #: How soon something must be known that is said to be told at once. Far longer than it takes: machines are busy.
+    prompt_seconds: ClassVar[float] = 5.0
+    #: How long is waited for what must come; costs nothing as long as it comes.
+    patience_seconds: ClassVar[float] = 20.0
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod

@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import product
 
-from attrs import evolve
-
-from drivetrain.contract import Backend, State, Transition
+from drivetrain.contract import Backend, State, Transition, evolve
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import TERMINAL, granted, read, record, refused, start, wish
 from drivetrain_contract_tests.backends.model import Model, assert_outcomes, assert_records

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from functools import partial
 from itertools import product
 
-from attrs import astuple
-
 from drivetrain.contract import Backend, Group, GroupProgress, GroupRecord, Member, State
 from drivetrain_contract_tests.backends.base import BackendBase
 from drivetrain_contract_tests.backends.calls import (
@@ -292,9 +290,8 @@ def _whole(backend: Backend, group_id: str = "g") -> bool:
 def _told(backend: Backend, told: GroupProgress | None) -> tuple[int, bool]:
     """How many members are complete, and whether that is right if it is all of them."""
     assert told is not None
-    size, complete, failed = astuple(told)
-    assert (size, failed) == (_SIZE, False)
-    return complete, not told.complete or _whole(backend)
+    assert (told.size, told.failed) == (_SIZE, False)
+    return told.done, not told.complete or _whole(backend)
 
 
 def _complete_all(backend: Backend, seed: int) -> list[tuple[int, bool]]:

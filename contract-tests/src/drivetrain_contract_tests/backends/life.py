@@ -126,7 +126,7 @@ class LifeChecks(BackendBase):
         backend = self.fresh()
         record(backend, start())
         waiting = Background(_wait, backend)
-        eventually(lambda: _closed(backend, waiting), "a wait is woken by close", 5.0)
+        eventually(lambda: _closed(backend, waiting), "a wait is woken by close", self.prompt_seconds)
         assert waiting.result() == []
 
 

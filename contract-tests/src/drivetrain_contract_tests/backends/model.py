@@ -9,8 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from attrs import evolve
-
 from drivetrain.contract import (
     Completion,
     Group,
@@ -23,6 +21,7 @@ from drivetrain.contract import (
     TaskRecord,
     Transition,
     apply,
+    evolve,
 )
 
 __all__ = ["Model", "assert_outcomes", "assert_records"]

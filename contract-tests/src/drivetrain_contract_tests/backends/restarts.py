@@ -18,11 +18,6 @@ from drivetrain_contract_tests.service import Service
 
 __all__ = ["RestartChecks", "stopped", "works"]
 
-#: How long a driver may take to find a service again that is back, in seconds: its pool may hold stale connections.
-_PATIENCE = 10.0
-#: How soon who waits must be told, in seconds.
-_TOLD = 15.0
-
 
 class RestartChecks(BackendBase):
     """What survives a restart of the service, and how its absence is told."""
@@ -38,7 +33,7 @@ class RestartChecks(BackendBase):
         before = _all_of(backend)
         with stopped(self.service):
             pass
-        eventually(partial(works, backend), "the object works again", _PATIENCE)
+        eventually(partial(works, backend), "the object works again", self.patience_seconds)
         for each in (backend, self.on(namespace)):
             assert _all_of(each) == before
         assert token is not None
@@ -56,7 +51,7 @@ class RestartChecks(BackendBase):
             record(backend, wish(f"t{number}"))
             with stopped(self.service):
                 pass
-            eventually(partial(works, backend), "the object works again", _PATIENCE)
+            eventually(partial(works, backend), "the object works again", self.patience_seconds)
             assert read(backend, f"t{number}") is not None
 
     @holds("R37", "R38", restarts=True)
@@ -78,9 +73,9 @@ class RestartChecks(BackendBase):
         """A wait does not go on in silence when the service stops, and none begins."""
         backend = self.fresh()
         record(backend, start())
-        waiting = Background(backend.wait, ["t"], timeout_seconds=2 * _TOLD)
+        waiting = Background(backend.wait, ["t"], timeout_seconds=2 * self.patience_seconds)
         with stopped(self.service):
-            self._assert_unavailable("wait, before", lambda: waiting.result(_TOLD))
+            self._assert_unavailable("wait, before", lambda: waiting.result(self.patience_seconds))
             self._assert_unavailable("wait", lambda: backend.wait(["t"], timeout_seconds=1.0))
 
     @holds("R37", restarts=True)
@@ -92,7 +87,7 @@ class RestartChecks(BackendBase):
         with stopped(self.service):
             self._assert_unavailable("ping", failed.ping)
         for number, backend in enumerate((used, failed, self.on(namespace))):
-            eventually(partial(works, backend), "the object works again", _PATIENCE)
+            eventually(partial(works, backend), "the object works again", self.patience_seconds)
             assert record(backend, wish(f"t{number}"))[0].applied
 
     @holds("R38", restarts=True)
@@ -103,7 +98,7 @@ class RestartChecks(BackendBase):
             backend = self.on(namespace)
             assert backend.capabilities.stores
             self.on(namespace).close()
-        eventually(partial(works, backend), "the object works", _PATIENCE)
+        eventually(partial(works, backend), "the object works", self.patience_seconds)
 
     def _assert_unavailable(self, name: str, call: Callable[[], object]) -> None:
         error = _error_of(call)

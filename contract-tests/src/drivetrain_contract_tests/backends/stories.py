@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from attrs import evolve
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from drivetrain.contract import Backend, Completion, Group, Member, RunLease, State, Transition
+from drivetrain.contract import Backend, Completion, Group, Member, RunLease, State, Transition, evolve
 from drivetrain_contract_tests.backends.base import BackendBase
 from drivetrain_contract_tests.backends.calls import NOTHING, counts, start, wish
 from drivetrain_contract_tests.backends.model import Model, assert_outcomes, assert_records

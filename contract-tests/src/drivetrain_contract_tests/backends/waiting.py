@@ -13,13 +13,14 @@ from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["WaitingChecks"]
 
-#: How long a wait lasts that is to be woken, and how soon it must be, in seconds.
-_WAIT = 10.0
-_SOON = 5.0
-
 
 class WaitingChecks(BackendBase):
     """A wait is woken when it should be, and only then. Of backends that declare `pushes`."""
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long a wait lasts that is to be woken."""
+        return 2 * self.prompt_seconds
 
     @holds("R15", needs="pushes")
     def test_an_end_wakes_who_waits(self) -> None:
@@ -28,18 +29,18 @@ class WaitingChecks(BackendBase):
         for state in TERMINAL:
             record(worker, start(f"a-{state}"), wish(f"b-{state}", State.PENDING))
             names = [f"a-{state}", f"b-{state}"]
-            waiting = Background(waiter.wait, names, timeout_seconds=_WAIT)
+            waiting = Background(waiter.wait, names, timeout_seconds=self.wait_seconds)
             record(worker, wish("another"), wish(names[1], state))
-            assert list(waiting.result(_SOON)) == [names[1]]
+            assert list(waiting.result(self.prompt_seconds)) == [names[1]]
 
     @holds("R15", needs="pushes")
     def test_forgetting_wakes_who_waits(self) -> None:
         """A task that is gone will not end any more, so who waits for it is told."""
         waiter, other = self.several(2)
         record(other, start())
-        waiting = Background(waiter.wait, ["t"], timeout_seconds=_WAIT)
+        waiting = Background(waiter.wait, ["t"], timeout_seconds=self.wait_seconds)
         other.forget(["t"])
-        assert list(waiting.result(_SOON)) == ["t"]
+        assert list(waiting.result(self.prompt_seconds)) == ["t"]
 
     @holds("R15", needs="pushes")
     def test_an_end_wakes_all_who_wait(self) -> None:
@@ -47,12 +48,12 @@ class WaitingChecks(BackendBase):
         one, other = self.several(2)
         record(one, start("a"), start("b"))
         waiting = [
-            Background(backend.wait, [name, "b"], timeout_seconds=_WAIT)
+            Background(backend.wait, [name, "b"], timeout_seconds=self.wait_seconds)
             for backend in (one, one, other)
             for name in ("a", "b")
         ]
         record(other, wish("b", run="r"))
-        assert [set(each.result(_SOON)) for each in waiting] == [{"b"}] * len(waiting)
+        assert [set(each.result(self.prompt_seconds)) for each in waiting] == [{"b"}] * len(waiting)
 
     @holds("R15", needs="pushes")
     def test_an_end_in_another_process_wakes_who_waits(self) -> None:
@@ -64,7 +65,7 @@ class WaitingChecks(BackendBase):
         # The process takes its time to start, so the wait is longer; it was woken if it ends before its time is out.
         waiting = Background(timed, waiter.wait, ["t"], timeout_seconds=60.0)
         in_processes(self.service.url(namespace), _end, 1)
-        assert list(waiting.result(_SOON).answer) == ["t"]
+        assert list(waiting.result(self.prompt_seconds).answer) == ["t"]
 
     @holds("R16", needs="pushes")
     def test_what_was_set_before_is_not_missed(self) -> None:
@@ -74,8 +75,8 @@ class WaitingChecks(BackendBase):
         record(backend, start("forgotten"))
         backend.forget(["forgotten"])
         gone = ["ended", "failed", "over", "forgotten", "never sent"]
-        told = Background(backend.wait, ["running", *gone], timeout_seconds=_WAIT)
-        assert sorted(told.result(_SOON)) == sorted(gone)
+        told = Background(backend.wait, ["running", *gone], timeout_seconds=self.wait_seconds)
+        assert sorted(told.result(self.prompt_seconds)) == sorted(gone)
 
     @holds("R16", needs="pushes")
     def test_what_is_set_at_that_instant_is_not_missed(self) -> None:
@@ -87,12 +88,12 @@ class WaitingChecks(BackendBase):
         for number in range(4 * self.profile.races):
             name = f"t{number}"
             record(worker, start(name))
-            waiting = Background(timed, waiter.wait, [name], timeout_seconds=_WAIT)
+            waiting = Background(timed, waiter.wait, [name], timeout_seconds=self.wait_seconds)
             threading.Event().wait(number % 10 / 2_000)
             record(worker, wish(name, run="r"))
             told = waiting.result()
             assert list(told.answer) == [name]
-            assert told.seconds < _SOON, "the state was missed, and seen only when the time was out"
+            assert told.seconds < self.prompt_seconds, "the state was missed, and seen only when the time was out"
 
     @holds("R17", needs="pushes")
     def test_in_vain(self) -> None:
@@ -102,7 +103,7 @@ class WaitingChecks(BackendBase):
         for seconds in (0.0, SHORT):
             told = timed(backend.wait, ["t"], timeout_seconds=seconds)
             assert list(told.answer) == []
-            assert seconds - 0.05 <= told.seconds < seconds + _SOON
+            assert seconds - 0.05 <= told.seconds < seconds + self.prompt_seconds
 
     @holds("R17", needs="pushes")
     def test_nothing_else_wakes_who_waits(self) -> None:

@@ -9,9 +9,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any, ClassVar
 
-import hypothesis
 import pytest
-from hypothesis import Phase
 
 from drivetrain.contract import (
     Broker,
@@ -53,8 +51,6 @@ class Bench(Contract):
     prompt_seconds: ClassVar[float] = 0.5
     #: How often something that may take long on a busy machine is tried until it is fast once.
     tries: ClassVar[int] = 3
-    #: Whether failing examples are made smaller.
-    shrinks: ClassVar[bool] = True
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
@@ -95,13 +91,6 @@ class Bench(Contract):
         """Close all brokers that were made so far: between the examples of a property."""
         _close_all(self._made)
         self._made.clear()
-
-    def settings(self) -> hypothesis.settings:
-        """For Hypothesis."""
-        settings = self.profile.settings()
-        if self.shrinks:
-            return settings
-        return hypothesis.settings(settings, phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
 
     @property
     def hold_seconds(self) -> float:

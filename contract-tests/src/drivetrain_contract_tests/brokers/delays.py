@@ -155,7 +155,7 @@ class Delays(Bench):
         headers = st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3)
         sent = st.builds(message, body=bodies, headers=headers, priority=st.integers(0, levels - 1))
 
-        @self.settings()
+        @self.profile.settings()
         @hypothesis.given(st.lists(sent, min_size=3, max_size=5))
         def check(batch: list[Message]) -> None:
             broker = self.fresh()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from drivetrain.contract import (
     Broker,
     Delivery,
     Place,
+    ServiceError,
 )
 from drivetrain_contract_tests.brokers.bench import Bench, ids, message
 from drivetrain_contract_tests.brokers.running import Background, together
@@ -87,14 +89,28 @@ class Life(Bench):
     @holds("B38")
     def test_close_wakes_a_receive(self) -> None:
         """A `receive` that waits in another thread returns when its object is closed, and raises nothing."""
-        broker = self.fresh()
         wait = self.patience_seconds
-        waiting = Background(lambda: broker.receive(["q"], limit=1, wait_seconds=wait, hold_seconds=self.hold_seconds))
-        assert not waiting.ended(0.1), f"it has not waited: {waiting.result()}"
-        before = time.monotonic()
-        broker.close()
-        assert not waiting.result(), "there was nothing to receive"
-        assert time.monotonic() - before < wait / 2, "close has not woken a receive"
+        for attempt in range(1, self.tries + 1):
+            broker = self.fresh()
+            broker.ping()
+            waiting = Background(
+                partial(broker.receive, ["q"], limit=1, wait_seconds=wait, hold_seconds=self.hold_seconds)
+            )
+            assert not waiting.ended(0.1 * attempt), f"it has not waited: {waiting.result()}"
+            broker.close()
+            if waiting.ended(wait / 4) and self._woken(waiting, last=attempt == self.tries):
+                return
+        raise AssertionError("close has not woken a receive")
+
+    def _woken(self, waiting: Background[Sequence[Delivery]], *, last: bool) -> bool:
+        # On a busy machine the thread may not have been inside yet, and what it is told then is not laid down.
+        try:
+            assert not waiting.result(), "there was nothing to receive"
+        except ServiceError:
+            if last:
+                raise
+            return False
+        return True
 
     @holds("B38")
     def test_close_disturbs_no_other_object(self) -> None:

@@ -215,4 +215,4 @@ class AnyProgram(Bench):
         class Program(_Machine):
             bench = self
 
-        run_state_machine_as_test(Program, settings=self.settings())
+        run_state_machine_as_test(Program, settings=self.profile.settings())

@@ -79,7 +79,7 @@ class Publishing(Bench):
     def test_any_message_arrives_as_it_was_published(self) -> None:
         """Body, headers, id, queue and priority of any message arrive as they were."""
 
-        @self.settings()
+        @self.profile.settings()
         @hypothesis.given(messages(self.capabilities.priority_levels))
         def check(sent: Message) -> None:
             broker = self.fresh()
@@ -134,7 +134,7 @@ class Publishing(Bench):
             max_size=15,
         )
 
-        @self.settings()
+        @self.profile.settings()
         @hypothesis.given(batches)
         def check(batch: list[Message]) -> None:
             broker = self.fresh()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from attrs import evolve, frozen
+from attrs import frozen
 
 from drivetrain import App, Result, TaskCancelled, TaskExpired, TaskFailed, chain, chord, group
-from drivetrain.contract import DEAD_REASON_HEADER, Message, State, Transition
+from drivetrain.contract import DEAD_REASON_HEADER, Message, State, Transition, evolve
 from drivetrain.workflow.signature import Signature
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.bench import Bench

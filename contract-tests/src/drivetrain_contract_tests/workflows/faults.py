@@ -10,9 +10,9 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
-from drivetrain.contract import ServiceUnavailable
+from drivetrain.contract import ServiceUnavailable, evolve
 
 __all__ = ["Fault", "Faults", "Moment", "Proxy"]
 

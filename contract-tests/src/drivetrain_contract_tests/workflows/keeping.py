@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from drivetrain import chain, chord, group
+from drivetrain.contract import evolve
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.bench import Bench
 from drivetrain_contract_tests.workflows.ledger import until

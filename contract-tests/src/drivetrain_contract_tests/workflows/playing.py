@@ -8,11 +8,12 @@ from typing import Any
 
 from hypothesis import given
 
-from drivetrain import App, chord, group
+from drivetrain import App, chain, chord, group
 from drivetrain.workflow.signature import Workflow
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.bench import Bench
 from drivetrain_contract_tests.workflows.examples import Examples
+from drivetrain_contract_tests.workflows.ledger import until
 from drivetrain_contract_tests.workflows.stage import Stage, call
 from drivetrain_contract_tests.workflows.stories import told
 from drivetrain_contract_tests.workflows.trees import trees
@@ -26,7 +27,8 @@ class Playing(Bench):
     @holds("W1", "W2", "W4", "W9")
     def test_random_workflows_give_what_the_reference_gives(self) -> None:
         """Results, sends and runs of nested workflows with failures, retries and callbacks, on two workers."""
-        with Examples(self.stage, shrink_seconds=self.shrink_seconds) as examples:
+        shrink_seconds = self.shrink_seconds if self.profile.shrinks else 0.0
+        with Examples(self.stage, shrink_seconds=shrink_seconds) as examples:
 
             @self.profile.settings()
             @given(trees())
@@ -63,6 +65,33 @@ class Playing(Bench):
             stage.quiet()
             self._check_callback(stage, "all")
             self.check_ran(stage, Counter([*labels, "all"]))
+
+    @holds("W3")
+    def test_members_that_end_in_reverse_give_their_results_in_order(self) -> None:
+        """The last member of a chord ends first, and the first last; the callback has the results in their order."""
+        labels = ["a", "b", "c"]
+        with self.stage() as stage:
+            app = stage.working(concurrency=4)
+            members = [chain(call("wait", label=each), call("act", label=f"{each} end")) for each in labels]
+            handle = app.send(chord(group(members).set(group_id="backwards"), call("act", label="all")))
+            gates = {each: stage.gates[f"{each} 0"] for each in labels}
+            assert all(gate.reached.wait(self.patience_seconds) for gate in gates.values()), "a member has not begun"
+            for complete, each in enumerate(reversed(labels), 1):
+                gates[each].opened.set()
+                if complete < len(labels):
+                    self._await_members(stage, "backwards", complete)
+            outcome = stage.outcome(handle)
+            wanted = ["all", [[f"{each} end", "run 0"] for each in labels]]
+            assert outcome == wanted, f"members that ended in reverse give {outcome}, and should give {wanted}"
+            stage.quiet()
+            self._check_callback(stage, "all")
+
+    def _await_members(self, stage: Stage, group_id: str, number: int) -> None:
+        def complete() -> bool:
+            (found,) = stage.backend.read_groups([group_id])
+            return found is not None and found.done >= number
+
+        until(complete, f"{number} members are complete", self.patience_seconds)
 
     @holds("W3")
     def test_members_that_end_together_complete_their_chord_once(self) -> None:

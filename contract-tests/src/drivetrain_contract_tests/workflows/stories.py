@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
+from drivetrain.contract import evolve
 from drivetrain.workflow.signature import Signature, Workflow, chain, chord, group
 from drivetrain_contract_tests.workflows.interpreter import NOTHING, interpret
 from drivetrain_contract_tests.workflows.stage import Stage

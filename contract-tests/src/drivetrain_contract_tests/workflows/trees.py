@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import evolve
 from hypothesis import strategies as st
 
+from drivetrain.contract import evolve
 from drivetrain.workflow.signature import Chain, Group, Signature, Workflow
 
 __all__ = ["labelled", "trees"]

@@ -89,7 +89,7 @@ def _jsonable_object(value: Any) -> Any:
 def _field_names(value: Any) -> Iterable[str] | None:
     if attrs.has(type(value)):
         return [attribute.name for attribute in attrs.fields(type(value))]
-    return getattr(value, "__dataclass_fields__", None)
+    return getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", None)
 
 
 def _key(key: Any) -> str:

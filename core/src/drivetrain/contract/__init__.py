@@ -60,6 +60,7 @@ from drivetrain.contract.states import (
     starts_after,
 )
 from drivetrain.contract.urls import DriverUrl, redact
+from drivetrain.contract.values import evolve
 
 __all__ = [
     "DEAD_AT_HEADER",
@@ -122,6 +123,7 @@ __all__ = [
     "UnknownResult",
     "UnknownTask",
     "apply",
+    "evolve",
     "exception_name",
     "grants",
     "hookimpl",

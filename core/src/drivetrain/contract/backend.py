@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from attrs import frozen
+from msgspec import Struct
 
 from drivetrain.contract.capabilities import BackendCapabilities
 from drivetrain.contract.states import GroupProgress, Member, Outcome, State, TaskRecord, Transition
@@ -13,8 +13,7 @@ from drivetrain.contract.states import GroupProgress, Member, Outcome, State, Ta
 __all__ = ["Backend", "Completion", "Group", "GroupRecord", "Locks", "Renewal", "RunLease"]
 
 
-@frozen(kw_only=True)
-class RunLease:
+class RunLease(Struct, frozen=True, kw_only=True):
     """A run's hold on its task, to be renewed."""
 
     task_id: str
@@ -23,8 +22,7 @@ class RunLease:
     seconds: float
 
 
-@frozen(kw_only=True)
-class Renewal:
+class Renewal(Struct, frozen=True, kw_only=True):
     """What became of a renewal."""
 
     #: Whether the run still holds the task.
@@ -33,8 +31,7 @@ class Renewal:
     state: State | None
 
 
-@frozen(kw_only=True)
-class Group:
+class Group(Struct, frozen=True, kw_only=True):
     """A group to open."""
 
     group_id: str
@@ -45,8 +42,7 @@ class Group:
     continuation: bytes = b""
 
 
-@frozen(kw_only=True)
-class GroupRecord:
+class GroupRecord(Struct, frozen=True, kw_only=True):
     """What a backend knows of a group, its members' payloads apart."""
 
     group_id: str
@@ -57,8 +53,7 @@ class GroupRecord:
     failed: bool
 
 
-@frozen(kw_only=True)
-class Completion:
+class Completion(Struct, frozen=True, kw_only=True):
     """A member that has ended."""
 
     member: Member

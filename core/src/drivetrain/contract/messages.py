@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from attrs import field, frozen
+from msgspec import Struct, field
 
 __all__ = ["DEAD_AT_HEADER", "DEAD_REASON_HEADER", "MESSAGE_GROUP_HEADER", "Delivery", "Message", "Place", "QueueSizes"]
 
@@ -26,23 +26,21 @@ class Place(StrEnum):
     DEAD = "dead"
 
 
-@frozen(kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """One message. Brokers carry body and headers as they are, byte for byte."""
 
     #: Not unique for the broker: a message that is published twice is carried twice.
     id: str
     queue: str
     body: bytes
-    headers: Mapping[str, str] = field(factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     #: Higher comes first; from 0 to the broker's `priority_levels` - 1.
     priority: int = 0
     #: Not to be delivered before this time (Unix seconds); None or a time in the past: at once.
     eta: float | None = None
 
 
-@frozen(kw_only=True)
-class Delivery:
+class Delivery(Struct, frozen=True, kw_only=True):
     """A message that a broker handed out, to be settled by the consumer that received it."""
 
     message: Message
@@ -54,8 +52,7 @@ class Delivery:
     delivery_count: int | None = None
 
 
-@frozen(kw_only=True)
-class QueueSizes:
+class QueueSizes(Struct, frozen=True, kw_only=True):
     """How many messages lie in a queue; None where the broker cannot tell."""
 
     ready: int | None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from attrs import field, frozen
+from msgspec import Struct, field
 
 __all__ = [
     "Entry",
@@ -46,8 +46,7 @@ class State(StrEnum):
         self.terminal = value in {"SUCCESS", "FAILURE", "CANCELLED", "EXPIRED"}
 
 
-@frozen
-class Entry:
+class Entry(Struct, frozen=True):
     """The last time at which a task entered a state, and who recorded it."""
 
     #: Unix seconds, by the clock of who recorded it.
@@ -56,8 +55,7 @@ class Entry:
     worker: str = ""
 
 
-@frozen
-class Member:
+class Member(Struct, frozen=True):
     """One member's place in a group."""
 
     group_id: str
@@ -65,8 +63,7 @@ class Member:
     index: int
 
 
-@frozen(kw_only=True)
-class Transition:
+class Transition(Struct, frozen=True, kw_only=True):
     """A wish to change a task's record. `apply` says when it is granted."""
 
     task_id: str
@@ -96,8 +93,7 @@ class Transition:
     member: Member | None = None
 
 
-@frozen(kw_only=True)
-class TaskRecord:
+class TaskRecord(Struct, frozen=True, kw_only=True):
     """What a backend knows of a task."""
 
     task_id: str
@@ -113,13 +109,12 @@ class TaskRecord:
     payload: bytes | None = None
     downstream: bytes | None = None
     #: The last entry of each state that the task was ever in.
-    entries: Mapping[State, Entry] = field(factory=dict)
+    entries: Mapping[State, Entry] = field(default_factory=dict)
     #: When the record goes (Unix seconds, by the backend's clock); None while unfinished, or for ever.
     expires_at: float | None = None
 
 
-@frozen(kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What became of a transition."""
 
     #: Whether it was granted.
@@ -130,8 +125,7 @@ class Outcome:
     group: GroupProgress | None = None
 
 
-@frozen(kw_only=True)
-class GroupProgress:
+class GroupProgress(Struct, frozen=True, kw_only=True):
     """How a group stands, read in the same atomic step as the completion that it answers."""
 
     size: int

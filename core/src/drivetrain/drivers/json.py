@@ -1,4 +1,8 @@
-"""The serializer ``json``: compact UTF-8, from the standard library, with nothing let through that JSON cannot hold."""
+"""The serializer ``json``: compact UTF-8, with nothing let through that JSON cannot hold.
+
+msgspec does the work. What it refuses, and what it would turn silently into something else, goes to the standard
+library instead, which is slower and says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import math
 from collections.abc import Iterator
 from json import JSONDecodeError, JSONDecoder, JSONEncoder
 from typing import NoReturn
+
+import msgspec
 
 from drivetrain.contract import Plain, SerializationError, Serializer, hookimpl
 
@@ -28,6 +34,11 @@ def _finite(literal: str) -> float:
 _encode = JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 _decode = JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode
 
+_fast_encode = msgspec.json.Encoder().encode
+_fast_decode = msgspec.json.Decoder().decode
+
+_LEAVES = frozenset({str, int, bool, type(None)})
+
 
 class JsonSerializer:
     """Plain values as JSON. Thread-safe; one object serves a whole process."""
@@ -41,10 +52,12 @@ class JsonSerializer:
             SerializationError: JSON cannot hold it; the message says what, and where in ``value`` it stands.
         """
         try:
+            if _is_plain(value):
+                return _fast_encode(value)
             return _encode(value).encode()
         except RecursionError as error:
             raise SerializationError("the value contains itself, or is nested too deeply for JSON") from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:  # text with half a surrogate pair, too
             what = next(_misfits(value, "value"), str(error))
             raise SerializationError(f"JSON cannot hold this value: {what}") from error
 
@@ -54,6 +67,13 @@ class JsonSerializer:
         Raises:
             SerializationError: they are not UTF-8, not JSON, or hold NaN, an infinity or half a surrogate pair.
         """
+        try:
+            return _fast_decode(data)
+        except (msgspec.MsgspecError, RecursionError):
+            return self._loads_strictly(data)
+
+    @staticmethod
+    def _loads_strictly(data: bytes) -> Plain:
         try:
             value = _decode(str(data, "utf-8"))
             # Only an escape can bring half a surrogate pair, and we write none, so this is for others' messages.
@@ -68,6 +88,22 @@ class JsonSerializer:
         except ValueError as error:
             raise SerializationError(f"the bytes are not JSON: {error}") from error
         return value
+
+
+def _is_plain(value: Plain) -> bool:
+    """Whether all in ``value`` is exactly of a type that JSON has: msgspec would write many more, as text or null."""
+    kind = type(value)
+    if kind in _LEAVES:
+        return True
+    # Strings and integers are most of what is sent, and need no call.
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not (type(item) in _LEAVES or _is_plain(item)):
+                return False
+        return True
+    if kind is list or kind is tuple:
+        return all(type(item) in _LEAVES or _is_plain(item) for item in value)
+    return kind is float and math.isfinite(value)
 
 
 def _where(error: UnicodeError) -> str:

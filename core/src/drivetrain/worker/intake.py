@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from uuid import uuid4
 
-from attrs import frozen
+from msgspec import Struct
 
 from drivetrain.contract import (
     Delivery,
@@ -43,8 +43,7 @@ class _BodyGone(SerializationError):
     """The body of a claim check is not there."""
 
 
-@frozen(eq=False)
-class _Received:
+class _Received(Struct, frozen=True, eq=False):
     """A delivery whose message could be read."""
 
     delivery: Delivery
@@ -71,6 +70,8 @@ class Intake:
     ) -> None:
         self._runtime = runtime
         self._options = options
+        self._registry = runtime.registry
+        self._stores = runtime.backend.capabilities.stores
         self._publisher = publisher
         self._settlement = settlement
         self._patience = patience
@@ -92,7 +93,8 @@ class Intake:
         self._tell("received", received)
         received = self._hop_early(received, now)
         received = self._drop_expired(received, now)
-        runs = [self._run(one, now) for one in self._known(received)]
+        held_until = self._runtime.clock.monotonic() + self._options.lease_seconds
+        runs = [self._run(one, now, held_until) for one in self._known(received)]
         return self._start(runs, now)
 
     # Reading
@@ -114,13 +116,15 @@ class Intake:
 
     def _decode(self, delivery: Delivery, bodies: dict[str, bytes | None]) -> _Received:
         message = delivery.message
-        told = due(message), expires_at(message), returns(message)
-        key = message.headers.get(BODY_HEADER)
+        headers = message.headers
+        # Most have nothing but the content type.
+        told = (due(message), expires_at(message), returns(message)) if len(headers) > 1 else (None, None, 0)
+        key = headers.get(BODY_HEADER)
         body = message.body if key is None else bodies[key]
         if body is None:
             raise _BodyGone(f"the body of this message ({key}) is no longer kept in the backend")
-        plain = self._runtime.payloads.load_body(message.headers.get(CONTENT_TYPE_HEADER), body)
-        return _Received(delivery, load_invocation(plain), *told)
+        invocation = load_invocation(self._runtime.payloads.load_body(headers.get(CONTENT_TYPE_HEADER), body))
+        return _Received(delivery, invocation, *told)
 
     def _see_to_unreadable(self, delivery: Delivery, error: Exception) -> None:
         message = delivery.message
@@ -188,7 +192,7 @@ class Intake:
 
     def _known(self, received: Sequence[_Received]) -> Iterator[_Received]:
         for one in received:
-            if one.invocation.call.task in self._runtime.registry:
+            if one.invocation.call.task in self._registry:
                 yield one
             else:
                 self._put_back_unknown(one)
@@ -222,14 +226,14 @@ class Intake:
 
     # Starting
 
-    def _run(self, one: _Received, now: float) -> Run:
+    def _run(self, one: _Received, now: float, held_until: float) -> Run:
         return Run(
             id=f"{self._series}{next(self._numbers)}",
             delivery=one.delivery,
             invocation=one.invocation,
-            definition=self._runtime.registry[one.invocation.call.task],
+            definition=self._registry[one.invocation.call.task],
             received_at=now,
-            held_until=self._runtime.clock.monotonic() + self._options.lease_seconds,
+            held_until=held_until,
         )
 
     def _start(self, runs: list[Run], now: float) -> list[Run]:
@@ -254,8 +258,7 @@ class Intake:
 
     def _judge(self, run: Run, outcome: Outcome, wish: Transition) -> Verdict:
         limit = self._options.max_starts
-        deliveries = run.delivery.delivery_count
-        if not self._runtime.backend.capabilities.stores and deliveries is not None and deliveries > limit:
+        if not self._stores and (run.delivery.delivery_count or 0) > limit:
             return Verdict.CRASHED
         return judge(outcome, wish, max_starts=limit)
 

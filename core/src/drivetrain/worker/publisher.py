@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
-from attrs import evolve
-
 from drivetrain.contract import (
     MESSAGE_GROUP_HEADER,
     Delivery,
@@ -15,6 +13,7 @@ from drivetrain.contract import (
     PublishFailed,
     SerializationError,
     TooLarge,
+    evolve,
 )
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER

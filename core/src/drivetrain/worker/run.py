@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from attrs import define, frozen
+from msgspec import Struct
 
 from drivetrain.contract import Delivery, Failure, Plain, State, TaskEvent
 from drivetrain.worker.registry import TaskDefinition
@@ -13,8 +13,7 @@ from drivetrain.workflow.frames import Invocation
 __all__ = ["Ending", "Run", "event_of"]
 
 
-@define(kw_only=True, eq=False)
-class Run:
+class Run(Struct, kw_only=True, eq=False):
     """An attempt that this worker has started, or is about to."""
 
     #: Unique for this start of this attempt; what the backend knows its lease by.
@@ -40,8 +39,7 @@ class Run:
         return self.invocation.call.id
 
 
-@frozen(kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """What became of a delivery: the state to record, or found recorded, and what to do with the message."""
 
     delivery: Delivery

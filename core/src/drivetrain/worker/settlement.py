@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from drivetrain.contract import (
     Delivery,
@@ -21,6 +21,7 @@ from drivetrain.contract import (
     TaskRecord,
     TooLarge,
     Transition,
+    evolve,
 )
 from drivetrain.worker.execution import failure_of
 from drivetrain.worker.follow_up import FollowUp
@@ -108,7 +109,7 @@ class Settlement:
 
     def _fail(self, ending: Ending, error: Exception) -> None:
         failed = self._failed(ending, error)
-        wish = self._wish(failed)
+        wish = self._wish(failed, self._runtime.clock.now())
         outcome = self._patience.call("record", lambda: self._runtime.backend.record([wish]))[0]
         if not outcome.applied and (outcome.before is None or not outcome.before.state.terminal):
             return  # another worker has taken it over
@@ -150,10 +151,10 @@ class Settlement:
         plain: Plain = None if record.payload is None else self._runtime.payloads.load(record.payload)
         ending = Ending(delivery=delivery, invocation=invocation, state=record.state, recorded=True)
         if record.state is State.SUCCESS:
-            return evolve(ending, value=plain)
+            return replace(ending, value=plain)
         if record.state is State.RETRY:
-            return evolve(ending, failure=plain["failure"], retry_at=plain["at"])
-        return evolve(ending, failure=plain)
+            return replace(ending, failure=plain["failure"], retry_at=plain["at"])
+        return replace(ending, failure=plain)
 
     def failure_of(
         self, invocation: Invocation, error: BaseException | None, kind: str = "", message: str = ""
@@ -171,7 +172,8 @@ class Settlement:
     def _record(self, endings: Sequence[Ending]) -> tuple[list[Ending], dict[Member, GroupProgress]]:
         endings = [self._fitting(ending) for ending in endings] if self._largest_value else endings
         fresh = [ending for ending in endings if not ending.recorded]
-        wishes = [self._wish(ending) for ending in fresh]
+        now = self._runtime.clock.now()
+        wishes = [self._wish(ending, now) for ending in fresh]
         if not wishes:
             return list(endings), {}
         outcomes = self._patience.call("record", lambda: self._runtime.backend.record(wishes))
@@ -191,14 +193,14 @@ class Settlement:
             return ending
         if ending.error is not None:
             short = self._short(ending.error)
-            return evolve(ending, failure=self._runtime.registry.codec.encode(short), error=short)
+            return replace(ending, failure=self._runtime.registry.codec.encode(short), error=short)
         return self._failed(ending, TooLarge(f"the result of task {ending.task_id}", size, limit))
 
     def _failed(self, ending: Ending, error: Exception) -> Ending:
         """The failure that ``ending`` becomes because of ``error``."""
         failure = self._short(failure_of(ending.invocation, error))
         plain = self._runtime.registry.codec.encode(failure)
-        return evolve(ending, state=State.FAILURE, value=None, failure=plain, error=failure, recorded=False)
+        return replace(ending, state=State.FAILURE, value=None, failure=plain, error=failure, recorded=False)
 
     def _short(self, failure: Failure) -> Failure:
         """A failure that the backend certainly takes."""
@@ -218,25 +220,24 @@ class Settlement:
         if ours:
             return ending  # written before; only the answer was lost
         if before.state.terminal:
-            return evolve(self.found(ending.delivery, ending.invocation, before), run=ending.run)
+            return replace(self.found(ending.delivery, ending.invocation, before), run=ending.run)
         logger.warning("task %s: another worker has taken it over; what this run did counts no more", ending.task_id)
         return None
 
-    def _wish(self, ending: Ending) -> Transition:
+    def _wish(self, ending: Ending, now: float) -> Transition:
         call, frames = ending.invocation.call, ending.invocation.frames
-        last = frames[0] if frames and isinstance(frames[0], Join) else None
-        terminal = ending.state.terminal
+        terminal, first = ending.state.terminal, frames[0] if frames else None
         return Transition(
             task_id=call.id,
             state=ending.state,
             attempt=ending.invocation.attempt,
-            at=self._runtime.clock.now(),
+            at=now,
             worker=self._options.name,
             task=call.task,
             run=None if ending.run is None else ending.run.id,
             payload=self._payload(ending),
             retention=self._runtime.kept_seconds(call.retention) if terminal else None,
-            member=last.member if terminal and last is not None else None,
+            member=first.member if terminal and isinstance(first, Join) else None,
         )
 
     def _payload(self, ending: Ending) -> bytes:
@@ -267,7 +268,7 @@ class Settlement:
         self._publisher.publish_messages(
             [
                 self._publisher.message(
-                    evolve(ending.invocation, attempt=ending.invocation.attempt + 1), now, eta=ending.retry_at
+                    replace(ending.invocation, attempt=ending.invocation.attempt + 1), now, eta=ending.retry_at
                 )
                 for ending in endings
             ]
@@ -299,11 +300,12 @@ class Settlement:
     def _let_expire(self, endings: Sequence[Ending]) -> None:
         """Now that their messages are gone, results need be kept no longer than they are wanted."""
         soon: dict[float, list[str]] = defaultdict(list)
+        window = self._runtime.redelivery_window_seconds
         for ending in endings:
-            if FOLLOWS_HEADER in ending.delivery.message.headers:
-                continue
             wanted = self._runtime.wanted_seconds(ending.invocation.call.retention)
-            if ending.state.terminal and wanted is not None and wanted < self._runtime.redelivery_window_seconds:
+            if wanted is None or wanted >= window or not ending.state.terminal:
+                continue
+            if FOLLOWS_HEADER not in ending.delivery.message.headers:
                 soon[wanted].append(ending.task_id)
         settle = self._runtime.backend.settle
         for seconds, task_ids in soon.items():
@@ -312,6 +314,8 @@ class Settlement:
     # Observers
 
     def _tell(self, endings: Sequence[Ending]) -> None:
+        if not any(map(self._runtime.observers.watches, _HOOKS.values())):
+            return
         for ending in endings:
             if not ending.recorded or ending.state is State.CANCELLED:
                 self._tell_one(ending)

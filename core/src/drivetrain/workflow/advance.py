@@ -120,7 +120,7 @@ def _resume(frames: Frames, value: Plain | Nothing) -> Iterator[Effect]:
     elif top.branches:
         yield Open(top.group_id, len(top.branches), top.collect, rest)
         for index, branch in enumerate(top.branches):
-            yield from _resume((*branch, Join(Member(top.group_id, index))), value)
+            yield from _resume((*branch, Join(top.group_id, index)), value)
     else:
         yield End(top.group_id, State.SUCCESS)
         yield from _resume(rest, [])

@@ -13,7 +13,7 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from drivetrain.contract import (
     DEAD_AT_HEADER,
@@ -27,6 +27,7 @@ from drivetrain.contract import (
     Place,
     QueueSizes,
     ServiceUnavailable,
+    evolve,
     hookimpl,
 )
 

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from drivetrain.contract import (
     BackendCapabilities,
@@ -25,6 +25,7 @@ from drivetrain.contract import (
     TaskRecord,
     Transition,
     apply,
+    evolve,
 )
 from drivetrain.drivers.memory.pile import Pile
 

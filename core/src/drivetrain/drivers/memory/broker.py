@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from drivetrain.contract import (
     DEAD_AT_HEADER,
@@ -20,6 +20,7 @@ from drivetrain.contract import (
     Message,
     Place,
     QueueSizes,
+    evolve,
 )
 from drivetrain.drivers.memory.pile import Pile
 

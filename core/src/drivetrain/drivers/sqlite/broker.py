@@ -7,8 +7,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from attrs import evolve
-
 from drivetrain.contract import (
     DEAD_AT_HEADER,
     DEAD_REASON_HEADER,
@@ -19,6 +17,7 @@ from drivetrain.contract import (
     Place,
     QueueSizes,
     TooLarge,
+    evolve,
 )
 from drivetrain.drivers.sqlite import queries
 from drivetrain.drivers.sqlite.database import Database, Session

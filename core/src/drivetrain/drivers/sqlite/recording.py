@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import evolve
-
-from drivetrain.contract import Completion, Member, Outcome, State, Transition
+from drivetrain.contract import Completion, Member, Outcome, State, Transition, evolve
 from drivetrain.drivers.sqlite import members, tasks
 from drivetrain.drivers.sqlite.database import Session
 

@@ -17,7 +17,8 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
+from msgspec.structs import replace
 
 from drivetrain.contract import ConfigurationError, Delivery, Message
 from drivetrain.worker.context import TaskTimeout
@@ -166,7 +167,7 @@ class _Slot:
             raise
         finally:
             self._serve(None)
-        return evolve(ending, delivery=run.delivery, invocation=run.invocation, run=run)
+        return replace(ending, delivery=run.delivery, invocation=run.invocation, run=run)
 
     def kill(self, run: Run) -> None:
         """Kill the child, if it is running ``run``."""
@@ -266,4 +267,4 @@ def _run_in_child(reference: TaskReference, invocation: Invocation, options: Wor
         received_at=0.0,
     )
     ending = Execution(task.app.runtime, options).run(run)
-    return evolve(ending, run=None)
+    return replace(ending, run=None)

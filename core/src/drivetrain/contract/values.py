@@ -1,0 +1,23 @@
+"""Copies of values with some fields changed."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import attrs
+from msgspec import Struct
+from msgspec.structs import replace
+
+__all__ = ["evolve"]
+
+T = TypeVar("T")
+
+
+def evolve(value: T, /, **changes: Any) -> T:
+    """A copy of ``value`` with ``changes`` to its fields; for every value of this contract.
+
+    What every message and every transition makes is a struct of msgspec, for speed; the rest are attrs classes.
+    """
+    if isinstance(value, Struct):
+        return replace(value, **changes)
+    return attrs.evolve(value, **changes)  # type: ignore[misc]
