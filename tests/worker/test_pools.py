@@ -55,6 +55,22 @@ def test_limits_of_time_that_strike_as_a_task_ends_hit_nobody_else(memory_app):
         assert [check.get(timeout=5) for check in checks] == list(range(50))
 
 
+def test_tasks_that_were_short_and_are_long_now_still_run_side_by_side(memory_app):
+    """One thread is enough for short tasks; when they begin to wait for each other, the others must come."""
+    app, together = memory_app, threading.Barrier(4)
+
+    @app.task(name="meet")
+    def meet(number: int) -> int:
+        together.wait(timeout=10)
+        return number
+
+    with app.worker(concurrency=4):
+        short = app.send_many([app.signature("value", n) for n in range(300)])
+        assert [handle.get(timeout=10) for handle in short] == list(range(300))
+        handles = app.send_many([app.signature("meet", n) for n in range(4)])
+        assert [handle.get(timeout=15) for handle in handles] == list(range(4))
+
+
 def _outcome(handle):
     try:
         return handle.get(timeout=20)

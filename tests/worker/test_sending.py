@@ -10,7 +10,7 @@ class Choosy(Changed):
     """A broker that refuses some messages, by their ids."""
 
     def __init__(self, broker, refused):
-        super().__init__(broker)
+        super().__init__(broker, store=None)
         self.refused = refused
 
     def publish(self, messages):

@@ -118,4 +118,11 @@ class Proxy:
             return found
         if name == "publish" and self._faults.twice:
             return lambda messages: self._faults.call(name, lambda: found([*messages, *messages]))
+        if name == "record_and_publish" and self._faults.twice:
+            return lambda sends: self._faults.call(name, lambda: self._send_twice(found, sends))
         return lambda *args, **options: self._faults.call(name, lambda: found(*args, **options))
+
+    def _send_twice(self, send: Callable[..., Any], sends: Any) -> Any:
+        granted = send(sends)
+        self._driver.publish([message for (_, message), yes in zip(sends, granted, strict=True) if yes])
+        return granted

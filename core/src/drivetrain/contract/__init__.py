@@ -6,7 +6,7 @@ of ours but this package.
 """
 
 from drivetrain.contract.backend import Backend, Completion, Group, GroupRecord, Locks, Renewal, RunLease
-from drivetrain.contract.broker import Broker
+from drivetrain.contract.broker import Broker, RecordingBroker
 from drivetrain.contract.capabilities import BackendCapabilities, BrokerCapabilities, Durability, Hold
 from drivetrain.contract.clock import Clock, SystemClock
 from drivetrain.contract.errors import (
@@ -99,6 +99,7 @@ __all__ = [
     "Plain",
     "PublishFailed",
     "QueueSizes",
+    "RecordingBroker",
     "Renewal",
     "ResultError",
     "ResultTimeout",

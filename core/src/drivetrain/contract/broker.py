@@ -7,8 +7,9 @@ from typing import Protocol, runtime_checkable
 
 from drivetrain.contract.capabilities import BrokerCapabilities
 from drivetrain.contract.messages import Delivery, Message, Place, QueueSizes
+from drivetrain.contract.states import Transition
 
-__all__ = ["Broker"]
+__all__ = ["Broker", "RecordingBroker"]
 
 
 @runtime_checkable
@@ -109,5 +110,22 @@ class Broker(Protocol):
         """Let go of connections. What is held and not settled is delivered again, at the latest when its hold ends.
 
         May be called twice, before first use, and while another thread is inside `receive`, which then returns.
+        """
+        ...
+
+
+@runtime_checkable
+class RecordingBroker(Broker, Protocol):
+    """A broker that declares a `BrokerCapabilities.store`: it can write what the backend of the same store keeps."""
+
+    def record_and_publish(self, sends: Sequence[tuple[Transition, Message]]) -> Sequence[bool]:
+        """Record transitions to PENDING, and publish the message of each that is granted; for each, whether it was.
+
+        What is recorded is what `Backend.record` of that store would record. Each entry is one step: whatever happens,
+        its transition is recorded and its message published, or neither.
+
+        Raises:
+            TooLarge: nothing was recorded or published.
+            ServiceUnavailable: any part of the batch may have been recorded and published.
         """
         ...

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from attrs import frozen
+from attrs import field, frozen
 
 __all__ = ["BackendCapabilities", "BrokerCapabilities", "Durability", "Hold"]
 
@@ -60,8 +60,16 @@ class BrokerCapabilities:
     lists_queues: bool = False
     #: Whether `Broker.peek` sees ready and delayed messages (it always sees the dead ones).
     peeks: bool = False
+    #: Whether `Broker.sizes` and `Broker.purge` count exactly, if perhaps late; else they are about right.
+    exact_sizes: bool = True
+    #: Whether a message may still be settled after its hold has ended, until somebody else is handed it. Otherwise the
+    #: end of the hold is final, and settling it then changes nothing.
+    settles_late: bool = True
     #: How long one receive call should wait for messages, in seconds. Longer costs fewer calls, and a slower stop.
     receive_wait_seconds: float = 1.0
+    #: Names the place where everything is kept, and no secret. A broker and a backend of one store can be written to in
+    #: one step, by `RecordingBroker.record_and_publish`; None: they cannot.
+    store: str | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)
@@ -81,3 +89,5 @@ class BackendCapabilities:
     expiry_resolution_seconds: float = 0.0
     #: Whether `Backend.unfinished` lists tasks.
     lists_tasks: bool = False
+    #: As `BrokerCapabilities.store`.
+    store: str | None = field(default=None, repr=False)

@@ -88,11 +88,7 @@ class FollowUp:
         if not invocations:
             return
         pending = [self.pending(invocation) for invocation in invocations]
-        outcomes = self._patience.call("record", lambda: self._runtime.backend.record(pending))
-        # What has gone beyond PENDING was published before; what has ended must not come back.
-        self._publisher.publish(
-            [invocation for invocation, outcome in zip(invocations, outcomes, strict=True) if outcome.applied]
-        )
+        self._publisher.record_and_publish(invocations, pending)
 
     def pending(self, invocation: Invocation) -> Transition:
         """What is recorded of an invocation before it is published."""

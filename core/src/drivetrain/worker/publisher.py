@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from typing import cast
 
 from drivetrain.contract import (
     MESSAGE_GROUP_HEADER,
     Delivery,
     Message,
     PublishFailed,
+    RecordingBroker,
     SerializationError,
     TooLarge,
+    Transition,
     evolve,
 )
 from drivetrain.worker.patience import Patience
@@ -85,6 +88,7 @@ class Publisher:
         self._patience = patience
         self._capabilities = runtime.broker.capabilities
         self._follows = {FOLLOWS_HEADER: "1"} if worker else {}
+        self._recorder = _recorder(runtime)
         self._headers = {CONTENT_TYPE_HEADER: runtime.payloads.content_type, **self._follows}
 
     def publish(self, invocations: Sequence[Invocation]) -> None:
@@ -96,17 +100,38 @@ class Publisher:
         now = self._runtime.clock.now()
         self.publish_messages([self.message(invocation, now) for invocation in invocations])
 
+    def record_and_publish(self, invocations: Sequence[Invocation], pending: Sequence[Transition]) -> None:
+        """Record first attempts as PENDING, then publish those that are granted; in one step where that can be done.
+
+        What has gone beyond PENDING was published before; what has ended must not come back.
+
+        Raises:
+            ServiceError: not published, or (PublishFailed) not all of them, or (ServiceUnavailable) not for sure.
+        """
+        if self._recorder is None:
+            record = self._runtime.backend.record
+            outcomes = self._patience.call("record", lambda: record(pending))
+            self.publish([one for one, outcome in zip(invocations, outcomes, strict=True) if outcome.applied])
+            return
+        recorder, now = self._recorder, self._runtime.clock.now()
+        messages = self._check_in([self.message(invocation, now) for invocation in invocations])
+        sends = list(zip(pending, messages, strict=True))
+        self._tell("before_publish", messages)
+        granted = self._patience.call("send", lambda: recorder.record_and_publish(sends))
+        self._tell("after_publish", [message for message, yes in zip(messages, granted, strict=True) if yes])
+
     def publish_messages(self, messages: Sequence[Message]) -> None:
         """Publish messages as they are, but for bodies that are too large."""
         if not messages:
             return
         messages = self._check_in(messages)
-        observers = self._runtime.observers
-        if observers.watches("before_publish"):
-            observers.notify("before_publish", messages=messages)
+        self._tell("before_publish", messages)
         self._hand_over(messages)
-        if observers.watches("after_publish"):
-            observers.notify("after_publish", messages=messages)
+        self._tell("after_publish", messages)
+
+    def _tell(self, hook: str, messages: Sequence[Message]) -> None:
+        if self._runtime.observers.watches(hook):
+            self._runtime.observers.notify(hook, messages=messages)
 
     def _hand_over(self, messages: Sequence[Message]) -> None:
         broker = self._runtime.broker
@@ -175,6 +200,12 @@ class Publisher:
         if not self._runtime.backend.capabilities.stores or _size(small) > limit:
             raise TooLarge(f"the message of task {message.id}", _size(message), limit)
         return small
+
+
+def _recorder(runtime: Runtime) -> RecordingBroker | None:
+    store = runtime.broker.capabilities.store
+    joined = store is not None and store == runtime.backend.capabilities.store
+    return cast("RecordingBroker", runtime.broker) if joined else None
 
 
 def _size(message: Message) -> int:

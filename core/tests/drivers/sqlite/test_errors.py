@@ -137,7 +137,7 @@ def test_too_large_a_message_publishes_nothing(make, monkeypatch, receive):
 
 
 def test_too_large_a_value_is_refused(make, monkeypatch):
-    monkeypatch.setattr("drivetrain.drivers.sqlite.backend.LARGEST_VALUE_BYTES", 20)
+    monkeypatch.setattr("drivetrain.drivers.sqlite.recording.LARGEST_VALUE_BYTES", 20)
     backend, large = make("backend"), b"x" * 21
     for attempt in (
         lambda: backend.record([Transition(task_id="t", state=State.SUCCESS, at=1.0, payload=large)]),

@@ -16,7 +16,6 @@ from drivetrain.contract import (
     RunLease,
     State,
     TaskRecord,
-    TooLarge,
     Transition,
 )
 from drivetrain.drivers.sqlite import members, tasks
@@ -24,7 +23,7 @@ from drivetrain.drivers.sqlite.database import Database
 from drivetrain.drivers.sqlite.errors import LARGEST_VALUE_BYTES
 from drivetrain.drivers.sqlite.hints import Hint
 from drivetrain.drivers.sqlite.options import Options
-from drivetrain.drivers.sqlite.recording import Recording
+from drivetrain.drivers.sqlite.recording import Recording, check_size, check_sizes
 from drivetrain.drivers.sqlite.watcher import Watcher
 
 __all__ = ["SqliteBackend"]
@@ -78,6 +77,7 @@ class SqliteBackend:
             largest_value_bytes=LARGEST_VALUE_BYTES,
             expiry_resolution_seconds=0.0,
             lists_tasks=True,
+            store=options.store,
         )
         self._database = Database(options)
         self._watcher = Watcher(self._database, clock, Hint(options.beside("finished")))
@@ -94,11 +94,7 @@ class SqliteBackend:
         """See `Backend.record`."""
         if not transitions:
             return []
-        for wish in transitions:
-            if wish.payload is not None:
-                _check("a payload", wish.payload)
-            if wish.downstream is not None:
-                _check("a downstream", wish.downstream)
+        check_sizes(transitions)
         with self._database.write() as session:
             outcomes = Recording(session, transitions, self._clock.now()).outcomes()
         if any(wish.state.terminal for wish in transitions):
@@ -169,7 +165,7 @@ class SqliteBackend:
     def open_groups(self, groups: Sequence[Group]) -> None:
         """See `Backend.open_groups`."""
         for group in groups:
-            _check("a continuation", group.continuation)
+            check_size("a continuation", group.continuation)
         if groups:
             with self._database.write() as session:
                 tasks.drop_expired(session, [group.group_id for group in groups], self._clock.now())
@@ -180,7 +176,7 @@ class SqliteBackend:
         if not completions:
             return []
         for completion in completions:
-            _check("a payload", completion.payload)
+            check_size("a payload", completion.payload)
         with self._database.write() as session:
             return members.complete(session, completions, self._clock.now())
 
@@ -199,7 +195,7 @@ class SqliteBackend:
     def store_bodies(self, bodies: Mapping[str, bytes]) -> None:
         """See `Backend.store_bodies`."""
         for body in bodies.values():
-            _check("a body", body)
+            check_size("a body", body)
         if bodies:
             with self._database.write() as session:
                 session.execute_many(_STORE_BODY, bodies.items())
@@ -267,11 +263,6 @@ class SqliteBackend:
         self._closings += 1
         self._watcher.notify()
         self._database.close()
-
-
-def _check(what: str, value: bytes) -> None:
-    if len(value) > LARGEST_VALUE_BYTES:
-        raise TooLarge(what, len(value), LARGEST_VALUE_BYTES)
 
 
 def _renewal(lease: RunLease, state: State | None, run: str | None) -> Renewal:

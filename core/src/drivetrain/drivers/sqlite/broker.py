@@ -17,12 +17,14 @@ from drivetrain.contract import (
     Place,
     QueueSizes,
     TooLarge,
+    Transition,
     evolve,
 )
 from drivetrain.drivers.sqlite import queries
 from drivetrain.drivers.sqlite.database import Database, Session
 from drivetrain.drivers.sqlite.hints import Hint
 from drivetrain.drivers.sqlite.options import Options
+from drivetrain.drivers.sqlite.recording import Recording, check_sizes
 from drivetrain.drivers.sqlite.watcher import Watcher
 
 __all__ = ["SqliteBroker"]
@@ -54,6 +56,7 @@ class SqliteBroker:
             lists_queues=True,
             peeks=True,
             receive_wait_seconds=0.2,
+            store=options.store,
         )
         self._database = Database(options)
         self._watcher = Watcher(self._database, clock, Hint(options.beside("published")))
@@ -72,9 +75,26 @@ class SqliteBroker:
             return
         headers = [_encode(message) for message in messages]
         with self._database.write() as session:
-            numbers = {name: _number(session, name) for name in {message.queue for message in messages}}
-            session.execute_many(queries.ADD, self._rows(messages, headers, numbers))
+            self._add(session, messages, headers)
         self._watcher.announce()
+
+    def record_and_publish(self, sends: Sequence[tuple[Transition, Message]]) -> Sequence[bool]:
+        """See `RecordingBroker.record_and_publish`."""
+        if not sends:
+            return []
+        wishes = [wish for wish, _ in sends]
+        check_sizes(wishes)
+        headers = [_encode(message) for _, message in sends]
+        with self._database.write() as session:
+            granted = [outcome.applied for outcome in Recording(session, wishes, self._clock.now()).outcomes()]
+            chosen = [place for place, yes in enumerate(granted) if yes]
+            self._add(session, [sends[place][1] for place in chosen], [headers[place] for place in chosen])
+        self._watcher.announce()
+        return granted
+
+    def _add(self, session: Session, messages: Sequence[Message], headers: Sequence[str]) -> None:
+        numbers = {name: _number(session, name) for name in {message.queue for message in messages}}
+        session.execute_many(queries.ADD, self._rows(messages, headers, numbers))
 
     def _rows(
         self, messages: Sequence[Message], headers: Sequence[str], numbers: Mapping[str, int]

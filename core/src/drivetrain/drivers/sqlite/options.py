@@ -67,6 +67,11 @@ class Options:
         """What survives."""
         return _DURABILITY[self.synchronous]
 
+    @property
+    def store(self) -> str:
+        """See `BrokerCapabilities.store`."""
+        return f"sqlite:{self.path}#{self.namespace}"
+
     def beside(self, suffix: str) -> Path:
         """A file of ours beside the database."""
         return self.path.with_name(f"{self.path.name}-{suffix}")

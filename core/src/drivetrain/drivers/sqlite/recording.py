@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from drivetrain.contract import Completion, Member, Outcome, State, Transition, evolve
+from drivetrain.contract import Completion, Member, Outcome, State, TooLarge, Transition, evolve
 from drivetrain.drivers.sqlite import members, tasks
 from drivetrain.drivers.sqlite.database import Session
+from drivetrain.drivers.sqlite.errors import LARGEST_VALUE_BYTES
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "check_size", "check_sizes"]
 
 
 class Recording:
@@ -58,3 +59,18 @@ class Recording:
 
 def _completion(wish: Transition, member: Member) -> Completion:
     return Completion(member=member, payload=wish.payload or b"", failed=wish.state is not State.SUCCESS)
+
+
+def check_sizes(wishes: Sequence[Transition]) -> None:
+    """Raise TooLarge where a wish has more to keep than the file takes."""
+    for wish in wishes:
+        if wish.payload is not None:
+            check_size("a payload", wish.payload)
+        if wish.downstream is not None:
+            check_size("a downstream", wish.downstream)
+
+
+def check_size(what: str, value: bytes) -> None:
+    """Raise TooLarge where ``value`` is larger than the file takes."""
+    if len(value) > LARGEST_VALUE_BYTES:
+        raise TooLarge(what, len(value), LARGEST_VALUE_BYTES)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
 
 from drivetrain.contract import Clock
 from drivetrain.worker.deadlines import Deadlines
@@ -13,38 +13,58 @@ from drivetrain.worker.run import Ending, Run
 
 __all__ = ["ThreadPool"]
 
+#: Tasks that take no longer than this, in seconds, are run by one thread: several would only fight for the interpreter.
+_SHORT_SECONDS = 2e-4
+#: How fast old measurements fade.
+_WEIGHT = 0.1
+#: When nothing has begun for so long, in seconds, while something waits, more threads are needed after all.
+_STALLED_SECONDS = 0.005
+
 
 class ThreadPool:
-    """A fixed number of threads that take runs from one queue."""
+    """A fixed number of threads that take runs from one queue: as many of them as are of use."""
 
     def __init__(self, size: int, execution: Execution, clock: Clock, done: Callable[[Ending], None]) -> None:
         self._execution = execution
         self._deadlines = Deadlines(clock)
         self._done = done
-        self._waiting: SimpleQueue[Run | None] = SimpleQueue()
+        self._size = size
+        self._waiting: deque[Run] = deque()
+        #: How long a task runs, in seconds: the mean of late; long until it is known.
+        self._run_seconds = 1.0
+        self._begun = 0
+        self._resting = 0
+        self._stopped = False
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._left_waiting = threading.Condition(lock)
+        works = [(f"drivetrain-task-{number}", self._work) for number in range(size)]
         self._threads = [
-            threading.Thread(target=self._work, name=f"drivetrain-task-{number}", daemon=True) for number in range(size)
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in [*works, ("drivetrain-waker", self._wake)]
         ]
         for thread in self._threads:
             thread.start()
 
     def submit(self, runs: Sequence[Run]) -> None:
         """See `RunPool.submit`."""
-        for run in runs:
-            self._waiting.put(run)
+        self._waiting.extend(runs)
+        with self._changed:
+            if self._run_seconds > _SHORT_SECONDS:
+                self._changed.notify(len(runs))
+                return
+            none_works = self._resting == self._size
+            if none_works:
+                self._changed.notify()
+            if not none_works or len(runs) > 1:
+                self._left_waiting.notify()
 
     def take_back(self) -> list[Run]:
         """See `RunPool.take_back`."""
         runs: list[Run] = []
-        try:
-            while True:
-                run = self._waiting.get_nowait()
-                if run is None:
-                    self._waiting.put(None)
-                    return runs
-                runs.append(run)
-        except Empty:
-            return runs
+        while (run := self._next()) is not None:
+            runs.append(run)
+        return runs
 
     def cancel(self, run: Run) -> None:
         """A thread cannot be stopped from outside safely: the task may look at ``current_task().cancelled``."""
@@ -52,9 +72,44 @@ class ThreadPool:
     def stop(self) -> None:
         """See `RunPool.stop`."""
         self._deadlines.stop()
-        for _ in self._threads:
-            self._waiting.put(None)
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            self._left_waiting.notify_all()
+
+    def _next(self) -> Run | None:
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
 
     def _work(self) -> None:
-        while (run := self._waiting.get()) is not None:
-            self._done(self._execution.run(run, self._deadlines.call))
+        while (run := self._next()) is not None or self._rest():
+            if run is None:
+                continue
+            self._begun += 1
+            ending = self._execution.run(run, self._deadlines.call)
+            self._run_seconds += _WEIGHT * (ending.run_seconds - self._run_seconds)
+            self._done(ending)
+
+    def _rest(self) -> bool:
+        """Wait until there is something to run; False: never again."""
+        with self._changed:
+            self._resting += 1
+            while not self._waiting and not self._stopped:
+                self._changed.wait()
+            self._resting -= 1
+            return bool(self._waiting) or not self._stopped
+
+    # Waking: a short task may turn out to be a long one, and what waits behind it must not wait for its end.
+
+    def _wake(self) -> None:
+        while not self._stopped:
+            with self._changed:
+                if not (self._waiting and self._resting > 0):
+                    self._left_waiting.wait()
+                    continue
+                begun = self._begun
+                self._left_waiting.wait_for(lambda: self._stopped, _STALLED_SECONDS)
+                if begun == self._begun and self._waiting:
+                    self._changed.notify(len(self._waiting))
