@@ -407,6 +407,13 @@ Everything = Union[
 ]
 
 
+@pytest.mark.parametrize("offset", [dt.timedelta(microseconds=1), -dt.timedelta(microseconds=1), dt.timedelta(seconds=1)])
+def test_offsets_from_utc_that_python_cannot_read_back(offset):
+    moment = dt.datetime(2000, 1, 1, tzinfo=dt.timezone(offset))
+    check_round_trip(moment, dt.datetime)
+    check_round_trip(moment.timetz(), dt.time)
+
+
 @patient
 @given(annotated)
 def test_round_trip_by_annotation(case):

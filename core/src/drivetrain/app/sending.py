@@ -186,7 +186,8 @@ def _calls(frames: Frames) -> Iterator[Call]:
 def _waiting(effects: Iterable[Effect]) -> Iterator[tuple[str, Frames]]:
     for effect in effects:
         if isinstance(effect, Publish):
-            yield effect.invocation.call.id, effect.invocation.frames
+            if effect.invocation.frames:
+                yield effect.invocation.call.id, effect.invocation.frames
         elif isinstance(effect, Open):
             yield effect.group_id, effect.continuation
 

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from drivetrain.contract import InvalidSignature, Plain, Retries
 from drivetrain.workflow.frames import Call, Fork, Frame, Frames, ids
-from drivetrain.workflow.signature import Chain, Group, Signature, Workflow
+from drivetrain.workflow.signature import NO_OPTIONS, Chain, Group, Signature, Workflow
 
 __all__ = ["Defaults", "TaskBook", "plan"]
 
@@ -98,6 +98,20 @@ class _Planner:
         args, kwargs = self._book.encode_call(
             signature.task, signature.args, signature.kwargs, received=received and not signature.immutable
         )
+        if options is NO_OPTIONS and not (signature.on_success or signature.on_error):  # most are as their task says
+            return Call(
+                id=self._new_id(),
+                task=signature.task,
+                args=tuple(args),
+                kwargs=kwargs,
+                immutable=signature.immutable,
+                queue=defaults.queue,
+                priority=defaults.priority,
+                retries=defaults.retries,
+                timeout=defaults.timeout,
+                retention=defaults.retention,
+                on_error=on_error,
+            )
         expires = options.expires
         return Call(
             id=options.task_id or self._new_id(),

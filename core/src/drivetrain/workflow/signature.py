@@ -10,7 +10,7 @@ from attrs import evolve, field, fields, frozen
 
 from drivetrain.contract import InvalidSignature, Retries
 
-__all__ = ["Chain", "Group", "Options", "Signature", "Workflow", "chain", "chord", "group"]
+__all__ = ["NO_OPTIONS", "Chain", "Group", "Options", "Signature", "Workflow", "chain", "chord", "group"]
 
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
@@ -100,6 +100,10 @@ class Options:
     task_id: str | None = field(default=None, validator=_check_task_id)
 
 
+#: As the task says, and the app.
+NO_OPTIONS = Options()
+
+
 class Workflow(Generic[R_co]):
     """A signature, a chain or a group: what can be sent, and put into other workflows. R_co is what it results in."""
 
@@ -138,7 +142,7 @@ class Signature(Workflow[R_co]):
     kwargs: Mapping[str, Any] = field(factory=dict)
     #: Whether it takes no result of the task before it.
     immutable: bool = False
-    options: Options = Options()
+    options: Options = NO_OPTIONS
     #: Sent, each with the result, when the task has succeeded; apart from what follows it in a workflow.
     on_success: tuple[Workflow[Any], ...] = ()
     #: Sent, each with the `Failure`, when the task has finally failed.

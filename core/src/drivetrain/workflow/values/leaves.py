@@ -85,14 +85,22 @@ def _part(plain: Plain) -> str:
     return plain if isinstance(plain, str) else _unbase64(plain).decode(errors="surrogatepass")
 
 
+_SECOND, _MICROSECOND = dt.timedelta(seconds=1), dt.timedelta(microseconds=1)
+
+
 def _encode_time(tag: str, value: dt.datetime | dt.time) -> Plain:
     """Wall-clock time, and the zone's name or the offset from UTC, which ``isoformat`` writes to the microsecond."""
     zone = value.tzinfo.key if type(value.tzinfo) is ZoneInfo else None
     if value.tzinfo is not None and zone is None and value.utcoffset() is None:
         raise ValueMismatch(f"{tag} whose tzinfo has an offset from UTC", value)
-    plain = tagged(tag, (value.replace(tzinfo=None) if zone else value).isoformat())
+    offset = None if zone else value.utcoffset()
+    # fromisoformat loses an offset of less than a second, so that one is written apart.
+    tiny = offset if offset and abs(offset) < _SECOND else None
+    plain = tagged(tag, (value.replace(tzinfo=None) if zone or tiny else value).isoformat())
     if zone:
         plain["zone"] = zone
+    if tiny:
+        plain["offset"] = tiny // _MICROSECOND
     if value.fold:
         plain["fold"] = 1
     return plain
@@ -105,6 +113,9 @@ def _decode_time(kind: type[dt.datetime | dt.time], plain: Mapping[str, Any]) ->
         if not _ZONE.fullmatch(zone):
             raise ValueMismatch("the name of a time zone", zone)
         value = value.replace(tzinfo=ZoneInfo(zone))
+    offset = plain.get("offset")
+    if offset is not None:
+        value = value.replace(tzinfo=dt.timezone(offset * _MICROSECOND))
     return value.replace(fold=1) if plain.get("fold") else value
 
 
