@@ -407,7 +407,7 @@ Everything = Union[
 ]
 
 
-@pytest.mark.parametrize("offset", [dt.timedelta(microseconds=1), -dt.timedelta(microseconds=1), dt.timedelta(seconds=1)])
+@pytest.mark.parametrize("offset", [dt.timedelta(microseconds=number) for number in (1, -1, 10**6)])
 def test_offsets_from_utc_that_python_cannot_read_back(offset):
     moment = dt.datetime(2000, 1, 1, tzinfo=dt.timezone(offset))
     check_round_trip(moment, dt.datetime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -26,6 +27,9 @@ from drivetrain.worker.worker import Worker
 __all__ = ["Stop", "WorkerPlan", "log_as_planned", "work"]
 
 logger = logging.getLogger("drivetrain.worker")
+
+#: How many more objects are made than dropped before Python looks for cycles among them: some batches' worth.
+_YOUNG_OBJECTS = 10_000
 
 
 class Stop(IntEnum):
@@ -81,6 +85,7 @@ def work(plan: WorkerPlan, app: App, signals: Signals, orders: connection.Connec
     """
     worker = app.worker(prepare_child=log_as_planned(plan, app), **plan.worker_options())
     _Listener(worker, signals, orders).start()
+    _spare_the_collector()
     try:
         worker.run()
     except DrivetrainError:
@@ -90,10 +95,17 @@ def work(plan: WorkerPlan, app: App, signals: Signals, orders: connection.Connec
         code = Exit.FAILED
     else:
         code = Exit.OK
-    if worker._abandoning.is_set():
+    if worker.abandoned:
         _vanish(code)
     app.close()
     return code
+
+
+def _spare_the_collector() -> None:
+    """What is loaded by now stays, and what a batch of tasks makes dies young: both need not be looked at so often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 def _vanish(code: Exit) -> None:

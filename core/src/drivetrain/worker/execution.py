@@ -15,7 +15,7 @@ from drivetrain.contract import Failure, InvalidArguments, State, exception_name
 from drivetrain.worker.context import Retry, enter
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
-from drivetrain.worker.run import Ending, Run
+from drivetrain.worker.run import Ending, Run, marks
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 
@@ -145,7 +145,13 @@ class Execution:
 
     def _retry(self, run: Run, error: BaseException, delay: float) -> Ending:
         failure = failure_of(run.invocation, error)
-        logger.info("attempt %d ended with %s; next in %.3f s", failure.attempt, failure.type, delay)
+        logger.info(
+            "attempt %d ended with %s; next in %.3f s",
+            failure.attempt,
+            failure.type,
+            delay,
+            extra=marks(run.invocation),
+        )
         return Ending(
             delivery=run.delivery,
             invocation=run.invocation,
@@ -159,7 +165,9 @@ class Execution:
 
     def _final(self, run: Run, error: BaseException, *, dead_reason: str | None = None) -> Ending:
         failure = failure_of(run.invocation, error)
-        logger.error("failed in attempt %d: %s: %s", failure.attempt, failure.type, failure.message)
+        logger.error(
+            "failed in attempt %d: %s: %s", failure.attempt, failure.type, failure.message, extra=marks(run.invocation)
+        )
         return Ending(
             delivery=run.delivery,
             invocation=run.invocation,

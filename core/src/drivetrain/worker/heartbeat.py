@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from drivetrain.contract import Hold, RunLease, ServiceError, State
 from drivetrain.worker.held import Held
-from drivetrain.worker.run import Run
+from drivetrain.worker.run import Run, marks
 from drivetrain.worker.runtime import Runtime
 
 __all__ = ["Heartbeat"]
@@ -77,7 +77,8 @@ class Heartbeat:
 
     def _stop(self, run: Run, state: State | None) -> None:
         run.stopped = True
-        logger.warning("task %s was %s while it ran", run.task_id, "cancelled" if state is State.CANCELLED else "lost")
+        ended = "cancelled" if state is State.CANCELLED else "lost"
+        logger.warning("task %s was %s while it ran", run.task_id, ended, extra=marks(run.invocation))
         self._stopped(run)
 
     def _sweep(self) -> None:

@@ -23,7 +23,7 @@ from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.publisher import BODY_HEADER, Publisher, due, expires_at, returns
-from drivetrain.worker.run import Ending, Run, event_of
+from drivetrain.worker.run import Ending, Run, event_of, marks
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.settlement import Settlement
 from drivetrain.worker.verdict import Verdict, judge
@@ -144,9 +144,8 @@ class Intake:
         return load_frames(plain) if isinstance(plain, list) else ()
 
     def _bury(self, delivery: Delivery, invocation: Invocation, reason: str, error: Exception) -> None:
-        logger.error(
-            "message %s goes to the dead letters of %s: %s", delivery.message.id, invocation.call.queue, reason
-        )
+        told = (delivery.message.id, invocation.call.queue, reason)
+        logger.error("message %s goes to the dead letters of %s: %s", *told, extra=marks(invocation))
         failure = self._settlement.failure_of(invocation, error)
         self._settlement.settle([self._failed(delivery, invocation, failure, dead_reason=reason)])
 
@@ -300,7 +299,7 @@ class Intake:
         starts = before.starts if before is not None else run.delivery.delivery_count
         text = f"started {starts} times and never finished: its worker died each time"
         failure = self._settlement.failure_of(run.invocation, None, "drivetrain.WorkerDied", text)
-        logger.error("task %s[%s] goes to the dead letters: %s", run.invocation.call.task, run.task_id, text)
+        logger.error("task %s goes to the dead letters: %s", run.task_id, text, extra=marks(run.invocation))
         return self._failed(run.delivery, run.invocation, failure, dead_reason=f"crashed: {text}", run=run)
 
     def _release_busy(self, run: Run, before: TaskRecord, now: float) -> None:

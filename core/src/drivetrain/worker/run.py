@@ -10,7 +10,7 @@ from drivetrain.contract import Delivery, Failure, Plain, State, TaskEvent
 from drivetrain.worker.registry import TaskDefinition
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Ending", "Run", "event_of"]
+__all__ = ["Ending", "Run", "event_of", "marks"]
 
 
 class Run(Struct, kw_only=True, eq=False):
@@ -79,3 +79,8 @@ def event_of(invocation: Invocation, worker: str) -> TaskEvent:
         headers=call.headers,
         worker=worker,
     )
+
+
+def marks(invocation: Invocation) -> dict[str, str]:
+    """What a line in the log says of the task that it is about: its ``extra``."""
+    return {"task_id": invocation.call.id, "task": invocation.call.task}

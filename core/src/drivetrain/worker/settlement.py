@@ -29,7 +29,7 @@ from drivetrain.worker.held import Held
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.publisher import BODY_HEADER, FOLLOWS_HEADER, Publisher
-from drivetrain.worker.run import Ending, Run, event_of
+from drivetrain.worker.run import Ending, Run, event_of, marks
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.advance import Effect, Failed, Succeeded, advance
 from drivetrain.workflow.frames import Invocation, Join
@@ -98,13 +98,15 @@ class Settlement:
 
     def _put_aside(self, ending: Ending, error: Exception) -> None:
         """This ending cannot be settled: fail what it leads to, and keep the message for whoever mends the cause."""
-        logger.error("task %s cannot be settled; its message goes aside", ending.task_id, exc_info=error)
+        told = marks(ending.invocation)
+        logger.error("task %s cannot be settled; its message goes aside", ending.task_id, exc_info=error, extra=told)
         try:
             self._fail(ending, error)
         except GaveUp:
             raise
         except Exception:
-            logger.exception("task %s: its message cannot be put aside either; it will come again", ending.task_id)
+            text = "task %s: its message cannot be put aside either; it will come again"
+            logger.exception(text, ending.task_id, extra=told)
         self._held.remove([ending.run] if ending.run is not None else [])
 
     def _fail(self, ending: Ending, error: Exception) -> None:
@@ -221,7 +223,8 @@ class Settlement:
             return ending  # written before; only the answer was lost
         if before.state.terminal:
             return replace(self.found(ending.delivery, ending.invocation, before), run=ending.run)
-        logger.warning("task %s: another worker has taken it over; what this run did counts no more", ending.task_id)
+        text = "task %s: another worker has taken it over; what this run did counts no more"
+        logger.warning(text, ending.task_id, extra=marks(ending.invocation))
         return None
 
     def _wish(self, ending: Ending, now: float) -> Transition:

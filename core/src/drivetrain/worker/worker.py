@@ -192,6 +192,11 @@ class Worker:
         """Whether it receives, or will, with this very object."""
         return not self.ended and self._runtime.broker is broker
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether it gives back what still runs, which may go on in this process."""
+        return self._abandoning.is_set()
+
     # Receive
 
     def _receive_once(self) -> None:

@@ -25,7 +25,7 @@ from drivetrain.worker.context import TaskTimeout
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import TaskDefinition
-from drivetrain.worker.run import Ending, Run
+from drivetrain.worker.run import Ending, Run, marks
 from drivetrain.workflow.frames import Invocation
 
 __all__ = ["ProcessPool", "TaskReference"]
@@ -133,11 +133,12 @@ class ProcessPool:
             return None  # killed by us, after its run was given back
         if run.stopped:
             return self._execution.failed(run, error)  # killed by us, and not to be run here again
-        logger.error("task %s: its child process died", run.task_id)
+        logger.error("task %s: its child process died", run.task_id, extra=marks(run.invocation))
         try:
             self._died(run)
         except Exception:
-            logger.exception("task %s could not be given back; its message will come again", run.task_id)
+            text = "task %s could not be given back; its message will come again"
+            logger.exception(text, run.task_id, extra=marks(run.invocation))
         return None
 
 
