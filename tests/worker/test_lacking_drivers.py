@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from drivetrain import State, TaskFailed, TooLarge, UnknownResult, chain, chord, current_task, group, retry
-from drivetrain.contract import evolve
+from drivetrain import ResultLost, State, TaskFailed, TooLarge, UnknownResult, chain, chord, current_task, group, retry
+from drivetrain.contract import Durability, evolve
 from support.clocks import Ahead
 from support.faults import Changed, rewire
 from support.waiting import until
@@ -259,3 +259,49 @@ def _gone(handle):
     except UnknownResult:
         return True
     return False
+
+
+class _Cache(Changed):
+    """A backend that drops things when it runs short of room, without a word."""
+
+    def __init__(self, backend):
+        super().__init__(backend, durability=Durability.CACHE, pushes=False)
+
+    def read_members(self, group_id):
+        return [None, *self._driver.read_members(group_id)[1:]]
+
+
+@pytest.fixture
+def cached(app, monkeypatch):
+    monkeypatch.setattr("drivetrain.app.waiting._SENT_SECONDS", 0.0)
+    rewire(app, backend=_Cache(app.runtime.backend))
+    return app
+
+
+def test_who_waits_for_what_a_cache_has_dropped_is_told(cached):
+    app = cached
+    members = [app.signature("value", n) for n in range(3)]
+    handle = app.send(chord(group(members).set(group_id="gone"), app.signature("total")))
+    app.runtime.backend.forget(["gone"])
+    with app.worker(), pytest.raises(ResultLost, match="was dropped by the backend"):
+        handle.get(timeout=20)
+
+
+def test_a_group_of_which_results_were_dropped_fails_and_says_so(cached):
+    app = cached
+    members = [app.signature("value", n) for n in range(3)]
+    handle = app.send(chord(group(members).set(group_id="holed"), app.signature("total")))
+    with app.worker():
+        with pytest.raises(TaskFailed, match="has lost the results of 1 members"):
+            handle.get(timeout=20)
+        whole = app.send(group(members))
+        with pytest.raises(ResultLost, match="lost results of members"):
+            whole.get(timeout=20)
+
+
+def test_a_callback_that_was_published_waits_for_nothing_that_could_be_lost(cached):
+    app = cached
+    handle = app.send(app.signature("value", 1) | app.signature("add", 1))
+    app.worker().drain()
+    app.runtime.backend.forget([part for part in handle._parts if part != handle.id])
+    assert handle.get(timeout=5) == 2

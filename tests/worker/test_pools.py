@@ -330,8 +330,8 @@ def test_no_worker_hoards_while_another_idles(make_app, url):
         for handle in handles:  # so that it has learnt to take many at once
             handle.get(timeout=10)
         busy.clear()
-        slow = apps[0].send_many([apps[0].signature("work", 0.3) for _ in range(24)])
         with apps[1].worker():
+            slow = apps[0].send_many([apps[0].signature("work", 0.3) for _ in range(24)])
             for handle in slow:
                 handle.get(timeout=20)
     shares = Counter(busy.notes)

@@ -32,6 +32,7 @@ from drivetrain.contract import (
     DriverContext,
     Failure,
     Plain,
+    ResultLost,
     Retries,
     SystemClock,
     TaskRecord,
@@ -250,6 +251,8 @@ class App:
             return self._typed(record.task, plain)
         backend = self.runtime.backend
         members = self.patiently("read members", lambda: backend.read_members(record.task_id))
+        if None in members:
+            raise ResultLost(record.task_id, f"the backend has lost results of members of group {record.task_id}")
         plain_members = [None if payload is None else payloads.load(payload) for payload in members]
         return self._decode_members(plain_members, handle.members)
 

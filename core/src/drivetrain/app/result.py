@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from drivetrain.app.waiting import wait_for_any
 from drivetrain.contract import (
     Failure,
+    ResultLost,
     ResultTimeout,
     State,
     TaskCancelled,
@@ -77,7 +78,7 @@ class Result(Generic[R]):
         Raises:
             TaskFailed: it ended without success (TaskCancelled, TaskExpired among them); carries the task's error.
             ResultTimeout: it has not ended in time.
-            UnknownResult: nothing is known of it.
+            UnknownResult: nothing is known of it; ResultLost: or of what it waits for.
             ServiceUnavailable: the backend could not be reached in time.
         """
         if progress:
@@ -153,6 +154,8 @@ class Result(Generic[R]):
             value: R = self._app.decode_result(record, self)
             return value
         runtime = self._app.runtime
+        if not record.state.terminal:
+            raise ResultLost(self.id, f"what task {self.id} waits for was dropped by the backend; it will never run")
         plain = None if record.payload is None else runtime.payloads.load(record.payload)
         failure = runtime.registry.codec.decode(plain, Failure)
         raise _ERRORS[record.state](self.id, failure)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 
-from drivetrain.contract import NotSupported, ServiceUnavailable
+from drivetrain.contract import Durability, NotSupported, ServiceUnavailable, State, TaskRecord
 from drivetrain.worker.runtime import Runtime
 
-__all__ = ["wait_for_any"]
+__all__ = ["lost", "wait_for_any"]
 
 logger = logging.getLogger("drivetrain")
 
@@ -18,6 +19,8 @@ _LONGEST_WAIT_SECONDS = 60.0
 #: A poll comes after this share of the time already waited, so that polling adds no more than that to any wait.
 _SHARE_OF_WAITED = 0.1
 _SHORTEST_PAUSE_SECONDS = 0.002
+#: After so many seconds a workflow that was being sent is there in all its parts, whatever clocks say.
+_SENT_SECONDS = 5.0
 
 
 def wait_for_any(
@@ -55,9 +58,26 @@ def _look(runtime: Runtime, task_ids: Sequence[str], left: float | None) -> Sequ
         longest = _LONGEST_WAIT_SECONDS if left is None else max(0.0, min(left, _LONGEST_WAIT_SECONDS))
         return runtime.backend.wait(task_ids, timeout_seconds=longest)
     records = runtime.backend.read(task_ids)
-    return [
+    ended = [
         task_id for task_id, record in zip(task_ids, records, strict=True) if record is None or record.state.terminal
     ]
+    return ended or lost(runtime, [record for record in records if record is not None])
+
+
+def lost(runtime: Runtime, records: Sequence[TaskRecord]) -> Sequence[str]:
+    """The ids of those that will never end: the backend, which may, has dropped what they wait for."""
+    if runtime.backend.capabilities.durability is not Durability.CACHE:
+        return ()
+    since = runtime.clock.now() - _SENT_SECONDS
+    waiting: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        pending = record.entries.get(State.PENDING)
+        if record.state is State.PENDING and record.downstream and pending is not None and pending.at < since:
+            told = runtime.payloads.load(record.downstream)
+            if isinstance(told, dict):
+                waiting[told["in"]].append(record.task_id)
+    found = runtime.backend.read(list(waiting)) if waiting else ()
+    return [one for ids, record in zip(waiting.values(), found, strict=False) if record is None for one in ids]
 
 
 def _pause(runtime: Runtime, waited: float, left: float | None, poll_seconds: float) -> None:

@@ -19,6 +19,7 @@
     │   └── PublishFailed           some messages of a batch were not published; it says which
     └── ResultError                 a task has no result to give
         ├── UnknownResult           nothing is known of this id (never sent, expired or forgotten)
+        │   └── ResultLost          what it needs was dropped by a backend that may do so; it will never end
         ├── ResultTimeout           not finished within the time that was given
         └── TaskFailed              it ended without success; carries the task's error
             ├── TaskCancelled
@@ -47,6 +48,7 @@ __all__ = [
     "NotSupported",
     "PublishFailed",
     "ResultError",
+    "ResultLost",
     "ResultTimeout",
     "SerializationError",
     "ServiceError",
@@ -196,12 +198,17 @@ class ResultError(DrivetrainError):
 class UnknownResult(ResultError):
     """Nothing is known of this task id: it was never sent, its result has expired, or it was forgotten."""
 
-    def __init__(self, task_id: str) -> None:
+    def __init__(self, task_id: str, message: str | None = None) -> None:
         super().__init__(
             task_id,
-            f"nothing is known of task {task_id}: it was never sent to this backend, "
+            message
+            or f"nothing is known of task {task_id}: it was never sent to this backend, "
             "its result has expired, or it was forgotten",
         )
+
+
+class ResultLost(UnknownResult):
+    """What the result needs is gone: the backend keeps things as a cache does, and has dropped it to make room."""
 
 
 class ResultTimeout(ResultError, TimeoutError):

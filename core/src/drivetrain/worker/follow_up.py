@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
 
-from drivetrain.contract import Completion, Group, GroupProgress, GroupRecord, Member, Plain, State, Transition
+from drivetrain.contract import Completion, Failure, Group, GroupProgress, GroupRecord, Member, Plain, State, Transition
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.runtime import Runtime
@@ -93,13 +93,15 @@ class FollowUp:
     def pending(self, invocation: Invocation) -> Transition:
         """What is recorded of an invocation before it is published."""
         frames = invocation.frames
+        # What was announced with its workflow says in what it waits; once it is published, it waits for nothing.
+        tells = frames or self._worker
         return Transition(
             task_id=invocation.call.id,
             state=State.PENDING,
             at=self._runtime.clock.now(),
             worker=self._worker,
             task=invocation.call.task,
-            downstream=self._runtime.payloads.dump(skeleton(frames)) if frames else None,
+            downstream=self._runtime.payloads.dump(skeleton(frames)) if tells else None,
         )
 
     def _end(self, ends: Sequence[End]) -> None:
@@ -164,12 +166,20 @@ class FollowUp:
         if group.failed:
             event = Failed(last.failure, None, last.state)
             return _Decided(End(group.group_id, last.state, last.failure), advance(continuation, event))
-        effects = advance(continuation, Resumed(self._results(group.group_id))) if continuation else ()
-        return _Decided(End(group.group_id, State.SUCCESS), effects)
+        if not continuation:
+            return _Decided(End(group.group_id, State.SUCCESS), ())
+        payloads = self._patience.call("read members", lambda: self._runtime.backend.read_members(group.group_id))
+        results = [self._runtime.payloads.load(payload) for payload in payloads if payload is not None]
+        if len(results) < group.size:
+            failure = self._lost(group.group_id, group.size - len(results))
+            return _Decided(End(group.group_id, State.FAILURE, failure), advance(continuation, Failed(failure)))
+        return _Decided(End(group.group_id, State.SUCCESS), advance(continuation, Resumed(results)))
 
-    def _results(self, group_id: str) -> list[Plain]:
-        payloads = self._patience.call("read members", lambda: self._runtime.backend.read_members(group_id))
-        return [None if payload is None else self._runtime.payloads.load(payload) for payload in payloads]
+    def _lost(self, group_id: str, number: int) -> Plain:
+        text = f"the backend has lost the results of {number} members of the group"
+        logger.error("group %s: %s", group_id, text, extra={"task_id": group_id, "task": GROUP_TASK})
+        failure = Failure(type="drivetrain.ResultLost", message=text, task=GROUP_TASK, task_id=group_id)
+        return self._runtime.registry.codec.encode(failure)
 
 
 def _place(member: Member) -> tuple[str, int]:
