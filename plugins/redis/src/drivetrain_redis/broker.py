@@ -1,0 +1,318 @@
+"""The broker of ``redis://``."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from drivetrain.contract import BrokerCapabilities, Delivery, Message, Place, QueueSizes, TooLarge
+from drivetrain_redis.keys import BESIDE_QUEUE, Keys
+from drivetrain_redis.listening import Listening
+from drivetrain_redis.looking import Looking
+from drivetrain_redis.options import Options
+from drivetrain_redis.packing import pack_message, size_of, unpack_message
+from drivetrain_redis.places import open_server
+from drivetrain_redis.scripts import Script
+from drivetrain_redis.server import Call, Server, command, script
+
+__all__ = ["RedisBroker"]
+
+T = TypeVar("T")
+
+#: Larger ones are better kept apart, which core does: a receive answers with many messages at once.
+_LARGEST_MESSAGE_BYTES = 16 * 1024 * 1024
+#: How many messages one call of a script is about at most: Lua's stack has room for some thousands of values.
+_CHUNK = 1_000
+_LEVELS = 10
+#: About the year 2255; up to there a double tells microseconds apart.
+_END_OF_TIME = 9e15
+
+_PUBLISH = Script.load("queue", "publish")
+_RECEIVE = Script.load("queue", "receive")
+_ACKNOWLEDGE = Script.load("queue", "acknowledge")
+_RELEASE = Script.load("queue", "release")
+_DEAD_LETTER = Script.load("queue", "dead_letter")
+_EXTEND = Script.load("queue", "extend")
+
+
+class RedisBroker:
+    """A broker on Redis or Valkey; see `drivetrain.contract.Broker`.
+
+    Holds and delays are counted by the clock of the server, which all its clients share; an ETA is compared to it.
+    What is handed back, by `release` or by the end of its hold, goes before the other messages of its priority.
+
+    Args:
+        options: of its URL.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.capabilities = BrokerCapabilities(
+            durability=options.durability,
+            delay_resolution_seconds=0.02,
+            largest_message_bytes=_LARGEST_MESSAGE_BYTES,
+            priority_levels=_LEVELS,
+            ordered=True,
+            counts_deliveries=True,
+            lists_queues=True,
+            peeks=True,
+            receive_wait_seconds=1.0,
+        )
+        self._server: Server = open_server(options)
+        self._keys = Keys(options.prefix)
+        self._listening = Listening(options, self._server)
+        self._looking = Looking(self._server, self._keys)
+        self._beside = () if self._server.whole else BESIDE_QUEUE
+        self._tells = "1" if self._server.whole else "0"
+        self._known: set[str] = set()
+        self._bases: dict[str, bytes] = {}
+        #: The channel that a receive has left at queues when it failed or was closed; one thread receives at a time.
+        self._astray = ""
+
+    def __repr__(self) -> str:
+        return f"RedisBroker({self._listening.shown})"
+
+    def ping(self) -> None:
+        """See `Broker.ping`."""
+        self._server.every(("PING",))
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See `Broker.publish`."""
+        by_queue: dict[str, list[bytes]] = {}
+        for message in messages:
+            data = _packed(message)
+            try:
+                by_queue[message.queue].append(data)
+            except KeyError:
+                by_queue[message.queue] = [data]
+        calls = [self._publish(lane) for part in _chunks(by_queue) for lane in self._lanes(part)]
+        new = by_queue.keys() - self._known
+        if new:  # before what they name: a queue is never there without its name
+            calls.insert(0, command("SADD", self._keys.queues, *new, key=self._keys.queues))
+        if calls:
+            self._server.run(calls)
+            self._known |= new
+
+    def _publish(self, lane: Mapping[str, list[bytes]]) -> Call:
+        arguments: list[Any] = [self._tells]
+        for some in lane.values():
+            arguments.append(len(some))
+            arguments += some
+        return self._call(_PUBLISH, lane, arguments)
+
+    def receive(
+        self, queues: Sequence[str], *, limit: int, wait_seconds: float, hold_seconds: float
+    ) -> Sequence[Delivery]:
+        """See `Broker.receive`."""
+        if limit <= 0 or not queues:
+            return []
+        names = list(dict.fromkeys(queues))
+        look = _Look(self, names, min(limit, _CHUNK), _microseconds(hold_seconds), self._astray)
+        try:
+            if wait_seconds <= 0:
+                return look.take(0.0, "")[1]
+            return self._listening.until(look.take, [], wait_seconds)
+        finally:
+            self._astray = look.left_channel
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Broker.acknowledge`."""
+        self._settle(_ACKNOWLEDGE, (), deliveries)
+
+    def release(self, deliveries: Sequence[Delivery], *, delay_seconds: float = 0.0) -> None:
+        """See `Broker.release`."""
+        self._settle(_RELEASE, (self._tells, _microseconds(delay_seconds)), deliveries)
+
+    def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:
+        """See `Broker.extend`."""
+        told: dict[Any, bool] = {}
+        for lane, reply in self._settle(_EXTEND, (_microseconds(hold_seconds),), deliveries):
+            receipts = [(queue, one.receipt) for queue, some in lane.items() for one in some]
+            told.update(zip(receipts, map(bool, reply), strict=True))
+        return [told[one.message.queue, one.receipt] for one in deliveries]
+
+    def _settle(
+        self, called: Script, before: tuple[Any, ...], deliveries: Sequence[Delivery]
+    ) -> list[tuple[Mapping[str, list[Delivery]], Any]]:
+        """Call a script with the receipts of deliveries; its replies, each with the deliveries that it is about."""
+        settled: list[tuple[Mapping[str, list[Delivery]], Any]] = []
+        for part in _parts(deliveries, _CHUNK):
+            lanes = list(self._lanes(_by_queue(part, lambda one: one.message.queue)))
+            calls = []
+            for lane in lanes:
+                arguments: list[Any] = [*before]
+                for some in lane.values():
+                    arguments.append(len(some))
+                    arguments += [one.receipt for one in some]
+                calls.append(self._call(called, lane, arguments))
+            settled += zip(lanes, self._server.run(calls), strict=True)
+        return settled
+
+    def dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
+        """See `Broker.dead_letter`."""
+        for part in _parts(letters, _CHUNK):
+            calls = []
+            for lane in self._lanes(_by_queue(part, lambda letter: letter[0].message.queue)):
+                arguments: list[Any] = []
+                for some in lane.values():
+                    arguments.append(len(some))
+                    for delivery, reason in some:
+                        arguments += (delivery.receipt, _note(delivery.message.id, reason))
+                calls.append(self._call(_DEAD_LETTER, lane, arguments))
+            self._server.run(calls)
+
+    def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
+        """See `Broker.sizes`."""
+        return self._looking.sizes(queues)
+
+    def queues(self) -> Sequence[str]:
+        """See `Broker.queues`."""
+        return self._looking.queues()
+
+    def peek(self, queue: str, place: Place, *, limit: int) -> Sequence[Message]:
+        """See `Broker.peek`."""
+        return self._looking.peek(queue, place, limit)
+
+    def purge(self, queue: str, place: Place) -> int:
+        """See `Broker.purge`."""
+        return self._looking.purge(queue, place)
+
+    def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
+        """See `Broker.replay`."""
+        return self._looking.replay(queue, message_ids)
+
+    def close(self) -> None:
+        """See `Broker.close`. The object may be used again afterwards."""
+        self._listening.close()
+        self._server.close()
+
+    def _call(self, called: Script, queues: Iterable[str], arguments: Sequence[Any]) -> Call:
+        return script(called, [self._base(queue) for queue in queues], arguments, self._beside)
+
+    def _base(self, queue: str) -> bytes:
+        base = self._bases.get(queue)
+        if base is None:
+            base = self._bases[queue] = self._keys.queue(queue)
+        return base
+
+    def _lanes(self, by_queue: dict[str, list[T]]) -> Iterator[Mapping[str, list[T]]]:
+        """What can be done by one call each."""
+        if self._server.whole or len(by_queue) == 1:
+            yield by_queue
+            return
+        names = list(by_queue)
+        for lane in self._server.lanes([self._base(name) for name in names]):
+            yield {names[place]: by_queue[names[place]] for place in lane}
+
+
+class _Look:
+    """One look for messages, made again and again by one `receive`."""
+
+    def __init__(self, broker: RedisBroker, queues: list[str], limit: int, hold: int, left_channel: str) -> None:
+        self._server = broker._server
+        self._beside = broker._beside
+        self._limit = limit
+        self._hold = hold
+        self._queues = queues
+        bases = [broker._base(name) for name in queues]
+        #: The places of queues that can be asked by one call, and what their keys begin with.
+        self._lanes = [(lane, [bases[place] for place in lane]) for lane in self._server.lanes(bases)]
+        #: The channel that is at the queues, for somebody to wake us; none once a look without one has been made.
+        self.left_channel = left_channel
+
+    def take(self, pause: float, channel: str) -> tuple[float, list[Delivery]]:
+        """What is there; if nothing is, how long to sleep at most, after which to look again."""
+        if len(self._lanes) == 1:
+            return self._ask(0, self._limit, pause, channel)
+        taken = self._ask_in_turn()
+        if taken or not channel:
+            return 0.0, taken
+        sleep = pause
+        for place in range(len(self._lanes)):
+            # What comes between two looks is seen by the second; then nobody is to expect us at the others.
+            span, taken = self._ask(place, self._limit, pause, channel)
+            if taken:
+                self._leave(channel)
+                return 0.0, taken
+            sleep = min(sleep, span)
+        return sleep, []
+
+    def _ask_in_turn(self) -> list[Delivery]:
+        """Where queues are of several slots, one is asked after the other: earlier ones come first."""
+        taken: list[Delivery] = []
+        for place in range(len(self._lanes)):
+            if len(taken) < self._limit:
+                taken += self._ask(place, self._limit - len(taken), 0.0, "")[1]
+        return taken
+
+    def _ask(self, place: int, limit: int, pause: float, channel: str) -> tuple[float, list[Delivery]]:
+        lane, bases = self._lanes[place]
+        asked = (limit, self._hold, _microseconds(pause), channel, self.left_channel)
+        self.left_channel = channel or self.left_channel
+        (reply,) = self._server.run([script(_RECEIVE, bases, asked, self._beside)])
+        deliveries = list(self._deliveries(reply, lane))
+        if len(self._lanes) == 1 and (deliveries or not channel):
+            self.left_channel = ""
+        return reply[0] / 1e6, deliveries
+
+    def _leave(self, channel: str) -> None:
+        bases = [base for _, some in self._lanes for base in some]
+        self._server.run([command("ZREM", base + b":waiting", channel, key=base) for base in bases])
+
+    def _deliveries(self, reply: list[Any], lane: Iterable[int]) -> Iterator[Delivery]:
+        parts = iter(reply)
+        next(parts)
+        for place, receipts, messages in zip(lane, parts, parts, strict=True):
+            queue = self._queues[place]
+            for receipt, data in zip(receipts, messages, strict=True):
+                count = 1 if receipt.endswith(b":1") else int(receipt.partition(b":")[2])
+                yield Delivery(
+                    message=unpack_message(data, queue),
+                    receipt=receipt,
+                    redelivered=count > 1 or receipt[1] == 114,  # "r": it was replayed
+                    delivery_count=count,
+                )
+
+
+def _packed(message: Message) -> bytes:
+    if len(message.body) > _LARGEST_MESSAGE_BYTES // 2 and (size := size_of(message)) > _LARGEST_MESSAGE_BYTES:
+        raise TooLarge(f"message {message.id}", size, _LARGEST_MESSAGE_BYTES)
+    return pack_message(message)
+
+
+def _note(message_id: str, reason: str) -> bytes:
+    known = message_id.encode("utf-8", "surrogatepass")
+    return struct.pack(">I", len(known)) + known + reason.encode("utf-8", "surrogatepass")
+
+
+def _microseconds(seconds: float) -> int:
+    return math.ceil(min(max(0.0, seconds * 1e6), _END_OF_TIME))  # never early
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    if len(items) <= size:
+        if items:
+            yield items
+        return
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def _chunks(by_queue: dict[str, list[bytes]]) -> Iterator[dict[str, list[bytes]]]:
+    """Parts that are not too large for one call each."""
+    if sum(map(len, by_queue.values())) <= _CHUNK:
+        yield by_queue
+        return
+    for queue, some in by_queue.items():
+        for part in _parts(some, _CHUNK):
+            yield {queue: list(part)}
+
+
+def _by_queue(items: Sequence[T], queue_of: Callable[[T], str]) -> dict[str, list[T]]:
+    by_queue: dict[str, list[T]] = {}
+    for item in items:
+        by_queue.setdefault(queue_of(item), []).append(item)
+    return by_queue

@@ -1,0 +1,48 @@
+"""Locks on Redis."""
+
+from __future__ import annotations
+
+import math
+
+from drivetrain_redis.keys import BESIDE_LOCK, Keys
+from drivetrain_redis.scripts import Script
+from drivetrain_redis.server import Server, script
+
+__all__ = ["RedisLocks"]
+
+_ACQUIRE = Script.load("acquire_lock")
+_RENEW = Script.load("renew_lock")
+_RELEASE = Script.load("release_lock")
+
+#: About 10,000 years, in milliseconds.
+_FOR_EVER = 3e14
+
+
+class RedisLocks:
+    """Named locks; see `drivetrain.contract.Locks`."""
+
+    def __init__(self, server: Server, keys: Keys) -> None:
+        self._server = server
+        self._keys = keys
+
+    def acquire_lock(self, name: str, *, seconds: float) -> int | None:
+        """See `Locks.acquire_lock`."""
+        token = self._run(_ACQUIRE, name, _milliseconds(seconds))
+        return None if token is None else int(token)
+
+    def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
+        """See `Locks.renew_lock`."""
+        return bool(self._run(_RENEW, name, str(token), _milliseconds(seconds)))
+
+    def release_lock(self, name: str, token: int) -> bool:
+        """See `Locks.release_lock`."""
+        return bool(self._run(_RELEASE, name, str(token)))
+
+    def _run(self, called: Script, name: str, *arguments: object) -> bytes | int | None:
+        (reply,) = self._server.run([script(called, [self._keys.lock(name)], arguments, BESIDE_LOCK)])
+        told: bytes | int | None = reply
+        return told
+
+
+def _milliseconds(seconds: float) -> int:
+    return math.ceil(min(max(0.0, seconds * 1000.0), _FOR_EVER))

@@ -1,0 +1,134 @@
+-- What the scripts of a queue share.
+--
+-- All keys of a queue begin with its base, which is what KEYS names; they are of one slot:
+--   :ready:0 … :ready:9   lists of tokens, the next to be handed out first
+--   :messages             hash: the packed message of each token
+--   :held                 zset by the end of the hold: receipts, each a token and the number of its delivery
+--   :lapsed               hash: of tokens whose hold has ended and that are ready again, the number of that delivery
+--   :delayed              zset by the time when they are due
+--   :dead                 zset by the time of death; :reasons is a hash beside it
+--   :sequence             the last number that was given to a token
+--   :waiting              zset: the channels of those who sleep, by the time until which they do
+--
+-- A token is a digit for the level, 'r' if it was replayed, and a number that grows. Where a message was handed out
+-- before, its token is followed by ':' and how often, in lists and in :delayed. Times are microseconds.
+local call, insert, sub, find, byte = redis.call, table.insert, string.sub, string.find, string.byte
+
+-- On a cluster KEYS names all keys of the queues, after their bases, which alone end with a brace.
+local BASES = {}
+for _, key in ipairs(KEYS) do
+  if byte(key, -1) == 125 then
+    insert(BASES, key)
+  end
+end
+
+local TOP = 9
+-- After this time a number may be given once more: none is, for numbers are never behind the clock.
+local SEQUENCE_MS = 86400000
+local WAITING_MS = 7200000
+
+local function clock()
+  local time = call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+-- The first of so many new numbers. Ten thousand in a second keep step with the clock, so that the key need not be
+-- kept for ever; fourteen digits are what Lua writes without an exponent.
+local function numbers(base, count, now)
+  local key = base .. ':sequence'
+  local first = math.max((tonumber(call('GET', key)) or 0) + 1, math.floor(now / 100))
+  call('SET', key, first + count - 1, 'PX', SEQUENCE_MS)
+  return first
+end
+
+local function split(token)
+  local colon = find(token, ':', 1, true)
+  if colon then
+    return sub(token, 1, colon - 1), sub(token, colon + 1)
+  end
+  return token, nil
+end
+
+local function list_of(base, token)
+  return base .. ':ready:' .. sub(token, 1, 1)
+end
+
+-- Wake so many of those who sleep. Whoever is gone is passed over, where the server can tell.
+local function ring(base, count, now, tells)
+  local key = base .. ':waiting'
+  while count > 0 do
+    local found = call('ZPOPMAX', key, count)
+    if #found == 0 then
+      return
+    end
+    for place = 1, #found, 2 do
+      if tonumber(found[place + 1]) <= now then
+        call('DEL', key)  -- all that are left had woken by themselves before this one did
+        return
+      end
+      if call('PUBLISH', found[place], '') > 0 or not tells then
+        count = count - 1
+      end
+    end
+  end
+end
+
+-- Wake those who would sleep past a time at which something becomes ready by itself.
+local function ring_past(base, time)
+  local key = base .. ':waiting'
+  local found = call('ZRANGEBYSCORE', key, '(' .. string.format('%.0f', time), '+inf')
+  for _, channel in ipairs(found) do
+    call('ZREM', key, channel)
+    call('PUBLISH', channel, '')
+  end
+end
+
+-- Make ready what is due and what is no longer held, a bounded number of each.
+local function ripen(base, now, most)
+  local due = call('ZRANGEBYSCORE', base .. ':delayed', '-inf', now, 'LIMIT', 0, most)
+  if #due > 0 then
+    call('ZREM', base .. ':delayed', unpack(due))
+    for _, token in ipairs(due) do
+      call('RPUSH', list_of(base, token), token)
+    end
+  end
+  local over = call('ZRANGEBYSCORE', base .. ':held', '-inf', now, 'LIMIT', 0, most)
+  if #over > 0 then
+    call('ZREM', base .. ':held', unpack(over))
+    for place = #over, 1, -1 do
+      local token, times = split(over[place])
+      call('LPUSH', list_of(base, token), over[place])
+      call('HSET', base .. ':lapsed', token, times)
+    end
+  end
+end
+
+-- Take receipts out of :held; the tokens and delivery numbers of those that are still their bearer's.
+-- One whose hold has ended is, until somebody else was handed the message.
+local function reclaim(base, receipts)
+  local scores = call('ZMSCORE', base .. ':held', unpack(receipts))
+  local gone, tokens, times, seen, mine = {}, {}, {}, {}, {}
+  for place, receipt in ipairs(receipts) do
+    if not seen[receipt] then
+      seen[receipt] = true
+      local token, count = split(receipt)
+      local is_mine = scores[place]
+      if is_mine then
+        insert(gone, receipt)
+      elseif count and call('HGET', base .. ':lapsed', token) == count then
+        call('HDEL', base .. ':lapsed', token)
+        call('LREM', list_of(base, token), 1, receipt)  -- it lies near the head
+        is_mine = true
+      end
+      if is_mine then
+        insert(tokens, token)
+        insert(times, count)
+        mine[receipt] = true
+      end
+    end
+  end
+  if #gone > 0 then
+    call('ZREM', base .. ':held', unpack(gone))
+  end
+  return tokens, times, mine
+end

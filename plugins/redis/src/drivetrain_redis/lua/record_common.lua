@@ -1,0 +1,84 @@
+-- What the scripts of tasks share.
+--
+-- The record of a task is one string under the key of the task: a head of fixed length, which ends with the lengths of
+-- four texts, these texts, and the payload, which is the rest. They are joined by Lua itself: struct.pack would copy them
+-- byte by byte. Beside it lie :group, a hash, if there is a group of the same id, and :waiting, a set, if somebody waits
+-- for the end of the task. All are of one slot. Times are seconds.
+local call, insert, sub, byte = redis.call, table.insert, string.sub, string.byte
+
+-- Flags, state, attempt, starts, lease, expiry; the lengths of run, name, entries and downstream.
+local FORMAT = '>BBI4I4ddI4I4I4I4'
+-- What of it changes without the rest.
+local HEAD, HEAD_BYTES = '>BBI4I4dd', 26
+local LONGEST_ENTRIES = 1000
+-- In milliseconds, about the year 14,000: what is kept longer is kept so long.
+local END_OF_TIME_MS = 4e14
+-- Who waits and is never heard of again is forgotten after so long.
+local WAITING_MS = 86400000
+
+local PENDING, RECEIVED, STARTED, RETRY, SUCCESS, EXPIRED = 0, 1, 2, 3, 4, 7
+local HAS_PAYLOAD, HAS_DOWNSTREAM, HAS_RUN, HAS_LEASE, HAS_EXPIRES, HAS_WAITERS = 1, 2, 4, 8, 16, 32
+-- In a transition, not in a record.
+local HAS_MEMBER, IS_APART = 32, 64
+local GROUP_FIELDS = 4
+
+-- On a cluster KEYS names what is beside the tasks too, after their own keys, which alone end with a brace.
+local TASKS = {}
+for _, key in ipairs(KEYS) do
+  if byte(key, -1) == 125 then
+    insert(TASKS, key)
+  end
+end
+
+local band = bit.band
+
+local function clock()
+  local time = call('TIME')
+  return time[1] + time[2] / 1000000
+end
+
+local function has(flags, flag)
+  return band(flags, flag) ~= 0
+end
+
+-- Tell those who wait for a task that they need not.
+local function wake(key)
+  for _, token in ipairs(call('SMEMBERS', key .. ':waiting')) do
+    local channel, number = string.match(token, '^(%S+) (%S+)$')
+    call('PUBLISH', channel, number .. ' ' .. key)
+  end
+  call('DEL', key .. ':waiting')
+end
+
+local groups = {}
+
+local function drop(key)
+  groups[key .. ':group'] = nil
+  call('UNLINK', key, key .. ':group')
+end
+
+local function milliseconds(time)
+  return math.min(math.ceil(time * 1000), END_OF_TIME_MS)
+end
+
+-- Complete a member of a group: how the group stands afterwards, or false if it is not known.
+local function complete(key, index, payload, failed)
+  local group = groups[key]
+  if group == nil then
+    local size, collect, is_failed = unpack(call('HMGET', key, 'size', 'collect', 'failed'))
+    group = size and {size, collect == '1', is_failed == '1', call('HLEN', key) - GROUP_FIELDS, tonumber(size)}
+    groups[key] = group
+  end
+  if not group then
+    return false
+  end
+  local place = tonumber(index)
+  if place >= 0 and place < group[5] and call('HSETNX', key, index, payload) == 1 then
+    group[4] = group[4] + 1
+    if failed and not group[2] and not group[3] then
+      group[3] = true
+      call('HSET', key, 'failed', '1')
+    end
+  end
+  return {group[1], group[4], group[3] and 1 or 0}
+end

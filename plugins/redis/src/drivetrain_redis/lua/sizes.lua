@@ -1,0 +1,18 @@
+-- How many messages lie in each place of queues: ready, delayed, held, dead.
+local now = clock()
+local reply = {}
+for _, base in ipairs(BASES) do
+  local ready = 0
+  for level = 0, TOP do
+    ready = ready + call('LLEN', base .. ':ready:' .. level)
+  end
+  local due = call('ZCOUNT', base .. ':delayed', '-inf', now)
+  local over = call('ZCOUNT', base .. ':held', '-inf', now)
+  reply[#reply + 1] = {
+    ready + due + over,
+    call('ZCARD', base .. ':delayed') - due,
+    call('ZCARD', base .. ':held') - over,
+    call('ZCARD', base .. ':dead'),
+  }
+end
+return reply

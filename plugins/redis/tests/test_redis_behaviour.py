@@ -1,0 +1,291 @@
+"""What the contract does not see: round trips, who is woken, what is left behind, forks."""
+
+import os
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from drivetrain import App
+from drivetrain.contract import DriverContext, Group, Member, Message, Place, ServiceUnavailable, State, Transition
+from drivetrain_redis import make_backend, make_broker, server
+from drivetrain_redis.cluster import slot_of
+from drivetrain_redis.keys import Keys
+from support.waiting import until
+
+HOLD = 30.0
+
+
+def messages(count, **fields):
+    return [Message(id=f"{number}", queue="q", body=b"body", **fields) for number in range(count)]
+
+
+def starts(count):
+    return [
+        Transition(task_id=f"{number}", state=State.STARTED, at=1.0, run="r", lease=HOLD) for number in range(count)
+    ]
+
+
+def ends(count):
+    return [
+        Transition(
+            task_id=f"{number}", state=State.SUCCESS, at=1.0, run="r", payload=b"1", retention=60,
+            member=Member("g", number),
+        )
+        for number in range(count)
+    ]  # fmt: skip
+
+
+class Background(threading.Thread):
+    """A call in another thread."""
+
+    def __init__(self, call):
+        super().__init__(daemon=True)
+        self._call = call
+        self.answer = None
+        self.start()
+
+    def run(self):
+        self.answer = self._call()
+
+    def result(self):
+        self.join(20)
+        assert not self.is_alive(), "it has not returned"
+        return self.answer
+
+
+@pytest.fixture
+def sendings(monkeypatch):
+    """How many commands each trip to a server has carried."""
+    trips = []
+
+    def counting(wire, calls):
+        trips.append(len(calls))
+        original(wire, calls)
+
+    original = server.transmit
+    monkeypatch.setattr(server, "transmit", counting)
+    return trips
+
+
+# Round trips
+
+
+def test_every_stage_of_a_worker_is_one_call_for_a_batch(broker, backend, client, sendings):
+    count = 200
+    broker.publish(messages(1))
+    backend.open_groups([Group(group_id="g", size=count)])
+    client.config_resetstat()
+    del sendings[:]
+    broker.publish(messages(count))
+    taken = broker.receive(["q", "r"], limit=count, wait_seconds=0, hold_seconds=HOLD)
+    assert len(taken) == count
+    backend.record(starts(count))
+    broker.extend(taken, hold_seconds=HOLD)
+    outcomes = backend.record(ends(count))
+    assert outcomes[-1].group.complete
+    broker.acknowledge(taken)
+    assert sendings == [1] * 6, "a stage took more than one call, or more than one trip"
+    scripts = {name: told["calls"] for name, told in client.info("commandstats").items() if "eval" in name}
+    # What is not known to the server yet is called once more, and once only.
+    assert 6 <= sum(scripts.values()) <= 12
+
+
+def test_a_receive_that_finds_something_costs_one_trip_also_when_it_would_wait(broker, sendings):
+    broker.publish(messages(2))
+    broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=HOLD)
+    del sendings[:]
+    assert broker.receive(["q", "other"], limit=1, wait_seconds=5, hold_seconds=HOLD)
+    assert sendings == [1]
+
+
+def test_an_idle_receive_looks_once_and_once_more_when_its_time_is_out(broker, sendings):
+    broker.receive(["q"], limit=1, wait_seconds=0.001, hold_seconds=HOLD)
+    del sendings[:]
+    assert not broker.receive(["q", "r"], limit=1, wait_seconds=0.3, hold_seconds=HOLD)
+    assert sendings == [1, 1]
+
+
+@pytest.mark.parametrize("count", [0, 20_000])
+def test_what_is_delayed_does_not_slow_receiving_down(broker, client, count):
+    """The commands of one call, and what they touch, are the same however many messages are delayed."""
+    if count:
+        broker.publish(messages(count, eta=time.time() + 1e6))
+    broker.publish(messages(10))
+    assert len(broker.receive(["q"], limit=5, wait_seconds=0, hold_seconds=HOLD)) == 5
+    client.config_resetstat()
+    assert len(broker.receive(["q"], limit=5, wait_seconds=0, hold_seconds=HOLD)) == 5
+    stats = {name.removeprefix("cmdstat_"): told["calls"] for name, told in client.info("commandstats").items()}
+    inner = {name: calls for name, calls in stats.items() if name not in {"info", "config|resetstat", "evalsha"}}
+    assert inner == {
+        "time": 1, "zrangebyscore": 3, "exists": 1, "lpop": 1, "hmget": 1, "zadd": 1,
+    }  # fmt: skip
+
+
+# Waking
+
+
+def waiting(client, prefix):
+    return client.zcard(Keys(prefix).queue("q") + b":waiting")
+
+
+def test_one_message_wakes_one_of_those_who_wait(url, client, prefix):
+    brokers = [make_broker(url, DriverContext()) for _ in range(3)]
+    calls = [
+        Background(lambda each=each: each.receive(["q"], limit=1, wait_seconds=20, hold_seconds=HOLD))
+        for each in brokers
+    ]
+    until(lambda: waiting(client, prefix) == 3, "three wait")
+    for left in (2, 1, 0):
+        brokers[0].publish(messages(1))
+        assert waiting(client, prefix) == left
+    assert [len(call.result()) for call in calls] == [1, 1, 1]
+    for each in brokers:
+        each.close()
+
+
+def test_who_was_woken_by_one_queue_is_not_expected_at_another(broker, client, prefix):
+    call = Background(lambda: broker.receive(["other", "q"], limit=9, wait_seconds=20, hold_seconds=HOLD))
+    until(lambda: waiting(client, prefix) == 1, "it waits")
+    broker.publish([Message(id="m", queue="other", body=b"")])
+    assert len(call.result()) == 1
+    assert waiting(client, prefix) == 0
+
+
+def test_who_is_gone_is_passed_over(url, broker, client, prefix):
+    gone = "nobody:listens"
+    client.zadd(Keys(prefix).queue("q") + b":waiting", {gone: 9e15})
+    call = Background(lambda: broker.receive(["q"], limit=9, wait_seconds=20, hold_seconds=HOLD))
+    until(lambda: waiting(client, prefix) == 2, "it waits")
+    broker.publish(messages(1))
+    assert len(call.result()) == 1
+
+
+def test_who_waits_survives_the_loss_of_its_connections_and_of_all_scripts(url, broker, client, prefix):
+    def receive():
+        while True:
+            with suppress(ServiceUnavailable):  # as the worker does; what was lost while it slept is not even told
+                return broker.receive(["q"], limit=9, wait_seconds=30, hold_seconds=HOLD)
+
+    call = Background(receive)
+    for _ in range(3):
+        until(lambda: waiting(client, prefix) >= 1, "it waits")
+        client.delete(Keys(prefix).queue("q") + b":waiting")
+        client.script_flush()
+        client.client_kill_filter(_type="pubsub")
+        client.client_kill_filter(_type="normal", skipme=True)
+    until(lambda: waiting(client, prefix) >= 1, "it waits again")
+    other = make_broker(url, DriverContext())
+    other.publish(messages(1))
+    assert len(call.result()) == 1
+    other.close()
+
+
+def test_a_shorter_delay_wakes_who_sleeps_for_longer(broker, client, prefix):
+    broker.publish(messages(1, eta=time.time() + 3600))
+    call = Background(lambda: broker.receive(["q"], limit=9, wait_seconds=30, hold_seconds=HOLD))
+    until(lambda: waiting(client, prefix) == 1, "it waits")
+    broker.publish([Message(id="soon", queue="q", body=b"", eta=time.time() + 0.2)])
+    (delivery,) = call.result()
+    assert delivery.message.id == "soon"
+
+
+def test_waits_in_vain_leave_nothing_at_a_task(backend, client, prefix):
+    backend.record(starts(1))
+    for _ in range(3):
+        assert backend.wait(["0"], timeout_seconds=0.01) == []
+    assert client.scard(Keys(prefix).task("0") + b":waiting") == 0
+
+
+# What is left
+
+
+def test_nothing_is_kept_for_ever_but_the_names_of_queues(url, client, prefix):
+    """After a workflow with groups, retries, delays, locks and waiting, what has no end is the set of names."""
+    app = App(url, url, result_retention_seconds=0.3, redelivery_window_seconds=0.6, concurrency=2)
+
+    @app.task(name="add")
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    @app.task(name="total")
+    def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    from drivetrain import chord
+
+    with app.worker().start():
+        assert add.send(1, 2).get(timeout=20) == 3
+        assert app.send(chord([add.s(n, n) for n in range(5)], total.s())).get(timeout=20) == 20
+        assert app.send(add.s(3, 4).set(delay=0.05)).get(timeout=20) == 7
+        with app.lock("l", seconds=10):
+            pass
+        keys = Keys(prefix)
+        until(lambda: not list(client.scan_iter(keys.pattern("t"))), "all results are gone")
+        until(lambda: broker_is_empty(client, prefix), "all messages are gone")
+    app.close()
+    immortal = {key for key in client.scan_iter(f"{prefix}:*") if client.ttl(key) < 0}
+    assert immortal == {keys.queues}
+
+
+def broker_is_empty(client, prefix):
+    kinds = {key.rpartition(b"}")[2] for key in client.scan_iter(Keys(prefix).pattern("q"))}
+    return kinds <= {b":sequence", b":waiting"}
+
+
+def test_settled_and_purged_messages_leave_nothing(broker, client, prefix):
+    broker.publish([*messages(4), *messages(2, eta=time.time() + 1e6)])
+    taken = broker.receive(["q"], limit=3, wait_seconds=1, hold_seconds=HOLD)
+    broker.dead_letter([(each, "why") for each in taken[:2]])
+    broker.acknowledge(taken[2:])
+    for place in Place:
+        broker.purge("q", place)
+    assert broker_is_empty(client, prefix)
+
+
+# Processes
+
+
+def test_a_forked_child_shares_no_connection(broker, backend):
+    broker.publish(messages(2))
+    backend.record(starts(1))
+    child = os.fork()
+    if child == 0:
+        try:
+            good = backend.read(["0"])[0] is not None
+            good = good and len(broker.receive(["q"], limit=1, wait_seconds=1, hold_seconds=HOLD)) == 1
+            os._exit(0 if good else 1)
+        except BaseException:
+            os._exit(2)
+    for _ in range(200):
+        backend.read(["0"])
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert len(broker.receive(["q"], limit=2, wait_seconds=1, hold_seconds=HOLD)) == 1
+
+
+def test_slots_are_those_of_redis():
+    # From Redis's own documentation and tests.
+    assert slot_of(b"123456789") == 12739
+    assert slot_of(b"{user1000}.following") == slot_of(b"{user1000}.followers") == slot_of(b"user1000")
+    assert slot_of(b"foo{}{bar}") == slot_of(b"foo{}{bar}")
+    assert slot_of(b"foo{{bar}}zap") == slot_of(b"{bar")
+    assert slot_of(b"foo{bar}{zap}") == slot_of(b"bar")
+
+
+@pytest.mark.parametrize("name", ["q", "", "{", "}", "}{", "a}b", "ü", "q}:ready:0"])
+def test_all_keys_of_a_name_are_of_one_slot_and_tell_the_name(name):
+    keys = Keys("prefix")
+    for key in (keys.queue(name), keys.task(name), keys.body(name), keys.lock(name)):
+        assert slot_of(key) == slot_of(key + b":suffix")
+        assert keys.name_of(key) == name
+
+
+def test_objects_can_be_used_after_close(url):
+    for make in (make_broker, make_backend):
+        driver = make(url, DriverContext())
+        driver.ping()
+        driver.close()
+        driver.ping()
+        driver.close()

@@ -1,0 +1,89 @@
+"""Slots that move from node to node, and nodes that go away and come back."""
+
+import pytest
+
+from drivetrain.contract import DriverContext, Message, ServiceUnavailable, State, Transition
+from drivetrain_redis import make_backend, make_broker
+from drivetrain_redis.cluster import slot_of
+from drivetrain_redis.keys import Keys
+from support.waiting import until
+
+
+@pytest.fixture
+def cluster_url(redis_cluster, prefix):
+    return f"{redis_cluster.url}?durability=none&prefix={prefix}&timeout_seconds=5"
+
+
+def nodes_by_id(redis_cluster):
+    found = {}
+    for node in redis_cluster.nodes:
+        with node.client() as client:
+            found[client.execute_command("CLUSTER MYID").decode()] = node
+    return found
+
+
+def owner(redis_cluster, slot):
+    """The names of the node that has a slot, and of another one."""
+    nodes = nodes_by_id(redis_cluster)
+    with redis_cluster.nodes[0].client() as client:
+        ranges = client.execute_command("CLUSTER SLOTS")
+    ports = {node.port: name for name, node in nodes.items()}
+    mine = next(ports[each[2][1]] for each in ranges if each[0] <= slot <= each[1])
+    return mine, next(name for name in nodes if name != mine)
+
+
+def wish(task_id, **fields):
+    return Transition(task_id=task_id, state=State.PENDING, at=1.0, **fields)
+
+
+def test_calls_follow_a_slot_while_it_moves_and_afterwards(redis_cluster, cluster_url, prefix):
+    backend = make_backend(cluster_url, DriverContext())
+    key = Keys(prefix).task("t")
+    slot = slot_of(key)
+    backend.record([wish("other")])  # where the slots are is known before one moves
+    mine, target = owner(redis_cluster, slot)
+    nodes = nodes_by_id(redis_cluster)
+    with nodes[mine].client() as source, nodes[target].client() as importing:
+        importing.script_flush()
+        importing.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", mine)
+        source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target)
+        # What is not there any more is asked for at the new node, for this once.
+        assert list(backend.read(["t"])) == [None]
+        # What needs several keys, some of which may be here and some there, waits until the slot has moved.
+        with pytest.raises(ServiceUnavailable, match="moving"):
+            backend.record([wish("t", task="early")])
+        assert source.execute_command("CLUSTER COUNTKEYSINSLOT", slot) == 0
+        assert importing.execute_command("CLUSTER COUNTKEYSINSLOT", slot) == 0
+        for client in (importing, source):
+            client.execute_command("CLUSTER SETSLOT", slot, "NODE", target)
+        # Sent to the old node, which says where it is now; the new one does not know the script.
+        (outcome,) = backend.record([wish("t", task="first")])
+        assert outcome.applied
+        assert importing.exists(key)
+        (record,) = backend.read(["t"])
+        assert record.task == "first"
+    until(redis_cluster.is_whole, "the cluster is whole")
+    backend.close()
+
+
+def test_a_node_that_goes_away_is_said_to_be_and_found_again(redis_cluster, cluster_url, prefix):
+    broker = make_broker(cluster_url, DriverContext())
+    broker.publish([Message(id="m", queue="q", body=b"")])
+    mine, _ = owner(redis_cluster, slot_of(Keys(prefix).queue("q")))
+    node = nodes_by_id(redis_cluster)[mine]
+    node.process.kill()
+    with pytest.raises(ServiceUnavailable):
+        broker.sizes(["q"])
+    node.process.start()
+    until(redis_cluster.is_whole, "the cluster is whole again")
+
+    def works():
+        try:
+            broker.publish([Message(id="m", queue="q", body=b"")])
+        except ServiceUnavailable:
+            return False
+        return True
+
+    until(works, "the same object works again")
+    assert broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=5)
+    broker.close()
