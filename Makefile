@@ -3,9 +3,14 @@
 PYTHON ?= python3
 #: How many processes run the tests.
 JOBS ?= 2
+#: How much the contract suite tries on each driver: quick, default or thorough.
+CONTRACT ?= quick
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+#: The benchmarks have environments of their own: other task queues, and what these need.
+BENCH := .venv-bench
+BENCH_STAMP := $(BENCH)/.installed
 MEMBERS := core $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml contract-tests/pyproject.toml))
 
 .DEFAULT_GOAL := help
@@ -18,8 +23,8 @@ help: ## Show this list.
 demo: $(STAMP) ## Analyse Python's own standard library with two workers, one of which is killed. Under a minute.
 	@cd examples && ../$(BIN)/python -m stdlib_census.demo
 
-test: $(STAMP) ## Run all tests. More options: make test ARGS="-k chord -x".
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+test: $(STAMP) ## Run all tests. More options: make test ARGS="-k chord -x". CONTRACT=thorough tries more on each driver.
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --contract-profile $(CONTRACT) $(ARGS)
 
 lint: $(STAMP) ## Check format, style and types.
 	$(BIN)/ruff format --check .
@@ -27,14 +32,14 @@ lint: $(STAMP) ## Check format, style and types.
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
-bench: $(STAMP) ## Measure speed, Huey's beside ours. QUICK=1 measures less; PROFILE=1 prints where the time goes.
-	QUICK="$(QUICK)" PROFILE="$(PROFILE)" $(BIN)/python benchmarks/run.py
+bench: $(BENCH_STAMP) ## Measure speed beside other task queues. QUICK=1 measures less; PROFILE=1 prints where the time goes.
+	QUICK="$(QUICK)" PROFILE="$(PROFILE)" $(BENCH)/bin/python benchmarks/run.py $(ARGS)
 
 build: $(STAMP) ## Build the wheel and the source archive of every member into dist/.
 	@for member in $(MEMBERS); do $(BIN)/python -m build --no-isolation --outdir dist "$$member" || exit 1; done
 
 clean: ## Remove everything that these targets have made, the virtual environment included.
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) $(BENCH)-arq dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements-dev.txt $(MEMBERS:%=%/pyproject.toml)
@@ -46,4 +51,14 @@ $(STAMP): requirements-dev.txt $(MEMBERS:%=%/pyproject.toml)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps $(addprefix --editable ./,$(MEMBERS))
 	$(BIN)/python -m pip check
+	@touch $@
+
+$(BENCH_STAMP): benchmarks/requirements.txt benchmarks/requirements-arq.txt $(MEMBERS:%=%/pyproject.toml)
+	for home in $(BENCH) $(BENCH)-arq; do \
+		$$home/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $$home || exit 1; \
+		echo '*' > $$home/.gitignore; done
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+		$(addprefix --editable ./,$(filter-out contract-tests,$(MEMBERS)))
+	$(BENCH)-arq/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-arq.txt
 	@touch $@

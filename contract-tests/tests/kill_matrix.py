@@ -53,7 +53,7 @@ class KillMatrix:
             return
         kills = self.kills
         terminalreporter.section("kill matrix")
-        told = f"{kills.total()} of {self.all} broken drivers are caught, so many by each clause of those that break it:"
+        told = f"{kills.total()} of {self.all} broken drivers are caught; each clause has caught so many:"
         terminalreporter.write_line(told)
         asked = [clause for clause in clauses() if kills[clause] or len(self.caught) == self.all]
         for letter in dict.fromkeys(clause[0] for clause in asked):

@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 import random
 import time
+from functools import cached_property
 
 import pytest
 
-from drivetrain.contract import Hold, evolve
+from drivetrain.contract import Hold, NotSupported, Place, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
-from drivetrain_contract_tests import BrokerContract, Service
 from mutants.broker_base import local
 from mutants.broker_publishing import Limited
-from mutants.mutant import catchers
+from mutants.mutant import PROFILE
 from mutants.remote import Remote
+from passing import BusyBrokerContract, faults
 
+#: Its own: Hypothesis watches the global one, and other checks run at the same time.
+_RANDOM = random.Random(0)
 _TICK_SECONDS = 0.5
+#: How much sooner a hold ends for its consumer than for its service.
+_MARGIN_SECONDS = 0.1
 
 
 def up(seconds):
@@ -24,7 +29,10 @@ def up(seconds):
 
 
 class Coarse(MemoryBroker):
-    """Declares as little as a broker can and does no more: a service that counts in ticks, and sizes late."""
+    """Declares as little as a broker can and does no more: a service that counts in ticks, and sizes about right.
+
+    The end of a hold is final for it, as its consumer sees it: its service would take what comes too late.
+    """
 
     capabilities = evolve(
         MemoryBroker.capabilities,
@@ -36,6 +44,8 @@ class Coarse(MemoryBroker):
         counts_deliveries=False,
         lists_queues=False,
         peeks=False,
+        exact_sizes=False,
+        settles_late=False,
     )
 
     def publish(self, messages):
@@ -46,20 +56,47 @@ class Coarse(MemoryBroker):
         return evolve(message, eta=now + up(message.eta - now))
 
     def release(self, deliveries, *, delay_seconds=0.0):
-        super().release(deliveries, delay_seconds=up(delay_seconds))
+        super().release(self._in_time(deliveries), delay_seconds=up(delay_seconds))
+
+    def acknowledge(self, deliveries):
+        super().acknowledge(self._in_time(deliveries))
+
+    def dead_letter(self, letters):
+        super().dead_letter([(each, reason) for each, reason in letters if self._in_time([each])])
+
+    def _in_time(self, deliveries):
+        return [each for each in deliveries if self._ends.get(each.receipt, 0.0) > time.monotonic()]
+
+    @cached_property
+    def _ends(self):
+        return {}
 
     def receive(self, queues, *, hold_seconds, **how):
         found = super().receive(queues, hold_seconds=up(hold_seconds), **how)
+        end = time.monotonic() + up(hold_seconds) - _MARGIN_SECONDS
+        self._ends.update({each.receipt: end for each in found})
         mixed = [evolve(each, delivery_count=None) for queue in queues for each in found if each.message.queue == queue]
-        return random.sample(mixed, len(mixed)) if len(queues) == 1 else mixed
+        return _RANDOM.sample(mixed, len(mixed)) if len(queues) == 1 else mixed
 
     def extend(self, deliveries, *, hold_seconds):
-        return super().extend(deliveries, hold_seconds=up(hold_seconds))
+        end = time.monotonic() + up(hold_seconds) - _MARGIN_SECONDS
+        told = [
+            bool(self._in_time([each]) and super(Coarse, self).extend([each], hold_seconds=up(hold_seconds))[0])
+            for each in deliveries
+        ]
+        self._ends.update({each.receipt: end for each, held in zip(deliveries, told, strict=True) if held})
+        return told
 
     def sizes(self, queues):
-        told = {name: evolve(sizes, held=None) for name, sizes in super().sizes(queues).items()}
-        before, self._told = self.__dict__.get("_told", {}), told
-        return {name: before.get(name, sizes) for name, sizes in told.items()}
+        return {
+            name: evolve(sizes, ready=max(0, sizes.ready + _RANDOM.choice((-1, 0, 1))) if sizes.ready else 0, held=None)
+            for name, sizes in super().sizes(queues).items()
+        }
+
+    def purge(self, queue, place):
+        if place is Place.DELAYED:
+            raise NotSupported("what is delayed cannot be seen, and so not be purged")
+        return super().purge(queue, place) and 1
 
     def queues(self):
         return []
@@ -86,16 +123,14 @@ class Tethered(MemoryBroker):
         super().release(self.__dict__.pop("mine", []))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "service",
     [
-        pytest.param(Service(), id="memory"),
-        pytest.param(local(Limited), id="with a largest message"),
-        pytest.param(local(Coarse), id="of few capabilities"),
-        pytest.param(local(Tethered), id="that holds by connection"),
-        pytest.param(Remote().service(), id="with a service that restarts"),
+        pytest.param(lambda: local(Limited), id="with a largest message"),
+        pytest.param(lambda: local(Coarse), id="of few capabilities"),
+        pytest.param(lambda: local(Tethered), id="that holds by connection"),
+        pytest.param(lambda: Remote().service(), id="with a service that restarts"),
     ],
 )
-def test_a_correct_broker_passes_all_checks(service: Service):
-    assert catchers(BrokerContract, service) == {}
+def test_a_correct_broker_passes_all_checks(service):
+    assert faults(BusyBrokerContract, service, PROFILE) == []

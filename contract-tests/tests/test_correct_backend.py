@@ -5,10 +5,11 @@ import math
 import pytest
 
 from drivetrain.contract import Durability, evolve
-from drivetrain_contract_tests import BackendContract, LockContract, Service
+from drivetrain_contract_tests import BackendContract, LockContract
 from mutants.backend_base import Host, Remote, service_of
 from mutants.backend_tasks import Limited
-from mutants.mutant import catchers
+from mutants.mutant import PROFILE
+from passing import faults
 
 
 def whole(seconds):
@@ -49,7 +50,6 @@ class Cache(Limited):
 
 
 SERVICES = {
-    "memory": Service,
     "service": lambda: Host(Remote).service(),
     "cache": lambda: service_of(Cache),
 }
@@ -58,4 +58,4 @@ SERVICES = {
 @pytest.mark.parametrize("contract", [BackendContract, LockContract])
 @pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 def test_no_check_catches_a_correct_backend(contract, service):
-    assert catchers(contract, service()) == {}
+    assert faults(contract, service, PROFILE) == []

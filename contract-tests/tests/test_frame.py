@@ -12,6 +12,7 @@ import drivetrain_contract_tests
 from drivetrain.contract import evolve
 from drivetrain_contract_tests import PROFILES, Service, clauses
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.comparing import assert_same
 from drivetrain_contract_tests.contract import Contract, NotDeclared, NotRun
 from drivetrain_contract_tests.report import SCHEMA, Report
 
@@ -161,6 +162,65 @@ def test_the_same_seed_makes_the_same_choices():
         return seen
 
     assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_no_profile_of_hypothesis_changes_what_is_tried():
+    import hypothesis
+
+    before, name = repr(PROFILES["quick"].settings()), hypothesis.settings.get_current_profile_name()
+    hypothesis.settings.register_profile(
+        "contrary",
+        max_examples=1,
+        stateful_step_count=1,
+        derandomize=True,
+        database=None,
+        deadline=1,
+        print_blob=False,
+        report_multiple_bugs=False,
+        verbosity=hypothesis.Verbosity.quiet,
+        phases=[],
+        suppress_health_check=[],
+    )
+    hypothesis.settings.load_profile("contrary")
+    try:
+        assert repr(PROFILES["quick"].settings()) == before
+    finally:
+        hypothesis.settings.load_profile(name)
+
+
+def test_a_long_difference_is_told_in_a_line():
+    numbers = list(range(100_000))
+    assert_same(numbers, tuple(numbers), "the numbers")
+    with pytest.raises(
+        AssertionError, match="the numbers: at place 7 is 8 and should be 7; they are 99999 and should be"
+    ):
+        assert_same([*numbers[:7], *numbers[8:]], numbers, "the numbers")
+    with pytest.raises(AssertionError, match="at place 2 is nothing and should be 3"):
+        assert_same([1, 2], [1, 2, 3], "the numbers")
+
+
+def test_a_failing_check_shows_its_values(certify):
+    outcome = certify(
+        """
+        from drivetrain_contract_tests import BackendContract, Service
+        from drivetrain.drivers.memory import MemoryBackend
+
+        class Forgets(MemoryBackend):
+            def load_bodies(self, keys):
+                return [None for _ in keys]
+
+        @pytest.fixture(scope="session")
+        def backend_service():
+            return Service(backend_maker=lambda url, context: Forgets("", context.clock))
+
+        class TestIt(BackendContract):
+            pass
+        """,
+        "-k",
+        "bodies_are_kept_until",
+    )
+    assert outcome.code == 1
+    assert "assert [None, None, None] == [b'2', b'1', b'']" in outcome.said
 
 
 def test_an_overridden_or_deleted_check_fails(certify):
@@ -389,15 +449,15 @@ def test_the_command_certifies_memory(tmp_path):
     # Somebody else's settings of pytest are none of its business.
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
     done = command(
-        "--broker", "memory://{namespace}", "--profile", "quick", "--seed", "3", "--report", "told.json", cwd=tmp_path
+        "--backend", "memory://{namespace}", "--profile", "quick", "--seed", "3", "--report", "told.json", cwd=tmp_path
     )
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads((tmp_path / "told.json").read_text())
-    [broker] = document["contracts"]
-    assert broker["contract"] == "BrokerContract"
+    told = {one["contract"]: one["summary"] for one in document["contracts"]}
     assert document["seed"] == 3
-    assert broker["summary"]["fail"] == 0
-    assert broker["summary"]["pass"] > 30
+    assert [summary["fail"] for summary in told.values()] == [0, 0]
+    assert told["BackendContract"]["pass"] > 30
+    assert told["LockContract"]["pass"] >= 5, "L5 is not run whole: nobody can restart it"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pytest.ini", "told.json"], "it leaves nothing behind"
 
 
@@ -408,7 +468,7 @@ def test_the_command_certifies_memory(tmp_path):
         (["--broker", "memory://"], "where the URL names"),
         (["--broker", "memory://"], "memory://{namespace}"),
         (["--backend", "sqlite:///work.db"], "sqlite:///some/directory/{namespace}.db"),
-        (["--broker", "sqs://user:hunter2@h/{namespace}"], "pip install drivetrain-sqs"),
+        (["--broker", "zoo://user:hunter2@h/{namespace}"], "no installed package serves zoo://"),
         (["--broker", "nonsense{namespace}"], "no driver URL"),
     ],
 )

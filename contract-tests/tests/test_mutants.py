@@ -10,6 +10,7 @@ from drivetrain_contract_tests import clauses
 from kill_matrix import WORD
 from mutants import ALL
 from mutants.mutant import Mutant, catcher
+from mutants.quickest import QUICKEST
 
 
 @pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: f"{mutant.clause}-{mutant.name}".replace(" ", "-"))
@@ -28,3 +29,8 @@ def test_every_clause_catches_a_broken_driver():
 def test_there_are_enough_of_them_each_with_a_name_of_its_own():
     assert len(ALL) >= 60
     assert [name for name, times in Counter((each.clause, each.name) for each in ALL).items() if times > 1] == []
+
+
+def test_what_is_known_of_them_is_up_to_date():
+    assert set(QUICKEST) <= {(mutant.clause, mutant.name) for mutant in ALL}
+    assert all(mutant.checks() for mutant in ALL)

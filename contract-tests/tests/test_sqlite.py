@@ -6,15 +6,19 @@ from drivetrain_contract_tests import BackendContract, BrokerContract, LockContr
 
 
 @pytest.fixture(scope="session")
-def broker_service(tmp_path_factory):
+def service(tmp_path_factory):
     directory = tmp_path_factory.mktemp("sqlite")
     return Service(lambda namespace: f"sqlite:///{directory}/{namespace}.db")
 
 
 @pytest.fixture(scope="session")
-def backend_service(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("sqlite")
-    return Service(lambda namespace: f"sqlite:///{directory}/{namespace}.db")
+def broker_service(service):
+    return service
+
+
+@pytest.fixture(scope="session")
+def backend_service(service):
+    return service
 
 
 class TestSqliteBroker(BrokerContract):

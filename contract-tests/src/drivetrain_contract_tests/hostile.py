@@ -22,6 +22,9 @@ BELONG_TO_NO_FORMAT = (b"\xc1\xff\xc1", b"\xff\xff\xff\xff\xff\xff\xff\xff", b"\
 #: The audit events of Python that loading plain values has no business with.
 _FORBIDDEN = ("import", "exec", "open", "os.", "subprocess.", "socket.", "ctypes.", "pickle.", "shutil.", "urllib.")
 
+#: JSON, but for a byte of a text that is no UTF-8.
+_NO_UTF8 = (b'"\x80"', b'[" \xff"]', b'{"\x80": 1}', b'{"a": "\xed\xa0\x80"}')
+
 _NAMES = [f"!!python/{tag}:{_BAIT}.{name}" for tag in ("name", "object/apply", "object") for name in ("spring", "Bait")]
 
 #: Texts that evaluate, substitute, import or include, where they are not just read.
@@ -63,7 +66,8 @@ def attacks() -> tuple[bytes, ...]:
     code = marshal.dumps(compile(f"import {_BAIT}", "bait", "exec"))
     texts = [text.encode() for text in _TEXTS]
     values = [json.dumps(value).encode() for value in tempting_values()]
-    return (*_pickles(), code, *texts, *values, *BELONG_TO_NO_FORMAT, b"\x00" * 64, bytes(range(256)), b"\xff\xfe1\x00")
+    noise = (*BELONG_TO_NO_FORMAT, *_NO_UTF8, b"\x00" * 64, bytes(range(256)), b"\xff\xfe1\x00")
+    return (*_pickles(), code, *texts, *values, *noise)
 
 
 def _pickles() -> Iterator[bytes]:

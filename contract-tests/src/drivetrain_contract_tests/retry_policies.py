@@ -145,7 +145,8 @@ class RetryPolicyContract(Contract):
             random.random()  # so that a seed that is set anew is a change
             before = random.getstate()
             delays = _delays(policy, Random(0))
-            assert random.getstate() == before, f"with {dict(parameters)} it uses the module random: {delays[:5]}"
+            untouched = random.getstate() == before
+            assert untouched, f"with {dict(parameters)} it uses the module random: {delays[:5]}"
 
     @holds("P3")
     def test_a_policy_made_twice_gives_the_same_delays(self) -> None:

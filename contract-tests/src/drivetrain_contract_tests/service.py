@@ -36,6 +36,8 @@ class Service:
     stop: Callable[[], None] | None = None
     #: Starts it again, on the same URL, with what it had kept; returns when it can be used.
     start: Callable[[], None] | None = None
+    #: Python that another process runs first, for drivers whose URL tells it nothing otherwise; mostly not needed.
+    prelude: str = ""
     #: Makes the broker in place of its URL's driver; for drivers that are not installed.
     broker_maker: Callable[[str, DriverContext], Broker] | None = None
     #: Makes the backend in place of its URL's driver; for drivers that are not installed.

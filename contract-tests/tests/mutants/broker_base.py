@@ -15,7 +15,7 @@ FOUND: list[Mutant] = []
 class Impatient(BrokerContract):
     """The same checks: what does not come at once from this process never does."""
 
-    patience_seconds = 0.6
+    patience_seconds = 1.0
     prompt_seconds = 0.2
     tries = 1
 

@@ -30,6 +30,19 @@ class AsksAtOnce(RemoteBroker):
         self.ask()
 
 
+@breaks("B36", "cannot be pinged before it has connected")
+class PingsLater(MemoryBroker):
+    connected = False
+
+    def publish(self, messages):
+        self.connected = True
+        super().publish(messages)
+
+    def ping(self):
+        if not self.connected:
+            raise ServiceUnavailable("the connection is not open")
+
+
 @breaks("B36", "says that all is well without asking")
 class AlwaysWell(RemoteBroker):
     def ping(self):

@@ -209,6 +209,11 @@ def fresh_always(delivery):
     return evolve(delivery, redelivered=False)
 
 
+@hands_out("B13", "says of every message that it was handed out before")
+def known_always(delivery):
+    return evolve(delivery, redelivered=True)
+
+
 @hands_out("B13", "forgets with a replay that a message was handed out")
 def fresh_after_replay(delivery):
     return evolve(delivery, redelivered=delivery.delivery_count > 1)

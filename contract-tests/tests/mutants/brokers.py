@@ -7,6 +7,7 @@ from mutants import (
     broker_delays,
     broker_life,
     broker_looking,
+    broker_processes,
     broker_publishing,
     broker_receiving,
     broker_settling,
@@ -24,6 +25,7 @@ _AREAS = (
     broker_dead_letters,
     broker_looking,
     broker_life,
+    broker_processes,
 )  # each has marked its own
 
 MUTANTS: tuple[Mutant, ...] = tuple(FOUND)

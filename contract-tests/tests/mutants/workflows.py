@@ -103,6 +103,11 @@ class LosesWhatIsReleased(MemoryBroker):
         super().acknowledge(deliveries)
 
 
+class ReleasesNothing(MemoryBroker):
+    def release(self, deliveries, *, delay_seconds=0.0):
+        pass
+
+
 class AcknowledgesTheNext(MemoryBroker):
     """Counts acknowledgements; one that is repeated is taken for another one."""
 
@@ -372,7 +377,6 @@ MUTANTS = [
         ("W11", "takes a repeated acknowledgement for another", lambda: pair(AcknowledgesTheNext)),
         ("W12", "overwrites a terminal state by a late start", lambda: pair(backend=StartsWhatHasEnded)),
         ("W12", "starts what another worker runs", lambda: pair(backend=StartsWhileOthersRun)),
-        ("W10", "loses what is released", lambda: pair(LosesWhatIsReleased)),
         ("W13", "takes the word of a run that was replaced", lambda: pair(backend=TrustsFormerRuns)),
         ("W14", "drops dead letters", lambda: pair(DropsDeadLetters)),
         ("W14", "drops the reasons of dead letters", lambda: pair(DropsReasons)),
@@ -386,5 +390,7 @@ MUTANTS = [
         ("W18", "loses delayed messages at a restart", lambda: restartable(lose_delayed)),
         ("W18", "loses waiting messages at a restart", lambda: restartable(lose_ready)),
         ("W18", "loses unfinished records at a restart", lambda: restartable(lose_records)),
+        ("W19", "loses what is released", lambda: pair(LosesWhatIsReleased)),
+        ("W19", "lets holds end by themselves in place of a release", lambda: pair(ReleasesNothing)),
     )
 ]

@@ -76,6 +76,7 @@ def test_what_json_cannot_hold_is_refused_and_named(value, told):
     ("data", "told"),
     [
         (b"\xff\xfe", "not UTF-8"),
+        (b'"\x80"', "not UTF-8"),
         (b"[1,NaN]", "NaN is not JSON"),
         (b"Infinity", "Infinity is not JSON"),
         (b"[-Infinity]", "-Infinity is not JSON"),

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from drivetrain.contract import Backend, BackendCapabilities, Group, ServiceError
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import read, record, renewed, start, wish
-from drivetrain_contract_tests.brokers.watching import io_of_this_thread
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.watching import io_of_this_thread
 
 __all__ = ["ErrorChecks"]
 

@@ -21,6 +21,7 @@ from drivetrain_contract_tests.backends.calls import (
     wish,
 )
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.comparing import assert_same
 from drivetrain_contract_tests.contract import NotRun
 
 __all__ = ["RecordChecks"]
@@ -134,7 +135,8 @@ class RecordChecks(BackendBase):
         names = [f"t{number}" for number in range(1_500)]
         record(backend, *[wish(name, payload=name.encode()) for name in names])
         told = backend.read(names[::-1])
-        assert [found and found.payload for found in told] == [name.encode() for name in reversed(names)]
+        payloads = [found and found.payload for found in told]
+        assert_same(payloads, [name.encode() for name in reversed(names)], "the payloads")
 
     @holds("R10")
     def test_any_text_is_an_id(self) -> None:

@@ -11,11 +11,14 @@ from drivetrain_contract_tests.brokers.outages import Outages
 from drivetrain_contract_tests.brokers.publishing import Publishing
 from drivetrain_contract_tests.brokers.receiving import Receiving
 from drivetrain_contract_tests.brokers.settling import Settling
+from drivetrain_contract_tests.brokers.undeclared import Undeclared
 
 __all__ = ["BrokerContract"]
 
 
-class BrokerContract(Outages, Life, AnyProgram, Looking, DeadLetters, Delays, Settling, Receiving, Publishing):
+class BrokerContract(
+    Undeclared, Outages, Life, AnyProgram, Looking, DeadLetters, Delays, Settling, Receiving, Publishing
+):
     """The contract of a broker. Needs a fixture ``broker_service`` that gives a `Service`.
 
     The suite tells by `prompt_seconds` and `patience_seconds` how fast things must be; an author whose service is far

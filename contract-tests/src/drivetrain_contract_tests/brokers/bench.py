@@ -17,6 +17,7 @@ from drivetrain.contract import (
     Delivery,
     Hold,
     Message,
+    NotSupported,
     Place,
     QueueSizes,
 )
@@ -164,7 +165,9 @@ class Bench(Contract):
         return broker.sizes([queue])[queue]
 
     def await_sizes(self, broker: Broker, queue: str = "q", **expected: int) -> None:
-        """Wait until a queue has these sizes (0 where nothing is said), as far as the broker tells them."""
+        """Wait until a queue has these sizes (0 where nothing is said), as far as the broker counts them."""
+        if not self.capabilities.exact_sizes:
+            return
         wanted = {name: expected.get(name, 0) for name in ("ready", "delayed", "held", "dead")}
 
         def wrong() -> dict[str, int]:
@@ -172,6 +175,18 @@ class Bench(Contract):
             return {name: size for name, size in wanted.items() if getattr(told, name) not in {None, size}}
 
         self.eventually(lambda: not wrong(), lambda: f"sizes are {self.sizes(broker, queue)}, not {wanted}")
+
+    def purge(self, broker: Broker, queue: str, place: Place) -> int | None:
+        """Purge a place; how many messages were dropped, None where the broker cannot purge it."""
+        try:
+            return broker.purge(queue, place)
+        except NotSupported:
+            assert place is Place.DELAYED and not self.capabilities.peeks, f"it refuses to purge what is {place}"  # noqa: PT018
+            return None
+
+    def counted(self, told: int | None, number: int) -> bool:
+        """Whether what was told is this number; or a number at all, where the broker does not count exactly."""
+        return told == number if self.capabilities.exact_sizes else told is not None and told >= 0
 
     def eventually(self, holds: Callable[[], bool], fault: Callable[[], str]) -> None:
         """Wait until something holds that can only be looked at: services count late."""

@@ -70,7 +70,11 @@ class DeadLetters(Bench):
         for name in ("2", "0", "3", "1"):
             broker.dead_letter([(taken[name], "why")])
         assert ids(self.dead(broker)) == ["2", "0", "3", "1"]
-        assert ids(self.dead(broker, limit=2)) == ["2", "0"]
+        some = ids(self.dead(broker, limit=2))
+        assert len(some) == 2, f"asked for two dead letters, it shows {some}"
+        assert some == ["2", "0"] or (not self.capabilities.ordered and len(set(some)) == 2), (
+            f"the oldest two are {some}"
+        )
         assert ids(self.dead(broker)) == ["2", "0", "3", "1"], "to look at them has changed their order"
         assert not self.dead(broker, "unused")
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from drivetrain.contract import Message
+from drivetrain_contract_tests.service import Service
 
 __all__ = ["publish_and_die", "receive_and_die"]
 
@@ -14,6 +15,7 @@ _LONGEST_SECONDS = 60.0
 
 _SCRIPT = """
 import json, sys, time
+exec(sys.argv[4])
 from drivetrain.app.discovery import Drivers
 from drivetrain.contract import DriverContext, Message
 
@@ -28,20 +30,23 @@ time.sleep(600)
 """
 
 
-def publish_and_die(url: str, messages: list[Message]) -> None:
+def publish_and_die(service: Service, url: str, messages: list[Message]) -> None:
     """Publish in another process, which is killed when `publish` has returned."""
-    _run_and_kill("publish", url, [(each.id, each.eta) for each in messages])
+    _run_and_kill(service, "publish", url, [(each.id, each.eta) for each in messages])
 
 
-def receive_and_die(url: str, limit: int, wait_seconds: float, hold_seconds: float) -> None:
+def receive_and_die(service: Service, url: str, limit: int, wait_seconds: float, hold_seconds: float) -> None:
     """Receive in another process, which is killed while it holds what it received."""
-    told = _run_and_kill("receive", url, {"limit": limit, "wait_seconds": wait_seconds, "hold_seconds": hold_seconds})
+    how = {"limit": limit, "wait_seconds": wait_seconds, "hold_seconds": hold_seconds}
+    told = _run_and_kill(service, "receive", url, how)
     assert "'" in told, f"a process that has died should have received something; it said {told!r}"
 
 
-def _run_and_kill(what: str, url: str, given: object) -> str:
+def _run_and_kill(service: Service, what: str, url: str, given: object) -> str:
     process = subprocess.Popen(  # noqa: S603  ourselves
-        [sys.executable, "-c", _SCRIPT, what, url, json.dumps(given)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _SCRIPT, what, url, json.dumps(given), service.prelude],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout is not None

@@ -14,8 +14,8 @@ from drivetrain.contract import (
 )
 from drivetrain_contract_tests.brokers.bench import Bench, ids, message
 from drivetrain_contract_tests.brokers.running import Background, together
-from drivetrain_contract_tests.brokers.watching import io_of_this_thread
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.watching import io_of_this_thread
 
 __all__ = ["Life"]
 

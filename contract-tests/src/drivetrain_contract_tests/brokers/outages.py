@@ -22,7 +22,7 @@ from drivetrain_contract_tests.brokers import elsewhere
 from drivetrain_contract_tests.brokers.bench import Bench, ids, message
 from drivetrain_contract_tests.brokers.running import Background
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.contract import NotDeclared
+from drivetrain_contract_tests.contract import NotDeclared, NotRun
 
 __all__ = ["Outages"]
 
@@ -67,7 +67,7 @@ class Outages(Bench):
         """What a process has published is there when it was killed just after `publish` has returned."""
         self._need_durability()
         url, broker = self._other_process()
-        elsewhere.publish_and_die(url, [message("a"), message("b", eta=time.time() + 1)])
+        elsewhere.publish_and_die(self.service, url, [message("a"), message("b", eta=time.time() + 1)])
         assert sorted(ids(self.take(broker, count=2))) == ["a", "b"]
 
     @holds("B41", restarts=True)
@@ -157,7 +157,7 @@ class Outages(Bench):
         """The messages of a process that was killed are delivered to others, once their hold has ended."""
         url, broker = self._other_process()
         broker.publish([message("a"), message("b")])
-        elsewhere.receive_and_die(url, 1, self.patience_seconds, self.short_hold_seconds)
+        elsewhere.receive_and_die(self.service, url, 1, self.patience_seconds, self.short_hold_seconds)
         assert sorted(ids(self.take(broker, count=2))) == ["a", "b"]
 
     def _leave_something(self, broker: Broker) -> float:
@@ -181,7 +181,7 @@ class Outages(Bench):
         if not self.capabilities.shared:
             raise NotDeclared("not declared: shared")
         if self.service.broker_maker is not None:
-            raise NotDeclared("the driver is not installed: another process cannot find it by its URL")
+            raise NotRun("the driver is not installed: another process cannot find it by its URL")
         namespace = self.service.namespace()
         return self.service.url(namespace), self.on(namespace)
 

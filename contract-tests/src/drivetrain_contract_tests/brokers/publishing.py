@@ -9,6 +9,7 @@ from drivetrain.contract import Broker, Message, TooLarge
 from drivetrain_contract_tests.brokers.bench import Bench, ids, message
 from drivetrain_contract_tests.brokers.hostile import BODIES, NAMES, messages
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.comparing import assert_same
 
 __all__ = ["Publishing"]
 
@@ -120,7 +121,8 @@ class Publishing(Bench):
         broker.publish([message(name) for name in sent])
         taken = self.take(broker, count=len(sent))
         broker.acknowledge(taken)
-        assert sorted(ids(taken), key=int) == sent
+        came: list[str] = sorted(ids(taken), key=int)
+        assert_same(came, sent, "the messages")
         self.none_comes(broker)
 
     @holds("B3", "B5")

@@ -11,6 +11,7 @@ from drivetrain.contract import Broker, Delivery, SystemClock
 from drivetrain_contract_tests.brokers.bench import Bench, ids, message
 from drivetrain_contract_tests.brokers.running import Background, together
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.comparing import assert_same
 from drivetrain_contract_tests.contract import NotDeclared
 
 __all__ = ["Receiving"]
@@ -128,7 +129,7 @@ class Receiving(Bench):
         for name in sent[100:]:
             broker.publish([message(name)])
         taken = [name for _ in range(15) for name in ids(self.take(consumer, count=10))]
-        assert taken == sent
+        assert_same(taken, sent, "the messages")
 
     @holds("B10", needs="ordered")
     def test_order_holds_within_each_priority(self) -> None:
@@ -223,6 +224,15 @@ class Receiving(Bench):
         broker.dead_letter([(self._last, "why")])
         broker.replay("q")
         assert self._again(broker), "after a replay"
+
+    @holds("B13", needs="counts_deliveries")
+    def test_what_was_never_handed_out_says_so(self) -> None:
+        """A message that is handed out for the first time is not `redelivered`, whether it was ready or delayed."""
+        broker = self.fresh()
+        broker.publish([message("a"), message("b"), message("c", eta=time.time() + self.short_delay_seconds)])
+        taken = self.take(broker, count=3)
+        again = [each.message.id for each in taken if each.redelivered]
+        assert not again, f"said to be redelivered, and handed out for the first time: {again}"
 
     @holds("B13", "B16")
     def test_what_its_consumer_lost_says_so(self) -> None:

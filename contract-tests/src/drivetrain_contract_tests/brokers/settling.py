@@ -46,7 +46,7 @@ class Settling(Bench):
         one.acknowledge(self.take(one, hold=self.short_hold_seconds))
         self.none_comes(other, seconds=self.short_hold_seconds + self.margin_seconds)
 
-    @holds("B15", "B16")
+    @holds("B15", "B16", needs="settles_late")
     def test_an_acknowledgement_after_the_hold_has_ended_counts(self) -> None:
         """As long as nobody else was handed the message, it is not too late to acknowledge it."""
         self.need_lease()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from drivetrain_contract_tests.workflows.dying import Dying
 from drivetrain_contract_tests.workflows.ending import Ending
 from drivetrain_contract_tests.workflows.keeping import Keeping
+from drivetrain_contract_tests.workflows.one_store import OneStore
 from drivetrain_contract_tests.workflows.outages import Outages
 from drivetrain_contract_tests.workflows.pair import Pair
 from drivetrain_contract_tests.workflows.playing import Playing
@@ -15,5 +16,5 @@ from drivetrain_contract_tests.workflows.timing import Timing
 __all__ = ["Pair", "WorkflowContract"]
 
 
-class WorkflowContract(Playing, Ending, Timing, Dying, Outages, Keeping, Refusing, Restarts):
+class WorkflowContract(Playing, Ending, Timing, Dying, Outages, Keeping, Refusing, Restarts, OneStore):
     """The contract of a pair. Needs fixtures ``broker_service`` and ``backend_service`` that each give a `Service`."""

@@ -126,7 +126,25 @@ class Dying(Bench):
             process.wait()
         assert process.returncode == -signal.SIGKILL, f"the worker has ended by itself: {process.returncode}"
 
-    @holds("W10", "W13")
+    @holds("W19")
+    def test_a_worker_that_is_stopped_gives_back_what_it_has_not_begun(self) -> None:
+        """It finishes what it runs within its grace; others run what it has received besides, before a hold is over."""
+        with self.stage() as stage:
+            sender = stage.app()
+            _ = sender.send(call("wait", label="w"))
+            worker = stage.worker(stage.app(concurrency=1))
+            assert stage.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
+            labels = [f"rest{number}" for number in range(6)]
+            handles = sender.send_many([call("act", label=each) for each in labels])
+            worker.stop(grace_seconds=self.patience_seconds, wait=False)
+            stage.working()
+            assert [stage.outcome(handle) for handle in handles] == [[each] for each in labels]
+            stage.gates.open_all()
+            worker.stop()
+            stage.quiet()
+            self.check_ran(stage, Counter(["w", *labels]))
+
+    @holds("W10", "W13", "W19")
     def test_a_worker_that_is_stopped_gives_back_what_it_runs(self) -> None:
         """At the end of its grace, and another runs it, long before a lease is over; what the first says is late."""
         with self.stage() as stage:

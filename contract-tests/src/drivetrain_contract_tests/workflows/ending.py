@@ -16,6 +16,7 @@ from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.bench import Bench
 from drivetrain_contract_tests.workflows.cast import Gate
 from drivetrain_contract_tests.workflows.interpreter import FAILED
+from drivetrain_contract_tests.workflows.ledger import until
 from drivetrain_contract_tests.workflows.stage import QUEUE, Stage, call
 
 __all__ = ["Ending"]
@@ -172,6 +173,7 @@ class Ending(Bench):
             stage.worker(app)
             assert stage.outcome(handle) == ["good"]
             stage.quiet()
+            until(lambda: len(stage.dead()) >= len(wanted), "all of them are dead letters", self.patience_seconds)
             reasons = {name: headers.get(DEAD_REASON_HEADER, "") for name, headers in stage.dead().items()}
             assert set(reasons) == set(wanted), f"dead letters: {reasons}"
             assert all(wanted[name] in reason for name, reason in reasons.items()), f"reasons: {reasons}"

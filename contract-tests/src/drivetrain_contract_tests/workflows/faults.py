@@ -6,6 +6,7 @@ Nothing here knows of a driver: what is wrapped is known by the contract alone.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -15,6 +16,9 @@ from attrs import define, field, frozen
 from drivetrain.contract import ServiceUnavailable, evolve
 
 __all__ = ["Fault", "Faults", "Moment", "Proxy"]
+
+#: These move messages.
+_MOVES = {"publish", "acknowledge", "release", "dead_letter"}
 
 #: These answer from memory, or let go.
 _NEVER_FAIL = {"close", "census"}
@@ -60,6 +64,8 @@ class Faults:
     struck: threading.Event = field(factory=threading.Event)
     #: While set, every call fails.
     away: threading.Event = field(factory=threading.Event)
+    #: When a message was last published, received or settled (monotonic).
+    busy_at: float = 0.0
     _lock: threading.Lock = field(factory=threading.Lock)
 
     def call(self, method: str, function: Callable[[], Any]) -> Any:
@@ -67,6 +73,8 @@ class Faults:
         self._check_away(method)
         if method in _NOT_NUMBERED:
             return function()
+        if method in _MOVES:
+            self.busy_at = time.monotonic()
         if method == "receive":
             return self._receive(function)
         fault = self._next(method)
@@ -80,6 +88,7 @@ class Faults:
     def _receive(self, function: Callable[[], Any]) -> Any:
         received = function()
         if received:
+            self.busy_at = time.monotonic()
             self._check_away("receive")
             if (fault := self._next("receive")) is not None:
                 self._strike(fault, "receive")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -40,6 +41,8 @@ _SCHEME = "drivetrain-contract-pair"
 LOST = "lost"
 #: Where something has been waited for in vain, all else is waited for no longer than this, in seconds.
 _SPENT_SECONDS = 0.5
+#: How long nothing has moved where nothing moves any more, in seconds.
+_IDLE_SECONDS = 0.5
 #: Receiving waits no longer than this, so that workers stop quickly.
 _RECEIVE_SECONDS = 0.1
 
@@ -94,10 +97,13 @@ class Stage:
         self.ledger, self.gates = Ledger(), Gates()
         self._numbers = itertools.count(1)
         self._apps: list[App] = []
+        self._faults: list[Faults] = []
         self._workers: list[Worker] = []
         #: To look at things with; they also keep alive what lives no longer than its users.
         self.broker = pair.broker.broker(self.namespace)
         self.backend = pair.backend.backend(self.namespace)
+        #: Where the broker cannot count, there is nothing left when nothing has moved for so long (seconds).
+        self._idle = _IDLE_SECONDS + self.broker.capabilities.delay_resolution_seconds
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +145,8 @@ class Stage:
             retry_seconds: the delay of retries.
             settings: any of `drivetrain.Settings`.
         """
-        wiring = Wiring(self.pair, self.namespace, faults or Faults(), broker or {}, backend or {})
+        self._faults.append(faults or Faults())
+        wiring = Wiring(self.pair, self.namespace, self._faults[-1], broker or {}, backend or {})
         url = f"{_SCHEME}://{self.namespace}"
         known = {
             "lease_seconds": self._lease_seconds,
@@ -211,9 +218,12 @@ class Stage:
         until(self.empty, "every message is seen to", self.patience_seconds)
 
     def empty(self) -> bool:
-        """Whether no message is left, but for dead ones."""
+        """Whether no message is left, but for dead ones; as far as the broker can tell."""
         sizes = self.broker.sizes([QUEUE])[QUEUE]
-        return not (sizes.ready or sizes.delayed or sizes.held)
+        if sizes.ready or sizes.delayed or sizes.held:
+            return False
+        counts = self.broker.capabilities.exact_sizes and None not in {sizes.ready, sizes.delayed, sizes.held}
+        return counts or time.monotonic() - max((faults.busy_at for faults in self._faults), default=0.0) > self._idle
 
     def dead(self) -> dict[str, Mapping[str, str]]:
         """The headers of the dead letters, by the id of the message."""

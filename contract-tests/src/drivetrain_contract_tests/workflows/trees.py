@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hypothesis import strategies as st
 
 from drivetrain.contract import evolve
-from drivetrain.workflow.signature import Chain, Group, Signature, Workflow
+from drivetrain.workflow.signature import Chain, Group, Options, Signature, Workflow
 
-__all__ = ["labelled", "trees"]
+__all__ = ["KNOWN", "labelled", "trees"]
 
 _TASKS = ("act", "act", "act", "flaky", "fail", "hopeless")
+#: Seconds after which a task is due; mostly none.
+_DELAYS = (None,) * 7 + (0.05,)
+
+_ONE: Signature[Any] = Signature(task="act", args=(1,))
+_FAILS: Signature[Any] = Signature(task="fail")
+_CAUGHT: tuple[Signature[Any], ...] = (Signature(task="caught"),)
+
+#: What is tried whatever the seed is: every kind of step, and every way in which values, failures and groups meet.
+KNOWN: tuple[Workflow[Any], ...] = (
+    Chain((_ONE, Group((_ONE, evolve(_ONE, args=(2,)), evolve(_ONE, args=(3,)))), Signature(task="flaky"))),
+    Group((_ONE, _FAILS, Signature(task="hopeless")), on_member_failure="collect"),
+    Chain((Group((evolve(_FAILS, on_error=_CAUGHT), evolve(_ONE, on_success=_CAUGHT))), _ONE)),
+    Group((Group((_ONE, _ONE)), Chain((_ONE, Group((_ONE, _ONE)), evolve(_ONE, immutable=True))))),
+    Chain((Group(()), _ONE)),
+)
 
 
 def trees(leaves: int = 12) -> st.SearchStrategy[Workflow[Any]]:
@@ -26,24 +41,31 @@ def labelled(workflow: Workflow[Any], label: Callable[[], str]) -> Workflow[Any]
         return evolve(
             workflow,
             kwargs={**workflow.kwargs, "label": label()},
-            on_success=tuple(labelled(then, label) for then in workflow.on_success),
-            on_error=tuple(labelled(then, label) for then in workflow.on_error),
+            on_success=_all_labelled(workflow.on_success, label),
+            on_error=_all_labelled(workflow.on_error, label),
         )
     if isinstance(workflow, Chain):
-        return evolve(workflow, parts=tuple(labelled(part, label) for part in workflow.parts))
+        return evolve(workflow, parts=_all_labelled(workflow.parts, label))
     assert isinstance(workflow, Group)
-    return evolve(workflow, members=tuple(labelled(member, label) for member in workflow.members))
+    return evolve(workflow, members=_all_labelled(workflow.members, label))
+
+
+def _all_labelled(workflows: Iterable[Workflow[Any]], label: Callable[[], str]) -> tuple[Workflow[Any], ...]:
+    return tuple(labelled(each, label) for each in workflows)
+
+
+_callbacks: st.SearchStrategy[tuple[Signature[Any], ...]] = st.sampled_from([(), _CAUGHT])
 
 
 def _signatures() -> st.SearchStrategy[Signature[Any]]:
-    callbacks: st.SearchStrategy[tuple[Signature[Any], ...]] = st.sampled_from([(), (Signature(task="caught"),)])
     return st.builds(
         Signature,
         task=st.sampled_from(_TASKS),
         args=st.tuples(st.integers(0, 9)),
         immutable=st.booleans(),
-        on_success=callbacks,
-        on_error=callbacks,
+        options=st.builds(Options, delay=st.sampled_from(_DELAYS)),
+        on_success=_callbacks,
+        on_error=_callbacks,
     )
 
 

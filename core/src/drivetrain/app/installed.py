@@ -8,9 +8,12 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import importlib_metadata
@@ -46,7 +49,11 @@ _BOTH = (Kind.BROKER, Kind.BACKEND)
 #: The project's own drivers: scheme to package and kinds, for telling what to install.
 _PACKAGES: Mapping[str, tuple[str, Sequence[Kind]]] = {
     **dict.fromkeys(
-        ("redis", "rediss", "redis+socket", "unix", "redis+sentinel", "redis+cluster"), ("drivetrain-redis", _BOTH)
+        (
+            *("redis", "rediss", "redis+socket", "unix"),
+            *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+        ),
+        ("drivetrain-redis", _BOTH),
     ),
     **dict.fromkeys(("amqp", "amqps"), ("drivetrain-amqp", (Kind.BROKER,))),
     **dict.fromkeys(("sqs", "sqs+http", "sqs+https"), ("drivetrain-sqs", (Kind.BROKER,))),
@@ -116,14 +123,27 @@ def _claim(found: Any, entry: importlib_metadata.EntryPoint) -> Claim:
     )
 
 
-def _installed() -> list[Claim]:
+def _installed() -> Sequence[Claim]:
+    # Reading it takes most of the time of making an app. What is installed meanwhile changes its directory.
+    return _read(tuple((place, _changed_at(place)) for place in sys.path))
+
+
+def _changed_at(place: str) -> int:
+    try:
+        return Path(place).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=4)
+def _read(_: tuple[tuple[str, int], ...]) -> Sequence[Claim]:
     by_distribution: dict[str, list[Claim]] = {}
     for found in importlib_metadata.distributions():
         claims = _claims_of(found)
         if claims:
             # sys.path may show a distribution twice; as with imports, the first one counts.
             by_distribution.setdefault(normalized(claims[0].distribution), claims)
-    return list(itertools.chain.from_iterable(by_distribution.values()))
+    return tuple(itertools.chain.from_iterable(by_distribution.values()))
 
 
 class Claims:

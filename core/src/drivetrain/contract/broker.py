@@ -94,7 +94,11 @@ class Broker(Protocol):
         ...
 
     def purge(self, queue: str, place: Place) -> int:
-        """Drop the messages that lie there; how many. Held messages and other queues are not touched."""
+        """Drop the messages that lie there; how many. Held messages and other queues are not touched.
+
+        Raises:
+            NotSupported: the delayed ones cannot be reached, and `peeks` is not declared.
+        """
         ...
 
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:

@@ -69,7 +69,7 @@ class JsonSerializer:
         """
         try:
             return _fast_decode(data)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._loads_strictly(data)
 
     @staticmethod

@@ -17,7 +17,6 @@ from drivetrain.contract import (
     RunLease,
     State,
     TaskRecord,
-    TooLarge,
     Transition,
 )
 from drivetrain_redis.inventory import Inventory
@@ -26,7 +25,7 @@ from drivetrain_redis.listening import Listening
 from drivetrain_redis.locks import RedisLocks
 from drivetrain_redis.options import Options
 from drivetrain_redis.places import open_server
-from drivetrain_redis.records import STATES, pack_wishes, record_of
+from drivetrain_redis.records import LARGEST_VALUE_BYTES, STATES, check_size, check_sizes, pack_wishes, record_of
 from drivetrain_redis.scripts import Script
 from drivetrain_redis.server import Call, command, script
 
@@ -34,11 +33,10 @@ __all__ = ["RedisBackend"]
 
 T = TypeVar("T")
 
-_LARGEST_VALUE_BYTES = 32 * 1024 * 1024
 #: How many tasks one call of a script is about at most: others want their turn.
 _CHUNK = 1_000
 
-_RECORD = Script.load("record_common", "record")
+_RECORD = Script.load("record_common", "enter", "record")
 _WAIT = Script.load("record_common", "wait")
 _RENEW = Script.load("record_common", "renew")
 _SETTLE = Script.load("record_common", "settle")
@@ -60,9 +58,10 @@ class RedisBackend(RedisLocks):
         self.capabilities = BackendCapabilities(
             durability=options.durability,
             pushes=True,
-            largest_value_bytes=_LARGEST_VALUE_BYTES,
+            largest_value_bytes=LARGEST_VALUE_BYTES,
             expiry_resolution_seconds=0.01,
             lists_tasks=True,
+            store=options.store,
         )
         super().__init__(open_server(options), Keys(options.prefix))
         self._listening = Listening(options, self._server)
@@ -82,12 +81,7 @@ class RedisBackend(RedisLocks):
         """See `Backend.record`."""
         if not transitions:
             return []
-        for wish in transitions:
-            payload, downstream = wish.payload, wish.downstream
-            if payload is not None and len(payload) > _LARGEST_VALUE_BYTES:
-                raise TooLarge("a payload", len(payload), _LARGEST_VALUE_BYTES)
-            if downstream is not None and len(downstream) > _LARGEST_VALUE_BYTES:
-                raise TooLarge("a downstream", len(downstream), _LARGEST_VALUE_BYTES)
+        check_sizes(transitions)
         if self._server.whole:
             return self._record_whole(transitions)
         outcomes: list[Outcome] = []
@@ -194,7 +188,7 @@ class RedisBackend(RedisLocks):
     def open_groups(self, groups: Sequence[Group]) -> None:
         """See `Backend.open_groups`."""
         for group in groups:
-            _check("a continuation", group.continuation)
+            check_size("a continuation", group.continuation)
         keys = [self._keys.task(group.group_id) for group in groups]
         self._on_tasks(
             _OPEN_GROUPS,
@@ -209,7 +203,7 @@ class RedisBackend(RedisLocks):
     def complete(self, completions: Sequence[Completion]) -> Sequence[GroupProgress | None]:
         """See `Backend.complete`."""
         for done in completions:
-            _check("a payload", done.payload)
+            check_size("a payload", done.payload)
         keys = [self._keys.task(done.member.group_id) + b":group" for done in completions]
         progress: dict[int, GroupProgress | None] = {}
         for lane, reply in self._on_tasks(_COMPLETE, keys, lambda place: _completed(completions[place])):
@@ -248,7 +242,7 @@ class RedisBackend(RedisLocks):
     def store_bodies(self, bodies: Mapping[str, bytes]) -> None:
         """See `Backend.store_bodies`."""
         for body in bodies.values():
-            _check("a body", body)
+            check_size("a body", body)
         if bodies:
             keyed = [(self._keys.body(key), body) for key, body in bodies.items()]
             self._server.run([command("SET", key, body, key=key) for key, body in keyed])
@@ -311,11 +305,6 @@ class RedisBackend(RedisLocks):
 
 def _nothing(_: int) -> tuple[()]:
     return ()
-
-
-def _check(what: str, value: bytes) -> None:
-    if len(value) > _LARGEST_VALUE_BYTES:
-        raise TooLarge(what, len(value), _LARGEST_VALUE_BYTES)
 
 
 def _outcomes(wishes: Sequence[Transition], reply: list[Any]) -> list[Outcome]:

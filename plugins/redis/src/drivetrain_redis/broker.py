@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, TypeVar
 
-from drivetrain.contract import BrokerCapabilities, Delivery, Message, Place, QueueSizes, TooLarge
+from drivetrain.contract import BrokerCapabilities, Delivery, Message, Place, QueueSizes, TooLarge, Transition
 from drivetrain_redis.keys import BESIDE_QUEUE, Keys
 from drivetrain_redis.listening import Listening
 from drivetrain_redis.looking import Looking
 from drivetrain_redis.options import Options
 from drivetrain_redis.packing import pack_message, size_of, unpack_message
 from drivetrain_redis.places import open_server
+from drivetrain_redis.records import check_sizes, pack_wishes
 from drivetrain_redis.scripts import Script
 from drivetrain_redis.server import Call, Server, command, script
 
@@ -30,7 +32,8 @@ _LEVELS = 10
 #: About the year 2255; up to there a double tells microseconds apart.
 _END_OF_TIME = 9e15
 
-_PUBLISH = Script.load("queue", "publish")
+_PUBLISH = Script.load("queue", "add", "publish")
+_SEND = Script.load("record_common", "enter", "queue", "add", "send")
 _RECEIVE = Script.load("queue", "receive")
 _ACKNOWLEDGE = Script.load("queue", "acknowledge")
 _RELEASE = Script.load("queue", "release")
@@ -59,6 +62,7 @@ class RedisBroker:
             lists_queues=True,
             peeks=True,
             receive_wait_seconds=1.0,
+            store=options.store,
         )
         self._server: Server = open_server(options)
         self._keys = Keys(options.prefix)
@@ -88,12 +92,40 @@ class RedisBroker:
             except KeyError:
                 by_queue[message.queue] = [data]
         calls = [self._publish(lane) for part in _chunks(by_queue) for lane in self._lanes(part)]
-        new = by_queue.keys() - self._known
-        if new:  # before what they name: a queue is never there without its name
-            calls.insert(0, command("SADD", self._keys.queues, *new, key=self._keys.queues))
         if calls:
-            self._server.run(calls)
-            self._known |= new
+            self._run_named(by_queue.keys(), calls)
+
+    def record_and_publish(self, sends: Sequence[tuple[Transition, Message]]) -> Sequence[bool]:
+        """See `RecordingBroker.record_and_publish`."""
+        check_sizes([wish for wish, _ in sends])
+        granted: dict[int, bool] = {}
+        for first in range(0, len(sends), _CHUNK):
+            part = range(first, min(first + _CHUNK, len(sends)))
+            by_queue = _by_queue(part, lambda place: sends[place][1].queue)
+            order = [place for places in by_queue.values() for place in places]
+            (reply,) = self._run_named(by_queue.keys(), [self._send([sends[place] for place in order], by_queue)])
+            granted.update(zip(order, (told == 1 for told in reply), strict=True))
+        return [granted[place] for place in range(len(sends))]
+
+    def _send(self, sends: Sequence[tuple[Transition, Message]], by_queue: Mapping[str, Sequence[int]]) -> Call:
+        wishes = [wish for wish, _ in sends]
+        messages = iter(sends)
+        arguments: list[Any] = [*pack_wishes(wishes, None), self._tells]
+        for places in by_queue.values():
+            arguments.append(len(places))
+            arguments += [_packed(message) for _, message in islice(messages, len(places))]
+        keys = [*(self._keys.task(wish.task_id) for wish in wishes), *map(self._base, by_queue)]
+        return script(_SEND, keys, arguments)
+
+    def _run_named(self, queues: AbstractSet[str], calls: Sequence[Call]) -> list[Any]:
+        """The replies to calls that publish to queues, whose names are known first."""
+        new = queues - self._known
+        if not new:
+            return self._server.run(calls)
+        name = command("SADD", self._keys.queues, *new, key=self._keys.queues)
+        _, *replies = self._server.run([name, *calls])
+        self._known |= new
+        return replies
 
     def _publish(self, lane: Mapping[str, list[bytes]]) -> Call:
         arguments: list[Any] = [self._tells]

@@ -67,6 +67,12 @@ class Options:
     #: Options of `redis.SSLConnection`.
     ssl: Mapping[str, Any] = field(factory=dict, repr=False)
 
+    @property
+    def store(self) -> str | None:
+        """See `BrokerCapabilities.store`. On a cluster a task and its queue are on different nodes."""
+        place = self.socket or ",".join(f"{host}:{port}" for host, port in self.hosts)
+        return None if self.cluster else f"redis:{place}/{self.master}/{self.database}#{self.prefix}"
+
     @classmethod
     def parse(cls, url: str) -> Options:
         """Check ``url`` and take it apart.

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 
-from drivetrain.contract import Entry, ServiceRefused, State, TaskRecord, Transition
+from drivetrain.contract import Entry, ServiceRefused, State, TaskRecord, TooLarge, Transition
 
-__all__ = ["STATES", "pack_wishes", "record_of"]
+__all__ = ["LARGEST_VALUE_BYTES", "STATES", "check_size", "check_sizes", "pack_wishes", "record_of"]
+
+#: Lua handles larger ones too, and keeps everybody waiting meanwhile.
+LARGEST_VALUE_BYTES = 32 * 1024 * 1024
 
 STATES = tuple(State)
 _NUMBERS = {state: number for number, state in enumerate(STATES)}
@@ -86,6 +89,21 @@ def pack_wishes(wishes: Sequence[Transition], place_of: Callable[[str], int] | N
             raise ServiceRefused(f"a number of the transition of task {wish.task_id} is beyond what is kept") from error
         pieces += (head, run, task, entry, downstream, payload)
     return [b"".join(pieces), *apart]
+
+
+def check_sizes(wishes: Sequence[Transition]) -> None:
+    """Raise TooLarge where a transition has more to keep than is kept."""
+    for wish in wishes:
+        if wish.payload is not None:
+            check_size("a payload", wish.payload)
+        if wish.downstream is not None:
+            check_size("a downstream", wish.downstream)
+
+
+def check_size(what: str, value: bytes) -> None:
+    """Raise TooLarge where ``value`` is larger than what is kept."""
+    if len(value) > LARGEST_VALUE_BYTES:
+        raise TooLarge(what, len(value), LARGEST_VALUE_BYTES)
 
 
 def record_of(task_id: str, data: bytes) -> TaskRecord:

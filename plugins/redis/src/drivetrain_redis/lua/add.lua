@@ -1,0 +1,55 @@
+-- Add messages to a queue.
+local HAS_ETA, ETA_AT = 2, 7
+-- About the year 2255; up to there a double tells microseconds apart.
+local END_OF_TIME = 9e15
+
+local function add(base, messages, now, tells)
+  local first = numbers(base, #messages, now)
+  local fields, delayed, late, lists, ready, soonest = {}, {}, {}, {}, 0, math.huge
+  for place, message in ipairs(messages) do
+    local kind, level = byte(message, 1, 2)
+    local token = (level - 48) .. (first + place - 1)
+    fields[2 * place - 1] = token
+    fields[2 * place] = message
+    local due = 0
+    if kind >= HAS_ETA then
+      due = math.min(math.ceil(struct.unpack('>d', message, ETA_AT) * 1000000), END_OF_TIME)
+    end
+    if due > now then
+      insert(delayed, due)
+      insert(delayed, token)
+      soonest = math.min(soonest, due)
+    elseif kind >= HAS_ETA then
+      insert(late, {due, token, level})
+    else
+      local list = lists[level]
+      if not list then
+        list = {}
+        lists[level] = list
+      end
+      list[#list + 1] = token
+      ready = ready + 1
+    end
+  end
+  if #late > 0 then
+    -- Due before all that is due now, in the order in which it was.
+    table.sort(late, function(one, other)
+      return one[1] < other[1] or (one[1] == other[1] and one[2] < other[2])
+    end)
+    for _, entry in ipairs(late) do
+      call('RPUSH', list_of(base, entry[2]), entry[2])
+    end
+    ready = ready + #late
+  end
+  call('HSET', base .. ':messages', unpack(fields))
+  for level, list in pairs(lists) do
+    call('RPUSH', base .. ':ready:' .. level - 48, unpack(list))
+  end
+  if #delayed > 0 then
+    call('ZADD', base .. ':delayed', unpack(delayed))
+    ring_past(base, soonest)
+  end
+  if ready > 0 then
+    ring(base, ready, now, tells)
+  end
+end
