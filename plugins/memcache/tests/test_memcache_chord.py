@@ -1,0 +1,75 @@
+"""Chords on Memcached: ten thousand members ended by several processes, and one that Memcached has lost."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from drivetrain import App, UnknownResult, chord, current_task, group
+from drivetrain.contract import Completion, Group, Member
+from drivetrain_contract_tests.backends.racing import in_processes
+from support.waiting import Log
+
+MEMBERS = 10_000
+_BATCH = 200
+
+
+def _complete_all(backend, number):
+    """Complete every member, in an order of our own; how often we were told that the group is complete, and rightly."""
+    order = random.Random(number).sample(range(MEMBERS), MEMBERS)
+    told = []
+    for first in range(0, MEMBERS, _BATCH):
+        some = order[first : first + _BATCH]
+        batch = [Completion(member=Member("g", index), payload=b"%d" % index) for index in some]
+        told += [progress.done for progress in backend.complete(batch)]
+        if told[-1] == MEMBERS:
+            assert None not in backend.read_members("g"), "told complete before all payloads are there"
+    assert told == sorted(told), "the count went down"
+    return told[-1]
+
+
+def test_ten_thousand_members_are_ended_by_several_processes(memcached, backends):
+    """Each member by all of them: each is told in the end that the group is complete, and nobody before it is."""
+    url = f"{memcached.url}/?prefix=many"
+    backend = backends(url)
+    backend.open_groups([Group(group_id="g", size=MEMBERS)])
+    assert in_processes(url, _complete_all, 3) == [MEMBERS] * 3
+    assert backend.read_members("g") == [b"%d" % index for index in range(MEMBERS)]
+
+
+@pytest.mark.slow
+def test_a_chord_of_ten_thousand_members_fires_once(memcached, tmp_path):
+    app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{memcached.url}/?prefix=chord")
+    ran, called = Log(), Log()
+
+    @app.task(name="member")
+    def member(number: int) -> int:
+        ran.note(number)
+        return number
+
+    @app.task(name="callback")
+    def callback(numbers: list[int]) -> list[int]:
+        called.note((current_task().task_id, len(numbers)))
+        return numbers
+
+    with app, app.worker(), app.worker():
+        handle = chord([member.s(number) for number in range(MEMBERS)], callback.s()).send()
+        assert handle.get(timeout=90) == list(range(MEMBERS))
+    assert len(called.notes) == 1
+    assert Counter(ran.notes) == Counter(range(MEMBERS))
+
+
+def test_who_waits_for_a_group_that_memcached_has_lost_is_told(servers, tmp_path):
+    small = servers("-m", "2")
+    app = App(f"sqlite:///{tmp_path}/work.db", backend=small.url)
+
+    @app.task(name="member")
+    def member(number: int) -> int:
+        return number
+
+    with app:
+        handle = group([member.s(number) for number in range(3)]).send()
+        small.fill()
+        with app.worker():
+            with pytest.raises(UnknownResult):
+                handle.get(timeout=60)

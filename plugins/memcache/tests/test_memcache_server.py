@@ -1,0 +1,604 @@
+"""What the memcache driver does on real servers that are full, locked, several, or away."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+
+import pytest
+from pymemcache.exceptions import MemcacheUnexpectedCloseError
+
+from drivetrain.contract import (
+    AuthenticationFailed,
+    Completion,
+    Group,
+    Member,
+    NotSupported,
+    ServiceError,
+    ServiceRefused,
+    ServiceUnavailable,
+    State,
+    SystemClock,
+    Transition,
+)
+from drivetrain_memcache.keys import Keys, Kind
+from drivetrain_memcache.protocol import Replies
+from drivetrain_memcache.shards import LARGEST_GROUP, SHARD
+from services.redis import Certificates
+
+DAY = 86_400.0
+
+
+def wish(task_id, state=State.SUCCESS, **fields):
+    return Transition(task_id=task_id, state=state, at=1.0, **fields)
+
+
+def done(index, payload=b"p", group_id="g", *, failed=False):
+    return Completion(member=Member(group_id, index), payload=payload, failed=failed)
+
+
+def url_of(*servers, prefix="a", **options):
+    hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    return f"memcache://{hosts}/?prefix={prefix}" + "".join(f"&{name}={value}" for name, value in options.items())
+
+
+def error_of(call):
+    with pytest.raises(ServiceError) as raised:
+        call()
+    return raised.value
+
+
+# Several servers
+
+
+@pytest.fixture
+def three(servers):
+    return [servers() for _ in range(3)]
+
+
+def test_several_servers_share_the_keys_and_each_owner_has_one(three, backends):
+    backend = backends(url_of(*three))
+    names = [f"t{number}" for number in range(300)]
+    backend.record([wish(name, payload=name.encode()) for name in names])
+    assert [found.payload for found in backend.read(names)] == [name.encode() for name in names]
+    assert backend.census()["tasks"] == 300
+    alone = [backends(url_of(server)).census()["tasks"] for server in three]
+    assert sum(alone) == 300
+    assert min(alone) > 50
+
+
+def test_a_group_is_on_one_server_with_all_that_is_its(three, backends):
+    backend = backends(url_of(*three))
+    backend.open_groups([Group(group_id=f"g{number}", size=5) for number in range(9)])
+    told = backend.complete([done(index, group_id=f"g{number}") for number in range(9) for index in range(5)])
+    assert [progress.complete for progress in told] == [False, False, False, False, True] * 9
+    for server in three:
+        alone = backends(url_of(server)).census()
+        assert alone["members"] == 5 * alone["groups"]
+
+
+def test_a_server_that_is_away_is_an_error_for_its_keys_and_no_others(three, backends):
+    backend = backends(url_of(*three))
+    names = [f"t{number}" for number in range(60)]
+    backend.record([wish(name) for name in names])
+    held = {name: backend._servers.place(name) for name in names}
+    away = three[0]
+    of_away = [name for name in names if held[name] == f"127.0.0.1:{away.port}"]
+    others = [name for name in names if name not in of_away]
+    away.process.kill()
+    for _ in range(5):  # it is never left out: nobody else answers for it, and nothing is said to be unknown
+        error = error_of(lambda: backend.read(of_away[:1]))
+        assert isinstance(error, ServiceUnavailable)
+        assert f"127.0.0.1:{away.port}" in str(error)
+        assert isinstance(error.__cause__, (OSError, MemcacheUnexpectedCloseError))
+        assert isinstance(error_of(lambda: backend.record([wish(of_away[0])])), ServiceUnavailable)
+        assert isinstance(error_of(lambda: backend.acquire_lock(of_away[0], seconds=1)), ServiceUnavailable)
+        assert None not in backend.read(others)
+    assert isinstance(error_of(backend.ping), ServiceUnavailable)
+    away.process.start()
+    backend.ping()
+    assert backend.read(of_away) == [None] * len(of_away)  # it keeps nothing, and says so
+    assert backend.record([wish(of_away[0])])[0].applied
+    assert None not in backend.read(others)
+
+
+# What does not fit
+
+
+@pytest.mark.parametrize("size", [1_000_000, 1024 * 1024 - 2_100, 1024 * 1024, 1024 * 1024 + 1, 5_000_000])
+def test_values_around_and_beyond_the_largest_item_are_kept(memcached, backends, size):
+    backend = backends(url_of(memcached, prefix=f"large-{size}"))
+    payload = os.urandom(1_000) * (size // 1_000) + bytes(size % 1_000)
+    backend.record([wish("t", State.PENDING, payload=payload, downstream=payload)])
+    backend.store_bodies({"b": payload})
+    backend.open_groups([Group(group_id="g", size=1, continuation=payload)])
+    backend.complete([done(0, payload)])
+    (record,), (group,) = backend.read(["t"]), backend.read_groups(["g"])
+    assert (record.payload, record.downstream, group.continuation) == (payload, payload, payload)
+    assert backend.load_bodies(["b"]) == [payload]
+    assert backend.read_members("g") == [payload]
+    assert backend.census() == {"tasks": 1, "groups": 1, "members": 1, "bodies": 1, "locks": 0}
+
+
+def test_a_large_value_that_is_replaced_leaves_no_parts(memcached, backends):
+    backend = backends(url_of(memcached, prefix="parts"))
+    for size in (3_000_000, 2_500_000, 10):
+        backend.store_bodies({"b": bytes(size)})
+    backend.record([wish("t", State.PENDING, payload=bytes(3_000_000))])
+    backend.record([wish("t", State.SUCCESS, payload=b"")])
+    assert parts(backend) == []
+    backend.store_bodies({"b": bytes(3_000_000)})
+    assert len(parts(backend)) == 3
+    backend.drop_bodies(["b"])
+    assert parts(backend) == []
+
+
+def test_who_reads_a_large_value_that_changes_sees_one_or_the_other(memcached, backends):
+    url, over = url_of(memcached, prefix="torn"), threading.Event()
+    writer, reader = backends(url), backends(url)
+    values = [bytes([number]) * (1_100_000 + number) for number in range(3)]
+    writer.store_bodies({"b": values[0]})
+
+    def write():
+        for number in range(30):
+            writer.store_bodies({"b": values[number % 3]})
+        over.set()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    seen = []
+    while not over.is_set():
+        with suppress(ServiceUnavailable):  # it was changed at every look
+            seen.append(reader.load_bodies(["b"])[0] in values)
+    writing.join()
+    assert all(seen)
+    assert reader.load_bodies(["b"])[0] in values
+
+
+def test_a_value_of_which_a_part_is_lost_is_lost_and_may_be_stored_again(memcached, backends):
+    backend = backends(url_of(memcached, prefix="lost-part"))
+    backend.record([wish("t", payload=bytes(3_000_000))])
+    backend.store_bodies({"b": bytes(3_000_000)})
+    client = memcached.client()
+    for name in parts(backend)[::2]:
+        client.delete(name)
+    client.close()
+    assert backend.read(["t"]) == [None]
+    assert backend.load_bodies(["b"]) == [None]
+    assert backend.record([wish("t", payload=b"again")])[0].before is None
+    backend.store_bodies({"b": b"again"})
+    assert (backend.read(["t"])[0].payload, backend.load_bodies(["b"])) == (b"again", [b"again"])
+
+
+def parts(backend):
+    (server,) = backend._servers.names
+    lines = backend._servers.keys(server, b"lru_crawler metadump hash")
+    marked = backend._keys._prefix[Kind.PART].replace(b":", b"%3A")
+    return [line[4:].split(b" ")[0].replace(b"%3A", b":") for line in lines if line[4:].startswith(marked)]
+
+
+def test_a_server_with_smaller_items_than_the_url_says_is_refused_before_anything_is_lost(servers, backends):
+    small = servers("-I", "128k", "-o", "slab_chunk_max=65536")
+    error = error_of(lambda: backends(url_of(small)).record([wish("t")]))
+    assert isinstance(error, ServiceRefused)
+    assert "item_bytes=131072" in str(error)
+    backend = backends(url_of(small, item_bytes=131_072))
+    backend.record([wish("t", payload=bytes(500_000))])
+    assert backend.read(["t"])[0].payload == bytes(500_000)
+
+
+def test_a_server_that_drops_nothing_refuses_and_what_was_there_stays(servers, backends):
+    full = servers("-m", "8", "-M")
+    backend = backends(url_of(full))
+    backend.record([wish("before", State.PENDING, payload=b"before")])
+    backend.store_bodies({"before": b"before"})
+    error = error_of(lambda: [backend.store_bodies({str(number): bytes(500_000)}) for number in range(40)])
+    assert isinstance(error, ServiceRefused)
+    assert "-m" in str(error)
+    with pytest.raises(ServiceRefused):
+        backend.store_bodies({"before": bytes(2_000_000)})
+    with pytest.raises(ServiceRefused):
+        backend.record([wish("before", payload=bytes(2_000_000))])
+    assert backend.load_bodies(["before"]) == [b"before"]
+    assert backend.read(["before"])[0].payload == b"before"
+
+
+def test_a_server_without_cas_is_refused(servers, backends):
+    error = error_of(lambda: backends(url_of(servers("-C"))).record([wish("t")]))
+    assert isinstance(error, ServiceRefused)
+    assert "without -C" in str(error)
+
+
+def test_a_server_that_lists_no_keys_works_and_cannot_be_counted(servers, backends):
+    backend = backends(url_of(servers("-X")))
+    assert backend.record([wish("t")])[0].applied
+    assert isinstance(error_of(backend.census), ServiceRefused)
+    assert backend.read(["t"])[0] is not None
+
+
+# What Memcached drops
+
+
+def test_a_full_server_forgets_and_says_so(servers, backends):
+    small = servers("-m", "2")
+    backend = backends(url_of(small))
+    backend.record([wish("t"), wish("g", State.PENDING)])
+    backend.open_groups([Group(group_id="g", size=2)])
+    backend.complete([done(0)])
+    token = backend.acquire_lock("l", seconds=60.0)
+    small.fill()
+    assert backend.read(["t", "g"]) == [None, None]  # who waits for them is told that they are not known
+    assert backend.complete([done(1)]) == [None]
+    assert (backend.read_groups(["g"]), backend.read_members("g")) == ([None], [])
+    assert backend.acquire_lock("l", seconds=60.0) > token
+
+
+@pytest.mark.parametrize("missing", [Kind.SHARD, Kind.MEMBER])
+@pytest.mark.parametrize("size", [2, SHARD + 2])
+def test_a_group_of_which_something_is_lost_is_lost(memcached, backends, missing, size):
+    """Without this its members would all end, nobody would see it complete, and whoever waits would wait for ever."""
+    backend = backends(url_of(memcached, prefix=f"lost-{missing}-{size}"))
+    backend.record([wish("g", State.PENDING)])
+    backend.open_groups([Group(group_id="g", size=size)])
+    backend.complete([done(index) for index in range(size - 1)])
+    of = backend._catalogue.read(["g"])["g"].group.of
+    client = memcached.client()
+    assert client.delete(backend._keys.numbered(missing, "g", of, 0).name)
+    client.close()
+    assert backend.complete([done(size - 1)]) == [None]
+    assert backend.read(["g"]) == [None]
+    assert backend.read_groups(["g"]) == [None]
+    assert backend.census() == {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 0}
+
+
+def test_results_of_which_a_part_is_lost_are_not_given_as_if_they_were_whole(memcached, backends):
+    backend = backends(url_of(memcached, prefix="lost-result"))
+    backend.open_groups([Group(group_id="g", size=2)])
+    assert backend.complete([done(0), done(1)])[-1].complete
+    backend.record([wish("g", retention=60.0)])
+    of = backend._catalogue.read(["g"])["g"].group.of
+    client = memcached.client()
+    client.delete(backend._keys.numbered(Kind.MEMBER, "g", of, 1).name)
+    client.close()
+    error = error_of(lambda: backend.read_members("g"))
+    assert isinstance(error, ServiceRefused)
+    assert "'g'" in str(error)
+
+
+def test_an_end_takes_all_of_a_group_with_it(memcached, backends):
+    backend = backends(url_of(memcached, prefix="ends"))
+    backend.open_groups([Group(group_id="g", size=50)])
+    backend.complete([done(index) for index in range(50)])
+    of = backend._catalogue.read(["g"])["g"].group.of
+    names = [backend._keys.numbered(Kind.MEMBER, "g", of, index).name for index in range(50)]
+    names.append(backend._keys.numbered(Kind.SHARD, "g", of, 0).name)
+    assert ends_of(backend, names) == {-1}
+    backend.record([wish("g", retention=1_000.0)])
+    (end,) = ends_of(backend, names)
+    assert 995 < end - SystemClock().now() < 1_015
+    backend.settle(["g"], retention_seconds=0.0)
+    assert ends_of(backend, names) == set()
+
+
+@pytest.mark.parametrize("retention", [0.2, 59.0, 30 * DAY - 60, 30 * DAY + 60, 365 * DAY])
+def test_the_server_drops_a_record_after_its_end_and_not_long_after(memcached, backends, retention):
+    backend = backends(url_of(memcached, prefix=f"ttl-{retention}"))
+    backend.record([wish("t", retention=retention), wish("for ever")])
+    (end,) = ends_of(backend, [Keys(f"ttl-{retention}").named(Kind.ENTRY, "t").name])
+    assert 0 <= end - backend.read(["t"])[0].expires_at < 5 if retention > 1 else end < SystemClock().now() + 5
+    assert ends_of(backend, [Keys(f"ttl-{retention}").named(Kind.ENTRY, "for ever").name]) == {-1}
+
+
+def ends_of(backend, names):
+    """When the server drops these, of those that it has; -1: never."""
+    (server,) = backend._servers.names
+    told = {}
+    for line in backend._servers.keys(server, b"lru_crawler metadump hash"):
+        words = dict(word.split(b"=", 1) for word in line.split())
+        told[words[b"key"].replace(b"%3A", b":").replace(b"%23", b"#")] = int(words[b"exp"])
+    return {told[name] for name in names if name in told}
+
+
+# Groups of any size
+
+
+def test_a_group_of_several_shards_completes(memcached, backends):
+    backend, size = backends(url_of(memcached, prefix="shards")), 2 * SHARD + 10
+    backend.open_groups([Group(group_id="g", size=size)])
+    ends = [0, SHARD - 1, SHARD, 2 * SHARD, size - 1]
+    told = backend.complete([done(index, b"%d" % index) for index in [*ends, 0, size, -1]])
+    assert [progress.done for progress in told] == [1, 2, 3, 4, 5, 5, 5, 5]
+    found = backend.read_members("g")
+    assert {index: payload for index, payload in enumerate(found) if payload is not None} == {
+        index: b"%d" % index for index in ends
+    }
+    (told,) = backend.complete([done(1, failed=True)])
+    assert (told.done, told.failed) == (6, True)
+    assert backend.read_groups(["g"])[0].failed
+
+
+def test_the_largest_group_that_is_refused_is_said(memcached, backends):
+    error = error_of(lambda: backends(url_of(memcached)).open_groups([Group(group_id="g", size=LARGEST_GROUP + 1)]))
+    assert isinstance(error, ServiceRefused)
+    assert str(LARGEST_GROUP) in str(error)
+
+
+def test_of_two_ends_of_a_member_the_first_decides_whether_it_has_failed(memcached, backends):
+    """The payload was stored, and before the bit was set the finisher died: the next one goes on from there."""
+    backend = backends(url_of(memcached, prefix="first"))
+    backend.open_groups([Group(group_id="g", size=1)])
+    of = backend._catalogue.read(["g"])["g"].group.of
+    client = memcached.client()
+    client.add(backend._keys.numbered(Kind.MEMBER, "g", of, 0).name, b"wffailure")
+    client.close()
+    assert backend.read_members("g") == [None]
+    (told,) = backend.complete([done(0, b"value")])
+    assert (told.done, told.failed) == (1, True)
+    assert backend.read_members("g") == [b"failure"]
+
+
+# Replies that are lost
+
+
+class Cut:
+    """Lets the n-th reply from a server be lost, with its connection, after the server has done what it was asked."""
+
+    def __init__(self, monkeypatch):
+        self.left = 0
+        self.struck = False
+        whole = Replies.of
+        monkeypatch.setattr(Replies, "of", lambda connected: self.wrap(whole(connected)))
+
+    def wrap(self, replies):
+        receive = replies.receive
+
+        def cut(size):
+            received = receive(size)  # it has been done
+            self.left -= 1
+            if self.left == 0:
+                self.struck = True
+                raise ConnectionResetError("planned")
+            return received
+
+        replies.receive = cut
+        return replies
+
+
+#: Values of the second size are split into a few items of the first.
+_ITEM_BYTES, _SPLIT_BYTES = 16 * 1024, 40_000
+
+
+def until_answered(call):
+    while True:
+        with suppress(ServiceUnavailable):
+            return call()
+
+
+def story(backend):
+    """A group of three and its members, each call repeated until it is answered; what comes of it."""
+    again = until_answered
+    again(lambda: backend.record([wish("g", State.PENDING, downstream=b"d")]))
+    again(lambda: backend.open_groups([Group(group_id="g", size=3, continuation=bytes(_SPLIT_BYTES))]))
+    starts = [wish(f"m{index}", State.STARTED, run=f"r{index}", lease=60.0) for index in range(3)]
+    again(lambda: backend.record(starts))
+    ends = [wish(f"m{index}", run=f"r{index}", payload=b"%d" % index, member=Member("g", index)) for index in range(3)]
+    again(lambda: backend.record(ends))
+    # As core does: who was not told how the group stands completes the member again.
+    told = again(lambda: backend.complete([done(index, b"%d" % index) for index in range(3)]))
+    again(lambda: backend.store_bodies({"b": bytes(_SPLIT_BYTES)}))
+    token = again(lambda: backend.acquire_lock("l", seconds=0.0))
+    records = again(lambda: backend.read(["g", "m0", "m1", "m2"]))
+    (group,) = again(lambda: backend.read_groups(["g"]))
+    counted = again(backend.census)
+    members = again(lambda: backend.read_members("g"))
+    states = [(record.state, record.run, record.payload, record.starts) for record in records]
+    again(lambda: backend.forget(["g", "m0", "m1", "m2"]))
+    again(lambda: backend.drop_bodies(["b"]))
+    left = again(backend.census)
+    return told[-1], token > 0, states, (group.done, group.failed, len(group.continuation)), counted, members, left
+
+
+def test_whatever_reply_is_lost_the_call_may_be_made_again(servers, backends, monkeypatch):
+    server = servers()
+    plain = story(backends(url_of(server, prefix="whole", item_bytes=_ITEM_BYTES)))
+    assert plain[0].complete
+    cut, number = Cut(monkeypatch), 0
+    while number == 0 or cut.struck:
+        number += 1
+        cut.left, cut.struck = number, False
+        backend = backends(url_of(server, prefix=f"cut-{number}", item_bytes=_ITEM_BYTES))
+        assert story(backend) == plain, f"the reply number {number} was lost"
+    assert number > 40, "it was not every reply that was lost once"
+
+
+# Connections
+
+
+_FORKS = """
+import os, sys
+from drivetrain.contract import DriverContext, State, Transition
+from drivetrain_memcache import make_backend
+
+backend = make_backend(sys.argv[1], DriverContext())
+names = ["parent", "child"]
+backend.record([Transition(task_id=name, state=State.SUCCESS, at=1.0, payload=name.encode()) for name in names])
+child = os.fork()
+mine = names[child == 0]
+for _ in range(300):
+    assert backend.read([mine])[0].payload == mine.encode()
+backend.close()
+if child:
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+"""
+
+
+def test_a_forked_process_has_connections_of_its_own(memcached):
+    """Were they shared, each process would read what the other has asked for."""
+    forking = [sys.executable, "-W", "error", "-c", _FORKS, url_of(memcached, prefix="fork")]
+    subprocess.run(forking, check=True, timeout=60)
+
+
+def test_threads_have_connections_of_their_own_and_share_them_afterwards(memcached, backends):
+    backend = backends(url_of(memcached, prefix="threads"))
+    before = int(stat(memcached, b"total_connections"))
+
+    def work(number):
+        for turn in range(50):
+            assert backend.record([wish(f"{number}-{turn}", payload=b"%d" % number)])[0].applied
+            assert backend.read([f"{number}-{turn}"])[0].payload == b"%d" % number
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert int(stat(memcached, b"total_connections")) - before <= 10  # the one that looks included
+    assert backend.census()["tasks"] == 400
+
+
+def stat(server, name):
+    client = server.client()
+    try:
+        return client.stats()[name]
+    finally:
+        client.close()
+
+
+def test_idle_connections_of_a_server_that_went_away_fail_once_and_not_each(servers, backends):
+    server = servers()
+    backend = backends(url_of(server))
+    barrier = threading.Barrier(4)
+
+    def connect():
+        with backend._servers._pools[f"127.0.0.1:{server.port}"].connection() as connection:
+            connection.exchange([])
+            connection.stats()
+            barrier.wait()
+
+    threads = [threading.Thread(target=connect) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    server.process.kill()
+    server.process.start()
+    assert isinstance(error_of(lambda: backend.read(["t"])), ServiceUnavailable)
+    assert backend.read(["t"]) == [None]
+
+
+def test_a_server_that_hangs_is_given_up_in_time(servers, backends):
+    server = servers()
+    backend = backends(url_of(server, timeout_seconds=0.2))
+    backend.ping()
+    server.process.pause()
+    os.waitid(os.P_PID, server.process.pid, os.WSTOPPED | os.WNOWAIT)  # all its threads have stopped
+    try:
+        error = error_of(lambda: backend.read(["t"]))
+    finally:
+        server.process.resume()
+    assert isinstance(error, ServiceUnavailable)
+    assert isinstance(error.__cause__, TimeoutError)
+    assert backend.read(["t"]) == [None]  # and what it answered late is nobody's
+
+
+def test_a_name_with_several_addresses_is_reached_by_any_of_them(memcached, backends, monkeypatch):
+    """``localhost`` is ::1 first on most machines, where a server that listens on 127.0.0.1 is not."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        closed = nobody.getsockname()
+        there = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        places = [(*there, closed), (*there, ("127.0.0.1", memcached.port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: places)
+        backends(f"memcache://localhost:{memcached.port}").ping()
+
+
+def test_a_unix_socket_is_a_server_too(servers, tmp_path, backends):
+    server = servers(path=tmp_path / "socket")
+    backend = backends(server.url + "?prefix=a")
+    assert backend.record([wish("t")])[0].applied
+    assert backend.census()["tasks"] == 1
+
+
+def test_user_and_password_are_told_and_not_shown(servers, tmp_path, backends):
+    secrets = tmp_path / "users"
+    secrets.write_text("worker:s3cret\n")
+    server = servers("-Y", str(secrets))
+    place = f"127.0.0.1:{server.port}"
+    backend = backends(f"memcache://worker:s3cret@{place}")
+    assert backend.record([wish("t")])[0].applied
+    for url in (f"memcache://worker:wr0ng@{place}", f"memcache://{place}"):
+        refused = backends(url)
+        error = error_of(refused.ping)
+        assert isinstance(error, AuthenticationFailed)
+        assert "wr0ng" not in str(error) + repr(refused)
+
+
+def test_tls_is_spoken_to_those_who_can_be_trusted(servers, tmp_path, backends):
+    own = Certificates(tmp_path / "certificates")
+    server = servers("-Z", "-o", f"ssl_chain_cert={own.certificate},ssl_key={own.key}")
+    place = f"memcache://localhost:{server.port}/?tls=yes"
+    backend = backends(f"{place}&ca_file={own.authority}")
+    assert backend.record([wish("t", payload=bytes(3_000_000))])[0].applied
+    assert backend.read(["t"])[0].payload == bytes(3_000_000)
+    for url, words in ((place, "ca_file"), (f"{place}&ca_file=/nowhere", "cannot be read")):
+        error = error_of(backends(url).ping)
+        assert isinstance(error, ServiceRefused)
+        assert words in str(error)
+
+
+def test_what_is_no_memcached_is_said_to_be_none(backends):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        error = error_of(backends(f"memcache://127.0.0.1:{listening.getsockname()[1]}").ping)
+        answering.join()
+    assert isinstance(error, ServiceRefused)
+    assert "is this a memcached?" in str(error)
+
+
+def test_waiting_is_not_done_by_the_driver(memcached, backends):
+    backend = backends(url_of(memcached))
+    assert backend.wait([], timeout_seconds=1.0) == []
+    with pytest.raises(NotSupported):
+        backend.wait(["t"], timeout_seconds=1.0)
+
+
+# Locks
+
+
+def test_a_lock_that_memcached_has_dropped_has_larger_tokens_afterwards(memcached, backends):
+    backend = backends(url_of(memcached, prefix="locks"))
+    token = backend.acquire_lock("l", seconds=60.0)
+    client = memcached.client()
+    client.delete(Keys("locks").named(Kind.LOCK, "l").name)
+    client.close()
+    assert backend.acquire_lock("l", seconds=60.0) > token
+    assert not backend.renew_lock("l", token, seconds=60.0)
+    assert not backend.release_lock("l", token)
+
+
+class Behind(SystemClock):
+    """The clock of a machine that is set wrong."""
+
+    def now(self):
+        return super().now() - 3_600.0
+
+
+def test_tokens_grow_also_where_clocks_differ(memcached, backends):
+    url = url_of(memcached, prefix="clocks")
+    right, wrong = backends(url), backends(url, Behind())
+    tokens = []
+    for backend in (right, wrong, right, wrong):
+        tokens.append(backend.acquire_lock("l", seconds=60.0))
+        assert backend.release_lock("l", tokens[-1])
+    assert tokens == sorted(set(tokens))

@@ -1,0 +1,62 @@
+"""Locks with an end and a growing token, one document for each name."""
+
+from __future__ import annotations
+
+from bson import Int64
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from drivetrain_mongo.connection import Collections
+from drivetrain_mongo.documents import micros
+
+__all__ = ["acquire", "held", "release", "renew", "sweep"]
+
+#: A released lock ended so long ago, in seconds: for everybody, however little their clocks agree.
+_RELEASED_SECONDS = 60.0
+#: How long after its end the document of a lock is kept, in seconds. A new one begins with a token that is the time in
+#: milliseconds, and each holder adds one: a token comes back only where a lock was taken a thousand times a second.
+_KEPT_SECONDS = 86_400.0
+
+
+def acquire(collections: Collections, name: str, seconds: float, now: float) -> int | None:
+    """Take a lock; its token, or None while somebody holds it."""
+    ends = micros(now + seconds)
+    taken = collections.locks.find_one_and_update(
+        {"_id": name, "ends": {"$lte": micros(now)}},
+        {"$set": {"ends": ends}, "$inc": {"token": 1}},
+        return_document=ReturnDocument.AFTER,
+    )
+    if taken is not None:
+        return int(taken["token"])
+    first = Int64(now * 1_000)
+    try:
+        collections.locks.insert_one({"_id": name, "token": first, "ends": ends})
+    except DuplicateKeyError:
+        return None
+    return int(first)
+
+
+def renew(collections: Collections, name: str, token: int, seconds: float, now: float) -> bool:
+    """Hold a lock from now; whether it was held by this token."""
+    update = {"$set": {"ends": micros(now + seconds)}}
+    return collections.locks.update_one(_held_by(name, token, now), update).matched_count == 1
+
+
+def release(collections: Collections, name: str, token: int, now: float) -> bool:
+    """Let a lock go; whether it was held by this token. Its document stays, so that tokens grow on."""
+    update = {"$set": {"ends": micros(now - _RELEASED_SECONDS)}}
+    return collections.locks.update_one(_held_by(name, token, now), update).matched_count == 1
+
+
+def sweep(collections: Collections, now: float) -> None:
+    """Drop what is left of locks that nobody has held for long."""
+    collections.locks.delete_many({"ends": {"$lte": micros(now - _KEPT_SECONDS)}})
+
+
+def held(collections: Collections, now: float) -> int:
+    """How many locks are held."""
+    return collections.locks.count_documents({"ends": {"$gt": micros(now)}})
+
+
+def _held_by(name: str, token: int, now: float) -> dict[str, object]:
+    return {"_id": name, "token": Int64(token), "ends": {"$gt": micros(now)}}

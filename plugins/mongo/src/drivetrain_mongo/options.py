@@ -1,0 +1,171 @@
+"""What a ``mongodb://`` URL may say.
+
+All options of MongoDB's own connection strings, but for those by which acknowledged states would be lost, and
+
+``namespace``
+    Small letters, digits and underscores: apps that name different ones share the database and do not meet.
+``waiting``
+    How to learn that a task has ended. ``auto`` (the default): by a change stream on a replica set, else by polling;
+    ``stream``: by a change stream; ``poll``: by polling, for users that may not read change streams.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from enum import StrEnum
+from urllib.parse import quote, unquote, urlencode
+
+from attrs import field, frozen
+from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import split_hosts, split_options
+
+from drivetrain.contract import ConfigurationError, DriverUrl, redact
+
+__all__ = ["OVERRULED", "Options", "Waiting"]
+
+_OWN = ("namespace", "waiting")
+_SRV = "mongodb+srv"
+
+#: For options of the client of which the URL says nothing: no call may last for ever.
+_TIMEOUTS = {
+    "serverSelectionTimeoutMS": 5_000,
+    "connectTimeoutMS": 5_000,
+    "socketTimeoutMS": 30_000,
+    "wTimeoutMS": 20_000,
+}
+
+#: What the driver relies on: another value would lose what was acknowledged, or do a write twice.
+_FIXED: Mapping[str, tuple[str, ...]] = {
+    "w": ("majority",),
+    "journal": ("true",),
+    "readconcernlevel": ("majority",),
+    "readpreference": ("primary",),
+}
+#: Named by many URLs, and without effect here: core repeats calls, the client never does.
+OVERRULED = ("retryWrites", "retryReads")
+
+
+class Waiting(StrEnum):
+    """How the end of tasks is learnt."""
+
+    AUTO = "auto"
+    STREAM = "stream"
+    POLL = "poll"
+
+
+@frozen(kw_only=True)
+class Options:
+    """A ``mongodb://`` URL, understood. ``repr`` shows no secret."""
+
+    #: The URL for the client: without our own options, and with its secrets.
+    url: str = field(repr=False)
+    #: The URL for messages.
+    shown: str
+    database: str
+    namespace: str = ""
+    waiting: Waiting = Waiting.AUTO
+    #: Options of the client for which the URL names nothing, by name, in milliseconds.
+    timeouts: Mapping[str, int] = field(factory=dict)
+
+    @classmethod
+    def parse(cls, url: str) -> Options:
+        """Take a URL apart.
+
+        Raises:
+            ConfigurationError: it is wrong; every fault is named, secrets are not.
+        """
+        parts = DriverUrl.parse(url)
+        faults = [*_place_faults(parts), *_own_faults(parts.options), *_option_faults(parts.options)]
+        if faults:
+            raise ConfigurationError(f"{redact(url)} is no URL of the mongo driver", faults)
+        given = {name.lower() for name in parts.options}
+        return cls(
+            url=_without_own(url, parts),
+            shown=parts.shown,
+            database=_database(parts),
+            namespace=parts.options.get("namespace", ""),
+            waiting=Waiting(parts.options.get("waiting", Waiting.AUTO)),
+            timeouts={name: most for name, most in _TIMEOUTS.items() if name.lower() not in given},
+        )
+
+    @property
+    def srv(self) -> bool:
+        """Whether the hosts are looked up in the DNS."""
+        return self.url.startswith(f"{_SRV}://")
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all collections begin with."""
+        return f"drivetrain_{self.namespace}_" if self.namespace else "drivetrain_"
+
+
+def _database(parts: DriverUrl) -> str:
+    return parts.path.removeprefix("/")
+
+
+def _without_own(url: str, parts: DriverUrl) -> str:
+    kept = {name: text for name, text in parts.options.items() if name not in _OWN}
+    place = url.partition("?")[0]  # MongoDB wants the signs of secrets quoted
+    return f"{place}?{urlencode(kept)}" if kept else place
+
+
+def _place_faults(parts: DriverUrl) -> Iterator[str]:
+    hosts = parts.netloc.rpartition("@")[2]
+    if not hosts:
+        yield "it names no host; write mongodb://host/database"
+    elif not _are_hosts(hosts):
+        yield f"{hosts!r} is no list of hosts; write mongodb://host:27017/database or mongodb://one,two,three/database"
+    elif parts.scheme == _SRV and ("," in hosts or ":" in hosts):
+        yield "mongodb+srv:// takes one name without a port; the DNS knows the rest"
+    name = _database(parts)
+    if not name:
+        yield "it names no database; write mongodb://host/database"
+    elif not re.fullmatch(r'[^/\\. "$*<>:|?\0]{1,63}', name):
+        yield f"{name!r} is no name of a database"
+
+
+def _are_hosts(hosts: str) -> bool:
+    try:
+        return bool(split_hosts(unquote(hosts)))
+    except (PyMongoError, ValueError):
+        return False
+
+
+def _own_faults(options: Mapping[str, str]) -> Iterator[str]:
+    if not re.fullmatch("[a-z0-9_]*", options.get("namespace", "")):
+        yield (f"namespace is made of small letters, digits and underscores, not {options['namespace']!r}")
+    if options.get("waiting", Waiting.AUTO) not in list(Waiting):
+        yield f"waiting is {', '.join(Waiting)}, not {options['waiting']!r}"
+
+
+def _option_faults(options: Mapping[str, str]) -> Iterator[str]:
+    for name, text in options.items():
+        if name in _OWN:
+            continue
+        if name.lower() not in URI_OPTIONS_VALIDATOR_MAP:
+            near = get_close_matches(name, (*_OWN, *_SPELLED), 1)
+            yield f"there is no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        elif text.lower() not in _FIXED.get(name.lower(), (text.lower(),)):
+            yield f"{name} must be {_FIXED[name.lower()][0]}: else what was acknowledged may be lost"
+        elif not _is_valid(name, text):
+            yield f"the value of {name} is not one that it takes"  # which may be a secret
+
+
+#: As they are usually written; the map has small letters only.
+_SPELLED = ("authSource", "authMechanism", "replicaSet", "directConnection", "appName", "tlsCAFile", *_TIMEOUTS)
+
+
+def _is_valid(name: str, text: str) -> bool:
+    if name.lower().endswith("file"):
+        return bool(text)  # to look whether it is there is for the first call
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            split_options(f"{name}={quote(text, safe='')}", validate=True, warn=True)
+    except (PyMongoError, ValueError, TypeError, Warning):
+        return False
+    return True

@@ -1,0 +1,150 @@
+"""Batches of transitions: their round trips, and what happens when others write between reading and writing."""
+
+import pytest
+from pymongo.collection import Collection
+from pymongo.errors import AutoReconnect
+
+from drivetrain.contract import RunLease, ServiceUnavailable, State, Transition
+from drivetrain_mongo import conflicts
+
+
+def start(task_id, run="r", attempt=0, lease=3_600.0):
+    return Transition(task_id=task_id, state=State.STARTED, run=run, attempt=attempt, lease=lease, at=1.0)
+
+
+def end(task_id, state=State.SUCCESS, run="r", **fields):
+    return Transition(task_id=task_id, state=state, run=run, at=2.0, **fields)
+
+
+@pytest.fixture
+def around_the_write(monkeypatch):
+    """Lets something happen before or after the next write of a batch, once."""
+    happenings = {"before": [], "after": []}
+    write = Collection.bulk_write
+
+    def bulk_write(self, *args, **kwargs):
+        before, after = happenings["before"], happenings["after"]
+        happenings.update(before=[], after=[])
+        for happening in before:
+            happening()
+        try:
+            return write(self, *args, **kwargs)
+        finally:
+            for happening in after:
+                happening()
+
+    monkeypatch.setattr(Collection, "bulk_write", bulk_write)
+    return happenings
+
+
+def test_a_batch_takes_two_round_trips(commands, make):
+    backend = make()
+    names = [f"t{number}" for number in range(500)]
+    backend.ping()
+    backend.record([start("first")])
+    commands.clear()
+    assert all(outcome.applied for outcome in backend.record([start(name) for name in names]))
+    assert commands == ["find", "insert"]
+    commands.clear()
+    assert all(outcome.applied for outcome in backend.record([end(name, payload=b"v") for name in names]))
+    assert commands == ["find", "update"]
+    commands.clear()
+    assert not any(outcome.applied for outcome in backend.record([end(name) for name in names]))
+    assert commands == ["find"]
+
+
+def test_those_that_others_have_changed_are_decided_anew(make, around_the_write):
+    """One is cancelled by somebody else between reading and writing: it is refused, the others are granted."""
+    backend, other = make(), make()
+    backend.record([start("a"), start("b"), start("c")])
+    around_the_write["before"].append(lambda: other.record([end("b", State.CANCELLED, run=None)]))
+    outcomes = backend.record([end("a", payload=b"1"), end("b", payload=b"2"), end("c", payload=b"3")])
+    assert [outcome.applied for outcome in outcomes] == [True, False, True]
+    assert outcomes[1].before.state is State.CANCELLED
+    assert [found.payload for found in backend.read(["a", "b", "c"])] == [b"1", None, b"3"]
+
+
+def test_of_two_who_record_the_first_one_is_told(make, around_the_write):
+    backend, other = make(), make()
+    around_the_write["before"].append(lambda: other.record([start("a", run="other")]))
+    outcomes = backend.record([start("a"), start("b")])
+    assert [outcome.applied for outcome in outcomes] == [False, True]
+    assert outcomes[0].before.run == "other"
+
+
+def test_what_was_granted_is_known_although_others_have_written_since(make, around_the_write):
+    """Of two writes one loses; the other one wins, and somebody writes upon it before anybody looks who has won."""
+    backend, other = make(), make()
+    backend.record([start("a"), start("b")])
+    around_the_write["before"].append(lambda: other.record([end("b", State.CANCELLED, run=None)]))
+    around_the_write["after"].append(lambda: other.record([start("a", run="next", attempt=1)]))
+    outcomes = backend.record([end("a", State.RETRY, payload=b"1"), end("b")])
+    assert [outcome.applied for outcome in outcomes] == [True, False]
+    (found,) = other.read(["a"])
+    assert (found.state, found.attempt, found.payload) == (State.STARTED, 1, b"1")
+
+
+def test_where_nobody_knows_whether_it_was_granted_that_is_said(make, around_the_write):
+    backend, other = make(), make()
+    backend.record([start("a"), start("b")])
+    around_the_write["before"].append(lambda: other.record([end("b", State.CANCELLED, run=None)]))
+    around_the_write["after"].extend(
+        lambda attempt=attempt: other.record([start("a", run=f"r{attempt}", attempt=attempt)])
+        for attempt in range(1, 11)
+    )
+    with pytest.raises(ServiceUnavailable, match="too often"):
+        backend.record([end("a", State.RETRY), end("b")])
+    assert not backend.record([end("a", State.RETRY)])[0].applied  # asked again it is answered from what is there
+
+
+def test_a_lease_that_is_renewed_meanwhile_counts(make, around_the_write):
+    """Another run wants to take over a task whose lease has ended, and is just being renewed."""
+    backend, other = make(), make()
+    backend.record([start("a", lease=0.0)])
+    around_the_write["before"].append(lambda: other.renew([RunLease(task_id="a", run="r", seconds=3_600.0)]))
+    (outcome,) = backend.record([start("a", run="thief")])
+    assert not outcome.applied
+    assert backend.read(["a"])[0].run == "r"
+
+
+def test_what_others_never_let_be_written_is_given_up(make, around_the_write, monkeypatch):
+    monkeypatch.setattr(conflicts, "_TRIES", 3)
+    backend, other = make(), make()
+    backend.record([start("a")])
+    attempts = iter(range(1, 100))
+
+    def again():
+        attempt = next(attempts)
+        other.record([start("a", run=f"o{attempt}", attempt=attempt)])
+        around_the_write["before"].append(again)
+
+    around_the_write["before"].append(again)
+    with pytest.raises(ServiceUnavailable, match="in a row"):
+        backend.record([start("a", run="mine", attempt=1_000)])
+    around_the_write["before"].clear()
+    assert backend.record([start("a", run="mine", attempt=1_000)])[0].applied
+
+
+def test_a_batch_whose_reply_was_lost_is_answered_when_it_is_asked_again(make, monkeypatch):
+    backend, write = make(), Collection.bulk_write
+    backend.record([start("a")])
+
+    def lost(self, *args, **kwargs):
+        write(self, *args, **kwargs)
+        raise AutoReconnect("connection reset")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Collection, "bulk_write", lost)
+        with pytest.raises(ServiceUnavailable):
+            backend.record([end("a", payload=b"v")])
+    (outcome,) = backend.record([end("a", payload=b"v")])
+    assert (outcome.applied, outcome.before.state, outcome.before.payload) == (False, State.SUCCESS, b"v")
+
+
+def test_a_record_that_is_over_makes_room_within_a_batch(make):
+    backend = make()
+    batch = [end("a", run=None, retention=0.0, payload=b"old"), start("a", run="new"), end("a", run="new")]
+    outcomes = backend.record(batch)
+    assert [outcome.applied for outcome in outcomes] == [True, True, True]
+    assert [outcome.before and outcome.before.state for outcome in outcomes] == [None, None, State.STARTED]
+    assert backend.read(["a"])[0].payload is None

@@ -1,0 +1,183 @@
+"""Waiting by a change stream; polling, and the choice between the two."""
+
+import threading
+
+import pytest
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+
+from drivetrain.contract import ServiceUnavailable, State, Transition
+from drivetrain_mongo import watcher
+
+SECONDS = 30.0
+
+
+def start(task_id="t"):
+    return Transition(task_id=task_id, state=State.STARTED, run="r", at=1.0)
+
+
+def end(task_id="t", **fields):
+    return Transition(task_id=task_id, state=State.SUCCESS, run="r", at=2.0, **fields)
+
+
+class Waiting:
+    """A thread that waits for a task."""
+
+    def __init__(self, backend, *task_ids):
+        self.told = None
+        self.error = None
+        self._thread = threading.Thread(target=self._run, args=(backend, task_ids))
+        self._thread.start()
+
+    def _run(self, backend, task_ids):
+        try:
+            self.told = list(backend.wait(task_ids, timeout_seconds=SECONDS))
+        except Exception as error:
+            self.error = error
+
+    def result(self):
+        self._thread.join(SECONDS / 2)
+        assert not self._thread.is_alive(), "it waits still"
+        if self.error is not None:
+            raise self.error
+        return self.told
+
+
+@pytest.fixture
+def streams(mongo, monkeypatch):
+    """Streams that have been opened, for tests that wait until there is one.
+
+    A server that has streams and is no replica set is nx-27017, which does not know the filter: it lets nothing
+    through. Without it more comes than is asked for, and that must do no harm.
+    """
+    if not mongo.replicates:
+        monkeypatch.setattr(watcher, "_NEWS", ())
+    opened, watch = threading.Semaphore(0), Collection.watch
+
+    def counted(self, *args, **kwargs):
+        stream = watch(self, *args, **kwargs)
+        opened.release()
+        return stream
+
+    monkeypatch.setattr(Collection, "watch", counted)
+    return opened
+
+
+def test_an_end_is_told_by_the_stream(make, streams):
+    waiter, worker = make(waiting="stream"), make()
+    worker.record([start(), start("other")])
+    waiting = Waiting(waiter, "t", "u", "other")
+    assert waiting.result() == ["u"]  # nobody knows it
+    waiting = Waiting(waiter, "t")
+    assert streams.acquire(timeout=SECONDS)
+    worker.record([end("other")])
+    worker.record([end(payload=b"v", retention=60.0)])
+    assert waiting.result() == ["t"]
+
+
+def test_what_is_forgotten_is_told_by_the_stream(make, streams):
+    waiter, worker = make(waiting="stream"), make()
+    worker.record([start()])
+    waiting = Waiting(waiter, "t")
+    assert streams.acquire(timeout=SECONDS)
+    worker.forget(["t"])
+    assert waiting.result() == ["t"]
+
+
+def test_an_end_before_the_stream_is_open_is_not_missed(make, streams, monkeypatch):
+    """It comes after the waiter has looked, and before anybody listens."""
+    waiter, worker, watch = make(waiting="stream"), make(), Collection.watch
+    worker.record([start()])
+
+    def late(self, *args, **kwargs):
+        worker.record([end()])
+        return watch(self, *args, **kwargs)
+
+    monkeypatch.setattr(Collection, "watch", late)
+    assert Waiting(waiter, "t").result() == ["t"]
+
+
+def test_one_stream_serves_all_who_wait(make, streams):
+    waiter, worker = make(waiting="stream"), make()
+    names = [f"t{number}" for number in range(5)]
+    worker.record([start(name) for name in names])
+    waiting = [Waiting(waiter, name) for name in names]
+    assert streams.acquire(timeout=SECONDS)
+    worker.record([end(name) for name in names])
+    assert [each.result() for each in waiting] == [[name] for name in names]
+    assert not streams.acquire(blocking=False)
+
+
+def test_closing_wakes_who_listens(make, streams):
+    waiter, worker = make(waiting="stream"), make()
+    worker.record([start()])
+    waiting = Waiting(waiter, "t")
+    assert streams.acquire(timeout=SECONDS)
+    waiter.close()
+    assert waiting.result() == []
+    worker.record([end()])
+    assert waiter.wait(["t"], timeout_seconds=SECONDS) == ["t"]  # it may be used again
+
+
+def test_who_listens_is_told_that_the_server_went_away(make, stoppable, streams):
+    if not stoppable.server.stoppable:
+        pytest.skip("the server is not ours to stop")
+    waiter = make(waiting="stream")
+    waiter.record([start()])
+    waiting = Waiting(waiter, "t")
+    assert streams.acquire(timeout=SECONDS)
+    stoppable.stop()
+    try:
+        with pytest.raises(ServiceUnavailable):
+            waiting.result()
+    finally:
+        stoppable.start()
+
+
+def test_where_streams_are_refused_ends_are_polled_for(make, monkeypatch, caplog):
+    """A user may lack the privilege, or the server be none that has them."""
+
+    asked = threading.Event()
+
+    def refused(*_args, **_named):
+        asked.set()
+        raise OperationFailure("not authorized", 13, {"errmsg": "not authorized", "code": 13})
+
+    monkeypatch.setattr(Collection, "watch", refused)
+    waiter, worker = make(waiting="stream"), make()
+    worker.record([start()])
+    waiting = Waiting(waiter, "t")
+    assert asked.wait(SECONDS)
+    worker.record([end()])
+    assert waiting.result() == ["t"]
+    assert "polled" in caplog.text
+
+
+def test_the_service_is_asked_once_whether_it_has_streams(make, mongo, monkeypatch):
+    opened, watch = [], Collection.watch
+    monkeypatch.setattr(Collection, "watch", lambda *args, **named: opened.append(1) or watch(*args, **named))
+    waiter, worker = make(), make()
+    for name in ("a", "b"):
+        worker.record([start(name)])
+        waiting = Waiting(waiter, name)
+        worker.record([end(name)])
+        assert waiting.result() == [name]
+    assert bool(opened) <= mongo.replicates
+    assert not make(waiting="poll")._connection.pushes() or mongo.replicates
+
+
+def test_polling_asks_once_for_all_and_less_and_less_often(commands, make):
+    waiter, worker = make(waiting="poll"), make()
+    names = [f"t{number}" for number in range(5)]
+    worker.record([start(name) for name in names])
+    waiter.ping()
+    commands.clear()
+    assert waiter.wait(names, timeout_seconds=1.0) == []
+    assert 3 < commands.count("find") < 30
+
+
+def test_the_filter_lets_only_ends_through():
+    """By the rules of MongoDB's documents on change events; only a replica set applies it."""
+    match, project = watcher._NEWS
+    assert set(project["$project"]) == {"operationType", "documentKey"}
+    assert {condition["operationType"] for condition in match["$match"]["$or"][1:]} == {"insert", "update"}

@@ -1,0 +1,20 @@
+"""Workflows whose messages are in Redis and whose states are in MongoDB."""
+
+import pytest
+
+from drivetrain_contract_tests import Service, WorkflowContract
+from services.redis import RedisServer
+
+
+@pytest.fixture(scope="session")
+def broker_service(tmp_path_factory):
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.process.start()
+    yield Service(
+        lambda namespace: f"{server.url}/0?prefix={namespace}", stop=server.process.kill, start=server.process.start
+    )
+    server.process.kill()
+
+
+class TestRedisAndMongo(WorkflowContract):
+    pass

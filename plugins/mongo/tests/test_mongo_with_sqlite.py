@@ -1,0 +1,15 @@
+"""Workflows whose messages are in SQLite and whose states are in MongoDB."""
+
+import pytest
+
+from drivetrain_contract_tests import Service, WorkflowContract
+
+
+@pytest.fixture(scope="session")
+def broker_service(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sqlite")
+    return Service(lambda namespace: f"sqlite:///{directory}/{namespace}.db")
+
+
+class TestSqliteAndMongo(WorkflowContract):
+    pass
