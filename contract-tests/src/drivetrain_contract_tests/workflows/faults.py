@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from drivetrain.contract import ServiceUnavailable, evolve
+from drivetrain.contract import Hold, ServiceUnavailable, evolve
 
 __all__ = ["Fault", "Faults", "Moment", "Proxy"]
 
@@ -129,7 +129,16 @@ class Proxy:
             return lambda messages: self._faults.call(name, lambda: found([*messages, *messages]))
         if name == "record_and_publish" and self._faults.twice:
             return lambda sends: self._faults.call(name, lambda: self._send_twice(found, sends))
+        if name == "receive" and self.capabilities.hold is Hold.CONNECTION:
+            return lambda *args, **options: self._receive(lambda: found(*args, **options))
         return lambda *args, **options: self._faults.call(name, lambda: found(*args, **options))
+
+    def _receive(self, receive: Callable[[], Any]) -> Any:
+        try:
+            return self._faults.call("receive", receive)
+        except ServiceUnavailable:
+            self._driver.close()  # a lost reply is a lost connection, and what that held goes back
+            raise
 
     def _send_twice(self, send: Callable[..., Any], sends: Any) -> Any:
         granted = send(sends)

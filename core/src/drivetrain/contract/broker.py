@@ -52,7 +52,7 @@ class Broker(Protocol):
         a priority in due order. As soon as there is any message, those that are there are returned; it does not wait
         for more. While it waits it does not poll in a busy loop. Each message is held for this consumer for
         ``hold_seconds`` (or as long as its connection lives, where `capabilities.hold` says so): no one else receives
-        it until it is released, or its hold ends.
+        it until it is released, or its hold ends. A call that raises holds nothing for longer than that.
         """
         ...
 

@@ -36,7 +36,10 @@ class Load:
         self._held = held
         self._used = set(used) or {Pool.THREADS}
         self.prefetch = {pool: Prefetch(size, limit) for pool, size in sizes.items()}
+        #: When a task of each pool has last ended; when there was work again; when there was enough for all its slots.
         self._ended_at = dict.fromkeys(sizes, clock.monotonic())
+        self._busy_since = dict(self._ended_at)
+        self._full_since = dict(self._ended_at)
         self._probe = _PROBE
 
     def settled(self, endings: Sequence[Ending]) -> None:
@@ -47,7 +50,8 @@ class Load:
             if ending.run is not None and ending.run.began is not None:
                 ran[ending.run.definition.pool].append(ending.run_seconds)
         for pool, seconds in ran.items():
-            self.prefetch[pool].settled(len(seconds), sum(seconds) / len(seconds), now - self._ended_at[pool])
+            elapsed = now - max(self._ended_at[pool], self._busy_since[pool])
+            self.prefetch[pool].settled(len(seconds), sum(seconds) / len(seconds), elapsed)
             self._ended_at[pool] = now
 
     def room(self) -> int:
@@ -69,10 +73,20 @@ class Load:
         """
         pools = {run.definition.pool for run in runs}
         self._used |= pools
+        self._note_taken(runs, pools)
         over = {pool: max(0, self._held.in_pool(pool) - self._window(pool)) for pool in pools}
         excess = [run for pool in pools if over[pool] for run in _of(runs, pool)[-over[pool] :]]
         self._probe = 1 if len(excess) == len(runs) else _PROBE  # a vain look keeps messages from others
         return excess
+
+    def _note_taken(self, runs: Sequence[Run], pools: Iterable[Pool]) -> None:
+        now = self._clock.monotonic()
+        for pool in pools:
+            before = self._held.in_pool(pool) - len(_of(runs, pool))
+            if before <= 0:
+                self._busy_since[pool] = now
+            if before < self.prefetch[pool].slots:
+                self._full_since[pool] = now
 
     def waits(self, pool: Pool) -> bool:
         """Whether some of what is held for ``pool`` must be waiting there."""
@@ -95,7 +109,7 @@ class Load:
 
     def _stalled_seconds(self, pool: Pool) -> float:
         full = self._held.in_pool(pool) >= self.prefetch[pool].slots
-        return self._clock.monotonic() - self._ended_at[pool] if full else 0.0
+        return self._clock.monotonic() - max(self._ended_at[pool], self._full_since[pool]) if full else 0.0
 
 
 def _of(runs: Sequence[Run], pool: Pool) -> list[Run]:
