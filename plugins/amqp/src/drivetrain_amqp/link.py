@@ -1,0 +1,132 @@
+"""A connection that is made when it is needed, and made anew when it was lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from drivetrain.contract import ServiceError
+from drivetrain_amqp import ladder
+from drivetrain_amqp.channel import Channel
+from drivetrain_amqp.connection import Connection
+from drivetrain_amqp.errors import CLIENT_ERRORS, translated
+from drivetrain_amqp.options import Options
+from drivetrain_amqp.topology import Declaration, Topology
+
+__all__ = ["Link", "errors_translated"]
+
+C = TypeVar("C", bound=Channel)
+
+#: Requests that are sent before the answers are read.
+_TOGETHER = 50
+
+
+@contextmanager
+def errors_translated(doing: str) -> Iterator[None]:
+    """Raise our errors from pika's and the socket's."""
+    try:
+        yield
+    except CLIENT_ERRORS as error:
+        raise translated(error, doing) from error
+
+
+class Link:
+    """One connection at a time, and what was declared by it. Thread-safe."""
+
+    def __init__(self, options: Options, topology: Topology) -> None:
+        self._options = options
+        self.topology = topology
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+        self._declaring = threading.Lock()
+
+    def connection(self) -> Connection:
+        """The connection; connects if there is none, trying each host in turn.
+
+        Raises:
+            ServiceError: no host can be used.
+        """
+        found = self._connection
+        if found is not None and found.error is None:
+            return found
+        with self._lock:
+            if self._connection is None or self._connection.error is not None:
+                self._connection = self._connect()
+            return self._connection
+
+    def _connect(self) -> Connection:
+        failed: list[tuple[ServiceError, Exception]] = []
+        for host in self._options.hosts:
+            try:
+                return Connection(self._options, host)
+            except CLIENT_ERRORS as error:
+                failed.append((translated(error, f"connecting to RabbitMQ at {host}"), error))
+        # What each has said, in the words of the one that was reached, if any was.
+        ours, cause = next((each for each in failed if not isinstance(each[1], OSError)), failed[0])
+        others = "".join(f"; {each}" for each, _ in failed if each is not ours)
+        raise type(ours)(f"{ours}{others}") from cause
+
+    def channel(self, kind: Callable[[Connection, int], C]) -> C:
+        """A new channel."""
+        with errors_translated("opening a channel"):
+            return self.connection().channel(kind)
+
+    @contextmanager
+    def admin(self, doing: str) -> Iterator[Channel]:
+        """A channel for a few requests. One that is refused ends the channel, and nothing else."""
+        with errors_translated(doing):
+            channel = self.connection().channel(Channel)
+            try:
+                yield channel
+            finally:
+                channel.close()
+
+    # Declaring
+
+    def declare_task_queues(self, names: Sequence[str]) -> None:
+        """Make sure that these queues, by RabbitMQ's names, exist."""
+        self._declare([(name, lambda name=name: self.topology.task_queue(name)) for name in names])  # type: ignore[misc]
+
+    def declare_dead_queue(self, name: str) -> None:
+        """Make sure that this queue of dead letters exists."""
+        self._declare([(name, lambda: self.topology.dead_queue(name))])
+
+    def declare_delays(self, names: Sequence[str], levels: int) -> None:
+        """Make sure that messages for these queues can wait in the lowest ``levels`` of the ladder."""
+        ours = self.topology.names
+        arguments = self.topology.rung_arguments()
+        self._declare([(("levels", levels), lambda: ladder.rungs(ours, levels, arguments))])
+        self._declare([(("due", name), lambda name=name: [ladder.due_binding(ours, name)]) for name in names])  # type: ignore[misc]
+
+    def _declare(self, wanted: Sequence[tuple[object, Callable[[], list[Declaration]]]]) -> None:
+        connection = self.connection()
+        if any(key not in connection.declared for key, _ in wanted):
+            with self._declaring:  # a quorum queue that another thread is just making exists, and refuses messages
+                self._declare_new(connection, wanted)
+
+    def _declare_new(
+        self, connection: Connection, wanted: Sequence[tuple[object, Callable[[], list[Declaration]]]]
+    ) -> None:
+        new = [(key, what) for key, what in wanted if key not in connection.declared]
+        methods = [each.method() for _, what in new for each in what()]
+        with self.admin("declaring queues") as channel:
+            for start in range(0, len(methods), _TOGETHER):
+                channel.ask(*methods[start : start + _TOGETHER])
+        connection.declared.update(key for key, _ in new)
+
+    def forget_declared(self, names: Sequence[str]) -> None:
+        """Somebody has deleted these queues: they are to be declared again, with what leads to them."""
+        connection = self._connection
+        if connection is not None:
+            for name in names:
+                connection.declared.discard(name)
+                connection.declared.discard(("due", name))
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

@@ -1,0 +1,269 @@
+"""What an ``amqp://`` URL may say: its hosts, user, virtual host and options. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from attrs import field, frozen
+
+from drivetrain.contract import ConfigurationError, DriverUrl, redact
+
+__all__ = ["Host", "Options"]
+
+_PORTS = {"amqp": 5672, "amqps": 5671}
+#: RabbitMQ's own refuse what begins so.
+_RESERVED = "amq."
+_LONGEST_PART_BYTES = 60
+
+
+@frozen
+class Host:
+    """Where a node listens."""
+
+    name: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+
+
+@frozen(kw_only=True)
+class Options:
+    """An ``amqp://`` URL, checked. ``repr`` shows no secret."""
+
+    hosts: tuple[Host, ...]
+    #: Whether to use TLS.
+    tls: bool = False
+    vhost: str = "/"
+    user: str = field(default="guest", repr=False)
+    password: str = field(default="guest", repr=False)
+    #: Apps that name different ones share the virtual host and do not meet: the names of all queues begin with it.
+    namespace: str = ""
+    #: ``classic`` or ``quorum``.
+    queue_type: str = "classic"
+    #: The highest priority, from 0.
+    max_priority: int = 9
+    #: More arguments of the queues of tasks, as they are declared.
+    queue_arguments: Mapping[str, Any] = field(factory=dict)
+    #: Where tasks are published; empty: RabbitMQ's default exchange.
+    exchange: str = ""
+    #: ``direct`` or ``topic``.
+    exchange_type: str = "direct"
+    #: By which key a queue is bound to the exchange; ``{queue}`` stands for its name.
+    binding_key: str = "{queue}"
+    #: The most messages that one `receive` takes from the server; 0: as many as it was asked for.
+    prefetch: int = 0
+    #: After how many seconds without any sign a connection counts as lost (detected within twice as long); 0: never.
+    heartbeat_seconds: float = 30.0
+    #: How long to try each host.
+    connection_timeout_seconds: float = 10.0
+    #: How long a call waits for its answer.
+    call_timeout_seconds: float = 30.0
+    #: How long publishers wait while the server is short of memory or disk.
+    blocked_timeout_seconds: float = 300.0
+    #: How long the server lets a message be unacknowledged (its ``consumer_timeout``); None: for ever.
+    consumer_timeout_seconds: float | None = 1800.0
+    #: Larger messages are refused. RabbitMQ's ``max_message_size`` is 128 MiB, since 4.0 16 MiB.
+    largest_message_bytes: int = 16_000_000
+    #: A file of certificates that are trusted instead of the system's.
+    ca_file: str = ""
+    #: The client's certificate, and its key where that is in a file of its own.
+    cert_file: str = ""
+    key_file: str = ""
+    #: The management plugin, as ``http://user:password@host:15672``; empty: not asked.
+    management_url: str = field(default="", repr=False)
+
+    @property
+    def levels(self) -> int:
+        """How many levels of priority there are."""
+        return self.max_priority + 1
+
+    @property
+    def quorum(self) -> bool:
+        """Whether queues are quorum queues."""
+        return self.queue_type == "quorum"
+
+    @classmethod
+    def parse(cls, url: str) -> Options:
+        """Check ``url`` and take it apart.
+
+        Raises:
+            ConfigurationError: it is wrong; every fault is named, secrets are not.
+        """
+        parts = DriverUrl.parse(url)
+        faults: list[str] = []
+        known = {**_place(parts, faults), **_options(parts.options, faults)}
+        if "#" in url:
+            faults.append("it holds a #, after which a URL is not read on; write %23")
+        if not faults:
+            faults += _together(known)
+        if faults:
+            raise ConfigurationError(f"{redact(url)} is no URL of the amqp driver", faults)
+        if known.get("queue_type") == "quorum":
+            known.setdefault("max_priority", 0)
+        return cls(**known)
+
+
+def _place(parts: DriverUrl, faults: list[str]) -> dict[str, Any]:
+    secret, at, places = parts.netloc.rpartition("@")
+    user, colon, password = secret.partition(":")
+    port = _PORTS.get(parts.scheme, 5672)
+    hosts = tuple(host for place in places.split(",") if (host := _host(place, port, faults)) is not None)
+    if not hosts and not faults:
+        faults.append("it names no host; write amqp://localhost")
+    known: dict[str, Any] = {"hosts": hosts, "tls": parts.scheme == "amqps"}
+    if at:
+        known["user"] = unquote(user)
+        known["password"] = unquote(password) if colon else ""
+    # DriverUrl has unquoted the path: amqp://host/%2F is the virtual host /, as amqp://host and amqp://host/ are.
+    known["vhost"] = parts.path[1:] or "/"
+    if len(known["vhost"].encode(errors="replace")) > 255:
+        faults.append("the name of its virtual host is longer than 255 bytes")
+    return known
+
+
+def _host(place: str, port: int, faults: list[str]) -> Host | None:
+    try:
+        parts = urlsplit(f"//{place}")
+        given = parts.port
+    except ValueError:
+        faults.append(f"{place!r} is no host, or its port is not from 1 to 65535")
+        return None
+    if not parts.hostname:
+        faults.append("a host is empty; write amqp://localhost or amqp://one,two:5673")
+        return None
+    return Host(parts.hostname, port if given is None else given)
+
+
+def _options(given: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in _READERS:
+            near = get_close_matches(name, _READERS, 1)
+            told = f"did you mean {near[0]!r}?" if near else f"use {', '.join(sorted(_READERS))}"
+            faults.append(f"there is no option {name!r}; {told}")
+            continue
+        try:
+            known[name] = _READERS[name](text)
+        except ValueError as error:
+            faults.append(f"{name} {error}")
+    return known
+
+
+def _together(known: Mapping[str, Any]) -> Iterator[str]:
+    exchange, kind = known.get("exchange", ""), known.get("exchange_type")
+    if not exchange and (kind or "binding_key" in known):
+        yield "exchange_type and binding_key are those of an exchange; name one with exchange=…"
+    if not known["tls"] and any(known.get(name) for name in ("ca_file", "cert_file", "key_file")):
+        yield "ca_file, cert_file and key_file are for TLS; write amqps://…"
+    if known.get("key_file") and not known.get("cert_file"):
+        yield "key_file is the key of a certificate; name that with cert_file=…"
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"is {text!r}; use {' or '.join(choices)}")
+        return text
+
+    return read
+
+
+def _whole(lowest: int, highest: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not lowest <= int(text) <= highest:
+            raise ValueError(f"is {text!r}; use a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return read
+
+
+def _seconds(lowest: float, highest: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+        if not lowest <= seconds <= highest:
+            raise ValueError(f"is {text!r}; use seconds from {lowest:g} to {highest:g}")
+        return seconds
+
+    return read
+
+
+def _consumer_timeout(text: str) -> float | None:
+    return None if text == "none" else _seconds(0.001, 1e9)(text)
+
+
+def _name(text: str) -> str:
+    if text.startswith(_RESERVED):
+        raise ValueError(f"is {text!r}; names that begin with {_RESERVED} are RabbitMQ's own")
+    if "~" in text or not text.isprintable() or len(text.encode()) > _LONGEST_PART_BYTES:
+        raise ValueError(f"is {text!r}; use up to {_LONGEST_PART_BYTES} bytes of printable text without ~")
+    return text
+
+
+def _binding_key(text: str) -> str:
+    # With one key for all queues a message would be copied to each of them.
+    if text.count("{queue}") != 1:
+        raise ValueError(f"is {text!r}; write {{queue}} once in it, for the name of the queue, like tasks.{{queue}}")
+    rest = text.replace("{queue}", "")
+    if "*" in rest or "#" in rest:
+        raise ValueError(f"is {text!r}; with a wildcard a message would be copied to several queues")
+    return _name(text)
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for pair in filter(None, text.split(",")):
+        name, colon, value = pair.partition(":")
+        if not colon or not name:
+            raise ValueError(f"has {pair!r}; write name:value,name:value, like x-max-length:10000")
+        if name in _OURS:
+            raise ValueError(f"has {name}, which is set by the option {_OURS[name]}")
+        found[name] = _value(value)
+    return found
+
+
+#: Arguments of a queue that have an option of their own, or that would lose messages.
+_OURS = {"x-queue-type": "queue_type", "x-max-priority": "max_priority"}
+
+
+def _value(text: str) -> Any:
+    if re.fullmatch(r"-?[0-9]{1,18}", text):
+        return int(text)
+    return {"true": True, "false": False}.get(text, text)
+
+
+def _management(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("is no URL; write http://user:password@host:15672, percent-encoded")
+    return text.rstrip("/")
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "namespace": _name,
+    "queue_type": _one_of("classic", "quorum"),
+    "max_priority": _whole(0, 255),
+    "queue_arguments": _arguments,
+    "exchange": _name,
+    "exchange_type": _one_of("direct", "topic"),
+    "binding_key": _binding_key,
+    "prefetch": _whole(0, 65_535),
+    "heartbeat_seconds": _seconds(0, 3600),
+    "connection_timeout_seconds": _seconds(0.01, 3600),
+    "call_timeout_seconds": _seconds(0.01, 86_400),
+    "blocked_timeout_seconds": _seconds(0.01, 86_400),
+    "consumer_timeout_seconds": _consumer_timeout,
+    "largest_message_bytes": _whole(10_000, 512_000_000),
+    "ca_file": str,
+    "cert_file": str,
+    "key_file": str,
+    "management_url": _management,
+}

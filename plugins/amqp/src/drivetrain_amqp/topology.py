@@ -1,0 +1,114 @@
+"""What is declared at the server: values, and the methods of the protocol that say them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+from pika import spec
+
+from drivetrain_amqp.names import Names
+from drivetrain_amqp.options import Options
+
+__all__ = ["Bind", "BindExchange", "Declaration", "DeclareExchange", "DeclareQueue", "Topology"]
+
+#: Since 4.0 a quorum queue drops what was delivered 20 times, unless told otherwise; core counts, and buries.
+_NO_DELIVERY_LIMIT = 1_000_000_000
+
+
+@frozen
+class DeclareExchange:
+    """A durable exchange."""
+
+    name: str
+    kind: str
+
+    def method(self) -> Any:
+        """As the protocol says it."""
+        return spec.Exchange.Declare(exchange=self.name, type=self.kind, durable=True)
+
+
+@frozen
+class DeclareQueue:
+    """A durable queue."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(hash=False)
+
+    def method(self) -> Any:
+        """As the protocol says it."""
+        return spec.Queue.Declare(queue=self.name, durable=True, arguments=dict(self.arguments))
+
+
+@frozen(kw_only=True)
+class Bind:
+    """A queue gets what an exchange receives under a key."""
+
+    queue: str
+    exchange: str
+    key: str
+
+    def method(self) -> Any:
+        """As the protocol says it."""
+        return spec.Queue.Bind(queue=self.queue, exchange=self.exchange, routing_key=self.key)
+
+
+@frozen(kw_only=True)
+class BindExchange:
+    """An exchange gets what another one receives under a key."""
+
+    destination: str
+    source: str
+    key: str
+
+    def method(self) -> Any:
+        """As the protocol says it."""
+        return spec.Exchange.Bind(destination=self.destination, source=self.source, routing_key=self.key)
+
+
+Declaration = DeclareExchange | DeclareQueue | Bind | BindExchange
+
+
+class Topology:
+    """Which queues and exchanges a URL asks for."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.names = Names(options.namespace, options.levels if options.quorum else 1)
+        self.kept: dict[str, Any] = {"x-queue-type": options.queue_type}
+        if options.quorum:
+            self.kept["x-delivery-limit"] = _NO_DELIVERY_LIMIT
+
+    def task_queue(self, name: str) -> list[Declaration]:
+        """A queue of tasks, by RabbitMQ's name for it, and how it is reached."""
+        options = self._options
+        arguments = {**self.kept, **options.queue_arguments}
+        if options.max_priority and not options.quorum:
+            arguments["x-max-priority"] = options.max_priority
+        declared: list[Declaration] = [DeclareQueue(name, arguments)]
+        if options.exchange:
+            declared += [
+                DeclareExchange(options.exchange, options.exchange_type),
+                Bind(queue=name, exchange=options.exchange, key=self._key(name)),
+            ]
+        return declared
+
+    def dead_queue(self, name: str) -> list[Declaration]:
+        """A queue of dead letters, by RabbitMQ's name for it."""
+        return [DeclareQueue(name, self.kept)]
+
+    def rung_arguments(self) -> dict[str, object]:
+        """Of the queues in which messages wait for their time."""
+        if not self._options.quorum:
+            return self.kept
+        # Otherwise a quorum queue forgets what it has passed on before the next one has it.
+        return {**self.kept, "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+
+    def route(self, name: str) -> tuple[str, str]:
+        """The exchange and routing key by which RabbitMQ's queue ``name`` is reached."""
+        exchange = self._options.exchange
+        return (exchange, self._key(name)) if exchange else ("", name)
+
+    def _key(self, name: str) -> str:
+        return self._options.binding_key.replace("{queue}", name)

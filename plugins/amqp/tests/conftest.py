@@ -1,0 +1,54 @@
+"""One RabbitMQ for each process that runs tests: those that stop it would disturb the others."""
+
+import os
+import subprocess
+
+import pytest
+
+from services.processes import free_port
+from services.rabbitmq import RabbitServer
+
+#: So that a consumer timeout of two seconds is noticed after two seconds, and not after a minute.
+_ADVANCED = "[{rabbit,[{channel_tick_interval,500}]}]."
+
+_CERTIFICATES = (
+    "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout ca.key -out ca.crt",
+    "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr",
+    "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt",
+)
+
+
+@pytest.fixture(scope="session")
+def thorough(request):
+    """What is run in the profile thorough, or with ``DRIVETRAIN_AMQP_ALL=1``: each costs a minute or more."""
+    if request.config.getoption("--contract-profile") != "thorough" and "DRIVETRAIN_AMQP_ALL" not in os.environ:
+        pytest.skip("run in the profile thorough, or with DRIVETRAIN_AMQP_ALL=1")
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("certificates")
+    (directory / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    for arguments in _CERTIFICATES:
+        subprocess.run(["openssl", *arguments.split()], cwd=directory, check=True, capture_output=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tls_port():
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory, certificates, tls_port):
+    settings = [
+        f"listeners.ssl.1 = 127.0.0.1:{tls_port}",
+        f"ssl_options.cacertfile = {certificates}/ca.crt",
+        f"ssl_options.certfile = {certificates}/server.crt",
+        f"ssl_options.keyfile = {certificates}/server.key",
+        "ssl_options.verify = verify_none",
+    ]
+    server = RabbitServer(tmp_path_factory.mktemp("rabbit"), advanced=_ADVANCED, settings=settings)
+    server.start()
+    yield server
+    server.end()

@@ -1,0 +1,302 @@
+"""What breaks: connections, the node, its memory, who we are. On a real RabbitMQ."""
+
+import logging
+import threading
+import time
+import uuid
+
+import pytest
+
+from drivetrain.contract import (
+    AuthenticationFailed,
+    DriverContext,
+    Message,
+    ServiceError,
+    ServiceRefused,
+    ServiceUnavailable,
+)
+from drivetrain_amqp import make_broker
+from services.processes import free_port
+
+HOLD = 60.0
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def namespace():
+    return f"n{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def make(namespace):
+    made = []
+
+    def make_one(url, options=""):
+        made.append(make_broker(f"{url}?namespace={namespace}{options}", DriverContext()))
+        return made[-1]
+
+    yield make_one
+    for broker in made:
+        broker.close()
+
+
+def message(name="m", queue="q", **fields):
+    return Message(**{"id": name, "queue": queue, "body": b"body", **fields})
+
+
+def eventually(what, told):
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline, told
+        time.sleep(0.01)
+
+
+class Load:
+    """Two threads that publish and two that work, for as long as wished; a call that fails is made again."""
+
+    def __init__(self, senders, workers):
+        self.published, self.finished, self.errors = [], set(), []
+        self._ending, self._senders_done = threading.Event(), threading.Event()
+        self._senders = [threading.Thread(target=self._publish, args=(each, n)) for n, each in enumerate(senders)]
+        self._workers = [threading.Thread(target=self._work, args=(each,)) for each in workers]
+
+    def __enter__(self):
+        for each in (*self._senders, *self._workers):
+            each.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ending.set()
+        for each in self._senders:
+            each.join(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        while set(self.published) - self.finished and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._senders_done.set()
+        for each in self._workers:
+            each.join(PATIENCE)
+
+    def await_more(self, count):
+        """Wait until so many more were worked off."""
+        before = len(self.finished)
+        eventually(lambda: len(self.finished) >= before + count, f"{len(self.finished) - before} of {count} came")
+
+    def _publish(self, broker, who):
+        number = 0
+        while not self._ending.is_set():
+            batch = [message(f"{who}-{number + each}") for each in range(20)]
+            if self._tried(lambda batch=batch: broker.publish(batch)):
+                self.published += [each.id for each in batch]
+                number += 20
+            time.sleep(0.01)
+
+    def _work(self, broker):
+        while not self._senders_done.is_set():
+            self._tried(lambda: self._work_once(broker))
+
+    def _work_once(self, broker):
+        taken = broker.receive(["q"], limit=50, wait_seconds=0.2, hold_seconds=HOLD)
+        broker.acknowledge(taken)
+        self.finished |= {each.message.id for each in taken}
+
+    def _tried(self, call):
+        try:
+            call()
+        except ServiceUnavailable as error:
+            self.errors.append(error)
+            time.sleep(0.05)
+            return False
+        return True
+
+
+def _kill(rabbit):
+    rabbit.kill()
+    rabbit.start()
+
+
+def _restart(rabbit):
+    rabbit.stop()
+    rabbit.start()
+
+
+def _close_all(rabbit):
+    rabbit.control("close_all_connections", "an operator's whim")
+
+
+@pytest.mark.parametrize("fault", [_kill, _restart, _close_all])
+def test_a_fault_under_load_loses_nothing(rabbit, make, fault):
+    """What was published is worked off, all of it, whatever happens to the server; everybody goes on by himself."""
+    url = rabbit.url()
+    with Load([make(url), make(url)], [make(url), make(url)]) as load:
+        load.await_more(200)
+        fault(rabbit)
+        load.await_more(200)
+    lost = set(load.published) - load.finished
+    assert not lost, f"{len(lost)} of {len(load.published)} were lost"
+    assert load.errors, "nobody has noticed anything: the fault was none"
+    assert all(each.__cause__ is not None for each in load.errors)
+
+
+def test_publishers_wait_while_memory_is_short_and_go_on(rabbit, make, caplog):
+    """A memory alarm: publish blocks, workers go on, the log says why; afterwards all is as before."""
+    sender, worker = make(rabbit.url()), make(rabbit.url())
+    sender.publish([message("before")])
+    done = threading.Event()
+
+    def publish():
+        sender.publish([message("meanwhile")])
+        done.set()
+
+    with caplog.at_level(logging.WARNING, "drivetrain.amqp"):
+        rabbit.control("set_vm_memory_high_watermark", "0.00001")
+        try:
+            publishing = threading.Thread(target=publish)
+            publishing.start()
+            eventually(lambda: "takes no messages now" in caplog.text, "nothing was said")
+            worker.acknowledge(worker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=HOLD))
+            assert not done.is_set()
+        finally:
+            rabbit.control("set_vm_memory_high_watermark", "0.4")
+        assert done.wait(PATIENCE)
+        publishing.join(PATIENCE)
+        eventually(lambda: "takes messages again" in caplog.text, "nothing was said")
+    (delivery,) = worker.receive(["q"], limit=9, wait_seconds=5, hold_seconds=HOLD)
+    assert delivery.message.id == "meanwhile"
+
+
+def test_publishers_do_not_wait_for_ever(rabbit, make):
+    sender = make(rabbit.url(), "&blocked_timeout_seconds=0.2")
+    sender.publish([message()])
+    rabbit.control("set_vm_memory_high_watermark", "0.00001")
+    try:
+        with pytest.raises(ServiceUnavailable, match="blocked_timeout_seconds"):
+            sender.publish([message()])
+    finally:
+        rabbit.control("set_vm_memory_high_watermark", "0.4")
+    eventually(lambda: _works(lambda: sender.publish([message()])), "it does not come back")
+
+
+def _works(call):
+    try:
+        call()
+    except ServiceUnavailable:
+        return False
+    return True
+
+
+def test_a_server_that_hangs_is_noticed(rabbit, make):
+    """No answer, no end of the connection: the call ends after its time all the same, also one with much to send."""
+    broker = make(rabbit.url(), "&call_timeout_seconds=0.5&connection_timeout_seconds=0.5")
+    broker.publish([message()])
+    rabbit.process.pause()
+    try:
+        for call in (broker.ping, lambda: broker.publish([message(body=b"x" * 10_000_000)])):
+            with pytest.raises(ServiceUnavailable):
+                call()
+    finally:
+        rabbit.process.resume()
+    eventually(lambda: _works(broker.ping), "it does not come back")
+
+
+def test_a_wrong_password_says_so(rabbit, make):
+    broker = make(rabbit.url(user="guest:hunter2"))
+    with pytest.raises(AuthenticationFailed, match="user name or password") as caught:
+        broker.ping()
+    assert caught.value.__cause__ is not None
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_virtual_host_that_is_not_there_says_so(rabbit, make):
+    with pytest.raises(ServiceRefused, match="vhost nowhere not found"):
+        make(rabbit.url("nowhere")).publish([message()])
+
+
+def test_tls_carries_large_messages_both_ways_at_once(make, certificates, tls_port):
+    """Four threads publish while another one receives: what OpenSSL keeps is used by one at a time."""
+    url = f"amqps://guest:guest@127.0.0.1:{tls_port}"
+    broker = make(url, f"&ca_file={certificates}/ca.crt")
+    sent = [message(f"{number}", body=bytes([number]) * 300_000) for number in range(40)]
+    broker.ping()
+    threads = [threading.Thread(target=broker.publish, args=(sent[start::4],)) for start in range(4)]
+    for each in threads:
+        each.start()
+    came = {}
+    while len(came) < 40:
+        taken = broker.receive(["q"], limit=10, wait_seconds=20, hold_seconds=HOLD)
+        assert taken
+        came |= {each.message.id: each.message.body for each in taken}
+        broker.acknowledge(taken)
+    for each in threads:
+        each.join(PATIENCE)
+    assert came == {each.id: each.body for each in sent}
+
+
+def test_a_certificate_that_is_not_trusted_says_so(make, tls_port):
+    with pytest.raises(ServiceRefused, match="ca_file"):
+        make(f"amqps://127.0.0.1:{tls_port}").ping()
+
+
+def test_virtual_hosts_do_not_meet(rabbit, make, namespace):
+    there, here = make(rabbit.add_vhost(f"v {namespace}")), make(rabbit.url())
+    there.publish([message("there")])
+    assert not here.receive(["q"], limit=1, wait_seconds=0.1, hold_seconds=HOLD)
+    assert [each.message.id for each in there.receive(["q"], limit=2, wait_seconds=5, hold_seconds=HOLD)] == ["there"]
+
+
+def test_hosts_are_tried_in_turn(rabbit, make):
+    """The first that answers is used; and when none does, the error names all of them."""
+    nobody, url = f"127.0.0.1:{free_port()}", rabbit.url()
+    broker = make(url.replace("@", f"@{nobody},"))
+    broker.publish([message()])
+    assert broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=HOLD)
+    with pytest.raises(ServiceUnavailable) as caught:
+        make(f"amqp://{nobody},127.0.0.2:{nobody.rpartition(':')[2]}").ping()
+    assert nobody in str(caught.value)
+    assert "127.0.0.2" in str(caught.value)
+
+
+def test_a_service_that_speaks_something_else_is_an_error(make):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        broker = make(f"amqp://127.0.0.1:{server.getsockname()[1]}", "&connection_timeout_seconds=5")
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(8)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        with pytest.raises(ServiceError):
+            broker.ping()
+        answering.join(PATIENCE)
+
+
+def test_a_consumer_timeout_is_mended_and_late_acknowledgements_change_nothing(rabbit, make, namespace, caplog):
+    """The server takes back what was held for too long; the next `receive` works, and what is settled late is void."""
+    rabbit.control("eval", "application:set_env(rabbit, consumer_timeout, 2000).")
+    try:
+        broker, other = make(rabbit.url()), make(rabbit.url())
+        broker.publish([message("long"), message("short")])
+        held = broker.receive(["q"], limit=2, wait_seconds=5, hold_seconds=HOLD)
+        taken = []
+
+        def again():
+            taken.extend(other.receive(["q"], limit=2, wait_seconds=0.5, hold_seconds=HOLD))
+            return len(taken) == 2
+
+        eventually(again, "they have not come back")
+        assert all(each.redelivered for each in taken)
+        broker.acknowledge(held)
+        broker.dead_letter([(held[0], "late")])
+        assert list(broker.extend(held, hold_seconds=HOLD)) == [False, False]
+        assert list(other.extend(taken, hold_seconds=HOLD)) == [True, True]
+        other.acknowledge(taken)
+        broker.publish([message("next")])
+        (following,) = broker.receive(["q"], limit=2, wait_seconds=5, hold_seconds=HOLD)
+        assert following.message.id == "next"
+        assert "timed out" in caplog.text
+    finally:
+        rabbit.control("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")

@@ -1,0 +1,268 @@
+"""Queues, exchanges and delays on a real RabbitMQ: what Machinery's topology loses or doubles is neither."""
+
+import threading
+import time
+import uuid
+
+import pytest
+
+from drivetrain.contract import DriverContext, Message, Place, PublishFailed, ServiceError, ServiceRefused
+from drivetrain_amqp import make_broker
+
+HOLD = 60.0
+
+
+@pytest.fixture
+def namespace():
+    return f"n{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def make(rabbit, namespace):
+    made = []
+
+    def make_one(options="", **changed):
+        name = changed.get("namespace", namespace)
+        made.append(make_broker(rabbit.url(options=f"namespace={name}{options}"), DriverContext()))
+        return made[-1]
+
+    yield make_one
+    for broker in made:
+        broker.close()
+
+
+def message(name="m", queue="q", **fields):
+    return Message(**{"id": name, "queue": queue, "body": b"body", **fields})
+
+
+def take(broker, *queues, count=1, seconds=20.0):
+    taken, end = [], time.monotonic() + seconds
+    while len(taken) < count:
+        left = end - time.monotonic()
+        assert left > 0, f"{len(taken)} of {count} came"
+        taken += broker.receive(queues or ("q",), limit=count - len(taken), wait_seconds=left, hold_seconds=HOLD)
+    return taken
+
+
+def ids(deliveries):
+    return [each.message.id for each in deliveries]
+
+
+def queues_of(rabbit, namespace):
+    listed = rabbit.control("list_queues", "--no-table-headers", "name", "messages").splitlines()
+    return {name: int(count) for name, count in (line.split("\t") for line in listed) if name.startswith(namespace)}
+
+
+# One send, one message (W23)
+
+
+@pytest.mark.parametrize(
+    "options", ["", "&exchange=tasks", "&exchange=tasks&exchange_type=topic&binding_key=t.{queue}"]
+)
+def test_one_send_is_one_message_in_one_queue(rabbit, make, namespace, options):
+    """Whatever the exchange: no copy lies in any queue, and the worker of a queue sees that queue only."""
+    # An exchange is not the namespace's own: it may be that of somebody else, as it was given.
+    options = options.replace("tasks", f"tasks-{namespace}")
+    broker = make(options)
+    broker.publish([message("a", "one"), message("b", "two"), message("c", "two.one")])
+    assert sorted(count for count in queues_of(rabbit, namespace).values() if count) == [1, 1, 1]
+    assert ids(take(broker, "two")) == ["b"]
+    assert ids(take(broker, "one")) == ["a"]
+    assert not broker.receive(["one", "two"], limit=9, wait_seconds=0.1, hold_seconds=HOLD)
+
+
+def test_delays_and_dead_letters_work_with_an_exchange_too(make, namespace):
+    broker = make(f"&exchange=x-{namespace}&exchange_type=topic&binding_key=a.{{queue}}")
+    broker.publish([message(eta=time.time() + 0.2)])
+    (delivery,) = take(broker)
+    broker.dead_letter([(delivery, "why")])
+    assert broker.replay("q") == 1
+    assert ids(take(broker)) == ["m"]
+
+
+# Delays
+
+
+def test_many_delays_make_few_queues(rabbit, make, namespace):
+    """W15: three hundred different delays need the levels of the longest one, and each publish was confirmed."""
+    broker, now = make(), time.time()
+    broker.publish([message(f"{number}", eta=now + 60 + number * 0.173) for number in range(300)])
+    found = {name: count for name, count in queues_of(rabbit, namespace).items() if "~~delay" in name}
+    assert len(found) == 17  # 2 ** 17 milliseconds are 131 seconds
+    assert sum(found.values()) == 300
+    assert broker.purge("q", Place.DELAYED) == 300
+
+
+def test_an_eta_a_microsecond_ahead_is_published(make):
+    """W15: less than a millisecond is a delay as well."""
+    broker = make()
+    broker.publish([message(eta=time.time() + 1e-6)])
+    assert ids(take(broker)) == ["m"]
+
+
+def test_short_delays_overtake_and_keys_do_not_matter(make):
+    """W16: 200 ms are 200 ms behind an hour too, and several queues share the ladder."""
+    broker, now = make("&max_priority=3"), time.time()
+    broker.publish([message("long", eta=now + 3600), message("long2", "r", eta=now + 3)])
+    broker.publish([message("short", eta=now + 0.2, priority=3, headers={"a": "b"}), message("r", "r", eta=now + 0.3)])
+    short, other = take(broker, "q", "r"), take(broker, "r")
+    assert (ids(short), ids(other)) == (["short"], ["r"])
+    assert time.time() < now + 3
+    assert (short[0].message.priority, dict(short[0].message.headers)) == (3, {"a": "b"})
+
+
+def test_a_delayed_message_waits_for_a_worker_that_never_was(rabbit, make, namespace):
+    """W17: its queue is there when it is due, although nobody has declared it but its sender, who is gone."""
+    sender = make()
+    sender.publish([message(eta=time.time() + 0.3)])
+    sender.close()
+    deadline = time.monotonic() + 20
+    while not queues_of(rabbit, namespace).get(f"{namespace}~q"):
+        assert time.monotonic() < deadline, "it has not arrived in its queue"
+    assert ids(take(make())) == ["m"]
+
+
+def test_a_purge_of_the_delayed_leaves_those_of_others(make):
+    broker, now = make(), time.time()
+    broker.publish([message(f"{n}", queue, eta=now + 100 + n) for n in range(150) for queue in ("q", "r")])
+    broker.publish([message("soon", "r", eta=now + 2)])
+    assert broker.purge("q", Place.DELAYED) == 150
+    assert broker.purge("q", Place.DELAYED) == 0
+    assert ids(take(broker, "r")) == ["soon"], "to look through the delayed messages has changed when they come"
+    assert broker.purge("r", Place.DELAYED) == 150
+
+
+def test_two_who_look_at_once_see_the_same(make):
+    one, other = make(), make()
+    one.publish([message(f"{number}") for number in range(50)])
+    one.dead_letter([(each, "why") for each in take(one, count=50)])
+    seen = []
+
+    def look(broker):
+        seen.extend(len(broker.peek("q", Place.DEAD, limit=100)) for _ in range(5))
+
+    threads = [threading.Thread(target=look, args=(broker,)) for broker in (one, other, one)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    assert seen == [50] * 15
+
+
+# Verdicts of publishers (W24)
+
+
+def test_each_publisher_has_its_own_verdict(make):
+    """W24: a hundred publish at once; those whose queue is full are refused, by name, and nobody else is."""
+    options = "&queue_arguments=x-max-length:0,x-overflow:reject-publish"
+    full, broker = make(options), make()
+    full.publish([]) or broker.publish([message("first", "free")])
+    verdicts, start = {}, threading.Barrier(100)
+
+    def publish(number):
+        name, bad = f"{number}", number % 3 == 0
+        start.wait(60)
+        try:
+            (full if bad else broker).publish([message(name, "full" if bad else "free")])
+            verdicts[number] = None
+        except PublishFailed as error:
+            verdicts[number] = list(error.failures)
+
+    threads = [threading.Thread(target=publish, args=(number,)) for number in range(100)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    assert verdicts == {number: [f"{number}"] if number % 3 == 0 else None for number in range(100)}
+    assert len(take(broker, "free", count=67)) == 67
+
+
+def test_of_a_batch_those_that_were_refused_are_named(make):
+    """A full queue refuses some of a batch: it says which, and exactly the others are there."""
+    broker = make("&queue_arguments=x-max-length:5,x-overflow:reject-publish")
+    sent = [message(f"{number}", f"q{number % 2}") for number in range(40)]
+    with pytest.raises(PublishFailed) as caught:
+        broker.publish(sent)
+    refused = set(caught.value.failures)
+    assert all(isinstance(each, ServiceError) and each.__cause__ for each in caught.value.failures.values())
+    came = ids(take(broker, "q0", "q1", count=40 - len(refused)))
+    assert sorted([*came, *refused], key=int) == [each.id for each in sent]
+    assert refused
+
+
+def test_a_message_without_a_queue_is_an_error_that_names_it(rabbit, make, namespace):
+    """Mandatory: a queue that was deleted is not a hole; the next publish declares it again."""
+    broker = make()
+    broker.publish([message("a")])
+    with rabbit.client() as connection, connection.channel() as channel:
+        channel.queue_delete(f"{namespace}~q")
+    with pytest.raises(PublishFailed, match="message b reaches no queue"):
+        broker.publish([message("b"), message("c", "other")])
+    broker.publish([message("d")])
+    assert ids(take(broker, "q", "other", count=2)) == ["d", "c"]
+
+
+# Queues that are others'
+
+
+def test_a_queue_with_other_arguments_is_an_error_that_says_which(rabbit, make, namespace):
+    with rabbit.client() as connection, connection.channel() as channel:
+        channel.queue_declare(f"{namespace}~q", durable=True, arguments={"x-max-priority": 3})
+    broker = make()
+    for call in (lambda: broker.publish([message()]), lambda: take(broker)):
+        with pytest.raises(ServiceRefused) as caught:
+            call()
+        told = str(caught.value)
+        assert "x-max-priority" in told
+        assert "'9'" in told
+        assert "'3'" in told
+        assert f"{namespace}~q" in told
+        assert "delete the queue" in told
+    fitting = make("&max_priority=3")
+    fitting.publish([message()])
+    assert ids(take(fitting)) == ["m"]
+
+
+def test_a_consumer_that_the_server_ends_comes_back(rabbit, make, namespace, caplog):
+    """A queue is deleted while somebody waits for its messages: it is declared again, and they come."""
+    broker, sender = make(), make()
+    broker.receive(["q"], limit=1, wait_seconds=0, hold_seconds=HOLD)
+    came = []
+    waiting = threading.Thread(target=lambda: came.extend(take(broker, seconds=60)))
+    waiting.start()
+    while not rabbit.control("list_consumers", "--no-table-headers", "queue_name").count(f"{namespace}~q"):
+        time.sleep(0.01)
+    with rabbit.client() as connection, connection.channel() as channel:
+        channel.queue_delete(f"{namespace}~q")
+    deadline = time.monotonic() + 30
+    while "deleted?" not in caplog.text:
+        assert time.monotonic() < deadline, "it has not noticed"
+        time.sleep(0.01)
+    sender.publish([message()])
+    waiting.join(60)
+    assert ids(came) == ["m"]
+
+
+def test_a_queue_that_is_deleted_between_two_receives_is_made_again(rabbit, make, namespace, caplog):
+    """RabbitMQ closes the channel of whoever consumes from a queue that is not there; what it held comes again."""
+    broker = make()
+    broker.publish([message("held", "other")])
+    take(broker, "other")
+    broker.receive(["q"], limit=1, wait_seconds=0, hold_seconds=HOLD)
+    with rabbit.client() as connection, connection.channel() as channel:
+        channel.queue_delete(f"{namespace}~q")
+    assert ids(take(broker, "q", "other")) == ["held"]
+    assert "closed the channel" in caplog.text
+    make().publish([message()])
+    assert ids(take(broker)) == ["m"]
+
+
+def test_somebody_elses_messages_do_not_stop_anybody(rabbit, make, namespace):
+    broker = make()
+    broker.publish([message("first")])
+    with rabbit.client() as connection, connection.channel() as channel:
+        channel.basic_publish("", f"{namespace}~q", b"theirs")
+    broker.publish([message("last")])
+    taken = take(broker, count=3)
+    assert [each.message.id for each in taken] == ["first", "", "last"]
+    assert taken[1].message.body == b"theirs"

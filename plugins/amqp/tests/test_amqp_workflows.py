@@ -1,0 +1,73 @@
+"""Workers on RabbitMQ, with results in SQLite and in Redis; and a task that takes longer than the server allows."""
+
+import time
+import uuid
+
+import pytest
+
+from drivetrain import App
+from drivetrain_contract_tests import Service, WorkflowContract
+from services.redis import RedisServer
+
+
+@pytest.fixture(scope="module")
+def broker_service(rabbit):
+    return Service(lambda name: rabbit.url(options=f"namespace={name}"), stop=rabbit.kill, start=rabbit.start)
+
+
+class TestAmqpSqliteWorkflows(WorkflowContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend_service(cls, thorough, tmp_path_factory):
+        directory = tmp_path_factory.mktemp("sqlite")
+        return Service(lambda name: f"sqlite:///{directory}/{name}.db?synchronous=normal")
+
+
+class TestAmqpRedisWorkflows(WorkflowContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend_service(cls, tmp_path_factory):
+        pytest.importorskip("drivetrain_redis", reason="results in Redis need drivetrain-redis")
+        server = RedisServer(tmp_path_factory.mktemp("redis"))
+        server.process.start()
+        yield Service(lambda name: f"{server.url}/0?prefix={name}")  # RabbitMQ is what is stopped here
+        server.process.kill()
+
+
+def test_a_task_of_ten_seconds_outlives_a_consumer_timeout_of_two(rabbit, tmp_path, caplog):
+    """It runs once, its worker works on, others get their messages back, and the message does not stay behind."""
+    rabbit.control("eval", "application:set_env(rabbit, consumer_timeout, 2000).")
+    name = f"n{uuid.uuid4().hex[:10]}"
+    app = App(rabbit.url(options=f"namespace={name}&consumer_timeout_seconds=2"), backend=f"sqlite:///{tmp_path}/r.db")
+    runs = []
+
+    @app.task
+    def long(seconds: float) -> str:
+        runs.append(seconds)
+        time.sleep(seconds)
+        return "done"
+
+    try:
+        with app.worker(lease_seconds=3.0), app.worker(lease_seconds=3.0):
+            slow = long.send(10.0)
+            quick = []
+            while not slow.wait(0.3):
+                quick.append(long.send(0.0))
+                assert quick[-1].get(timeout=30) == "done"
+            assert slow.get(timeout=30) == "done"
+            deadline = time.monotonic() + 30
+            while any(_messages(rabbit, name).values()):
+                assert time.monotonic() < deadline, f"these stay behind: {_messages(rabbit, name)}"
+                time.sleep(0.1)
+        assert runs.count(10.0) == 1
+        assert runs.count(0.0) == len(quick)
+        assert "timed out" in caplog.text
+        assert app.runtime.broker.sizes(["default"])["default"].dead == 0
+    finally:
+        rabbit.control("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+        app.close()
+
+
+def _messages(rabbit, namespace):
+    listed = rabbit.control("list_queues", "--no-table-headers", "name", "messages").splitlines()
+    return {name: int(count) for name, count in (line.split("\t") for line in listed) if name.startswith(namespace)}
