@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import sys
@@ -218,11 +217,15 @@ class App:
 
     async def send_async(self, workflow: Workflow[R], /) -> Result[R]:
         """`send`, for ``async`` code: the event loop goes on meanwhile."""
+        import asyncio
+
         result: Result[R] = await asyncio.to_thread(self.send, workflow)
         return result
 
     async def send_many_async(self, workflows: Iterable[Workflow[Any]]) -> list[Result[Any]]:
         """`send_many`, for ``async`` code."""
+        import asyncio
+
         return await asyncio.to_thread(self.send_many, workflows)
 
     # Results

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -104,6 +103,8 @@ class Result(Generic[R]):
 
     async def get_async(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - the same words as `get`
         """As `get`, for ``async`` code."""
+        import asyncio  # seven megabytes, which who does not await need not pay
+
         loop, clock = asyncio.get_running_loop(), self._app.runtime.clock
         began = clock.monotonic()
         while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import traceback
@@ -94,6 +93,8 @@ class Execution:
         if run.definition.pool is not Pool.LOOP:
             return self.run(run)
         try:
+            import asyncio
+
             args, kwargs = self.begin(run)
             value = asyncio.run(run.definition.function(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only

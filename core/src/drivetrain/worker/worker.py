@@ -21,8 +21,6 @@ from drivetrain.worker.load import STUCK_SECONDS, Load
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.pools import RunPool
-from drivetrain.worker.pools.loop import LoopPool
-from drivetrain.worker.pools.processes import ProcessPool, TaskReference
 from drivetrain.worker.pools.threads import ThreadPool
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.registry import Pool
@@ -90,10 +88,8 @@ class Worker:
         self._heartbeat = Heartbeat(runtime, held, lease_seconds=options.lease_seconds, stopped=self._stop_run)
         self._makers: dict[Pool, Callable[[], RunPool]] = {
             Pool.THREADS: lambda: ThreadPool(options.concurrency, self._execution, runtime.clock, self._ended.put),
-            Pool.LOOP: lambda: LoopPool(options.loop_concurrency, self._execution, self._ended.put),
-            Pool.PROCESSES: lambda: ProcessPool(
-                options.concurrency, self._execution, options, self._ended.put, self._settlement.give_up
-            ),
+            Pool.LOOP: self._loop_pool,
+            Pool.PROCESSES: self._process_pool,
         }
         self._pools: dict[Pool, RunPool] = {}
         self._check_tasks()
@@ -259,10 +255,25 @@ class Worker:
             self._pools[pool] = self._makers[pool]()
         return self._pools[pool]
 
+    # What these two import takes megabytes, and most workers have use for neither.
+
+    def _loop_pool(self) -> RunPool:
+        from drivetrain.worker.pools.loop import LoopPool
+
+        return LoopPool(self.options.loop_concurrency, self._execution, self._ended.put)
+
+    def _process_pool(self) -> RunPool:
+        from drivetrain.worker.pools.processes import ProcessPool
+
+        concurrency, give_up = self.options.concurrency, self._settlement.give_up
+        return ProcessPool(concurrency, self._execution, self.options, self._ended.put, give_up)
+
     def _check_tasks(self) -> None:
         for definition in self._runtime.registry.values():
             definition.binding.compile()
             if definition.pool is Pool.PROCESSES:
+                from drivetrain.worker.pools.processes import TaskReference
+
                 TaskReference.to(definition)
 
     def _stop_run(self, run: Run) -> None:
