@@ -1,15 +1,13 @@
 """Where the time of a task goes: py-spy looks 500 times a second which function runs in the thread that has the GIL.
 
 An ordinary user may watch the processes that he starts (on macOS: only root). Nothing is stopped meanwhile. What
-SQLite, the disk and waiting take is not among the functions: it is what is left of the time.
+the servers, the disk and waiting take is not among the functions: it is what is left of the time.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +16,14 @@ from tempfile import TemporaryDirectory
 
 from attrs import frozen
 
-import one
+from contestants import Entry
+from measures import MEASURES
+from session import Failed, measure
 
 __all__ = ["SUBJECTS", "Subject", "hot_spots"]
 
 _RATE = 500
 _LINES = 30
-_ENTRY = "drivetrain sqlite, full"
 
 
 @frozen(kw_only=True)
@@ -57,40 +56,27 @@ SUBJECTS = (
 )
 
 
-def hot_spots(subject: Subject, threads: int, where: Path) -> str:
-    """The functions that take most, as text."""
+def hot_spots(subject: Subject, entry: Entry, where: Path) -> str:
+    """The functions that take most, as text.
+
+    Raises:
+        SystemExit: there is no py-spy, or it could not look.
+    """
     spy = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
     if spy is None:
         raise SystemExit("PROFILE=1 needs py-spy: pip install py-spy")
     with TemporaryDirectory(dir=where) as directory:
         file = Path(directory, "stacks.txt")
-        arguments = one.command("measure", subject.measure, _ENTRY, threads, subject.size, where)
-        watch = [
-            spy,
-            "record",
-            "--gil",
-            "--nonblocking",
-            "--subprocesses",
-            "-r",
-            str(_RATE),
-            "-f",
-            "raw",
-            "-o",
-            str(file),
-        ]
-        done = subprocess.run([*watch, "--", sys.executable, *arguments], capture_output=True, text=True, check=False)
-        rate = _rate(done.stdout, subject.metric)
-        if rate is None or not file.exists():
-            raise SystemExit(f"{subject.title} could not be looked at:\n{done.stdout}{done.stderr}")
-        return "\n".join(_lines(subject, list(_stacks(file.read_text(), subject.within)), 1e6 / rate))
-
-
-def _rate(text: str, metric: str) -> float | None:
-    """From what the measuring process printed, among what py-spy does."""
-    for line in text.splitlines():
-        if line.startswith("{"):
-            return float(json.loads(line)["values"][metric])
-    return None
+        watch = [spy, "record", "--gil", "--nonblocking", "--subprocesses", "-r", str(_RATE), "-f", "raw"]
+        measured = MEASURES[subject.measure]
+        try:
+            found = measure(
+                measured, entry, entry.concurrency[0], subject.size, where, before=[*watch, "-o", str(file), "--"]
+            )
+        except Failed as failure:
+            raise SystemExit(f"{subject.title} could not be looked at: {failure}") from failure
+        stacks = list(_stacks(file.read_text(), subject.within))
+    return "\n".join(_lines(subject, entry, stacks, 1e6 / found["values"][subject.metric]))
 
 
 def _stacks(text: str, within: str) -> Iterator[tuple[list[str], int]]:
@@ -106,7 +92,9 @@ def _frame(frame: str) -> str:
     return re.sub(r"\((.*?)(?::\d+)?\)$", r"(\1)", frame)
 
 
-def _lines(subject: Subject, stacks: Sequence[tuple[list[str], int]], microseconds: float) -> Iterator[str]:
+def _lines(
+    subject: Subject, entry: Entry, stacks: Sequence[tuple[list[str], int]], microseconds: float
+) -> Iterator[str]:
     inside: Counter[str] = Counter()
     below: Counter[str] = Counter()
     for frames, count in stacks:
@@ -114,7 +102,7 @@ def _lines(subject: Subject, stacks: Sequence[tuple[list[str], int]], microsecon
         below.update(dict.fromkeys(frames, count))
     each = 1e6 / _RATE / (subject.size * subject.share)
     python = inside.total() * each
-    yield f"## {subject.title}: {_ENTRY}"
+    yield f"## {subject.title}: {entry.name}"
     yield ""
     yield f"{microseconds:.0f} µs per task while watched, {python:.0f} of them in Python:"
     yield ""

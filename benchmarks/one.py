@@ -1,13 +1,14 @@
-"""One process of the benchmarks: ``measure`` takes one measure of one contestant, ``work`` is its worker."""
+"""One process of the benchmarks: ``measure`` takes one measure of one contestant, ``work`` is one of its workers."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
-from tempfile import TemporaryDirectory
+import os
+from importlib.metadata import version
 
 from contestants import ENTRIES
+from place import Place
 
 __all__ = ["command"]
 
@@ -17,18 +18,24 @@ def command(name: str, *arguments: object) -> list[str]:
     return [__file__, name, *map(str, arguments)]
 
 
-def measure(name: str, entry: str, threads: int, size: int, where: Path) -> None:
+def measure(name: str, entry: str, size: int, place: str) -> None:
     """Print what was measured, as JSON."""
     from measures import MEASURES  # a worker does not need them
 
-    with TemporaryDirectory(dir=where) as directory:
-        contestant = ENTRIES[entry].make(Path(directory), threads)
-        print(json.dumps({"setup": contestant.setup, "values": dict(MEASURES[name].run(contestant, size))}))
+    contestant = ENTRIES[entry].make(Place.from_json(place))
+    told = {
+        "setup": contestant.setup,
+        "crash_safe": contestant.crash_safe,
+        "versions": {package: version(package) for package in contestant.packages},
+        "values": dict(MEASURES[name].run(contestant, size)),
+    }
+    print(json.dumps(told), flush=True)
+    os._exit(0)  # what some peers do with each handle at the end of the interpreter takes seconds
 
 
-def work(entry: str, directory: Path, threads: int) -> None:
-    """Be the worker; print ``ready`` when it is."""
-    ENTRIES[entry].make(directory, threads).work(lambda: print("ready", flush=True))
+def work(entry: str, place: str, number: int) -> None:
+    """Be a worker; print ``ready`` when it is."""
+    ENTRIES[entry].make(Place.from_json(place), number).work(lambda: print("ready", flush=True))
 
 
 def main() -> None:
@@ -38,14 +45,13 @@ def main() -> None:
     measuring.set_defaults(run=measure)
     measuring.add_argument("name")
     measuring.add_argument("entry")
-    measuring.add_argument("threads", type=int)
     measuring.add_argument("size", type=int)
-    measuring.add_argument("where", type=Path)
+    measuring.add_argument("place")
     working = commands.add_parser("work")
     working.set_defaults(run=work)
     working.add_argument("entry")
-    working.add_argument("directory", type=Path)
-    working.add_argument("threads", type=int)
+    working.add_argument("place")
+    working.add_argument("number", type=int)
     options = vars(parser.parse_args())
     options.pop("run")(**options)
 

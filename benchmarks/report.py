@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from attrs import asdict
 
+from comparison import OURS, RIVALS, Values, best, ratio
 from contestants import ENTRIES
 from measures import MEASURES, Measure, Metric
 from session import Plan, Results
@@ -29,9 +30,9 @@ def machine(where: Path) -> Mapping[str, str]:
     return {
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "load before": f"{os.getloadavg()[0]:.1f}",
+        "Redis": _version("redis-server", "--version"),
         "SQLite": sqlite3.sqlite_version,
-        "drivetrain": version("drivetrain"),
-        "Huey": version("huey"),
         "one fsync of 4 KB": f"{_flush_seconds(where) * 1e6:.0f} µs",
     }
 
@@ -48,22 +49,50 @@ def as_markdown(plan: Plan, results: Results, facts: Mapping[str, str]) -> str:
 
 
 def _lines(plan: Plan, results: Results, facts: Mapping[str, str]) -> Iterator[str]:
-    yield f"# Benchmarks{' (quick: few tasks, so ramping up weighs more)' if plan.quick else ''}"
+    yield f"# Benchmarks{' (quick: one round of few tasks, so chance and ramping up weigh more)' if plan.quick else ''}"
     yield ""
     yield ", ".join(f"{name}: {value}" for name, value in facts.items()) + "."
     yield ""
-    yield 'Median of the rounds (lowest to highest). "vs Huey": how many times better than Huey at equal durability,'
-    yield "the median of the ratios round by round; for less than 1, Huey is better."
+    yield "Median of the rounds (lowest to highest). Ratios say how many times better one is: medians of the ratios"
+    yield "round by round; for less than 1, the other is better. Rows of the same servers and durability are compared."
+    yield from _summary(results)
     for name, values in results.values.items():
         yield from _measure(MEASURES[name], plan.size(MEASURES[name]), values)
     yield from _setups(results)
+    if results.failures:
+        yield from ["", "## What has failed", "", *(f"- {failure}" for failure in results.failures)]
 
 
-def _measure(measure: Measure, size: int, values: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[str]:
+def _summary(results: Results) -> Iterator[str]:
+    rows = [
+        [name, f"{metric.title}, {metric.unit}", _spread(values[name][metric.key])]
+        + [_against(metric, name, rival, values, named=True) for rival in RIVALS]
+        for measure, values in results.values.items()
+        for metric in MEASURES[measure].metrics
+        for name in values
+        if metric.compared and ENTRIES[name].system == OURS
+    ]
+    if rows:
+        yield ""
+        yield "## drivetrain in short"
+        yield ""
+        yield from _table(["", "", "median", *(f"to {rival}" for rival in RIVALS)], rows)
+
+
+def _against(metric: Metric, name: str, rival: str, values: Values, *, named: bool = False) -> str:
+    other = best(metric, ENTRIES[name].group, rival, values)
+    if other is None or other == name:
+        return ""
+    told = f"{ratio(metric, values[name][metric.key], values[other][metric.key]):.2f}"
+    return f"**{told}** ({other}: {_number(median(values[other][metric.key]))})" if named else told
+
+
+def _measure(measure: Measure, size: int, values: Values) -> Iterator[str]:
     yield ""
-    yield f"## {measure.name.replace('_', ' ').capitalize()}"
+    yield f"## {measure.metrics[0].title[0].upper()}{measure.metrics[0].title[1:]}"
     yield ""
-    yield measure.explanation.format(size=f"{size:,}")
+    explanation = measure.explanation.format(size=f"{size:,}")
+    yield explanation + (" Who is slower has fewer tasks, who is faster more." if measure.shared else "")
     yield ""
     yield from _table(
         ["", *(column for metric in measure.metrics for column in _titles(metric))],
@@ -75,25 +104,19 @@ def _measure(measure: Measure, size: int, values: Mapping[str, Mapping[str, Sequ
 
 
 def _titles(metric: Metric) -> list[str]:
-    return [f"{metric.title}, {metric.unit}", *(["vs Huey"] if metric.compared else [])]
+    title = f"{metric.title}, {metric.unit}" if metric.unit else metric.title
+    return [title, *(f"to {rival}" for rival in RIVALS)] if metric.compared else [title]
 
 
-def _cells(metric: Metric, name: str, values: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
-    series = values[name][metric.key]
-    shown = _number(median(series))
-    if len(series) > 1:
-        shown += f" ({_number(min(series))} to {_number(max(series))})"
-    rival = ENTRIES[name].rival
-    if not metric.compared:
-        return [shown]
-    if rival is None or rival not in values:
-        return [shown, ""]
-    return [shown, f"**{_ratio(metric, series, values[rival][metric.key]):.2f}**"]
+def _cells(metric: Metric, name: str, values: Values) -> list[str]:
+    shown = _spread(values[name].get(metric.key, []))
+    return [shown, *(_against(metric, name, rival, values) for rival in RIVALS)] if metric.compared else [shown]
 
 
-def _ratio(metric: Metric, ours: Sequence[float], theirs: Sequence[float]) -> float:
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-    return median(ratios if metric.more_is_better else [1 / ratio for ratio in ratios])
+def _spread(series: Sequence[float]) -> str:
+    if len(series) <= 1:
+        return "".join(map(_number, series))
+    return f"{_number(median(series))} ({_number(min(series))} to {_number(max(series))})"
 
 
 def _number(value: float) -> str:
@@ -104,19 +127,20 @@ def _setups(results: Results) -> Iterator[str]:
     yield ""
     yield "## How each is set up"
     yield ""
-    yield "The number of worker threads is that of the fastest trial before the first round."
+    yield "All of them store results. The number of tasks at a time is that of the fastest trial before the first"
+    yield "round, or in a quick run one that was found before; the rates of the trials are in the JSON."
     yield ""
-    counts = sorted({threads for rates in results.tuning.values() for threads in rates})
     yield from _table(
-        ["", "how", "threads", *(f"best drain with {count}, tasks/s" for count in counts)],
+        ["", "how", "does a task survive its worker", "tasks at a time", "versions"],
         [
             [
                 name,
-                results.setups.get(name, ""),
-                str(results.threads[name]),
-                *(_number(max(rates[count])) if count in rates else "" for count in counts),
+                told["setup"],
+                told["crash_safe"],
+                str(results.concurrency[name]),
+                ", ".join(f"{package} {version}" for package, version in told["versions"].items()),
             ]
-            for name, rates in results.tuning.items()
+            for name, told in results.setups.items()
         ],
     )
 
@@ -126,6 +150,14 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield f"| {' | '.join(['---'] + ['---:'] * (len(head) - 1))} |"
     for row in rows:
         yield f"| {' | '.join(row)} |"
+
+
+def _version(*command: str) -> str:
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "none"
+    return next((word.removeprefix("v=") for word in told.split() if word.startswith("v=")), told.strip())
 
 
 def _flush_seconds(where: Path) -> float:

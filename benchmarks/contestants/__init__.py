@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 
 from attrs import frozen
 
 from contestants.base import Contestant
+from place import Place
 
 __all__ = ["ENTRIES", "Entry"]
 
@@ -19,34 +21,224 @@ class Entry:
     name: str
     #: ``module:Class`` in this package.
     path: str
-    #: The name of the row that it is compared with; None: it is what others are compared with.
-    rival: str | None = None
-    #: Numbers of worker threads to choose from; the one that drains fastest is used for all measures.
-    threads: tuple[int, ...] = (1, 2, 4, 8)
-    #: Measures that mean nothing for it.
+    #: Rows of one group are compared: they have the same servers, and equal durability.
+    group: str
+    #: Whose it is: ``drivetrain``, a peer's name, or ``ceiling``.
+    system: str
+    #: The services that it needs.
+    services: tuple[str, ...] = ()
+    #: Numbers of tasks that a worker runs at a time. In a full run, the one that drains fastest is taken for all
+    #: measures; in a quick one the first, which was it before.
+    concurrency: tuple[int, ...] = (1,)
+    #: What part of each measure's tasks it gets, so that all take about as long. It changes no rate.
+    share: float = 1.0
+    #: Measures that it cannot take part in, or that mean nothing for it.
     without: frozenset[str] = frozenset()
+    #: What follows the name of this virtual environment in the name of its own, where it bears no company.
+    environment: str = ""
 
-    def make(self, directory: Path, threads: int) -> Contestant:
-        """The contestant, in an empty directory."""
+    def make(self, place: Place, number: int = 0) -> Contestant:
+        """The contestant, in its place."""
         module, _, name = self.path.partition(":")
-        made: Contestant = getattr(import_module(f"contestants.{module}"), name)(directory, threads)
+        made: Contestant = getattr(import_module(f"contestants.{module}"), name)(place, number)
         made.entry = self.name
         return made
 
+    @property
+    def python(self) -> Path:
+        """The interpreter that has what it needs."""
+        if not self.environment:
+            return Path(sys.executable)
+        home = Path(sys.prefix)
+        return home.with_name(f"{home.name}-{self.environment}") / Path(sys.executable).relative_to(home)
 
-#: In the order in which they run. Rows of equal durability are compared; memory:// with the fastest that Huey has.
+
+_CHORDS = frozenset({"chord_1000", "chord_10000", "group_100000"})
+_LATER = frozenset({"eta", "delayed"})
+_REDIS, _RABBIT = ("redis",), ("rabbitmq", "redis")
+_THREADS = (1, 2, 4, 8)
+
+#: In the order in which they run.
 ENTRIES = {
     entry.name: entry
     for entry in (
-        Entry(name="drivetrain sqlite, full", path="drivetrain_sqlite:Full", rival="huey sqlite, fsync"),
-        Entry(name="huey sqlite, fsync", path="huey_sqlite:Fsync"),
-        Entry(name="drivetrain sqlite, normal", path="drivetrain_sqlite:Normal", rival="huey sqlite, no fsync"),
-        Entry(name="huey sqlite, no fsync", path="huey_sqlite:NoFsync"),
+        Entry(
+            name="drivetrain",
+            path="drivetrain_on:Redis",
+            group="redis",
+            system="drivetrain",
+            services=_REDIS,
+            concurrency=_THREADS,
+            share=5,
+        ),
+        Entry(
+            name="Celery, prefork",
+            path="celery_on:RedisPrefork",
+            group="redis",
+            system="Celery",
+            services=_REDIS,
+            concurrency=(1, 2),
+            share=0.5,
+        ),
+        Entry(
+            name="Celery, threads",
+            path="celery_on:RedisThreads",
+            group="redis",
+            system="Celery",
+            services=_REDIS,
+            concurrency=(1, 2, 4),
+            share=0.5,
+        ),
+        Entry(
+            name="Dramatiq",
+            path="dramatiq_on:Redis",
+            group="redis",
+            system="Dramatiq",
+            services=_REDIS,
+            concurrency=_THREADS,
+        ),
+        Entry(
+            name="Taskiq, list",
+            path="taskiq_on:RedisList",
+            group="redis",
+            system="Taskiq",
+            services=_REDIS,
+            concurrency=(100, 10, 1000),
+            without=_CHORDS,
+        ),
+        Entry(
+            name="Taskiq, stream",
+            path="taskiq_on:RedisStream",
+            group="redis",
+            system="Taskiq",
+            services=_REDIS,
+            concurrency=(100, 10, 1000),
+            without=_CHORDS,
+        ),
+        Entry(
+            name="RQ",
+            path="rq_on_redis:RQ",
+            group="redis",
+            system="RQ",
+            services=_REDIS,
+            share=0.1,
+            without=_CHORDS,
+        ),
+        Entry(
+            name="Huey",
+            path="huey_on:Redis",
+            group="redis",
+            system="Huey",
+            services=_REDIS,
+            concurrency=_THREADS,
+        ),
+        Entry(
+            name="arq",
+            path="arq_on_redis:Arq",
+            group="redis",
+            system="arq",
+            services=_REDIS,
+            concurrency=(100, 10, 1000),
+            without=_CHORDS,
+            environment="arq",
+        ),
+        Entry(
+            name="ceiling, 100 at a time",
+            path="redis_ceiling:Batches",
+            group="redis",
+            system="ceiling",
+            services=_REDIS,
+            share=10,
+            without=_CHORDS | _LATER,
+        ),
+        Entry(
+            name="ceiling, one by one",
+            path="redis_ceiling:OneByOne",
+            group="redis",
+            system="ceiling",
+            services=_REDIS,
+            without=_CHORDS | _LATER,
+        ),
+        Entry(
+            name="drivetrain, RabbitMQ",
+            path="drivetrain_on:Rabbit",
+            group="rabbitmq",
+            system="drivetrain",
+            services=_RABBIT,
+            concurrency=_THREADS,
+            share=2,
+        ),
+        Entry(
+            name="Celery, RabbitMQ, prefork",
+            path="celery_on:RabbitPrefork",
+            group="rabbitmq",
+            system="Celery",
+            services=_RABBIT,
+            concurrency=(1, 2),
+            share=0.5,
+        ),
+        Entry(
+            name="Celery, RabbitMQ, threads",
+            path="celery_on:RabbitThreads",
+            group="rabbitmq",
+            system="Celery",
+            services=_RABBIT,
+            concurrency=(1, 2, 4),
+            share=0.5,
+        ),
+        Entry(
+            name="Dramatiq, RabbitMQ",
+            path="dramatiq_on:Rabbit",
+            group="rabbitmq",
+            system="Dramatiq",
+            services=_RABBIT,
+            concurrency=_THREADS,
+        ),
+        Entry(
+            name="Taskiq, RabbitMQ",
+            path="taskiq_on:Rabbit",
+            group="rabbitmq",
+            system="Taskiq",
+            services=_RABBIT,
+            concurrency=(100, 10, 1000),
+            without=_CHORDS,
+        ),
+        Entry(
+            name="drivetrain sqlite, full",
+            path="drivetrain_on:SqliteFull",
+            group="sqlite full",
+            system="drivetrain",
+            concurrency=_THREADS,
+        ),
+        Entry(
+            name="Huey sqlite, fsync",
+            path="huey_on:SqliteFsync",
+            group="sqlite full",
+            system="Huey",
+            concurrency=_THREADS,
+        ),
+        Entry(
+            name="drivetrain sqlite, normal",
+            path="drivetrain_on:SqliteNormal",
+            group="sqlite normal",
+            system="drivetrain",
+            concurrency=_THREADS,
+        ),
+        Entry(
+            name="Huey sqlite, no fsync",
+            path="huey_on:SqliteNoFsync",
+            group="sqlite normal",
+            system="Huey",
+            concurrency=_THREADS,
+        ),
         Entry(
             name="drivetrain memory",
-            path="drivetrain_memory:Memory",
-            rival="huey sqlite, no fsync",
-            without=frozenset({"memory"}),  # it keeps all results in the process that would be weighed
+            path="drivetrain_on:Memory",
+            group="sqlite normal",
+            system="drivetrain",
+            concurrency=_THREADS,
+            # What it keeps is in the process that would be weighed, and there is only this one.
+            without=frozenset({"idle", "memory", "drain_two", "waiting", "delayed"}),
         ),
     )
 }

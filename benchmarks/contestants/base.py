@@ -4,77 +4,73 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
-from worker_process import WorkerProcess
+from place import Place
+from processes import Workers
 
 __all__ = ["Contestant"]
 
 
 class Contestant(ABC):
-    """One task queue, set up in a directory of its own, with two tasks.
+    """One task queue with the tasks of `tasks.TASKS`, set up in a place of its own.
 
-    ``double(n)`` gives ``2 * n``; ``total(numbers)`` gives their sum. It is made once in the process that sends and
-    measures, and once more in the worker's.
+    It is made once in the process that sends and measures, and once more in each worker's. What cannot be done at all
+    is named in its entry (``without``), and its method is not called.
 
     Args:
-        directory: for its files.
-        threads: how many tasks a worker runs at a time.
+        place: its directory and servers, and how many tasks a worker runs at a time.
+        number: which of the worker processes this is, from 0.
     """
 
-    #: What else a reader should know of how it is set up.
+    #: What a reader should know of how it is set up.
     setup: ClassVar[str] = ""
+    #: Whether a task survives that its worker is killed, and why.
+    crash_safe: ClassVar[str] = ""
+    #: The distributions whose versions the report tells.
+    packages: ClassVar[tuple[str, ...]] = ()
     #: Its name among the entries.
     entry: str
 
-    def __init__(self, directory: Path, threads: int) -> None:
-        self.directory = directory
-        self.threads = threads
-        self._worker: WorkerProcess | None = None
+    def __init__(self, place: Place, number: int = 0) -> None:
+        self.place = place
+        self.number = number
 
     # In the process that sends
 
     @abstractmethod
-    def send(self, number: int) -> Any:
-        """Send ``double(number)``; a handle to its result."""
+    def send(self, task: str, argument: Any) -> Any:
+        """Send one task; a handle to its result."""
 
     @abstractmethod
-    def send_many(self, numbers: Sequence[int]) -> Sequence[Any]:
-        """Send ``double`` of each number, in the fastest way that there is; their handles in order."""
+    def send_many(self, task: str, arguments: Sequence[Any]) -> Sequence[Any]:
+        """Send a task for each argument, in the fastest way that there is; their handles in order."""
+
+    def send_many_at(self, when: float, task: str, arguments: Sequence[Any]) -> Sequence[Any]:
+        """As `send_many`; they are to run at this time (seconds since 1970)."""
+        raise NotImplementedError
 
     @abstractmethod
-    def all_done(self, handles: Sequence[Any]) -> bool:
-        """Whether the results of all that was sent can be read. Asked often, so it should cost the worker nothing."""
+    def stored(self, handles: Sequence[Any]) -> int:
+        """How many of these results can be read. One round trip at most, which costs the workers next to nothing."""
 
     @abstractmethod
-    def results(self, handles: Sequence[Any]) -> Sequence[int]:
-        """Read all results, which are there."""
+    def results(self, handles: Sequence[Any]) -> Sequence[Any]:
+        """Read all these results, which are there."""
 
     @abstractmethod
     def round_trip(self, number: int) -> int:
         """Send ``double(number)``, wait for its result in the fastest way that there is, and give it."""
 
-    @abstractmethod
     def chord(self, numbers: Sequence[int]) -> int:
         """Send ``double`` of each number and ``total`` of their results; wait for that, and give it."""
+        raise NotImplementedError
 
-    def start_worker(self) -> None:
-        """Start a worker process; return when it is about to take its first task."""
-        self._worker = WorkerProcess(self.entry, self.directory, self.threads)
+    def start_workers(self) -> Workers:
+        """Start as many worker processes as the place says; return when they are about to take their first task."""
+        return Workers(self.entry, self.place)
 
-    def stop_worker(self) -> None:
-        """Stop it, and wait for its end."""
-        if self._worker is not None:
-            self._worker.stop()
-
-    def worker_rss(self) -> float:
-        """The memory that the worker process has now, in MB."""
-        if self._worker is None:
-            raise RuntimeError("there is no worker process")
-        return self._worker.rss()
-
-    # In the worker's process
+    # In a worker's process
 
     @abstractmethod
     def work(self, ready: Callable[[], None]) -> None:

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from measures import chord, drain, enqueue, memory, round_trip
+from measures import backlog, chord, drain, enqueue, eta, memory, payload, round_trip
 from measures.base import Measure, Metric
 
 __all__ = ["MEASURES", "Measure", "Metric"]
 
 #: In the order of the report.
-MEASURES = {one.name: one for one in (drain.DRAIN, enqueue.ENQUEUE, round_trip.ROUND_TRIP, chord.CHORD, memory.MEMORY)}
+MEASURES = {
+    one.name: one
+    for one in (
+        drain.DRAIN,
+        drain.DRAIN_TWO,
+        enqueue.ENQUEUE,
+        round_trip.ROUND_TRIP,
+        *chord.CHORDS,
+        eta.ETA,
+        memory.IDLE,
+        memory.MEMORY,
+        backlog.WAITING,
+        backlog.DELAYED,
+        *payload.PAYLOADS,
+    )
+}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contestants.base import Contestant
 from measures.base import Measure, Metric, working
 
-__all__ = ["CHORD"]
+__all__ = ["CHORDS"]
 
 
 def chord(contestant: Contestant, size: int) -> Mapping[str, float]:
@@ -23,12 +23,21 @@ def chord(contestant: Contestant, size: int) -> Mapping[str, float]:
     return {"seconds": seconds}
 
 
-CHORD = Measure(
-    name="chord",
-    explanation="{size} members and a callback that takes all their results: from before it is sent, with a worker "
-    "waiting, until the callback's result has been read and checked.",
-    metrics=(Metric("seconds", "chord", "s"),),
-    run=chord,
-    size=10_000,
-    quick_size=2_000,
+def _chord(name: str, size: int, quick_size: int | None = None, rounds: int = 100) -> Measure:
+    return Measure(
+        name=name,
+        explanation="{size} members and a callback that takes all their results: from before it is sent, with a worker "
+        "waiting, until the callback's result has been read and checked.",
+        metrics=(Metric("seconds", f"chord of {size:,}", "s"),),
+        run=chord,
+        size=size,
+        quick_size=quick_size,
+        rounds=rounds,
+    )
+
+
+CHORDS = (
+    _chord("chord_1000", 1_000, quick_size=1_000),
+    _chord("chord_10000", 10_000),
+    _chord("group_100000", 100_000, rounds=1),
 )
