@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from functools import partial
 from itertools import pairwise
@@ -47,8 +48,10 @@ class LockContract(BackendBase):
     def test_of_many_who_wait_for_its_end_one_gets_it(self) -> None:
         """When a lock has ended, one of those who have been asking for it gets it, with a larger token."""
         backends = self.several(_THREADS)
-        first, patience = _taken(backends[0], seconds=SHORT), 3 * SHORT + self.resolution
-        told = together([partial(_insist, each, patience) for each in backends])
+        first = _taken(backends[0], seconds=SHORT)
+        end = time.monotonic() + SHORT + self.resolution + self.patience_seconds
+        got = threading.Event()
+        told = together([partial(_insist, each, end, got) for each in backends])
         tokens = [token for token in told if token is not None]
         assert len(tokens) == 1, f"{len(tokens)} hold one lock"
         assert tokens[0] > first
@@ -265,12 +268,15 @@ def _refused(backend: Backend, name: str) -> bool:
     return backend.acquire_lock(name, seconds=LONG) is None
 
 
-def _insist(backend: Backend, seconds: float) -> int | None:
-    """Ask again and again until the lock is ours, at most so long."""
-    end = time.monotonic() + seconds
+def _insist(backend: Backend, end: float, got: threading.Event) -> int | None:
+    """Ask again and again until the lock is ours, or until a moment after somebody else `got` it, or ``end``."""
     while time.monotonic() < end:
         if (token := backend.acquire_lock("l", seconds=LONG)) is not None:
+            got.set()
             return token
+        if got.is_set():
+            end = min(end, time.monotonic() + SHORT)
+            got = threading.Event()
         time.sleep(0.001)
     return None
 

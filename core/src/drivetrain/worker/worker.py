@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from itertools import groupby
 from queue import Empty, SimpleQueue
@@ -87,7 +88,7 @@ class Worker:
         self._execution = Execution(runtime, options)
         self._heartbeat = Heartbeat(runtime, held, lease_seconds=options.lease_seconds, stopped=self._stop_run)
         self._makers: dict[Pool, Callable[[], RunPool]] = {
-            Pool.THREADS: lambda: ThreadPool(options.concurrency, self._execution, runtime.clock, self._ended.put),
+            Pool.THREADS: lambda: ThreadPool(options.concurrency, self._execution, runtime.clock, self._end),
             Pool.LOOP: self._loop_pool,
             Pool.PROCESSES: self._process_pool,
         }
@@ -282,18 +283,31 @@ class Worker:
 
     # Settle
 
+    def _end(self, ending: Ending) -> None:
+        """An ending, in the thread that ran it. If it is all that is held, no other thread need be woken for it."""
+        if len(self._held) > 1:
+            self._ended.put(ending)
+            return
+        with suppress(GaveUp):  # told to stop while a service was away: its message will come again
+            self._settle([ending])
+
     def _settle_all(self) -> None:
         while (first := self._ended.get()) is not None:
-            endings = [first, *self._ended_too()]
-            self._load.settled(endings)
             try:
-                self._settlement.settle(endings)
+                self._settle([first, *self._ended_too()])
             except GaveUp:
                 return
-            except Exception:
-                # Whatever it is, this thread must live on, and must not keep alive what will not be settled.
-                self._held.remove(ending.run for ending in endings if ending.run is not None)
-                logger.exception("%d tasks could not be settled; their messages will come again", len(endings))
+
+    def _settle(self, endings: Sequence[Ending]) -> None:
+        self._load.settled(endings)
+        try:
+            self._settlement.settle(endings)
+        except GaveUp:
+            raise
+        except Exception:
+            # Whatever it is, this thread must live on, and must not keep alive what will not be settled.
+            self._held.remove(ending.run for ending in endings if ending.run is not None)
+            logger.exception("%d tasks could not be settled; their messages will come again", len(endings))
 
     def _ended_too(self) -> list[Ending]:
         endings: list[Ending] = []
