@@ -7,7 +7,9 @@ from services.redis import RedisServer
 
 
 @pytest.fixture(scope="session")
-def broker_service(tmp_path_factory):
+def broker_service(request, tmp_path_factory):
+    if request.config.getoption("--contract-profile") == "quick":
+        pytest.skip("a second pair is run by make test CONTRACT=default")
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.process.start()
     yield Service(
