@@ -2,7 +2,7 @@
 
 import pytest
 
-from drivetrain import PublishFailed, ServiceRefused, TaskFailed, chain, chord, group
+from drivetrain import PublishFailed, ServiceRefused, ServiceUnavailable, TaskFailed, chain, chord, group
 from support.faults import Changed, rewire
 
 
@@ -59,3 +59,30 @@ def test_a_follower_that_the_broker_refuses_fails_and_is_told(choosy):
     handle = app.send(app.signature("value", 1) | app.signature("add", 1).set(task_id="bad") | app.signature("value"))
     with app.worker(), pytest.raises(TaskFailed, match="full"):
         handle.get(timeout=5)
+
+
+class Shaky(Changed):
+    """A broker that for some time cannot take the last message of a batch."""
+
+    def __init__(self, broker, times):
+        super().__init__(broker, store=None)
+        self.left = times
+        self.asked = []
+
+    def publish(self, messages):
+        self.asked.append([message.id for message in messages])
+        self.left -= 1
+        if self.left < 0:
+            self._driver.publish(messages)
+            return
+        self._driver.publish(messages[:-1])
+        raise PublishFailed({messages[-1].id: ServiceUnavailable("busy")})
+
+
+def test_messages_that_a_service_cannot_take_for_a_moment_are_tried_again_alone(app):
+    broker = Shaky(app.runtime.broker, 3)
+    rewire(app, broker=broker)
+    handles = app.send_many([app.signature("value", n).set(task_id=f"m{n}") for n in range(3)])
+    assert broker.asked == [["m0", "m1", "m2"], ["m2"], ["m2"], ["m2"]]
+    with app.worker():
+        assert [handle.get(timeout=5) for handle in handles] == [0, 1, 2]

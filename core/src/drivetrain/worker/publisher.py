@@ -14,6 +14,7 @@ from drivetrain.contract import (
     PublishFailed,
     RecordingBroker,
     SerializationError,
+    ServiceUnavailable,
     TooLarge,
     Transition,
     evolve,
@@ -134,13 +135,23 @@ class Publisher:
             self._runtime.observers.notify(hook, messages=messages)
 
     def _hand_over(self, messages: Sequence[Message]) -> None:
-        broker = self._runtime.broker
+        left = messages
+
+        def publish() -> None:
+            nonlocal left
+            try:
+                self._runtime.broker.publish(left)
+            except PublishFailed as error:
+                left = [message for message in left if message.id in error.failures]
+                if all(isinstance(failure, ServiceUnavailable) for failure in error.failures.values()):
+                    raise ServiceUnavailable(str(error)) from error  # as if nothing but these had been asked
+                raise
+
         try:
-            self._patience.call("publish", lambda: broker.publish(messages))
-        except PublishFailed as error:
+            self._patience.call("publish", publish)
+        except PublishFailed:
             # Refused one by one: once more for those, so that one refusal leaves nothing behind by chance.
-            again = [message for message in messages if message.id in error.failures]
-            self._patience.call("publish", lambda: broker.publish(again))
+            self._patience.call("publish", publish)
 
     def message(self, invocation: Invocation, now: float, *, eta: float | None = None) -> Message:
         """The message of an invocation; for a retry with its own ``eta`` (Unix seconds)."""
