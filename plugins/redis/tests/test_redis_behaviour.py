@@ -92,6 +92,31 @@ def test_every_stage_of_a_worker_is_one_call_for_a_batch(broker, backend, client
     assert 6 <= sum(scripts.values()) <= 12
 
 
+def test_a_worker_makes_one_trip_for_each_stage_of_a_batch(url, sendings):
+    app = App(url)
+
+    @app.task
+    def double(number: int) -> int:
+        return 2 * number
+
+    handles = app.send_many([double.s(number) for number in range(200)])
+    worker = app.worker(concurrency=200)
+    del sendings[:]
+    assert worker.drain() == 200
+    assert sendings == [1] * 5, "received, started, recorded, acknowledged; and a look that found nothing more"
+    assert [handle.get(timeout=0) for handle in handles] == [2 * number for number in range(200)]
+    app.close()
+
+
+def test_a_task_is_sent_in_one_trip(url, sendings):
+    app = App(url)
+    app.send(app.signature("anything"))  # so that the queue is known
+    del sendings[:]
+    app.send(app.signature("anything"))
+    assert [len(sendings), sendings[0]] == [1, 1]
+    app.close()
+
+
 def test_a_receive_that_finds_something_costs_one_trip_also_when_it_would_wait(broker, sendings):
     broker.publish(messages(2))
     broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=HOLD)

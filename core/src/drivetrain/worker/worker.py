@@ -285,7 +285,7 @@ class Worker:
 
     def _end(self, ending: Ending) -> None:
         """An ending, in the thread that ran it. If it is all that is held, no other thread need be woken for it."""
-        if len(self._held) > 1:
+        if len(self._held) != 1:  # with none, it was given back: then it is nobody's any more
             self._ended.put(ending)
             return
         with suppress(GaveUp):  # told to stop while a service was away: its message will come again
