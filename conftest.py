@@ -1,4 +1,4 @@
-"""For all tests: a report crosses processes whatever a test has logged."""
+"""For all tests: a report crosses processes whatever a test has logged; and what takes long is left to longer runs."""
 
 from __future__ import annotations
 
@@ -22,3 +22,10 @@ def _sendable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_sendable(item) for item in value)
     return value
+
+
+@pytest.fixture(scope="session")
+def at_length(request: pytest.FixtureRequest) -> None:
+    """For what takes minutes: run by ``make test CONTRACT=default``, and skipped, by name, in the profile ``quick``."""
+    if request.config.getoption("--contract-profile") == "quick":
+        pytest.skip("takes long: run by make test CONTRACT=default")

@@ -72,17 +72,6 @@ def test_the_toy_is_certified_by_its_own_test_file(programs, tmp_path, environme
 
 
 @needs_index
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_the_command_certifies_an_embedded_driver_there(programs, tmp_path, environment):
-    report = tmp_path / "told.json"
-    asked = ("--backend", f"sqlite:///{tmp_path}/{{namespace}}.db", "--profile", "quick", "--report", report)
-    run(programs / "drivetrain-contract", *asked, cwd=tmp_path, env=environment)
-    told = json.loads(report.read_text())["contracts"]
-    assert {one["contract"]: one["summary"]["fail"] for one in told} == {"BackendContract": 0, "LockContract": 0}
-
-
-@needs_index
 def test_an_app_finds_it_by_its_url(programs, tmp_path, environment):
     listed = json.loads(run(programs / "drivetrain", "drivers", "--json", cwd=tmp_path, env=environment))["drivers"]
     [toy] = [one for one in listed if one["name"] == "toy"]

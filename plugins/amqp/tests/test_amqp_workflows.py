@@ -26,7 +26,7 @@ class TestAmqpSqliteWorkflows(WorkflowContract):
 class TestAmqpRedisWorkflows(WorkflowContract):
     @pytest.fixture(scope="class")
     @classmethod
-    def backend_service(cls, tmp_path_factory):
+    def backend_service(cls, at_length, tmp_path_factory):
         pytest.importorskip("drivetrain_redis", reason="results in Redis need drivetrain-redis")
         server = RedisServer(tmp_path_factory.mktemp("redis"))
         server.process.start()

@@ -7,9 +7,7 @@ from services.redis import RedisServer
 
 
 @pytest.fixture(scope="session")
-def broker_service(request, tmp_path_factory):
-    if request.config.getoption("--contract-profile") == "quick":
-        pytest.skip("a second pair is run by make test CONTRACT=default")
+def broker_service(at_length, tmp_path_factory):
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.process.start()
     yield Service(

@@ -7,7 +7,7 @@ from services.redis import RedisServer
 
 
 @pytest.fixture(scope="session")
-def broker_service(tmp_path_factory):
+def broker_service(at_length, tmp_path_factory):
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.process.start()
     yield Service(

@@ -6,9 +6,7 @@ from drivetrain_contract_tests import Service, WorkflowContract
 
 
 @pytest.fixture(scope="session")
-def broker_service(request, tmp_path_factory):
-    if request.config.getoption("--contract-profile") == "quick":
-        pytest.skip("a second pair is run by make test CONTRACT=default")
+def broker_service(at_length, tmp_path_factory):
     directory = tmp_path_factory.mktemp("sqlite")
     return Service(lambda namespace: f"sqlite:///{directory}/{namespace}.db")
 

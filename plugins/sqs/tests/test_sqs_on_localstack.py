@@ -6,7 +6,7 @@ from drivetrain_contract_tests import BrokerContract, Service
 
 
 @pytest.fixture(scope="session")
-def broker_service(localstack):
+def broker_service(at_length, localstack):
     return Service(localstack.url, stop=localstack.stop, start=localstack.start)
 
 

@@ -7,7 +7,7 @@ from services.redis import RedisServer
 
 
 @pytest.fixture(scope="session")
-def broker_service(localstack):
+def broker_service(at_length, localstack):
     return Service(localstack.url, stop=localstack.stop, start=localstack.start)
 
 

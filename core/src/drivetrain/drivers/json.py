@@ -69,7 +69,9 @@ class JsonSerializer:
         """
         try:
             return _fast_decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except RecursionError as error:
+            raise SerializationError("the bytes are JSON that is nested too deeply") from error
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return self._loads_strictly(data)
 
     @staticmethod
