@@ -14,7 +14,7 @@ from drivetrain_contract_tests.contract import Contract
 __all__ = ["BusyBrokerContract", "faults"]
 
 #: How many checks run at once, which makes the machine a busy one too. Not those of serializers: they do not wait, and
-#: they nest values up to Python's limit on recursion. Hypothesis changes that for all threads, and Python 3.11 ends when a
+#: they nest values up to the limit on recursion. Hypothesis changes that for all threads, and Python 3.11 ends when a
 #: thread is beyond it.
 _TOGETHER = 8
 #: This one measures what the whole process uses of the processor.
