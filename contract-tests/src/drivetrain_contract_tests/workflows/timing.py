@@ -18,6 +18,8 @@ __all__ = ["Timing"]
 
 #: Long enough that coming early is seen, on a coarse clock too.
 _DELAY_SECONDS = 0.4
+#: What comes so much later than it was due came late because the machine was busy.
+_LATE_SECONDS = 0.05
 #: What the machine's clock may go back by between two looks, by its own adjustment.
 _CLOCK_SECONDS = 0.005
 
@@ -64,7 +66,9 @@ class Timing(Bench):
             assert stage.outcome(app.send(call("act", label="late", delay=delay))) == ["late"]
             (run,) = stage.ledger.runs
             assert run.at - sent >= delay - _CLOCK_SECONDS, "a task whose message hops ran before its time"
-            assert len(stage.ledger.messages) > 1, "the message has not hopped"
+            late = run.at - sent - delay
+            # Where the machine is so busy that its first hop was late, it may have been due by then.
+            assert len(stage.ledger.messages) > 1 or late > _LATE_SECONDS, "the message has not hopped"
 
     @holds("W7")
     def test_an_expired_task_does_not_run_and_is_said_to_have_expired(self) -> None:

@@ -158,5 +158,5 @@ class _Listener(threading.Thread):
             logger.warning("stopped before everything was given back; it comes again when its leases end")
             _vanish(Exit.FAILED)
         at_once = urgency == Stop.AT_ONCE
-        logger.info("stopping%s", ": what runs is given back" if at_once else "; a second signal stops at once")
         self._worker.stop(grace_seconds=0.0 if at_once else None, wait=False)
+        logger.info("stopping%s", ": what runs is given back" if at_once else "; a second signal stops at once")
