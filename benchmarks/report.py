@@ -128,7 +128,7 @@ def _setups(results: Results) -> Iterator[str]:
     yield "## How each is set up"
     yield ""
     yield "All of them store results. The number of tasks at a time is that of the fastest trial before the first"
-    yield "round, or in a quick run one that was found before; the rates of the trials are in the JSON."
+    yield "round, or in a quick run the first that its file names; the rates of the trials are in the JSON."
     yield ""
     yield from _table(
         ["", "how", "does a task survive its worker", "tasks at a time", "versions"],

@@ -152,7 +152,9 @@ def test_delays_beyond_what_the_broker_keeps_hop_and_are_never_early(app, log):
             entry = handle.record().entries[State.STARTED].at
             assert began + 0.5 + n / 10 <= entry < began + 3 + n / 10
     assert sorted(log.notes) == [("value", n) for n in range(5)]
-    assert all(count >= 2 for count in published.values()), published  # late on a busy machine, it hops less often
+    # On a busy machine one that is late hops less often, the longest more often than that all the same.
+    assert all(count >= 2 for count in published.values()), published
+    assert max(published.values()) >= 3, published
 
 
 def test_a_broker_that_does_not_count_deliveries(app):

@@ -18,8 +18,8 @@ __all__ = ["Timing"]
 
 #: Long enough that coming early is seen, on a coarse clock too.
 _DELAY_SECONDS = 0.4
-#: What comes so much later than it was due came late because the machine was busy.
-_LATE_SECONDS = 0.05
+#: How often it is tried to see what a busy machine may hide.
+_TRIES = 5
 #: What the machine's clock may go back by between two looks, by its own adjustment.
 _CLOCK_SECONDS = 0.005
 
@@ -59,6 +59,10 @@ class Timing(Bench):
     @holds("W6")
     def test_a_delay_beyond_the_longest_of_the_broker_is_kept(self) -> None:
         """The message hops, as often as it takes: here each hop is a quarter of the delay, or what is declared."""
+        # On a machine that is so busy that the first hop is late, the task may be due by then, and needs no other.
+        assert any(self._hops() for _ in range(_TRIES)), "the message has not hopped"
+
+    def _hops(self) -> bool:
         longest = min(self.broker_declares().longest_delay_seconds or _DELAY_SECONDS, _DELAY_SECONDS / 2)
         with self.stage() as stage:
             app = stage.working(broker={"longest_delay_seconds": longest})
@@ -66,9 +70,7 @@ class Timing(Bench):
             assert stage.outcome(app.send(call("act", label="late", delay=delay))) == ["late"]
             (run,) = stage.ledger.runs
             assert run.at - sent >= delay - _CLOCK_SECONDS, "a task whose message hops ran before its time"
-            late = run.at - sent - delay
-            # Where the machine is so busy that its first hop was late, it may have been due by then.
-            assert len(stage.ledger.messages) > 1 or late > _LATE_SECONDS, "the message has not hopped"
+            return len(stage.ledger.messages) > 1
 
     @holds("W7")
     def test_an_expired_task_does_not_run_and_is_said_to_have_expired(self) -> None:

@@ -48,7 +48,7 @@ def certificate(found: Any, kind: str, name: str) -> Certificate | None:
     """
     try:
         return _read(_document(found), kind, name)
-    except Exception:
+    except Exception:  # whatever a stranger's package ships, it must not keep its driver from being listed
         logger.warning("the contract report of %s cannot be read; passed over", found, exc_info=True)
         return None
 

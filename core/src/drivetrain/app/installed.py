@@ -111,7 +111,7 @@ def _claims_of(found: Any) -> list[Claim]:
 def _claim(found: Any, entry: importlib_metadata.EntryPoint) -> Claim:
     try:
         name, version = found.name or "", found.version or ""
-    except Exception:
+    except Exception:  # as above
         logger.warning("the metadata of the distribution that provides %r cannot be read", entry, exc_info=True)
         name = version = ""
     return Claim(

@@ -65,5 +65,5 @@ class Observers:
         for name, call in self._calls.get(hook, ()):
             try:
                 call(**arguments)
-            except Exception:
+            except Exception:  # who only looks on must not change what becomes of a task
                 logger.exception("the observer %s has failed in its hook %s", name, hook)

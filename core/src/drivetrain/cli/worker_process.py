@@ -90,7 +90,7 @@ def work(plan: WorkerPlan, app: App, signals: Signals, orders: connection.Connec
         worker.run()
     except DrivetrainError:
         raise
-    except Exception:
+    except Exception:  # said in the log, and by the exit code, which the supervisor reads
         logger.exception("worker %s has failed", worker.options.name)
         code = Exit.FAILED
     else:
