@@ -16,7 +16,7 @@ __all__ = ["BusyBrokerContract", "faults"]
 #: How many checks run at once, which makes the machine a busy one too. Not those of serializers: they do not wait, and
 #: they nest values up to the limit on recursion. Hypothesis changes that for all threads, and Python 3.11 ends when a
 #: thread is beyond it.
-_TOGETHER = 8
+_TOGETHER = 6
 #: This one measures what the whole process uses of the processor.
 _ALONE = "test_waiting_uses_no_processor"
 

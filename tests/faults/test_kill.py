@@ -118,7 +118,7 @@ def test_a_killed_worker_loses_nothing_and_repeats_nothing_finished(story, step,
         before = Counter(runs.read())
         finished = finished_attempts(app, before)
         with app.worker():
-            assert handle.get(timeout=20) == story.result
+            assert handle.get(timeout=60) == story.result
         after = Counter(runs.read())
     for run, count in after.items():
         again = count - before[run]
@@ -159,7 +159,7 @@ def test_workers_that_are_killed_again_and_again_lose_nothing(tmp_path):
             finished = Counter({run: now[run] for run in finished_attempts(app, now)})
     with killing.make_app(database, runs.path, clock=Ahead(LATER * 6)) as app, app.worker():
         for number, handle in enumerate(handles):
-            assert app.result(handle.id).get(timeout=20) == number + 110
+            assert app.result(handle.id).get(timeout=60) == number + 110
     now = Counter(runs.read())
     assert all(now[run] == count for run, count in finished.items())
     assert len(now) == 90

@@ -103,9 +103,9 @@ def play(workflow, side, faults, *, lease_seconds=30.0):
 def check(handle, expected):
     if isinstance(expected, type):
         with pytest.raises(expected, match="always"):
-            handle.get(timeout=10)
+            handle.get(timeout=60)
     else:
-        assert handle.get(timeout=10) == expected
+        assert handle.get(timeout=60) == expected
 
 
 def assert_all_ended(app, handle):

@@ -3,7 +3,7 @@
 import threading
 import time
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 def until(condition, what, *, timeout=DEADLINE_SECONDS):

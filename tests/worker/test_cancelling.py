@@ -68,7 +68,7 @@ def test_a_chain_when_its_first_result_is_gone(app):
         )
     )
     with app.worker():
-        app.result("first").get(timeout=5)
+        app.result("first").get(timeout=60)
     app.result("first").forget()
     assert held.cancel()
     assert_cancelled(held)
@@ -86,9 +86,9 @@ def test_a_member_of_a_group_that_collects(app):
     members = [app.signature("value", 0).set(task_id="m0"), app.signature("value", 1).set(task_id="m1", delay=600)]
     handle = app.send(group(members).set(on_member_failure="collect"))
     with app.worker():
-        app.result("m0").get(timeout=5)
+        app.result("m0").get(timeout=60)
         assert app.cancel("m1")
-        first, second = handle.get(timeout=5)
+        first, second = handle.get(timeout=60)
     assert first == 0
     assert second.type == "drivetrain.Cancelled"
 

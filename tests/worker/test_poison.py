@@ -68,14 +68,14 @@ def test_a_message_that_cannot_be_read_is_put_aside_and_stops_nothing(app, log, 
     app.runtime.broker.publish([poison])
     handles = app.send_many([app.signature("value", n) for n in range(100)])
     with app.worker():
-        assert [handle.get(timeout=10) for handle in handles] == list(range(100))
+        assert [handle.get(timeout=60) for handle in handles] == list(range(100))
         until(lambda: app.operations.dead_letters("default"), "the message is put aside")
     (letter,) = app.operations.dead_letters("default")
     assert letter.task_id == "p"
     assert letter.reason
     assert len(log.notes) == 100
     with pytest.raises(TaskFailed):
-        app.result("p").get(timeout=5)
+        app.result("p").get(timeout=60)
 
 
 def test_a_message_with_a_nonsense_count_of_returns_is_put_aside(app):
@@ -90,7 +90,7 @@ def test_what_waits_for_a_message_that_cannot_be_read_is_told(app):
     app.runtime.broker.acknowledge([found])
     app.runtime.broker.publish([message(b"?", task_id="first")])
     with app.worker(), pytest.raises(TaskFailed, match="first"):
-        handle.get(timeout=5)
+        handle.get(timeout=60)
 
 
 def test_wrong_arguments_name_the_parameter_and_can_be_replayed_by_a_worker_that_takes_them(make_app, url, log):
@@ -99,7 +99,7 @@ def test_wrong_arguments_name_the_parameter_and_can_be_replayed_by_a_worker_that
     app = make_app(url)
     with app.worker():
         with pytest.raises(TaskFailed, match="'?y'?") as raised:
-            handle.get(timeout=5)
+            handle.get(timeout=60)
         assert "InvalidArguments" in raised.value.failure.type
         (letter,) = until(lambda: app.operations.dead_letters("default"), "it is put aside")
     assert "wrong arguments" in letter.reason
@@ -112,7 +112,7 @@ def test_wrong_arguments_name_the_parameter_and_can_be_replayed_by_a_worker_that
     assert newer.operations.replay("default") == 1
     assert handle.state() is State.PENDING
     with newer.worker():
-        assert handle.get(timeout=5) == "1 and two"
+        assert handle.get(timeout=60) == "1 and two"
     assert newer.operations.dead_letters("default") == []
 
 
@@ -121,16 +121,16 @@ def test_an_unknown_task_is_put_back_with_growing_pauses_then_aside_and_replayed
     handle = app.send(app.signature("later.known", 5))
     others = app.send_many([app.signature("value", n) for n in range(100)])
     with app.worker():
-        assert [other.get(timeout=5) for other in others] == list(range(100))
+        assert [other.get(timeout=60) for other in others] == list(range(100))
         with pytest.raises(TaskFailed, match=r"no task named 'later\.known'"):
-            handle.get(timeout=10)
+            handle.get(timeout=60)
         (letter,) = until(lambda: app.operations.dead_letters("default"), "it is put aside")
     assert "unknown task" in letter.reason
     newer = make_app(url)
     newer.task(name="later.known")(lambda x: x * 2)
     assert newer.operations.replay("default", [handle.id]) == 1
     with newer.worker():
-        assert newer.result(handle.id).get(timeout=5) == 10
+        assert newer.result(handle.id).get(timeout=60) == 10
 
 
 def test_an_unknown_task_does_not_spin(make_app, url):
@@ -154,7 +154,7 @@ def test_workers_of_one_queue_run_what_each_of_them_knows(make_app, url):
     other.task(name="times")(lambda x, y: x * y)
     pairs = [one.signature(task, n, n + 1) for n in range(5) for task in ("plus", "times")]
     with one.worker(), other.worker():
-        result = one.send(group(pairs)).get(timeout=20)
+        result = one.send(group(pairs)).get(timeout=60)
     assert result == [answer for n in range(5) for answer in (2 * n + 1, n * (n + 1))]
 
 
@@ -163,12 +163,12 @@ def test_dead_letters_of_a_chord_member_are_replayed_and_the_rest_goes_on(make_a
     handle = app.send(app.signature("later.known", 5) | app.signature("add", 1) | app.signature("value"))
     with app.worker():
         with pytest.raises(TaskFailed):
-            handle.get(timeout=10)
+            handle.get(timeout=60)
         until(lambda: app.operations.dead_letters("default"), "it is put aside")
     app.task(name="later.known")(lambda x: x * 2)
     assert app.operations.replay("default") == 1
     with app.worker():
-        assert handle.get(timeout=5) == 11
+        assert handle.get(timeout=60) == 11
 
 
 def test_replaying_lets_a_group_be_waited_for_that_comes_after_the_dead_letter(make_app, url):
@@ -177,13 +177,13 @@ def test_replaying_lets_a_group_be_waited_for_that_comes_after_the_dead_letter(m
     handle = app.send(app.signature("later.known", 5) | group(app.signature("add", n) for n in range(3)))
     with app.worker():
         with pytest.raises(TaskFailed):
-            handle.get(timeout=10)
+            handle.get(timeout=60)
         until(lambda: app.operations.dead_letters("default"), "it is put aside")
     app.task(name="later.known")(lambda x: x * 2)
     assert app.operations.replay("default") == 1
     assert handle.state() is State.PENDING
     with app.worker():
-        assert handle.get(timeout=5) == [10, 11, 12]
+        assert handle.get(timeout=60) == [10, 11, 12]
 
 
 def test_one_bad_result_does_not_keep_others_from_being_settled(app):
@@ -192,10 +192,10 @@ def test_one_bad_result_does_not_keep_others_from_being_settled(app):
     bad = app.send_many([app.signature("unspeakable"), app.signature("misspoken")])
     good = app.send_many([app.signature("value", n) for n in range(20)])
     with app.worker():
-        assert [handle.get(timeout=5) for handle in good] == list(range(20))
+        assert [handle.get(timeout=60) for handle in good] == list(range(20))
         for handle in bad:
             with pytest.raises(TaskFailed):
-                handle.get(timeout=5)
+                handle.get(timeout=60)
 
 
 def _deep():

@@ -37,8 +37,8 @@ def test_a_chain_that_was_not_sent_leaves_nothing_behind_and_can_be_sent_again(c
     app.runtime.broker.refused.clear()
     handle = app.send(workflow)
     with app.worker():
-        assert handle.get(timeout=5) == 2
-        assert app.result("good").get(timeout=5) == 5
+        assert handle.get(timeout=60) == 2
+        assert app.result("good").get(timeout=60) == 5
 
 
 def test_a_group_of_which_a_part_was_sent_fails(choosy):
@@ -48,17 +48,17 @@ def test_a_group_of_which_a_part_was_sent_fails(choosy):
         app.send(chord(group(members).set(group_id="group"), app.signature("total").set(task_id="total")))
     for task_id in ("group", "total"):
         with pytest.raises(TaskFailed, match="full"):
-            app.result(task_id).get(timeout=5)
+            app.result(task_id).get(timeout=60)
     with app.worker():
-        assert app.result("fine").get(timeout=5) == 0
-        assert app.result("too").get(timeout=5) == 2
+        assert app.result("fine").get(timeout=60) == 0
+        assert app.result("too").get(timeout=60) == 2
 
 
 def test_a_follower_that_the_broker_refuses_fails_and_is_told(choosy):
     app = choosy
     handle = app.send(app.signature("value", 1) | app.signature("add", 1).set(task_id="bad") | app.signature("value"))
     with app.worker(), pytest.raises(TaskFailed, match="full"):
-        handle.get(timeout=5)
+        handle.get(timeout=60)
 
 
 class Shaky(Changed):
@@ -85,4 +85,4 @@ def test_messages_that_a_service_cannot_take_for_a_moment_are_tried_again_alone(
     handles = app.send_many([app.signature("value", n).set(task_id=f"m{n}") for n in range(3)])
     assert broker.asked == [["m0", "m1", "m2"], ["m2"], ["m2"], ["m2"]]
     with app.worker():
-        assert [handle.get(timeout=5) for handle in handles] == [0, 1, 2]
+        assert [handle.get(timeout=60) for handle in handles] == [0, 1, 2]

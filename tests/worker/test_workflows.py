@@ -36,7 +36,7 @@ def test_nested_workflows(app):
     handles = app.send_many([workflow for workflow, _ in plus])
     with app.worker():
         for handle, (workflow, expected) in zip(handles, plus, strict=True):
-            assert handle.get(timeout=10) == expected, workflow
+            assert handle.get(timeout=60) == expected, workflow
 
 
 def app_si(app, task, *args):
@@ -50,7 +50,7 @@ def test_a_failed_member_ends_the_callback_at_once_and_names_the_origin(app, log
     with app.worker():
         for waiting in (handle, app.result("total"), app.result("guilty")):
             with pytest.raises(TaskFailed, match="it is broken") as raised:
-                waiting.get(timeout=5)
+                waiting.get(timeout=60)
             assert raised.value.failure.task_id == "guilty"
             assert raised.value.failure.task == "broken"
             assert raised.value.failure.type == "builtins.ValueError"
@@ -64,7 +64,7 @@ def test_a_group_that_collects_goes_on_with_failures_in_their_places(app, log):
     )
     handle = app.send(header | app.signature("value"))
     with app.worker():
-        first, second = handle.get(timeout=5)
+        first, second = handle.get(timeout=60)
     assert first == 1
     assert isinstance(second, Failure)
     assert second.task == "broken"
@@ -78,10 +78,10 @@ def test_callbacks_run_exactly_once(app, log):
     bad = app.signature("broken", 2).set(on_error=[app.signature("caught")], on_success=[app.signature("never")])
     retried = app.signature("flaky", 2).set(on_success=[app.signature("caught")], on_error=[app.signature("never")])
     with app.worker():
-        app.send(good).get(timeout=5)
-        app.send(retried).get(timeout=5)
+        app.send(good).get(timeout=60)
+        app.send(retried).get(timeout=60)
         with pytest.raises(TaskFailed):
-            app.send(bad).get(timeout=5)
+            app.send(bad).get(timeout=60)
         log.wait_for(10)
         until(lambda: idle(app), "nothing is left to do")
     ran = Counter(task for task, *_ in log.notes)
@@ -101,7 +101,7 @@ def test_error_callbacks_of_a_chain_and_a_group_run_once_for_each_failing_task(a
     handle = app.send(failing.set(on_error=[app.signature("caught")]))
     with app.worker():
         with pytest.raises(TaskFailed):
-            handle.get(timeout=5)
+            handle.get(timeout=60)
         until(lambda: idle(app), "nothing is left to do")
     assert [note[0] for note in log.notes] == ["value", "broken", "caught"]
 
@@ -121,9 +121,9 @@ def test_the_same_id_sent_twice_runs_once(make_app, url, log):
     first = app.send(app.signature("value", 1).set(task_id="once"))
     second = app.send(app.signature("value", 1).set(task_id="once"))
     with app.worker():
-        assert first.get(timeout=5) == second.get(timeout=5) == 1
+        assert first.get(timeout=60) == second.get(timeout=60) == 1
         third = app.send(app.signature("value", 1).set(task_id="once"))
-        assert third.get(timeout=5) == 1
+        assert third.get(timeout=60) == 1
         until(lambda: idle(app), "nothing is left to do")
     assert log.notes == [("value", 1)]
 
@@ -136,7 +136,7 @@ def test_a_message_that_comes_again_after_its_task_has_finished_is_not_run_again
     broker.publish([delivery.message] * 3)
     broker.acknowledge([delivery])
     with app.worker():
-        assert handle.get(timeout=5) == 2
+        assert handle.get(timeout=60) == 2
         broker.publish([delivery.message] * 3)
         until(lambda: idle(app), "nothing is left to do")
     assert log.notes == [("value", 1), ("add", 1, 1)]
@@ -150,7 +150,7 @@ def test_a_message_of_an_earlier_attempt_that_comes_again_changes_nothing(make_a
     broker.publish([delivery.message] * 5)
     broker.acknowledge([delivery])
     with app.worker():
-        assert handle.get(timeout=5) == 2
+        assert handle.get(timeout=60) == 2
         until(lambda: idle(app), "nothing is left to do")
     assert log.notes == [("flaky", 0), ("flaky", 1), ("flaky", 2)]
 
@@ -229,7 +229,7 @@ class Stage:
         self.log.clear()
         handle = self.app.send(workflow)
         try:
-            result = plain(handle.get(timeout=20))
+            result = plain(handle.get(timeout=60))
         except TaskFailed as error:
             result = FAILED if "meant to fail" in error.failure.message else error
         until(lambda: idle(self.app), "nothing is left to do")

@@ -31,7 +31,7 @@ class BackendBase(Contract):
     #: How soon something must be known that is said to be told at once. Far longer than it takes: machines are busy.
     prompt_seconds: ClassVar[float] = 5.0
     #: How long is waited for what must come; costs nothing as long as it comes.
-    patience_seconds: ClassVar[float] = 20.0
+    patience_seconds: ClassVar[float] = 60.0
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod

@@ -47,7 +47,7 @@ class Bench(Contract):
     """Where brokers are tried. Needs a fixture ``broker_service`` that gives a `Service`."""
 
     #: How long the suite waits for what must come. Costs nothing as long as it comes; more for a service that is slow.
-    patience_seconds: ClassVar[float] = 20.0
+    patience_seconds: ClassVar[float] = 60.0
     #: How long something may take that is said to happen at once.
     prompt_seconds: ClassVar[float] = 0.5
     #: How often something that may take long on a busy machine is tried until it is fast once.

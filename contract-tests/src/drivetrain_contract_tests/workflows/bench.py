@@ -32,7 +32,7 @@ class Bench(Contract):
 
     pair: ClassVar[Pair]
     #: Seconds after which something has not happened that should have.
-    patience_seconds: ClassVar[float] = 20.0
+    patience_seconds: ClassVar[float] = 60.0
     #: Seconds after which what a dead worker held is free; only for checks that wait for that.
     short_lease_seconds: ClassVar[float] = 1.0
     #: How long smaller examples of a failure are looked for; where each has to be waited for, that takes its time.

@@ -99,28 +99,32 @@ class Operations:
 
         What waited for them waits again, up to a group that has failed meanwhile, which stays failed.
         """
-        broker = self._app.runtime.broker
-        size = broker.sizes([queue])[queue].dead
         wanted = None if task_ids is None else set(task_ids)
-        for message in broker.peek(queue, Place.DEAD, limit=size or _PAGE):
-            if wanted is None or message.id in wanted:
-                self._revive(message)
-        return broker.replay(queue, task_ids)
+        letters = [one for one in self._all(queue, Place.DEAD) if wanted is None or one.id in wanted]
+        for message in letters:
+            self._revive(message)
+        # By name: one that has come since then is not revived, so replaying it would come to nothing.
+        return self._app.runtime.broker.replay(queue, [message.id for message in letters])
 
     def drop_dead_letters(self, queue: str) -> int:
         """Drop the dead letters of ``queue`` for good; how many."""
         broker = self._app.runtime.broker
-        letters = broker.peek(queue, Place.DEAD, limit=(broker.sizes([queue])[queue].dead or 0) + _PAGE)
+        letters = self._all(queue, Place.DEAD)
         dropped = broker.purge(queue, Place.DEAD)
         self._drop_bodies(letters)
         return dropped
 
     def _cancel_all(self, queue: str, place: Place) -> Sequence[Message]:
-        sizes = self._app.runtime.broker.sizes([queue])[queue]
-        there = sizes.ready if place is Place.READY else sizes.delayed
-        messages = self._app.runtime.broker.peek(queue, place, limit=(there or 0) + _PAGE)
+        messages = self._all(queue, place)
         known = self._app.runtime.backend.read([message.id for message in messages])
         self._app.cancel(*(record.task_id for record in known if record is not None))
+        return messages
+
+    def _all(self, queue: str, place: Place) -> Sequence[Message]:
+        """All messages that lie there. Not asked for by their number, which not every broker knows."""
+        limit = _PAGE
+        while len(messages := self._app.runtime.broker.peek(queue, place, limit=limit)) >= limit:
+            limit *= 4
         return messages
 
     def _drop_bodies(self, messages: Sequence[Message]) -> None:

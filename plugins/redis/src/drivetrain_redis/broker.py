@@ -16,7 +16,7 @@ from drivetrain_redis.looking import Looking
 from drivetrain_redis.options import Options
 from drivetrain_redis.packing import pack_message, size_of, unpack_message
 from drivetrain_redis.places import open_server
-from drivetrain_redis.records import check_sizes, pack_wishes
+from drivetrain_redis.records import check_sizes, pack_new, pack_wishes
 from drivetrain_redis.scripts import Script
 from drivetrain_redis.server import Call, Server, command, script
 
@@ -32,13 +32,14 @@ _LEVELS = 10
 #: About the year 2255; up to there a double tells microseconds apart.
 _END_OF_TIME = 9e15
 
-_PUBLISH = Script.load("queue", "add", "publish")
-_SEND = Script.load("record_common", "enter", "queue", "add", "send")
-_RECEIVE = Script.load("queue", "receive")
-_ACKNOWLEDGE = Script.load("queue", "acknowledge")
-_RELEASE = Script.load("queue", "release")
-_DEAD_LETTER = Script.load("queue", "dead_letter")
-_EXTEND = Script.load("queue", "extend")
+_PUBLISH = Script.load("arrival", "queue", "add", "publish")
+_SEND = Script.load("record_common", "enter", "arrival", "queue", "add", "send")
+_SEND_ONE = Script.load("arrival", "send_one")
+_RECEIVE = Script.load("arrival", "queue", "receive")
+_ACKNOWLEDGE = Script.load("arrival", "queue", "acknowledge")
+_RELEASE = Script.load("arrival", "queue", "release")
+_DEAD_LETTER = Script.load("arrival", "queue", "dead_letter")
+_EXTEND = Script.load("arrival", "queue", "extend")
 
 
 class RedisBroker:
@@ -98,6 +99,8 @@ class RedisBroker:
     def record_and_publish(self, sends: Sequence[tuple[Transition, Message]]) -> Sequence[bool]:
         """See `RecordingBroker.record_and_publish`."""
         check_sizes([wish for wish, _ in sends])
+        if len(sends) == 1 and self._send_one(*sends[0]):
+            return [True]
         granted: dict[int, bool] = {}
         for first in range(0, len(sends), _CHUNK):
             part = range(first, min(first + _CHUNK, len(sends)))
@@ -106,6 +109,15 @@ class RedisBroker:
             (reply,) = self._run_named(by_queue.keys(), [self._send([sends[place] for place in order], by_queue)])
             granted.update(zip(order, (told == 1 for told in reply), strict=True))
         return [granted[place] for place in range(len(sends))]
+
+    def _send_one(self, wish: Transition, message: Message) -> bool:
+        """Do what `record_and_publish` does, by a script that knows the most common case only; whether it was that."""
+        if message.eta is not None:
+            return False
+        arguments = (pack_new(wish), self._tells, message.priority, _packed(message))
+        keys = (self._keys.task(wish.task_id), self._base(message.queue))
+        (reply,) = self._run_named({message.queue}, [script(_SEND_ONE, keys, arguments)])
+        return bool(reply)
 
     def _send(self, sends: Sequence[tuple[Transition, Message]], by_queue: Mapping[str, Sequence[int]]) -> Call:
         wishes = [wish for wish, _ in sends]

@@ -17,10 +17,10 @@ __all__ = ["Looking"]
 #: How many messages are looked at or dropped by one call: others want their turn.
 _PAGE = 500
 
-_SIZES = Script.load("queue", "sizes")
-_PEEK = Script.load("queue", "peek")
-_PURGE = Script.load("queue", "purge")
-_REPLAY = Script.load("queue", "replay")
+_SIZES = Script.load("arrival", "queue", "sizes")
+_PEEK = Script.load("arrival", "queue", "peek")
+_PURGE = Script.load("arrival", "queue", "purge")
+_REPLAY = Script.load("arrival", "queue", "replay")
 
 
 class Looking:

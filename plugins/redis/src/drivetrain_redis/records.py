@@ -9,7 +9,7 @@ from struct import Struct
 
 from drivetrain.contract import Entry, ServiceRefused, State, TaskRecord, TooLarge, Transition
 
-__all__ = ["LARGEST_VALUE_BYTES", "STATES", "check_size", "check_sizes", "pack_wishes", "record_of"]
+__all__ = ["LARGEST_VALUE_BYTES", "STATES", "check_size", "check_sizes", "pack_new", "pack_wishes", "record_of"]
 
 #: Lua handles larger ones too, and keeps everybody waiting meanwhile.
 LARGEST_VALUE_BYTES = 32 * 1024 * 1024
@@ -33,7 +33,8 @@ _WISH = Struct(">BBIddIQIIIII")
 #: State, time, length of the worker's name.
 _ENTRY = Struct(">BdI")
 
-_unpack_record, _pack_wish, _pack_entry, _unpack_entry = (
+_pack_record, _unpack_record, _pack_wish, _pack_entry, _unpack_entry = (
+    _RECORD.pack,
     _RECORD.unpack_from,
     _WISH.pack,
     _ENTRY.pack,
@@ -89,6 +90,23 @@ def pack_wishes(wishes: Sequence[Transition], place_of: Callable[[str], int] | N
             raise ServiceRefused(f"a number of the transition of task {wish.task_id} is beyond what is kept") from error
         pieces += (head, run, task, entry, downstream, payload)
     return [b"".join(pieces), *apart]
+
+
+def pack_new(wish: Transition) -> bytes:
+    """The record that a transition to PENDING makes of a task that is not known: what ``enter.lua`` would write."""
+    told = 0
+    run = payload = downstream = b""
+    if wish.run is not None:
+        told, run = told | _RUN, _encode(wish.run)
+    if wish.payload is not None:
+        told, payload = told | _PAYLOAD, wish.payload
+    if wish.downstream is not None:
+        told, downstream = told | _DOWNSTREAM, wish.downstream
+    number, task, worker = _NUMBERS[wish.state], _name_bytes(wish.task), _name_bytes(wish.worker)
+    entry = _pack_entry(number, wish.at, len(worker)) + worker
+    sizes = len(run), len(task), len(entry), len(downstream)
+    head = _pack_record(told, number, wish.attempt, 0, 0.0, 0.0, *sizes)
+    return b"".join((head, run, task, entry, downstream, payload))
 
 
 def check_sizes(wishes: Sequence[Transition]) -> None:

@@ -1,4 +1,4 @@
--- What the scripts of a queue share.
+-- What the scripts of a queue share, after arrival.lua.
 --
 -- All keys of a queue begin with its base, which is what KEYS names; they are of one slot:
 --   :ready:0 … :ready:9   lists of tokens, the next to be handed out first
@@ -12,7 +12,6 @@
 --
 -- A token is a digit for the level, 'r' if it was replayed, and a number that grows. Where a message was handed out
 -- before, its token is followed by ':' and how often, in lists and in :delayed. Times are microseconds.
-local call, insert, sub, find, byte = redis.call, table.insert, string.sub, string.find, string.byte
 
 -- On a cluster KEYS names all keys of the queues, after their bases, which alone end with a brace.
 local BASES = {}
@@ -23,23 +22,7 @@ for _, key in ipairs(KEYS) do
 end
 
 local TOP = 9
--- After this time a number may be given once more: none is, for numbers are never behind the clock.
-local SEQUENCE_MS = 86400000
 local WAITING_MS = 7200000
-
-local function clock()
-  local time = call('TIME')
-  return time[1] * 1000000 + time[2]
-end
-
--- The first of so many new numbers. Ten thousand in a second keep step with the clock, so that the key need not be
--- kept for ever; fourteen digits are what Lua writes without an exponent.
-local function numbers(base, count, now)
-  local key = base .. ':sequence'
-  local first = math.max((tonumber(call('GET', key)) or 0) + 1, math.floor(now / 100))
-  call('SET', key, first + count - 1, 'PX', SEQUENCE_MS)
-  return first
-end
 
 local function split(token)
   local colon = find(token, ':', 1, true)
@@ -51,26 +34,6 @@ end
 
 local function list_of(base, token)
   return base .. ':ready:' .. sub(token, 1, 1)
-end
-
--- Wake so many of those who sleep. Whoever is gone is passed over, where the server can tell.
-local function ring(base, count, now, tells)
-  local key = base .. ':waiting'
-  while count > 0 do
-    local found = call('ZPOPMAX', key, count)
-    if #found == 0 then
-      return
-    end
-    for place = 1, #found, 2 do
-      if tonumber(found[place + 1]) <= now then
-        call('DEL', key)  -- all that are left had woken by themselves before this one did
-        return
-      end
-      if call('PUBLISH', found[place], '') > 0 or not tells then
-        count = count - 1
-      end
-    end
-  end
 end
 
 -- Wake those who would sleep past a time at which something becomes ready by itself.
