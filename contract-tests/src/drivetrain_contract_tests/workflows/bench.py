@@ -81,7 +81,7 @@ class Bench(Contract):
         """A fresh namespace."""
         return Stage(self.pair, lease_seconds=lease_seconds, patience_seconds=self.patience_seconds)
 
-    def at_once(self, play: Callable[[T], R], cases: Sequence[T]) -> list[R]:
+    def at_once(self, play: Callable[[T], R], cases: Sequence[T], players: int = _PLAYERS) -> list[R]:
         """Play cases side by side, for they mostly wait; what each gives. The first error is raised."""
 
         def play_one(case: T) -> R:
@@ -91,8 +91,8 @@ class Bench(Contract):
                 error.add_note(f"in {case}")
                 raise
 
-        with ThreadPoolExecutor(_PLAYERS) as players:
-            return list(players.map(play_one, cases))
+        with ThreadPoolExecutor(players) as threads:
+            return list(threads.map(play_one, cases))
 
     def check_counts(self, *, lost: int, unexpected: int, duplicated: int, recovered: int, told: object) -> None:
         """Report the four counts, and fail if any of the first three is not zero."""

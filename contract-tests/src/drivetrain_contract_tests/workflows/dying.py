@@ -103,7 +103,8 @@ class Dying(Bench):
             raise NotDeclared("its author's factory makes the drivers, which other processes cannot")
         kills = [_Kill(story, step, nth) for story in STORIES for step in STEPS for nth in range(1, 4)]
         some = min(len(kills), len(STORIES) * max(1, self.profile.races // 5))
-        self.at_once(self._play_kill, Random(self.profile.seed).sample(kills, some))
+        # Processes that begin do not wait: more of them at once would only keep all others from working.
+        self.at_once(self._play_kill, Random(self.profile.seed).sample(kills, some), players=3)
 
     def _play_kill(self, kill: _Kill) -> None:
         with self.stage(lease_seconds=self.short_lease_seconds) as stage, TemporaryDirectory() as directory:

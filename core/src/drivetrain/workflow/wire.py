@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from drivetrain.contract import InvalidSignature, Plain, SerializationError
-from drivetrain.workflow.frames import Call, Fork, Frame, Frames, Invocation
+from drivetrain.workflow.frames import Call, Fork, Frame, Frames, Invocation, Join
 
 __all__ = ["dump_frames", "dump_invocation", "load_frames", "load_invocation", "skeleton"]
 
@@ -21,13 +21,15 @@ _MISFITS = (msgspec.ValidationError, InvalidSignature, RecursionError)
 
 def dump_invocation(invocation: Invocation) -> Plain:
     """The plain form of an invocation."""
-    plain = msgspec.to_builtins(invocation)
-    call, simple = plain["call"], len(plain) == 1
-    if simple and not (invocation.call.on_success or invocation.call.on_error or invocation.call.retries):
-        if "args" in call:  # nothing else can be a tuple
-            call["args"] = list(call["args"])
-        return plain
-    return _lists(plain)
+    plain, call = msgspec.to_builtins(invocation), invocation.call
+    if call.on_success or call.on_error or call.retries or not _joins(invocation.frames):
+        return _lists(plain)
+    # Nothing else can be a tuple.
+    if call.args:
+        plain["call"]["args"] = list(plain["call"]["args"])
+    if invocation.frames:
+        plain["frames"] = list(plain["frames"])
+    return plain
 
 
 def load_invocation(plain: Plain) -> Invocation:
@@ -44,8 +46,8 @@ def load_invocation(plain: Plain) -> Invocation:
 
 def dump_frames(frames: Frames) -> list[Plain]:
     """The plain form of frames."""
-    plain: list[Plain] = _lists(msgspec.to_builtins(frames))
-    return plain
+    plain = msgspec.to_builtins(frames)
+    return [*plain] if _joins(frames) else [*_lists(plain)]
 
 
 def load_frames(plain: Plain) -> Frames:
@@ -75,6 +77,11 @@ def _bare_frame(frame: Frame) -> Frame:
     if isinstance(frame, Fork):
         return Fork(frame.group_id, tuple(_bare(branch) for branch in frame.branches), frame.collect)
     return frame
+
+
+def _joins(frames: Frames) -> bool:
+    """Whether there is nothing in ``frames`` but ends of branches, as with a member of a group."""
+    return all(type(frame) is Join for frame in frames)
 
 
 def _lists(plain: Any) -> Any:
