@@ -240,8 +240,9 @@ class Drivers:
 
     def _capabilities(self, claim: Claim) -> dict[str, Any]:
         errors = []
-        # Making a driver does no I/O, so any URL that it takes will do; some want a host or a path.
-        for url in (f"{claim.name}://", f"{claim.name}://localhost", f"{claim.name}:///drivetrain"):
+        # Making a driver does no I/O, so any URL that it takes will do; some want a host, a path or both.
+        for rest in ("", "localhost", "/drivetrain", "localhost/drivetrain"):
+            url = f"{claim.name}://{rest}"
             try:
                 made = self._make_claimed(claim, {"url": url, "context": self._context})
                 found = {"capabilities": made.capabilities}

@@ -149,10 +149,11 @@ class FollowUp:
     def _decide(self, ready: Mapping[str, Complete]) -> list[_Decided]:
         group_ids = list(ready)
         backend = self._runtime.backend
+        # Its end is recorded last, so all that follows from it was done; a cache may have dropped members since.
         ended = {
             record.task_id
             for record in self._patience.call("read", lambda: backend.read(group_ids))
-            if record is not None and record.state.terminal and record.state is not State.SUCCESS
+            if record is not None and record.state.terminal
         }
         groups = self._patience.call("read groups", lambda: backend.read_groups(group_ids))
         return [

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from drivetrain.contract import InvalidSignature, Plain, SerializationError
+from drivetrain.contract import InvalidSignature, Plain, Retries, SerializationError
 from drivetrain.workflow.frames import Call, Fork, Frame, Frames, Invocation, Join
 
 __all__ = ["dump_frames", "dump_invocation", "load_frames", "load_invocation", "skeleton"]
@@ -89,3 +90,18 @@ def _lists(plain: Any) -> Any:
     if isinstance(plain, dict):
         return {key: _lists(value) for key, value in plain.items()}
     return [_lists(value) for value in plain] if isinstance(plain, (list, tuple)) else plain
+
+
+def _learn() -> None:
+    """Let msgspec see all types once.
+
+    It finds out about a type when that is first read, and two threads that are the first at one moment crash the
+    interpreter (0.22.0).
+    """
+    call = Call(id="", task="", queue="", retries=Retries(policy="never", max_retries=0))
+    frames: Frames = (call, Fork("", ((call, Join("", 0)),)), Join("", 0))
+    load_invocation(_lists(msgspec.to_builtins(Invocation(call=replace(call, on_success=(frames,)), frames=frames))))
+    load_frames(dump_frames(frames))
+
+
+_learn()
