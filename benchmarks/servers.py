@@ -69,4 +69,23 @@ def _rabbitmq(directory: Path) -> _Made:
     return _Made(server.process, server.start, server.end, server.url())
 
 
-_MAKERS: Mapping[str, Callable[[Path], _Made]] = {"redis": _redis, "rabbitmq": _rabbitmq}
+def _mongodb(directory: Path) -> _Made:
+    from services.mongodb import MongoServer
+
+    server = MongoServer(directory)
+    return _Made(server.process, server.start, server.kill, server.url())
+
+
+def _memcached(directory: Path) -> _Made:
+    from services.memcached import MemcachedServer
+
+    server = MemcachedServer(directory, options=("-m", "1024"))  # what it has no room for, it drops
+    return _Made(server.process, server.process.start, server.process.kill, server.url)
+
+
+_MAKERS: Mapping[str, Callable[[Path], _Made]] = {
+    "redis": _redis,
+    "rabbitmq": _rabbitmq,
+    "mongodb": _mongodb,
+    "memcached": _memcached,
+}

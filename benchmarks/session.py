@@ -100,7 +100,7 @@ def _interleaved(entries: Sequence[Entry]) -> Iterator[tuple[Entry, int]]:
 
 def _measure_all(plan: Plan, measured: Measure, results: Results) -> None:
     for entry in plan.entries:
-        if measured.name in entry.without:
+        if not entry.takes_part_in(measured.name):
             continue
         try:
             found = measure(measured, entry, results.concurrency[entry.name], plan.size(measured, entry), plan.where)

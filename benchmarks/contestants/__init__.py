@@ -34,6 +34,8 @@ class Entry:
     share: float = 1.0
     #: Measures that it cannot take part in, or that mean nothing for it.
     without: frozenset[str] = frozenset()
+    #: The only measures that it takes part in; empty: all.
+    only: frozenset[str] = frozenset()
     #: What follows the name of this virtual environment in the name of its own, where it bears no company.
     environment: str = ""
 
@@ -43,6 +45,10 @@ class Entry:
         made: Contestant = getattr(import_module(f"contestants.{module}"), name)(place, number)
         made.entry = self.name
         return made
+
+    def takes_part_in(self, measure: str) -> bool:
+        """Whether this measure is taken of it."""
+        return measure not in self.without and (not self.only or measure in self.only)
 
     @property
     def python(self) -> Path:
@@ -57,6 +63,19 @@ _CHORDS = frozenset({"chord_1000", "chord_10000", "group_100000"})
 _LATER = frozenset({"eta", "delayed"})
 _REDIS, _RABBIT = ("redis",), ("rabbitmq", "redis")
 _THREADS = (1, 2, 4, 8)
+
+
+def _backend(name: str, path: str, *services: str) -> Entry:
+    """drivetrain with this backend, on the same broker as with the others."""
+    return Entry(
+        name=name,
+        path=f"drivetrain_backends:{path}",
+        group="backends",
+        system="drivetrain",
+        services=(*_REDIS, *services),
+        only=frozenset({"chord_10000"}),
+    )
+
 
 #: In the order in which they run.
 ENTRIES = {
@@ -240,5 +259,10 @@ ENTRIES = {
             # What it keeps is in the process that would be weighed, and there is only this one.
             without=frozenset({"idle", "memory", "drain_two", "waiting", "delayed"}),
         ),
+        _backend("backend memory", "InMemory"),
+        _backend("backend sqlite", "InSqlite"),
+        _backend("backend redis", "InRedis"),
+        _backend("backend mongo", "InMongo", "mongodb"),
+        _backend("backend memcache", "InMemcached", "memcached"),
     )
 }

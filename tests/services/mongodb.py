@@ -18,7 +18,11 @@ URL_VARIABLE = "MONGODB_URL"
 #: How long a client looks for a server that is away, in milliseconds.
 SELECTION_MILLISECONDS = 10_000
 
-_OPTIONS = f"serverSelectionTimeoutMS={SELECTION_MILLISECONDS}"
+#: How long it may take to tell a client how it is, in milliseconds; after that the client cuts off what it has asked.
+#: nx-27017 does one thing at a time, on machines that may have a hundred others to do.
+_ANSWER_MILLISECONDS = 30_000
+
+_OPTIONS = f"serverSelectionTimeoutMS={SELECTION_MILLISECONDS}&connectTimeoutMS={_ANSWER_MILLISECONDS}"
 
 
 class MongoServer:

@@ -5,9 +5,12 @@ from collections import Counter
 
 import pytest
 
-from drivetrain import App, UnknownResult, chord, current_task, group
+from drivetrain import App, TaskFailed, UnknownResult, chord, current_task, group
 from drivetrain.contract import Completion, Group, Member
+from drivetrain.workflow.frames import Join
+from drivetrain.workflow.wire import load_frames
 from drivetrain_contract_tests.backends.racing import in_processes
+from drivetrain_memcache.keys import Kind
 from support.waiting import Log
 
 MEMBERS = 10_000
@@ -73,3 +76,45 @@ def test_who_waits_for_a_group_that_memcached_has_lost_is_told(servers, tmp_path
         with app.worker():
             with pytest.raises(UnknownResult):
                 handle.get(timeout=60)
+
+
+@pytest.mark.parametrize("lost", [Kind.SHARD, Kind.MEMBER])
+def test_a_chord_of_which_something_is_lost_fails_with_all_that_waits_for_it(memcached, tmp_path, lost):
+    """A group in a group, and a callback behind: whoever waits for any of it is told, and nobody has to look for it."""
+    app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{memcached.url}/?prefix=chord-without-{lost}")
+    went_on = Log()
+
+    @app.task(name="member")
+    def member(number: int) -> int:
+        return number
+
+    @app.task(name="dropping")
+    def dropping(number: int) -> int:
+        join = next(frame for frame in current_frames(app, current_task().task_id) if isinstance(frame, Join))
+        backend = app.runtime.backend
+        if lost is Kind.MEMBER:
+            backend.complete([Completion(member=Member(join.group_id, 0), payload=app.runtime.payloads.dump(0))])
+        of = backend._catalogue.read([join.group_id])[join.group_id].group.of
+        client = memcached.client()
+        assert client.delete(backend._keys.numbered(lost, join.group_id, of, 0).name)
+        client.close()
+        return number
+
+    @app.task(name="after")
+    def after(numbers: list[object]) -> int:
+        went_on.note(numbers)
+        return 1
+
+    inner = group([member.s(0).set(delay=3_600), dropping.s(1)])
+    with app, app.worker():
+        handle = chord([inner, member.s(2)], after.s()).send()
+        with pytest.raises(TaskFailed) as told:
+            handle.get(timeout=60)
+    assert told.value.failure.type == "drivetrain.ResultLost"
+    assert went_on.notes == []
+
+
+def current_frames(app, task_id):
+    """What waits for a task, as its record says."""
+    (record,) = app.runtime.backend.read([task_id])
+    return load_frames(app.runtime.payloads.load(record.downstream))

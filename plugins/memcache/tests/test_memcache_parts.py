@@ -187,11 +187,12 @@ def test_a_large_group_has_shards_of_one_size():
     assert place(2 * SHARD + 2) == (2, 2)
 
 
-@given(st.sets(st.integers(0, SHARD - 1), max_size=30), st.booleans())
-def test_a_shard_is_loaded_as_it_was(positions, failed):
-    shard = Shard(failed=failed)
+@given(st.sets(st.integers(0, SHARD - 1), max_size=30), st.booleans(), st.booleans())
+def test_a_shard_is_loaded_as_it_was(positions, failed, split):
+    shard = Shard(failed=failed, split=split)
     for position in positions:
         shard = shard.complete(position, failed=False)
+    assert (shard.failed, shard.split) == (failed, split)
     assert Shard.load(shard.dump()) == shard
     assert shard.done == len(positions)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from pymemcache.exceptions import MemcacheUnexpectedCloseError
@@ -162,8 +163,8 @@ def test_a_value_of_which_a_part_is_lost_is_lost_and_may_be_stored_again(memcach
     backend.record([wish("t", payload=bytes(3_000_000))])
     backend.store_bodies({"b": bytes(3_000_000)})
     client = memcached.client()
-    for name in parts(backend)[::2]:
-        client.delete(name)
+    firsts = [name for name in parts(backend) if name.endswith(b":0")]  # one of each value
+    assert [client.delete(name) for name in firsts] == [True, True]
     client.close()
     assert backend.read(["t"]) == [None]
     assert backend.load_bodies(["b"]) == [None]
@@ -235,36 +236,81 @@ def test_a_full_server_forgets_and_says_so(servers, backends):
     assert backend.acquire_lock("l", seconds=60.0) > token
 
 
-@pytest.mark.parametrize("missing", [Kind.SHARD, Kind.MEMBER])
-@pytest.mark.parametrize("size", [2, SHARD + 2])
-def test_a_group_of_which_something_is_lost_is_lost(memcached, backends, missing, size):
+@pytest.mark.parametrize("size", [3, SHARD + 3])
+def test_who_completes_a_member_of_a_group_with_a_lost_shard_is_told_to_go_on(memcached, backends, size):
     """Without this its members would all end, nobody would see it complete, and whoever waits would wait for ever."""
-    backend = backends(url_of(memcached, prefix=f"lost-{missing}-{size}"))
-    backend.record([wish("g", State.PENDING)])
-    backend.open_groups([Group(group_id="g", size=size)])
-    backend.complete([done(index) for index in range(size - 1)])
-    of = backend._catalogue.read(["g"])["g"].group.of
-    client = memcached.client()
-    assert client.delete(backend._keys.numbered(missing, "g", of, 0).name)
-    client.close()
-    assert backend.complete([done(size - 1)]) == [None]
-    assert backend.read(["g"]) == [None]
-    assert backend.read_groups(["g"]) == [None]
-    assert backend.census() == {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 0}
+    backend = backends(url_of(memcached, prefix=f"lost-shard-{size}"))
+    backend.open_groups([Group(group_id="g", size=size, continuation=b"next")])
+    backend.complete([done(index) for index in range(size - 2)])
+    drop_of_group(memcached, backend, Kind.SHARD)
+    (told,) = backend.complete([done(size - 2)])
+    assert told.complete
+    assert backend.read_groups(["g"])[0].continuation == b"next"  # which core ends, when it has seen what is missing
+    assert backend.read_members("g") == [b"p"] * (size - 1) + [None]
+    backend.complete([done(size - 1)])
+    assert backend.read_members("g") == [b"p"] * size  # all are there after all
+    backend.forget(["g"])
+    assert backend.complete([done(0)]) == [None]
+    assert keys_of(backend, memcached) == []
 
 
-def test_results_of_which_a_part_is_lost_are_not_given_as_if_they_were_whole(memcached, backends):
-    backend = backends(url_of(memcached, prefix="lost-result"))
-    backend.open_groups([Group(group_id="g", size=2)])
-    assert backend.complete([done(0), done(1)])[-1].complete
+def test_a_payload_that_is_lost_is_none_and_its_group_is_complete_all_the_same(memcached, backends):
+    backend = backends(url_of(memcached, prefix="lost-payload"))
+    backend.open_groups([Group(group_id="g", size=3)])
+    backend.complete([done(0), done(1)])
+    drop_of_group(memcached, backend, Kind.MEMBER, 1)
+    assert backend.complete([done(2)])[0].complete
+    assert backend.read_members("g") == [b"p", None, b"p"]
     backend.record([wish("g", retention=60.0)])
+    assert backend.read_members("g") == [b"p", None, b"p"]
+
+
+def test_a_group_that_is_forgotten_while_it_is_completed_leaves_nothing(memcached, backends, monkeypatch):
+    backend, other = (backends(url_of(memcached, prefix="forgotten")) for _ in range(2))
+    backend.open_groups([Group(group_id="g", size=3)])
+    change = backend._store.change
+
+    def forgotten_before(*arguments):
+        monkeypatch.undo()
+        other.forget(["g"])
+        return change(*arguments)
+
+    monkeypatch.setattr(backend._store, "change", forgotten_before)
+    assert backend.complete([done(0), done(1, b"x" * 1_500_000)]) == [None, None]
+    assert keys_of(backend, memcached) == []
+
+
+@pytest.mark.parametrize("end", ["forget", "settle"])
+def test_members_beyond_the_largest_item_leave_no_parts(memcached, backends, end):
+    """A server with -M, which drops nothing by itself, would keep them for ever."""
+    backend = backends(url_of(memcached, prefix=f"parts-of-{end}"))
+    backend.open_groups([Group(group_id="g", size=3)])
+    backend.complete([done(0, b"small"), done(2, b"x" * 2_500_000)])
+    names = [name for name in keys_of(backend, memcached) if backend._keys.holds(Kind.PART, name)]
+    assert len(names) == 3
+    if end == "forget":
+        backend.forget(["g"])
+        assert keys_of(backend, memcached) == []
+    else:
+        backend.record([wish("g", retention=1_000.0)])
+        (ends,) = ends_of(backend, names)
+        assert ends != -1
+        assert backend.read_members("g") == [b"small", None, b"x" * 2_500_000]
+
+
+def drop_of_group(server, backend, kind, number=0):
+    """As Memcached does when it has no room: one item of the group ``g`` is gone."""
     of = backend._catalogue.read(["g"])["g"].group.of
-    client = memcached.client()
-    client.delete(backend._keys.numbered(Kind.MEMBER, "g", of, 1).name)
+    client = server.client()
+    assert client.delete(backend._keys.numbered(kind, "g", of, number).name)
     client.close()
-    error = error_of(lambda: backend.read_members("g"))
-    assert isinstance(error, ServiceRefused)
-    assert "'g'" in str(error)
+
+
+def keys_of(backend, server):
+    """All that the server keeps for this backend."""
+    lines = backend._servers.keys(f"127.0.0.1:{server.port}", b"lru_crawler metadump hash")
+    names = [unquote_to_bytes(line[4 : line.index(b" ")]) for line in lines if line.startswith(b"key=")]
+    return [name for name in names if name.startswith(backend._keys.all_begin_with)]
 
 
 def test_an_end_takes_all_of_a_group_with_it(memcached, backends):

@@ -156,6 +156,41 @@ def test_of_slow_answers_the_quickest_counts():
     assert server.asked == 3
 
 
+class _Lopsided(_Server):
+    """Takes all of its time to be asked, so that half of the delay is wrong."""
+
+    def command(self, name):
+        delay = self.delays[0]
+        self.clock.seconds += delay / 2
+        told = super().command(name)
+        self.clock.seconds -= delay / 2
+        return told
+
+
+def test_a_slow_answer_does_not_move_the_time_that_a_quick_one_told():
+    """Else a busy server would let leases seem to end seconds too early."""
+    clock = _Clock()
+    server = _Lopsided(clock, 1_000.0, [0.0, 6.0, 6.0, 6.0, 6.0])
+    time = ServerTime(server, clock)
+    assert abs(time.now() - clock.seconds - 900.0) < 1e-6
+    clock.seconds += 31.0
+    assert abs(time.now() - clock.seconds - 900.0) < 1e-6
+    assert server.asked == 4
+
+
+def test_a_slow_answer_is_asked_for_again_soon_and_taken_if_the_time_is_another():
+    clock = _Clock()
+    server = _Server(clock, 1_000.0, [2.0] * 6 + [0.01])
+    time = ServerTime(server, clock)
+    assert abs(time.now() - clock.seconds - 900.0) < 1e-6
+    server.ahead -= 50.0  # another one has become primary
+    clock.seconds += 1.5
+    assert abs(time.now() - clock.seconds - 850.0) < 1e-6
+    clock.seconds += 1.5
+    assert abs(time.now() - clock.seconds - 850.0) < 1e-6
+    assert server.asked == 7
+
+
 def test_where_the_server_tells_no_time_the_clock_stands_in():
     class Silent:
         admin = property(lambda self: self)

@@ -2,10 +2,11 @@
 
 import pytest
 from pymongo.collection import Collection
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, BulkWriteError
 
 from drivetrain.contract import RunLease, ServiceUnavailable, State, Transition
-from drivetrain_mongo import conflicts
+from drivetrain_mongo import conflicts, writing
+from drivetrain_mongo.errors import DUPLICATE_KEY
 
 
 def start(task_id, run="r", attempt=0, lease=3_600.0):
@@ -148,3 +149,30 @@ def test_a_record_that_is_over_makes_room_within_a_batch(make):
     assert [outcome.applied for outcome in outcomes] == [True, True, True]
     assert [outcome.before and outcome.before.state for outcome in outcomes] == [None, None, State.STARTED]
     assert backend.read(["a"])[0].payload is None
+
+
+def test_no_request_is_so_long_that_the_server_seems_to_be_away(commands, make, around_the_write, monkeypatch):
+    monkeypatch.setattr(writing, "_AT_ONCE", 20)
+    backend, rival = make(), make()
+    around_the_write["before"].append(lambda: rival.record([start("t3", run="q"), start("t45", run="q")]))
+    told = backend.record([start(f"t{number}") for number in range(50)])
+    assert commands.count("insert") == 1 + 3
+    assert [number for number, outcome in enumerate(told) if not outcome.applied] == [3, 45]
+    ended = backend.record([end(f"t{number}") for number in range(50)])
+    assert [number for number, outcome in enumerate(ended) if not outcome.applied] == [3, 45]
+
+
+def test_of_two_who_store_a_body_at_once_neither_fails(make, monkeypatch):
+    """MongoDB may tell one of two upserts that the other has inserted what it was about to insert."""
+    backend, write = make(), Collection.bulk_write
+
+    def raced(self, operations, **kwargs):
+        monkeypatch.undo()
+        _, *others = operations
+        write(self, others, **kwargs)
+        failure = {"index": 0, "code": DUPLICATE_KEY, "errmsg": "E11000 duplicate key"}
+        raise BulkWriteError({"writeErrors": [failure], "writeConcernErrors": [], "nMatched": 0, "nInserted": 0})
+
+    monkeypatch.setattr(Collection, "bulk_write", raced)
+    backend.store_bodies({"one": b"1", "two": b"2"})
+    assert backend.load_bodies(["one", "two"]) == [b"1", b"2"]

@@ -97,6 +97,18 @@ def test_an_end_before_the_stream_is_open_is_not_missed(make, streams, monkeypat
     assert Waiting(waiter, "t").result() == ["t"]
 
 
+def test_an_end_of_which_no_stream_tells_is_found_all_the_same(make, monkeypatch):
+    """It was told in the instant of a failover, before a read showed it."""
+    monkeypatch.setattr(watcher, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(watcher.Watcher, "_tell", lambda *_: None)
+    monkeypatch.setattr(watcher.Watcher, "_hint_all", lambda *_: None)
+    waiter, worker = make(waiting="stream"), make()
+    worker.record([start()])
+    waiting = Waiting(waiter, "t")
+    worker.record([end()])
+    assert waiting.result() == ["t"]
+
+
 def test_one_stream_serves_all_who_wait(make, streams):
     waiter, worker = make(waiting="stream"), make()
     names = [f"t{number}" for number in range(5)]

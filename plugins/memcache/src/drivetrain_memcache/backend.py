@@ -12,7 +12,6 @@ from drivetrain.contract import (
     Group,
     GroupProgress,
     GroupRecord,
-    Member,
     NotSupported,
     Outcome,
     Renewal,
@@ -211,7 +210,3 @@ class MemcacheBackend:
     def _check(self, what: str, value: bytes | None) -> None:
         if value is not None and len(value) > self._options.largest_value_bytes:
             raise TooLarge(what, len(value), self._options.largest_value_bytes)
-
-
-def _completion(wish: Transition, member: Member) -> Completion:
-    return Completion(member=member, payload=wish.payload or b"", failed=wish.state is not State.SUCCESS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
 from random import Random
 from typing import Generic, TypeVar
 
@@ -15,7 +14,7 @@ from drivetrain_memcache import entries
 from drivetrain_memcache.entries import Head, Kept
 from drivetrain_memcache.expiry import AT_ONCE, exptime
 from drivetrain_memcache.keys import Key, Keys, Kind
-from drivetrain_memcache.shards import sizes
+from drivetrain_memcache.shards import Shard, sizes
 from drivetrain_memcache.store import Found, Store, Write
 
 __all__ = ["ROUNDS", "Catalogue", "Change", "pause"]
@@ -128,12 +127,26 @@ class Catalogue:
         for each, changed in done.items():
             before, after = _group(changed.before), _group(changed.after)
             if before is not None and (after is None or after.of != before.of):
-                for keys in chain([self.shard_keys(each, before)], self.member_keys(each, before)):
+                for keys in self._items(each, before):
                     self._store.delete(keys)
             if after is not None and _ends(changed.after) != (_ends(changed.before) if before is after else None):
                 ends = exptime(_ends(changed.after), self._clock.now(), _MARGIN_SECONDS)
-                for keys in chain([self.shard_keys(each, after)], self.member_keys(each, after)):
+                for keys in self._items(each, after):
                     self._store.touch(keys, ends)
+
+    def _items(self, group_id: str, head: Head) -> Iterator[list[Key]]:
+        """The keys of all that belongs to a group but its head, some at a time.
+
+        Payloads are read only where one of them has parts, or where the shard that would say so is lost: a server that
+        drops nothing by itself would keep the parts for ever.
+        """
+        shard_keys = self.shard_keys(group_id, head)
+        shards = self._store.fetch(shard_keys)
+        split = any(key not in shards or Shard.load(shards[key].value or b"\0").split for key in shard_keys)
+        # Shards go first: who stores a payload and finds its shard gone drops it again, and all others are seen here.
+        yield shard_keys
+        for keys in self.member_keys(group_id, head):
+            yield [*(self._store.parts(keys) if split else ()), *keys]
 
 
 def _write(key: Key, slot: Found | None, after: Kept | None, now: float) -> Write:

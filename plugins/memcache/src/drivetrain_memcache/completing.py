@@ -26,6 +26,8 @@ class Completing:
     completions: Sequence[tuple[int, Completion]]
     #: Of each member of the batch, whether it has failed.
     failures: dict[int, bool] = field(factory=dict)
+    #: The members of the batch whose payload is larger than an item.
+    split: set[int] = field(factory=set)
     #: The shards that this batch has changed, as they were before.
     _before: dict[int, Shard] = field(factory=dict)
     #: Which members this batch has completed.
@@ -51,7 +53,7 @@ class Completing:
         for index in self.open_members(shards):
             number, position = place(index)
             shard = changed.get(number, shards[number])
-            changed[number] = shard.complete(position, failed=self._fails(index))
+            changed[number] = shard.complete(position, failed=self._fails(index), split=index in self.split)
         return changed
 
     def written(self, number: int, before: Shard) -> None:
@@ -65,10 +67,10 @@ class Completing:
         """All that was wanted is done, and after that the shards were these."""
         self._after = shards
 
-    @property
-    def full(self) -> bool:
-        """Whether all members of the group are complete."""
-        return sum(shard.done for shard in self._after.values()) == self.head.size
+    def given_up(self) -> dict[int, GroupProgress]:
+        """What is answered where a shard is lost: that nothing more is to be waited for."""
+        over = GroupProgress(size=self.head.size, done=self.head.size)
+        return {position: over for position, _ in self.completions}
 
     def progress(self) -> dict[int, GroupProgress]:
         """How the group stood after each completion, by its position in the caller's batch."""

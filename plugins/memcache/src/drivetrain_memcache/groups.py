@@ -4,8 +4,9 @@ A completion is: the member's payload, if nobody has stored one; then its bit, b
 set has a payload, and of several completions of one member the first stands. Who sees all bits says that the group is
 complete; that several do is no harm, that none does cannot be: the last one to set a bit reads all shards afterwards.
 
-Memcached drops what it has no room for. A group of which a shard is missing is lost, and so is one whose members are
-all complete, but the payload of one is missing: it is dropped with the record of its id, and unknown from then on.
+Memcached drops what it has no room for. Where a shard is missing nobody can tell any more when the group is complete,
+so whoever completes a member is told that it is: nothing more is to be waited for. Whoever goes on then reads the
+members; what is missing there is None, by which core knows that a result is lost, and ends all that waits for it.
 """
 
 from __future__ import annotations
@@ -65,18 +66,25 @@ class Groups:
     def complete(self, completions: Sequence[Completion]) -> list[GroupProgress | None]:
         """See `drivetrain.contract.Backend.complete`."""
         grouped = by_group(completions)
-        kept = self._catalogue.read(grouped)
-        known = {each: one.group for each, one in kept.items() if one.group is not None}
-        batch = [Completing(each, head, grouped[each]) for each, head in known.items()]
+        batch = [Completing(each, head, grouped[each]) for each, head in self._heads(grouped).items()]
         shards = self._store_payloads(batch)
         lost = self._set_bits(batch, shards)
-        lost += self._without_payload([one for one in batch if one.full and one.group_id not in lost], kept)
-        self._drop(lost, known)
+        gone = self._gone([one for one in batch if one.group_id in lost])
         answers: dict[int, GroupProgress] = {}
         for one in batch:
-            if one.group_id not in lost:
-                answers.update(one.progress())
+            if one.group_id not in gone:
+                answers.update(one.given_up() if one.group_id in lost else one.progress())
         return [answers.get(position) for position in range(len(completions))]
+
+    def _gone(self, lost: Sequence[Completing]) -> set[str]:
+        """Those of which all is gone because they were forgotten meanwhile; what came too late is dropped."""
+        if not lost:
+            return set()
+        heads = self._heads(one.group_id for one in lost)
+        gone = [one for one in lost if one.group_id not in heads or heads[one.group_id].of != one.head.of]
+        late = [self._member_key(one, index) for one in gone for index in one.firsts()]
+        self._store.delete([*self._store.parts(late), *late])
+        return {one.group_id for one in gone}
 
     def _store_payloads(self, batch: Sequence[Completing]) -> dict[Key, Found]:
         """Store the payload of each member that has none, and find out which have failed.
@@ -95,9 +103,11 @@ class Groups:
         stored, shards = self._store.change(writes, [key for one in batch for key in self._keys_of(one)])
         earlier = [key for (_, _, _, key), fine in zip(firsts, stored, strict=True) if not fine]
         told = self._store.fetch(earlier) if earlier else {}
-        for one, index, completion, key in firsts:
+        for (one, index, completion, key), write in zip(firsts, writes, strict=True):
             first = told[key].value if key in told else None
             one.failures[index] = completion.failed if first is None else members.failed(first)
+            if self._store.splits(write.value if first is None else first):
+                one.split.add(index)
         return shards
 
     def _set_bits(self, batch: Sequence[Completing], found: dict[Key, Found]) -> list[str]:
@@ -140,23 +150,11 @@ class Groups:
                 one.finish(after or {})
         return [one for one in batch if one.group_id in slower]
 
-    def _without_payload(self, full: Sequence[Completing], kept: Mapping[str, Kept]) -> list[str]:
-        """Complete groups of which a payload is lost, so that nobody goes on with less than all of it.
-
-        Not looked at once the record of the group has ended: then somebody has gone on already.
-        """
-        looked_at = [one for one in full if not _ended(kept[one.group_id])]
-        return [one.group_id for one in looked_at if None in self._payloads(one.group_id, one.head)]
-
     def _payloads(self, group_id: str, head: Head) -> Iterator[bytes | None]:
         """The payloads of all members that are there, also of those that are not complete yet."""
         for keys in self._catalogue.member_keys(group_id, head):
             found = self._store.fetch(keys)
             yield from (_payload(found.get(key)) for key in keys)
-
-    def _drop(self, lost: Sequence[str], known: Mapping[str, Head]) -> None:
-        if lost:
-            self._catalogue.change({each: _dropping(known[each]) for each in dict.fromkeys(lost)})
 
     # Reading
 
@@ -165,34 +163,24 @@ class Groups:
         heads = self._heads(group_ids)
         keys = {each: self._shard_keys(each, head) for each, head in heads.items()}
         found = self._store.fetch(key for some in keys.values() for key in some)
-        lost = [each for each, some in keys.items() if any(key not in found for key in some)]
-        self._drop(lost, heads)
         groups = {
-            each: _group_record(each, head, [_shard(found[key]) for key in keys[each]])
+            each: _group_record(each, head, [_shard(found[key]) for key in keys[each] if key in found])
             for each, head in heads.items()
-            if each not in lost
         }
         return [groups.get(each) for each in group_ids]
 
     def read_members(self, group_id: str) -> list[bytes | None]:
-        """See `drivetrain.contract.Backend.read_members`.
-
-        Raises:
-            ServiceRefused: the group has ended well, and Memcached has dropped a part of its results.
-        """
-        kept = self._catalogue.read([group_id])
-        head = kept[group_id].group if group_id in kept else None
+        """See `drivetrain.contract.Backend.read_members`. None also for a payload that Memcached has dropped."""
+        head = self._heads([group_id]).get(group_id)
         if head is None:
             return []
         shard_keys = self._shard_keys(group_id, head)
         found = self._store.fetch(shard_keys)  # before the payloads: who is complete then has one
         shards = {number: _shard(found[key]) for number, key in enumerate(shard_keys) if key in found}
-        complete = [_holds(shards, index) for index in range(head.size)]
-        stored = self._payloads(group_id, head)
-        payloads = [payload if there else None for payload, there in zip(stored, complete, strict=True)]
-        if _ended(kept[group_id]) and (len(shards) < len(shard_keys) or sum(complete) > _count(payloads)):
-            raise ServiceRefused(f"a part of the results of group {group_id!r} is lost: Memcached has dropped it")
-        return payloads
+        # Where a shard is lost no bits are set any more: then the payloads say who is complete.
+        lost = len(shards) < len(shard_keys)
+        stored = enumerate(self._payloads(group_id, head))
+        return [payload if lost or _holds(shards, index) else None for index, payload in stored]
 
     # Keys
 
@@ -227,26 +215,6 @@ def _opening(head: Head) -> Change[bool]:
     return change
 
 
-def _dropping(head: Head) -> Change[None]:
-    """Drop what is kept under the id of this very group, unless it has ended well already."""
-
-    def change(kept: Kept | None, now: float) -> tuple[Kept | None, None]:
-        del now
-        if kept is None or kept.group is None or kept.group.of != head.of:
-            return kept, None
-        return (evolve(kept, group=None) if _ended(kept) else None), None
-
-    return change
-
-
-def _ended(kept: Kept) -> bool:
-    return kept.record is not None and kept.record.state.terminal
-
-
-def _count(payloads: Iterable[bytes | None]) -> int:
-    return sum(payload is not None for payload in payloads)
-
-
 def _payload(found: Found | None) -> bytes | None:
     return None if found is None or not found.value else members.payload(found.value)
 
@@ -257,7 +225,7 @@ def _shard(found: Found) -> Shard:
 
 def _holds(shards: Mapping[int, Shard], index: int) -> bool:
     number, position = place(index)
-    return number in shards and shards[number].holds(position)
+    return shards[number].holds(position)
 
 
 def _group_record(group_id: str, head: Head, shards: Sequence[Shard]) -> GroupRecord:

@@ -47,9 +47,10 @@ class Servers:
         """For each server that is concerned, the positions in ``owners`` of those whose it is."""
         if len(self._pools) == 1:
             return {self.place(""): list(range(len(owners)))} if owners else {}
+        places = {owner: self.place(owner) for owner in dict.fromkeys(owners)}  # all members of a group have one
         spread: dict[str, list[int]] = defaultdict(list)
         for position, owner in enumerate(owners):
-            spread[self.place(owner)].append(position)
+            spread[places[owner]].append(position)
         return spread
 
     def exchange(self, server: str, requests: Sequence[Request]) -> list[Reply]:

@@ -15,6 +15,8 @@ SHARD = 16 * 1024
 #: More members than anybody will ever open, and few enough shards to make them at once.
 LARGEST_GROUP = 1_000_000
 
+_FAILED, _SPLIT = 1, 2
+
 
 @frozen
 class Shard:
@@ -24,6 +26,8 @@ class Shard:
     bits: int = 0
     #: Whether one of them has failed the group.
     failed: bool = False
+    #: Whether the payload of one of them is larger than an item, so that it has parts to be dropped with it.
+    split: bool = False
 
     @property
     def done(self) -> int:
@@ -34,18 +38,20 @@ class Shard:
         """Whether this member is complete."""
         return bool(self.bits >> position & 1)
 
-    def complete(self, position: int, *, failed: bool) -> Shard:
+    def complete(self, position: int, *, failed: bool, split: bool = False) -> Shard:
         """With this member complete."""
-        return evolve(self, bits=self.bits | 1 << position, failed=self.failed or failed)
+        bits = self.bits | 1 << position
+        return evolve(self, bits=bits, failed=self.failed or failed, split=self.split or split)
 
     def dump(self) -> bytes:
-        """As bytes: one for whether it has failed, then the bits."""
-        return bytes([self.failed]) + self.bits.to_bytes((self.bits.bit_length() + 7) // 8, "little")
+        """As bytes: one for the two signs, then the bits."""
+        signs = self.failed * _FAILED | self.split * _SPLIT
+        return bytes([signs]) + self.bits.to_bytes((self.bits.bit_length() + 7) // 8, "little")
 
     @classmethod
     def load(cls, data: bytes) -> Shard:
         """From bytes."""
-        return cls(int.from_bytes(data[1:], "little"), bool(data[0]))
+        return cls(int.from_bytes(data[1:], "little"), bool(data[0] & _FAILED), bool(data[0] & _SPLIT))
 
 
 def sizes(size: int) -> list[int]:

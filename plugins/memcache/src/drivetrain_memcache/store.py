@@ -92,6 +92,15 @@ class Store:
         keys = list(values)
         self._each(keys, [protocol.put(key.name, _WHOLE + value, exptime) for key, value in values.items()])
 
+    def splits(self, value: bytes) -> bool:
+        """Whether a value is kept in parts."""
+        return len(value) >= self._room
+
+    def parts(self, keys: Sequence[Key]) -> list[Key]:
+        """The parts of those values that are split, without reading them."""
+        _, values = self._change((), (), keys)
+        return [part for key, value in values.items() for part in self._found(key, value).parts]
+
     def delete(self, keys: Sequence[Key]) -> None:
         """Drop items, whatever they hold. Parts of what is split are not looked for."""
         self._each(keys, [protocol.delete(key.name) for key in keys])
@@ -144,7 +153,7 @@ class Store:
 
     def _split(self, write: Write) -> _Split:
         value = write.value
-        if len(value) < self._room:
+        if not self.splits(value):
             return _Split(_WHOLE + value)
         of = fresh()
         firsts = range(0, len(value), self._room)

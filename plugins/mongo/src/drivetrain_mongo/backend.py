@@ -36,8 +36,9 @@ from drivetrain_mongo.documents import (
 )
 from drivetrain_mongo.errors import LARGEST_VALUE_BYTES
 from drivetrain_mongo.options import Options
-from drivetrain_mongo.reading import chunks, find
+from drivetrain_mongo.reading import chunks, find, find_records
 from drivetrain_mongo.watcher import Watcher
+from drivetrain_mongo.writing import write
 
 __all__ = ["MongoBackend"]
 
@@ -100,12 +101,9 @@ class MongoBackend:
             return []
         now = self._connection.now()
         with self._connection.use() as collections:
-            found = {
-                document["_id"]: record_of(document)
-                for document in find(collections.records, task_ids, RECORD_FIELDS)
-                if is_live(document, now)
-            }
-        return [found.get(task_id) for task_id in task_ids]
+            documents = find_records(collections, task_ids, RECORD_FIELDS)
+        live = {task_id: record_of(document) for task_id, document in documents.items() if is_live(document, now)}
+        return [live.get(task_id) for task_id in task_ids]
 
     def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Sequence[str]:
         """See `Backend.wait`."""
@@ -117,7 +115,7 @@ class MongoBackend:
             return []
         now = self._connection.now()
         with self._connection.use() as collections:
-            collections.records.bulk_write([_renewing(lease, now) for lease in leases], ordered=False)
+            write(collections.records, [_renewing(lease, now) for lease in leases])
             fields = {"state": 1, "run": 1, "expires": 1}
             found = {
                 document["_id"]: document

@@ -6,16 +6,26 @@ from collections.abc import Mapping, Sequence
 
 from pymongo import UpdateOne
 
+from drivetrain.contract import ServiceUnavailable
 from drivetrain_mongo.connection import Collections
 from drivetrain_mongo.reading import chunks, find
+from drivetrain_mongo.writing import write
 
 __all__ = ["drop", "load", "store"]
+
+#: How often what others have inserted at the same instant is tried again; each time it is found to be there.
+_TRIES = 3
 
 
 def store(collections: Collections, bodies: Mapping[str, bytes]) -> None:
     """Keep bodies by key; those that are there already are replaced."""
     operations = [UpdateOne({"_id": key}, {"$set": {"body": body}}, upsert=True) for key, body in bodies.items()]
-    collections.bodies.bulk_write(operations, ordered=False)
+    for _ in range(_TRIES):
+        # Of two who upsert one key at once, one may be told that the other has inserted it: nothing is amiss.
+        operations = [operations[place] for place in write(collections.bodies, operations).duplicates]
+        if not operations:
+            return
+    raise ServiceUnavailable(f"{len(operations)} bodies are stored and dropped by others all the time; try again")
 
 
 def load(collections: Collections, keys: Sequence[str]) -> list[bytes | None]:

@@ -11,6 +11,7 @@ from drivetrain_mongo import memberids
 from drivetrain_mongo.connection import Collections, Document
 from drivetrain_mongo.documents import micros
 from drivetrain_mongo.reading import chunks, find
+from drivetrain_mongo.writing import write
 
 __all__ = ["CHUNK", "Orphans", "drop", "drop_expired", "forget"]
 
@@ -27,9 +28,8 @@ def drop(collections: Collections, documents: Sequence[Mapping[str, Any]], now: 
     """
     opened = [(document["_id"], document["group"]["opening"]) for document in documents if "group" in document]
     if opened:
-        collections.members.bulk_write(
-            [DeleteMany({"_id": memberids.between(group_id, opening)}) for group_id, opening in opened], ordered=False
-        )
+        of_each = (memberids.between(group_id, opening) for group_id, opening in opened)
+        write(collections.members, [DeleteMany({"_id": between}) for between in of_each])
     ids = [document["_id"] for document in documents]
     # On the condition that they are still over: somebody may have dropped one and begun anew.
     deleted = (
@@ -85,8 +85,6 @@ class Orphans:
             if heads.get(group_id, {}).get("group", {}).get("opening") != opening
         ]
         if gone:
-            collections.members.bulk_write(
-                [DeleteMany({"_id": memberids.between(group_id, opening)}) for group_id, opening in gone],
-                ordered=False,
-            )
+            between = [memberids.between(group_id, opening) for group_id, opening in gone]
+            write(collections.members, [DeleteMany({"_id": one}) for one in between])
         self._after = memberids.end(*list(openings)[-1]) if len(ids) == CHUNK else ""

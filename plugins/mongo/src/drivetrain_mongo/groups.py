@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,21 +10,23 @@ from typing import Any
 from attrs import define, field
 from bson import Int64
 from pymongo import InsertOne, UpdateOne
-from pymongo.errors import BulkWriteError
 
-from drivetrain.contract import Completion, Group, GroupProgress, GroupRecord, ServiceRefused
+from drivetrain.contract import Completion, Group, GroupProgress, GroupRecord
 from drivetrain_mongo import bitmap, memberids
 from drivetrain_mongo.conflicts import Conflicts
 from drivetrain_mongo.connection import Collections, Document
 from drivetrain_mongo.documents import FOREVER, is_live, micros
 from drivetrain_mongo.dropping import drop
-from drivetrain_mongo.errors import DUPLICATE_KEY
-from drivetrain_mongo.reading import find
+from drivetrain_mongo.reading import PAUSES_SECONDS, find, find_records
+from drivetrain_mongo.writing import write
 
 __all__ = ["complete", "open_groups", "read_groups", "read_members"]
 
 #: What tells how a group stands; what goes on after it may be large, and is left out.
 _STANDING = {"group": 1, "done": 1, "expires": 1}
+
+#: Payloads in one reply, if so many fit.
+_AT_ONCE = 1_000
 
 
 def open_groups(collections: Collections, groups: Iterable[Group], now: float) -> None:
@@ -76,18 +79,8 @@ def _opening(group: Group, now: float, *, recorded: bool) -> InsertOne[Document]
 
 
 def _all_opened(collections: Collections, operations: Sequence[Any]) -> bool:
-    try:
-        told = collections.records.bulk_write(operations, ordered=False)
-    except BulkWriteError as error:
-        _raise_unless_duplicates(error)
-        return False
-    return told.matched_count + told.inserted_count == len(operations)
-
-
-def _raise_unless_duplicates(error: BulkWriteError) -> None:
-    failures = error.details["writeErrors"]
-    if error.details["writeConcernErrors"] or any(failure["code"] != DUPLICATE_KEY for failure in failures):
-        raise error
+    told = write(collections.records, operations)
+    return told.matched + told.inserted == len(operations)
 
 
 def complete(collections: Collections, completions: Sequence[Completion], now: float) -> list[GroupProgress | None]:
@@ -99,8 +92,8 @@ def complete(collections: Collections, completions: Sequence[Completion], now: f
     """
     ids = list(dict.fromkeys(completion.member.group_id for completion in completions))
     standings = {
-        document["_id"]: _Standing(document)
-        for document in find(collections.records, ids, _STANDING)
+        group_id: _Standing(document)
+        for group_id, document in find_records(collections, ids, _STANDING).items()
         if "group" in document and is_live(document, now)
     }
     for completion in completions:
@@ -198,11 +191,9 @@ def _keep_payloads(collections: Collections, standings: Sequence[_Standing]) -> 
         for index, completion in standing.new.items()
     ]
     failures = {document["_id"]: document["failed"] for document in documents}
-    try:
-        collections.members.insert_many(documents, ordered=False)
-    except BulkWriteError as error:
-        _raise_unless_duplicates(error)
-        others = [documents[failure["index"]]["_id"] for failure in error.details["writeErrors"]]
+    told = write(collections.members, [InsertOne(document) for document in documents])
+    if told.duplicates:
+        others = [documents[place]["_id"] for place in told.duplicates]
         # A majority may not have it yet; it will, before it has the bit that is set after this.
         for found in find(collections.latest_members, others, {"failed": 1}):
             failures[found["_id"]] = bool(found["failed"])
@@ -233,7 +224,8 @@ def _set_together(collections: Collections, standings: Sequence[_Standing], now:
     """Set the bits of several groups in one request, if nobody else changes any of them; whether that was so."""
     if any(len(bitmap.parts(standing.new)) > 1 for standing in standings):
         return False
-    told = collections.records.bulk_write(
+    told = write(
+        collections.records,
         [
             UpdateOne(
                 {**standing.conditions(now), "group.version": standing.version},
@@ -241,9 +233,8 @@ def _set_together(collections: Collections, standings: Sequence[_Standing], now:
             )
             for standing in standings
         ],
-        ordered=False,
     )
-    if told.matched_count < len(standings):
+    if told.matched < len(standings):
         return False
     for standing in standings:
         standing.was(standing.document, standing.new)
@@ -254,8 +245,8 @@ def read_groups(collections: Collections, group_ids: Sequence[str], now: float) 
     """The groups that are known, in the order asked for."""
     fields = {**_STANDING, "continuation": 1}
     found = {
-        document["_id"]: _record(document)
-        for document in find(collections.records, group_ids, fields)
+        group_id: _record(document)
+        for group_id, document in find_records(collections, group_ids, fields).items()
         if "group" in document and is_live(document, now)
     }
     return [found.get(group_id) for group_id in group_ids]
@@ -274,28 +265,29 @@ def _record(document: Mapping[str, Any]) -> GroupRecord:
 
 
 def read_members(collections: Collections, group_id: str, now: float) -> list[bytes | None]:
-    """The payloads of all members in order; none where the group is not known.
+    """The payloads of all members in order, None also for those that somebody has dropped; none of an unknown group.
 
-    Raises:
-        ServiceRefused: payloads of complete members are missing, which nothing that this driver does leads to.
+    Payloads are there before the bits that say so. Where they are not seen, a failover may have come in between, so
+    they are looked for a while: to say that they are lost is for ever.
     """
-    document = _head(collections, group_id, now)
-    while document is not None:
-        members = collections.members.find({"_id": memberids.between(group_id, document["group"]["opening"])})
-        payloads = {memberids.index_of(member["_id"]): member["payload"] for member in members}
-        done = bitmap.indexes(document["done"])
-        if done <= payloads.keys():
-            return [payloads[index] if index in done else None for index in range(document["group"]["size"])]
-        again = _head(collections, group_id, now)
-        if again is not None and again["group"]["opening"] == document["group"]["opening"]:
-            raise ServiceRefused(
-                f"{len(done - payloads.keys())} members of group {group_id} are complete and their payloads are not "
-                f"there: somebody has dropped documents of {collections.members.full_name}"
-            )
-        document = again  # it was forgotten, and opened anew
-    return []
+    document, payloads = _members(collections, group_id, now)
+    for pause in PAUSES_SECONDS:
+        if document is None or bitmap.indexes(document["done"]) <= payloads.keys():
+            break
+        threading.Event().wait(pause)
+        document, payloads = _members(collections, group_id, now)
+    if document is None:
+        return []
+    done = document["done"]
+    indexes = range(document["group"]["size"])
+    return [payloads.get(index) if bitmap.contains(done, index) else None for index in indexes]
 
 
-def _head(collections: Collections, group_id: str, now: float) -> Document | None:
-    document = collections.records.find_one({"_id": group_id}, _STANDING)
-    return document if document is not None and "group" in document and is_live(document, now) else None
+def _members(collections: Collections, group_id: str, now: float) -> tuple[Document | None, dict[int, bytes]]:
+    """A group, if it is known, and all payloads that are kept for it."""
+    document = find_records(collections, [group_id], _STANDING).get(group_id)
+    if document is None or "group" not in document or not is_live(document, now):
+        return None, {}
+    of_group = {"_id": memberids.between(group_id, document["group"]["opening"])}
+    members = collections.members.find(of_group, batch_size=_AT_ONCE)
+    return document, {memberids.index_of(member["_id"]): member["payload"] for member in members}

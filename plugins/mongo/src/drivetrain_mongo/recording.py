@@ -11,18 +11,17 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from bson import Int64
 from pymongo import InsertOne, UpdateOne
-from pymongo.errors import BulkWriteError
 
 from drivetrain.contract import Outcome, ServiceUnavailable, TaskRecord, Transition, apply
 from drivetrain_mongo.conflicts import Conflicts
 from drivetrain_mongo.connection import Collections, Connection, Document
 from drivetrain_mongo.documents import RECORD_FIELDS, changes, is_live, record_of, rounded
 from drivetrain_mongo.dropping import drop
-from drivetrain_mongo.errors import DUPLICATE_KEY
 from drivetrain_mongo.reading import find
+from drivetrain_mongo.writing import write
 
 __all__ = ["record"]
 
@@ -136,7 +135,7 @@ def _write(collections: Collections, changed: Sequence[tuple[_Plan, TaskRecord]]
     if not changed:
         return set()
     token = Int64(secrets.randbits(63))
-    told = _bulk(collections, [plan.operation(after, token) for plan, after in changed])
+    told = write(collections.records, [plan.operation(after, token) for plan, after in changed])
     lost = {changed[place][0].task_id for place in told.duplicates}
     updates = [plan for plan, _ in changed if plan.document is not None]
     if told.matched < len(updates):
@@ -145,22 +144,3 @@ def _write(collections: Collections, changed: Sequence[tuple[_Plan, TaskRecord]]
         found = {document["_id"]: document for document in find(collections.records, ids, fields)}
         lost.update(plan.task_id for plan in updates if not plan.is_in(found.get(plan.task_id), token))
     return lost
-
-
-@frozen
-class _Told:
-    """What a server says of a batch of writes."""
-
-    matched: int
-    #: The places of those inserts whose document was there already.
-    duplicates: Sequence[int]
-
-
-def _bulk(collections: Collections, operations: Sequence[Any]) -> _Told:
-    try:
-        return _Told(collections.records.bulk_write(operations, ordered=False).matched_count, ())
-    except BulkWriteError as error:
-        failures = error.details["writeErrors"]
-        if error.details["writeConcernErrors"] or any(failure["code"] != DUPLICATE_KEY for failure in failures):
-            raise
-        return _Told(error.details["nMatched"], [failure["index"] for failure in failures])

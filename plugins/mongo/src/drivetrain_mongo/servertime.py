@@ -17,6 +17,9 @@ _GOOD_SECONDS = 30.0
 #: An answer is as inexact as it was slow: a slow one is asked for again, but not often.
 _QUICK_SECONDS = 0.02
 _TRIES = 3
+#: An answer that took longer may be wrong by more than `expiry_resolution_seconds`; it is gone by for a moment only.
+_DOUBTFUL_SECONDS = 0.2
+_MOMENT_SECONDS = 1.0
 
 
 @frozen
@@ -57,7 +60,8 @@ class ServerTime:
         return reading.offset + self._clock.monotonic()
 
     def _is_good(self, reading: _Reading) -> bool:
-        return self._clock.monotonic() - reading.asked_at <= _GOOD_SECONDS
+        good = _GOOD_SECONDS if reading.took <= _DOUBTFUL_SECONDS else _MOMENT_SECONDS
+        return self._clock.monotonic() - reading.asked_at <= good
 
     def _read_again(self) -> _Reading:
         with self._lock:
@@ -71,7 +75,14 @@ class ServerTime:
             if best.took <= _QUICK_SECONDS:
                 break
             best = min(best, self._ask(), key=lambda reading: reading.took)
-        return best
+        return self._better(best)
+
+    def _better(self, reading: _Reading) -> _Reading:
+        """An earlier answer that was quicker, if this one does not contradict it: so a busy server moves no time."""
+        last = self._reading
+        if last is None or last.took >= reading.took or abs(reading.offset - last.offset) > reading.took / 2:
+            return reading
+        return _Reading(last.offset, reading.asked_at, last.took)
 
     def _ask(self) -> _Reading:
         began = self._clock.monotonic()

@@ -13,7 +13,7 @@ from drivetrain.contract import Clock, ServiceError, ServiceRefused
 from drivetrain_mongo.connection import Connection
 from drivetrain_mongo.documents import UNFINISHED
 from drivetrain_mongo.options import Waiting
-from drivetrain_mongo.reading import find
+from drivetrain_mongo.reading import find_records
 
 __all__ = ["Watcher"]
 
@@ -25,6 +25,9 @@ _AWAIT_MILLISECONDS = 500
 _FIRST_PAUSE_SECONDS = 0.004
 _LONGEST_PAUSE_SECONDS = 0.2
 _SLOWING = 1.3
+#: How often who waits looks without being told to, in seconds: what ended in the instant of a failover may be told
+#: before a read shows it, and is not told again.
+_LOOK_SECONDS = 10.0
 #: How long the thread outlives the last waiter, in seconds: many waits come one after the other.
 _LINGER_SECONDS = 2.0
 
@@ -115,19 +118,22 @@ class Watcher:
         """Those that are terminal or gone. No look at the time is needed: it comes to terminal records only."""
         ids = list(task_ids)
         with self._connection.use() as collections:
-            known = find(collections.records, ids, {"expires": 1})
-            running = {document["_id"] for document in known if document["expires"] == UNFINISHED}
+            known = find_records(collections, ids, {"expires": 1})
+        running = {task_id for task_id, document in known.items() if document["expires"] == UNFINISHED}
         return [task_id for task_id in ids if task_id not in running]
 
     def _hinted(self, waiter: _Waiter, deadline: float, closings: int) -> bool:
         """Wait for a reason to look again; False when the time is out, or this was closed."""
+        look_at = self._clock.monotonic() + _LOOK_SECONDS
         with self._changed:
             self._start()
             while not waiter.hinted:
-                left = deadline - self._clock.monotonic()
-                if left <= 0 or self._closings != closings:
+                now = self._clock.monotonic()
+                if now >= deadline or self._closings != closings:
                     return False
-                self._clock.wait(self._changed, left)
+                if now >= look_at:
+                    return True
+                self._clock.wait(self._changed, min(deadline, look_at) - now)
             waiter.hinted = False
             if waiter.error is not None:
                 raise waiter.error
