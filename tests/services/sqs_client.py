@@ -42,6 +42,11 @@ class Calls:
         with self._lock:
             return Counter(method for method, _ in self.made)
 
+    def of(self, method: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """The calls of one method, in their order."""
+        with self._lock:
+            return [call for call in self.made if call[0] == method]
+
     def actions(self) -> set[str]:
         """The IAM actions that the calls need."""
         words = {"".join(word.title() for word in method.split("_")) for method in self.counts()}
@@ -57,6 +62,8 @@ class Faults:
     duplicates: float = 0.0
     #: An entry of a batch is not done, and said not to be.
     failing_entries: float = 0.0
+    #: The code of these, which says whose fault it is.
+    failing_code: str = "InternalError"
     #: A call is refused before it is done.
     throttling: float = 0.0
     #: A call is done, and its answer is lost.
@@ -132,7 +139,8 @@ class FaultyClient:
         failing = [entry for entry in parameters["Entries"] if self._faults.strikes("failing_entries")]
         rest = [entry for entry in parameters["Entries"] if entry not in failing]
         answer = dict(real(**{**parameters, "Entries": rest})) if rest else {"Successful": []}
-        told = [{"Id": each["Id"], "Code": "InternalError", "SenderFault": False} for each in failing]
+        code = self._faults.failing_code
+        told = [{"Id": each["Id"], "Code": code, "SenderFault": code != "InternalError"} for each in failing]
         return {**answer, "Failed": [*answer.get("Failed", ()), *told]}
 
     def _received(self, real: Callable[..., Any], parameters: dict[str, Any]) -> Any:

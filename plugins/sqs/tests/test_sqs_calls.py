@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 import threading
 import time
@@ -48,27 +49,44 @@ def make(moto, calls):
 
 
 def test_three_calls_for_ten_messages_under_load(make, calls):
-    broker, number = make(), 100
-    broker.sizes(["q"])
+    """Under load: there are more messages than are taken, so that no call comes back half empty."""
+    broker, number = make(), 180
     broker.publish([message("first")])
     broker.acknowledge(broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30))
     calls.made.clear()
     broker.publish([message(each) for each in range(number)])
-    seen = 0
-    while seen < number:
+    sent, seen = calls.counts()["send_message_batch"], 0
+    assert sent <= number / 10
+    calls.made.clear()
+    while seen < 100:
         taken = broker.receive(["q"], limit=100, wait_seconds=5, hold_seconds=30)
         broker.acknowledge(taken)
         seen += len(taken)
     counts = calls.counts()
-    assert sum(counts.values()) <= 3 * number / 10, counts
+    assert set(counts) == {"receive_message", "delete_message_batch"}
+    assert sum(counts.values()) <= 2 * seen / 10, f"{counts} for {seen} messages"
+
+
+def test_a_message_that_comes_alone_costs_three_calls(make, calls):
+    broker = make()
+    broker.publish([message("first")])
+    broker.acknowledge(broker.receive(["q"], limit=8, wait_seconds=5, hold_seconds=30))
+    calls.made.clear()
+    for each in range(5):
+        broker.publish([message(each)])
+        (taken,) = broker.receive(["q"], limit=8, wait_seconds=5, hold_seconds=30)
+        broker.acknowledge([taken])
+    assert calls.counts() == {"send_message_batch": 5, "receive_message": 5, "delete_message_batch": 5}
 
 
 class Turned:
-    """A clock that only polls turn: each takes its time at once."""
+    """A clock that stands while anything is done, and moves when `receive` and a poll of each queue wait."""
 
-    def __init__(self):
+    def __init__(self, polls):
         self.time = 1e9
-        self._lock = threading.Lock()
+        self._polls = polls
+        self._ends = []
+        self._turned = threading.Condition()
 
     def now(self):
         return self.time
@@ -77,15 +95,30 @@ class Turned:
         return self.time
 
     def wait(self, condition, timeout):
-        condition.wait(0.01)  # the polls of other threads turn the clock
+        with self._turned:
+            if len(self._ends) == self._polls:
+                self._turn(min(self.time + timeout, *self._ends, math.inf))
+        condition.wait(0.001)  # polls that are over must end
         return False
 
     def wait_event(self, event, timeout):
-        return event.wait(0.01)
+        return event.wait(0.001)
 
-    def turn_to(self, then):
-        with self._lock:
-            self.time = max(self.time, then)
+    def sleep(self, seconds):
+        """As a poll does, in its thread."""
+        with self._turned:
+            end = self.time + seconds
+            self._ends.append(end)
+            self._turned.wait_for(lambda: self.time >= end)
+            self._ends.remove(end)
+
+    def finish(self):
+        with self._turned:
+            self._turn(math.inf)
+
+    def _turn(self, then):
+        self.time = then
+        self._turned.notify_all()
 
 
 class Quiet:
@@ -99,29 +132,40 @@ class Quiet:
         return {"QueueUrl": f"https://sqs/{QueueName}"}
 
     def receive_message(self, WaitTimeSeconds, **parameters):
-        self._clock.turn_to(self._clock.monotonic() + WaitTimeSeconds + self._late_seconds)
+        if WaitTimeSeconds:
+            self._clock.sleep(WaitTimeSeconds + self._late_seconds)
         return {}
 
 
 @pytest.mark.parametrize("late_seconds", [0.0, 0.03, 0.6])
 @pytest.mark.parametrize("queues", [["q"], ["urgent", "normal", "bulk"]])
-def test_an_idle_worker_makes_one_receive_call_in_20_seconds_for_each_queue(calls, queues, late_seconds):
-    clock = Turned()
+@pytest.mark.parametrize("fifo", ["false", "true"])
+def test_an_idle_worker_makes_one_receive_call_in_20_seconds_for_each_queue(calls, queues, late_seconds, fifo):
+    number = len(queues) * (2 if fifo == "true" else 1)
+    clock = Turned(number)
     client = FaultyClient(Quiet(clock, late_seconds), calls)
-    broker = SqsBroker(Options.parse("sqs://eu-central-1/app"), clock, lambda options: Clients(client, client))
+    options = Options.parse(f"sqs://eu-central-1/app?create=true&fifo={fifo}")
+    broker = SqsBroker(options, clock, lambda options: Clients(client, client))
     wait = broker.capabilities.receive_wait_seconds
-    assert broker.receive(queues, limit=10, wait_seconds=wait, hold_seconds=30) == []
+    assert wait <= 1, "a worker that is told to stop waits so long"
+
+    def idle(seconds):
+        end = clock.time + seconds
+        while clock.time < end:
+            assert broker.receive(queues, limit=10, wait_seconds=wait, hold_seconds=30) == []
+
+    idle(60)
+    # The polls grow to their full length: 1, 1, 2, 4, 8 and 16 seconds. More than one queue is looked at before.
+    assert calls.counts()["receive_message"] <= 10 * number
     calls.made.clear()
-    began = clock.time
-    while clock.time < began + 600:
-        assert broker.receive(queues, limit=10, wait_seconds=wait, hold_seconds=30) == []
-    elapsed = clock.time - began
+    idle(600)
     made = calls.counts()
     assert set(made) == {"receive_message"}
     # One may have begun before, and one may not have ended.
-    assert made["receive_message"] <= (elapsed / 20 + 1) * len(queues), f"{made} in {elapsed} seconds"
+    assert made["receive_message"] <= (600 / 20 + 1) * number
     assert {parameters["WaitTimeSeconds"] for _, parameters in calls.made} == {20}
     broker.close()
+    clock.finish()
 
 
 def policies():

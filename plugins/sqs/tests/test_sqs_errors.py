@@ -104,6 +104,10 @@ def test_every_code_of_sqs_is_told_with_its_name(code):
         ("AWS.SimpleQueueService.QueueDeletedRecently", 400, ServiceUnavailable, "60 seconds"),
         ("QueueNameExists", 400, ServiceRefused, "other attributes"),
         ("KmsDisabled", 400, ServiceRefused, "key"),
+        ("KMS.DisabledException", 400, ServiceRefused, "KmsDisabled: told by a test: KMS.DisabledException; the key"),
+        ("KMS.AccessDeniedException", 400, ServiceRefused, "kms:GenerateDataKey"),
+        ("KmsAccessDenied", 400, ServiceRefused, "kms:Decrypt"),
+        ("KMS.ThrottlingException", 400, ServiceUnavailable, "KmsThrottled"),
     ],
 )
 def test_an_answer_of_the_service_says_what_to_do(code, status, ours, says):
@@ -111,6 +115,17 @@ def test_an_answer_of_the_service_says_what_to_do(code, status, ours, says):
     told = mapped(error, "SendMessage", "app-q")
     assert type(told) is ours
     assert says in str(told)
+
+
+def test_entries_of_a_batch_have_their_codes_by_any_protocol():
+    code = "AWS.SimpleQueueService.RequestThrottled"
+    assert type(entry_error(code, "", "SendMessage", "app-q")) is ServiceUnavailable
+    assert "kms:Decrypt" in str(entry_error("KMS.AccessDeniedException", "", "ReceiveMessage", "app-q"))
+
+
+def test_a_queue_that_takes_less_than_was_said_is_told():
+    told = "One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes."
+    assert "set message_bytes" in str(entry_error("InvalidParameterValue", told, "SendMessage", "app-q"))
 
 
 def test_a_missing_queue_is_known_by_its_cause():

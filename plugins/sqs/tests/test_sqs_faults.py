@@ -1,11 +1,13 @@
 """What AWS may do and imitations do not: duplicates, disorder, hidden messages, half-done batches, refusals."""
 
 import itertools
+import threading
 import time
 
 import pytest
 
 from drivetrain.contract import (
+    MESSAGE_GROUP_HEADER,
     AuthenticationFailed,
     Message,
     Place,
@@ -16,7 +18,11 @@ from drivetrain.contract import (
 )
 from drivetrain_sqs.broker import SqsBroker
 from drivetrain_sqs.clients import Clients, connect
+from drivetrain_sqs.names import Role
 from drivetrain_sqs.options import Options
+from drivetrain_sqs.queues import SqsQueue
+from drivetrain_sqs.source import Source
+from drivetrain_sqs.waiting import Call
 from services.sqs_client import Calls, Faults, FaultyClient, client_error
 
 _numbers = itertools.count()
@@ -32,10 +38,12 @@ def make(moto):
     """Makes brokers with faults, each on a prefix of its own."""
     made, own = [], f"faults{next(_numbers)}"
 
-    def make(faults, prefix="", **options):
+    def make(faults, prefix="", calls=None, **options):
+        noted = calls or Calls()
+
         def faulty(parsed):
-            clients, calls = connect(parsed), Calls()
-            return Clients(*(FaultyClient(each, calls, faults) for each in (clients.patient, clients.prompt)))
+            clients = connect(parsed)
+            return Clients(*(FaultyClient(each, noted, faults) for each in (clients.patient, clients.prompt)))
 
         url = moto.url(prefix or own, **options)
         made.append(SqsBroker(Options.parse(url), SystemClock(), faulty))
@@ -230,3 +238,185 @@ def test_a_hold_is_never_taken_to_last_longer_than_it_does(make):
     broker.dead_letter([(late, "why")])
     assert list(other.extend([current], hold_seconds=30)) == [True]
     assert other.peek("q", Place.DEAD, limit=1) == []
+
+
+def test_an_entry_that_is_refused_is_told_and_not_taken_as_done(make):
+    faults = Faults(failing_entries=1.0, failing_code="AccessDenied")
+    broker = make(faults)
+    faults.failing_entries = 0.0
+    broker.publish([message("a")])
+    (taken,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
+    faults.failing_entries = 1.0
+    for call in (
+        lambda: broker.acknowledge([taken]),
+        lambda: broker.release([taken]),
+        lambda: broker.extend([taken], hold_seconds=30),
+    ):
+        with pytest.raises(ServiceRefused, match="allow this identity the action sqs:"):
+            call()
+    faults.failing_entries = 0.0
+    assert list(broker.extend([taken], hold_seconds=30)) == [True]
+    broker.acknowledge([taken])
+    assert broker.sizes(["q"])["q"].held == 0
+
+
+@pytest.mark.parametrize(
+    "code", ["ReceiptHandleIsInvalid", "InvalidIdFormat", "AWS.SimpleQueueService.MessageNotInflight"]
+)
+def test_an_entry_whose_handle_is_stale_is_done_with(make, code):
+    faults = Faults(failing_code=code)
+    broker = make(faults)
+    broker.publish([message("a")])
+    (taken,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
+    faults.failing_entries = 1.0
+    assert list(broker.extend([taken], hold_seconds=30)) == [False]
+    broker.acknowledge([taken])
+
+
+def test_what_was_received_before_a_call_failed_is_handed_out(make):
+    """Of one queue: the first call brings ten, and the two that follow at once fail."""
+    broker = make(Faults())
+    broker.publish([message(each) for each in range(10)])
+    broker.sizes(["q", "other"])
+    original, asked = broker._receiver._fetcher.fetch, []
+
+    def failing(source, **rest):
+        asked.append(source.queue)
+        if len(asked) > 1:
+            raise ServiceUnavailable("told by a test")
+        return original(source, **rest)
+
+    broker._receiver._fetcher.fetch = failing
+    taken = broker.receive(["q", "other"], limit=30, wait_seconds=0, hold_seconds=30)
+    assert asked[:3] == ["q", "q", "q"]
+    assert len(taken) == 10, "what the first call has brought is lost until its hold ends"
+
+
+def test_a_queue_that_fails_keeps_no_other_waiting(make, caplog):
+    broker = make(Faults())
+    broker.publish([message("a", "broken"), message("b", "works")])
+    original = broker._receiver._fetcher.fetch
+
+    def failing(source, **rest):
+        if source.queue == "broken":
+            raise ServiceRefused("told by a test")
+        return original(source, **rest)
+
+    broker._receiver._fetcher.fetch = failing
+    (taken,) = broker.receive(["broken", "works"], limit=10, wait_seconds=0, hold_seconds=30)
+    assert taken.message.id == "b"
+    assert "not from all: told by a test" in caplog.text
+    with pytest.raises(ServiceRefused, match="told by a test"):
+        broker.receive(["broken", "works"], limit=10, wait_seconds=0, hold_seconds=30)
+
+
+def test_a_queue_that_is_not_there_keeps_no_other_waiting(make):
+    maker = make(Faults())
+    maker.publish([message("a", "there")])
+    maker.dead_letter([(maker.receive(["there"], limit=1, wait_seconds=5, hold_seconds=30)[0], "why")])
+    maker.replay("there")
+    broker = make(Faults(), create="false")
+    (taken,) = broker.receive(["missing", "there"], limit=10, wait_seconds=5, hold_seconds=30)
+    assert taken.message.id == "a"
+    with pytest.raises(ServiceRefused, match="there is no queue"):
+        broker.receive(["missing", "there"], limit=10, wait_seconds=5, hold_seconds=30)
+
+
+def test_where_no_thread_can_be_started_nothing_waits_for_one(make, monkeypatch):
+    broker = make(Faults())
+    broker.publish([message("a")])
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Thread.start", refuse)
+        with pytest.raises(RuntimeError):
+            broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
+    (taken,) = broker.receive(["q"], limit=1, wait_seconds=PATIENCE, hold_seconds=30)
+    assert taken.message.id == "a"
+
+
+def test_a_poll_outlasts_the_receive_that_began_it_and_the_next_one_has_what_it_brings(make):
+    """A caller that goes on asking; so a worker's stop need not wait for a poll."""
+    faults, calls = Faults(), Calls()
+    broker, other = make(faults, prefix="outlasting", calls=calls), make(Faults(), prefix="outlasting")
+    end = time.monotonic() + PATIENCE
+    while max((told["WaitTimeSeconds"] for _, told in calls.of("receive_message")), default=0) < 4:
+        assert broker.receive(["q"], limit=8, wait_seconds=0.5, hold_seconds=30) == []
+        assert time.monotonic() < end, "no poll has grown longer than the calls that began it"
+    polls = len(calls.of("receive_message"))
+    other.publish([message("a")])
+    taken = []
+    while not taken:
+        taken = broker.receive(["q"], limit=8, wait_seconds=0.5, hold_seconds=30)
+        assert time.monotonic() < end
+    assert [each.delivery_count for each in taken] == [1]
+    assert len(calls.of("receive_message")) == polls, "another call was made for what the poll has brought"
+
+
+def test_who_has_asked_just_once_leaves_no_poll_behind(make):
+    broker, other = make(Faults(), prefix="once"), make(Faults(), prefix="once")
+    assert broker.receive(["q"], limit=8, wait_seconds=1, hold_seconds=30) == []
+    broker._receiver._polls.join(PATIENCE)
+    other.publish([message("a")])
+    (taken,) = other.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
+    assert taken.delivery_count == 1, "somebody else had it first"
+
+
+def test_close_waits_for_polls_and_gives_back_what_they_bring_where_that_is_asked_for(make):
+    broker, other = make(Faults(), prefix="waits", close_seconds="30"), make(Faults(), prefix="waits")
+    other.publish([message("first", "known")])
+    broker.receive(["q"], limit=8, wait_seconds=0.2, hold_seconds=600)
+    sources = broker._receiver._waiting._sources
+    call = Call(limit=8, hold_seconds=600, deadline=0.0, asking_since=0.0, closings=0)
+    broker._receiver._polls.join(PATIENCE)
+    broker._receiver._polls.begin(list(sources.values()), call, 20)
+    closing = threading.Thread(target=broker.close)
+    closing.start()
+    other.publish([message("a")])
+    closing.join(PATIENCE)
+    assert not closing.is_alive(), "it waits for the whole poll, or for ever"
+    assert drain(other, 1) == ["a"]
+
+
+def test_batches_of_a_fifo_queue_do_not_overtake_one_that_failed(make):
+    faults, calls = Faults(), Calls()
+    broker = make(faults, fifo="true", calls=calls)
+    broker.publish([message("first")])
+    assert drain(broker, 1) == ["first"]
+    before = len(calls.of("send_message_batch"))
+    faults.next_errors["send_message_batch"] = [client_error("InternalError", "SendMessageBatch", 500)]
+    batch = [message(each, headers={MESSAGE_GROUP_HEADER: "g"}) for each in range(25)]
+    with pytest.raises(ServiceUnavailable):
+        broker.publish(batch)
+    assert len(calls.of("send_message_batch")) - before == 1, "what follows was sent before what failed"
+    broker.publish(batch)
+    assert drain(broker, 25) == [str(each) for each in range(25)]
+
+
+def test_who_was_asleep_does_not_think_that_it_holds_what_came_meanwhile():
+    """Stopped in the midst of a poll, for longer than the poll and the hold last."""
+    clock = Sleepy()
+    raw = {"MessageId": "m", "ReceiptHandle": "h", "Body": "body", "Attributes": {"ApproximateReceiveCount": "1"}}
+    broker = SqsBroker(Options.parse("sqs://eu-central-1/app?create=true"), clock, lambda options: None)
+    opener = broker._receiver._fetcher._opener
+    source = Source("q", Role.MAIN, SqsQueue("app-q", "https://sqs/app-q"))
+    began = clock.monotonic()
+    clock.time += 20
+    (prompt,) = opener.open(source, [raw], began=began, waited=20, hidden=33)
+    assert prompt.open(clock.monotonic() + 32)
+    clock.time += 100
+    (late,) = opener.open(source, [{**raw, "MessageId": "n"}], began=began, waited=20, hidden=33)
+    assert not late.open(clock.monotonic())
+
+
+class Sleepy(SystemClock):
+    def __init__(self):
+        self.time = 1e9
+
+    def now(self):
+        return self.time
+
+    def monotonic(self):
+        return self.time

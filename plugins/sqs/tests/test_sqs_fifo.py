@@ -6,7 +6,7 @@ import time
 import pytest
 
 from drivetrain import App, retry
-from drivetrain.contract import MESSAGE_GROUP_HEADER, Message, SystemClock
+from drivetrain.contract import MESSAGE_GROUP_HEADER, Message, Place, SystemClock
 from drivetrain_sqs.broker import SqsBroker
 from drivetrain_sqs.options import Options
 
@@ -68,8 +68,19 @@ def test_the_same_message_is_carried_as_often_as_it_is_published(broker):
     assert drain(broker, 3) == ["a", "a", "a"]
 
 
+def test_dead_letters_of_one_group_are_all_seen_and_found(broker):
+    """A look hides what it sees, and with it what follows in its group: so they have a group each."""
+    broker.publish([message(each, "g") for each in range(12)])
+    for each in range(12):
+        (taken,) = broker.receive(["q"], limit=1, wait_seconds=PATIENCE, hold_seconds=30)
+        broker.dead_letter([(taken, f"why {each}")])
+    assert [each.id for each in broker.peek("q", Place.DEAD, limit=20)] == [str(each) for each in range(12)]
+    assert broker.replay("q", ["11"]) == 1
+    assert drain(broker, 1) == ["11"]
+
+
 def test_retries_and_delays_of_a_group_run(localstack):
-    app = App(localstack.url("fiforetries", fifo="true", wait_seconds="1"), backend="memory://")
+    app = App(localstack.url("fiforetries", fifo="true"), backend="memory://")
     runs, ran_at = [], []
 
     @app.task(retry=retry.fixed(0.3, max_retries=2))

@@ -11,4 +11,5 @@ def broker_service(at_length, localstack):
 
 
 class TestSqsBrokerOnLocalStack(BrokerContract):
+    patience_seconds = 300.0
     prompt_seconds = 2.5  # holds end, and delays are over, with a tick of a second

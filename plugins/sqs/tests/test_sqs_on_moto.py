@@ -11,4 +11,5 @@ def broker_service(moto):
 
 
 class TestSqsBrokerOnMoto(BrokerContract):
+    patience_seconds = 300.0
     prompt_seconds = 1.5  # a long poll sees what is given back, or due, with its next tick of a second

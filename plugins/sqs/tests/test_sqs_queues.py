@@ -74,7 +74,18 @@ def test_queues_are_made_on_request_only(make):
     assert (broker.replay("q"), broker.purge("q", Place.READY), broker.purge("q", Place.DEAD)) == (0, 0, 0)
     maker = make()
     maker.publish([message("a")])
-    assert len(broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)) == 1
+    broker.publish([message("b")])
+
+
+def test_a_worker_is_told_at_once_that_there_is_no_place_for_dead_letters(make, client):
+    """And not by the first message that cannot be run, months later, which would stop it."""
+    maker, broker = make(), make(create="false")
+    maker.publish([message("a")])
+    with pytest.raises(ServiceRefused, match=f"no queue {broker.prefix}-q-dead in SQS"):
+        broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
+    client.create_queue(QueueName=f"{broker.prefix}-q-dead")
+    (taken,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
+    assert taken.message.id == "a"
 
 
 def test_a_queue_that_is_made_keeps_messages_as_long_as_can_be(make, client):

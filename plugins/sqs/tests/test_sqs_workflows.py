@@ -20,4 +20,4 @@ def backend_service(tmp_path_factory):
 
 
 class TestSqsAndRedisWorkflows(WorkflowContract):
-    patience_seconds = 40.0
+    patience_seconds = 120.0

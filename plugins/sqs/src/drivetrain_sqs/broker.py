@@ -27,6 +27,9 @@ from drivetrain_sqs.settling import Settler
 
 __all__ = ["SqsBroker"]
 
+#: A worker that is told to stop waits so long for its `receive`. Polls wait longer, and go on from one to the next.
+_RECEIVE_WAIT_SECONDS = 1.0
+
 
 class SqsBroker:
     """A broker on Amazon SQS; see `drivetrain.contract.Broker`.
@@ -47,7 +50,7 @@ class SqsBroker:
             counts_deliveries=True,
             exact_sizes=False,
             settles_late=False,
-            receive_wait_seconds=float(options.wait_seconds),
+            receive_wait_seconds=_RECEIVE_WAIT_SECONDS,
         )
         self._service = Service(options, connect)
         self._queues = Queues(self._service, options)

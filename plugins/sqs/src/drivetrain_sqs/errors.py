@@ -8,7 +8,7 @@ from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from drivetrain.contract import AuthenticationFailed, ServiceError, ServiceRefused, ServiceUnavailable
 
-__all__ = ["CLIENT_ERRORS", "code_of", "entry_error", "is_missing_queue", "mapped"]
+__all__ = ["CLIENT_ERRORS", "code_of", "entry_error", "is_missing_queue", "mapped", "plain"]
 
 
 def _known(*names: str) -> tuple[type[Exception], ...]:
@@ -78,19 +78,35 @@ _UNKNOWN_US = frozenset(
         "MissingAuthenticationToken",
         "NotAuthorized",
         "RequestExpired",
+        "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
         "TokenRefreshRequired",
         "UnrecognizedClientException",
     }
 )
 
-_FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "KmsAccessDenied"})
+_FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError"})
+#: What a key of KMS says comes under the name of SQS's own error, or under that of KMS, by the protocol.
+_KMS = {
+    "KMS.AccessDeniedException": "KmsAccessDenied",
+    "KMS.DisabledException": "KmsDisabled",
+    "KMS.InvalidKeyUsageException": "KmsInvalidKeyUsage",
+    "KMS.InvalidStateException": "KmsInvalidState",
+    "KMS.KMSInvalidStateException": "KmsInvalidState",
+    "KMS.NotFoundException": "KmsNotFound",
+    "KMS.OptInRequired": "KmsOptInRequired",
+    "KMS.ThrottlingException": "KmsThrottled",
+}
 _MISSING_QUEUE = frozenset({"QueueDoesNotExist", "NonExistentQueue"})
+
+#: In what SQS says of a message that is beyond the limit of its queue.
+_TOO_LONG = "must be shorter than"
 
 _ADVICE = {
     "ExpiredToken": "the session has ended; get new credentials",
     "ExpiredTokenException": "the session has ended; get new credentials",
     "RequestExpired": "look whether the clock of this machine is right",
+    "RequestTimeTooSkewed": "look whether the clock of this machine is right",
     "SignatureDoesNotMatch": "look whether the secret key is right, and the clock of this machine",
     "OverLimit": (
         "too many messages of this queue are in flight (120,000, or 20,000 in a FIFO queue): received, and neither "
@@ -99,6 +115,9 @@ _ADVICE = {
     "QueueDeletedRecently": "a queue of this name was deleted less than 60 seconds ago; SQS wants so long a pause",
     "QueueNameExists": "there is such a queue with other attributes; use it without create=true",
     "QueueAlreadyExists": "there is such a queue with other attributes; use it without create=true",
+    "KmsAccessDenied": (
+        "the queue is encrypted: allow this identity kms:GenerateDataKey (to send) and kms:Decrypt on its key too"
+    ),
     "KmsDisabled": "the key that encrypts the queue is disabled",
     "KmsInvalidState": "the key that encrypts the queue cannot be used in its state",
     "KmsNotFound": "the key that encrypts the queue is not found",
@@ -132,16 +151,20 @@ def mapped(error: Exception, action: str, queue: str = "") -> ServiceError:
 def entry_error(code: str, message: str, action: str, queue: str, *, status: int = 0) -> ServiceError:
     """The error of the contract for an error code of the service, of a call or of one entry of a batch."""
     where = f"sqs:{action}{f' on {queue}' if queue else ''}"
+    code = plain(code)
     text = f"{where}: {code}" + (f": {message.rstrip('.')}" if message else "")
     if code in _ADVICE:
         text += f"; {_ADVICE[code]}"
+    elif _TOO_LONG in message.lower():
+        text += "; the queue takes less than this URL says: set message_bytes to its MaximumMessageSize"
     if code in _UNKNOWN_US:
         return AuthenticationFailed(text)
     if code in _FORBIDDEN:
         return ServiceRefused(f"{text}; allow this identity the action sqs:{action} (the README has policies)")
     if code in _MISSING_QUEUE:
         return ServiceRefused(
-            f"there is no queue {queue} in SQS; create it, or add create=true to the URL (asked by sqs:{action})"
+            f"there is no queue {queue} in SQS; create it, or add create=true to the URL (asked by sqs:{action}, "
+            "which says the same of a queue that this identity may not see)"
         )
     if code in _PASSING or status >= 500 or status == 429:
         return ServiceUnavailable(text)
@@ -152,7 +175,12 @@ def code_of(error: BaseException | None) -> str:
     """The error code of a client's error, without the old protocol's ``AWS.SimpleQueueService.``; or empty."""
     if not isinstance(error, exceptions.ClientError):
         return ""
-    return str(error.response.get("Error", {}).get("Code", "")).rpartition(".")[2]
+    return plain(str(error.response.get("Error", {}).get("Code", "")))
+
+
+def plain(code: str) -> str:
+    """An error code under one name, whichever protocol it came by; without ``AWS.SimpleQueueService.`` for instance."""
+    return _KMS.get(code) or code.rpartition(".")[2]
 
 
 def is_missing_queue(error: ServiceError) -> bool:

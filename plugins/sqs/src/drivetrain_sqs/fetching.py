@@ -54,4 +54,5 @@ class Fetcher:
                 self._queues.forget(source.where.name)
             raise
         raws = answer.get("Messages", ())
-        return Fetched(len(raws), self._opener.open(source, raws, began, hidden))
+        receipts = self._opener.open(source, raws, began=began, waited=wait_seconds, hidden=hidden)
+        return Fetched(len(raws), receipts)

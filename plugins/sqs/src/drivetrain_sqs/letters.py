@@ -66,7 +66,7 @@ class Letters:
                 if len(found) >= max(_SORTED, min(limit, 10 * _SORTED)):
                     break
         finally:
-            self._settler.release(found)
+            self._give_back(found)
         found.sort(key=_died_at)
         return [each.envelope.shown() for each in found[:limit]]
 
@@ -83,7 +83,7 @@ class Letters:
                 others += [each for each in batch if each not in chosen]
                 replayed += self._replay(chosen)
         finally:
-            self._settler.release(others)
+            self._give_back(others)
         return replayed
 
     def purge(self, queue: str, place: Place) -> int:
@@ -126,8 +126,12 @@ class Letters:
         return len(there)
 
     def _batches(self, queue: str, where: SqsQueue) -> Iterator[list[Receipt]]:
-        """All messages that lie there and are of this queue, hidden from others; the caller settles them."""
+        """All messages that lie there and are of this queue, hidden from others; the caller settles them.
+
+        Where there are more than can be received while the first are hidden, these come again, and that is the end.
+        """
         foreign: list[Receipt] = []
+        seen: set[str] = set()
         try:
             empty = False
             while not empty:
@@ -143,13 +147,21 @@ class Letters:
                         errors.append(outcome)
                     else:
                         found += outcome
-                foreign += [each for each in found if self._is_foreign(queue, each)]
-                yield [each for each in found if not self._is_foreign(queue, each)]
+                again = [each for each in found if each.message_id in seen]
+                fresh = [each for each in found if each.message_id not in seen]
+                seen.update(each.message_id for each in fresh)
+                foreign += [*again, *(each for each in fresh if self._is_foreign(queue, each))]
+                yield [each for each in fresh if not self._is_foreign(queue, each)]
                 if errors:
                     raise errors[0]
-                empty = not found
+                empty = not fresh
         finally:
-            self._settler.release(foreign)
+            self._give_back(foreign)
+
+    def _give_back(self, receipts: Sequence[Receipt]) -> None:
+        """Show these to others again, but for those that have shown themselves by now."""
+        now = self._clock.monotonic()
+        self._settler.release([each for each in receipts if each.open(now)])
 
     def _is_foreign(self, queue: str, receipt: Receipt) -> bool:
         """Whether it is a letter of another queue, of those that share this place."""

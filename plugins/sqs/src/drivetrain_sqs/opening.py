@@ -20,6 +20,9 @@ __all__ = ["Opener"]
 
 logger = logging.getLogger("drivetrain.sqs")
 
+#: How much longer than SQS waits a call may take on its way there.
+_SLOW_SECONDS = 2.0
+
 
 class Opener:
     """Opens messages that were received. Thread-safe."""
@@ -32,18 +35,21 @@ class Opener:
         #: By SQS's ids of messages, as long as anybody has them.
         self._held: WeakValueDictionary[str, Receipt] = WeakValueDictionary()
 
-    def open(self, source: Source, raws: Sequence[Mapping[str, Any]], began: float, hidden: int) -> list[Receipt]:
+    def open(
+        self, source: Source, raws: Sequence[Mapping[str, Any]], *, began: float, waited: float, hidden: int
+    ) -> list[Receipt]:
         """Those that are for the caller, now or in a moment.
 
         Args:
             source: where they came from.
             raws: as they came.
             began: when they were asked for, in monotonic seconds.
+            waited: how long SQS was to wait for them at most, in seconds.
             hidden: their visibility timeout, in seconds.
         """
-        ended = self._clock.monotonic()
-        # They were hidden after they were asked for, and not long before they came.
-        since = max(began, ended - TRANSIT_SECONDS)
+        # They were hidden after they were asked for and not long before they came; but if they come much later than
+        # SQS can have waited, then this process was asleep meanwhile.
+        since = max(began, min(self._clock.monotonic() - TRANSIT_SECONDS, began + waited + _SLOW_SECONDS))
         receipts = [each for raw in raws if (each := self._new(source, raw, since, hidden)) is not None]
         now = self._clock.now()
         soon = [each for each in receipts if seconds_to(each.envelope.message.eta, now) <= EARLY_SECONDS]

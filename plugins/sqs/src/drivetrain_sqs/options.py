@@ -23,6 +23,7 @@ _WORDS = {"true": True, "false": False}
 #: The smallest and the largest of each option that is a number.
 _NUMBERS = {
     "calls_in_flight": (1, 64),
+    "close_seconds": (0, 60),
     "message_bytes": (SMALLEST_MESSAGE_BYTES, MESSAGE_BYTES),
     "max_receive_count": (1, 1000),
     "timeout_seconds": (1, 600),
@@ -59,8 +60,10 @@ class Options:
     max_receive_count: int = 0
     #: How long a call may take before the service counts as away, in seconds; receiving adds what it waits.
     timeout_seconds: int = 10
-    #: How long one receive call waits, in seconds.
+    #: How long the receive call of an idle worker waits, in seconds.
     wait_seconds: int = LONGEST_POLL_SECONDS
+    #: How long `close` waits for receive calls that still wait, to give back what they bring, in seconds.
+    close_seconds: int = 0
 
     @classmethod
     def parse(cls, url: str) -> Options:

@@ -70,6 +70,16 @@ class Queues:
             self._known[name] = found
         return self._known.get(name)
 
+    def find_to_receive(self, queue: str, role: Role = Role.MAIN) -> SqsQueue:
+        """The same, for a consumer: one that is not made here must also have a place for its dead letters.
+
+        Otherwise the first message that cannot be run would stop the worker that has it, perhaps months later.
+        """
+        where = self.find(queue, role)
+        if not self._options.create:
+            self.find_dead(queue)
+        return where
+
     def find_dead(self, queue: str) -> SqsQueue:
         """Where the dead letters of a queue go: where its own redrive policy says, or to our queue for them."""
         main = self.find(queue)

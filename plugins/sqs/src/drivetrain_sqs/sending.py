@@ -62,6 +62,11 @@ class Sent:
     #: Sent or not, nobody knows.
     unknown: dict[int, ServiceError] = field(factory=dict)
 
+    def passing(self) -> ServiceUnavailable | None:
+        """Why some were not sent that may be sent later, if any."""
+        errors = [*self.unknown.values(), *self.refused.values()]
+        return next((each for each in errors if isinstance(each, ServiceUnavailable)), None)
+
     def has(self, number: int) -> bool:
         """Whether SQS surely has it."""
         return number not in self.refused and number not in self.unknown
@@ -81,11 +86,8 @@ class Sender:
         envelopes = [Envelope(message=evolve(each, headers=dict(each.headers))) for each in messages]
         parcels = [self._checked(number, each) for number, each in enumerate(envelopes)]
         sent = self._send(parcels)
-        if sent.unknown:
-            raise next(iter(sent.unknown.values()))
-        transient = [each for each in sent.refused.values() if isinstance(each, ServiceUnavailable)]
-        if transient:
-            raise transient[0]
+        if (passing := sent.passing()) is not None:
+            raise passing
         if sent.refused:
             errors = list(sent.refused.values())
             if len(errors) == len(messages):
@@ -126,12 +128,16 @@ class Sender:
     def _parcel(self, number: int, envelope: Envelope, role: Role | None, once: str) -> _Parcel:
         delay = seconds_to(envelope.message.eta, self._clock.now())
         entry = dump(envelope)
+        waits = role is None
         if role is None:
             role = Role.LATER if self._options.fifo and delay > EARLY_SECONDS else Role.MAIN
-            if not self._options.fifo or role is Role.LATER:
-                entry["DelaySeconds"] = min(int(min(delay, LONGEST_DELAY_SECONDS)), LONGEST_DELAY_SECONDS)
         if self._options.fifo and role is not Role.LATER:
-            entry |= {"MessageGroupId": _group(envelope.message, once), "MessageDeduplicationId": once}
+            # Dead letters have a group each, for a look at one hides what follows in its group.
+            group = _alone(once) if role is Role.DEAD else _group(envelope.message, once)
+            entry |= {"MessageGroupId": group, "MessageDeduplicationId": once}
+        else:
+            # Said even if it is 0, for a queue may have a delay of its own. Rounded down: the receiver keeps the rest.
+            entry["DelaySeconds"] = int(min(delay, LONGEST_DELAY_SECONDS)) if waits else 0
         return _Parcel(number, envelope.message.queue, role, entry)
 
     def _send(self, parcels: Sequence[_Parcel]) -> Sent:
@@ -159,7 +165,7 @@ class Sender:
 
     def _send_run(self, queue: SqsQueue, batches: Sequence[Sequence[_Parcel]]) -> Sent:
         sent = Sent()
-        for batch in batches:
+        for index, batch in enumerate(batches):
             left = {str(number): parcel for number, parcel in enumerate(batch)}
             for _ in range(_ROUNDS):
                 for parcel in left.values():
@@ -169,6 +175,11 @@ class Sender:
                 left = {key: left[key] for key, error in failed.items() if isinstance(error, ServiceUnavailable)}
                 if not left:
                     break
+            if (error := sent.passing()) is not None:
+                # It will be sent again, and what follows it in its group must not get ahead of it.
+                after = [parcel.number for later in batches[index + 1 :] for parcel in later]
+                sent.refused.update(dict.fromkeys(after, error))
+                break
         return sent
 
     def _send_batch(self, queue: SqsQueue, parcels: Mapping[str, _Parcel], sent: Sent) -> dict[str, ServiceError]:
@@ -208,10 +219,14 @@ def _group(message: Message, once: str) -> str:
     """The group in a FIFO queue; a message that names none is alone in its own, named for this one publication."""
     named = message.headers.get(MESSAGE_GROUP_HEADER)
     if named is None:
-        return f"m-{once}"
+        return _alone(once)
     if _GROUP.fullmatch(named):
         return named
     return f"h-{hashlib.sha256(named.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def _alone(once: str) -> str:
+    return f"m-{once}"
 
 
 def _bytes(text: str) -> int:

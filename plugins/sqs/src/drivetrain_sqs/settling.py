@@ -9,8 +9,8 @@ from typing import Any
 
 from attrs import frozen
 
-from drivetrain.contract import Clock, Delivery, ServiceError, ServiceUnavailable, evolve
-from drivetrain_sqs.errors import entry_error, is_missing_queue
+from drivetrain.contract import Clock, Delivery, ServiceError, evolve
+from drivetrain_sqs.errors import entry_error, is_missing_queue, plain
 from drivetrain_sqs.limits import LONGEST_DELAY_SECONDS, LONGEST_HOLD_SECONDS
 from drivetrain_sqs.names import Role
 from drivetrain_sqs.packing import by_number
@@ -29,6 +29,7 @@ _LEFT_SECONDS, _TAKEN_SECONDS = 5.0, 30.0
 #: Codes of an entry whose handle does nothing any more, whoever SQS says is at fault.
 _STALE = frozenset(
     {
+        "InvalidIdFormat",
         "InvalidParameterValue",
         "InvalidParameterValueException",
         "InvalidReceiptHandle",
@@ -173,12 +174,13 @@ class Settler:
         error: ServiceError | None = None
         for failed in answer.get("Failed", ()):
             status = 0 if failed.get("SenderFault", True) else 500
-            told = entry_error(failed.get("Code", ""), failed.get("Message", ""), action, queue.name, status=status)
-            if isinstance(told, ServiceUnavailable) and failed.get("Code", "").rpartition(".")[2] not in _STALE:
-                error = told
-            else:
+            code = failed.get("Code", "")
+            if plain(code) in _STALE:
                 # The handle is no longer right: the message is settled, or somebody else's.
                 batch[int(failed["Id"])].receipt.settled = True
+            else:
+                # Anything else, a missing permission too, leaves the message as it is, and must be told.
+                error = entry_error(code, failed.get("Message", ""), action, queue.name, status=status)
         return [batch[int(each["Id"])] for each in answer.get("Successful", ())], error
 
 

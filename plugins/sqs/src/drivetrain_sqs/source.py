@@ -59,6 +59,12 @@ class Source:
             taken.append(heapq.heappop(self._waiting)[2])
         return taken
 
+    def take_beyond(self, number: int) -> list[Receipt]:
+        """All but the ``number`` that are due first."""
+        entries = sorted(self._waiting, key=lambda entry: entry[:2])
+        self._waiting = entries[:number]  # in order, which is a heap
+        return [receipt for _, _, receipt in entries[number:]]
+
     def take_all(self) -> list[Receipt]:
         """All, due or not."""
         taken = [receipt for _, _, receipt in sorted(self._waiting, key=lambda entry: entry[:2])]

@@ -1,0 +1,105 @@
+"""Receiving from queues that a test makes up, by a clock that stands."""
+
+import json
+
+from drivetrain.contract import SystemClock
+from drivetrain_sqs.broker import SqsBroker
+from drivetrain_sqs.clients import Clients
+from drivetrain_sqs.options import Options
+from services.sqs_client import Calls, FaultyClient
+
+NOW = 1_800_000_000.0
+
+
+class Standing(SystemClock):
+    """The time is always the same; who waits looks again at once."""
+
+    def now(self):
+        return NOW
+
+    def monotonic(self):
+        return NOW
+
+    def wait(self, condition, timeout):
+        return condition.wait(0.001)
+
+
+class Imagined:
+    """SQS with one queue, whose messages come in their order and stay hidden."""
+
+    def __init__(self, etas):
+        self._left = [self._message(name, eta) for name, eta in etas.items()]
+        self.hidden = {}
+
+    def get_queue_url(self, QueueName):
+        return {"QueueUrl": f"https://sqs/{QueueName}"}
+
+    def receive_message(self, MaxNumberOfMessages, **parameters):
+        taken, self._left = self._left[:MaxNumberOfMessages], self._left[MaxNumberOfMessages:]
+        return {"Messages": taken}
+
+    def change_message_visibility_batch(self, QueueUrl, Entries):
+        self.hidden.update({entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in Entries})
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
+
+    def _message(self, name, eta):
+        envelope = json.dumps({"id": name, "headers": {}, "eta": eta})
+        return {
+            "MessageId": name,
+            "ReceiptHandle": name,
+            "Body": "body",
+            "Attributes": {"ApproximateReceiveCount": "1"},
+            "MessageAttributes": {"drivetrain": {"DataType": "String", "StringValue": envelope}},
+        }
+
+
+def broker_on(imagined):
+    client = FaultyClient(imagined, Calls())
+    options = Options.parse("sqs://eu-central-1/app?create=true")
+    return SqsBroker(options, Standing(), lambda options: Clients(client, client))
+
+
+def test_what_is_ready_need_not_wait_behind_many_that_are_almost_due():
+    soon = {f"soon {number}": NOW + 0.9 for number in range(40)}
+    imagined = Imagined({**soon, "ready": None})
+    broker = broker_on(imagined)
+    (taken,) = broker.receive(["q"], limit=4, wait_seconds=1, hold_seconds=30)
+    assert taken.message.id == "ready"
+    # No more are kept here than were asked for; the others come when they are due, and not before.
+    assert len(imagined.hidden) >= 40 - 2 * 4
+    assert set(imagined.hidden.values()) == {1}
+    broker.close()
+
+
+def test_what_is_almost_due_is_kept_where_it_fits():
+    imagined = Imagined({"soon": NOW + 0.9, "ready": None})
+    broker = broker_on(imagined)
+    taken = broker.receive(["q"], limit=4, wait_seconds=1, hold_seconds=30)
+    assert [each.message.id for each in taken] == ["ready"]
+    assert not imagined.hidden
+    broker.close()
+    assert imagined.hidden == {"soon": 0}, "it is not given back"
+
+
+class Returning(Imagined):
+    """Its letters are so many that the first come again before the last were seen."""
+
+    def __init__(self, etas):
+        super().__init__(etas)
+        self.calls = 0
+
+    def get_queue_attributes(self, QueueUrl, AttributeNames):
+        return {"Attributes": {"ApproximateNumberOfMessages": "1"} if "RedrivePolicy" not in AttributeNames else {}}
+
+    def receive_message(self, **parameters):
+        self.calls += 1
+        assert self.calls < 50, "the same letters are looked at again and again"
+        return {"Messages": list(self._left)}
+
+
+def test_looking_for_a_letter_among_very_many_comes_to_an_end():
+    imagined = Returning({"a": None, "b": None})
+    broker = broker_on(imagined)
+    assert broker.replay("q", ["c"]) == 0
+    assert set(imagined.hidden) == {"a", "b"}, "they are not given back"
+    broker.close()
