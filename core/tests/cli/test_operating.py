@@ -82,7 +82,7 @@ class TestResult:
     def test_success(self, shop, run, run_json):
         sent = shop.receipt.send(3)
         with shop.app.worker(name="w1"):
-            sent.get(timeout=5)
+            sent.get(timeout=60)
         code, document = run_json("--broker", URL, "result", sent.id)
         assert code == 0
         assert document["result"] == {"total": 3, "lines": ["a", "b"]}
@@ -126,7 +126,7 @@ class TestResult:
         code, document = run_json("--broker", URL, "result", sent.id)
         assert (code, document["members"], document["members_done"]) == (124, 2, 0)
         with shop.app.worker():
-            sent.get(timeout=5)
+            sent.get(timeout=60)
         code, document = run_json("--broker", URL, "result", sent.id)
         assert (code, document["members_done"], document["result"]) == (0, 2, [2, 4])
         assert "members     2 of 2 done" in run("--broker", URL, "result", sent.id).stdout
@@ -143,8 +143,8 @@ class TestCancel:
     def test_each_is_told(self, shop, run, run_json):
         done, open_, other = shop.add.send(1, 2), shop.app.send(shop.add.s(1, 2).set(delay=60)), shop.add.send(1, 1)
         with shop.app.worker():
-            done.get(timeout=5)
-            other.get(timeout=5)
+            done.get(timeout=60)
+            other.get(timeout=60)
         code, document = run_json("--broker", URL, "cancel", open_.id)
         assert (code, document) == (0, {"tasks": [{"id": open_.id, "state": "CANCELLED"}]})
         assert run("--broker", URL, "cancel", open_.id, done.id).exit_code == 1
@@ -214,7 +214,7 @@ class TestDead:
         headers = {"drivetrain-eta": "soon", "content-type": "application/json"}
         shop.app.runtime.broker.publish([Message(id="x", queue="default", body=b"{}", headers=headers)])
         with shop.app.worker():
-            shop.add.send(1, 2).get(timeout=5)
+            shop.add.send(1, 2).get(timeout=60)
         _, document = run_json("--broker", URL, "dead", "list", "default")
         assert "soon" in document["dead"][0]["reason"]
 

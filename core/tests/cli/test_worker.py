@@ -30,7 +30,7 @@ def pids_of(worker, count):
 class TestOneProcess:
     def test_runs_tasks_until_sigterm(self, start_worker, shop):
         worker = start_worker()
-        assert shop.add.send(1, 2).get(timeout=5) == 3
+        assert shop.add.send(1, 2).get(timeout=60) == 3
         worker.signal(signal.SIGTERM)
         assert worker.ended() == 0
 
@@ -48,7 +48,7 @@ class TestOneProcess:
         sizes = shop.app.operations.sizes(["default"])["default"]
         assert (sizes.ready, sizes.held) == (20, 0)
         with shop.app.worker():
-            assert [result.get(timeout=5) for result in waiting] == [1 + n for n in range(20)]
+            assert [result.get(timeout=60) for result in waiting] == [1 + n for n in range(20)]
 
     @pytest.mark.parametrize("task", ["hold", "hold_in_child"])
     def test_second_sigterm_gives_back_at_once(self, start_worker, shop, gate, task):
@@ -90,7 +90,7 @@ class TestOneProcess:
         (line,) = worker.lines
         assert "receives from high, default" in line
         result = shop.app.send(shop.add.s(1, 2).set(queue="high"))
-        assert result.get(timeout=5) == 3
+        assert result.get(timeout=60) == 3
         assert result.record().entries[State.SUCCESS].worker.startswith(f"bench:{worker.pid}:")
 
 
@@ -130,7 +130,7 @@ class TestSupervisor:
             worker.wait_for("held at")
         for one in gates:
             one.open()
-        pids = {result.get(timeout=5) for result in held}
+        pids = {result.get(timeout=60) for result in held}
         assert len(pids) == 2
         assert worker.pid not in pids
         worker.signal(signal.SIGTERM)
@@ -143,7 +143,7 @@ class TestSupervisor:
         worker.wait_for(str(first), "SIGKILL")
         (replacement,) = pids_of(worker, 1)
         assert replacement != first
-        assert shop.add.send(1, 2).get(timeout=5) == 3
+        assert shop.add.send(1, 2).get(timeout=60) == 3
         worker.signal(signal.SIGTERM)
         assert worker.ended() == 0
 

@@ -10,6 +10,7 @@ import click
 from drivetrain.cli.choice import Choice, app_options, choice_of
 from drivetrain.cli.commands.cancel import cancel
 from drivetrain.cli.commands.dead import dead
+from drivetrain.cli.commands.describe import describe
 from drivetrain.cli.commands.drivers import drivers
 from drivetrain.cli.commands.inspect import inspect
 from drivetrain.cli.commands.purge import purge
@@ -55,5 +56,5 @@ def main() -> None:
     """
 
 
-for _command in (worker, inspect, result, cancel, purge, dead, drivers, version):
+for _command in (worker, inspect, result, cancel, purge, dead, drivers, describe, version):
     main.add_command(_command)

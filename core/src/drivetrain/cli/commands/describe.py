@@ -1,0 +1,87 @@
+"""``drivetrain describe``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from itertools import groupby
+
+import click
+from attrs import frozen
+
+from drivetrain.app.application import App
+from drivetrain.cli.choice import app_options, choice_of
+from drivetrain.cli.described import Statement, of_backend, of_broker, of_pair
+from drivetrain.cli.output import echo_json, json_option, printable
+from drivetrain.contract import redact
+
+__all__ = ["describe"]
+
+#: Where there is no terminal.
+_WIDTH = 100
+
+
+@frozen
+class _Part:
+    """A driver, or both together."""
+
+    name: str
+    #: Without its secrets; of both together there is none.
+    url: str | None
+    statements: Sequence[Statement]
+
+
+@click.command()
+@click.argument("reference", required=False, metavar="[MODULE:APP]")
+@json_option
+@app_options
+@click.pass_context
+def describe(ctx: click.Context, reference: str | None, as_json: bool) -> None:
+    """Say what an app's broker and backend give: what is native, what core supplies, what is refused.
+
+    And how late delayed tasks may come, and what a crash can cost. Asks no service; it follows from what the drivers
+    declare for the URLs at hand.
+    """
+    choice = choice_of(ctx)
+    choice.app = reference or choice.app
+    with choice.open_app() as app:
+        parts = _parts(app)
+        if as_json:
+            echo_json({part.name: _document(part) for part in parts})
+        else:
+            click.echo("\n".join(_lines(parts)))
+
+
+def _parts(app: App) -> list[_Part]:
+    broker, backend = app.runtime.broker.capabilities, app.runtime.backend.capabilities
+    return [
+        _Part("broker", redact(app.settings.broker), of_broker(broker)),
+        # Without a backend of its own, an app keeps its results where its messages are.
+        _Part("backend", redact(app.settings.backend or app.settings.broker), of_backend(backend)),
+        _Part("together", None, of_pair(broker, backend)),
+    ]
+
+
+def _sections(part: _Part) -> dict[str, list[str]]:
+    grouped = groupby(part.statements, key=lambda statement: statement.section)
+    return {section.value: [statement.text for statement in statements] for section, statements in grouped}
+
+
+def _document(part: _Part) -> dict[str, object]:
+    told = {"url": part.url} if part.url is not None else {}
+    return {**told, **_sections(part)}
+
+
+def _lines(parts: Sequence[_Part]) -> list[str]:
+    width = shutil.get_terminal_size((_WIDTH, 24)).columns
+    lines: list[str] = []
+    for part in parts:
+        lines += [*([""] if lines else []), f"{part.name}  {printable(part.url)}" if part.url else part.name]
+        for section, texts in _sections(part).items():
+            lines.append(f"  {section}")
+            lines += [_wrapped(printable(text), width) for text in texts]
+    return lines
+
+
+def _wrapped(text: str, width: int) -> str:
+    return click.wrap_text(text, width=width, initial_indent="    - ", subsequent_indent="      ")

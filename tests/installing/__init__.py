@@ -1,0 +1,1 @@
+"""Installing only what is needed: wheels in empty environments."""

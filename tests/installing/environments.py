@@ -1,0 +1,107 @@
+"""Wheels of every member of the workspace, and empty virtual environments that hold some of them. Made once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+__all__ = ["Environment", "clean", "made_environment", "wheelhouse"]
+
+ROOT = Path(__file__).parents[2]
+#: Of all drivers at once; whoever comes later finds them made.
+_SECONDS = 500
+
+
+@frozen
+class Environment:
+    """A virtual environment without pip."""
+
+    home: Path
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.home / "bin" / "python"
+
+    @property
+    def packages(self) -> Path:
+        """Where its distributions lie."""
+        [found] = self.home.glob("lib/python3*/site-packages")
+        return found
+
+    def run(self, *arguments: str | Path, directory: Path, fails: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run its Python in a directory; whether it should fail is said beforehand."""
+        done = _run(self.python, *arguments, directory=directory)
+        assert bool(done.returncode) is fails, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+
+def clean() -> dict[str, str]:
+    """The environment without what would let another installation of drivetrain shine through."""
+    return {name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "DRIVETRAIN_"))}
+
+
+def wheelhouse(shared: Path) -> Path:
+    """A directory of wheels: every member's, and all that these need, in the versions of ``requirements-dev.txt``.
+
+    Args:
+        shared: a directory that all processes of this run of pytest share.
+    """
+    house = shared / "wheels"
+    with _locked(shared / "wheels.lock"):
+        if not house.exists():
+            made = shared / "wheels-being-made"
+            for member in (ROOT / "core", *sorted((ROOT / "plugins").iterdir())):
+                if (member / "pyproject.toml").exists():
+                    _checked(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", made, member)
+            own = sorted(made.glob("*.whl"))
+            # By its newest versions alone, nobody could tell tomorrow what was tested today.
+            pins = ("--constraint", ROOT / "requirements-dev.txt")
+            _pip("download", "--only-binary", ":all:", "--dest", made, *pins, *own)
+            made.rename(house)
+    return house
+
+
+def made_environment(home: Path, house: Path, packages: Sequence[str]) -> Environment:
+    """A new one that holds these packages and what they say that they need; nothing comes from elsewhere."""
+    venv.create(home, with_pip=False, symlinks=True)
+    environment = Environment(home)
+    offline = ("--no-index", "--find-links", house, "--no-compile")
+    _pip("--python", environment.python, "install", *offline, *packages)
+    return environment
+
+
+def _pip(*arguments: str | Path) -> None:
+    _checked(sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments)
+
+
+def _checked(*command: str | Path) -> None:
+    done = _run(*command)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def _run(*command: str | Path, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=directory,
+        env=clean(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_SECONDS,
+    )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
