@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from drivetrain_contract_tests import Service
 from services.processes import free_port
 from services.rabbitmq import RabbitServer
 
@@ -20,9 +21,9 @@ _CERTIFICATES = (
 
 @pytest.fixture(scope="session")
 def thorough(request):
-    """What is run in the profile thorough, or with ``DRIVETRAIN_AMQP_ALL=1``: each costs a minute or more."""
-    if request.config.getoption("--contract-profile") != "thorough" and "DRIVETRAIN_AMQP_ALL" not in os.environ:
-        pytest.skip("run in the profile thorough, or with DRIVETRAIN_AMQP_ALL=1")
+    """What is run in the profile thorough, or with ``CONTRACT_AMQP_ALL=1``: each costs a minute or more."""
+    if request.config.getoption("--contract-profile") != "thorough" and "CONTRACT_AMQP_ALL" not in os.environ:
+        pytest.skip("run in the profile thorough, or with CONTRACT_AMQP_ALL=1")
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +53,31 @@ def rabbit(tmp_path_factory, certificates, tls_port):
     server.start()
     yield server
     server.end()
+
+
+class _Namespaces:
+    """Makes URLs of namespaces, and drops the queues of those no longer used: each makes a start take longer."""
+
+    def __init__(self, rabbit, options):
+        self._rabbit, self._options, self._recent = rabbit, options, []
+
+    def url(self, name):
+        if name not in self._recent:
+            self._recent = [*self._recent[-3:], name]
+        return self._rabbit.url(options=f"namespace={name}{self._options}")
+
+    def crash(self):
+        """Kill the node. A moment after the last call: RabbitMQ writes acknowledgements down when a queue is idle."""
+        self._rabbit.drop_queues(lambda queue: not queue.startswith(tuple(f"{name}~" for name in self._recent)))
+        self._rabbit.kill()
+
+
+@pytest.fixture(scope="session")
+def service_on(rabbit):
+    """Makes what the suite needs to know of this RabbitMQ, for URLs with more options."""
+
+    def make(options=""):
+        namespaces = _Namespaces(rabbit, options)
+        return Service(namespaces.url, stop=namespaces.crash, start=rabbit.start)
+
+    return make

@@ -2,30 +2,12 @@
 
 import pytest
 
-from drivetrain_contract_tests import BrokerContract, Service
-
-
-class Namespaces:
-    """Makes URLs of namespaces, and drops the queues of those no longer used: each makes a start take longer."""
-
-    def __init__(self, rabbit, options=""):
-        self._rabbit, self._options, self._recent = rabbit, options, []
-
-    def url(self, name):
-        if name not in self._recent:
-            self._recent = [*self._recent[-3:], name]
-        return self._rabbit.url(options=f"namespace={name}{self._options}")
-
-    def crash(self):
-        """Kill the node. A moment after the last call: RabbitMQ writes acknowledgements down when a queue is idle."""
-        self._rabbit.drop_queues(lambda queue: not queue.startswith(tuple(f"{name}~" for name in self._recent)))
-        self._rabbit.kill()
+from drivetrain_contract_tests import BrokerContract
 
 
 @pytest.fixture(scope="module")
-def broker_service(rabbit):
-    namespaces = Namespaces(rabbit)
-    return Service(namespaces.url, stop=namespaces.crash, start=rabbit.start)
+def broker_service(service_on):
+    return service_on()
 
 
 class TestAmqpBroker(BrokerContract):
@@ -37,6 +19,5 @@ class TestAmqpQuorumBroker(BrokerContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def broker_service(cls, thorough, rabbit):
-        namespaces = Namespaces(rabbit, "&queue_type=quorum&max_priority=2")
-        return Service(namespaces.url, stop=namespaces.crash, start=rabbit.start)
+    def broker_service(cls, thorough, service_on):
+        return service_on("&queue_type=quorum&max_priority=2")

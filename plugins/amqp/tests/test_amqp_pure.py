@@ -24,7 +24,7 @@ from drivetrain_amqp.handshake import decoded
 from drivetrain_amqp.holds import Holds
 from drivetrain_amqp.names import Names
 from drivetrain_amqp.options import Host, Options
-from drivetrain_amqp.topology import Bind, BindExchange, DeclareQueue, Topology
+from drivetrain_amqp.topology import Bind, BindExchange, DeclareExchange, DeclareQueue, Topology
 
 # URLs
 
@@ -91,6 +91,7 @@ def test_different_queues_have_different_names_that_rabbitmq_takes(queues, names
     names = Names(namespace, lanes)
     found = [name for queue in queues for name in (*names.queues(queue), names.dead(queue))]
     found += [names.delay(level) for level in range(ladder.LEVELS)] + [names.due]
+    found += [names.rung(each.level, each.digit) for each in ladder.RUNGS]
     assert len(set(found)) == len(found)
     for name in found:
         assert 0 < len(name.encode()) <= 200
@@ -144,21 +145,40 @@ def _wait(exchange, key, declared):
     return waited
 
 
-@given(st.integers(1, 2**ladder.LEVELS - 1))
-def test_a_message_climbs_down_for_exactly_its_delay(milliseconds):
-    levels = ladder.levels_for(milliseconds)
-    declared = ladder.rungs(Names(), levels, {})
+_LADDER = [
+    *ladder.exchanges(Names(), ladder.LEVELS),
+    *(part for each in ladder.RUNGS for part in ladder.rung(Names(), each, {})),
+]
+
+
+@given(st.integers(1, 2**32 - 1) | st.integers(0, 31).map(lambda power: 2**power))
+def test_a_message_climbs_for_exactly_its_delay(milliseconds):
+    """On the whole ladder, and on what its own sender has declared alone."""
     exchange, key = ladder.route(Names(), "a.b", milliseconds)
-    assert _wait(exchange, key, declared) == milliseconds
+    own = ladder.exchanges(Names(), ladder.levels_for(milliseconds))
+    own += [part for each in ladder.path(milliseconds) for part in ladder.rung(Names(), each, {})]
+    assert _wait(exchange, key, _LADDER) == _wait(exchange, key, own) == milliseconds
+    made = {each.name for each in own if isinstance(each, DeclareExchange)}
+    assert {each.arguments["x-dead-letter-exchange"] for each in own if isinstance(each, DeclareQueue)} <= made
+    assert sum(each.milliseconds for each in ladder.path(milliseconds)) == milliseconds
+    assert len(ladder.path(milliseconds)) <= ladder.LEVELS
     assert len(key) < 100
     due = ladder.due_binding(Names(), "a.b")
     assert _matches(due.key.split("."), key.split("."))
     assert not _matches(ladder.due_binding(Names(), "b").key.split("."), key.split("."))
 
 
+@given(st.integers(1, 2**32 - 1))
+def test_a_message_climbs_only_up(milliseconds):
+    """So that whoever looks through the ladder from the bottom misses none."""
+    levels = [each.level for each in ladder.path(milliseconds)]
+    assert levels == sorted(set(levels))
+    assert set(ladder.path(milliseconds)) <= set(ladder.RUNGS)
+
+
 @given(st.floats(0.000_001, ladder.LONGEST_DELAY_SECONDS))
 def test_a_delay_is_never_rounded_down(seconds):
-    assert seconds * 1000 <= ladder.delay_milliseconds(seconds) < 2**ladder.LEVELS
+    assert seconds * 1000 <= ladder.delay_milliseconds(seconds) < 2**32
 
 
 def test_no_delay_is_none():
@@ -166,9 +186,10 @@ def test_no_delay_is_none():
 
 
 def test_however_many_delays_there_are_there_are_as_many_queues():
-    """W15: the number of queues depends on the longest delay, and grows with its logarithm."""
-    declared = ladder.rungs(Names(), ladder.LEVELS, {})
-    assert sum(isinstance(each, DeclareQueue) for each in declared) == 32
+    """W15: there are 189 queues at most, and none waits longer than RabbitMQ's timers can."""
+    waits = [each.arguments["x-message-ttl"] for each in _LADDER if isinstance(each, DeclareQueue)]
+    assert len(waits) == 189
+    assert max(waits) < 2**32
 
 
 def test_a_quorum_ladder_keeps_what_it_passes_on():

@@ -11,8 +11,8 @@ from services.redis import RedisServer
 
 
 @pytest.fixture(scope="module")
-def broker_service(rabbit):
-    return Service(lambda name: rabbit.url(options=f"namespace={name}"), stop=rabbit.kill, start=rabbit.start)
+def broker_service(service_on):
+    return service_on()
 
 
 class TestAmqpSqliteWorkflows(WorkflowContract):

@@ -167,7 +167,7 @@ class AmqpBroker:
     def peek(self, queue: str, place: Place, *, limit: int) -> Sequence[Message]:
         """See `Broker.peek`: the dead only, for RabbitMQ marks what was looked at as delivered."""
         name = self._names.dead(queue)
-        if place is not Place.DEAD or limit <= 0 or not self._looker.ready(name):
+        if place is not Place.DEAD or limit <= 0 or not self._looker.there(name):
             return []
         with self._looker.taking(name, "peeking") as taking:
             # A quorum queue puts what it is given back behind what it was given back before: so all, in their order.
@@ -183,12 +183,17 @@ class AmqpBroker:
         return self._purge_delayed(queue)
 
     def _purge_delayed(self, queue: str) -> int:
-        # From the top: messages only ever climb down, so that none gets by.
-        return sum(self._purge_rung(queue, self._names.delay(level)) for level in reversed(range(ladder.LEVELS)))
+        dropped = 0
+        with self._looker.alone(self._names.due):
+            # From the bottom, level by level: messages only ever climb up, so that none gets by.
+            for level in range(ladder.LEVELS):
+                if not self._looker.exchange_there(ladder.exchange(self._names, level + 1)):
+                    break  # no delay has had so many digits
+                rungs = [self._names.rung(level, each.digit) for each in ladder.rungs_of(level)]
+                dropped += sum(self._purge_rung(queue, rung) for rung in self._looker.occupied(rungs))
+        return dropped
 
     def _purge_rung(self, queue: str, rung: str) -> int:
-        if not self._looker.ready(rung):
-            return 0
         waiting = {token(name) for name in self._names.queues(queue)}
         with self._looker.taking(rung, "purging what is delayed") as taking:
             found = [each.tag for each in taking.all() if each.key.partition(".")[0] in waiting]
@@ -198,11 +203,12 @@ class AmqpBroker:
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
         """See `Broker.replay`."""
         name = self._names.dead(queue)
-        if (message_ids is not None and not message_ids) or not self._looker.ready(name):
+        if (message_ids is not None and not message_ids) or not self._looker.there(name):
             return 0
         wanted = None if message_ids is None else set(message_ids)
-        replayed, left = 0, self._looker.ready(name)
+        replayed = 0
         with self._looker.taking(name, "replaying") as taking:
+            left = self._looker.ready(name)
             while left > 0 and (some := taking.some(min(left, _TOGETHER))):
                 left -= len(some)
                 chosen = [each for each in some if wanted is None or each.opened.message.id in wanted]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
@@ -16,7 +17,7 @@ from drivetrain_amqp.errors import Timeout
 if TYPE_CHECKING:
     from drivetrain_amqp.connection import Connection
 
-__all__ = ["Channel", "Content"]
+__all__ = ["Asked", "Channel", "Content"]
 
 
 @frozen
@@ -29,29 +30,34 @@ class Content:
 
 
 @define(eq=False)
-class _Asked:
+class Asked:
     """Requests that were sent together."""
 
+    #: How many answers come, and how many of them, at the end, are those to the requests.
+    expected: int
     count: int
     answers: list[Any] = field(factory=list)
     done: threading.Event = field(factory=threading.Event)
 
 
 class Channel:
-    """One channel. Thread-safe; the methods named ``on_…`` are called by the thread that reads."""
+    """One channel. Thread-safe; the methods named ``on_…`` are called by whoever reads."""
 
     def __init__(self, connection: Connection, number: int) -> None:
         self.connection, self.number = connection, number
         #: Why it is closed; None: it is open.
         self.error: Exception | None = None
-        self._asked: deque[_Asked] = deque()
+        self._asked: deque[Asked] = deque()
+        #: What opens it, which is sent with the first request: then to open it costs no round trip.
+        self._unopened = wire.method(number, spec.Channel.Open())
+        #: Whether we have said that it ends, which the server has not answered yet.
+        self._closing = False
         # Whoever finds, while sending, that the connection is lost, ends its channels.
         self._lock = threading.RLock()
         self._on_close: list[Callable[[], None]] = []
 
     def open(self) -> None:
-        """Open it."""
-        self.ask(spec.Channel.Open())
+        """Open it, where that cannot wait for the first request."""
 
     def ask(self, *methods: Any) -> list[Any]:
         """Send requests in one go, and wait for all their answers, which come in the same order.
@@ -59,44 +65,56 @@ class Channel:
         Raises:
             pika.exceptions.AMQPError: the channel or the connection was closed, or no answer came in time.
         """
-        data = b"".join(wire.method(self.number, method) for method in methods)
-        return self.ask_encoded(data, len(methods))
+        return self.answers(self.begin(*methods))
 
-    def ask_encoded(self, data: bytes, count: int) -> list[Any]:
-        """As `ask`, for requests that are encoded already."""
-        asked = _Asked(count)
+    def begin(self, *methods: Any) -> Asked:
+        """Send requests, as `ask`; `answers` waits for what comes back."""
+        return self._begin(b"".join(wire.method(self.number, method) for method in methods), len(methods))
+
+    def _begin(self, data: bytes, count: int) -> Asked:
         with self._lock:
             self._check()
+            asked = Asked(count + bool(self._unopened), count)
             self._asked.append(asked)
+            data, self._unopened = self._unopened + data, b""
             self.connection.write(data)
-        if not asked.done.wait(self.connection.call_timeout_seconds):
+        return asked
+
+    def answers(self, asked: Asked) -> list[Any]:
+        """Wait for the answers to what was sent; raises what `ask` does."""
+        seconds = self.connection.call_timeout_seconds
+        if not self.connection.wait(asked.done.is_set, asked.done.wait, seconds):
             # Later answers would be taken for those of other requests.
-            self.connection.fail(Timeout(f"no answer within {self.connection.call_timeout_seconds:g} seconds"))
-        if len(asked.answers) < count:
+            self.connection.fail(Timeout(f"no answer within {seconds:g} seconds"))
+        if len(asked.answers) < asked.expected:
             raise self._reason()
-        return asked.answers
+        return asked.answers[asked.expected - asked.count :]
 
     def barrier(self) -> None:
         """Wait until the server has seen what was sent on this channel before."""
-        self.ask_encoded(_flow(self.number), 1)
+        self.answers(self._begin(_flow(self.number), 1))
 
     def write(self, data: bytes) -> None:
         """Send what has no answer."""
+        if self._unopened:
+            self.barrier()
         with self._lock:
             self._check()
             self.connection.write(data)
 
     def close(self) -> None:
-        """Close it and give its number back; raises nothing where it is closed already."""
-        if self.error is None:
-            try:
-                self.ask(spec.Channel.Close(200, "", 0, 0))
-            except exceptions.AMQPError:
-                return  # it ended by itself, or the whole connection did
-            self.end(exceptions.ChannelClosedByClient(200, "closed"))
+        """Close it; raises nothing where it is closed already. Its number is free when the server has answered."""
+        closed = exceptions.ChannelClosedByClient(200, "closed")
+        with self._lock:
+            if self.error is None and not self._unopened:
+                with suppress(exceptions.AMQPError):  # then the connection is lost, and has ended this channel
+                    self.connection.write(wire.method(self.number, spec.Channel.Close(200, "", 0, 0)))
+                    self.error, self._closing = closed, True
+                return
+        self.end(closed)
 
     def call_at_end(self, call: Callable[[], None]) -> None:
-        """Call it when the channel ends, by the thread that reads; at once if it has ended."""
+        """Call it when the channel ends, in any thread; at once if it has ended."""
         self._on_close.append(call)
         if self.error is not None:
             call()
@@ -121,13 +139,17 @@ class Channel:
         reason = self.error or exceptions.ChannelWrongStateError("closed")
         return type(reason)(*reason.args)  # a new one: each that is raised has a traceback of its own
 
-    # Called by the thread that reads
+    # Called by whoever reads, one at a time
 
     def on_method(self, method: Any) -> None:
         """An answer, or the server's own word."""
+        if isinstance(method, spec.Channel.CloseOk):
+            self.end(exceptions.ChannelClosedByClient(200, "closed"))
+            return
         if isinstance(method, spec.Channel.Close):
             self.connection.write(wire.method(self.number, spec.Channel.CloseOk()))
-            self.end(exceptions.ChannelClosedByBroker(method.reply_code or 0, method.reply_text or ""))
+            if not self._closing:  # otherwise both have said so at once, and the answer to us is still to come
+                self.end(exceptions.ChannelClosedByBroker(method.reply_code or 0, method.reply_text or ""))
             return
         self.answer(method)
 
@@ -141,7 +163,7 @@ class Channel:
         if asked is None:
             return
         asked.answers.append(what)
-        if len(asked.answers) == asked.count:
+        if len(asked.answers) == asked.expected:
             self._asked.popleft()
             asked.done.set()
 

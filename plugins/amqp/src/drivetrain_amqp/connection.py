@@ -1,4 +1,4 @@
-"""A connection: one thread reads it and keeps it alive; any thread may write."""
+"""A connection: one thread keeps it alive, and reads it while nobody waits for it; any thread may write."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from drivetrain_amqp import wire
 from drivetrain_amqp.channel import Channel, Content
 from drivetrain_amqp.handshake import closed_by_broker, decoded, shake_hands
 from drivetrain_amqp.options import Host, Options
+from drivetrain_amqp.reading import Handlers, Reading
 from drivetrain_amqp.stream import Stream
 
 __all__ = ["Connection"]
@@ -47,22 +48,24 @@ class Connection:
         self.declared: set[Any] = set()
         #: Why it is lost; None: it is open.
         self.error: Exception | None = None
-        self._stream = Stream(options, host)
-        try:
-            self._agreed = shake_hands(self._stream, options)
-        except BaseException:
-            self._stream.close()
-            raise
-        self.largest_frame_bytes = self._agreed.largest_frame_bytes
         self._blocked_timeout_seconds = options.blocked_timeout_seconds
         self._blocked_at: float | None = None
         self._changed = threading.Condition()
         self._channels: dict[int, Channel] = {}
         self._parts: dict[int, _Parts] = {}
         self._lock = threading.Lock()
-        self._written_at = self._heard_at = time.monotonic()
-        self._ended = threading.Event()
-        threading.Thread(target=self._read, name=f"drivetrain-amqp {host}", daemon=True).start()
+        self._stream = Stream(options, host)
+        self._reading = Reading(self._stream, Handlers(self._take_in, self._beat, self.fail))
+        try:
+            self._agreed = shake_hands(self._stream, options)
+            self._written_at = self._heard_at = time.monotonic()
+            for method in self._agreed.early:
+                self._take_own(method)
+            self._reading.start(f"drivetrain-amqp {host}")
+        except BaseException:
+            self._stream.close()
+            raise
+        self.largest_frame_bytes = self._agreed.largest_frame_bytes
 
     def channel(self, kind: Callable[[Connection, int], C]) -> C:
         """A new channel, open."""
@@ -128,7 +131,7 @@ class Connection:
                 return
             self.error = error
             channels = list(self._channels.values())
-        self._stream.abort()
+        self._reading.stop()
         for channel in channels:
             channel.end(error)
         with self._changed:
@@ -142,31 +145,19 @@ class Connection:
             except exceptions.AMQPError:
                 pass  # then it is lost, which is as well
             else:
-                self._ended.wait(_CLOSE_SECONDS)
+                self._reading.ended.wait(_CLOSE_SECONDS)
         self.fail(exceptions.ConnectionClosedByClient(200, "closed"))
 
-    # The thread that reads
+    def wait(self, done: Callable[[], bool], sleep: Callable[[float], object], seconds: float) -> bool:
+        """Wait until ``done()``, which is true once this connection is lost; see `Reading.wait`."""
+        return self._reading.wait(done, sleep, seconds)
 
-    def _read(self) -> None:
-        frames = self._agreed.frames
-        try:
-            for method in self._agreed.early:
-                self._take_own(method)
-            while self.error is None:
-                data = self._stream.read(self._beat())
-                if data:
-                    self._heard_at = time.monotonic()
-                    for kind, number, payload in frames.feed(data):
-                        self._take(kind, number, payload)
-                elif data is not None:
-                    raise exceptions.StreamLostError("the server has ended the connection")
-        except exceptions.AMQPError as error:
-            self.fail(error)
-        except Exception as error:  # noqa: BLE001 - whatever ends this thread ends the connection, and is told
-            self.fail(exceptions.StreamLostError(f"lost: {error!r}"))
-        finally:
-            self._ended.set()
-            self._stream.close()
+    # Called by whoever reads
+
+    def _take_in(self, data: bytes) -> None:
+        self._heard_at = time.monotonic()
+        for kind, number, payload in self._agreed.frames.feed(data):
+            self._take(kind, number, payload)
 
     def _beat(self) -> float:
         """Send a sign of life if it is time; how long to wait for the other side's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from struct import Struct
@@ -63,6 +63,10 @@ class Consuming(Channel):
         self._prefetch = 0
         self.call_at_end(self.wake)
 
+    def open(self) -> None:
+        """See `Channel.open`."""
+        self.barrier()
+
     def wake(self) -> None:
         """Let whoever waits look again."""
         with self._changed:
@@ -105,8 +109,7 @@ class Consuming(Channel):
             return []
         tag, data = self._consume(queue, limit)
         self.write(data)
-        with self._changed:
-            self._changed.wait_for(lambda: self._arrived or self.error is not None, _QUORUM_SECONDS)
+        self._await(lambda: bool(self._arrived), _QUORUM_SECONDS)
         self.unsubscribe([tag], wait=True)
         self.barrier()  # it sends all that it gives at once in one piece
         return self.taken()
@@ -151,23 +154,37 @@ class Consuming(Channel):
         return wire.method(self.number, spec.Basic.Cancel(consumer_tag=tag))
 
     def _await_end(self, tags: list[str]) -> None:
-        with self._changed:
-            ended = self._changed.wait_for(
-                lambda: self.error is not None or not any(tag in self._consumers for tag in tags),
-                self.connection.call_timeout_seconds,
-            )
-        if not ended:
-            self.connection.fail(Timeout(f"no answer within {self.connection.call_timeout_seconds:g} seconds"))
+        seconds = self.connection.call_timeout_seconds
+        if not self._await(lambda: self._consumers.isdisjoint(tags), seconds):
+            self.connection.fail(Timeout(f"no answer within {seconds:g} seconds"))
         self._check()
 
-    def wait(self, clock: Clock, deadline: float, stopped: Any) -> None:
+    def wait(self, clock: Clock, deadline: float, stopped: Callable[[], bool]) -> None:
         """Wait until something has arrived or a consumer was ended, until ``deadline``, or until ``stopped()``."""
-        with self._changed:
-            while not (self._arrived or self._cancelled or self.error is not None or stopped()):
-                left = deadline - clock.monotonic()
-                if left <= 0:
-                    return
-                clock.wait(self._changed, left)
+
+        def done() -> bool:
+            return bool(self._arrived or self._cancelled) or stopped()
+
+        while (left := deadline - clock.monotonic()) > 0 and not self._await(done, left, clock.wait):
+            pass
+
+    def _await(
+        self,
+        done: Callable[[], bool],
+        seconds: float,
+        sleep: Callable[[threading.Condition, float], object] = threading.Condition.wait,
+    ) -> bool:
+        """Wait until ``done()``, or until the channel has ended; whether that is so within ``seconds``."""
+
+        def ended() -> bool:
+            return self.error is not None or done()
+
+        def doze(left: float) -> None:
+            with self._changed:
+                if not ended():
+                    sleep(self._changed, left)
+
+        return self.connection.wait(ended, doze, seconds)
 
     def taken(self) -> list[Arrived]:
         """What has arrived since this was last asked."""
@@ -210,7 +227,7 @@ class Consuming(Channel):
         with self._lock:
             self.holds.unclaim(tags)
 
-    # Called by the thread that reads
+    # Called by whoever reads, one at a time
 
     def on_method(self, method: Any) -> None:
         """See `Channel.on_method`."""
@@ -241,6 +258,7 @@ class Consuming(Channel):
         with self._changed:
             if self._wanted:
                 self._arrived.append(arrived)
-                self._changed.notify_all()
+                if len(self._arrived) == 1:  # nobody waits for more than the first
+                    self._changed.notify_all()
                 return
         self.give_back([arrived])

@@ -46,7 +46,7 @@ class Holds:
         """
         gone = set(claimed)
         last = 0
-        for tag in list(self._tags):  # in one step: the thread that reads may add to it
+        for tag in list(self._tags):  # in one step: whoever reads may add to it
             if tag not in gone:
                 break
             last = tag

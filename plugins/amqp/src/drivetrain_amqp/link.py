@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from drivetrain.contract import ServiceError
@@ -12,6 +13,7 @@ from drivetrain_amqp import ladder
 from drivetrain_amqp.channel import Channel
 from drivetrain_amqp.connection import Connection
 from drivetrain_amqp.errors import CLIENT_ERRORS, translated
+from drivetrain_amqp.names import Names
 from drivetrain_amqp.options import Options
 from drivetrain_amqp.topology import Declaration, Topology
 
@@ -87,34 +89,38 @@ class Link:
 
     def declare_task_queues(self, names: Sequence[str]) -> None:
         """Make sure that these queues, by RabbitMQ's names, exist."""
-        self._declare([(name, lambda name=name: self.topology.task_queue(name)) for name in names])  # type: ignore[misc]
+        self._declare({name: partial(self.topology.task_queue, name) for name in names})
 
     def declare_dead_queue(self, name: str) -> None:
         """Make sure that this queue of dead letters exists."""
-        self._declare([(name, lambda: self.topology.dead_queue(name))])
+        self._declare({name: partial(self.topology.dead_queue, name)})
 
-    def declare_delays(self, names: Sequence[str], levels: int) -> None:
-        """Make sure that messages for these queues can wait in the lowest ``levels`` of the ladder."""
-        ours = self.topology.names
-        arguments = self.topology.rung_arguments()
-        self._declare([(("levels", levels), lambda: ladder.rungs(ours, levels, arguments))])
-        self._declare([(("due", name), lambda name=name: [ladder.due_binding(ours, name)]) for name in names])  # type: ignore[misc]
+    def declare_delays(self, names: Iterable[str], waits: Iterable[int]) -> bool:
+        """Make sure that messages for these queues can wait so many milliseconds; whether that took time."""
+        ours, arguments, waits = self.topology.names, self.topology.rung_arguments(), set(waits)
+        levels = ladder.levels_for(max(waits))
+        wanted: dict[object, Callable[[], list[Declaration]]] = {
+            ("levels", levels): partial(ladder.exchanges, ours, levels)
+        }
+        for each in (each for wait in waits for each in ladder.path(wait)):
+            wanted[each] = partial(ladder.rung, ours, each, arguments)
+        for name in names:
+            wanted["due", name] = partial(_due, ours, name)
+        return self._declare(wanted)
 
-    def _declare(self, wanted: Sequence[tuple[object, Callable[[], list[Declaration]]]]) -> None:
+    def _declare(self, wanted: Mapping[object, Callable[[], list[Declaration]]]) -> bool:
+        """Declare what this connection has not declared yet; whether there was anything."""
         connection = self.connection()
-        if any(key not in connection.declared for key, _ in wanted):
-            with self._declaring:  # a quorum queue that another thread is just making exists, and refuses messages
-                self._declare_new(connection, wanted)
-
-    def _declare_new(
-        self, connection: Connection, wanted: Sequence[tuple[object, Callable[[], list[Declaration]]]]
-    ) -> None:
-        new = [(key, what) for key, what in wanted if key not in connection.declared]
-        methods = [each.method() for _, what in new for each in what()]
-        with self.admin("declaring queues") as channel:
-            for start in range(0, len(methods), _TOGETHER):
-                channel.ask(*methods[start : start + _TOGETHER])
-        connection.declared.update(key for key, _ in new)
+        if wanted.keys() <= connection.declared:
+            return False
+        with self._declaring:  # a quorum queue that another thread is just making exists, and refuses messages
+            new = [key for key in wanted if key not in connection.declared]
+            methods = [each.method() for key in new for each in wanted[key]()]
+            with self.admin("declaring queues") as channel:
+                for start in range(0, len(methods), _TOGETHER):
+                    channel.ask(*methods[start : start + _TOGETHER])
+            connection.declared.update(new)
+        return True
 
     def forget_declared(self, names: Sequence[str]) -> None:
         """Somebody has deleted these queues: they are to be declared again, with what leads to them."""
@@ -130,3 +136,7 @@ class Link:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _due(names: Names, queue: str) -> list[Declaration]:
+    return [ladder.due_binding(names, queue)]

@@ -8,8 +8,8 @@ lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from attrs import frozen
@@ -17,7 +17,7 @@ from pika import exceptions, spec
 
 from drivetrain.contract import Clock, ServiceUnavailable
 from drivetrain_amqp import wire
-from drivetrain_amqp.channel import Channel, Content
+from drivetrain_amqp.channel import Asked, Channel, Content
 from drivetrain_amqp.envelope import Opened, open_content
 from drivetrain_amqp.link import Link, errors_translated
 
@@ -26,8 +26,8 @@ __all__ = ["Looked", "Looker"]
 _NOT_FOUND, _LOCKED = 404, 405
 _PATIENCE_SECONDS = 30.0
 _PAUSE_SECONDS = 0.02
-#: How many messages are taken in one go.
-_TOGETHER = 100
+#: How many messages are taken in one go, and how many queues are looked at.
+_TOGETHER, _QUEUES_TOGETHER = 100, 50
 
 
 @frozen
@@ -46,12 +46,40 @@ class Looker:
     def __init__(self, link: Link, clock: Clock) -> None:
         self._link = link
         self._clock = clock
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
 
     def ready(self, name: str) -> int:
         """How many messages are ready in RabbitMQ's queue ``name``; none where there is no such queue."""
+        return self._ready(name) or 0
+
+    def there(self, name: str) -> bool:
+        """Whether there is such a queue."""
+        return self._ready(name) is not None
+
+    def _ready(self, name: str) -> int | None:
         found = self._if_there(f"looking at {name!r}", spec.Queue.Declare(queue=name, passive=True))
-        return int(found.message_count) if found is not None else 0
+        return None if found is None else int(found.message_count)
+
+    def exchange_there(self, name: str) -> bool:
+        """Whether there is such an exchange."""
+        return self._if_there(f"looking at {name!r}", spec.Exchange.Declare(exchange=name, passive=True)) is not None
+
+    def occupied(self, names: Iterable[str]) -> list[str]:
+        """Those of RabbitMQ's queues in which messages are ready, of many of which most may not be there."""
+        wanted, found = list(names), list[str]()
+        with errors_translated("looking at queues"):
+            for start in range(0, len(wanted), _QUEUES_TOGETHER):
+                found += self._occupied(wanted[start : start + _QUEUES_TOGETHER])
+        return found
+
+    def _occupied(self, names: Sequence[str]) -> list[str]:
+        # Each on a channel of its own, for a queue that is not there ends the channel; so all cost one round trip.
+        with ExitStack() as channels:
+            asked = []
+            for name in names:
+                channel = channels.enter_context(self._link.admin(f"looking at {name!r}"))
+                asked.append((name, channel, channel.begin(spec.Queue.Declare(queue=name, passive=True))))
+            return [name for name, channel, one in asked if _count(channel, one)]
 
     def purge(self, name: str) -> int:
         """Drop what is ready in a queue; how many."""
@@ -71,12 +99,18 @@ class Looker:
     @contextmanager
     def taking(self, name: str, doing: str) -> Iterator[Taking]:
         """Take from a queue while nobody else does so; what is not dropped is given back, in its place."""
-        with self._turn, self._alone(name), self._link.admin(doing) as channel:
+        with self.alone(name), self._link.admin(doing) as channel:
             yield Taking(channel, name)
             _give_back(channel, name)
 
     @contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
+    def alone(self, name: str) -> Iterator[None]:
+        """Keep others from looking through ``name``. What they have taken to look at it counts as not ready."""
+        with self._turn, self._locking(name):
+            yield
+
+    @contextmanager
+    def _locking(self, name: str) -> Iterator[None]:
         lock = self._link.topology.names.lock(name)
         deadline = self._clock.monotonic() + _PATIENCE_SECONDS
         while not self._locked(lock):
@@ -129,6 +163,15 @@ class Taking:
             return
         self._channel.write(b"".join(wire.ack(self._channel.number, tag, False) for tag in tags))
         self._channel.barrier()
+
+
+def _count(channel: Channel, asked: Asked) -> int:
+    try:
+        return int(channel.answers(asked)[0].message_count)
+    except exceptions.ChannelClosedByBroker as error:
+        if error.reply_code == _NOT_FOUND:
+            return 0
+        raise
 
 
 def _looked(content: Content) -> Looked:

@@ -48,8 +48,12 @@ class Names:
         return f"{self._base}{_plain(queue)}.dead"
 
     def delay(self, level: int) -> str:
-        """The exchange and the queue of a delay of ``2 ** level`` milliseconds."""
-        return f"{self._base}drivetrain~~delay.{level:02}"
+        """The exchange of a level of the ladder of delays."""
+        return f"{self._base}drivetrain~~delay.{level}"
+
+    def rung(self, level: int, digit: int) -> str:
+        """The queue of a digit at a level of that ladder."""
+        return f"{self._base}drivetrain~~delay.{level}.{digit:02}"
 
     @property
     def due(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, field, frozen
 from pika import exceptions, spec
@@ -17,6 +17,11 @@ from drivetrain_amqp.errors import Timeout, translated
 from drivetrain_amqp.link import Link, errors_translated
 
 __all__ = ["Parcel", "Sender"]
+
+#: How many messages are sent in one go where some of them are delayed.
+_DELAYED_TOGETHER = 200
+#: How often delays are reckoned: to declare the queues that they need takes time, and then they need others.
+_RECKONED = 2
 
 
 @frozen
@@ -43,6 +48,15 @@ class _Batch:
     left: int
     failures: dict[str, Exception] = field(factory=dict)
     done: threading.Event = field(factory=threading.Event)
+    _tags: dict[str, list[int]] | None = None
+
+    def tags_of(self, message_id: str) -> Sequence[int]:
+        """By which tags this message was published."""
+        if self._tags is None:  # made for the first one that comes back, for then all of them may
+            self._tags = {}
+            for tag, parcel in enumerate(self.parcels, self.first_tag):
+                self._tags.setdefault(parcel.message.id, []).append(tag)
+        return self._tags.get(message_id, ())
 
 
 class _Confirms(Channel):
@@ -51,12 +65,14 @@ class _Confirms(Channel):
     def __init__(self, connection: Connection, number: int) -> None:
         super().__init__(connection, number)
         self._next_tag = 1
-        #: By tag, in the order of publication.
+        #: All before it are confirmed or refused.
+        self._lowest_tag = 1
+        #: By tag.
         self._waiting: dict[int, _Batch] = {}
         self.call_at_end(self._wake_all)
 
     def open(self) -> None:
-        super().open()
+        """See `Channel.open`."""
         self.ask(spec.Confirm.Select())
 
     def send(self, parcels: Sequence[Parcel], data: bytes) -> _Batch:
@@ -71,13 +87,9 @@ class _Confirms(Channel):
 
     def on_ack(self, tag: int, multiple: bool, refused: bool) -> None:
         """See `Channel.on_ack`."""
-        tags = [tag]
+        tags = range(self._lowest_tag, tag + 1) if multiple else (tag,)
         if multiple:
-            tags = []
-            for each in list(self._waiting):
-                if each > tag:
-                    break
-                tags.append(each)
+            self._lowest_tag = tag + 1
         for each in tags:
             batch = self._waiting.pop(each, None)
             if batch is not None:
@@ -98,12 +110,11 @@ class _Confirms(Channel):
 
     def on_content(self, content: Content) -> None:
         """A message that cannot be routed comes back, just before it is confirmed."""
-        method = content.method
         opened = open_content("", content.properties, content.body)
         for batch in {id(each): each for each in list(self._waiting.values())}.values():
-            for parcel in batch.parcels:
-                if parcel.message.id == opened.message.id:
-                    self._unroutable(batch, parcel, method)
+            for tag in batch.tags_of(opened.message.id):
+                if tag in self._waiting:
+                    self._unroutable(batch, batch.parcels[tag - batch.first_tag], content.method)
 
     def _unroutable(self, batch: _Batch, parcel: Parcel, method: spec.Basic.Return) -> None:
         self.connection.declared.discard(parcel.queue)
@@ -147,18 +158,31 @@ class Sender:
             ServiceError: as `Broker.publish`.
         """
         self._check(parcels)
+        together, now = len(parcels), self._clock.now()
+        if any(each.due is not None and each.due > now for each in parcels):
+            # Their delays are counted from when the server has them, which takes a while if they are many; and if it
+            # takes so long that some are due meanwhile, those are still to come in their order.
+            together = _DELAYED_TOGETHER
+            parcels = sorted(parcels, key=lambda each: now if each.due is None else max(now, each.due))
+        failures: dict[str, Exception] = {}
+        for start in range(0, len(parcels), together):
+            failures |= self._send(parcels[start : start + together])
+        if failures:
+            raise PublishFailed(failures) from next(iter(failures.values()))
+
+    def _send(self, parcels: Sequence[Parcel]) -> Mapping[str, Exception]:
+        """Publish in one go; the ids of what was refused, and why."""
         channel = self._open()
         self._declare(parcels)
         with errors_translated("publishing"):
-            data = b"".join(self._frames(channel, parcels))
+            data = b"".join(self._frames(channel, parcels, self._waits(parcels)))
             channel.connection.wait_unblocked()
             batch = channel.send(parcels, data)
             self._await(channel, batch)
         if batch.left:
             error = channel.error or exceptions.ChannelWrongStateError("closed")
             raise translated(error, "publishing, without knowing what was published") from error
-        if batch.failures:
-            raise PublishFailed(batch.failures) from next(iter(batch.failures.values()))
+        return batch.failures
 
     def _check(self, parcels: Iterable[Parcel]) -> None:
         limit, latest = self._largest_message_bytes, self._clock.now() + ladder.LONGEST_DELAY_SECONDS
@@ -186,33 +210,41 @@ class Sender:
         self._link.declare_task_queues(list(queues))
         for dead in dict.fromkeys(each.queue for each in parcels if each.dead):
             self._link.declare_dead_queue(dead)
-        now = self._clock.now()
-        delayed = {each.queue: None for each in parcels if each.due is not None and each.due > now}
-        if delayed:
-            longest = max(each.due for each in parcels if each.due is not None)
-            self._link.declare_delays(list(delayed), ladder.levels_for(ladder.delay_milliseconds(longest - now)))
 
-    def _frames(self, channel: _Confirms, parcels: Sequence[Parcel]) -> Iterable[bytes]:
+    def _waits(self, parcels: Sequence[Parcel]) -> dict[float | None, int]:
+        """How many milliseconds each ETA that lies ahead is away; what is needed for these delays is declared."""
+        waits: dict[float | None, int] = {}
+        for _ in range(_RECKONED):
+            now = self._clock.now()
+            late = {each.due: each.due - now for each in parcels if each.due is not None and each.due > now}
+            waits = {due: ladder.delay_milliseconds(seconds) for due, seconds in late.items()}
+            queues = dict.fromkeys(each.queue for each in parcels if each.due in waits)
+            if not waits or not self._link.declare_delays(queues, waits.values()):
+                break
+        return waits
+
+    def _frames(
+        self, channel: _Confirms, parcels: Sequence[Parcel], waits: Mapping[float | None, int]
+    ) -> Iterable[bytes]:
         number, largest = channel.number, channel.connection.largest_frame_bytes
-        heads: dict[str, bytes] = {}
-        now = self._clock.now()
+        names, topology = self._link.topology.names, self._link.topology
+        heads: dict[tuple[str, int], bytes] = {}
         for parcel in parcels:
             if parcel.dead:
                 yield wire.publish(number, "", parcel.queue)
-            elif parcel.due is not None and parcel.due > now:
-                wait = ladder.delay_milliseconds(parcel.due - now)
-                yield wire.publish(number, *ladder.route(self._link.topology.names, parcel.queue, wait))
             else:
-                head = heads.get(parcel.queue)
+                wait = waits.get(parcel.due, 0)
+                head = heads.get((parcel.queue, wait))
                 if head is None:
-                    head = heads[parcel.queue] = wire.publish(number, *self._link.topology.route(parcel.queue))
+                    to = ladder.route(names, parcel.queue, wait) if wait else topology.route(parcel.queue)
+                    head = heads[parcel.queue, wait] = wire.publish(number, *to)
                 yield head
             yield from wire.body_frames(number, *content_header(parcel.message, parcel.handouts), largest)
 
     def _await(self, channel: _Confirms, batch: _Batch) -> None:
         """Wait for the confirms; time in which the server is blocked does not count."""
         waited, step = 0.0, min(1.0, self._call_timeout_seconds)
-        while not batch.done.wait(step):
+        while not channel.connection.wait(batch.done.is_set, batch.done.wait, step):
             if not channel.connection.blocked:
                 waited += step
             if waited >= self._call_timeout_seconds:

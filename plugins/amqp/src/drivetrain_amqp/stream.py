@@ -1,4 +1,4 @@
-"""A socket that one thread reads while others write, over TLS as well."""
+"""A socket that one thread at a time reads while others write, over TLS as well."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 from drivetrain_amqp.options import Host, Options
+from drivetrain_amqp.watcher import Watcher
 
 __all__ = ["Stream"]
 
@@ -43,11 +44,13 @@ class Stream:
         self._closed = False
         self._readable = select.poll()
         self._readable.register(self._socket, select.POLLIN)
+        #: Wakes the thread that reads while nobody else does.
+        self.watcher = Watcher(self._socket)
         self._writable = select.poll()
         self._writable.register(self._socket, select.POLLOUT)
 
     def read(self, timeout_seconds: float) -> bytes | None:
-        """What has come; None when nothing came in time, empty at the end. For one thread."""
+        """What has come; None when nothing came in time, empty at the end. For one thread at a time."""
         data = self._take()
         if data is None and self._readable.poll(min(timeout_seconds, _LONGEST_WAIT_SECONDS) * 1000):
             data = self._take()
@@ -85,7 +88,7 @@ class Stream:
                     view, taken_at = view[sent:], time.monotonic()
 
     def try_write(self, data: bytes) -> None:
-        """Send a few bytes, unless that would have to wait: for the thread that reads, which must not."""
+        """Send a few bytes, unless that would have to wait: for the thread that keeps it alive, which must not."""
         if self._writing.acquire(blocking=False):
             try:
                 if self._writable.poll(0):
@@ -110,6 +113,7 @@ class Stream:
         self.abort()
         with self._writing, suppress(OSError):
             self._socket.close()
+        self.watcher.close()
 
 
 def _wrapped(raw: socket.socket, options: Options, host: Host) -> ssl.SSLSocket:
