@@ -11,10 +11,13 @@ STAMP := $(VENV)/.installed
 #: The benchmarks have environments of their own: other task queues, and what these need.
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.installed
+#: What builds the site of the documents is no part of what is tested, and so has an environment of its own too.
+DOCS := .venv-docs
+DOCS_STAMP := $(DOCS)/.installed
 MEMBERS := core $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml contract-tests/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench build clean
+.PHONY: help demo test matrix oldest lint docs bench build clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -26,11 +29,20 @@ demo: $(STAMP) ## Analyse Python's own standard library with two workers, one of
 test: $(STAMP) ## Run all tests. More options: make test ARGS="-k chord -x". CONTRACT=thorough tries more on each driver.
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --contract-profile $(CONTRACT) $(ARGS)
 
+matrix: $(STAMP) ## Hold every broker with every backend to the contract of workflows; writes docs/guarantees.md. ARGS=--missing goes on.
+	PYTHONPATH=tests $(BIN)/python -m matrix.run $(ARGS)
+
+oldest: $(STAMP) ## Run each driver's tests with the oldest libraries that it allows. ARGS="redis mongo" runs those alone.
+	PYTHONPATH=tests $(BIN)/python -m installing.oldest $(ARGS)
+
 lint: $(STAMP) ## Check format, style and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+docs: $(DOCS_STAMP) ## Build the site of the documents, with a search, into build/site. A warning is an error.
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build
 
 bench: $(BENCH_STAMP) ## Measure speed beside other task queues. QUICK=1 measures less; PROFILE=1 prints where the time goes.
 	QUICK="$(QUICK)" PROFILE="$(PROFILE)" $(BENCH)/bin/python benchmarks/run.py $(ARGS)
@@ -39,7 +51,7 @@ build: $(STAMP) ## Build the wheel and the source archive of every member into d
 	@for member in $(MEMBERS); do $(BIN)/python -m build --no-isolation --outdir dist "$$member" || exit 1; done
 
 clean: ## Remove everything that these targets have made, the virtual environment included.
-	rm -rf $(VENV) $(BENCH) $(BENCH)-arq dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oldest $(DOCS) $(BENCH) $(BENCH)-arq dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements-dev.txt $(MEMBERS:%=%/pyproject.toml)
@@ -51,6 +63,12 @@ $(STAMP): requirements-dev.txt $(MEMBERS:%=%/pyproject.toml)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps $(addprefix --editable ./,$(MEMBERS))
 	$(BIN)/python -m pip check
+	@touch $@
+
+$(DOCS_STAMP): requirements-docs.txt
+	@$(DOCS)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(DOCS)
+	@echo '*' > $(DOCS)/.gitignore
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	@touch $@
 
 $(BENCH_STAMP): benchmarks/requirements.txt benchmarks/requirements-arq.txt $(MEMBERS:%=%/pyproject.toml)

@@ -12,10 +12,30 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 SAYS = {
     "coroutines.py": ["five: [0, 2, 4, 6, 8]", "one: 42"],
+    "cpu_bound.py": ["2262 primes below 20000, counted in child processes"],
+    "crawler.py": ["broken: /rust", "read: /", "read: /chains", "read: /links", "read: /spokes", "read: /wheels"],
+    "nightly.py": [
+        "at 01:59 the first night is PENDING",
+        "closed the books of 2026-01-02",
+        "closed the books of 2026-01-04",
+        "the first night is SUCCESS",
+    ],
+    "replay.py": [
+        "failed: builtins.KeyError 'chain'",
+        "left: 0",
+        "please pay 50",
+        "put aside: replay.price chain 2",
+        "replayed: 1",
+    ],
     "retries.py": [
         "failed: archive did not answer in attempt 4",
         "fetched: news, in attempt 2",
         "told: builtins.ConnectionError in attempt 4: archive did not answer in attempt 4",
+    ],
+    "web.py": [
+        "before a worker runs: {'state': 'PENDING'}",
+        "then: {'state': 'FAILURE', 'error': 'there is no text'}",
+        "then: {'state': 'SUCCESS', 'counts': {'a': 2, 'b': 2}}",
     ],
     "word_count.py": ["2 chain", "3 turns", "4 the", "left out: builtins.UnicodeDecodeError"],
 }

@@ -72,22 +72,7 @@ def test_the_matrix_has_every_driver_of_the_workspace(kind, listed):
     assert set(listed) <= set().union(*found.values()), f"pairs.py has {kind}s that no member of the workspace claims"
 
 
-#: Pairs whose last run has failed, and why; the page shows it. Strict: who runs one of them soundly takes it out.
-KNOWN = {
-    "sqs+mongodb": "the check of W16 sends 5.9 MB, more than mongodb:// declares to keep: its text is measured by the "
-    "broker's limit alone",
-}
-
-
-@pytest.mark.parametrize(
-    "pair",
-    [
-        pytest.param(pair, id=str(pair), marks=pytest.mark.xfail(strict=True, reason=KNOWN[str(pair)]))
-        if str(pair) in KNOWN
-        else pytest.param(pair, id=str(pair))
-        for pair in pairs()
-    ],
-)
+@pytest.mark.parametrize("pair", pairs(), ids=str)
 def test_each_pair_was_run_soundly_for_the_contract_as_it_is(kept, pair):
     assert pair not in lacking(kept), f"no sound result of {pair}: make matrix ARGS=--missing"
 

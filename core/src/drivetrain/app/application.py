@@ -30,6 +30,7 @@ from drivetrain.contract import (
     ConfigurationError,
     DriverContext,
     Failure,
+    InvalidSignature,
     Plain,
     ResultLost,
     Retries,
@@ -157,6 +158,9 @@ class App:
         return self._registry
 
     def _register(self, function: Any, options: Mapping[str, Any]) -> Any:
+        known = TaskOptions.__annotations__
+        if unknown := sorted(set(options) - set(known)):
+            raise InvalidSignature(f"no task option(s): {', '.join(unknown)}; known are {', '.join(known)}")
         is_async = inspect.iscoroutinefunction(function)
         name = options.get("name") or task_name(function)
         self._registry.register(
@@ -171,6 +175,8 @@ class App:
         return (AsyncTask if is_async else Task)(self, self._registry[name])
 
     def _pool(self, name: str, asked: str | None, is_async: bool) -> Pool:
+        if asked is not None and asked not in set(Pool):
+            raise InvalidSignature(f"task {name!r} asks for the pool {asked!r}; there are {', '.join(Pool)}")
         pool = Pool(asked or (Pool.LOOP if is_async else self.settings.pool))
         if is_async is not (pool is Pool.LOOP):
             kind = "an async def function" if is_async else "a plain function"
@@ -313,6 +319,7 @@ class App:
         if unknown := sorted(set(options) - set(known)):
             raise ConfigurationError(f"no worker option(s): {', '.join(unknown)}; known are {', '.join(known)}")
         settings = fields_dict(Settings)
+        evolve(self.settings, **{key: options[key] for key in options if key in settings and key != "queues"})  # checks
         defaults = {
             key: getattr(self.settings, key) for key in known if key in settings and key not in {"name", "queues"}
         }

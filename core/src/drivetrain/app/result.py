@@ -17,6 +17,7 @@ from drivetrain.contract import (
     TaskRecord,
     UnknownResult,
 )
+from drivetrain.worker.context import task_or_none
 from drivetrain.worker.follow_up import GROUP_TASK
 
 if TYPE_CHECKING:
@@ -165,7 +166,13 @@ class Result(Generic[R]):
         raise TypeError("progress= is for the result of a group")
 
     def _timeout(self, timeout: float | None) -> ResultTimeout:
-        return ResultTimeout(self.id, f"task {self.id} has not ended within {timeout} seconds; it goes on, ask again")
+        told = f"task {self.id} has not ended within {timeout} seconds; it goes on, ask again"
+        if (waits := task_or_none()) is not None:
+            told += (
+                f". Task {waits.task} waited for it and kept a place of its worker busy meanwhile; "
+                "let what follows take the result instead: chain(…), chord(…) or on_success"
+            )
+        return ResultTimeout(self.id, told)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"

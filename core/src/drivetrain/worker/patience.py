@@ -66,6 +66,10 @@ class Patience:
         if self._limit_seconds is not None and (
             tried_seconds >= self._limit_seconds or not isinstance(error, ServiceUnavailable)
         ):
+            if isinstance(error, ServiceUnavailable):
+                error.add_note(
+                    f"{what}: tried {tries} times in {tried_seconds:.1f} s; does the service run, and is the URL right?"
+                )
             raise error
         ceiling = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(tries - 1, 20))
         pause = self._random.uniform(ceiling / 2, ceiling)

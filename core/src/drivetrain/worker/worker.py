@@ -103,7 +103,7 @@ class Worker:
     def run(self) -> None:
         """Work until `stop` is called; then finish as it says."""
         observers = self._runtime.observers
-        logger.info("worker %s receives from %s", self.options.name, ", ".join(self.options.queues))
+        logger.info("worker %s receives from %s%s", self.options.name, ", ".join(self.options.queues), self._doubts())
         observers.notify("worker_started", worker=self.options.name, queues=self.options.queues)
         settler = threading.Thread(target=self._settle_all, name="drivetrain-settle", daemon=True)
         heart = threading.Thread(target=self._heartbeat.run, name="drivetrain-heartbeat", daemon=True)
@@ -123,6 +123,16 @@ class Worker:
                 heart.join(timeout=10)
                 self._let_go()
             logger.info("worker %s has stopped", self.options.name)
+
+    def _doubts(self) -> str:
+        """What looks like a mistake in how it was started, and may be none."""
+        definitions = self._runtime.registry.values()
+        if not definitions:
+            return "; it knows no task: the app's module must import the modules that define them"
+        named = {definition.defaults.queue for definition in definitions}
+        if named.isdisjoint(self.options.queues):
+            return f"; its own tasks go to {', '.join(sorted(named))}, unless who sends them says otherwise"
+        return ""
 
     def _let_go(self) -> None:
         self.ended = True

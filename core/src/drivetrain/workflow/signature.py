@@ -28,6 +28,22 @@ def _aware(_record: object, attribute: Any, value: object) -> None:
         )
 
 
+def _check_eta(record: object, attribute: Any, value: object) -> None:
+    if value is not None and not isinstance(value, datetime):
+        raise InvalidSignature(f"eta is {value!r}; it must be an aware datetime; for seconds from now there is delay=")
+    _aware(record, attribute, value)
+
+
+def _check_queue(_record: object, _attribute: object, value: Any) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise InvalidSignature(f"queue is {value!r}; it must be a text that is not empty")
+
+
+def _check_retry(_record: object, _attribute: object, value: Any) -> None:
+    if value is not None and not isinstance(value, Retries):
+        raise InvalidSignature(f"retry is {value!r}; it must be a policy, like retry.exponential(max_retries=3)")
+
+
 def _check_priority(_record: object, _attribute: object, value: Any) -> None:
     if value is not None and (type(value) is not int or value < 0):
         raise InvalidSignature(f"priority is {value!r}; it must be a whole number from 0 (last) up")
@@ -76,16 +92,16 @@ class Options:
     """How a task is sent. None means: as the task, or the app, says."""
 
     #: Not before this time; must have a time zone.
-    eta: datetime | None = field(default=None, validator=_aware)
+    eta: datetime | None = field(default=None, validator=_check_eta)
     #: Not before this many seconds after it is published.
     delay: float | None = field(default=None, converter=_delay)
     #: Not to be started after this time, or after this many seconds from when it is published.
     expires: datetime | float | None = field(default=None, converter=_expires, validator=_aware)
-    queue: str | None = None
+    queue: str | None = field(default=None, validator=_check_queue)
     #: 0 is the lowest.
     priority: int | None = field(default=None, validator=_check_priority)
     headers: Mapping[str, str] = field(factory=dict, validator=_check_headers)
-    retry: Retries | None = None
+    retry: Retries | None = field(default=None, validator=_check_retry)
     #: How long one attempt may run, in seconds.
     timeout: float | None = field(default=None, converter=_timeout)
     #: How long the result is kept after the task has finished, in seconds.
@@ -274,9 +290,9 @@ def _parts(workflow: Workflow[Any]) -> tuple[Workflow[Any], ...]:
     return workflow.parts if isinstance(workflow, Chain) and not workflow.on_error else (workflow,)
 
 
-def _workflows(what: str, items: Iterable[Any]) -> tuple[Workflow[Any], ...]:
+def _workflows(what: str, items: Any) -> tuple[Workflow[Any], ...]:
     found: list[Workflow[Any]] = []
-    for item in (items,) if isinstance(items, Workflow) else items:
+    for item in items if isinstance(items, Iterable) and not isinstance(items, Workflow) else (items,):
         if isinstance(item, Workflow):
             found.append(item)
         elif isinstance(item, Iterable) and not isinstance(item, str | bytes | Mapping):

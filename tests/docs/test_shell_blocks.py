@@ -1,0 +1,159 @@
+"""What the documents tell to type is typed: commands of `drivetrain` are run, the others are looked up.
+
+Python blocks of docs/ and the README are run by tests/test_docs.py; those of the other READMEs here.
+"""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from drivetrain import App
+from drivetrain.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+READMES = [*ROOT.glob("plugins/*/README.md"), ROOT / "contract-tests" / "README.md"]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *READMES, *(ROOT / "docs").rglob("*.md")]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = {"", "sh", "shell", "console", "bash"}
+PROGRAMS = {"drivetrain", "drivetrain-contract", "make", "pip", "pytest", "python"}
+
+
+def commands():
+    """Every line that begins with a program, in indented blocks and in fences of no other language; once each."""
+    found = {}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        fenced = [line for language, code in FENCE.findall(text) if language in SHELL for line in code.splitlines()]
+        indented = re.findall(r"^ {4}(\S.*)$", FENCE.sub("", text), re.MULTILINE)
+        for line in (*fenced, *indented):
+            words = shlex.split(line, comments=True) if line.split()[:1] and line.split()[0] in PROGRAMS else []
+            if words:
+                found.setdefault(" ".join(words), words)
+    return found
+
+
+COMMANDS = commands()
+
+
+def of(program):
+    return [pytest.param(words, id=line) for line, words in COMMANDS.items() if words[0] == program]
+
+
+def test_there_are_commands_of_every_kind():
+    assert {words[0] for words in COMMANDS.values()} == PROGRAMS
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """A project as the pages assume it: ``shop.tasks:app`` and ``tasks:app``, with a task ``ID`` that was put aside."""
+    (tmp_path / "shop").mkdir()
+    source = (
+        "from drivetrain import App\n"
+        f"app = App('sqlite:///{tmp_path}/work.db', unknown_task_retries=0)\n"
+        "@app.task\ndef add(x: int, y: int) -> int:\n    return x + y\n"
+    )
+    for place in ("shop/tasks.py", "tasks.py"):
+        (tmp_path / place).write_text(source)
+    with App(f"sqlite:///{tmp_path}/work.db", unknown_task_retries=0) as app:
+        app.send(app.signature("nobody.knows").set(task_id="ID"))
+        app.worker().drain()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("DRIVETRAIN_BROKER", f"sqlite:///{tmp_path}/work.db")
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", of("drivetrain"))
+def test_a_command_of_drivetrain_does_what_the_page_says(words, shop):
+    if words[1] == "worker":
+        return run_worker(words, shop)
+    needs_yes = words[1:2] == ["purge"] or words[1:3] == ["dead", "drop"]
+    done = CliRunner().invoke(main, [*words[1:], *(["--yes"] if needs_yes else [])])
+    # The task ID has failed; what is asked for its result or to be cancelled says so, with 1.
+    assert done.exit_code in ({1} if words[1] in {"result", "cancel"} else {0}), done.output
+    assert done.output.strip()
+    return None
+
+
+def run_worker(words, shop):
+    worker = subprocess.Popen(
+        [Path(sys.executable).with_name(words[0]), *words[1:]], cwd=shop, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        said = iter(worker.stderr.readline, "")
+        assert any("receives from" in line for line in said), "it has not begun"
+        worker.send_signal(signal.SIGTERM)
+        worker.stderr.read()
+        assert worker.wait(timeout=60) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stderr.close()
+
+
+@pytest.mark.parametrize("words", of("make"))
+def test_a_target_of_make_is_there(words):
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert words[1] in targets
+
+
+@pytest.mark.parametrize("words", of("pip"))
+def test_what_is_to_be_installed_is_ours(words):
+    ours = {
+        tomllib.loads(path.read_text(encoding="utf-8"))["project"]["name"]
+        for path in (
+            ROOT / "core" / "pyproject.toml",
+            *ROOT.glob("*/pyproject.toml"),
+            *ROOT.glob("plugins/*/pyproject.toml"),
+        )
+        if "project" in tomllib.loads(path.read_text(encoding="utf-8"))
+    }
+    assert words[1] == "install"
+    wanted = {word.partition("[")[0] for word in words[2:] if not word.startswith("-")} - {"."}
+    assert wanted <= ours
+
+
+@pytest.mark.parametrize("words", of("pytest"))
+def test_options_of_pytest_are_those_of_the_suite(words, request):
+    for option in (word for word in words if word.startswith("--")):
+        assert request.config.getoption(option, default=pytest) is not pytest, f"there is no {option}"
+
+
+@pytest.fixture(scope="module")
+def help_of_the_suite():
+    program = Path(sys.executable).with_name("drivetrain-contract")
+    return subprocess.run([program, "--help"], capture_output=True, text=True, check=True, timeout=110).stdout
+
+
+@pytest.mark.parametrize("words", of("drivetrain-contract"))
+def test_options_of_the_contract_command_are_there(words, help_of_the_suite):
+    """That it certifies what it is given, contract-tests/tests/test_frame.py shows."""
+    assert [word for word in words if word.startswith("--") and word not in help_of_the_suite] == []
+
+
+@pytest.mark.parametrize("words", of("python"))
+def test_a_program_that_is_to_be_run_is_told_of(words):
+    """``tasks.py`` of the README is run by tests/test_docs.py; the others are of the repository."""
+    assert words[1] == "tasks.py" or (ROOT / words[1]).exists()
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.parent.name)
+def test_the_python_blocks_of_a_readme_run(page):
+    blocks = [code for language, code in FENCE.findall(page.read_text(encoding="utf-8")) if language == "python"]
+    assert blocks
+    space = {"__name__": "readme"}
+    try:
+        for code in blocks:
+            exec(compile(code, str(page), "exec"), space)
+        for app in [one for one in space.values() if isinstance(one, App)]:
+            assert app.runtime.broker is not None
+    finally:
+        for app in [one for one in space.values() if isinstance(one, App)]:
+            app.close()
