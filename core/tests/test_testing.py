@@ -105,3 +105,19 @@ def test_time_cannot_be_turned_back():
     event = threading.Event()
     event.set()
     assert clock.wait_event(event, None)
+
+
+def test_a_task_that_was_sent_twice_under_one_id_runs_once_and_time_goes_on(app):
+    """The second message is put off for as long as the first one's run may last, and shows the ETA that it was sent with."""
+    ran: list[datetime] = []
+
+    @app.task(name="once")
+    def once() -> None:
+        ran.append(time.now())
+
+    with VirtualTime(app, start=START) as time:
+        for _ in range(2):
+            app.send(once.s().set(task_id="the same", eta=START + timedelta(hours=1)))
+        assert time.run_for(hours=2) == 1
+        assert time.now() == START + timedelta(hours=2)
+    assert ran == [START + timedelta(hours=1)]

@@ -32,6 +32,9 @@ _FOR_EVER = (
     "let tasks run first, with run_for, run_until or run_ready"
 )
 
+#: How long time passes where it is not known how long something was put off, in seconds.
+_MOMENT_SECONDS = 0.05
+
 
 class VirtualClock:
     """A clock that stands still until it is turned. Thread-safe.
@@ -128,8 +131,9 @@ class VirtualTime:
         """Let time pass until ``end`` (aware), and run everything when it is due; how many attempts."""
         last = end.timestamp()
         ran = self.run_ready()
-        while (due := self._next_due()) is not None and due <= last:
-            self._clock.turn(max(0.0, due - self._clock.now()))
+        while (now := self._clock.now()) < last and (due := self._next_due()) is not None and due <= last:
+            # What was given back for a moment shows the ETA that it was sent with.
+            self._clock.turn(due - now if due > now else min(_MOMENT_SECONDS, last - now))
             ran += self.run_ready()
         self._clock.turn(max(0.0, last - self._clock.now()))
         return ran
