@@ -108,7 +108,7 @@ def test_time_cannot_be_turned_back():
 
 
 def test_a_task_that_was_sent_twice_under_one_id_runs_once_and_time_goes_on(app):
-    """The second message is put off for as long as the first one's run may last, and shows the ETA that it was sent with."""
+    """The second message is put off until the first one's run must be over, and shows the ETA that it was sent with."""
     ran: list[datetime] = []
 
     @app.task(name="once")
