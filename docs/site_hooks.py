@@ -41,7 +41,8 @@ DIRECTORIES = {
     "examples/toy_driver": "examples/toy_driver.md",
 }
 
-LINK = re.compile(r"(?<!!)\[(?P<text>[^]]*)]\((?P<target>[^)\s]+)\)")
+#: A picture is a link with a mark before it, which stays where it is.
+LINK = re.compile(r"\[(?P<text>[^]]*)]\((?P<target>[^)\s]+)\)")
 FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 
@@ -105,7 +106,7 @@ def place_of(path: str) -> str | None:
     """Where a file of the repository stands on the site; None: nowhere."""
     if path in DIRECTORIES:
         return DIRECTORIES[path]
-    if path.startswith("docs/") and path.endswith(".md"):
+    if path.startswith("docs/") and path.endswith((".md", ".png")):
         return path.removeprefix("docs/")
     place = {**OUTSIDE, **EXAMPLES}.get(path)
     return place if place is None or (ROOT / path).exists() else None

@@ -95,10 +95,9 @@ def test_many_delays_make_few_queues(rabbit, make, namespace):
     """W15: three hundred different delays share the digits of their numbers, and each publish was confirmed."""
     broker, now = make(), time.time()
     broker.publish([message(f"{number}", eta=now + 60 + number * 0.173) for number in range(300)])
-    found = {name: count for name, count in queues_of(rabbit, namespace).items() if "~~delay" in name}
+    found = [name for name in queues_of(rabbit, namespace) if "~~delay" in name]
     # Up to 112 seconds have four digits in base 32, of which the highest is 3 at most.
     assert len(found) <= 31 + 31 + 31 + 3
-    assert sum(found.values()) == 300
     assert broker.purge("q", Place.DELAYED) == 300
 
 
