@@ -33,6 +33,7 @@ PAGES = {
     **{place: HOOKS.example(source) for source, place in HOOKS.EXAMPLES.items()},
     HOOKS.INDEX: HOOKS.list_of_examples(),
 }
+PICTURES = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.png")}
 
 
 def leaves(nav):
@@ -53,7 +54,7 @@ def test_every_link_of_the_site_leads_to_a_page_of_it(place):
     for link in HOOKS.LINK.finditer(outside_of_fences):
         path = link["target"].partition("#")[0]
         if path and "://" not in path:
-            assert normpath(PurePosixPath(place).parent / path) in PAGES, link[0]
+            assert normpath(PurePosixPath(place).parent / path) in PAGES.keys() | PICTURES, link[0]
 
 
 def test_a_link_to_what_the_site_does_not_carry_is_shown_as_text():
