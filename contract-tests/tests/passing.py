@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from drivetrain_contract_tests import BrokerContract, Profile, SerializerContract
+from drivetrain_contract_tests import BrokerContract, Profile, RetryPolicyContract, SerializerContract
 from drivetrain_contract_tests.contract import Contract
 
 __all__ = ["BusyBrokerContract", "faults"]
 
-#: How many checks run at once, which makes the machine a busy one too. Not those of serializers: they do not wait, and
-#: they nest values up to the limit on recursion. Hypothesis changes that for all threads, and Python 3.11 ends when a
-#: thread is beyond it.
+#: How many checks run at once, which makes the machine a busy one too. Not those of retry policies and serializers, which
+#: do not wait. Besides, the latter nest values up to the limit on recursion: Hypothesis changes that for all threads,
+#: and Python 3.11 ends when a thread is beyond it.
 _TOGETHER = 6
 #: This one measures what the whole process uses of the processor.
 _ALONE = "test_waiting_uses_no_processor"
@@ -47,7 +47,7 @@ def faults(contract: type[Contract], service: Callable[[], Any], profile: Profil
 
     names = list(contract.checks())
     # The seed is set around them all: each sets it for itself, and would take it from the others when it ends.
-    together = 1 if issubclass(contract, SerializerContract) else _TOGETHER
+    together = 1 if issubclass(contract, (SerializerContract, RetryPolicyContract)) else _TOGETHER
     with profile.seeded(), ThreadPoolExecutor(together) as threads:
         told = list(threads.map(run, [name for name in names if name != _ALONE]))
         told += [run(name) for name in names if name == _ALONE]

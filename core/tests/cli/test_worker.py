@@ -46,7 +46,10 @@ class TestOneProcess:
         assert worker.ended() == 0
         assert held.get(timeout=0) == worker.pid
         sizes = shop.app.operations.sizes(["default"])["default"]
-        assert (sizes.ready, sizes.held) == (20, 0)
+        # One for which there was no room may be put off for a moment; and one may have begun just before.
+        ended = [result for result in waiting if result.state() is State.SUCCESS]
+        assert (sizes.ready + sizes.delayed + len(ended), sizes.held) == (20, 0)
+        assert len(ended) < 5
         with shop.app.worker():
             assert [result.get(timeout=60) for result in waiting] == [1 + n for n in range(20)]
 

@@ -149,20 +149,22 @@ class FollowUp:
     def _decide(self, ready: Mapping[str, Complete]) -> list[_Decided]:
         group_ids = list(ready)
         backend = self._runtime.backend
-        # Its end is recorded last, so all that follows from it was done; a cache may have dropped members since.
-        ended = {
-            record.task_id
+        states = {
+            record.task_id: record.state
             for record in self._patience.call("read", lambda: backend.read(group_ids))
-            if record is not None and record.state.terminal
+            if record is not None
         }
         groups = self._patience.call("read groups", lambda: backend.read_groups(group_ids))
-        return [
-            self._decided(group, ready[group.group_id])
+        decided = [
+            self._decided(group, ready[group.group_id], states.get(group.group_id))
             for group in groups
-            if group is not None and group.group_id not in ended
+            if group is not None
         ]
+        return [one for one in decided if one is not None]
 
-    def _decided(self, group: GroupRecord, last: Complete) -> _Decided:
+    def _decided(self, group: GroupRecord, last: Complete, state: State | None) -> _Decided | None:
+        if state is not None and state.terminal and state is not State.SUCCESS:
+            return None
         continuation = load_frames(self._runtime.payloads.load(group.continuation))
         if group.failed:
             event = Failed(last.failure, None, last.state)
@@ -172,6 +174,8 @@ class FollowUp:
         payloads = self._patience.call("read members", lambda: self._runtime.backend.read_members(group.group_id))
         results = [self._runtime.payloads.load(payload) for payload in payloads if payload is not None]
         if len(results) < group.size:
+            if state is State.SUCCESS:
+                return None  # all that follows was done before that was recorded; a cache has dropped members since
             failure = self._lost(group.group_id, group.size - len(results))
             return _Decided(End(group.group_id, State.FAILURE, failure), advance(continuation, Failed(failure)))
         return _Decided(End(group.group_id, State.SUCCESS), advance(continuation, Resumed(results)))
