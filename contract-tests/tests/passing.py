@@ -13,7 +13,7 @@ from drivetrain_contract_tests.contract import Contract
 
 __all__ = ["BusyBrokerContract", "faults"]
 
-#: How many checks run at once, which makes the machine a busy one too. Not those of retry policies and serializers, which
+#: How many checks run at once, which makes the machine busy too. Not those of retry policies and serializers, which
 #: do not wait. Besides, the latter nest values up to the limit on recursion: Hypothesis changes that for all threads,
 #: and Python 3.11 ends when a thread is beyond it.
 _TOGETHER = 6
