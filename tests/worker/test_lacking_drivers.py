@@ -310,7 +310,7 @@ def test_a_callback_that_was_published_waits_for_nothing_that_could_be_lost(cach
 
 
 def test_dead_letters_are_replayed_and_dropped_whatever_a_broker_counts(make_app, url, monkeypatch):
-    """Numbers are about right only where `exact_sizes` is not declared."""
+    """Numbers are about right only without `exact_sizes`; and of very many, a broker may show some only."""
     monkeypatch.setattr("drivetrain.app.operations._PAGE", 2)
     app = with_broker(make_app(url, unknown_task_retries=0), exact_sizes=False)
     handles = [app.send(app.signature("later.known", n)) for n in range(7)]
@@ -321,6 +321,13 @@ def test_dead_letters_are_replayed_and_dropped_whatever_a_broker_counts(make_app
         app.runtime.broker,
         "sizes",
         lambda queues: {name: evolve(sizes, dead=1) for name, sizes in counting(queues).items()},
+        raising=False,
+    )
+    peeking = app.runtime.broker.peek
+    monkeypatch.setattr(
+        app.runtime.broker,
+        "peek",
+        lambda queue, place, *, limit: peeking(queue, place, limit=min(limit, 3)),
         raising=False,
     )
     app.task(name="later.known")(lambda x: x * 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -100,11 +101,15 @@ class Operations:
         What waited for them waits again, up to a group that has failed meanwhile, which stays failed.
         """
         wanted = None if task_ids is None else set(task_ids)
-        letters = [one for one in self._all(queue, Place.DEAD) if wanted is None or one.id in wanted]
-        for message in letters:
-            self._revive(message)
-        # By name: one that has come since then is not revived, so replaying it would come to nothing.
-        return self._app.runtime.broker.replay(queue, [message.id for message in letters])
+        replayed, seen = 0, set[str]()
+        # Again, for a broker may show some of very many only. One that dies anew meanwhile has had its turn.
+        while letters := self._letters(queue, wanted, seen):
+            for message in letters:
+                self._revive(message)
+            seen.update(message.id for message in letters)
+            # By name: one that has come since then is not revived, so replaying it would come to nothing.
+            replayed += self._app.runtime.broker.replay(queue, [message.id for message in letters])
+        return replayed
 
     def drop_dead_letters(self, queue: str) -> int:
         """Drop the dead letters of ``queue`` for good; how many."""
@@ -119,6 +124,10 @@ class Operations:
         known = self._app.runtime.backend.read([message.id for message in messages])
         self._app.cancel(*(record.task_id for record in known if record is not None))
         return messages
+
+    def _letters(self, queue: str, wanted: AbstractSet[str] | None, seen: AbstractSet[str]) -> list[Message]:
+        letters = [one for one in self._all(queue, Place.DEAD) if one.id not in seen]
+        return letters if wanted is None else [one for one in letters if one.id in wanted]
 
     def _all(self, queue: str, place: Place) -> Sequence[Message]:
         """All messages that lie there. Not asked for by their number, which not every broker knows."""
