@@ -31,10 +31,12 @@ class Workers:
     def __init__(self) -> None:
         self.running: list[subprocess.Popen[bytes]] = []
         self.problems: list[str] = []
+        self.log_of: dict[int, Path] = {}
 
     def start(self) -> None:
         number = len(list(Path().glob("worker-*.log"))) + 1
-        with Path(f"worker-{number}.log").open("wb") as log:
+        path = Path(f"worker-{number}.log")
+        with path.open("wb") as log:
             process = subprocess.Popen(
                 [*COMMAND, *OPTIONS],
                 stdin=subprocess.DEVNULL,
@@ -43,6 +45,7 @@ class Workers:
                 env={**os.environ, "PYTHONPATH": EXAMPLES},
             )
         self.running.append(process)
+        self.log_of[process.pid] = path
 
     def kill_one(self) -> bool:
         """SIGKILL to one that has work in hand: it cannot finish, say goodbye or give anything back."""
@@ -62,12 +65,20 @@ class Workers:
     def stop(self) -> None:
         """SIGTERM: each finishes what it runs."""
         for process in self.running:
+            self.await_start(process)  # before, the signal would just end it
             process.terminate()
         self.problems += [
             f"a worker has ended with {process.returncode}:\n{self.logs()}"
             for process in self.running
             if process.wait(timeout=60) != 0
         ]
+
+    def await_start(self, process: subprocess.Popen[bytes]) -> None:
+        end = time.monotonic() + 60
+        while "receives from" not in self.log_of[process.pid].read_text() and process.poll() is None:
+            if time.monotonic() > end:
+                raise SystemExit(f"a worker has not started:\n{self.logs()}")
+            time.sleep(0.02)
 
     def logs(self) -> str:
         return "\n".join(log.read_text() for log in sorted(Path().glob("worker-*.log")))
