@@ -15,12 +15,14 @@ def test_a_bare_url():
 
 def test_all_that_a_url_of_one_server_may_say():
     url = "rediss://user:p%40ss%2F@example.org:7000/5?prefix=a.b-c:d&timeout_seconds=3&ssl_ca_certs=/ca.crt"
+    url += "&ssl_certfile=/own.crt&ssl_keyfile=/own.key"
     options = Options.parse(f"{url}&ssl_cert_reqs=none&connect_timeout_seconds=0.5&durability=power&wait_replicas=1")
     assert (options.hosts, options.database) == ((("example.org", 7000),), 5)
     assert (options.username, options.password) == ("user", "p@ss/")
     assert (options.timeout_seconds, options.connect_timeout_seconds) == (3.0, 0.5)
     assert (options.prefix, options.durability, options.wait_replicas) == ("a.b-c:d", Durability.POWER, 1)
-    assert options.ssl == {"ssl_ca_certs": "/ca.crt", "ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    assert (options.trusted, options.own_certificate, options.own_key) == ("/ca.crt", "/own.crt", "/own.key")
+    assert (options.tls, options.certificate, options.checks_hostname) == (True, "none", False)
     assert "p@ss" not in repr(options)
 
 
@@ -66,6 +68,7 @@ def test_sockets(scheme):
         ("redis://:s3cret@host?timeout_seconds=0&durability=x", ["timeout_seconds", "durability"]),
         ("redis://:s3cret@host?wait_replicas=-1", ["wait_replicas"]),
         ("redis://:s3cret@host#x", ["%23"]),
+        ("rediss://:s3cret@host?ssl_keyfile=a", ["ssl_certfile"]),
         ("rediss://:s3cret@host?ssl_cert_reqs=x&ssl_check_hostname=1", ["ssl_cert_reqs", "ssl_check_hostname"]),
         ("redis+sentinel://:s3cret@host", ["name the master"]),
         ("redis+cluster://:s3cret@host/1", ["database 0 only"]),

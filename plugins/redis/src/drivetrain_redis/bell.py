@@ -45,7 +45,7 @@ class Bell:
         """Be subscribed when this returns. What was rung before may have been missed: look once more.
 
         Raises:
-            redis.RedisError, OSError, hiredis.ReplyError: the server is away, or refuses.
+            OSError, ConnectionLost, hiredis.ReplyError: the server is away, or refuses.
         """
         if self._wire is not None:
             return
@@ -63,23 +63,21 @@ class Bell:
         """Wait until it is rung, at most so long; what was said. Empty also when rung by this process.
 
         Raises:
-            redis.RedisError, OSError: the connection was lost.
+            OSError, ConnectionLost: the connection was lost.
         """
-        self._poll.poll(max(0.0, seconds * 1000.0))
-        with suppress(BlockingIOError):
-            while self._near.recv(64):
-                continue
+        ready = [file for file, _ in self._poll.poll(max(0.0, seconds * 1000.0))]
+        if self._near.fileno() in ready:
+            with suppress(BlockingIOError):
+                while self._near.recv(64):
+                    continue
         return [] if self._wire is None else self._said(self._wire)
 
     def _said(self, wire: Wire) -> list[bytes]:
-        said: list[bytes] = []
         try:
-            while (push := wire.read_waiting()) is not None:
-                said.append(_text(push))
+            return [_text(push) for push in wire.read_waiting()]
         except BaseException:
             self.disconnect()
             raise
-        return said
 
     def ring(self) -> None:
         """Wake who waits; by any thread."""

@@ -1,28 +1,22 @@
-"""From the errors of redis-py, hiredis, sockets and the server to ours."""
+"""From the errors of hiredis, sockets and the server to ours."""
 
 from __future__ import annotations
 
 import re
 
 import hiredis
-import redis.exceptions as client
 
 from drivetrain.contract import AuthenticationFailed, ServiceError, ServiceRefused, ServiceUnavailable
 
 __all__ = ["CLIENT_ERRORS", "ConnectionLost", "mapped", "of_reply"]
 
-#: All that redis-py, hiredis and a socket raise. Unicode: text that UTF-8 does not know; Overflow: numbers beyond C's.
-CLIENT_ERRORS = (
-    client.RedisError,
-    client.RedisClusterException,
-    hiredis.HiredisError,
-    OSError,
-    UnicodeError,
-    OverflowError,
-)
+#: All that hiredis and a socket raise. Unicode: text that UTF-8 does not know; Overflow: numbers beyond C's.
+CLIENT_ERRORS = (hiredis.HiredisError, OSError, UnicodeError, OverflowError)
 
-#: Raised where a server closes a connection; the client's own error for this.
-ConnectionLost = client.ConnectionError
+
+class ConnectionLost(ConnectionError):
+    """A server has closed a connection, or there is none to be had."""
+
 
 #: By the first word of an error of the server: what it is to us, and what to do about it.
 _REPLIES: dict[str, tuple[type[ServiceError], str]] = {
@@ -91,47 +85,16 @@ def mapped(error: Exception, shown: str) -> ServiceError:
     """The error of the contract for an error of the client; to be raised from it."""
     if isinstance(error, hiredis.ReplyError):
         return of_reply(error, shown)
-    word = next((_WORDS[kind] for kind in type(error).__mro__ if kind in _WORDS), None)
-    if word is not None:
-        text = str(error)  # redis-py takes the word off some answers
-        return of_reply(hiredis.ReplyError(text if text.startswith(word) else f"{word} {text}"), shown)
-    if isinstance(error, client.AuthenticationError | client.AuthorizationError):
-        return AuthenticationFailed(f"{shown}: {error}; correct user and password in the URL")
     if isinstance(error, _PASSING):
         return ServiceUnavailable(f"{shown}: {_told(error)}")
     return of_reply(hiredis.ReplyError(str(error) or type(error).__name__), shown)
 
 
 #: After these the same call may succeed. What is no protocol of Redis may be a proxy that is starting.
-_PASSING = (
-    client.ConnectionError,
-    client.TimeoutError,
-    client.ClusterError,
-    client.RedisClusterException,
-    client.InvalidResponse,
-    hiredis.ProtocolError,
-    OSError,
-)
-
-
-#: redis-py's classes for what a server has answered, by the word that it began with.
-_WORDS: dict[type, str] = {
-    client.NoPermissionError: "NOPERM",
-    client.OutOfMemoryError: "OOM",
-    client.ReadOnlyError: "READONLY",
-    client.NoScriptError: "NOSCRIPT",
-    client.BusyLoadingError: "LOADING",
-    client.MasterDownError: "MASTERDOWN",
-    client.ClusterDownError: "CLUSTERDOWN",
-    client.TryAgainError: "TRYAGAIN",
-    client.MovedError: "MOVED",
-    client.AskError: "ASK",
-    client.ClusterCrossSlotError: "CROSSSLOT",
-    client.ExecAbortError: "EXECABORT",
-}
+_PASSING = (hiredis.ProtocolError, OSError)
 
 
 def _told(error: Exception) -> str:
-    if isinstance(error, TimeoutError | client.TimeoutError):
+    if isinstance(error, TimeoutError):
         return f"it did not answer in time ({error})"
     return str(error) or type(error).__name__

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Any
 from urllib.parse import unquote
 
 from attrs import field, frozen
@@ -64,8 +63,13 @@ class Options:
     durability: Durability = Durability.PROCESS
     #: How many replicas must have a write before it is answered.
     wait_replicas: int = 0
-    #: Options of `redis.SSLConnection`.
-    ssl: Mapping[str, Any] = field(factory=dict, repr=False)
+    #: With TLS: the path of the authorities that are trusted (None: the system's), of the certificate that this client
+    #: shows and of its key; whether the server must show one (required, optional, none), and whether of that host.
+    trusted: str | None = None
+    own_certificate: str | None = None
+    own_key: str | None = None
+    certificate: str = _DEFAULTS["ssl_cert_reqs"]
+    checks_hostname: bool = True
 
     @property
     def store(self) -> str | None:
@@ -106,7 +110,11 @@ class Options:
             connect_timeout_seconds=float(told["connect_timeout_seconds"]),
             durability=Durability(told["durability"]),
             wait_replicas=int(told["wait_replicas"]),
-            ssl=_ssl(told) if parts.scheme.startswith("rediss") else {},
+            trusted=told.get("ssl_ca_certs"),
+            own_certificate=told.get("ssl_certfile"),
+            own_key=told.get("ssl_keyfile"),
+            certificate=told["ssl_cert_reqs"],
+            checks_hostname=_TRUTH[told["ssl_check_hostname"]] and told["ssl_cert_reqs"] != "none",
         )
 
 
@@ -192,6 +200,8 @@ def _option_faults(parts: DriverUrl) -> Iterator[str]:
         yield f"wait_replicas is a number, not {told['wait_replicas']!r}"
     if told["ssl_cert_reqs"] not in _CERT_REQS:
         yield f"ssl_cert_reqs is one of {', '.join(_CERT_REQS)}, not {told['ssl_cert_reqs']!r}"
+    if "ssl_keyfile" in told and "ssl_certfile" not in told:
+        yield "ssl_keyfile is the key of a certificate; name that too, as ssl_certfile"
     if told["ssl_check_hostname"] not in _TRUTH:
         yield f"ssl_check_hostname is true or false, not {told['ssl_check_hostname']!r}"
 
@@ -202,9 +212,3 @@ def _is_timeout(text: str) -> bool:
     except ValueError:
         return False
     return math.isfinite(seconds) and 0 < seconds <= _LONGEST_SECONDS
-
-
-def _ssl(told: Mapping[str, str]) -> dict[str, Any]:
-    checks = _TRUTH[told["ssl_check_hostname"]] and told["ssl_cert_reqs"] != "none"
-    files = {name: told[name] for name in _TLS[:3] if name in told}
-    return {**files, "ssl_cert_reqs": told["ssl_cert_reqs"], "ssl_check_hostname": checks}

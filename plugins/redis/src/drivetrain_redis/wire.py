@@ -1,23 +1,18 @@
-"""One connection: redis-py connects and logs in, hiredis packs and reads, and nothing stands between."""
+"""One connection: hiredis packs and reads, and nothing stands between it and the socket."""
 
 from __future__ import annotations
 
 import socket
-import ssl
+from contextlib import suppress
 from typing import Any
 
 import hiredis
-from redis.backoff import NoBackoff
-from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
-from redis.retry import Retry
 
+from drivetrain_redis.connecting import Address, dry_errors, open_socket
 from drivetrain_redis.errors import ConnectionLost
 from drivetrain_redis.options import Options
 
 __all__ = ["Address", "Wire", "pack"]
-
-#: Host and port, or the path of a socket.
-Address = tuple[str, int] | str
 
 _READ_BYTES = 65_536
 _WAITING = object()
@@ -37,39 +32,46 @@ def _encoded(argument: Any) -> Any:
 
 
 class Wire:
-    """A connection. Used by one thread at a time.
+    """A connection. Used by one thread at a time."""
 
-    redis-py's own ways of sending and reading cost more than all that we do with a message, so only its way of
-    connecting is used: addresses, TLS, names and passwords.
-    """
-
-    __slots__ = ("_connection", "_feed", "_gets", "_recv", "address", "generation", "send", "socket")
+    __slots__ = ("_decrypts", "_dry", "_feed", "_gets", "_recv", "address", "generation", "send", "socket")
 
     def __init__(self, options: Options, address: Address, *, sentinel: bool = False) -> None:
-        """Connect.
+        """Connect, and say who we are.
 
         Raises:
-            redis.RedisError, OSError: it cannot be reached, or refuses who we are.
+            OSError, ConnectionLost: it cannot be reached.
+            hiredis.ReplyError: it refuses who we are.
         """
         self.address = address
         #: For whoever keeps it.
         self.generation = 0
-        self._connection: Any = _connection(options, address, sentinel=sentinel)
-        self._connection.connect()
-        # The one thing of redis-py that is not public: the socket that it has connected.
-        self.socket: socket.socket = self._connection._sock
+        self.socket = open_socket(options, address)
+        self._decrypts, self._dry = options.tls, dry_errors(options)
         reader = hiredis.Reader(notEnoughData=_WAITING)
         self._gets, self._feed = reader.gets, reader.feed
         self._recv = self.socket.recv
         #: Send what `pack` gave.
         self.send = self.socket.sendall
+        try:
+            self._introduce(_greetings(options, sentinel=sentinel))
+        except BaseException:
+            self.close()
+            raise
+
+    def _introduce(self, commands: list[tuple[Any, ...]]) -> None:
+        self.send(b"".join(map(pack, commands)))
+        replies = [self.read() for _ in commands]
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply
 
     def read(self) -> Any:
         """The next reply; an error of the server is given as a `hiredis.ReplyError`, not raised.
 
         Raises:
             OSError: lost, or not answered in time.
-            redis.ConnectionError: the server has closed the connection.
+            ConnectionLost: the server has closed the connection.
         """
         reply = self._gets()
         while reply is _WAITING:
@@ -80,26 +82,31 @@ class Wire:
             reply = self._gets()
         return reply
 
-    def read_waiting(self) -> Any:
-        """The next reply if it is there already, else None; for a socket that does not block."""
-        reply = self._gets()
-        while reply is _WAITING:
-            try:
+    def read_waiting(self) -> list[Any]:
+        """The replies that are there already; for a socket that does not block.
+
+        Raises:
+            OSError, ConnectionLost: see `read`.
+        """
+        replies: list[Any] = []
+        with suppress(*self._dry):
+            while True:
                 data = self._recv(_READ_BYTES)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                return None
-            if not data:
-                raise ConnectionLost("the server has closed the connection")
-            self._feed(data)
-            reply = self._gets()
-        return reply
+                if not data:
+                    raise ConnectionLost("the server has closed the connection")
+                self._feed(data)
+                while (reply := self._gets()) is not _WAITING:
+                    replies.append(reply)
+                if not self._decrypts:
+                    break  # what else there is, the next poll tells; not so of what TLS has read and not given yet
+        return replies
 
     def ask(self, *arguments: Any) -> Any:
         """Send one command; its reply.
 
         Raises:
             hiredis.ReplyError: it is an error.
-            OSError, redis.ConnectionError: see `read`.
+            OSError, ConnectionLost: see `read`.
         """
         self.send(pack(arguments))
         reply = self.read()
@@ -109,23 +116,20 @@ class Wire:
 
     def close(self) -> None:
         """Let go of it. A thread that reads is woken."""
-        self._connection.disconnect()
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
 
 
-def _connection(options: Options, address: Address, *, sentinel: bool) -> Any:
-    told: dict[str, Any] = {
-        "username": options.sentinel_username if sentinel else options.username,
-        "password": options.sentinel_password if sentinel else options.password,
-        "db": 0 if sentinel else options.database,
-        "socket_timeout": options.timeout_seconds,
-        "socket_connect_timeout": options.connect_timeout_seconds,
-        "retry": Retry(NoBackoff(), 0),  # core retries, and knows what may be repeated
-        "protocol": 2,
-        "client_name": "drivetrain",
-    }
-    if isinstance(address, str):
-        kind: Any = UnixDomainSocketConnection
-        return kind(path=address, **told)
-    host, port = address
-    kind = SSLConnection if options.tls else Connection
-    return kind(host=host, port=port, socket_keepalive=True, **told, **options.ssl)
+def _greetings(options: Options, *, sentinel: bool) -> list[tuple[Any, ...]]:
+    """What is said first: who we are, and which database is meant."""
+    username, password = (
+        (options.sentinel_username, options.sentinel_password) if sentinel else (options.username, options.password)
+    )
+    said: list[tuple[Any, ...]] = []
+    if username is not None or password is not None:
+        said.append(("AUTH", *([username] if username is not None else []), password or ""))
+    said.append(("CLIENT", "SETNAME", "drivetrain"))
+    if options.database and not sentinel:
+        said.append(("SELECT", options.database))
+    return said

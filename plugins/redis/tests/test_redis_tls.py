@@ -1,0 +1,68 @@
+"""TLS: whom the driver trusts, what it shows, and what it says when that is not enough."""
+
+import pytest
+
+from drivetrain.contract import ConfigurationError, DriverContext, ServiceUnavailable
+from drivetrain_redis import make_broker
+from services.redis import Certificates, RedisServer
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("certificates") / "ours")
+
+
+@pytest.fixture(scope="module")
+def strict(made, tmp_path_factory):
+    """A server that wants to see a certificate of its clients."""
+    options = [*made.options[:-1], "yes", "--bind", "127.0.0.1", "127.0.0.2"]
+    shown = {"ssl_certfile": str(made.certificate), "ssl_keyfile": str(made.key)}
+    server = RedisServer(
+        tmp_path_factory.mktemp("strict"),
+        durable=False,
+        options=tuple(options),
+        listens=False,
+        ssl=True,
+        ssl_ca_certs=str(made.authority),
+        **shown,
+    )
+    server.process.start()
+    yield server
+    server.process.kill()
+
+
+def broker_of(url):
+    return make_broker(f"{url}&durability=none", DriverContext())
+
+
+def test_a_certificate_is_shown_to_a_server_that_wants_one(strict, made):
+    url = f"rediss://localhost:{strict.port}?ssl_ca_certs={made.authority}"
+    broker = broker_of(f"{url}&ssl_certfile={made.certificate}&ssl_keyfile={made.key}")
+    broker.ping()
+    broker.close()
+    with pytest.raises(ServiceUnavailable):
+        broker_of(url).ping()
+
+
+def test_a_server_whose_authority_is_not_trusted_is_not_spoken_to(strict, tmp_path):
+    other = Certificates(tmp_path / "others")
+    with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
+        broker_of(f"rediss://localhost:{strict.port}?ssl_ca_certs={other.authority}").ping()
+
+
+def test_a_name_that_the_certificate_does_not_have_is_refused_unless_told_otherwise(strict, made):
+    # 127.0.0.2 is the same machine, and not in the certificate.
+    files = f"ssl_ca_certs={made.authority}&ssl_certfile={made.certificate}&ssl_keyfile={made.key}"
+    url = f"rediss://127.0.0.2:{strict.port}?{files}"
+    with pytest.raises(ServiceUnavailable, match="127.0.0.2"):
+        broker_of(url).ping()
+    for told in ("ssl_check_hostname=false", "ssl_cert_reqs=none"):
+        broker = broker_of(f"{url}&{told}")
+        broker.ping()
+        broker.close()
+
+
+def test_files_that_cannot_be_used_are_named(strict, made, tmp_path):
+    for wrong in (f"ssl_ca_certs={tmp_path}/none.crt", f"ssl_certfile={made.key}"):
+        with pytest.raises(ConfigurationError, match=wrong.partition("=")[2]):
+            broker_of(f"rediss://localhost:{strict.port}?{wrong}").ping()
