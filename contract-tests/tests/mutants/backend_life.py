@@ -178,7 +178,7 @@ class NothingHasEnded(Remote):
         try:
             return super().wait(task_ids, timeout_seconds=timeout_seconds)
         except ServiceUnavailable:
-            return []
+            return {}
 
 
 @broken("R37", "does not find its service again")

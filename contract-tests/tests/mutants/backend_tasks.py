@@ -450,6 +450,13 @@ class ForgetsInSilence(MemoryBackend):
                 self._store.drop(task_id)
 
 
+@broken("R15", "tells the record of before the end")
+class TellsTheRecordOfBefore(MemoryBackend):
+    def wait(self, task_ids, *, timeout_seconds):
+        before = dict(zip(task_ids, self.read(task_ids), strict=True))
+        return {task_id: before[task_id] for task_id in super().wait(task_ids, timeout_seconds=timeout_seconds)}
+
+
 @broken("R16", "listens, and does not look")
 class DoesNotLook(MemoryBackend):
     def wait(self, task_ids, *, timeout_seconds):
@@ -486,7 +493,7 @@ class TellsAllThatWasAsked(MemoryBackend):
             if self._ended(task_ids):
                 return self._ended(task_ids)
             woken = self._store.condition.wait(timeout_seconds)
-            return list(task_ids) if woken else []
+            return dict.fromkeys(task_ids) if woken else {}
 
 
 @broken("R17", "does not wait")

@@ -149,7 +149,7 @@ class TestWaitingByTheClock:
         backend.record([ended("other")])
         clock.await_waiters()
         clock.advance(1e6)
-        assert waiting.result() == []
+        assert waiting.result() == {}
 
     def test_close_wakes_only_its_own(self, make_broker, make_backend, take, clock, background):
         one, other = make_broker("memory://shared"), make_broker("memory://shared")

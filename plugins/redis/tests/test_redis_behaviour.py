@@ -219,7 +219,7 @@ def test_a_shorter_delay_wakes_who_sleeps_for_longer(broker, client, prefix):
 def test_waits_in_vain_leave_nothing_at_a_task(backend, client, prefix):
     backend.record(starts(1))
     for _ in range(3):
-        assert backend.wait(["0"], timeout_seconds=0.01) == []
+        assert backend.wait(["0"], timeout_seconds=0.01) == {}
     assert client.scard(Keys(prefix).task("0") + b":waiting") == 0
 
 

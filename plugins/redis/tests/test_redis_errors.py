@@ -101,10 +101,23 @@ def test_a_user_who_may_not_is_told_so(redis_server, client, prefix):
 def test_a_user_with_no_more_than_the_readme_lists_can_work(redis_server, client, prefix):
     commands = [
         *("+eval", "+evalsha", "+script|load", "+publish", "+subscribe", "+ping", "+time", "+select", "+client"),
-        *("+get", "+mget", "+set", "+del", "+unlink", "+exists", "+getrange", "+setrange", "+scan", "+pttl"),
+        *(
+            "+get",
+            "+getdel",
+            "+mget",
+            "+set",
+            "+incrby",
+            "+del",
+            "+unlink",
+            "+exists",
+            "+getrange",
+            "+setrange",
+            "+scan",
+            "+pttl",
+        ),
         *("+pexpire", "+pexpireat", "+hset", "+hsetnx", "+hget", "+hmget", "+hdel", "+hlen", "+sadd", "+srem"),
         *("+smembers", "+lpush", "+rpush", "+lpop", "+lrange", "+llen", "+lrem", "+zadd", "+zrem", "+zrange"),
-        *("+zrangebyscore", "+zpopmax", "+zcount", "+zcard", "+zmscore"),
+        *("+zrangebyscore", "+zpopmax", "+zcount", "+zcard", "+zscore", "+zmscore"),
     ]
     client.acl_setuser(
         "worker", enabled=True, passwords=["+x"], keys=[f"{prefix}:*"], channels=[f"{prefix}:*"], commands=commands

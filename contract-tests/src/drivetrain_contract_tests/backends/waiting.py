@@ -24,14 +24,20 @@ class WaitingChecks(BackendBase):
 
     @holds("R15", needs="pushes")
     def test_an_end_wakes_who_waits(self) -> None:
-        """A wait returns the task that has ended, soon after it did, whatever the state and whoever recorded it."""
+        """A wait returns the task that has ended, soon after it did, whatever the state and whoever recorded it.
+
+        With its record, if that is at hand.
+        """
         waiter, worker = self.several(2)
         for state in TERMINAL:
             record(worker, start(f"a-{state}"), wish(f"b-{state}", State.PENDING))
             names = [f"a-{state}", f"b-{state}"]
             waiting = Background(waiter.wait, names, timeout_seconds=self.wait_seconds)
             record(worker, wish("another"), wish(names[1], state))
-            assert list(waiting.result(self.prompt_seconds)) == [names[1]]
+            told = waiting.result(self.prompt_seconds)
+            assert list(told) == [names[1]]
+            if told[names[1]] is not None:
+                assert [told[names[1]]] == worker.read([names[1]]), "what goes with it is not its record"
 
     @holds("R15", needs="pushes")
     def test_forgetting_wakes_who_waits(self) -> None:

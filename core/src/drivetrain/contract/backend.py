@@ -115,8 +115,10 @@ class Backend(Locks, Protocol):
         """The records, in the order asked for; None where nothing is known."""
         ...
 
-    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Sequence[str]:
+    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
         """Wait until at least one task is terminal or gone; those that are. Empty when the time ran out.
+
+        With each goes its record, if it is at hand; None if it is gone, or would have to be read, which core does then.
 
         Only called where `capabilities.pushes` is declared. Never misses a state that was set before it was called.
         """

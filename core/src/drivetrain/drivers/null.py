@@ -76,7 +76,7 @@ class NullBackend:
         """Nothing is known of any."""
         return [None] * len(task_ids)
 
-    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Sequence[str]:
+    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
         """Refuse.
 
         Raises:
@@ -84,7 +84,7 @@ class NullBackend:
         """
         if task_ids:
             raise _refusal("tell when a task has ended")
-        return []
+        return {}
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
         """Every run goes on: nobody can have taken its task over in here."""

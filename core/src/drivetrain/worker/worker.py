@@ -35,6 +35,8 @@ logger = logging.getLogger("drivetrain.worker")
 
 #: The most endings that are settled as one batch.
 _LARGEST_BATCH = 1000
+#: How long nothing more is asked for, at most, while one task runs alone; in seconds. Most have ended by then.
+_LONE_SECONDS = 0.001
 #: How long messages stay back that this worker took and has no room for, in seconds: for others to get ahead of it.
 _EXCESS_DELAY_SECONDS = 0.05
 #: How long the messages of runs that could not be ended stay back, so that this process is gone by then, in seconds.
@@ -241,6 +243,9 @@ class Worker:
             self._settlement.give_back(excess, delay_seconds=_EXCESS_DELAY_SECONDS)
             runs = [run for run in runs if run not in excess]
         self._submit(runs)
+        if len(runs) == len(self._held) == 1:
+            # Asking for more beside it would take interpreter and broker from the one task that there is.
+            self._held.wait_below(1, _LONE_SECONDS)
         if excess and not runs:
             self._held.wait_below(len(self._held), STUCK_SECONDS)
 

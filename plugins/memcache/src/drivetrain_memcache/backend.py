@@ -104,7 +104,7 @@ class MemcacheBackend:
         kept = self._catalogue.read(task_ids)
         return [kept[task_id].record if task_id in kept else None for task_id in task_ids]
 
-    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Sequence[str]:
+    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
         """Refuse: Memcached tells nobody anything, so `capabilities.pushes` is not declared.
 
         Raises:
@@ -113,7 +113,7 @@ class MemcacheBackend:
         del timeout_seconds
         if task_ids:
             raise NotSupported("memcache:// does not push; poll with read")
-        return []
+        return {}
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
         """See `Backend.renew`."""

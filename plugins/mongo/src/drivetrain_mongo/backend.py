@@ -105,9 +105,9 @@ class MongoBackend:
         live = {task_id: record_of(document) for task_id, document in documents.items() if is_live(document, now)}
         return [live.get(task_id) for task_id in task_ids]
 
-    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Sequence[str]:
-        """See `Backend.wait`."""
-        return self._watcher.wait(task_ids, timeout_seconds) if task_ids else []
+    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
+        """See `Backend.wait`. No record is at hand."""
+        return dict.fromkeys(self._watcher.wait(task_ids, timeout_seconds) if task_ids else ())
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
         """See `Backend.renew`."""

@@ -32,6 +32,8 @@ from drivetrain_redis.server import Call, command, script
 __all__ = ["RedisBackend"]
 
 T = TypeVar("T")
+#: A task and its packed record, if it is at hand.
+_Ended = tuple[str, bytes | None]
 
 #: How many tasks one call of a script is about at most: others want their turn.
 _CHUNK = 1_000
@@ -130,30 +132,30 @@ class RedisBackend(RedisLocks):
             None if data is None else record_of(task_id, data) for task_id, data in zip(task_ids, found, strict=True)
         ]
 
-    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Sequence[str]:
+    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
         """See `Backend.wait`."""
         if not task_ids:
-            return []
+            return {}
         number = str(next(self._waits))
         ids = {self._keys.task(task_id): task_id for task_id in task_ids}
         keys = list(ids)
         tokens: set[str] = set()
 
-        def look(pause: float, channel: str) -> tuple[float, list[str]]:
+        def look(pause: float, channel: str) -> tuple[float, list[_Ended]]:
             token = f"{channel} {number}" if channel else ""
             tokens.add(token)
             found = self._on_tasks(_WAIT, keys, _nothing, (token,))
-            return pause, [ids[keys[lane[place]]] for lane, places in found for place in places]
+            return pause, [(ids[keys[lane[place]]], None) for lane, places in found for place in places]
 
-        def said(texts: list[bytes]) -> list[str]:
+        def said(texts: list[bytes]) -> list[_Ended]:
             # What is said of an earlier wait counts no more: its task may have begun anew.
-            parts = [text.partition(b" ") for text in texts]
-            return [ids[key] for wait, _, key in parts if wait == number.encode() and key in ids]
+            told = [_told(text) for text in texts if text]
+            return [(ids[key], record) for wait, key, record in told if wait == number and key in ids]
 
         ended = self._listening.until(look, [], timeout_seconds, said)
         if not ended:
             self._leave(keys, tokens - {""})
-        return ended
+        return {task_id: None if data is None else record_of(task_id, data) for task_id, data in ended}
 
     def _leave(self, keys: Sequence[bytes], tokens: set[str]) -> None:
         """After a wait in vain: a task that is waited for again and again must not gather those who waited."""
@@ -301,6 +303,13 @@ class RedisBackend(RedisLocks):
             for lane in lanes
         ]
         return list(zip(lanes, self._server.run(calls), strict=True)) if calls else []
+
+
+def _told(text: bytes) -> tuple[str, bytes, bytes | None]:
+    """The number of a wait, the key of a task that has ended, and its record, where it goes with that."""
+    number, length, rest = text.split(b" ", 2)
+    size = int(length)
+    return number.decode(), rest[:size], rest[size:] or None
 
 
 def _nothing(_: int) -> tuple[()]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import islice
+from itertools import count, islice
 from typing import Any, TypeVar
 
 from drivetrain.contract import BrokerCapabilities, Delivery, Message, Place, QueueSizes, TooLarge, Transition
+from drivetrain_redis.forks import forget_after_fork
 from drivetrain_redis.keys import BESIDE_QUEUE, Keys
 from drivetrain_redis.listening import Listening
 from drivetrain_redis.looking import Looking
 from drivetrain_redis.options import Options
-from drivetrain_redis.packing import pack_message, size_of, unpack_message
+from drivetrain_redis.packing import pack_message, size_of
 from drivetrain_redis.places import open_server
 from drivetrain_redis.records import check_sizes, pack_new, pack_wishes
 from drivetrain_redis.scripts import Script
 from drivetrain_redis.server import Call, Server, command, script
+from drivetrain_redis.taking import Left, Look, microseconds
 
 __all__ = ["RedisBroker"]
 
@@ -29,13 +30,10 @@ _LARGEST_MESSAGE_BYTES = 16 * 1024 * 1024
 #: How many messages one call of a script is about at most: Lua's stack has room for some thousands of values.
 _CHUNK = 1_000
 _LEVELS = 10
-#: About the year 2255; up to there a double tells microseconds apart.
-_END_OF_TIME = 9e15
 
 _PUBLISH = Script.load("arrival", "queue", "add", "publish")
 _SEND = Script.load("record_common", "enter", "arrival", "queue", "add", "send")
 _SEND_ONE = Script.load("arrival", "send_one")
-_RECEIVE = Script.load("arrival", "queue", "receive")
 _ACKNOWLEDGE = Script.load("arrival", "queue", "acknowledge")
 _RELEASE = Script.load("arrival", "queue", "release")
 _DEAD_LETTER = Script.load("arrival", "queue", "dead_letter")
@@ -73,8 +71,10 @@ class RedisBroker:
         self._tells = "1" if self._server.whole else "0"
         self._known: set[str] = set()
         self._bases: dict[str, bytes] = {}
-        #: The channel that a receive has left at queues when it failed or was closed; one thread receives at a time.
-        self._astray = ""
+        self._waits = count(1)
+        #: What the last receive has left at its queues; one thread receives at a time.
+        self._left = Left()
+        forget_after_fork(self)
 
     def __repr__(self) -> str:
         return f"RedisBroker({self._listening.shown})"
@@ -153,13 +153,22 @@ class RedisBroker:
         if limit <= 0 or not queues:
             return []
         names = list(dict.fromkeys(queues))
-        look = _Look(self, names, min(limit, _CHUNK), _microseconds(hold_seconds), self._astray)
+        bases = [self._base(name) for name in names]
+        look = Look(
+            self._server,
+            names,
+            bases,
+            limit=min(limit, _CHUNK),
+            hold_seconds=hold_seconds,
+            number=next(self._waits),
+            left=self._left,
+        )
         try:
             if wait_seconds <= 0:
                 return look.take(0.0, "")[1]
-            return self._listening.until(look.take, [], wait_seconds)
+            return self._listening.until(look.take, [], wait_seconds, look.handed)
         finally:
-            self._astray = look.left_channel
+            self._left = look.left
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See `Broker.acknowledge`."""
@@ -167,12 +176,12 @@ class RedisBroker:
 
     def release(self, deliveries: Sequence[Delivery], *, delay_seconds: float = 0.0) -> None:
         """See `Broker.release`."""
-        self._settle(_RELEASE, (self._tells, _microseconds(delay_seconds)), deliveries)
+        self._settle(_RELEASE, (self._tells, microseconds(delay_seconds)), deliveries)
 
     def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:
         """See `Broker.extend`."""
         told: dict[Any, bool] = {}
-        for lane, reply in self._settle(_EXTEND, (_microseconds(hold_seconds),), deliveries):
+        for lane, reply in self._settle(_EXTEND, (microseconds(hold_seconds),), deliveries):
             receipts = [(queue, one.receipt) for queue, some in lane.items() for one in some]
             told.update(zip(receipts, map(bool, reply), strict=True))
         return [told[one.message.queue, one.receipt] for one in deliveries]
@@ -232,6 +241,10 @@ class RedisBroker:
         self._listening.close()
         self._server.close()
 
+    def forget(self) -> None:
+        """In a child after a fork: what waits is the parent's."""
+        self._left = Left()
+
     def _call(self, called: Script, queues: Iterable[str], arguments: Sequence[Any]) -> Call:
         return script(called, [self._base(queue) for queue in queues], arguments, self._beside)
 
@@ -251,75 +264,6 @@ class RedisBroker:
             yield {names[place]: by_queue[names[place]] for place in lane}
 
 
-class _Look:
-    """One look for messages, made again and again by one `receive`."""
-
-    def __init__(self, broker: RedisBroker, queues: list[str], limit: int, hold: int, left_channel: str) -> None:
-        self._server = broker._server
-        self._beside = broker._beside
-        self._limit = limit
-        self._hold = hold
-        self._queues = queues
-        bases = [broker._base(name) for name in queues]
-        #: The places of queues that can be asked by one call, and what their keys begin with.
-        self._lanes = [(lane, [bases[place] for place in lane]) for lane in self._server.lanes(bases)]
-        #: The channel that is at the queues, for somebody to wake us; none once a look without one has been made.
-        self.left_channel = left_channel
-
-    def take(self, pause: float, channel: str) -> tuple[float, list[Delivery]]:
-        """What is there; if nothing is, how long to sleep at most, after which to look again."""
-        if len(self._lanes) == 1:
-            return self._ask(0, self._limit, pause, channel)
-        taken = self._ask_in_turn()
-        if taken or not channel:
-            return 0.0, taken
-        sleep = pause
-        for place in range(len(self._lanes)):
-            # What comes between two looks is seen by the second; then nobody is to expect us at the others.
-            span, taken = self._ask(place, self._limit, pause, channel)
-            if taken:
-                self._leave(channel)
-                return 0.0, taken
-            sleep = min(sleep, span)
-        return sleep, []
-
-    def _ask_in_turn(self) -> list[Delivery]:
-        """Where queues are of several slots, one is asked after the other: earlier ones come first."""
-        taken: list[Delivery] = []
-        for place in range(len(self._lanes)):
-            if len(taken) < self._limit:
-                taken += self._ask(place, self._limit - len(taken), 0.0, "")[1]
-        return taken
-
-    def _ask(self, place: int, limit: int, pause: float, channel: str) -> tuple[float, list[Delivery]]:
-        lane, bases = self._lanes[place]
-        asked = (limit, self._hold, _microseconds(pause), channel, self.left_channel)
-        self.left_channel = channel or self.left_channel
-        (reply,) = self._server.run([script(_RECEIVE, bases, asked, self._beside)])
-        deliveries = list(self._deliveries(reply, lane))
-        if len(self._lanes) == 1 and (deliveries or not channel):
-            self.left_channel = ""
-        return reply[0] / 1e6, deliveries
-
-    def _leave(self, channel: str) -> None:
-        bases = [base for _, some in self._lanes for base in some]
-        self._server.run([command("ZREM", base + b":waiting", channel, key=base) for base in bases])
-
-    def _deliveries(self, reply: list[Any], lane: Iterable[int]) -> Iterator[Delivery]:
-        parts = iter(reply)
-        next(parts)
-        for place, receipts, messages in zip(lane, parts, parts, strict=True):
-            queue = self._queues[place]
-            for receipt, data in zip(receipts, messages, strict=True):
-                count = 1 if receipt.endswith(b":1") else int(receipt.partition(b":")[2])
-                yield Delivery(
-                    message=unpack_message(data, queue),
-                    receipt=receipt,
-                    redelivered=count > 1 or receipt[1] == 114,  # "r": it was replayed
-                    delivery_count=count,
-                )
-
-
 def _packed(message: Message) -> bytes:
     if len(message.body) > _LARGEST_MESSAGE_BYTES // 2 and (size := size_of(message)) > _LARGEST_MESSAGE_BYTES:
         raise TooLarge(f"message {message.id}", size, _LARGEST_MESSAGE_BYTES)
@@ -329,10 +273,6 @@ def _packed(message: Message) -> bytes:
 def _note(message_id: str, reason: str) -> bytes:
     known = message_id.encode("utf-8", "surrogatepass")
     return struct.pack(">I", len(known)) + known + reason.encode("utf-8", "surrogatepass")
-
-
-def _microseconds(seconds: float) -> int:
-    return math.ceil(min(max(0.0, seconds * 1e6), _END_OF_TIME))  # never early
 
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

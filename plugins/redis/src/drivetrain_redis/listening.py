@@ -72,11 +72,11 @@ class Listening:
                 if left <= 0 or told:
                     return told
                 heard = self._sleep(bell, min(left, pause))
+                if heard and said is not None and (told := said(heard)):
+                    return told  # also when this object is closed: it may have been handed over for good
                 if self._closings != closings:
                     # Somebody who looks once more leaves its channel nowhere, and takes nothing.
                     return nothing
-                if heard and said is not None and (told := said(heard)):
-                    return told
         except BaseException:
             bell.disconnect()  # the server that it listens to may be another one next time
             raise

@@ -205,7 +205,7 @@ class MemoryBackend:
             now = self._clock.now()
             return [self._store.find(task_id, now) for task_id in task_ids]
 
-    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Sequence[str]:
+    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
         """See `Backend.wait`."""
         deadline = self._clock.monotonic() + timeout_seconds
         with self._store.condition:
@@ -217,11 +217,13 @@ class MemoryBackend:
                     return ended
                 self._clock.wait(self._store.condition, left)
                 if self._closings != closings:
-                    return []
+                    return {}
 
-    def _ended(self, task_ids: Sequence[str]) -> list[str]:
-        """Those that are terminal or gone. No look at the expiry is needed: it comes to terminal records only."""
-        return [task_id for task_id in task_ids if task_id not in self._store.unfinished]
+    def _ended(self, task_ids: Sequence[str]) -> dict[str, TaskRecord | None]:
+        """Those that are terminal or gone, with their records."""
+        now = self._clock.now()
+        unfinished, find = self._store.unfinished, self._store.find
+        return {task_id: find(task_id, now) for task_id in task_ids if task_id not in unfinished}
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
         """See `Backend.renew`."""

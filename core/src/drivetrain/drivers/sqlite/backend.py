@@ -106,21 +106,21 @@ class SqliteBackend:
         with self._database.read() as session:
             return tasks.read(session, task_ids, self._clock.now())
 
-    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Sequence[str]:
-        """See `Backend.wait`."""
+    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
+        """See `Backend.wait`. No record is at hand."""
         if not task_ids:
-            return []
+            return {}
         closings = self._closings
         deadline = self._clock.monotonic() + timeout_seconds
         while True:
             mark = self._watcher.mark()
             if self._closings != closings:
                 self._database.close()  # what was opened again since
-                return []
+                return {}
             ended = self._ended(task_ids)
             left = deadline - self._clock.monotonic()
             if ended or left <= 0:
-                return ended
+                return dict.fromkeys(ended)
             self._watcher.wait(mark, left)
 
     def _ended(self, task_ids: Sequence[str]) -> list[str]:

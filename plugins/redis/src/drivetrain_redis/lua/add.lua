@@ -4,7 +4,7 @@ local HAS_ETA, ETA_AT = 2, 7
 local END_OF_TIME = 9e15
 
 local function add(base, messages, now, tells)
-  local first = numbers(base, #messages, now)
+  local first = numbers(base, #messages)
   local fields, delayed, late, lists, ready, soonest = {}, {}, {}, {}, 0, math.huge
   for place, message in ipairs(messages) do
     local kind, level = byte(message, 1, 2)

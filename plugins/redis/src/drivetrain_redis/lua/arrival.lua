@@ -2,7 +2,8 @@
 -- Which keys there are is told in queue.lua.
 local call, insert, sub, find, byte = redis.call, table.insert, string.sub, string.find, string.byte
 
--- After this time a number may be given once more: none is, for numbers are never behind the clock.
+-- After this time a number may be given once more: none is, for a new key begins with the clock, which is ahead of all
+-- numbers that were given by then, unless that were more than ten thousand in every second.
 local SEQUENCE_MS = 86400000
 
 local function clock()
@@ -10,13 +11,17 @@ local function clock()
   return time[1] * 1000000 + time[2]
 end
 
--- The first of so many new numbers. Ten thousand in a second keep step with the clock, so that the key need not be
--- kept for ever; fourteen digits are what Lua writes without an exponent.
-local function numbers(base, count, now)
+-- The first of so many new numbers. They have fourteen digits, which is what Lua writes without an exponent.
+local function numbers(base, count)
   local key = base .. ':sequence'
-  local first = math.max((tonumber(call('GET', key)) or 0) + 1, math.floor(now / 100))
-  call('SET', key, first + count - 1, 'PX', SEQUENCE_MS)
-  return first
+  local last = call('INCRBY', key, count)
+  if last == count then
+    last = math.floor(clock() / 100) + count
+    call('SET', key, last, 'PX', SEQUENCE_MS)
+  elseif math.floor(last / 1000) > math.floor((last - count) / 1000) then
+    call('PEXPIRE', key, SEQUENCE_MS)  -- now and then is enough
+  end
+  return last - count + 1
 end
 
 -- Wake so many of those who sleep. Whoever is gone is passed over, where the server can tell.
@@ -32,9 +37,19 @@ local function ring(base, count, now, tells)
         call('DEL', key)  -- all that are left had woken by themselves before this one did
         return
       end
-      if call('PUBLISH', found[place], '') > 0 or not tells then
+      if call('PUBLISH', string.match(found[place], '^%S+'), '') > 0 or not tells then
         count = count - 1
       end
     end
+  end
+end
+
+-- Wake those who would sleep past a time at which something becomes ready by itself.
+local function ring_past(base, time)
+  local key = base .. ':waiting'
+  local found = call('ZRANGEBYSCORE', key, '(' .. string.format('%.0f', time), '+inf')
+  for _, member in ipairs(found) do
+    call('ZREM', key, member)
+    call('PUBLISH', string.match(member, '^%S+'), '')
   end
 end

@@ -147,11 +147,12 @@ local function enter(key)
     new = new + band(flags, HAS_WAITERS)
   end
 
+  local after
   if expiring and retention <= 0 then
     drop(key)
   else
     run = run or ''
-    local after = struct.pack(FORMAT, new, to, attempt, starts, lease, expires, #run, #task, #entries, #downstream)
+    after = struct.pack(FORMAT, new, to, attempt, starts, lease, expires, #run, #task, #entries, #downstream)
       .. run .. task .. entries .. downstream .. payload
     if expiring then
       local ends = milliseconds(expires)
@@ -162,7 +163,7 @@ local function enter(key)
     end
   end
   if terminal and has(flags, HAS_WAITERS) then
-    wake(key)
+    wake(key, after)
   end
   local progress = false
   if terminal and has(told, HAS_MEMBER) then

@@ -8,7 +8,9 @@
 --   :delayed              zset by the time when they are due
 --   :dead                 zset by the time of death; :reasons is a hash beside it
 --   :sequence             the last number that was given to a token
---   :waiting              zset: the channels of those who sleep, by the time until which they do
+--   :waiting              zset: those who sleep, by the time until which they do: each its channel, and if it may be
+--                         handed a message unasked, the number of its wait and for how long it holds
+--   :given <the same>     the receipt of what it was handed so, until it asks again
 --
 -- A token is a digit for the level, 'r' if it was replayed, and a number that grows. Where a message was handed out
 -- before, its token is followed by ':' and how often, in lists and in :delayed. Times are microseconds.
@@ -34,16 +36,6 @@ end
 
 local function list_of(base, token)
   return base .. ':ready:' .. sub(token, 1, 1)
-end
-
--- Wake those who would sleep past a time at which something becomes ready by itself.
-local function ring_past(base, time)
-  local key = base .. ':waiting'
-  local found = call('ZRANGEBYSCORE', key, '(' .. string.format('%.0f', time), '+inf')
-  for _, channel in ipairs(found) do
-    call('ZREM', key, channel)
-    call('PUBLISH', channel, '')
-  end
 end
 
 -- Make ready what is due and what is no longer held, a bounded number of each.

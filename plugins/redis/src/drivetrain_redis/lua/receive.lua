@@ -1,9 +1,9 @@
 -- Hand out messages of queues, in their order; or say how long until there may be some, and wake us before.
--- ARGV: at most how many; how long they are held; how long we would sleep; our channel, empty if we do not sleep; the
--- channel that an earlier call has left, empty if none has.
+-- ARGV: at most how many; how long they are held; how long we would sleep; what we leave in :waiting, empty if we do not
+-- sleep; what an earlier call has left there, empty if none has; the receipt that we were then handed unasked, or empty.
 -- Reply: how long to sleep at most; then for each queue the receipts and the messages.
-local limit, hold, pause, channel = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local left_before = ARGV[5]
+local limit, hold, pause, waiter = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local left_before, handed = ARGV[5], ARGV[6]
 local now = clock()
 local reply = {0}
 
@@ -69,13 +69,27 @@ local function hold_all(base, taken)
   return receipts, messages
 end
 
+-- What we were handed unasked and have not heard of, as our wait was over: it is held for us.
+local function unheard(base)
+  local receipt = call('GETDEL', base .. ':given ' .. left_before)
+  if not receipt or receipt == handed or not call('ZSCORE', base .. ':held', receipt) then
+    return nil
+  end
+  return {receipt}, {call('HGET', base .. ':messages', (split(receipt)))}
+end
+
 local left = limit
 for place, base in ipairs(BASES) do
+  local receipts, messages
   if left_before ~= '' then
     call('ZREM', base .. ':waiting', left_before)
+    if find(left_before, ' ', 1, true) then
+      receipts, messages = unheard(base)
+    end
   end
-  reply[2 * place], reply[2 * place + 1] = {}, {}
-  if left > 0 then
+  reply[2 * place], reply[2 * place + 1] = receipts or {}, messages or {}
+  left = left - #reply[2 * place]
+  if left > 0 and not receipts then
     ripen(base, now, math.max(100, 2 * left))
     local taken = pop(base, left)
     if #taken > 0 then
@@ -98,7 +112,7 @@ for _, base in ipairs(BASES) do
   end
 end
 for _, base in ipairs(BASES) do
-  call('ZADD', base .. ':waiting', till, channel)
+  call('ZADD', base .. ':waiting', till, waiter)
   call('PEXPIRE', base .. ':waiting', WAITING_MS)
 end
 reply[1] = math.max(0, till - now)

@@ -41,11 +41,18 @@ local function has(flags, flag)
   return band(flags, flag) ~= 0
 end
 
--- Tell those who wait for a task that they need not.
-local function wake(key)
+-- Larger ones are asked for: what a subscriber has not read yet counts against a limit of the server.
+local LARGEST_UNASKED_BYTES = 65536
+
+-- Tell those who wait for a task that they need not, with its record if there is one.
+local function wake(key, record)
+  local told = ' ' .. #key .. ' ' .. key
+  if record and #record <= LARGEST_UNASKED_BYTES then
+    told = told .. record
+  end
   for _, token in ipairs(call('SMEMBERS', key .. ':waiting')) do
     local channel, number = string.match(token, '^(%S+) (%S+)$')
-    call('PUBLISH', channel, number .. ' ' .. key)
+    call('PUBLISH', channel, number .. told)
   end
   call('DEL', key .. ':waiting')
 end

@@ -25,7 +25,7 @@ for at = 1, #scored, 2 do
   end
 end
 if #chosen > 0 then
-  local first = numbers(base, #chosen, now)
+  local first = numbers(base, #chosen)
   for place, token in ipairs(chosen) do
     local fresh = sub(token, 1, 1) .. 'r' .. (first + place - 1)
     call('HSET', base .. ':messages', fresh, call('HGET', base .. ':messages', token))
