@@ -8,7 +8,17 @@ from contextlib import suppress
 import pytest
 
 from drivetrain import App
-from drivetrain.contract import DriverContext, Group, Member, Message, Place, ServiceUnavailable, State, Transition
+from drivetrain.contract import (
+    DriverContext,
+    Group,
+    Member,
+    Message,
+    Place,
+    ServiceUnavailable,
+    State,
+    Transition,
+    evolve,
+)
 from drivetrain_redis import make_backend, make_broker, server
 from drivetrain_redis.cluster import slot_of
 from drivetrain_redis.keys import Keys
@@ -314,3 +324,24 @@ def test_objects_can_be_used_after_close(url):
         driver.close()
         driver.ping()
         driver.close()
+
+
+def test_the_record_comes_with_the_news_to_who_waits_for_one_task_only(url, backend, client, prefix):
+    def ended(task_ids, payload=b"v"):
+        backend.record(starts(2))
+        call = Background(lambda: backend.wait(task_ids, timeout_seconds=60))
+        until(lambda: client.exists(*(Keys(prefix).task(one) + b":waiting" for one in task_ids)), "it waits")
+        backend.record([evolve(ends(1)[0], payload=payload, member=None)])
+        told = call.result()
+        found = backend.read(["0"])[0]
+        backend.forget(["0", "1"])
+        return told, found
+
+    told, found = ended(["0"])
+    assert told == {"0": found}
+    assert found.payload == b"v"
+    told, _ = ended(["0", "1"])
+    assert told == {"0": None}, "many of them may come before anybody reads"
+    told, found = ended(["0"], bytes(100_000))
+    assert told == {"0": None}
+    assert len(found.payload) == 100_000

@@ -136,13 +136,13 @@ class RedisBackend(RedisLocks):
         """See `Backend.wait`."""
         if not task_ids:
             return {}
-        number = str(next(self._waits))
+        number, many = str(next(self._waits)), " many" if len(task_ids) > 1 else ""
         ids = {self._keys.task(task_id): task_id for task_id in task_ids}
         keys = list(ids)
         tokens: set[str] = set()
 
         def look(pause: float, channel: str) -> tuple[float, list[_Ended]]:
-            token = f"{channel} {number}" if channel else ""
+            token = f"{channel} {number}{many}" if channel else ""
             tokens.add(token)
             found = self._on_tasks(_WAIT, keys, _nothing, (token,))
             return pause, [(ids[keys[lane[place]]], None) for lane, places in found for place in places]

@@ -41,18 +41,17 @@ local function has(flags, flag)
   return band(flags, flag) ~= 0
 end
 
--- Larger ones are asked for: what a subscriber has not read yet counts against a limit of the server.
+-- What a subscriber has not read yet counts against a limit of the server: so a record that is larger is asked for, and
+-- so is that of one of many tasks, which may all end before anybody reads.
 local LARGEST_UNASKED_BYTES = 65536
 
--- Tell those who wait for a task that they need not, with its record if there is one.
+-- Tell those who wait for a task that they need not, with its record where they wait for no other.
 local function wake(key, record)
   local told = ' ' .. #key .. ' ' .. key
-  if record and #record <= LARGEST_UNASKED_BYTES then
-    told = told .. record
-  end
+  record = record and #record <= LARGEST_UNASKED_BYTES and record or ''
   for _, token in ipairs(call('SMEMBERS', key .. ':waiting')) do
-    local channel, number = string.match(token, '^(%S+) (%S+)$')
-    call('PUBLISH', channel, number .. told)
+    local channel, number, many = string.match(token, '^(%S+) (%S+)(.*)$')
+    call('PUBLISH', channel, number .. told .. (many == '' and record or ''))
   end
   call('DEL', key .. ':waiting')
 end

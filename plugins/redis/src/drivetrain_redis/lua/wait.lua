@@ -1,5 +1,6 @@
 -- Which of some tasks are terminal or gone; if none is, let us be told of the first that will be.
--- ARGV: our channel and the number of this wait, empty not to be told. Reply: the places of those tasks.
+-- ARGV: our channel, the number of this wait, and whether it is for many; empty not to be told. Reply: the places of
+-- those tasks.
 local token = ARGV[1]
 local heads, ended = {}, {}
 for place, key in ipairs(TASKS) do
