@@ -220,8 +220,24 @@ def test_a_result_that_is_waited_for_in_a_task(app):
     with app.worker(), pytest.raises(TaskFailed) as error:
         outer.send().get(timeout=20)
     text = error.value.failure.message
-    assert "Task shop.outer waited for it and kept a place of its worker busy" in text
+    assert "Task shop.outer waited for it; it keeps a place of its worker busy meanwhile" in text
     assert "chain(…), chord(…)" in text
+
+
+def test_a_result_that_is_waited_for_in_a_task_without_a_limit(app, caplog, monkeypatch):
+    monkeypatch.setattr("drivetrain.app.result._UNTOLD_SECONDS", 0.01)
+
+    @app.task(name="shop.outer")
+    def outer() -> int:
+        return app.add.send(1, 2).get()  # of the one place there is
+
+    handle = outer.send()
+    with caplog.at_level(logging.WARNING, "drivetrain"), app.worker():
+        until(lambda: "waits without a limit" in caplog.text, "it is told")
+        with app.worker():  # another one, which has a place
+            assert handle.get(timeout=60) == 3
+    assert "task shop.outer waits" in caplog.text
+    assert "chain(…), chord(…)" in caplog.text
 
 
 def test_a_result_that_nobody_keeps():

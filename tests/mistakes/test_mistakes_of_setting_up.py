@@ -88,7 +88,7 @@ def test_a_driver_that_cannot_be_imported(monkeypatch, tmp_path):
     install(tmp_path, monkeypatch, "fake-broken", "import a_client_that_is_missing")
     with pytest.raises(DriverBroken) as error:
         ready(f"fake://user:{SECRET}@h", "memory://")
-    says(error, "'fake' of fake-broken 1.0", "a_client_that_is_missing")
+    says(error, "'fake' of fake-broken 1.0", "a_client_that_is_missing", "pip install --force-reinstall fake-broken")
     assert ready("memory://") is not None, "and nobody else is hurt"
 
 

@@ -275,7 +275,7 @@ class _Cache(Changed):
 
 @pytest.fixture
 def cached(app, monkeypatch):
-    monkeypatch.setattr("drivetrain.app.waiting._SENT_SECONDS", 0.0)
+    monkeypatch.setattr("drivetrain.app.lost._SENT_SECONDS", 0.0)
     rewire(app, backend=_Cache(app.runtime.backend))
     return app
 

@@ -77,6 +77,10 @@ QUICKEST = {
         "W3",
         "tells every late finisher that the group is complete",
     ): "test_members_that_end_together_complete_their_chord_once",
+    (
+        "W4",
+        "counts on without what it has dropped",
+    ): "test_who_waits_around_a_group_that_a_cache_has_dropped_is_told",
     ("W6", "forgets the rest of a delay beyond its longest"): "test_a_delay_beyond_the_longest_of_the_broker_is_kept",
     ("W10", "acknowledges at receipt"): "test_a_worker_that_is_stopped_gives_back_what_it_runs",
     ("W11", "delivers a message once only"): "test_replies_that_are_lost_again_and_again_change_nothing",

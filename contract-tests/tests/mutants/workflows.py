@@ -8,6 +8,7 @@ from collections.abc import Callable
 from drivetrain.contract import (
     BackendCapabilities,
     Durability,
+    GroupProgress,
     Outcome,
     Place,
     State,
@@ -240,7 +241,7 @@ class NeverTells(MemoryBackend):
 
     def wait(self, task_ids, *, timeout_seconds):
         threading.Event().wait(min(timeout_seconds, 1.0))
-        return []
+        return {}
 
 
 class MissesTheEnd(MemoryBackend):
@@ -253,6 +254,26 @@ class MissesTheEnd(MemoryBackend):
             else super(MissesTheEnd, self).record([wish])[0]
             for wish in transitions
         ]
+
+
+class CountsOnWithoutWhatItDropped(MemoryBackend):
+    """A cache that counts the members of a group that it has dropped from there on."""
+
+    capabilities = evolve(MemoryBackend.capabilities, durability=Durability.CACHE, pushes=False)
+
+    def complete(self, completions):
+        told = super().complete(completions)
+        return [self.told(*each) for each in zip(completions, told, strict=True)]
+
+    def record(self, transitions):
+        outcomes = super().record(transitions)
+        return [
+            one if wish.member is None or not one.applied else evolve(one, group=self.told(wish, one.group))
+            for wish, one in zip(transitions, outcomes, strict=True)
+        ]
+
+    def told(self, ended, progress):
+        return progress or GroupProgress(size=ended.member.index + 2, done=1)
 
 
 class KeepsForEver(MemoryBackend):
@@ -363,6 +384,7 @@ MUTANTS = [
         ("W3", "reports completion to nobody", lambda: pair(backend=TellsNobody)),
         ("W4", "never tells who waits", lambda: pair(backend=NeverTells)),
         ("W4", "drops the end of what was not run", lambda: pair(backend=MissesTheEnd)),
+        ("W4", "counts on without what it has dropped", lambda: pair(backend=CountsOnWithoutWhatItDropped)),
         ("W5", "refuses a second attempt", lambda: pair(backend=RefusesRetries)),
         ("W5", "forgets when a retry is due", lambda: pair(LosesEta)),
         ("W6", "forgets when a message is due", lambda: pair(LosesEta)),

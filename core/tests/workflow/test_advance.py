@@ -10,8 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivetrain.contract import State
-from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, Succeeded, advance, after
-from drivetrain.workflow.frames import NOTHING, Call, Fork, Frames, ids
+from drivetrain.workflow.advance import (
+    Complete,
+    Effect,
+    End,
+    Failed,
+    Open,
+    Publish,
+    Resumed,
+    Succeeded,
+    advance,
+    after,
+    preceding,
+)
+from drivetrain.workflow.frames import NOTHING, Call, Fork, Frames, Join, ids
 from drivetrain.workflow.plan import Defaults, plan
 from drivetrain.workflow.signature import Chain, Group, Signature, Workflow, chain, group
 from drivetrain.workflow.wire import dump_frames, load_frames
@@ -230,3 +242,112 @@ def test_a_cancelled_task_sends_no_error_callbacks_and_ends_what_waits_for_it():
     follower = Call(id="y", task="b", queue="q")
     effects = advance((follower,), Failed("failure", call, State.CANCELLED))
     assert effects == (End("y", State.CANCELLED, "failure"),)
+
+
+# Groups within groups: what is told to the members, for the case that the group itself is lost
+
+
+def member_joins(workflow: Workflow, value: Any = NOTHING) -> dict[str, Join]:
+    """By the name of the task: where the value of each first task of a member goes."""
+    published = [effect for effect in advance(planned(workflow), Resumed(value)) if isinstance(effect, Publish)]
+    return {
+        one.invocation.call.task: frame
+        for one in published
+        for frame in one.invocation.frames
+        if isinstance(frame, Join)
+    }
+
+
+def test_members_of_a_group_that_is_in_none_carry_nothing_more():
+    joins = member_joins(chain(group(Signature(task="a"), Signature(task="b")), Signature(task="c")))
+    assert [(join.index, join.outer, join.then) for join in joins.values()] == [(0, None, ""), (1, None, "")]
+
+
+def test_members_of_a_group_in_a_group_know_the_places_around_it_and_what_comes_between():
+    inner = chain(group(Signature(task="a"), Signature(task="b")), Signature(task="c"), Signature(task="d"))
+    frames = planned(group(group(inner, Signature(task="x")), Signature(task="y")))
+    (outermost,) = frames
+    assert isinstance(outermost, Fork)
+    ((middle,), _) = outermost.branches
+    assert isinstance(middle, Fork)
+    (innermost, between, _), _ = middle.branches
+    assert isinstance(innermost, Fork)
+    assert isinstance(between, Call)
+    around = Join(middle.group_id, 0, outer=Join(outermost.group_id, 0))
+    published = [effect.invocation for effect in advance(frames, Resumed()) if isinstance(effect, Publish)]
+    assert {one.call.task: one.frames for one in published} == {
+        "a": (Join(innermost.group_id, 0, outer=around, then=between.id),),
+        "b": (Join(innermost.group_id, 1, outer=around, then=between.id),),
+        "x": (Join(middle.group_id, 1, outer=Join(outermost.group_id, 0)),),
+        "y": (Join(outermost.group_id, 1),),
+    }
+
+
+def test_a_group_that_is_opened_later_tells_its_members_the_same():
+    frames = planned(group(chain(Signature(task="first"), group(Signature(task="a"), Signature(task="b")))))
+    (outer,) = frames
+    assert isinstance(outer, Fork)
+    first = next(effect.invocation for effect in advance(frames, Resumed()) if isinstance(effect, Publish))
+    effects = advance(first.frames, Succeeded(first.call, 1))
+    joins = [effect.invocation.frames[0] for effect in effects if isinstance(effect, Publish)]
+    assert [join.outer for join in joins if isinstance(join, Join)] == [Join(outer.group_id, 0)] * 2
+
+
+def test_what_members_carry_grows_with_the_depth_and_not_with_the_width():
+    wide = member_joins(group(group([Signature(task=f"t{number}") for number in range(500)]), Signature(task="y")))
+    narrow = member_joins(group(group(Signature(task="t499")), Signature(task="y")))
+    assert len(repr(wide["t499"])) <= len(repr(narrow["t499"])) + len("499")
+
+
+def test_a_lost_group_fails_its_place_in_the_next_group_around_it():
+    around = Join("middle", 3, outer=Join("outer", 1), then="between")
+    place = Join("inner", 0, outer=around, then="c")
+    (complete,) = advance((place,), Succeeded(Call(id="x", task="a", queue="q"), 1))
+    assert isinstance(complete, Complete)
+    (outward,) = complete.outward("lost")
+    assert outward == Complete(around, None, "lost", State.FAILURE)
+    (outermost,) = outward.outward("lost")
+    assert outermost == Complete(Join("outer", 1), None, "lost", State.FAILURE)
+    assert outermost.outward("lost") == ()
+
+
+@given(workflows())
+def test_each_task_but_the_first_has_one_that_precedes_it_and_is_after_that(workflow):
+    frames = planned(workflow)
+    found = preceding(frames, "sent")
+    assert list(found) == list(ids(frames))
+    for task_id, earlier in found.items():
+        behind = frames if earlier == "sent" else after(frames, earlier)
+        assert behind is not None
+        # A member of a group is in it, what follows a task or a group is after it.
+        assert task_id in {*ids(behind), *members_of(frames, earlier)}
+
+
+def members_of(frames: Frames, group_id: str) -> list[str]:
+    for frame in frames:
+        if isinstance(frame, Fork):
+            if frame.group_id == group_id:
+                return [task_id for branch in frame.branches for task_id in ids(branch)]
+            for branch in frame.branches:
+                if found := members_of(branch, group_id):
+                    return found
+    return []
+
+
+def test_what_precedes_is_the_last_that_must_have_ended_or_been_opened():
+    inner = chain(group(Signature(task="b"), Signature(task="c")), Signature(task="d"))
+    frames = planned(chain(Signature(task="a"), group(inner, Signature(task="e")), Signature(task="f")))
+    first, outer, last = frames
+    assert isinstance(outer, Fork)
+    (fork, between), (other,) = outer.branches
+    assert isinstance(fork, Fork)
+    assert preceding(frames) == {
+        first.id: "",
+        outer.group_id: first.id,
+        fork.group_id: outer.group_id,
+        fork.branches[0][0].id: fork.group_id,
+        fork.branches[1][0].id: fork.group_id,
+        between.id: fork.group_id,
+        other.id: outer.group_id,
+        last.id: outer.group_id,
+    }

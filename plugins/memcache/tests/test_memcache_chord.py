@@ -11,7 +11,7 @@ from drivetrain.workflow.frames import Join
 from drivetrain.workflow.wire import load_frames
 from drivetrain_contract_tests.backends.racing import in_processes
 from drivetrain_memcache.keys import Kind
-from support.waiting import Log
+from support.waiting import Log, until
 
 MEMBERS = 10_000
 _BATCH = 200
@@ -111,6 +111,38 @@ def test_a_chord_of_which_something_is_lost_fails_with_all_that_waits_for_it(mem
         with pytest.raises(TaskFailed) as told:
             handle.get(timeout=60)
     assert told.value.failure.type == "drivetrain.ResultLost"
+    assert went_on.notes == []
+
+
+def test_a_failure_is_no_result_also_where_the_bits_are_lost_that_say_so(memcached, tmp_path):
+    """The payloads of all members are there, and one of them is a failure: the callback must not be given that."""
+    app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{memcached.url}/?prefix=chord-with-a-failure")
+    went_on = Log()
+
+    @app.task(name="member")
+    def member(number: int) -> int:
+        return number
+
+    @app.task(name="failing")
+    def failing() -> int:
+        (join,) = current_frames(app, current_task().task_id)
+        backend = app.runtime.backend
+        until(lambda: backend.read_groups([join.group_id])[0].done == 1, "the other member has ended")
+        of = backend._catalogue.read([join.group_id])[join.group_id].group.of
+        client = memcached.client()
+        assert client.delete(backend._keys.numbered(Kind.SHARD, join.group_id, of, 0).name)
+        client.close()
+        raise ArithmeticError("as planned")
+
+    @app.task(name="after")
+    def after(numbers: list[object]) -> int:
+        went_on.note(numbers)
+        return 1
+
+    with app, app.worker():
+        handle = chord([member.s(0), failing.s()], after.s()).send()
+        with pytest.raises(TaskFailed, match="as planned"):
+            handle.get(timeout=60)
     assert went_on.notes == []
 
 

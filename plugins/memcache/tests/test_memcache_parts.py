@@ -59,6 +59,7 @@ def test_user_and_password_may_hold_any_sign_and_are_not_shown():
         ("memcache://", ["names no server"]),
         ("memcache://a,a:11211", ["a server twice"]),
         ("memcache://a,,b c", ["'' is no host", "'b c' is no host"]),
+        (f"memcache://a..b,{'x' * 64}.c", ["'a..b' is no host", "x.c' is no host"]),
         ("memcache://a:0,b:x", ["'0' is no port", "'x' is no port"]),
         ("memcache://a/3", ["has a path"]),
         ("memcache://user@a", ["only one"]),
@@ -247,6 +248,16 @@ def test_replies_are_read_however_they_are_cut(items, cuts):
     assert reader.reply((b"STORED",)) == b"STORED"
 
 
+def test_a_mark_names_the_life_of_the_server_in_which_it_was_read():
+    reader = Replies(_once(b"VALUE k 0 1 57\r\nv\r\nEND"), b"12:1700000000")
+    mark = reader.values()[b"k"].cas
+    request = protocol.cas(b"k", b"w", 0, mark)
+    assert request.data == b"cas k 0 0 1 57\r\nw\r\n"
+    assert request.life == b"12:1700000000"
+    assert protocol.cas(b"k", b"w", 0, b"57").life == b""  # of a proxy, which does not tell
+    assert protocol.add(b"k", b"w", 0).life is None
+
+
 def _in_pieces(stream, cuts):
     left = [stream]
 
@@ -264,6 +275,7 @@ def _in_pieces(stream, cuts):
         (b"CLIENT_ERROR bad command line format", "MemcacheClientError"),
         (b"ERROR", "MemcacheUnknownCommandError"),
         (b"HTTP/1.1 400 Bad Request", "MemcacheUnknownError"),
+        (b"VALUE k 0 x 1", "MemcacheUnknownError"),
         (b"", "MemcacheUnexpectedCloseError"),
     ],
 )

@@ -1,10 +1,13 @@
 """Memcached ends in the middle of a chord and comes back empty: who waits is told, and the next one goes right."""
 
 import threading
+from contextlib import suppress
 
 import pytest
 
 from drivetrain import App, UnknownResult, chord
+from drivetrain.contract import ServiceUnavailable, State, Transition
+from drivetrain_memcache.keys import Keys, Kind
 from services.redis import RedisServer
 from support.waiting import Log, happened
 
@@ -48,3 +51,63 @@ def test_a_memcached_that_comes_back_empty_is_told_to_who_waits_and_stops_nobody
             lost.get(timeout=60)
         assert chord([member.s(number) for number in range(5)], callback.s()).send().get(timeout=60) == 10
     assert called.notes == [[0, 1, 2, 3, 4]]
+
+
+class Interrupted:
+    """Lets something happen once between what a backend has read and what it then writes."""
+
+    def __init__(self, backend, monkeypatch):
+        self.meanwhile = None
+        change = backend._store.change
+
+        def interrupted(writes, fetched=()):
+            if writes and self.meanwhile is not None:
+                happens, self.meanwhile = self.meanwhile, None
+                happens()
+            return change(writes, fetched)
+
+        monkeypatch.setattr(backend._store, "change", interrupted)
+
+
+def test_what_was_read_before_a_restart_changes_nothing_after_it(servers, backends, monkeypatch):
+    """Memcached numbers its changes from 1 again: an item of afterwards can have the number of another one before."""
+    memcached = servers()
+    slow, other = backends(memcached.url), backends(memcached.url)
+    interrupted = Interrupted(slow, monkeypatch)
+
+    def restart(begin):
+        before = marks()
+        memcached.process.kill()
+        memcached.process.start()
+        begin()
+        assert marks() == before, "the numbers do not meet, so that nothing is tested"
+        for _ in range(2):  # the first may find that its connection is lost
+            with suppress(ServiceUnavailable):
+                slow.ping()  # another thread of it does, so that the slow one goes on with a new connection
+
+    def marks():
+        client = memcached.client()
+        found = client.gets_many([keys.named(Kind.LOCK, "l").name, keys.named(Kind.ENTRY, "t").name])
+        client.close()
+        return {name: mark for name, (_, mark) in found.items()}
+
+    keys = Keys("drivetrain")
+    slow.acquire_lock("l", seconds=0.0)
+    held = []
+    interrupted.meanwhile = lambda: restart(lambda: held.append(other.acquire_lock("l", seconds=60.0)))
+    assert slow.acquire_lock("l", seconds=60.0) is None
+    assert other.renew_lock("l", held[0], seconds=60.0)
+
+    memcached.process.kill()
+    memcached.process.start()
+    with suppress(ServiceUnavailable):
+        slow.ping()
+    start = Transition(task_id="t", state=State.STARTED, at=1.0, run="slow", lease=0.0)
+    end = Transition(task_id="t", state=State.SUCCESS, at=1.0, payload=b"other")
+    with suppress(ServiceUnavailable):
+        other.ping()
+    slow.record([start])
+    interrupted.meanwhile = lambda: restart(lambda: other.record([end]))
+    (told,) = slow.record([Transition(task_id="t", state=State.FAILURE, at=2.0, run="slow", payload=b"slow")])
+    assert not told.applied
+    assert other.read(["t"])[0].payload == b"other"

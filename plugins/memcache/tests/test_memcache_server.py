@@ -254,6 +254,21 @@ def test_who_completes_a_member_of_a_group_with_a_lost_shard_is_told_to_go_on(me
     assert keys_of(backend, memcached) == []
 
 
+@pytest.mark.parametrize("collect", [False, True])
+def test_that_a_member_has_failed_is_known_without_the_bits_too(memcached, backends, collect):
+    """Its payload says so. What read as a result would be a failure."""
+    backend = backends(url_of(memcached, prefix=f"lost-failure-{collect}"))
+    backend.open_groups([Group(group_id="g", size=3, collect=collect)])
+    backend.complete([done(0, failed=True)])
+    drop_of_group(memcached, backend, Kind.SHARD)
+    assert backend.complete([done(1)])[0].complete  # goes on, and finds out:
+    assert backend.read_groups(["g"])[0].failed is not collect
+    told = backend.complete([done(2, failed=True), done(1)])
+    assert [(one.done, one.failed) for one in told] == [(3, not collect)] * 2
+    backend.record([wish("g", State.FAILURE)])
+    assert not backend.read_groups(["g"])[0].failed  # it has ended: nobody reads all its members again
+
+
 def test_a_payload_that_is_lost_is_none_and_its_group_is_complete_all_the_same(memcached, backends):
     backend = backends(url_of(memcached, prefix="lost-payload"))
     backend.open_groups([Group(group_id="g", size=3)])
@@ -395,7 +410,7 @@ class Cut:
         self.left = 0
         self.struck = False
         whole = Replies.of
-        monkeypatch.setattr(Replies, "of", lambda connected: self.wrap(whole(connected)))
+        monkeypatch.setattr(Replies, "of", lambda *of: self.wrap(whole(*of)))
 
     def wrap(self, replies):
         receive = replies.receive
@@ -614,7 +629,7 @@ def test_what_is_no_memcached_is_said_to_be_none(backends):
 
 def test_waiting_is_not_done_by_the_driver(memcached, backends):
     backend = backends(url_of(memcached))
-    assert backend.wait([], timeout_seconds=1.0) == []
+    assert backend.wait([], timeout_seconds=1.0) == {}
     with pytest.raises(NotSupported):
         backend.wait(["t"], timeout_seconds=1.0)
 

@@ -27,6 +27,8 @@ class Stoppable:
     def __init__(self, server):
         self.server = server
         self.stopped = False
+        #: How long a client looks for a server, as pymongo has it: which of its classes says so differs by version.
+        self.patient = Topology.get_server_selection_timeout
 
     def stop(self):
         self.stopped = True
@@ -40,13 +42,12 @@ class Stoppable:
 @pytest.fixture(scope="session")
 def stoppable(tmp_path_factory):
     server = Stoppable(MongoServer(tmp_path_factory.mktemp("mongo")))
-    patient = Topology.get_server_selection_timeout
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(common, "MIN_HEARTBEAT_INTERVAL", _STOPPED_SECONDS)
         patch.setattr(
             Topology,
             "get_server_selection_timeout",
-            lambda topology: _STOPPED_SECONDS if server.stopped else patient(topology),
+            lambda topology: _STOPPED_SECONDS if server.stopped else server.patient(topology),
         )
         server.server.start()
         yield server

@@ -139,6 +139,23 @@ def test_names_that_the_dns_does_not_know_may_be_known_later():
     assert type(mapped(ConfigurationError("NXDOMAIN"), PLACE, srv=True)) is ServiceUnavailable
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("tls=true&tlsCAFile=/nowhere/ca.pem", "/nowhere/ca.pem"),
+        (f"tls=true&tlsCertificateKeyFile={__file__}", "SSL"),
+        ("minPoolSize=5&maxPoolSize=2", "minPoolSize"),
+        ("tlsInsecure=true&tlsAllowInvalidCertificates=true", "simultaneously"),
+    ],
+)
+def test_options_by_which_no_client_can_be_made_are_refused(options, words):
+    backend = make_backend(f"mongodb://user:hush-hush@127.0.0.1:1/work?{options}", DriverContext())
+    with pytest.raises(ServiceRefused, match=words) as caught:
+        backend.ping()
+    assert caught.value.__cause__ is not None
+    assert "hush-hush" not in "".join(traceback.format_exception(caught.value))
+
+
 def test_documents_of_a_failed_batch_are_shown_nowhere():
     """A batch error quotes every document that failed, and with it results and arguments of tasks."""
     failure = {"index": 0, "code": 121, "errmsg": "Document failed validation", "op": {"payload": Binary(b"hush-hush")}}

@@ -54,7 +54,7 @@ def test_a_task_is_not_gone_because_a_majority_does_not_have_it_yet(make, laggin
     backend = make()
     backend.record([wish(State.STARTED)])
     lagging["records"] = 1
-    assert backend.wait(["t"], timeout_seconds=0.0) == []
+    assert backend.wait(["t"], timeout_seconds=0.0) == {}
     assert lagging["records"] == 0
 
 

@@ -116,10 +116,9 @@ def test_closing_does_not_wait_for_a_server_that_is_away(make, stoppable, monkey
         pytest.skip("the server is not ours to stop")
     backend, allowed = make(), []
     backend.record([end()])
-    patient = Topology.__mro__[1].get_server_selection_timeout  # as it is without the patch of all tests
 
     def noted(topology):
-        allowed.append(patient(topology))
+        allowed.append(stoppable.patient(topology))
         return min(allowed[-1], 0.05)
 
     stoppable.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from drivetrain_contract_tests.workflows.dropping import Dropping
 from drivetrain_contract_tests.workflows.dying import Dying
 from drivetrain_contract_tests.workflows.ending import Ending
 from drivetrain_contract_tests.workflows.keeping import Keeping
@@ -16,5 +17,5 @@ from drivetrain_contract_tests.workflows.timing import Timing
 __all__ = ["Pair", "WorkflowContract"]
 
 
-class WorkflowContract(Playing, Ending, Timing, Dying, Outages, Keeping, Refusing, Restarts, OneStore):
+class WorkflowContract(Playing, Ending, Dropping, Timing, Dying, Outages, Keeping, Refusing, Restarts, OneStore):
     """The contract of a pair. Needs fixtures ``broker_service`` and ``backend_service`` that each give a `Service`."""

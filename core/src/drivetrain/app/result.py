@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from drivetrain.app.waiting import wait_for_any
@@ -25,8 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["GroupResult", "Progress", "Result", "group_task"]
 
+logger = logging.getLogger("drivetrain")
+
 R = TypeVar("R")
 T = TypeVar("T")
+
+#: For who waits inside a task.
+_ADVICE = (
+    "it keeps a place of its worker busy meanwhile, and if all places wait, nothing goes on; "
+    "let what follows take the result instead: chain(…), chord(…) or on_success"
+)
+
+#: And how long it waits before it is logged, if it has no limit, in seconds.
+_UNTOLD_SECONDS = 5.0
 
 #: Called with how many members are complete, and how many there are.
 Progress = Callable[[int, int], object]
@@ -83,9 +95,12 @@ class Result(Generic[R]):
         """
         if progress:
             self._show_progress(progress, timeout)
-        if not self.wait(timeout):
+        if timeout is None and (waiting := task_or_none()) is not None and not self.wait(_UNTOLD_SECONDS):
+            logger.warning("task %s waits without a limit for task %s; %s", waiting.task, self.id, _ADVICE)
+        ended = self._ended(timeout)
+        if not ended:
             raise self._timeout(timeout)
-        return self._value()
+        return self._value(ended[self.id])
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended, whichever way; whether it has.
@@ -96,7 +111,10 @@ class Result(Generic[R]):
         Raises:
             ServiceUnavailable: the backend could not be reached in time.
         """
-        return bool(wait_for_any(self._app.runtime, [self.id], timeout, self._app.settings.poll_seconds))
+        return bool(self._ended(timeout))
+
+    def _ended(self, timeout: float | None) -> Mapping[str, TaskRecord | None]:
+        return wait_for_any(self._app.runtime, [self.id], timeout, self._app.settings.poll_seconds)
 
     def __await__(self) -> Generator[Any, None, R]:
         """``await result``: as `get`, while the event loop goes on."""
@@ -111,8 +129,8 @@ class Result(Generic[R]):
         while True:
             left = None if timeout is None else timeout - (clock.monotonic() - began)
             turn = _TURN_SECONDS if left is None else max(0.0, min(left, _TURN_SECONDS))
-            if await loop.run_in_executor(self._app.waiters, self.wait, turn):
-                return await loop.run_in_executor(self._app.waiters, self._value)
+            if ended := await loop.run_in_executor(self._app.waiters, self._ended, turn):
+                return await loop.run_in_executor(self._app.waiters, self._value, ended[self.id])
             if left is not None and left <= 0:
                 raise self._timeout(timeout)
 
@@ -150,8 +168,8 @@ class Result(Generic[R]):
         backend = self._app.runtime.backend
         self._app.patiently("forget", lambda: backend.settle(self._parts, retention_seconds=0.0))
 
-    def _value(self) -> R:
-        record = self.record()
+    def _value(self, found: TaskRecord | None) -> R:
+        record = self.record() if found is None else found
         if record.state is State.SUCCESS:
             value: R = self._app.decode_result(record, self)
             return value
@@ -168,10 +186,7 @@ class Result(Generic[R]):
     def _timeout(self, timeout: float | None) -> ResultTimeout:
         told = f"task {self.id} has not ended within {timeout} seconds; it goes on, ask again"
         if (waits := task_or_none()) is not None:
-            told += (
-                f". Task {waits.task} waited for it and kept a place of its worker busy meanwhile; "
-                "let what follows take the result instead: chain(…), chord(…) or on_success"
-            )
+            told += f". Task {waits.task} waited for it; {_ADVICE}"
         return ResultTimeout(self.id, told)
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ from drivetrain.worker.follow_up import GROUP_TASK, FollowUp
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.runtime import Runtime
-from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance, after
+from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance, after, preceding
 from drivetrain.workflow.frames import Call, Fork, Frames, Invocation, ids
 from drivetrain.workflow.plan import plan
 from drivetrain.workflow.signature import Workflow
@@ -133,11 +133,21 @@ class Sending:
     # Announcing
 
     def _announce(self, effects: Iterable[Effect]) -> None:
-        """Record every task that waits for another as PENDING, with the id under which the backend finds what waits."""
+        """Record every task that waits for another as PENDING.
+
+        With the id under which the backend finds what waits, and with that of what comes right before it.
+        """
         now, dump = self._runtime.clock.now(), self._runtime.payloads.dump
         waiting = [
-            Transition(task_id=task_id, state=State.PENDING, at=now, task=task, downstream=dump({"in": first}))
+            Transition(
+                task_id=task_id,
+                state=State.PENDING,
+                at=now,
+                task=task,
+                downstream=dump({"in": first, "after": earlier[task_id]}),
+            )
             for first, frames in _waiting(effects)
+            for earlier in [preceding(frames, first)]
             for task_id, task in _named(frames)
         ]
         if waiting:

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from drivetrain.contract import Durability, NotSupported, ServiceUnavailable, State, TaskRecord
+from drivetrain.app.lost import lost
+from drivetrain.contract import Durability, NotSupported, ServiceUnavailable, TaskRecord
 from drivetrain.worker.runtime import Runtime
 
-__all__ = ["lost", "wait_for_any"]
+__all__ = ["wait_for_any"]
 
 logger = logging.getLogger("drivetrain")
 
 #: The longest that one call to the backend waits, in seconds.
 _LONGEST_WAIT_SECONDS = 60.0
+#: And of one that does not tell what it has dropped: who waits looks for that himself.
+_LONGEST_WAIT_OF_A_CACHE_SECONDS = 5.0
 #: A poll comes after this share of the time already waited, so that polling adds no more than that to any wait.
 _SHARE_OF_WAITED = 0.1
 _SHORTEST_PAUSE_SECONDS = 0.002
-#: After so many seconds a workflow that was being sent is there in all its parts, whatever clocks say.
-_SENT_SECONDS = 5.0
 
 
 def wait_for_any(
     runtime: Runtime, task_ids: Sequence[str], timeout_seconds: float | None, poll_seconds: float
-) -> Sequence[str]:
+) -> Mapping[str, TaskRecord | None]:
     """Those of ``task_ids`` that have ended or are gone, as soon as there is one; none when the time is out.
+
+    With each goes its record, if it has ended and that is at hand already.
 
     Raises:
         NotSupported: the backend keeps nothing.
@@ -48,36 +50,26 @@ def wait_for_any(
             logger.warning("waiting for results: %s; trying again", error)
             _pause(runtime, waited + 1.0, left, poll_seconds)
         if left is not None and left <= 0:
-            return ()
+            return {}
         if not runtime.backend.capabilities.pushes:
             _pause(runtime, waited, left, poll_seconds)
 
 
-def _look(runtime: Runtime, task_ids: Sequence[str], left: float | None) -> Sequence[str]:
+def _look(runtime: Runtime, task_ids: Sequence[str], left: float | None) -> Mapping[str, TaskRecord | None]:
+    forgets = runtime.backend.capabilities.durability is Durability.CACHE
     if runtime.backend.capabilities.pushes:
-        longest = _LONGEST_WAIT_SECONDS if left is None else max(0.0, min(left, _LONGEST_WAIT_SECONDS))
-        return runtime.backend.wait(task_ids, timeout_seconds=longest)
+        longest = _LONGEST_WAIT_OF_A_CACHE_SECONDS if forgets else _LONGEST_WAIT_SECONDS
+        longest = longest if left is None else max(0.0, min(left, longest))
+        ended = runtime.backend.wait(task_ids, timeout_seconds=longest)
+        if ended or not forgets:
+            return ended
     records = runtime.backend.read(task_ids)
-    ended = [
-        task_id for task_id, record in zip(task_ids, records, strict=True) if record is None or record.state.terminal
-    ]
-    return ended or lost(runtime, [record for record in records if record is not None])
-
-
-def lost(runtime: Runtime, records: Sequence[TaskRecord]) -> Sequence[str]:
-    """The ids of those that will never end: the backend, which may, has dropped what they wait for."""
-    if runtime.backend.capabilities.durability is not Durability.CACHE:
-        return ()
-    since = runtime.clock.now() - _SENT_SECONDS
-    waiting: dict[str, list[str]] = defaultdict(list)
-    for record in records:
-        pending = record.entries.get(State.PENDING)
-        if record.state is State.PENDING and record.downstream and pending is not None and pending.at < since:
-            told = runtime.payloads.load(record.downstream)
-            if isinstance(told, dict):
-                waiting[told["in"]].append(record.task_id)
-    found = runtime.backend.read(list(waiting)) if waiting else ()
-    return [one for ids, record in zip(waiting.values(), found, strict=False) if record is None for one in ids]
+    found = {
+        task_id: record
+        for task_id, record in zip(task_ids, records, strict=True)
+        if record is None or record.state.terminal
+    }
+    return found or dict.fromkeys(lost(runtime, [record for record in records if record is not None]))
 
 
 def _pause(runtime: Runtime, waited: float, left: float | None, poll_seconds: float) -> None:

@@ -7,15 +7,28 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
 
-from drivetrain.contract import Completion, Failure, Group, GroupProgress, GroupRecord, Member, Plain, State, Transition
+from drivetrain.contract import (
+    Completion,
+    Durability,
+    Failure,
+    Group,
+    GroupProgress,
+    GroupRecord,
+    Member,
+    Plain,
+    State,
+    TaskRecord,
+    Transition,
+)
 from drivetrain.worker.patience import Patience
+from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance
-from drivetrain.workflow.frames import Invocation
+from drivetrain.workflow.frames import Frames, Invocation
 from drivetrain.workflow.wire import dump_frames, load_frames, skeleton
 
-__all__ = ["GROUP_TASK", "FollowUp"]
+__all__ = ["GROUP_TASK", "FollowUp", "waits"]
 
 logger = logging.getLogger("drivetrain.worker")
 
@@ -53,10 +66,8 @@ class FollowUp:
         self._open([effect for effect in effects if isinstance(effect, Open)])
         self._publish([effect.invocation for effect in effects if isinstance(effect, Publish)])
         self._end([effect for effect in effects if isinstance(effect, End)])
-        decided = self._complete([effect for effect in effects if isinstance(effect, Complete)], known or {})
-        if decided:
-            self.perform(effect for one in decided for effect in one.effects)
-            self._end([one.end for one in decided])
+        if completes := [effect for effect in effects if isinstance(effect, Complete)]:
+            self._go_on(completes, known or {})
 
     def _open(self, opens: Sequence[Open]) -> None:
         if not opens:
@@ -77,7 +88,8 @@ class FollowUp:
                 state=State.PENDING,
                 at=now,
                 task=GROUP_TASK,
-                downstream=dump(skeleton(one.continuation)) if one.continuation else None,
+                # As with what is published: it waits for nothing any more.
+                downstream=dump(skeleton(one.continuation)) if one.continuation or self._worker else None,
             )
             for one in opens
         ]
@@ -122,7 +134,21 @@ class FollowUp:
         ]
         self._patience.call("record", lambda: self._runtime.backend.record(records))
 
-    def _complete(self, completes: Sequence[Complete], known: Mapping[Member, GroupProgress]) -> list[_Decided]:
+    def _go_on(self, completes: Sequence[Complete], known: Mapping[Member, GroupProgress]) -> None:
+        answers = self._complete(completes, known)
+        deciding = [one for one in completes if _decides(one, answers[one.member])]
+        # A failure last, so that it is the one that counts, whatever a cache has told of the others.
+        ready = {one.member.group_id: one for one in sorted(deciding, key=lambda one: one.failure is not None)}
+        decided, gone = self._decide(ready) if ready else ([], [])
+        if decided:
+            self.perform(effect for one in decided for effect in one.effects)
+            self._end([one.end for one in decided])
+        if unknown := [*(one for one in completes if answers[one.member] is None), *gone]:
+            self.perform(self._outward(unknown))
+
+    def _complete(
+        self, completes: Sequence[Complete], known: Mapping[Member, GroupProgress]
+    ) -> Mapping[Member, GroupProgress | None]:
         missing = [one for one in completes if one.member not in known]
         completions = [
             Completion(
@@ -136,55 +162,91 @@ class FollowUp:
         if completions:
             progress = self._patience.call("complete", lambda: self._runtime.backend.complete(completions))
             answers.update(zip((one.member for one in missing), progress, strict=True))
-        ready = {one.member.group_id: one for one in completes if self._decides(one, answers[one.member])}
-        return self._decide(ready) if ready else []
+        return answers
 
-    def _decides(self, one: Complete, progress: GroupProgress | None) -> bool:
-        if progress is None:
-            # Expired after it had ended, or lost by a backend that forgets: said, never waited for.
-            logger.warning("group %s is not known to the backend; its member %d ends here", *_place(one.member))
-            return False
-        return progress.complete or (progress.failed and one.failure is not None)
+    def _outward(self, unknown: Sequence[Complete]) -> list[Effect]:
+        """What follows from that the groups of these are not known: for the groups around them, if they are lost."""
+        forgets = self._runtime.backend.capabilities.durability is Durability.CACHE
+        # Elsewhere what has not ended is kept, so a group that is not known has ended.
+        lost = {one.member.group_id: one for one in unknown if forgets and one.join.outer is not None}
+        for group_id in self._gone_on(list(lost.values())):
+            del lost[group_id]
+        for one in unknown:
+            if one.member.group_id not in lost:
+                logger.warning("group %s is not known to the backend; its member %d ends here", *_place(one.member))
+        what = "the group, and with it what was to come next"
+        return [effect for group_id, one in lost.items() for effect in one.outward(self._lost(group_id, what))]
 
-    def _decide(self, ready: Mapping[str, Complete]) -> list[_Decided]:
-        group_ids = list(ready)
-        backend = self._runtime.backend
-        states = {
-            record.task_id: record.state
-            for record in self._patience.call("read", lambda: backend.read(group_ids))
-            if record is not None
+    def _gone_on(self, unknown: Sequence[Complete]) -> set[str]:
+        """The ids of those groups that ended well, and are not kept any more: what comes after them was published."""
+        followed = {one.join.then: one.member.group_id for one in unknown if one.join.then}
+        if not followed:
+            return set()
+        records = self._patience.call("read", lambda: self._runtime.backend.read(list(followed)))
+        payloads = self._runtime.payloads
+        return {
+            followed[record.task_id] for record in records if record is not None and waits(record, payloads) is None
         }
+
+    def _decide(self, ready: Mapping[str, Complete]) -> tuple[list[_Decided], list[Complete]]:
+        """What follows from the ends of these groups; and of those that are gone meanwhile, the members."""
+        group_ids, backend = list(ready), self._runtime.backend
+        records = self._patience.call("read", lambda: backend.read(group_ids))
+        states = {record.task_id: record.state for record in records if record is not None}
         groups = self._patience.call("read groups", lambda: backend.read_groups(group_ids))
         decided = [
             self._decided(group, ready[group.group_id], states.get(group.group_id))
             for group in groups
             if group is not None
         ]
-        return [one for one in decided if one is not None]
+        gone = [one for one, group in zip(ready.values(), groups, strict=True) if group is None]
+        return [one for one in decided if one is not None], gone
 
     def _decided(self, group: GroupRecord, last: Complete, state: State | None) -> _Decided | None:
         if state is not None and state.terminal and state is not State.SUCCESS:
             return None
         continuation = load_frames(self._runtime.payloads.load(group.continuation))
         if group.failed:
-            event = Failed(last.failure, None, last.state)
-            return _Decided(End(group.group_id, last.state, last.failure), advance(continuation, event))
+            # Who completes another member is not told so, but for a cache that has lost count.
+            return None if last.failure is None else _failed(group.group_id, continuation, last.failure, last.state)
         if not continuation:
             return _Decided(End(group.group_id, State.SUCCESS), ())
         payloads = self._patience.call("read members", lambda: self._runtime.backend.read_members(group.group_id))
         results = [self._runtime.payloads.load(payload) for payload in payloads if payload is not None]
-        if len(results) < group.size:
-            if state is State.SUCCESS:
-                return None  # all that follows was done before that was recorded; a cache has dropped members since
-            failure = self._lost(group.group_id, group.size - len(results))
-            return _Decided(End(group.group_id, State.FAILURE, failure), advance(continuation, Failed(failure)))
-        return _Decided(End(group.group_id, State.SUCCESS), advance(continuation, Resumed(results)))
+        if len(results) == group.size:
+            return _Decided(End(group.group_id, State.SUCCESS), advance(continuation, Resumed(results)))
+        if state is State.SUCCESS:
+            return None  # all that follows was done before that was recorded; a cache has dropped members since
+        what = f"the results of {group.size - len(results)} members of the group"
+        return _failed(group.group_id, continuation, self._lost(group.group_id, what), State.FAILURE)
 
-    def _lost(self, group_id: str, number: int) -> Plain:
-        text = f"the backend has lost the results of {number} members of the group"
+    def _lost(self, group_id: str, what: str) -> Plain:
+        text = f"the backend has lost {what}"
         logger.error("group %s: %s", group_id, text, extra={"task_id": group_id, "task": GROUP_TASK})
         failure = Failure(type="drivetrain.ResultLost", message=text, task=GROUP_TASK, task_id=group_id)
         return self._runtime.registry.codec.encode(failure)
+
+
+def waits(record: TaskRecord, payloads: Payloads) -> Mapping[str, str] | None:
+    """What a task or group waits for; None: for nothing, it has begun.
+
+    ``in``: the id of the first of its workflow, or of its part of it; ``after``: of what comes right before it (missing
+    in what an older version has sent).
+    """
+    if record.state is not State.PENDING or record.downstream is None:
+        return None
+    told = payloads.load(record.downstream)
+    return told if isinstance(told, dict) else None
+
+
+def _decides(one: Complete, progress: GroupProgress | None) -> bool:
+    if progress is None:
+        return False  # expired after it had ended, or lost by a backend that forgets: said, never waited for
+    return progress.complete or (progress.failed and one.failure is not None)
+
+
+def _failed(group_id: str, continuation: Frames, failure: Plain, state: State) -> _Decided:
+    return _Decided(End(group_id, state, failure), advance(continuation, Failed(failure, None, state)))
 
 
 def _place(member: Member) -> tuple[str, int]:

@@ -25,6 +25,7 @@ __all__ = [
     "Succeeded",
     "advance",
     "after",
+    "preceding",
 ]
 
 
@@ -50,11 +51,24 @@ class Open:
 class Complete:
     """This member of a group has ended: with a value, or with a failure."""
 
-    member: Member
+    join: Join
     value: Plain
     failure: Plain = None
     #: The state in which it ended.
     state: State = State.SUCCESS
+
+    @property
+    def member(self) -> Member:
+        """The member that has ended."""
+        return self.join.member
+
+    def outward(self, failure: Plain) -> tuple[Complete, ...]:
+        """What is to be done where the group itself is lost, and ``failure`` says so.
+
+        Its place in the group around it ends with that. What is between the two was lost with the group.
+        """
+        outer = self.join.outer
+        return () if outer is None else (Complete(outer, None, failure, State.FAILURE),)
 
 
 @frozen
@@ -116,14 +130,22 @@ def _resume(frames: Frames, value: Plain | Nothing) -> Iterator[Effect]:
     if isinstance(top, Call):
         yield Publish(Invocation(call=top.receive(value), frames=rest))
     elif isinstance(top, Join):
-        yield Complete(top.member, value)
+        yield Complete(top, value)
     elif top.branches:
         yield Open(top.group_id, len(top.branches), top.collect, rest)
+        outer, then = _around(rest)
         for index, branch in enumerate(top.branches):
-            yield from _resume((*branch, Join(top.group_id, index)), value)
+            yield from _resume((*branch, Join(top.group_id, index, outer, then)), value)
     else:
         yield End(top.group_id, State.SUCCESS)
         yield from _resume(rest, [])
+
+
+def _around(rest: Frames) -> tuple[Join | None, str]:
+    """For a group with ``rest`` after it: its place in the group around it, and the id of what comes before that."""
+    if not rest or not isinstance(rest[-1], Join):
+        return None, ""
+    return rest[-1], next(ids(rest), "")
 
 
 def _error_callbacks(event: Failed) -> Iterator[Effect]:
@@ -135,7 +157,7 @@ def _error_callbacks(event: Failed) -> Iterator[Effect]:
 def _abandon(frames: Frames, event: Failed) -> Iterator[Effect]:
     for frame in frames:
         if isinstance(frame, Join):
-            yield Complete(frame.member, None, event.failure, event.state)
+            yield Complete(frame, None, event.failure, event.state)
         else:
             for task_id in ids((frame,)):
                 yield End(task_id, event.state, event.failure)
@@ -158,3 +180,23 @@ def after(frames: Frames, task_id: str) -> Frames | None:
                 if (found := after(branch, task_id)) is not None:
                     return found if frame.collect else (*found, Fork(frame.group_id, ()), *rest)
     return None
+
+
+def preceding(frames: Frames, first: str = "") -> dict[str, str]:
+    """For each task and group in ``frames``: the id of what has ended, or was opened, right before it begins.
+
+    Args:
+        frames: where they are.
+        first: the id of what comes before ``frames``.
+    """
+    found: dict[str, str] = {}
+    for frame in frames:
+        if isinstance(frame, Call):
+            found[frame.id] = first
+            first = frame.id
+        elif isinstance(frame, Fork):
+            found[frame.group_id] = first
+            first = frame.group_id
+            for branch in frame.branches:
+                found.update(preceding(branch, first))
+    return found

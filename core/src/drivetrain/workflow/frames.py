@@ -82,12 +82,21 @@ class Fork(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, 
     collect: bool = False
 
 
-class Join(Struct, frozen=True, forbid_unknown_fields=True, tag_field="is", tag="join"):
-    """The end of a branch: the value is a member's of a group, whose own frames are kept with the group."""
+class Join(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="is", tag="join"):
+    """The end of a branch: the value is a member's of a group, whose own frames are kept with the group.
+
+    Where that group is itself in a branch of another one, its frames end in a `Join` too. A backend that is a cache may
+    drop them with the group; so the members know that `Join` as well, and one can be told that the other is lost.
+    """
 
     group_id: str
     #: Counted from 0.
     index: _Count
+    #: The place of the group itself in the group around it; None: there is none.
+    outer: Join | None = None
+    #: The id of what comes after the group and before ``outer``; empty: nothing does. It tells a group that was lost
+    #: from one that had ended, and is not kept any more: what came after that one was published.
+    then: str = ""
 
     @property
     def member(self) -> Member:

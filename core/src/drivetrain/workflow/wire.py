@@ -99,7 +99,8 @@ def _learn() -> None:
     interpreter (0.22.0).
     """
     call = Call(id="", task="", queue="", retries=Retries(policy="never", max_retries=0))
-    frames: Frames = (call, Fork("", ((call, Join("", 0)),)), Join("", 0))
+    join = Join("", 0, outer=Join("", 0), then="-")
+    frames: Frames = (call, Fork("", ((call, join),)), join)
     load_invocation(_lists(msgspec.to_builtins(Invocation(call=replace(call, on_success=(frames,)), frames=frames))))
     load_frames(dump_frames(frames))
 

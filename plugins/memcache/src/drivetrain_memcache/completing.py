@@ -68,8 +68,12 @@ class Completing:
         self._after = shards
 
     def given_up(self) -> dict[int, GroupProgress]:
-        """What is answered where a shard is lost: that nothing more is to be waited for."""
-        over = GroupProgress(size=self.head.size, done=self.head.size)
+        """What is answered where a shard is lost: that nothing more is to be waited for.
+
+        Whether a member of another batch has failed the group is not looked for: who completed that one sees to it.
+        """
+        failed = any(self._fails(index) for index in self.failures)
+        over = GroupProgress(size=self.head.size, done=self.head.size, failed=failed)
         return {position: over for position, _ in self.completions}
 
     def progress(self) -> dict[int, GroupProgress]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from drivetrain_memcache.library import (
@@ -39,16 +39,24 @@ class Connection(Client):  # type: ignore[misc]
         )
         self._place = server
         self._options = options
+        #: Which life of the server this is connected to; empty where a proxy does not tell.
+        self._life = b""
 
     def exchange(self, requests: Sequence[Request]) -> list[Reply]:
-        """Send all and read their replies, in order; as few round trips as there may be."""
+        """Send all and read their replies, in order; as few round trips as there may be.
+
+        What was read before the server started anew changes nothing: what is there now is another item.
+        """
         with self._open() as connected:
             replies: list[Reply] = []
-            reader = Replies.of(connected)
+            reader = Replies.of(connected, self._life)
             for some in slices(requests):
-                connected.sendall(b"".join(request.data for request in some))
-                replies += [_read(reader, request) for request in some]
+                connected.sendall(b"".join(request.data for request in some if not self._outlived(request)))
+                replies += [Stored.EXISTS if self._outlived(one) else _read(reader, one) for one in some]
             return replies
+
+    def _outlived(self, request: Request) -> bool:
+        return request.life is not None and request.life != self._life
 
     def keys(self, walk: bytes) -> list[bytes]:
         """What a walk over all items answers, a line for each; or one line that says why not."""
@@ -106,9 +114,11 @@ class Connection(Client):  # type: ignore[misc]
         Replies.of(connected).reply((Stored.STORED,))
 
     def _look(self, connected: socket.socket) -> None:
-        """Refuse a server that cannot do what everything rests on."""
-        connected.sendall(b"stats settings\r\n")
-        settings = Replies.of(connected).settings()
+        """Refuse a server that cannot do what everything rests on, and see which life of it this is."""
+        connected.sendall(b"stats settings\r\nstats\r\n")
+        replies = Replies.of(connected)
+        settings, figures = replies.settings(), replies.settings()
+        self._life = _life(figures)
         if settings.get(b"cas_enabled") == b"no":
             raise MemcacheServerError("cas disabled")
         largest = int(settings.get(b"item_size_max", self._options.item_bytes))
@@ -117,6 +127,16 @@ class Connection(Client):  # type: ignore[misc]
                 f"its largest item (-I) has {largest} bytes, and the URL says {self._options.item_bytes}; "
                 f"write ?item_bytes={largest}"
             )
+
+
+def _life(figures: Mapping[bytes, bytes]) -> bytes:
+    """The process of a server, and the second in which it started.
+
+    In a container, where the process is always 1, two lives share them only if both began within one second.
+    """
+    if not {b"pid", b"time", b"uptime"} <= set(figures):
+        return b""
+    return b"%s:%d" % (figures[b"pid"], int(figures[b"time"]) - int(figures[b"uptime"]))
 
 
 def _read(reader: Replies, request: Request) -> Reply:

@@ -160,14 +160,27 @@ class Groups:
 
     def read(self, group_ids: Sequence[str]) -> list[GroupRecord | None]:
         """See `drivetrain.contract.Backend.read_groups`."""
-        heads = self._heads(group_ids)
+        kept = self._catalogue.read(group_ids)
+        heads = {each: one.group for each, one in kept.items() if one.group is not None}
         keys = {each: self._shard_keys(each, head) for each, head in heads.items()}
         found = self._store.fetch(key for some in keys.values() for key in some)
-        groups = {
-            each: _group_record(each, head, [_shard(found[key]) for key in keys[each] if key in found])
-            for each, head in heads.items()
-        }
+        groups = {}
+        for each, head in heads.items():
+            shards = [_shard(found[key]) for key in keys[each] if key in found]
+            failed = any(shard.failed for shard in shards)
+            # Of a group that has ended nobody need know it; and all who are late would read the members of a large one.
+            if not failed and len(shards) < len(keys[each]) and not _ended(kept[each]):
+                failed = self._has_failed(each, head)
+            groups[each] = _group_record(each, head, shards, failed=failed)
         return [groups.get(each) for each in group_ids]
+
+    def _has_failed(self, group_id: str, head: Head) -> bool:
+        """Whether the payload of one of the members says that it has failed the group: a lost shard cannot."""
+        return not head.collect and any(
+            one.value is not None and members.failed(one.value)
+            for keys in self._catalogue.member_keys(group_id, head)
+            for one in self._store.fetch(keys).values()
+        )
 
     def read_members(self, group_id: str) -> list[bytes | None]:
         """See `drivetrain.contract.Backend.read_members`. None also for a payload that Memcached has dropped."""
@@ -228,12 +241,16 @@ def _holds(shards: Mapping[int, Shard], index: int) -> bool:
     return shards[number].holds(position)
 
 
-def _group_record(group_id: str, head: Head, shards: Sequence[Shard]) -> GroupRecord:
+def _ended(kept: Kept) -> bool:
+    return kept.record is not None and kept.record.state.terminal
+
+
+def _group_record(group_id: str, head: Head, shards: Sequence[Shard], *, failed: bool) -> GroupRecord:
     return GroupRecord(
         group_id=group_id,
         size=head.size,
         collect=head.collect,
         continuation=head.continuation,
         done=sum(shard.done for shard in shards),
-        failed=any(shard.failed for shard in shards),
+        failed=failed,
     )

@@ -30,7 +30,9 @@ _BYTES = ("item_bytes", "largest_value_bytes")
 _YES_NO = {"yes": True, "no": False}
 #: No colon: it ends the prefix in a key. Keys have 250 bytes, of which names need their share.
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,60}")
-_HOST = re.compile(r"\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+#: Of a name no part is empty or longer than 63 signs: Python cannot even look such a one up.
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"\[[0-9A-Fa-f:.%]+\]|{_LABEL}(\.{_LABEL})*")
 _LONGEST_TIMEOUT_SECONDS = 86_400.0
 _SMALLEST_ITEM_BYTES = 16 * 1024
 _LARGEST_BYTES = 1024 * 1024 * 1024

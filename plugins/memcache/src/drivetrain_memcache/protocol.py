@@ -56,7 +56,11 @@ class Stored:
 
 @frozen
 class Value:
-    """An item as it is read, and the mark that it changes with every change."""
+    """An item as it is read, and the mark that changes with every change.
+
+    The mark is the server's number and, after a blank, the life of the server: when that starts anew it counts from 1
+    again, and an item may then have the number that another one had before.
+    """
 
     value: bytes
     cas: bytes
@@ -71,6 +75,8 @@ class Request:
     keys: int = 0
     #: One of these begins the line that answers; none: values do.
     replies: tuple[bytes, ...] = ()
+    #: In which life of the server this means something; None: in any.
+    life: bytes | None = None
 
 
 def gets(names: Sequence[bytes]) -> Iterator[Request]:
@@ -93,8 +99,9 @@ def put(name: bytes, value: bytes, exptime: int) -> Request:
 
 def cas(name: bytes, value: bytes, exptime: int, mark: bytes) -> Request:
     """Store an item if it has not changed since it was read."""
-    data = b"cas %s 0 %d %d %s\r\n%s\r\n" % (name, exptime, len(value), mark, value)
-    return Request(data, replies=(Stored.STORED, Stored.EXISTS, Stored.NOT_FOUND))
+    number, _, life = mark.partition(b" ")
+    data = b"cas %s 0 %d %d %s\r\n%s\r\n" % (name, exptime, len(value), number, value)
+    return Request(data, replies=(Stored.STORED, Stored.EXISTS, Stored.NOT_FOUND), life=life)
 
 
 def delete(name: bytes) -> Request:
@@ -131,13 +138,15 @@ class Replies:
     """Reads what a server answers."""
 
     receive: Callable[[int], bytes]
+    #: Of the server, where it tells; see `Value`.
+    life: bytes = b""
     _buffer: bytearray = field(factory=bytearray)
     _at: int = 0
 
     @classmethod
-    def of(cls, connected: socket.socket) -> Replies:
+    def of(cls, connected: socket.socket, life: bytes = b"") -> Replies:
         """From a socket."""
-        return cls(connected.recv)
+        return cls(connected.recv, life)
 
     def line(self) -> bytes:
         """The next line, without its end."""
@@ -161,15 +170,16 @@ class Replies:
     def values(self) -> dict[bytes, Value]:
         """The items that were found."""
         found = {}
+        life = b" " + self.life if self.life else b""
         while (line := self.line()) != b"END":
             words = line.split(b" ")
-            if words[0] != b"VALUE" or len(words) != 5:
+            if words[0] != b"VALUE" or len(words) != 5 or not words[3].isdigit():
                 raise _error(line)
-            found[words[1]] = Value(self._bytes(int(words[3])), words[4])
+            found[words[1]] = Value(self._bytes(int(words[3])), words[4] + life)
         return found
 
     def settings(self) -> dict[bytes, bytes]:
-        """The settings of a server; none from a proxy, which keeps those of its servers to itself."""
+        """The settings or figures of a server; none from a proxy, which keeps those of its servers to itself."""
         told = {}
         while (line := self.line()) != b"END":
             word, _, setting = line.partition(b" ")

@@ -18,7 +18,7 @@ from pymongo.driver_info import DriverInfo
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
-from drivetrain.contract import Clock
+from drivetrain.contract import Clock, ServiceRefused
 from drivetrain_mongo.documents import micros
 from drivetrain_mongo.errors import MONGO_ERRORS, mapped
 from drivetrain_mongo.options import OVERRULED, Options
@@ -179,15 +179,18 @@ def _close(client: MongoClient[Document]) -> None:
 
 def _client(options: Options) -> MongoClient[Document]:
     settings: dict[str, Any] = {**options.timeouts, **dict.fromkeys(OVERRULED, False)}
-    return MongoClient(
-        options.url,
-        **settings,
-        w="majority",
-        journal=True,
-        readConcernLevel="majority",
-        readPreference="primary",
-        tz_aware=True,
-        unicode_decode_error_handler="strict",
-        driver=DriverInfo("drivetrain-mongo", version("drivetrain-mongo")),
-        connect=False,
-    )
+    try:
+        return MongoClient(
+            options.url,
+            **settings,
+            w="majority",
+            journal=True,
+            readConcernLevel="majority",
+            readPreference="primary",
+            tz_aware=True,
+            unicode_decode_error_handler="strict",
+            driver=DriverInfo("drivetrain-mongo", version("drivetrain-mongo")),
+            connect=False,
+        )
+    except (OSError, ValueError) as error:  # not pymongo's own: files that cannot be read, options that do not fit
+        raise ServiceRefused(f"{options.shown}: {error}; mend the URL, or what it names") from error

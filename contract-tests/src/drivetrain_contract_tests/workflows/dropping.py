@@ -1,0 +1,39 @@
+"""Clause W4, where the backend is a cache: what it has dropped."""
+
+from __future__ import annotations
+
+import pytest
+
+from drivetrain import TaskFailed, chord, group
+from drivetrain.contract import Durability
+from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.contract import NotDeclared
+from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows.stage import call
+
+__all__ = ["Dropping"]
+
+
+class Dropping(Bench):
+    """What becomes of a workflow of which a cache has dropped a part."""
+
+    @holds("W4")
+    def test_who_waits_around_a_group_that_a_cache_has_dropped_is_told(self) -> None:
+        """A group within a group is gone when its members end: the one around it fails, and nothing goes on."""
+        if self.backend_declares().durability is not Durability.CACHE:
+            raise NotDeclared("durability: cache")
+        with self.stage() as stage:
+            app = stage.app()
+            dropped = group(call("wait", label="w"), call("act", label="member")).set(group_id="dropped")
+            inner = chord(dropped, call("act", label="inner next"))
+            handle = app.send(chord([inner, call("act", label="other")], call("act", label="outer next")))
+            stage.worker(app)
+            assert stage.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
+            stage.backend.forget(["dropped"])  # all that a cache can drop of it
+            stage.gates["w 0"].opened.set()
+            with pytest.raises(TaskFailed) as told:
+                handle.get(timeout=self.patience_seconds)
+            assert told.value.failure.type == "drivetrain.ResultLost", f"the cause is {told.value.failure.type}"
+            stage.quiet()
+            ran = stage.ledger.ran()
+            assert not [label for label in ran if label.endswith("next")], f"something went on after a loss: {ran}"

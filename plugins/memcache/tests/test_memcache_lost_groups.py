@@ -1,0 +1,270 @@
+"""Memcached drops a group within a group, with its record and all: who waits for anything around it is told."""
+
+import threading
+
+import pytest
+
+from drivetrain import App, ResultLost, TaskFailed, UnknownResult, chain, chord, current_task, group
+from drivetrain.contract import Failure, GroupProgress, State, evolve
+from drivetrain.worker.follow_up import FollowUp
+from drivetrain.worker.patience import Patience
+from drivetrain.worker.publisher import Publisher
+from drivetrain.workflow.advance import Complete, Open
+from drivetrain.workflow.frames import Call, Join
+from drivetrain.workflow.wire import load_frames
+from drivetrain_memcache.keys import Kind
+from support.waiting import Log, happened, until
+
+
+class Lossy:
+    """An app on Memcached of which a group can be dropped, as Memcached does when it has no room."""
+
+    def __init__(self, server, tmp_path, prefix):
+        self._server = server
+        self.app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{server.url}/?prefix={prefix}")
+        self.ran = Log()
+        self.reached, self.goes_on = threading.Event(), threading.Event()
+        for task in (self.value, self.dropping, self.total, self.waiting):
+            self.app.task(name=task.__name__)(task)
+
+    def value(self, x: object) -> object:
+        self.ran.note(("value", x))
+        return x
+
+    def total(self, xs: object, name: str) -> str:
+        self.ran.note((name, xs))
+        return name
+
+    def waiting(self, xs: object) -> object:
+        self.reached.set()
+        happened(self.goes_on, "the test lets it go on")
+        return xs
+
+    def dropping(self, x: object, around: int) -> object:
+        """Ends after its own group was dropped, and so many of the groups around that."""
+        join, backend = self._join(), self.app.runtime.backend
+        until(lambda: backend.read_groups([join.group_id])[0].done, "the first member's end is known")
+        for _ in range(around + 1):
+            self.drop(join.group_id)
+            join = join.outer
+        return x
+
+    def _join(self):
+        (record,) = self.app.runtime.backend.read([current_task().task_id])
+        (join,) = load_frames(self.app.runtime.payloads.load(record.downstream))
+        assert isinstance(join, Join)
+        return join
+
+    def perform(self, *effects, known=None):
+        """As a worker does."""
+        runtime = self.app.runtime
+        patience = Patience(runtime.clock, limit_seconds=60)
+        FollowUp(runtime, Publisher(runtime, patience, worker=True), patience, worker="w").perform(effects, known)
+
+    def drop(self, group_id):
+        """Drop every item of a group: its record, which is its head too, its bits and its payloads."""
+        backend = self.app.runtime.backend
+        head = backend._catalogue.read([group_id])[group_id].group
+        keys = [backend._keys.named(Kind.ENTRY, group_id), *backend._catalogue.shard_keys(group_id, head)]
+        keys += [key for some in backend._catalogue.member_keys(group_id, head) for key in some]
+        client = self._server.client()
+        gone = [client.delete(key.name) for key in keys]
+        client.close()
+        assert gone[0], "there was no such group"
+        assert backend.read([group_id]) == [None]
+        assert backend.read_groups([group_id]) == [None]
+
+    def drop_record(self, task_id):
+        client = self._server.client()
+        assert client.delete(self.app.runtime.backend._keys.named(Kind.ENTRY, task_id).name)
+        client.close()
+
+    def drop_bits(self, group_id):
+        backend = self.app.runtime.backend
+        head = backend._catalogue.read([group_id])[group_id].group
+        client = self._server.client()
+        assert all(client.delete(key.name) for key in backend._catalogue.shard_keys(group_id, head))
+        client.close()
+
+    def signature(self, task, *args):
+        return evolve(self.app.signature(task.__name__, *args), immutable=task not in {self.total, self.waiting})
+
+    def inner(self, around=0):
+        """A group of which the second member drops it, after the first has ended. The third ends later, in vain."""
+        return group(
+            self.signature(self.value, "first"),
+            self.signature(self.dropping, "second", around),
+            self.signature(self.value, "third"),
+        )
+
+
+@pytest.fixture
+def lossy(memcached, tmp_path, request, monkeypatch):
+    # Whoever waits looks whether something is lost only some time after it was sent.
+    monkeypatch.setattr("drivetrain.app.lost._SENT_SECONDS", 0.0)
+    made = Lossy(memcached, tmp_path, f"lost-{abs(hash(request.node.name))}")
+    with made.app:
+        yield made
+
+
+def check_lost(handle):
+    with pytest.raises(TaskFailed) as told:
+        handle.get(timeout=60)
+    assert told.value.failure.type == "drivetrain.ResultLost"
+    assert "lost the group" in told.value.failure.message
+
+
+def shapes():
+    def callback(lossy, name):
+        return lossy.signature(lossy.total, name)
+
+    def value(lossy):
+        return lossy.signature(lossy.value, "other")
+
+    return {
+        "a chord in a group": lambda one: group(chord(one.inner(), callback(one, "inner")), value(one)),
+        "a chord in a chord": lambda one: chord(
+            [chord(one.inner(), callback(one, "inner")), value(one)], callback(one, "outer")
+        ),
+        "a group in a chord": lambda one: chord([one.inner(), value(one)], callback(one, "outer")),
+        "two levels in": lambda one: chord(
+            [group(chord(one.inner(), callback(one, "inner")), value(one)), value(one)], callback(one, "outer")
+        ),
+        "two levels in, and both are lost": lambda one: chord(
+            [group(chord(one.inner(1), callback(one, "inner")), value(one)), value(one)], callback(one, "outer")
+        ),
+        "behind a task": lambda one: chain(
+            value(one),
+            chord(
+                [chord(one.inner(), callback(one, "inner")), value(one)],
+                callback(one, "outer"),
+            ),
+        ),
+    }
+
+
+@pytest.mark.parametrize("shape", shapes())
+def test_a_group_in_a_group_that_is_lost_ends_what_is_around_it(lossy, shape):
+    handle = lossy.app.send(shapes()[shape](lossy))
+    with lossy.app.worker(concurrency=1):
+        check_lost(handle)
+    assert not [note for note in lossy.ran.notes if note[0] in {"inner", "outer"}], "something went on"
+
+
+def test_a_group_around_it_that_collects_failures_goes_on_with_that_one(lossy):
+    inner = chord(lossy.inner(), lossy.signature(lossy.total, "inner"))
+    around = group(inner, lossy.signature(lossy.value, "other")).set(on_member_failure="collect")
+    handle = lossy.app.send(chord(around, lossy.signature(lossy.total, "outer")))
+    with lossy.app.worker(concurrency=1):
+        assert handle.get(timeout=60) == "outer"
+    ((failure, other),) = [xs for name, xs in lossy.ran.notes if name == "outer"]
+    assert (failure.type, other) == ("drivetrain.ResultLost", "other")
+
+
+def between(lossy, *, behind):
+    """A workflow of which an inner group will be lost, and all that waits for it, from the inside to the outside."""
+    names = ("next", "after that", "outer", "last")
+    one, two, outer, last = (lossy.signature(lossy.total, name).set(task_id=f"{name} {behind}") for name in names)
+    member = lossy.inner() | one | two
+    if behind == "in its branch":
+        member = lossy.signature(lossy.value, "before") | member
+    workflow = chord([member, lossy.signature(lossy.value, "other")], outer) | last
+    if behind == "in front of all":
+        workflow = lossy.signature(lossy.value, "before") | workflow
+    return workflow, [f"{name} {behind}" for name in names]
+
+
+@pytest.mark.parametrize("behind", ["nothing", "in its branch", "in front of all"])
+def test_who_waits_for_anything_behind_a_lost_group_is_told(lossy, behind):
+    """Also what is between it and the group around it, whatever the workflow has begun with."""
+    workflow, names = between(lossy, behind=behind)
+    lossy.app.send(workflow)
+    with lossy.app.worker(concurrency=1):
+        for name in names:
+            with pytest.raises((ResultLost, TaskFailed)) as told:
+                lossy.app.result(name).get(timeout=60)
+            assert isinstance(told.value, ResultLost) or told.value.failure.type == "drivetrain.ResultLost", name
+
+
+def test_who_waits_for_what_follows_a_lost_group_behind_a_task_is_told(lossy):
+    """That task has ended and is known, and so is what follows; only what is between them is gone."""
+    after = lossy.signature(lossy.total, "after")
+    handle = lossy.app.send(chain(lossy.signature(lossy.value, "before"), lossy.inner(), after, after))
+    with lossy.app.worker(concurrency=1):
+        with pytest.raises(ResultLost):
+            handle.get(timeout=60)
+    assert "after" not in dict(lossy.ran.notes)
+
+
+def test_a_late_member_of_a_group_that_had_ended_and_is_not_kept_fails_nothing(lossy):
+    """Its result was forgotten, and then its message came again; what comes after the group has begun long ago."""
+    app, broker = lossy.app, lossy.app.runtime.broker
+    inner = group(lossy.signature(lossy.value, "late").set(task_id="late"), lossy.signature(lossy.value, "b"))
+    member = chord(inner.set(group_id="ended"), lossy.signature(lossy.waiting))
+    handle = app.send(group(member, lossy.signature(lossy.value, "other")))
+    received = broker.receive(["default"], limit=9, wait_seconds=5, hold_seconds=60)
+    (late,) = [delivery.message for delivery in received if delivery.message.id == "late"]
+    broker.release(received)
+    with app.worker():
+        happened(lossy.reached, "what follows the inner group has begun")
+        until(lambda: app.result("ended").state() is State.SUCCESS, "the inner group has ended")
+        app.runtime.backend.forget(["late", "ended"])
+        broker.publish([late])
+        until(lambda: lossy.ran.notes.count(("value", "late")) == 2, "its message has come again")
+        sizes = until(
+            lambda: broker.sizes(["default"])["default"].held == 1 and broker.sizes(["default"]), "and is done"
+        )
+        assert sizes["default"].ready == 0
+        lossy.goes_on.set()
+        assert handle.get(timeout=60) == [["late", "b"], "other"]
+
+
+def test_a_group_that_is_dropped_after_it_was_said_to_be_complete_is_lost_too(lossy):
+    inner = Join("inner", 0, outer=Join("outer", 0))
+    lossy.perform(Open("outer", 1, False, ()), Open("inner", 1, False, (Join("outer", 0),)))
+    lossy.drop("inner")
+    lossy.perform(Complete(inner, 1), known={inner.member: GroupProgress(size=1, done=1)})
+    check_lost(lossy.app.result("outer"))
+
+
+def test_of_a_batch_with_a_failure_that_counts_whatever_is_told_of_the_others(lossy):
+    """The bits are lost, so that each is told that all are complete; and the other way round it would be waited for."""
+    follows = Call(id="follows", task="total", queue="default", kwargs={"name": "follows"})
+    lossy.perform(Open("g", 2, False, (follows,)))
+    failure = lossy.app.runtime.registry.codec.encode(
+        Failure(type="Planned", message="as planned", task="t", task_id="x")
+    )
+    failed, fine = Complete(Join("g", 0), None, failure, State.FAILURE), Complete(Join("g", 1), 1)
+    lossy.drop_bits("g")
+    lossy.perform(failed, fine, known={fine.member: GroupProgress(size=2, done=2)})
+    with pytest.raises(TaskFailed, match="as planned"):
+        lossy.app.result("g").get(timeout=60)
+    with pytest.raises(TaskFailed, match="as planned"):
+        lossy.app.result("follows").get(timeout=60)
+
+
+def test_a_task_whose_record_is_dropped_while_its_message_waits_runs_all_the_same(lossy):
+    app, backend = lossy.app, lossy.app.runtime.backend
+    first = lossy.signature(lossy.value, "first").set(task_id="first")
+    handle = app.send(chain(first, lossy.signature(lossy.value, "second")))
+    lossy.drop_record("first")
+    with pytest.raises(UnknownResult):
+        app.result("first").get(timeout=60)
+    with pytest.raises(ResultLost):
+        handle.get(timeout=60)
+    with app.worker():
+        assert lossy.ran.wait_for(2) == [("value", "first"), ("value", "second")]
+        until(lambda: backend.read([handle.id])[0].state.terminal, "its end is recorded")
+        assert handle.get(timeout=60) == "second"
+
+
+def test_a_result_that_is_not_kept_is_nothing_that_was_lost(lossy):
+    """What a workflow began with is gone as soon as it has ended; who waits for its end is not told of a loss by that."""
+    first = lossy.signature(lossy.value, "first").set(retention=0)
+    handle = lossy.app.send(chain(first, lossy.signature(lossy.waiting), lossy.signature(lossy.value, "last")))
+    with lossy.app.worker():
+        happened(lossy.reached, "the second one has begun")
+        until(lambda: lossy.app.runtime.backend.read([handle._parts[0]]) == [None], "the first one is gone")
+        assert not handle.wait(0.5)
+        lossy.goes_on.set()
+        assert handle.get(timeout=60) == "last"
