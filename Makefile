@@ -17,11 +17,11 @@ DOCS_STAMP := $(DOCS)/.installed
 MEMBERS := core $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml contract-tests/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test matrix oldest lint docs bench build clean
+.PHONY: help demo test matrix certify oldest lint docs bench build clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
-		printf 'make %-6s %s\n' "$$target" "$$text"; done
+		printf 'make %-7s %s\n' "$$target" "$$text"; done
 
 demo: $(STAMP) ## Analyse Python's own standard library with two workers, one of which is killed. Under a minute.
 	@cd examples && ../$(BIN)/python -m stdlib_census.demo
@@ -31,6 +31,9 @@ test: $(STAMP) ## Run all tests. More options: make test ARGS="-k chord -x". CON
 
 matrix: $(STAMP) ## Hold every broker with every backend to the contract of workflows; writes docs/guarantees.md. ARGS=--missing goes on.
 	PYTHONPATH=tests $(BIN)/python -m matrix.run $(ARGS)
+
+certify: $(STAMP) ## Hold each driver to the contract, and put the report where its wheel ships it. ARGS="redis sqs" does those alone.
+	PYTHONPATH=tests $(BIN)/python -m certify.run $(ARGS)
 
 oldest: $(STAMP) ## Run each driver's tests with the oldest libraries that it allows. ARGS="redis mongo" runs those alone.
 	PYTHONPATH=tests $(BIN)/python -m installing.oldest $(ARGS)
@@ -60,6 +63,7 @@ $(STAMP): requirements-dev.txt $(MEMBERS:%=%/pyproject.toml)
 		echo "drivetrain needs Python 3.11 or newer, and $(PYTHON) is $$("$(PYTHON)" --version 2>&1);" \
 			"name another: make PYTHON=python3.12" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	@echo "Making $(VENV) with all that development and tests use; that takes half a minute or more, once …"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps $(addprefix --editable ./,$(MEMBERS))
 	$(BIN)/python -m pip check

@@ -116,6 +116,7 @@ def python_files(directory: Path) -> list[str]:
 def run(directory: str, paths: list[str]) -> list[str]:
     """The whole story; what is wrong at the end of it."""
     print(f"{len(paths)} files of Python {sys.version.split()[0]}, one task for each, merged by one more: a chord.")
+    print("Two workers share them by way of an SQLite file; there is no server. Halfway, one of them is killed.")
     began = time.monotonic()
     header = group(analyse.si(directory, path).set(task_id=path) for path in paths).set(group_id="files")
     result = app.send(chord(header, merge.s().set(task_id="merge")))
@@ -132,6 +133,7 @@ def run(directory: str, paths: list[str]) -> list[str]:
     print(f"The plain loop finds {'the same' if same else 'SOMETHING ELSE'}.")
     found = audit(app, [*paths, "merge"], Path())
     print(found.describe())
+    print("The tasks are examples/stdlib_census/tasks.py, and this is demo.py beside it; README.md shows how to begin.")
     return [*([] if same else ["the totals differ"]), *found.problems(), *workers.problems]
 
 

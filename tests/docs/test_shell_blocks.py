@@ -1,8 +1,9 @@
-"""What the documents tell to type is typed: commands of `drivetrain` are run, the others are looked up.
+"""What the documents tell to type is typed: commands of `drivetrain` are run, the others are looked up; JSON is read.
 
 Python blocks of docs/ and the README are run by tests/test_docs.py; those of the other READMEs here.
 """
 
+import json
 import re
 import shlex
 import signal
@@ -157,3 +158,12 @@ def test_the_python_blocks_of_a_readme_run(page):
     finally:
         for app in [one for one in space.values() if isinstance(one, App)]:
             app.close()
+
+
+def test_blocks_are_of_languages_that_are_run_or_read():
+    """TOML is that of the toy's `pyproject.toml`, which tests/installing compares and builds."""
+    blocks = [(page, *block) for page in PAGES for block in FENCE.findall(page.read_text(encoding="utf-8"))]
+    assert {language for _, language, _ in blocks} - SHELL == {"python", "json", "toml"}
+    for _, _, text in (block for block in blocks if block[1] == "json"):
+        json.loads(text)
+    assert {page.name for page, language, _ in blocks if language == "toml"} == {"write-a-driver.md"}

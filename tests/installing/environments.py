@@ -1,4 +1,4 @@
-"""Wheels of every member of the workspace, and empty virtual environments that hold some of them. Made once."""
+"""Wheels of every member of the workspace and of the toys, and empty virtual environments that hold some of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tomllib
 import venv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +14,14 @@ from pathlib import Path
 
 from attrs import frozen
 
-__all__ = ["Environment", "clean", "made_environment", "wheelhouse"]
+from installing.oldest import lowest
+
+__all__ = ["OLDEST", "PINNED", "Environment", "clean", "made_environment", "wheelhouse"]
 
 ROOT = Path(__file__).parents[2]
+#: Files of the wheelhouse that say which versions of other people's packages: those of ``requirements-dev.txt``, or the
+#: oldest that any member allows.
+PINNED, OLDEST = "pinned.txt", "oldest.txt"
 #: Of all drivers at once; whoever comes later finds them made.
 _SECONDS = 500
 
@@ -50,7 +56,7 @@ def clean() -> dict[str, str]:
 
 
 def wheelhouse(shared: Path) -> Path:
-    """A directory of wheels: every member's, and all that these need, in the versions of ``requirements-dev.txt``.
+    """A directory of wheels: the members', the toys', and what all need, in the versions of ``requirements-dev.txt``.
 
     Args:
         shared: a directory that all processes of this run of pytest share.
@@ -59,24 +65,45 @@ def wheelhouse(shared: Path) -> Path:
     with _locked(shared / "wheels.lock"):
         if not house.exists():
             made = shared / "wheels-being-made"
-            for member in (ROOT / "core", *sorted((ROOT / "plugins").iterdir())):
-                if (member / "pyproject.toml").exists():
-                    _checked(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", made, member)
+            for project in _projects():
+                _checked(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", made, project)
             own = sorted(made.glob("*.whl"))
             # By its newest versions alone, nobody could tell tomorrow what was tested today.
-            pins = ("--constraint", ROOT / "requirements-dev.txt")
-            _pip("download", "--only-binary", ":all:", "--dest", made, *pins, *own)
+            (made / PINNED).write_text((ROOT / "requirements-dev.txt").read_text("utf-8"))
+            (made / OLDEST).write_text("".join(f"{each}\n" for each in sorted(set(_oldest()))))
+            _pip("download", "--only-binary", ":all:", "--dest", made, "--constraint", made / PINNED, *own)
+            _pip("download", "--only-binary", ":all:", "--dest", made, "--requirement", made / OLDEST)
             made.rename(house)
     return house
 
 
-def made_environment(home: Path, house: Path, packages: Sequence[str]) -> Environment:
-    """A new one that holds these packages and what they say that they need; nothing comes from elsewhere."""
+def made_environment(home: Path, house: Path, packages: Sequence[str], versions: str = PINNED) -> Environment:
+    """A new one that holds these packages and what they say that they need; nothing comes from elsewhere.
+
+    Args:
+        home: where it is made.
+        house: the `wheelhouse`.
+        packages: as pip takes them.
+        versions: of what they need: `PINNED`, or `OLDEST`.
+    """
     venv.create(home, with_pip=False, symlinks=True)
     environment = Environment(home)
     offline = ("--no-index", "--find-links", house, "--no-compile")
-    _pip("--python", environment.python, "install", *offline, *packages)
+    _pip("--python", environment.python, "install", *offline, "--constraint", house / versions, *packages)
     return environment
+
+
+def _projects() -> Iterator[Path]:
+    """The members of the workspace, and the examples of third parties' drivers."""
+    yield from (ROOT / "core", ROOT / "contract-tests")
+    for place in ("plugins", "examples"):
+        yield from sorted(path.parent for path in (ROOT / place).glob("*/pyproject.toml"))
+
+
+def _oldest() -> Iterator[str]:
+    for member in (ROOT / "core", *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))):
+        told = tomllib.loads((member / "pyproject.toml").read_text("utf-8"))["project"]
+        yield from lowest(told["dependencies"], {"drivetrain"})
 
 
 def _pip(*arguments: str | Path) -> None:

@@ -6,11 +6,11 @@ with the oldest of all that it depends on.
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
-import venv
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +22,14 @@ ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".venv-oldest"
 #: What a driver has in common with core, whose bounds are tried with core.
 _SHARED = {"attrs", "drivetrain"}
+#: Run by the Python of the tests: that it finds these very versions, and not those of the project's environment.
+_IN_FORCE = """
+import sys
+from importlib.metadata import version
+from packaging.version import Version
+for name, _, wanted in (each.partition("==") for each in sys.argv[1:]):
+    assert Version(version(name)) == Version(wanted), f"{name} is {version(name)}, not {wanted}"
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,22 +74,33 @@ def _requirements(member: str) -> list[str]:
 def _sound(member: str, only: str) -> bool:
     wanted = _requirements(member)
     click.echo(f"== {member}: {', '.join(wanted)}")
-    python = _environment(HOME / member, wanted)
     tests = [str(_place(member) / "tests"), "-q", "-n", "2", "-p", "no:cacheprovider", "--contract-profile", "quick"]
-    return subprocess.run([python, "-m", "pytest", *tests, "-k", only], cwd=ROOT, check=False).returncode == 0
+    # What an old library does that a new Python or a newer library warns of is not ours to mend.
+    lenient = ["-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning"]
+    environment = {**os.environ, "PYTHONPATH": str(_libraries(HOME / member, wanted))}
+    subprocess.run([sys.executable, "-c", _IN_FORCE, *wanted], env=environment, check=True)
+    pytest = [sys.executable, "-m", "pytest", *tests, *lenient, "-k", only]
+    return subprocess.run(pytest, cwd=ROOT, env=environment, check=False).returncode == 0
 
 
-def _environment(home: Path, wanted: Sequence[str]) -> Path:
-    """Its Python: what is wanted lies before everything that the project's own environment has."""
-    venv.create(home, with_pip=False, clear=True, symlinks=True)
-    HOME.joinpath(".gitignore").write_text("*\n")
-    python = home / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", python]
-    subprocess.run([*pip, "install", *wanted], check=True)
-    [packages] = home.glob("lib/python3*/site-packages")
-    # Only now, so that pip does not take what is there for installed already.
-    packages.joinpath("beside.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-    return python
+def _libraries(home: Path, wanted: Sequence[str]) -> Path:
+    """A directory that holds what is wanted: first on the path, it hides what the project's own environment has.
+
+    So all else is as in any run of the tests: the same Python, and the same servers. It is kept until something else
+    is wanted of it.
+    """
+    stamp, told = home / "wanted.txt", "".join(f"{each}\n" for each in wanted)
+    if not stamp.exists() or stamp.read_text("utf-8") != told:
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        HOME.joinpath(".gitignore").write_text("*\n")
+        # With ``--target``, pip complains of all that is beside it; what it has to say matters where it has failed.
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, "install", "--target", home, *wanted], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{', '.join(wanted)} cannot be installed:\n{done.stderr}")
+        stamp.write_text(told)
+    return home
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import os
 import textwrap
 
 import pytest
+from packaging.version import Version
 
-from installing.environments import made_environment, wheelhouse
+from installing.environments import OLDEST, made_environment
 from matrix.places import running
 
 pytestmark = [
@@ -52,16 +53,11 @@ SCRIPT = textwrap.dedent("""
             "chord": app.send(chord([add.s(n, n) for n in range(5)], total.s())).get(timeout=120),
         }
     app.close()
-    told["installed"] = sorted({one.metadata["Name"].lower() for one in importlib.metadata.distributions()})
+    told["versions"] = {one.metadata["Name"].lower(): one.version for one in importlib.metadata.distributions()}
+    told["installed"] = sorted(told["versions"])
     told["imported"] = sorted({name.partition(".")[0] for name in sys.modules})
     print(json.dumps(told))
 """)
-
-
-@pytest.fixture(scope="session")
-def wheels(tmp_path_factory, worker_id):
-    base = tmp_path_factory.getbasetemp()
-    return wheelhouse(base if worker_id == "master" else base.parent)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +75,16 @@ def run_script(environment, broker, backend, directory):
     return json.loads(environment.run("script.py", broker, backend, directory=directory).stdout)
 
 
+def at_work(environment, schemes, directory):
+    """Run the script on a driver, and on SQLite for what it is not."""
+    work = directory / "work"
+    work.mkdir()
+    with running(next(iter(schemes.values())), directory / "server") as service:
+        own, file = service.url("alone"), f"sqlite:///{work}/work.db"
+        broker, backend = (own if kind in schemes else file for kind in ("broker", "backend"))
+        return run_script(environment, broker, backend, work)
+
+
 @pytest.mark.parametrize("package", DRIVERS)
 def test_a_driver_alone_with_core(package, wheels, tmp_path):
     client, schemes = DRIVERS[package]
@@ -89,17 +95,25 @@ def test_a_driver_alone_with_core(package, wheels, tmp_path):
     assert all(one["importable"] for one in listed.values())
     assert {one["distribution"] for one in listed.values()} == {"drivetrain", package}
     assert {one["kind"] for one in ours} == set(schemes)
-    work = tmp_path / "work"
-    work.mkdir()
-    with running(next(iter(schemes.values())), tmp_path / "server") as service:
-        own, file = service.url("alone"), f"sqlite:///{work}/work.db"
-        told = run_script(
-            environment, own if "broker" in schemes else file, own if "backend" in schemes else file, work
-        )
+    told = at_work(environment, schemes, tmp_path)
     assert (told["task"], told["chord"]) == (42, 20)
     assert CLIENTS & set(told["installed"]) == {client}
     assert CLIENTS & set(told["imported"]) == {client}
     assert not [name for name in told["installed"] if name in {"pip", "setuptools", "pytest"}], "it was not empty"
+
+
+@pytest.mark.parametrize("package", DRIVERS)
+def test_a_driver_with_the_oldest_libraries_that_it_allows(package, wheels, tmp_path):
+    """Those of core too. What else they can do, ``make oldest`` tells, by each driver's own tests."""
+    _, schemes = DRIVERS[package]
+    environment = made_environment(tmp_path / "venv", wheels, [package], OLDEST)
+    told = at_work(environment, schemes, tmp_path)
+    assert (told["task"], told["chord"]) == (42, 20)
+    wanted = dict(line.lower().split("==") for line in (wheels / OLDEST).read_text().split())
+    found = {name.replace("_", "-"): version for name, version in told["versions"].items()}
+    compared = {name: (Version(wanted[name]), Version(found[name])) for name in wanted.keys() & found.keys()}
+    assert {name for name, (oldest, installed) in compared.items() if oldest != installed} == set()
+    assert len(compared) > 6
 
 
 def test_core_alone(core_alone, tmp_path):

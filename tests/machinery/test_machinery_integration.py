@@ -1,7 +1,7 @@
 """Machinery's integration suite (section 4.1 of its reference), as tests of ours: the same bodies on every pair.
 
 Each function below is one of its tests. On memory, SQLite and Redis each is a test of its own; on the other pairs they
-run one after the other, so that their servers are started once.
+run one after the other, so that their servers are started once; most of them with ``make test CONTRACT=default`` only.
 """
 
 import time
@@ -11,11 +11,14 @@ from threading import Event
 import pytest
 
 from drivetrain import Place, TaskFailed, chain, chord, group, hookimpl
+from matrix.pairs import pairs
 from support.waiting import happened, until
 
 WAIT = 30.0
 QUICK = ("memory", "sqlite", "redis")
 COSTLY = ("amqp+sqlite", "sqs+redis", "redis+mongo", "redis+memcache")
+#: All other pairs of the matrix: each driver of theirs is in one of those above.
+RARE = sorted({str(pair).replace("mongodb", "mongo") for pair in pairs() if pair.broker != pair.backend} - {*COSTLY})
 
 
 # Machinery's tests
@@ -266,8 +269,10 @@ def test_a_behaviour_of_machinery(make, pair, behaviour):
 
 
 @pytest.mark.timeout(600)  # moto's virtual environment may have to be made
-@pytest.mark.parametrize("pair", COSTLY)
-def test_all_behaviours_of_machinery(make, pair):
+@pytest.mark.parametrize("pair", [*COSTLY, *RARE])
+def test_all_behaviours_of_machinery(make, pair, request):
+    if pair in RARE and request.config.getoption("--contract-profile") == "quick":
+        pytest.skip("takes long: run by make test CONTRACT=default")
     for number, behaviour in enumerate(BEHAVIOURS):
         # A queue of its own for each: on a real server what one has left would be the next one's.
         behaviour(lambda pair, number=number, **options: make(pair, place=number, **options), pair)

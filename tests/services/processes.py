@@ -32,6 +32,11 @@ def free_port() -> int:
         return port
 
 
+def _without_libraries(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without ``PYTHONPATH``: the oldest libraries of a driver (`make oldest`) are none for servers in Python."""
+    return {name: text for name, text in environment.items() if name != "PYTHONPATH"}
+
+
 class ServerProcess:
     """One server. It dies with this process, however that ends."""
 
@@ -51,7 +56,7 @@ class ServerProcess:
             command: what to run, in the foreground.
             log: where its output goes.
             ready: whether it answers, by its own protocol; may raise, which is no.
-            environment: all of its environment; None: this process's own.
+            environment: all of its environment, but for ``PYTHONPATH``; None: this process's own.
             directory: where it runs.
             start_seconds: how long it may take until it is ready.
         """
@@ -89,7 +94,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=None if self._environment is None else dict(self._environment),
+                env=_without_libraries(os.environ if self._environment is None else self._environment),
                 cwd=self._directory,
             )
         end = time.monotonic() + self._start_seconds

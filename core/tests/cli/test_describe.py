@@ -69,7 +69,7 @@ class TestBroker:
         ("durability", "told"),
         [
             (Durability.NONE, "all of them are lost"),
-            (Durability.PROCESS, "when the machine loses power, the latest may be"),
+            (Durability.PROCESS, "those may be that were not on disk yet"),
             (Durability.POWER, "not when power is lost either"),
             (Durability.CACHE, "may drop messages when it runs short of room"),
         ],
@@ -210,7 +210,7 @@ class TestCommand:
         assert lines[0] == "broker  sqlite:///work.db?synchronous=…"
         assert "backend  sqlite:///work.db?synchronous=…" in lines
         assert "    - A task is recorded and published in one step: both, or neither." in lines
-        assert "when the machine loses power" in " ".join(outcome.stdout.split())  # synchronous=normal
+        assert "or the machine loses power" in " ".join(outcome.stdout.split())  # synchronous=normal
 
     def test_it_asks_no_service_and_shows_no_secret(self, project, run):
         url = "drivetrain-test://user:pass-word@host.invalid/x?token=tok-en"

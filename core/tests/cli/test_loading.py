@@ -38,6 +38,7 @@ def test_no_module(project):
     message = refusal("shp:app")
     assert message.startswith("there is no module 'shp' in ")
     assert message.endswith("did you mean shop?")
+    assert "opcode" not in refusal("nope:app")  # nobody has an app in the standard library
 
 
 def test_no_module_in_a_package(project):

@@ -91,7 +91,10 @@ class Claim:
             return self._entry.load()
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
-            raise DriverBroken(f"{self} cannot be imported ({self._entry.value}): {reason}") from error
+            raise DriverBroken(
+                f"{self} cannot be imported ({self._entry.value}): {reason}; if its code is not yours, try "
+                f"pip install --force-reinstall {self.distribution}"
+            ) from error
 
     def certificate(self) -> Certificate | None:
         """What the contract tests have said of it, if its distribution ships their report."""

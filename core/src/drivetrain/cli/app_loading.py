@@ -57,7 +57,9 @@ def _missing(name: str, missing: str) -> str:
     if parent and not hasattr(sys.modules[parent], "__path__"):
         return f"there is no module {name!r}: {parent} is a module, not a package; for its attribute, {parent}:{last}"
     path = sys.modules[parent].__path__ if parent else None
-    near = _near(last, (found.name for found in pkgutil.iter_modules(path)), prefix=f"{parent}." if parent else "")
+    # Nobody has an app in the standard library.
+    known = {found.name for found in pkgutil.iter_modules(path)} - (set() if parent else sys.stdlib_module_names)
+    near = _near(last, sorted(known), prefix=f"{parent}." if parent else "")
     what = f"no module {missing!r}" if missing == name else f"no module {missing!r}, and so no {name!r}"
     return f"there is {what} in {Path.cwd()} or on sys.path{near}"
 

@@ -167,7 +167,8 @@ _BACK = {
 _DURABLE_MESSAGES = {
     Durability.NONE: "Messages end with the process that holds them: all of them are lost.",
     Durability.PROCESS: (
-        "No message is lost when a worker or a sender is killed; when the machine loses power, the latest may be."
+        "No message is lost when a worker or a sender is killed. When what keeps them is killed itself, or the machine "
+        "loses power, those may be that were not on disk yet."
     ),
     Durability.POWER: "No message is lost that was accepted, not when power is lost either.",
     Durability.CACHE: "The service may drop messages when it runs short of room.",
@@ -219,8 +220,8 @@ def _backend_crash(declared: BackendCapabilities) -> _Statements:
 _DURABLE_RECORDS = {
     Durability.NONE: "Results, groups and locks end with the process that holds them: all of them are lost.",
     Durability.PROCESS: (
-        "No state or result is lost when a worker or a sender is killed; when the machine loses power, the latest may "
-        "be."
+        "No state or result is lost when a worker or a sender is killed. When what keeps them is killed itself, or the "
+        "machine loses power, those may be that were not on disk yet."
     ),
     Durability.POWER: "No state or result is lost that was recorded, not when power is lost either.",
     Durability.CACHE: (

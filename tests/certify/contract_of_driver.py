@@ -1,0 +1,44 @@
+"""The driver whose scheme ``CERTIFY_SCHEME`` names. Run by `certify.run`; ``make test`` passes it by."""
+
+import os
+
+import pytest
+from attrs import evolve
+
+from drivetrain_contract_tests import BackendContract, BrokerContract, LockContract
+from matrix.places import LESS, running
+
+SCHEME = os.environ.get("CERTIFY_SCHEME", "memory")
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    with running(SCHEME, tmp_path_factory.mktemp("server")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def broker_service(service):
+    return service
+
+
+@pytest.fixture(scope="session")
+def backend_service(service):
+    return service
+
+
+@pytest.fixture(autouse=True)
+def less(request):
+    request.cls.profile = evolve(request.cls.profile, **LESS.get(SCHEME, {}))
+
+
+class TestBroker(BrokerContract):
+    pass
+
+
+class TestBackend(BackendContract):
+    pass
+
+
+class TestLocks(LockContract):
+    pass
