@@ -222,6 +222,16 @@ ENTRIES = {
             concurrency=(100, 10, 1000),
             without=_CHORDS,
         ),
+        # What it sends may be lost on the way: a mark to be measured by, and not compared with those that wait.
+        Entry(
+            name="Dramatiq, RabbitMQ, unconfirmed",
+            path="dramatiq_on:RabbitUnconfirmed",
+            group="rabbitmq, unconfirmed",
+            system="Dramatiq",
+            services=_RABBIT,
+            concurrency=_THREADS,
+            only=frozenset({"drain", "enqueue", "round_trip"}),
+        ),
         Entry(
             name="drivetrain sqlite, full",
             path="drivetrain_on:SqliteFull",

@@ -29,7 +29,7 @@ from contestants.on_redis import OnRedis
 from place import Place
 from tasks import TASKS, total
 
-__all__ = ["Rabbit", "Redis"]
+__all__ = ["Rabbit", "RabbitUnconfirmed", "Redis"]
 
 _TIMEOUT_MILLISECONDS = 600_000
 _IDLE_MILLISECONDS = 5
@@ -116,8 +116,16 @@ class Rabbit(_Dramatiq):
     setup: ClassVar[str] = "`RabbitmqBroker` with publisher confirms, `RedisBackend`, threads, 200 messages in advance"
     crash_safe = "yes: acknowledged after the result is stored"
     packages = ("dramatiq", "pika", "redis")
+    #: Whether each message is waited for until RabbitMQ has it.
+    confirmed: ClassVar[bool] = True
 
     def make(self) -> Any:
         from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
-        return RabbitmqBroker(url=self.place.servers["rabbitmq"].url, confirm_delivery=True)
+        return RabbitmqBroker(url=self.place.servers["rabbitmq"].url, confirm_delivery=self.confirmed)
+
+
+class RabbitUnconfirmed(Rabbit):
+    setup: ClassVar[str] = "`RabbitmqBroker` as it comes, `RedisBackend`, threads, 200 messages in advance"
+    crash_safe = "not when it is sent: nobody waits until RabbitMQ has it; afterwards as with confirms"
+    confirmed = False

@@ -52,6 +52,18 @@ def test_arguments_of_queues_have_types():
     assert options.queue_arguments == {"x-max-length": 10, "x-overflow": "reject-publish", "x-single": True}
 
 
+@pytest.mark.parametrize(
+    ("query", "mode"),
+    [("", "lazy"), ("?queue_mode=lazy", "lazy"), ("?queue_mode=default", None), ("?queue_type=quorum", None)],
+)
+def test_classic_queues_are_lazy_unless_told_otherwise(query, mode):
+    """But for those of delays, whose messages are to be at hand when they are due."""
+    topology = Topology(Options.parse(f"amqp://h{query}"))
+    (task, *_), (dead, *_) = topology.task_queue("q"), topology.dead_queue("q.dead")
+    assert task.arguments.get("x-queue-mode") == dead.arguments.get("x-queue-mode") == mode
+    assert "x-queue-mode" not in topology.rung_arguments()
+
+
 def test_every_fault_is_named_and_no_secret():
     with pytest.raises(ConfigurationError) as caught:
         Options.parse(
@@ -70,7 +82,9 @@ def test_one_key_for_several_queues_is_refused(key):
         Options.parse(f"amqp://h?exchange=e&binding_key={key.replace('#', '%23')}")
 
 
-@pytest.mark.parametrize("query", ["exchange_type=topic", "binding_key={queue}.x", "ca_file=x"])
+@pytest.mark.parametrize(
+    "query", ["exchange_type=topic", "binding_key={queue}.x", "ca_file=x", "queue_type=quorum&queue_mode=lazy"]
+)
 def test_options_that_mean_nothing_alone_are_refused(query):
     with pytest.raises(ConfigurationError):
         Options.parse(f"amqp://h?{query}")
@@ -124,10 +138,10 @@ def _matches(pattern, key):
 
 
 def _wait(exchange, key, declared):
-    """How long a message waits in all, on its way through exchanges and queues."""
+    """Where a message arrives, and how long it waits in all on its way through exchanges and queues."""
     ttl = {each.name: each.arguments for each in declared if isinstance(each, DeclareQueue)}
     waited = 0
-    while exchange != Names().due:
+    while True:
         words = key.split(".")
         to = [
             each
@@ -139,14 +153,16 @@ def _wait(exchange, key, declared):
         assert len(to) == 1, f"{key} has {len(to)} ways out of {exchange}"
         if isinstance(to[0], BindExchange):
             exchange = to[0].destination
+        elif to[0].queue not in ttl:
+            return to[0].queue, waited
         else:
             waited += ttl[to[0].queue]["x-message-ttl"]
             exchange = ttl[to[0].queue]["x-dead-letter-exchange"]
-    return waited
 
 
 _LADDER = [
     *ladder.exchanges(Names(), ladder.LEVELS),
+    *(ladder.due_binding(Names(), queue, levels + 1) for queue in ("a.b", "b") for levels in range(ladder.LEVELS)),
     *(part for each in ladder.RUNGS for part in ladder.rung(Names(), each, {})),
 ]
 
@@ -155,17 +171,15 @@ _LADDER = [
 def test_a_message_climbs_for_exactly_its_delay(milliseconds):
     """On the whole ladder, and on what its own sender has declared alone."""
     exchange, key = ladder.route(Names(), "a.b", milliseconds)
-    own = ladder.exchanges(Names(), ladder.levels_for(milliseconds))
+    levels = ladder.levels_for(milliseconds)
+    own = [*ladder.exchanges(Names(), levels), ladder.due_binding(Names(), "a.b", levels)]
     own += [part for each in ladder.path(milliseconds) for part in ladder.rung(Names(), each, {})]
-    assert _wait(exchange, key, _LADDER) == _wait(exchange, key, own) == milliseconds
+    assert _wait(exchange, key, _LADDER) == _wait(exchange, key, own) == ("a.b", milliseconds)
     made = {each.name for each in own if isinstance(each, DeclareExchange)}
     assert {each.arguments["x-dead-letter-exchange"] for each in own if isinstance(each, DeclareQueue)} <= made
     assert sum(each.milliseconds for each in ladder.path(milliseconds)) == milliseconds
     assert len(ladder.path(milliseconds)) <= ladder.LEVELS
     assert len(key) < 100
-    due = ladder.due_binding(Names(), "a.b")
-    assert _matches(due.key.split("."), key.split("."))
-    assert not _matches(ladder.due_binding(Names(), "b").key.split("."), key.split("."))
 
 
 @given(st.integers(1, 2**32 - 1))

@@ -259,7 +259,7 @@ def test_many_delayed_in_one_batch_are_all_published_and_each_refusal_is_named(m
 def test_a_queue_with_other_arguments_is_an_error_that_says_which(rabbit, make, namespace):
     with rabbit.client() as connection, connection.channel() as channel:
         channel.queue_declare(f"{namespace}~q", durable=True, arguments={"x-max-priority": 3})
-    broker = make()
+    broker = make("&queue_mode=default")
     for call in (lambda: broker.publish([message()]), lambda: take(broker)):
         with pytest.raises(ServiceRefused) as caught:
             call()
@@ -269,9 +269,42 @@ def test_a_queue_with_other_arguments_is_an_error_that_says_which(rabbit, make, 
         assert "'3'" in told
         assert f"{namespace}~q" in told
         assert "delete the queue" in told
-    fitting = make("&max_priority=3")
+    with pytest.raises(ServiceRefused, match=r"x-queue-mode(.|\n)*queue_mode"):
+        make("&max_priority=3").publish([message()])
+    fitting = make("&max_priority=3&queue_mode=default")
     fitting.publish([message()])
     assert ids(take(fitting)) == ["m"]
+
+
+@pytest.mark.parametrize("options", ["", "&queue_type=quorum"])
+def test_who_has_waited_for_a_message_is_sent_no_other(rabbit, make, namespace, options):
+    """Not while it is held, when RabbitMQ has not heard yet that its consumer ends; nor when it is given back."""
+    one, other, came = make(options), make(options), []
+    one.receive(["q"], limit=1, wait_seconds=0, hold_seconds=HOLD)
+    waiting = threading.Thread(target=lambda: came.extend(take(one, seconds=60)))
+    waiting.start()
+    eventually(lambda: _consumers(rabbit, namespace) == 1, "nobody waits")
+    other.publish([message("first")])
+    waiting.join(60)
+    assert ids(came) == ["first"]
+    other.publish([message("second")])
+    assert ids(take(other)) == ["second"]
+    one.release(came)
+    back = take(other)
+    assert [(each.message.id, each.redelivered) for each in back] == [("first", True)]
+    other.acknowledge(back)
+    eventually(lambda: _consumers(rabbit, namespace) == 0, "a consumer has stayed behind")
+
+
+def _consumers(rabbit, namespace):
+    return rabbit.control("list_consumers", "--no-table-headers", "queue_name").count(f"{namespace}~q")
+
+
+def eventually(true, otherwise, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.01)
 
 
 def test_a_consumer_that_the_server_ends_comes_back(rabbit, make, namespace, caplog):
@@ -281,17 +314,37 @@ def test_a_consumer_that_the_server_ends_comes_back(rabbit, make, namespace, cap
     came = []
     waiting = threading.Thread(target=lambda: came.extend(take(broker, seconds=60)))
     waiting.start()
-    while not rabbit.control("list_consumers", "--no-table-headers", "queue_name").count(f"{namespace}~q"):
-        time.sleep(0.01)
+    eventually(lambda: _consumers(rabbit, namespace) == 1, "nobody waits")
     with rabbit.client() as connection, connection.channel() as channel:
         channel.queue_delete(f"{namespace}~q")
-    deadline = time.monotonic() + 30
-    while "deleted?" not in caplog.text:
-        assert time.monotonic() < deadline, "it has not noticed"
-        time.sleep(0.01)
+    eventually(lambda: "deleted?" in caplog.text, "it has not noticed")
     sender.publish([message()])
     waiting.join(60)
     assert ids(came) == ["m"]
+
+
+def test_what_is_delayed_arrives_after_its_queue_was_deleted(rabbit, make, namespace):
+    """By a worker that noticed, though the sender did not; and by a sender that noticed, though no worker was there."""
+    sender, worker = make(), make()
+    sender.publish([message("before", eta=time.time() + 0.2)])
+    worker.acknowledge(take(worker))
+    with rabbit.client() as connection, connection.channel() as channel:
+        channel.queue_delete(f"{namespace}~q")
+        assert not worker.receive(["q"], limit=1, wait_seconds=0, hold_seconds=HOLD)
+        sender.publish([message("again", eta=time.time() + 0.2)])
+        taken = take(worker)
+        assert ids(taken) == ["again"]
+        worker.acknowledge(taken)
+        channel.queue_delete(f"{namespace}~q")
+        sender.publish([message("longer", eta=time.time() + 1.5)])
+        taken = take(worker)
+        assert ids(taken) == ["longer"]
+        worker.acknowledge(taken)
+        channel.queue_delete(f"{namespace}~q")
+    with pytest.raises(PublishFailed):
+        sender.publish([message("reaches no queue")])
+    sender.publish([message("after", eta=time.time() + 0.2)])
+    assert ids(take(sender)) == ["after"]
 
 
 def test_a_queue_that_is_deleted_between_two_receives_is_made_again(rabbit, make, namespace, caplog):

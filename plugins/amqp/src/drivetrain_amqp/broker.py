@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 
 from drivetrain.contract import (
@@ -65,7 +66,10 @@ class AmqpBroker:
         self._quorum = options.quorum
         topology = Topology(options)
         self._names = topology.names
-        self._sending, self._receiving = Link(options, topology), Link(options, topology)
+        # A quorum queue that is just being made by one connection is there for the other, and refuses its messages.
+        declaring = threading.Lock() if options.quorum else None
+        self._sending = Link(options, topology, declaring=declaring)
+        self._receiving = Link(options, topology, declaring=declaring)
         self._sender = Sender(
             self._sending,
             clock,

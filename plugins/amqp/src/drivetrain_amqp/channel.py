@@ -50,6 +50,8 @@ class Channel:
         self._asked: deque[Asked] = deque()
         #: What opens it, which is sent with the first request: then to open it costs no round trip.
         self._unopened = wire.method(number, spec.Channel.Open())
+        #: What is sent with whatever is sent next.
+        self._postponed = b""
         #: Whether we have said that it ends, which the server has not answered yet.
         self._closing = False
         # Whoever finds, while sending, that the connection is lost, ends its channels.
@@ -76,7 +78,7 @@ class Channel:
             self._check()
             asked = Asked(count + bool(self._unopened), count)
             self._asked.append(asked)
-            data, self._unopened = self._unopened + data, b""
+            data, self._unopened, self._postponed = self._unopened + self._postponed + data, b"", b""
             self.connection.write(data)
         return asked
 
@@ -92,7 +94,11 @@ class Channel:
 
     def barrier(self) -> None:
         """Wait until the server has seen what was sent on this channel before."""
-        self.answers(self._begin(_flow(self.number), 1))
+        self.answers(self.begin_barrier(b""))
+
+    def begin_barrier(self, data: bytes) -> Asked:
+        """Send what has no answer; there is one, for `answers`, when the server has seen it."""
+        return self._begin(data + _flow(self.number), 1)
 
     def write(self, data: bytes) -> None:
         """Send what has no answer."""
@@ -100,7 +106,13 @@ class Channel:
             self.barrier()
         with self._lock:
             self._check()
+            data, self._postponed = self._postponed + data, b""
             self.connection.write(data)
+
+    def postpone(self, data: bytes) -> None:
+        """Send what has no answer before whatever is sent next, and with it."""
+        with self._lock:
+            self._postponed += data
 
     def close(self) -> None:
         """Close it; raises nothing where it is closed already. Its number is free when the server has answered."""

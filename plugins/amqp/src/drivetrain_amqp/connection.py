@@ -118,9 +118,10 @@ class Connection:
         Raises:
             pika.exceptions.AMQPError: it was lost, or blocked for too long.
         """
-        with self._changed:
-            while self.blocked and self.error is None:
-                self._changed.wait(1.0)
+        if self._blocked_at is not None:
+            with self._changed:
+                while self.blocked and self.error is None:
+                    self._changed.wait(1.0)
         if self.error is not None:
             raise type(self.error)(*self.error.args)
 

@@ -110,7 +110,7 @@ class Consuming(Channel):
         tag, data = self._consume(queue, limit)
         self.write(data)
         self._await(lambda: bool(self._arrived), _QUORUM_SECONDS)
-        self.unsubscribe([tag], wait=True)
+        self.unsubscribe([tag])
         self.barrier()  # it sends all that it gives at once in one piece
         return self.taken()
 
@@ -120,17 +120,21 @@ class Consuming(Channel):
         self.write(b"".join(data for _, data in opened))
         return [tag for tag, _ in opened]
 
-    def unsubscribe(self, tags: list[str], *, wait: bool) -> None:
-        """End consumers; afterwards they are sent nothing more, where ``wait`` is true.
-
-        Need not be waited for where the only consumer was sent its one message: it is sent no other one before that
-        is settled, which RabbitMQ hears of after this.
-        """
+    def unsubscribe(self, tags: list[str]) -> None:
+        """End consumers; afterwards they are sent nothing more."""
         still = [tag for tag in tags if tag in self._consumers]
         if still:
             self.write(b"".join(self._cancel(tag) for tag in still))
-        if wait:
-            self._await_end(still)
+        self._await_end(still)
+
+    def unsubscribe_later(self, tag: str) -> None:
+        """End a consumer that was sent its one message.
+
+        It is sent no other one before that is settled, of which RabbitMQ hears after this. So this takes no write of
+        its own, for which the message would have to wait.
+        """
+        if tag in self._consumers:
+            self.postpone(self._cancel(tag))
 
     def _consume(self, queue: str, prefetch: int) -> tuple[str, bytes]:
         tag, prefetch = f"{next(self._numbers)}.{self._place(queue)}", min(prefetch, _LARGEST_PREFETCH)
@@ -205,9 +209,8 @@ class Consuming(Channel):
         with self._lock:
             self._check()
             data = self.holds.settle(self.number, self.holds.claim(tags), wire.nack if requeue else wire.ack)
-            if data:
-                self.write(data)
-        self.barrier()
+            asked = self.begin_barrier(data)
+        self.answers(asked)
 
     def claim(self, tags: list[int]) -> list[int]:
         """Those of ``tags`` that are held, for the caller alone to settle."""
@@ -219,8 +222,8 @@ class Consuming(Channel):
         """Acknowledge what was claimed."""
         with self._lock:
             self._check()
-            self.write(self.holds.settle(self.number, claimed))
-        self.barrier()
+            asked = self.begin_barrier(self.holds.settle(self.number, claimed))
+        self.answers(asked)
 
     def unclaim(self, tags: list[int]) -> None:
         """Hold as before what was claimed."""

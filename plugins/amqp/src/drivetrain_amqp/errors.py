@@ -66,8 +66,8 @@ def _difference(found: re.Match[str]) -> str:
     what, which, name, how = found["what"], found["which"], found["name"], found["how"]
     return (
         f"the {what} {which!r} was declared elsewhere with another {name!r}: {how.strip()} ('received' is what this "
-        "URL asks for, 'current' what is there). Say the same in the URL (max_priority, queue_type, queue_arguments, "
-        f"exchange_type), or use another name or namespace, or delete the {what} when it is empty"
+        "URL asks for, 'current' what is there). Say the same in the URL (max_priority, queue_type, queue_mode, "
+        f"queue_arguments, exchange_type), or use another name or namespace, or delete the {what} when it is empty"
     )
 
 

@@ -3,7 +3,7 @@
 A delay in milliseconds is written in base 32, lowest digit first, as the words of a routing key. A message climbs from
 its lowest digit to its highest: at each level it waits in the queue of that digit, and passes to the next exchange at
 once where the digit is 0. What leaves a queue, by that queue's one time to live, goes to the exchange of the next level
-too; where the number has no more digits, that exchange passes it on to where messages are due.
+too; where the number has no more digits, that exchange passes it on to its destination.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def route(names: Names, queue: str, milliseconds: int) -> tuple[str, str]:
     return names.delay(path(milliseconds)[0].level), f"{token(queue)}.{words}"
 
 
-def due_binding(names: Names, queue: str) -> Bind:
-    """By what a queue gets its delayed messages when they are due."""
-    return Bind(queue=queue, exchange=names.due, key=f"{token(queue)}.#")
+def due_binding(names: Names, queue: str, levels: int) -> Bind:
+    """By what a queue gets its messages whose delays have so many digits, when they are due."""
+    return Bind(queue=queue, exchange=exchange(names, levels), key=token(queue) + ".*" * levels)
 
 
 def levels_for(milliseconds: int) -> int:
@@ -102,15 +102,11 @@ def levels_for(milliseconds: int) -> int:
 
 
 def exchanges(names: Names, levels: int) -> list[Declaration]:
-    """What leads delays of up to so many digits from level to level, and in the end to where messages are due."""
-    declared: list[Declaration] = [DeclareExchange(names.due, "topic")]
-    declared += [DeclareExchange(names.delay(level), "topic") for level in range(min(levels + 1, LEVELS))]
+    """What leads delays of up to so many digits from level to level."""
+    declared: list[Declaration] = [DeclareExchange(exchange(names, level), "topic") for level in range(levels + 1)]
     for level in range(levels):
         to, skip = exchange(names, level + 1), _at(level, "0.#")
-        declared.append(BindExchange(destination=to, source=names.delay(level), key=skip))
-    for level in range(1, min(levels + 1, LEVELS)):  # the token and one word for each level below, and no more
-        end = _at(level, "").removesuffix(".")
-        declared.append(BindExchange(destination=names.due, source=names.delay(level), key=end))
+        declared.append(BindExchange(destination=to, source=exchange(names, level), key=skip))
     return declared
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
@@ -13,13 +13,14 @@ from drivetrain_amqp import ladder
 from drivetrain_amqp.channel import Channel
 from drivetrain_amqp.connection import Connection
 from drivetrain_amqp.errors import CLIENT_ERRORS, translated
-from drivetrain_amqp.names import Names
 from drivetrain_amqp.options import Options
 from drivetrain_amqp.topology import Declaration, Topology
 
-__all__ = ["Link", "errors_translated"]
+__all__ = ["Link", "errors_translated", "forget_declared"]
 
 C = TypeVar("C", bound=Channel)
+#: What is to be there, by what it is remembered as.
+Wanted = dict[object, Callable[[], list[Declaration]]]
 
 #: Requests that are sent before the answers are read.
 _TOGETHER = 50
@@ -37,12 +38,19 @@ def errors_translated(doing: str) -> Iterator[None]:
 class Link:
     """One connection at a time, and what was declared by it. Thread-safe."""
 
-    def __init__(self, options: Options, topology: Topology) -> None:
+    def __init__(self, options: Options, topology: Topology, *, declaring: threading.Lock | None = None) -> None:
+        """Make it; it connects when it is first used.
+
+        Args:
+            options: of the URL.
+            topology: what to declare.
+            declaring: held while something is declared; None: a lock of its own.
+        """
         self._options = options
         self.topology = topology
         self._connection: Connection | None = None
         self._lock = threading.Lock()
-        self._declaring = threading.Lock()
+        self._declaring = threading.Lock() if declaring is None else declaring
 
     def connection(self) -> Connection:
         """The connection; connects if there is none, trying each host in turn.
@@ -89,6 +97,8 @@ class Link:
 
     def declare_task_queues(self, names: Sequence[str]) -> None:
         """Make sure that these queues, by RabbitMQ's names, exist."""
+        if self.connection().declared.issuperset(names):
+            return
         self._declare({name: partial(self.topology.task_queue, name) for name in names})
 
     def declare_dead_queue(self, name: str) -> None:
@@ -99,16 +109,32 @@ class Link:
         """Make sure that messages for these queues can wait so many milliseconds; whether that took time."""
         ours, arguments, waits = self.topology.names, self.topology.rung_arguments(), set(waits)
         levels = ladder.levels_for(max(waits))
-        wanted: dict[object, Callable[[], list[Declaration]]] = {
-            ("levels", levels): partial(ladder.exchanges, ours, levels)
-        }
+        wanted: Wanted = {("levels", levels): partial(ladder.exchanges, ours, levels)}
         for each in (each for wait in waits for each in ladder.path(wait)):
             wanted[each] = partial(ladder.rung, ours, each, arguments)
-        for name in names:
-            wanted["due", name] = partial(_due, ours, name)
-        return self._declare(wanted)
+        return self._declare(wanted | self._due(names, {ladder.levels_for(wait) for wait in waits}))
 
-    def _declare(self, wanted: Mapping[object, Callable[[], list[Declaration]]]) -> bool:
+    def _due(self, names: Iterable[str], levels: Iterable[int]) -> Wanted:
+        """These queues, which may be gone, and by what they get their messages whose delays have so many digits."""
+        wanted = [("due", name, each) for name in names for each in levels]
+        return {key: partial(self._way, key[1], key[2]) for key in wanted}
+
+    def _way(self, name: str, levels: int) -> list[Declaration]:
+        return [*self.topology.task_queue(name), ladder.due_binding(self.topology.names, name, levels)]
+
+    def declare_again(self, names: Sequence[str]) -> None:
+        """Somebody has deleted these queues: make them once more, and what brings them all that is due later.
+
+        Those who have published delayed messages for them take it that this is still there.
+        """
+        if self._connection is not None:
+            forget_declared(self._connection, names)
+        levels = range(1, ladder.LEVELS + 1)
+        queues: Wanted = {name: partial(self.topology.task_queue, name) for name in names}
+        exchanges: Wanted = {("levels", ladder.LEVELS): partial(ladder.exchanges, self.topology.names, ladder.LEVELS)}
+        self._declare(queues | exchanges | self._due(names, levels))
+
+    def _declare(self, wanted: Wanted) -> bool:
         """Declare what this connection has not declared yet; whether there was anything."""
         connection = self.connection()
         if wanted.keys() <= connection.declared:
@@ -122,14 +148,6 @@ class Link:
             connection.declared.update(new)
         return True
 
-    def forget_declared(self, names: Sequence[str]) -> None:
-        """Somebody has deleted these queues: they are to be declared again, with what leads to them."""
-        connection = self._connection
-        if connection is not None:
-            for name in names:
-                connection.declared.discard(name)
-                connection.declared.discard(("due", name))
-
     def close(self) -> None:
         """Close the connection, if there is one."""
         with self._lock:
@@ -138,5 +156,8 @@ class Link:
             connection.close()
 
 
-def _due(names: Names, queue: str) -> list[Declaration]:
-    return [ladder.due_binding(names, queue)]
+def forget_declared(connection: Connection, names: Iterable[str]) -> None:
+    """Somebody has deleted these queues: they are to be declared again, with what leads to them."""
+    for name in names:
+        connection.declared.discard(name)
+        connection.declared.difference_update([("due", name, level) for level in range(1, ladder.LEVELS + 1)])

@@ -57,7 +57,7 @@ class Names:
 
     @property
     def due(self) -> str:
-        """The exchange where delayed messages arrive when they are due."""
+        """The exchange above the highest level, where those that have climbed all of them are due."""
         return f"{self._base}drivetrain~~due"
 
     def lock(self, what: str) -> str:

@@ -46,6 +46,8 @@ class Options:
     namespace: str = ""
     #: ``classic`` or ``quorum``.
     queue_type: str = "classic"
+    #: ``lazy`` or ``default``: what a classic queue is told to keep in memory, where RabbitMQ is older than 3.12.
+    queue_mode: str = "lazy"
     #: The highest priority, from 0.
     max_priority: int = 9
     #: More arguments of the queues of tasks, as they are declared.
@@ -159,6 +161,8 @@ def _together(known: Mapping[str, Any]) -> Iterator[str]:
     exchange, kind = known.get("exchange", ""), known.get("exchange_type")
     if not exchange and (kind or "binding_key" in known):
         yield "exchange_type and binding_key are those of an exchange; name one with exchange=…"
+    if known.get("queue_type") == "quorum" and "queue_mode" in known:
+        yield "queue_mode is that of classic queues; leave it out"
     if not known["tls"] and any(known.get(name) for name in ("ca_file", "cert_file", "key_file")):
         yield "ca_file, cert_file and key_file are for TLS; write amqps://…"
     if known.get("key_file") and not known.get("cert_file"):
@@ -231,7 +235,7 @@ def _arguments(text: str) -> dict[str, Any]:
 
 
 #: Arguments of a queue that have an option of their own, or that would lose messages.
-_OURS = {"x-queue-type": "queue_type", "x-max-priority": "max_priority"}
+_OURS = {"x-queue-type": "queue_type", "x-queue-mode": "queue_mode", "x-max-priority": "max_priority"}
 
 
 def _value(text: str) -> Any:
@@ -250,6 +254,7 @@ def _management(text: str) -> str:
 _READERS: dict[str, Callable[[str], Any]] = {
     "namespace": _name,
     "queue_type": _one_of("classic", "quorum"),
+    "queue_mode": _one_of("lazy", "default"),
     "max_priority": _whole(0, 255),
     "queue_arguments": _arguments,
     "exchange": _name,

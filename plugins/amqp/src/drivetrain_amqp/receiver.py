@@ -64,7 +64,7 @@ class Receiver:
     def _mended(self, error: exceptions.ChannelClosedByBroker, queues: Sequence[str]) -> bool:
         """Whether a new channel will do."""
         if error.reply_code == _NOT_FOUND:
-            self._forget(queues)
+            self._link.declare_again([name for queue in queues for name in self._link.topology.names.queues(queue)])
         elif error.reply_code != _PRECONDITION_FAILED or "timed out" not in error.reply_text:
             return False
         return True
@@ -110,16 +110,16 @@ class Receiver:
         tags = channel.subscribe(names)
         channel.wait(self._clock, deadline, stopped)
         found += channel.taken()
-        only = len(names) == 1 and len(found) == 1
-        channel.unsubscribe(tags, wait=not only)
-        if not found and self._quorum:
-            channel.barrier()
-        if not only:
+        if len(names) == 1 and len(found) == 1:
+            channel.unsubscribe_later(tags[0])
+        else:
+            channel.unsubscribe(tags)
+            if not found and self._quorum:
+                channel.barrier()
             found += channel.taken()
         if cancelled := channel.cancelled():
             logger.warning("RabbitMQ has ended the consumers of %s: were these queues deleted?", ", ".join(cancelled))
-            self._link.forget_declared(cancelled)
-            self._link.declare_task_queues(cancelled)
+            self._link.declare_again(cancelled)
 
     def _delivery(self, channel: Consuming, names: dict[str, str], arrived: Arrived) -> Delivery:
         opened = open_content(names.get(arrived.queue, arrived.queue), arrived.properties, arrived.body)
@@ -130,9 +130,6 @@ class Receiver:
             redelivered=arrived.redelivered or handouts > 1,
             delivery_count=handouts if self._quorum else None,
         )
-
-    def _forget(self, queues: Sequence[str]) -> None:
-        self._link.forget_declared([name for queue in queues for name in self._link.topology.names.queues(queue)])
 
     # Settling
 

@@ -14,7 +14,7 @@ from drivetrain_amqp.channel import Channel, Content
 from drivetrain_amqp.connection import Connection
 from drivetrain_amqp.envelope import content_header, open_content, size
 from drivetrain_amqp.errors import Timeout, translated
-from drivetrain_amqp.link import Link, errors_translated
+from drivetrain_amqp.link import Link, errors_translated, forget_declared
 
 __all__ = ["Parcel", "Sender"]
 
@@ -117,7 +117,7 @@ class _Confirms(Channel):
                     self._unroutable(batch, batch.parcels[tag - batch.first_tag], content.method)
 
     def _unroutable(self, batch: _Batch, parcel: Parcel, method: spec.Basic.Return) -> None:
-        self.connection.declared.discard(parcel.queue)
+        forget_declared(self.connection, [parcel.queue])
         ours = ServiceRefused(
             f"message {parcel.message.id} reaches no queue: RabbitMQ said {method.reply_text} for exchange "
             f"{method.exchange!r} and key {method.routing_key!r}; the queue was deleted meanwhile, and is declared "

@@ -6,6 +6,7 @@ pika builds an object for every method, header and table, which takes twice as l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from struct import Struct
 from typing import Any
 
@@ -47,6 +48,7 @@ def nack(channel: int, tag: int, multiple: bool) -> bytes:
     return _ACK.pack(METHOD, channel, 13, _BASIC, 120, tag, 2 | multiple, FRAME_END)
 
 
+@lru_cache(1024)
 def publish(channel: int, exchange: str, key: str) -> bytes:
     """``basic.publish``, mandatory: what cannot be routed comes back."""
     return method(channel, spec.Basic.Publish(exchange=exchange, routing_key=key, mandatory=True))
