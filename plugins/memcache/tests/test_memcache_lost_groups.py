@@ -259,7 +259,7 @@ def test_a_task_whose_record_is_dropped_while_its_message_waits_runs_all_the_sam
 
 
 def test_a_result_that_is_not_kept_is_nothing_that_was_lost(lossy):
-    """What a workflow began with is gone as soon as it has ended; who waits for its end is not told of a loss by that."""
+    """What a workflow began with is gone as soon as it has ended; nobody is told of a loss by that."""
     first = lossy.signature(lossy.value, "first").set(retention=0)
     handle = lossy.app.send(chain(first, lossy.signature(lossy.waiting), lossy.signature(lossy.value, "last")))
     with lossy.app.worker():
