@@ -266,8 +266,8 @@ def _gone(handle):
 class _Cache(Changed):
     """A backend that drops things when it runs short of room, without a word."""
 
-    def __init__(self, backend):
-        super().__init__(backend, durability=Durability.CACHE, pushes=False)
+    def __init__(self, backend, *, pushes=False):
+        super().__init__(backend, durability=Durability.CACHE, pushes=pushes)
 
     def read_members(self, group_id):
         return [None, *self._driver.read_members(group_id)[1:]]
@@ -280,8 +280,12 @@ def cached(app, monkeypatch):
     return app
 
 
-def test_who_waits_for_what_a_cache_has_dropped_is_told(cached):
-    app = cached
+@pytest.mark.parametrize("pushes", [False, True])
+def test_who_waits_for_what_a_cache_has_dropped_is_told(app, monkeypatch, pushes):
+    """Also by one that pushes ends: it does not know of what it has dropped, so who waits looks for that."""
+    monkeypatch.setattr("drivetrain.app.lost._SENT_SECONDS", 0.0)
+    monkeypatch.setattr("drivetrain.app.waiting._LONGEST_WAIT_OF_A_CACHE_SECONDS", 0.05)
+    rewire(app, backend=_Cache(app.runtime.backend, pushes=pushes))
     members = [app.signature("value", n) for n in range(3)]
     handle = app.send(chord(group(members).set(group_id="gone"), app.signature("total")))
     app.runtime.backend.forget(["gone"])

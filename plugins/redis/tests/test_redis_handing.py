@@ -10,6 +10,7 @@ import pytest
 from drivetrain.contract import DriverContext, Message, ServiceUnavailable, State, Transition
 from drivetrain_redis import listening, make_broker, server, taking
 from drivetrain_redis.keys import Keys
+from support.waiting import until
 
 #: So long that what is held by nobody who knows of it never comes back in a test.
 HOLD = 3600.0
@@ -242,20 +243,19 @@ def test_short_waits_that_race_with_senders_lose_nothing(broker, other):
     """Each message is received, once, though none would come back: they are held for an hour."""
     count = 1000
     taken = []
-    done = threading.Event()
 
     def sending():
         for number in range(count):
             send(other, str(number))
-            if number % 7 == 0:
-                time.sleep(0.001)
-        done.set()
+            if number % 7 == 0:  # now and then all has been taken, and somebody waits
+                until(lambda sent=number + 1: len(taken) >= sent, "all that was sent is received")
 
     thread = threading.Thread(target=sending, daemon=True)
     thread.start()
-    while not done.is_set() or (more := now(broker)):
-        taken += broker.receive(["q"], limit=9, wait_seconds=0.0015, hold_seconds=HOLD) if not done.is_set() else more
-    thread.join()
+    deadline = time.monotonic() + 60
+    while len(taken) < count and time.monotonic() < deadline:
+        taken += broker.receive(["q"], limit=9, wait_seconds=0.0015, hold_seconds=HOLD)
+    thread.join(60)
     assert sorted(ids(taken), key=int) == [str(number) for number in range(count)]
     broker.acknowledge(taken)
     assert other.sizes(["q"])["q"].held == 0

@@ -11,7 +11,7 @@ from drivetrain_redis.options import Options
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Address", "open_socket"]
+__all__ = ["Address", "dry_errors", "open_socket"]
 
 #: Host and port, or the path of a socket.
 Address = tuple[str, int] | str
