@@ -27,7 +27,13 @@ class RabbitServer:
     """A private RabbitMQ. What it has confirmed survives `ServerProcess.kill`."""
 
     def __init__(
-        self, directory: Path, *, management: bool = False, advanced: str = "[].", settings: Sequence[str] = ()
+        self,
+        directory: Path,
+        *,
+        management: bool = False,
+        advanced: str = "[].",
+        settings: Sequence[str] = (),
+        certificates: Path | None = None,
     ) -> None:
         """Describe it; `start` starts it.
 
@@ -36,13 +42,15 @@ class RabbitServer:
             management: whether it has the management plugin, which costs seconds at the start and the end.
             advanced: its ``advanced.config``.
             settings: more lines of its ``rabbitmq.conf``.
+            certificates: where ``ca.crt``, ``server.crt`` and ``server.key`` are: it speaks TLS too, at `tls_url`.
         """
         self.port, self.management_port = free_port(), free_port()
+        self._tls_port = free_port() if certificates else None
         self._directory, self._epmd_port = directory, free_port()
         self._server = Path(_PROGRAMS, "rabbitmq-server")
         if not self._server.exists():
             self._server = program(_SERVICE, "rabbitmq-server")
-        self._write_settings(management, advanced, settings)
+        self._write_settings(management, advanced, [*settings, *self._tls_settings(certificates)])
         self.epmd = ServerProcess(
             [program(_SERVICE, "epmd"), "-port", str(self._epmd_port), "-address", "127.0.0.1"],
             log=directory / "epmd.log",
@@ -84,6 +92,10 @@ class RabbitServer:
         path = f"/{quote(vhost, safe='')}" if vhost else ""
         return f"amqp://{user}@127.0.0.1:{self.port}{path}{'?' if options else ''}{options}"
 
+    def tls_url(self) -> str:
+        """The URL of its own virtual host, with TLS."""
+        return f"amqps://guest:guest@127.0.0.1:{self._tls_port}"
+
     def control(self, *arguments: str) -> str:
         """Run ``rabbitmqctl``; what it says. Takes about half a second."""
         done = subprocess.run(
@@ -119,9 +131,10 @@ class RabbitServer:
         return pika.BlockingConnection(parameters)
 
     def answers(self) -> bool:
-        """Whether it takes connections; an open port is not enough."""
-        with socket.create_connection(("127.0.0.1", self.port), 1.0):
-            pass  # pika would log a traceback for each try
+        """Whether it takes connections; an open port is not enough. TLS comes last: its port is looked at first."""
+        for port in filter(None, (self._tls_port, self.port)):
+            with socket.create_connection(("127.0.0.1", port), 1.0):
+                pass  # pika would log a traceback for each try
         with self.client(socket_timeout=5, blocked_connection_timeout=5) as connection:
             return bool(connection.is_open)
 
@@ -133,6 +146,17 @@ class RabbitServer:
     def _epmd_answers(self) -> bool:
         with socket.create_connection(("127.0.0.1", self._epmd_port), 1.0):
             return True
+
+    def _tls_settings(self, certificates: Path | None) -> list[str]:
+        if certificates is None:
+            return []
+        return [
+            f"listeners.ssl.1 = 127.0.0.1:{self._tls_port}",
+            f"ssl_options.cacertfile = {certificates}/ca.crt",
+            f"ssl_options.certfile = {certificates}/server.crt",
+            f"ssl_options.keyfile = {certificates}/server.key",
+            "ssl_options.verify = verify_none",
+        ]
 
     def _write_settings(self, management: bool, advanced: str, settings: Sequence[str]) -> None:
         home = self._directory / "home"

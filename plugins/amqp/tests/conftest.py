@@ -6,7 +6,6 @@ import subprocess
 import pytest
 
 from drivetrain_contract_tests import Service
-from services.processes import free_port
 from services.rabbitmq import RabbitServer
 
 #: So that a consumer timeout of two seconds is noticed after two seconds, and not after a minute.
@@ -36,20 +35,8 @@ def certificates(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tls_port():
-    return free_port()
-
-
-@pytest.fixture(scope="session")
-def rabbit(tmp_path_factory, certificates, tls_port):
-    settings = [
-        f"listeners.ssl.1 = 127.0.0.1:{tls_port}",
-        f"ssl_options.cacertfile = {certificates}/ca.crt",
-        f"ssl_options.certfile = {certificates}/server.crt",
-        f"ssl_options.keyfile = {certificates}/server.key",
-        "ssl_options.verify = verify_none",
-    ]
-    server = RabbitServer(tmp_path_factory.mktemp("rabbit"), advanced=_ADVANCED, settings=settings)
+def rabbit(tmp_path_factory, certificates):
+    server = RabbitServer(tmp_path_factory.mktemp("rabbit"), advanced=_ADVANCED, certificates=certificates)
     server.start()
     yield server
     server.end()

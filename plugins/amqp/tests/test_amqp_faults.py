@@ -211,10 +211,9 @@ def test_a_virtual_host_that_is_not_there_says_so(rabbit, make):
         make(rabbit.url("nowhere")).publish([message()])
 
 
-def test_tls_carries_large_messages_both_ways_at_once(make, certificates, tls_port):
+def test_tls_carries_large_messages_both_ways_at_once(rabbit, make, certificates):
     """Four threads publish while another one receives: what OpenSSL keeps is used by one at a time."""
-    url = f"amqps://guest:guest@127.0.0.1:{tls_port}"
-    broker = make(url, f"&ca_file={certificates}/ca.crt")
+    broker = make(rabbit.tls_url(), f"&ca_file={certificates}/ca.crt")
     sent = [message(f"{number}", body=bytes([number]) * 300_000) for number in range(40)]
     broker.ping()
     threads = [threading.Thread(target=broker.publish, args=(sent[start::4],)) for start in range(4)]
@@ -231,9 +230,9 @@ def test_tls_carries_large_messages_both_ways_at_once(make, certificates, tls_po
     assert came == {each.id: each.body for each in sent}
 
 
-def test_a_certificate_that_is_not_trusted_says_so(make, tls_port):
+def test_a_certificate_that_is_not_trusted_says_so(rabbit, make):
     with pytest.raises(ServiceRefused, match="ca_file"):
-        make(f"amqps://127.0.0.1:{tls_port}").ping()
+        make(rabbit.tls_url()).ping()
 
 
 def test_virtual_hosts_do_not_meet(rabbit, make, namespace):
