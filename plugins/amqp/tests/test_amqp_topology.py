@@ -347,6 +347,31 @@ def test_what_is_delayed_arrives_after_its_queue_was_deleted(rabbit, make, names
     assert ids(take(sender)) == ["after"]
 
 
+@pytest.mark.parametrize("options", ["", "&queue_type=quorum", "&exchange=named&exchange_type=topic"])
+def test_who_sends_delayed_messages_only_makes_a_deleted_queue_anew(rabbit, make, namespace, options):
+    """Nobody else is there who could notice; what was under way, by a delay of another length, comes too."""
+    sender = make(options)
+    sender.publish([message("long", eta=time.time() + 3.0), message("short", eta=time.time() + 0.05)])
+    with rabbit.client() as connection, connection.channel() as channel:
+        channel.queue_delete(f"{namespace}~q")
+    sender.publish([message("after", eta=time.time() + 0.05)])
+    eventually(lambda: make(options).sizes(["q"])["q"].ready == 2, "they do not come")
+    assert ids(take(make(options), count=2)) == ["after", "long"]
+
+
+def test_a_deleted_queue_that_others_have_made_differently_is_told_of(rabbit, make, namespace):
+    """A delayed message would come to a queue that is not ours, or to none."""
+    sender = make()
+    sender.publish([message("before", eta=time.time() + 3600)])
+    with rabbit.client() as connection, connection.channel() as channel:
+        channel.queue_delete(f"{namespace}~q")
+        channel.queue_declare(f"{namespace}~q", durable=True, arguments={"x-max-priority": 3})
+    for _ in range(2):
+        with pytest.raises(ServiceError, match="x-max-priority") as caught:
+            sender.publish([message("after", eta=time.time() + 3600)])
+    assert "delete the queue" in str(caught.value)
+
+
 def test_a_queue_that_is_deleted_between_two_receives_is_made_again(rabbit, make, namespace, caplog):
     """RabbitMQ closes the channel of whoever consumes from a queue that is not there; what it held comes again."""
     broker = make()

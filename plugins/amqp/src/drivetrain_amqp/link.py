@@ -114,6 +114,13 @@ class Link:
             wanted[each] = partial(ladder.rung, ours, each, arguments)
         return self._declare(wanted | self._due(names, {ladder.levels_for(wait) for wait in waits}))
 
+    def declared_ways(self, names: Iterable[str]) -> list[Declaration]:
+        """These queues, and by what they get delayed messages, as far as this connection has declared it before."""
+        declared, levels = self.connection().declared, range(1, ladder.LEVELS + 1)
+        known = [(name, level) for name in names for level in levels if ("due", name, level) in declared]
+        # The queue itself comes with each of its bindings, and is to be there once.
+        return list(dict.fromkeys(each for name, level in known for each in self._way(name, level)))
+
     def _due(self, names: Iterable[str], levels: Iterable[int]) -> Wanted:
         """These queues, which may be gone, and by what they get their messages whose delays have so many digits."""
         wanted = [("due", name, each) for name in names for each in levels]

@@ -175,11 +175,14 @@ class Sender:
         channel = self._open()
         self._declare(parcels)
         with errors_translated("publishing"):
-            data = b"".join(self._frames(channel, parcels, self._waits(parcels)))
+            waits = self._waits(parcels)
+            delayed = dict.fromkeys(each.queue for each in parcels if each.due in waits)
+            data = b"".join((*self._ways(channel, delayed), *self._frames(channel, parcels, waits)))
             channel.connection.wait_unblocked()
             batch = channel.send(parcels, data)
             self._await(channel, batch)
         if batch.left:
+            forget_declared(channel.connection, delayed)  # the next one is to be told what is wrong with them
             error = channel.error or exceptions.ChannelWrongStateError("closed")
             raise translated(error, "publishing, without knowing what was published") from error
         return batch.failures
@@ -222,6 +225,15 @@ class Sender:
             if not waits or not self._link.declare_delays(queues, waits.values()):
                 break
         return waits
+
+    def _ways(self, channel: _Confirms, queues: Iterable[str]) -> Iterable[bytes]:
+        """What declares these queues once more, before the messages that will come to them later.
+
+        For such a message nobody tells us, as is told of others, that its queue has been deleted. There is no answer to
+        wait for; if the server objects, it closes the channel.
+        """
+        for each in self._link.declared_ways(queues):
+            yield wire.method(channel.number, each.method(answered=False))
 
     def _frames(
         self, channel: _Confirms, parcels: Sequence[Parcel], waits: Mapping[float | None, int]

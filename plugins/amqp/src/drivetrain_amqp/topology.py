@@ -24,9 +24,9 @@ class DeclareExchange:
     name: str
     kind: str
 
-    def method(self) -> Any:
+    def method(self, *, answered: bool = True) -> Any:
         """As the protocol says it."""
-        return spec.Exchange.Declare(exchange=self.name, type=self.kind, durable=True)
+        return spec.Exchange.Declare(exchange=self.name, type=self.kind, durable=True, nowait=not answered)
 
 
 @frozen
@@ -36,9 +36,10 @@ class DeclareQueue:
     name: str
     arguments: Mapping[str, Any] = field(hash=False)
 
-    def method(self) -> Any:
+    def method(self, *, answered: bool = True) -> Any:
         """As the protocol says it."""
-        return spec.Queue.Declare(queue=self.name, durable=True, arguments=dict(self.arguments))
+        arguments = dict(self.arguments)
+        return spec.Queue.Declare(queue=self.name, durable=True, arguments=arguments, nowait=not answered)
 
 
 @frozen(kw_only=True)
@@ -49,9 +50,9 @@ class Bind:
     exchange: str
     key: str
 
-    def method(self) -> Any:
+    def method(self, *, answered: bool = True) -> Any:
         """As the protocol says it."""
-        return spec.Queue.Bind(queue=self.queue, exchange=self.exchange, routing_key=self.key)
+        return spec.Queue.Bind(queue=self.queue, exchange=self.exchange, routing_key=self.key, nowait=not answered)
 
 
 @frozen(kw_only=True)
@@ -62,9 +63,10 @@ class BindExchange:
     source: str
     key: str
 
-    def method(self) -> Any:
+    def method(self, *, answered: bool = True) -> Any:
         """As the protocol says it."""
-        return spec.Exchange.Bind(destination=self.destination, source=self.source, routing_key=self.key)
+        to, source = self.destination, self.source
+        return spec.Exchange.Bind(destination=to, source=source, routing_key=self.key, nowait=not answered)
 
 
 Declaration = DeclareExchange | DeclareQueue | Bind | BindExchange
