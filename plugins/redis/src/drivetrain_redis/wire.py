@@ -8,6 +8,7 @@ from typing import Any
 
 import hiredis
 
+from drivetrain_redis.alert import alert_for, asleep
 from drivetrain_redis.connecting import Address, dry_errors, open_socket
 from drivetrain_redis.errors import ConnectionLost
 from drivetrain_redis.options import Options
@@ -34,7 +35,7 @@ def _encoded(argument: Any) -> Any:
 class Wire:
     """A connection. Used by one thread at a time."""
 
-    __slots__ = ("_decrypts", "_dry", "_feed", "_gets", "_recv", "address", "generation", "send", "socket")
+    __slots__ = ("_decrypts", "_dry", "_feed", "_gets", "_look", "_recv", "address", "generation", "send", "socket")
 
     def __init__(self, options: Options, address: Address, *, sentinel: bool = False) -> None:
         """Connect, and say who we are.
@@ -51,6 +52,8 @@ class Wire:
         reader = hiredis.Reader(notEnoughData=_WAITING)
         self._gets, self._feed = reader.gets, reader.feed
         self._recv = self.socket.recv
+        # What TLS has read and not given yet, a look at the socket does not tell.
+        self._look = asleep if options.tls else alert_for(self.socket)
         #: Send what `pack` gave.
         self.send = self.socket.sendall
         try:
@@ -75,6 +78,7 @@ class Wire:
         """
         reply = self._gets()
         while reply is _WAITING:
+            self._look()
             data = self._recv(_READ_BYTES)
             if not data:
                 raise ConnectionLost("the server has closed the connection")
