@@ -350,12 +350,13 @@ def test_what_is_delayed_arrives_after_its_queue_was_deleted(rabbit, make, names
 @pytest.mark.parametrize("options", ["", "&queue_type=quorum", "&exchange=named&exchange_type=topic"])
 def test_who_sends_delayed_messages_only_makes_a_deleted_queue_anew(rabbit, make, namespace, options):
     """Nobody else is there who could notice; what was under way, by a delay of another length, comes too."""
-    sender = make(options)
+    sender, operator = make(options), make(options)
     sender.publish([message("long", eta=time.time() + 3.0), message("short", eta=time.time() + 0.05)])
+    eventually(lambda: operator.sizes(["q"])["q"].ready == 1, "it does not come")
     with rabbit.client() as connection, connection.channel() as channel:
         channel.queue_delete(f"{namespace}~q")
     sender.publish([message("after", eta=time.time() + 0.05)])
-    eventually(lambda: make(options).sizes(["q"])["q"].ready == 2, "they do not come")
+    eventually(lambda: operator.sizes(["q"])["q"].ready == 2, "they do not come")
     assert ids(take(make(options), count=2)) == ["after", "long"]
 
 

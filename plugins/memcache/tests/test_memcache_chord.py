@@ -1,6 +1,5 @@
 """Chords on Memcached: ten thousand members ended by several processes, and one that Memcached has lost."""
 
-import random
 from collections import Counter
 
 import pytest
@@ -11,24 +10,8 @@ from drivetrain.workflow.frames import Join
 from drivetrain.workflow.wire import load_frames
 from drivetrain_contract_tests.backends.racing import in_processes
 from drivetrain_memcache.keys import Kind
+from support.completing import MEMBERS, complete_all
 from support.waiting import Log, until
-
-MEMBERS = 10_000
-_BATCH = 200
-
-
-def _complete_all(backend, number):
-    """Complete every member, in an order of our own; how often we were told that the group is complete, and rightly."""
-    order = random.Random(number).sample(range(MEMBERS), MEMBERS)
-    told = []
-    for first in range(0, MEMBERS, _BATCH):
-        some = order[first : first + _BATCH]
-        batch = [Completion(member=Member("g", index), payload=b"%d" % index) for index in some]
-        told += [progress.done for progress in backend.complete(batch)]
-        if told[-1] == MEMBERS:
-            assert None not in backend.read_members("g"), "told complete before all payloads are there"
-    assert told == sorted(told), "the count went down"
-    return told[-1]
 
 
 def test_ten_thousand_members_are_ended_by_several_processes(memcached, backends):
@@ -36,7 +19,7 @@ def test_ten_thousand_members_are_ended_by_several_processes(memcached, backends
     url = f"{memcached.url}/?prefix=many"
     backend = backends(url)
     backend.open_groups([Group(group_id="g", size=MEMBERS)])
-    assert in_processes(url, _complete_all, 3) == [MEMBERS] * 3
+    assert in_processes(url, complete_all, 3) == [MEMBERS] * 3
     assert backend.read_members("g") == [b"%d" % index for index in range(MEMBERS)]
 
 

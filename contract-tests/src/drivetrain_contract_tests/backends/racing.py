@@ -68,7 +68,7 @@ def in_processes(url: str, work: Callable[[Backend, int], T], count: int) -> lis
 
     Args:
         url: of the backend.
-        work: a function of a module, told the backend and the number of its process.
+        work: a function that other processes can import, told the backend and the number of its process.
         count: how many processes.
     """
     spawn = multiprocessing.get_context("spawn")
@@ -104,6 +104,9 @@ def _work(
 
 def _answer(receiver: Connection[Any, Any]) -> Any:
     assert receiver.poll(_PATIENCE), f"another process has not answered within {_PATIENCE} s"
-    fine, answer = receiver.recv()
+    try:
+        fine, answer = receiver.recv()
+    except EOFError:
+        raise AssertionError("another process has ended without an answer; what it wrote says why") from None
     assert fine, f"in another process: {answer}"
     return answer
