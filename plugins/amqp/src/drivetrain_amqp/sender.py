@@ -176,7 +176,7 @@ class Sender:
         self._declare(parcels)
         with errors_translated("publishing"):
             waits = self._waits(parcels)
-            delayed = dict.fromkeys(each.queue for each in parcels if each.due in waits)
+            delayed = dict.fromkeys(each.queue for each in parcels if each.due is not None)
             data = b"".join((*self._ways(channel, delayed), *self._frames(channel, parcels, waits)))
             channel.connection.wait_unblocked()
             batch = channel.send(parcels, data)
