@@ -15,7 +15,7 @@ from drivetrain.contract import (
     ServiceRefused,
     SystemClock,
 )
-from drivetrain_amqp import make_broker
+from drivetrain_amqp import link, make_broker
 
 HOLD = 60.0
 
@@ -371,6 +371,35 @@ def _bindings(rabbit, namespace):
     """Where the queue ``q`` gets its messages from."""
     told = rabbit.control("list_bindings", "--no-table-headers", "source_name", "routing_key", "destination_name")
     return {line for line in told.splitlines() if line.endswith(f"\t{namespace}~q")}
+
+
+@pytest.mark.parametrize(("exchange", "delay"), [("-tasks", 0.0), ("~drivetrain~~delay.0", 0.4)])
+def test_an_exchange_that_is_deleted_is_made_again(rabbit, make, namespace, exchange, delay):
+    """RabbitMQ closes the channel of whoever publishes to it: one call fails, and those after it work."""
+    options = f"&exchange={namespace}-tasks"
+    sender, worker = make(options), make(options)
+    sender.publish([message("before", eta=time.time() + delay)])
+    worker.acknowledge(take(worker))
+    with rabbit.client() as connection, connection.channel() as channel:
+        channel.exchange_delete(f"{namespace}{exchange}")
+    with pytest.raises(ServiceError):
+        sender.publish([message("meanwhile", eta=time.time() + delay)])
+    sender.publish([message("after", eta=time.time() + delay)])
+    assert ids(take(worker)) == ["after"]
+
+
+def test_queues_of_delays_that_somebody_has_tidied_away_are_made_again(rabbit, make, namespace, monkeypatch):
+    """After a while: a message that has no way on is told of to nobody."""
+    monkeypatch.setattr(link, "_LADDER_SECONDS", 0.0)
+    sender, worker = make(), make()
+    sender.publish([message("before", eta=time.time() + 1.1)])
+    worker.acknowledge(take(worker))
+    rabbit.drop_queues(lambda queue: queue.startswith(f"{namespace}~drivetrain~~delay."))
+    with rabbit.client() as connection, connection.channel() as channel:
+        for level in range(4):
+            channel.exchange_delete(f"{namespace}~drivetrain~~delay.{level}")
+    sender.publish([message("after", eta=time.time() + 1.1)])
+    assert ids(take(worker)) == ["after"]
 
 
 def test_a_deleted_queue_that_others_have_made_differently_is_told_of(rabbit, make, namespace):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +25,9 @@ Wanted = dict[object, Callable[[], list[Declaration]]]
 
 #: Requests that are sent before the answers are read.
 _TOGETHER = 50
+#: After so long the queues and exchanges of delays are declared once more when they are used: to somebody who tidies up
+#: they look empty and useless, and nobody tells us of a message that has no way on.
+_LADDER_SECONDS = 10.0
 
 
 @contextmanager
@@ -51,6 +55,7 @@ class Link:
         self._connection: Connection | None = None
         self._lock = threading.Lock()
         self._declaring = threading.Lock() if declaring is None else declaring
+        self._ladder_since = 0.0
 
     def connection(self) -> Connection:
         """The connection; connects if there is none, trying each host in turn.
@@ -109,10 +114,18 @@ class Link:
         """Make sure that messages for these queues can wait so many milliseconds; whether that took time."""
         ours, arguments, waits = self.topology.names, self.topology.rung_arguments(), set(waits)
         levels = ladder.levels_for(max(waits))
+        self._doubt_ladder()
         wanted: Wanted = {("levels", levels): partial(ladder.exchanges, ours, levels)}
         for each in (each for wait in waits for each in ladder.path(wait)):
             wanted[each] = partial(ladder.rung, ours, each, arguments)
         return self._declare(wanted | self._due(names, {ladder.levels_for(wait) for wait in waits}))
+
+    def _doubt_ladder(self) -> None:
+        """Take it, after a while, that what delays need is not there any more."""
+        now, declared = time.monotonic(), self.connection().declared
+        if now - self._ladder_since >= _LADDER_SECONDS:
+            self._ladder_since = now
+            declared.difference_update([key for key in list(declared) if _of_ladder(key)])
 
     def declared_ways(self, names: Iterable[str]) -> list[Declaration]:
         """These queues, and by what they get delayed messages, as far as this connection has declared it before."""
@@ -149,9 +162,13 @@ class Link:
         with self._declaring:  # a quorum queue that another thread is just making exists, and refuses messages
             new = [key for key in wanted if key not in connection.declared]
             methods = [each.method() for key in new for each in wanted[key]()]
-            with self.admin("declaring queues") as channel:
-                for start in range(0, len(methods), _TOGETHER):
-                    channel.ask(*methods[start : start + _TOGETHER])
+            try:
+                with self.admin("declaring queues") as channel:
+                    for start in range(0, len(methods), _TOGETHER):
+                        channel.ask(*methods[start : start + _TOGETHER])
+            except ServiceError:
+                connection.declared.clear()  # something that this relies on is gone
+                raise
             connection.declared.update(new)
         return True
 
@@ -161,6 +178,10 @@ class Link:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _of_ladder(key: object) -> bool:
+    return isinstance(key, ladder.Rung) or (isinstance(key, tuple) and key[0] == "levels")
 
 
 def forget_declared(connection: Connection, names: Iterable[str]) -> None:

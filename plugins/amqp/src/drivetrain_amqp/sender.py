@@ -182,7 +182,8 @@ class Sender:
             batch = channel.send(parcels, data)
             self._await(channel, batch)
         if batch.left:
-            forget_declared(channel.connection, delayed)  # the next one is to be told what is wrong with them
+            # What was declared may be gone, or another's: whoever publishes next finds out, and is told what is wrong.
+            channel.connection.declared.clear()
             error = channel.error or exceptions.ChannelWrongStateError("closed")
             raise translated(error, "publishing, without knowing what was published") from error
         return batch.failures
