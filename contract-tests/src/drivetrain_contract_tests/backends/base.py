@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
@@ -37,6 +38,12 @@ class BackendBase(Contract):
     @classmethod
     def _reach(cls, backend_service: Service) -> None:
         cls.service = backend_service
+
+    @pytest.fixture(autouse=True)
+    def _close_what_was_made(self) -> Iterator[None]:
+        # pytest keeps the contract object for longer, and the threads of a client cost those that come after it.
+        yield
+        _close(self._made())
 
     def declared(self) -> BackendCapabilities:
         """The backend's capabilities."""
