@@ -32,7 +32,6 @@ class RabbitServer:
         *,
         management: bool = False,
         advanced: str = "[].",
-        settings: Sequence[str] = (),
         certificates: Path | None = None,
     ) -> None:
         """Describe it; `start` starts it.
@@ -41,7 +40,6 @@ class RabbitServer:
             directory: of its own.
             management: whether it has the management plugin, which costs seconds at the start and the end.
             advanced: its ``advanced.config``.
-            settings: more lines of its ``rabbitmq.conf``.
             certificates: where ``ca.crt``, ``server.crt`` and ``server.key`` are: it speaks TLS too, at `tls_url`.
         """
         self.port, self.management_port = free_port(), free_port()
@@ -50,7 +48,7 @@ class RabbitServer:
         self._server = Path(_PROGRAMS, "rabbitmq-server")
         if not self._server.exists():
             self._server = program(_SERVICE, "rabbitmq-server")
-        self._write_settings(management, advanced, [*settings, *self._tls_settings(certificates)])
+        self._write_settings(management, advanced, self._tls_settings(certificates))
         self.epmd = ServerProcess(
             [program(_SERVICE, "epmd"), "-port", str(self._epmd_port), "-address", "127.0.0.1"],
             log=directory / "epmd.log",

@@ -47,7 +47,7 @@ class Heartbeat:
                 self._sweep()
             except ServiceError as error:
                 logger.warning("heartbeat: %s; tried again at the next one", error)
-            except Exception:
+            except Exception:  # whatever it is, this thread must live on: all leases end without it
                 logger.exception("heartbeat: tried again at the next one")
 
     def stop(self) -> None:
