@@ -31,6 +31,7 @@ from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.publisher import BODY_HEADER, FOLLOWS_HEADER, Publisher
 from drivetrain.worker.run import Ending, Run, event_of, marks
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.unfinished import Unfinished
 from drivetrain.workflow.advance import Effect, Failed, Succeeded, advance
 from drivetrain.workflow.frames import Invocation, Join
 
@@ -150,12 +151,14 @@ class Settlement:
 
     def found(self, delivery: Delivery, invocation: Invocation, record: TaskRecord) -> Ending:
         """The ending of a delivery whose end is recorded already."""
-        plain: Plain = None if record.payload is None else self._runtime.payloads.load(record.payload)
+        payloads = self._runtime.payloads
         ending = Ending(delivery=delivery, invocation=invocation, state=record.state, recorded=True)
+        if record.state is State.RETRY:
+            unfinished = Unfinished.load(payloads, record)
+            return replace(ending, failure=unfinished.failure, retry_at=unfinished.due)
+        plain: Plain = None if record.payload is None else payloads.load(record.payload)
         if record.state is State.SUCCESS:
             return replace(ending, value=plain)
-        if record.state is State.RETRY:
-            return replace(ending, failure=plain["failure"], retry_at=plain["at"])
         return replace(ending, failure=plain)
 
     def failure_of(
@@ -248,7 +251,7 @@ class Settlement:
         if ending.state is State.SUCCESS:
             return dump(ending.value)
         if ending.state is State.RETRY:
-            return dump({"at": ending.retry_at, "failure": ending.failure})
+            return Unfinished(due=ending.retry_at, failure=ending.failure).dump(self._runtime.payloads)
         return dump(ending.failure)
 
     # Follow up
