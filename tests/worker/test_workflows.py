@@ -202,12 +202,22 @@ def interpret(workflow, value, ran):
         ran.update((then.task, repr((result,))) for then in workflow.on_success)
         return result
     if isinstance(workflow, Chain):
-        for part in workflow.parts:
+        for index, part in enumerate(workflow.parts):
             if (value := interpret(part, value, ran)) == FAILED:
+                ran.update(own_error_callbacks(workflow.parts[index + 1 :]))
                 return FAILED
         return value
     results = [interpret(member, value, ran) for member in workflow.members]
     return FAILED if FAILED in results and workflow.on_member_failure == "fail" else results
+
+
+def own_error_callbacks(abandoned):
+    """What tasks that will never run, since one before them has failed, send all the same."""
+    for workflow in abandoned:
+        if isinstance(workflow, Signature):
+            yield from ((then.task, repr((FAILED,))) for then in workflow.on_error)
+        else:
+            yield from own_error_callbacks(workflow.parts if isinstance(workflow, Chain) else workflow.members)
 
 
 def plain(value):

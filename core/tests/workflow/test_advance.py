@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from attrs import define, field
@@ -87,15 +88,25 @@ def interpret(workflow: Workflow, value: Any, ran: Counter) -> Any:
         ran.update((then.task, repr((result,))) for then in workflow.on_success)
         return result
     if isinstance(workflow, Chain):
-        for part in workflow.parts:
+        for index, part in enumerate(workflow.parts):
             value = interpret(part, value, ran)
             if value is FAILED:
+                ran.update(own_error_callbacks(workflow.parts[index + 1 :]))
                 return FAILED
         return value
     results = [interpret(member, value, ran) for member in workflow.members]
     if workflow.on_member_failure == "collect":
         return ["failure" if result is FAILED else result for result in results]
     return FAILED if FAILED in results else results
+
+
+def own_error_callbacks(abandoned) -> Iterator[tuple[str, str]]:
+    """What tasks that will never run, since one before them has failed, send all the same."""
+    for workflow in abandoned:
+        if isinstance(workflow, Signature):
+            yield from ((then.task, repr(("failure",))) for then in workflow.on_error)
+        else:
+            yield from own_error_callbacks(workflow.parts if isinstance(workflow, Chain) else workflow.members)
 
 
 # The machine: performs effects one at a time, in any order, some of them twice, as a crash would.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import pytest
 from attrs import frozen
@@ -20,6 +21,9 @@ from drivetrain_contract_tests.workflows.ledger import until
 from drivetrain_contract_tests.workflows.stage import QUEUE, Stage, call
 
 __all__ = ["Ending"]
+
+#: What becomes of a group when a member fails.
+_ON_MEMBER_FAILURE: tuple[Literal["collect", "fail"], ...] = ("collect", "fail")
 
 
 @frozen
@@ -149,6 +153,33 @@ class Ending(Bench):
             ]
             assert [stage.outcome(handle) for handle in handles] == [FAILED, FAILED]
             self._check_called(stage, {"of chain": (FAILED,), "of group": (FAILED,)})
+
+    @holds("W9")
+    def test_error_callbacks_of_a_group_run_once_for_each_member_that_fails(self) -> None:
+        """Each with the failure of its member, whether the group collects failures or fails."""
+        with self.stage() as stage:
+            app = stage.working()
+            for how in _ON_MEMBER_FAILURE:
+                members = group(call("fail", label=f"{how} {n}") for n in range(3)).set(on_member_failure=how)
+                stage.outcome(app.send(members.set(on_error=[call("caught", label=how)])))
+                until(partial(self._called, stage, how, 3), "each failure is reported", self.patience_seconds)
+            stage.quiet()
+            called = {how: len(stage.ledger.of(how)) for how in _ON_MEMBER_FAILURE}
+            assert called == dict.fromkeys(_ON_MEMBER_FAILURE, 3), f"three members failed; callbacks ran: {called}"
+
+    @holds("W9")
+    def test_error_callbacks_of_a_task_that_never_ran_run_once(self) -> None:
+        """A chord's callback whose header failed ends as FAILURE, and says so to its own error callbacks."""
+        with self.stage() as stage:
+            app = stage.working()
+            body = evolve(call("act", label="body"), on_error=(call("caught", label="of body"),))
+            header = group(call("fail", label="one"), call("act", label="two"), call("fail", label="three"))
+            assert stage.outcome(app.send(chain(header, body, call("act", label="last")))) == FAILED
+            self._check_called(stage, {"of body": (FAILED,)})
+            assert not stage.ledger.of("body"), "a chord's callback ran though its header had failed"
+
+    def _called(self, stage: Stage, label: str, times: int) -> bool:
+        return len(stage.ledger.of(label)) >= times
 
     def _check_called(self, stage: Stage, called: dict[str, tuple[Any, ...]]) -> None:
         for label in called:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from drivetrain.workflow.signature import Chain, Group, Signature, Workflow
@@ -22,9 +23,10 @@ def interpret(workflow: Workflow[Any], value: Any, ran: Counter[str]) -> Any:
     if isinstance(workflow, Signature):
         return _call(workflow, value, ran)
     if isinstance(workflow, Chain):
-        for part in workflow.parts:
+        for index, part in enumerate(workflow.parts):
             value = interpret(part, value, ran)
             if value is FAILED:
+                ran.update(_own_error_callbacks(workflow.parts[index + 1 :]))
                 return FAILED
         return value
     assert isinstance(workflow, Group)
@@ -40,6 +42,17 @@ def _call(signature: Signature[Any], value: Any, ran: Counter[str]) -> Any:
     ran.update(then.kwargs["label"] for then in _signatures(signature.on_success if succeeds else signature.on_error))
     taken = () if signature.immutable or value is NOTHING else (value,)
     return [label, *taken, *signature.args] if succeeds else FAILED
+
+
+def _own_error_callbacks(abandoned: Iterable[Workflow[Any]]) -> Iterator[str]:
+    """The labels of the error callbacks of tasks that never run because a task before them failed."""
+    for workflow in abandoned:
+        if isinstance(workflow, Signature):
+            yield from (then.kwargs["label"] for then in _signatures(workflow.on_error))
+        elif isinstance(workflow, Chain):
+            yield from _own_error_callbacks(workflow.parts)
+        elif isinstance(workflow, Group):
+            yield from _own_error_callbacks(workflow.members)
 
 
 def _signatures(workflows: tuple[Workflow[Any], ...]) -> list[Signature[Any]]:

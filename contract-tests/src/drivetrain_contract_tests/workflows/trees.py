@@ -27,6 +27,7 @@ KNOWN: tuple[Workflow[Any], ...] = (
     Chain((Group((evolve(_FAILS, on_error=_CAUGHT), evolve(_ONE, on_success=_CAUGHT))), _ONE)),
     Group((Group((_ONE, _ONE)), Chain((_ONE, Group((_ONE, _ONE)), evolve(_ONE, immutable=True))))),
     Chain((Group(()), _ONE)),
+    Chain((Group((_FAILS, _ONE, _FAILS)), evolve(_ONE, on_error=_CAUGHT), Group((evolve(_ONE, on_error=_CAUGHT),)))),
 )
 
 

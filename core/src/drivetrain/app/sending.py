@@ -186,7 +186,7 @@ def _calls(frames: Frames) -> Iterator[Call]:
     for frame in frames:
         if isinstance(frame, Call):
             yield frame
-            for then in (*frame.on_success, *frame.on_error):
+            for then in (*frame.on_success, *frame.on_error, *frame.workflow_on_error):
                 yield from _calls(then)
         elif isinstance(frame, Fork):
             for branch in frame.branches:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from drivetrain.contract import Member, Plain, State
-from drivetrain.workflow.frames import NOTHING, Call, Fork, Frames, Invocation, Join, Nothing, ids
+from drivetrain.workflow.frames import NOTHING, Call, Fork, Frames, Invocation, Join, Nothing, calls, ids
 
 __all__ = [
     "Complete",
@@ -120,7 +120,7 @@ def advance(frames: Frames, event: Event) -> tuple[Effect, ...]:
     if isinstance(event, Succeeded):
         callbacks = (effect for then in event.call.on_success for effect in _resume(then, event.value))
         return (*callbacks, *_resume(frames, event.value))
-    return (*_error_callbacks(event), *_abandon(frames, event))
+    return (*_error_callbacks(event), *_abandon(frames, event), *_callbacks_of_abandoned(frames, event))
 
 
 def _resume(frames: Frames, value: Plain | Nothing) -> Iterator[Effect]:
@@ -150,7 +150,7 @@ def _around(rest: Frames) -> tuple[Join | None, str]:
 
 def _error_callbacks(event: Failed) -> Iterator[Effect]:
     if event.call is not None and event.state is not State.CANCELLED:
-        for then in event.call.on_error:
+        for then in (*event.call.on_error, *event.call.workflow_on_error):
             yield from _resume(then, event.failure)
 
 
@@ -161,6 +161,14 @@ def _abandon(frames: Frames, event: Failed) -> Iterator[Effect]:
         else:
             for task_id in ids((frame,)):
                 yield End(task_id, event.state, event.failure)
+
+
+def _callbacks_of_abandoned(frames: Frames, event: Failed) -> Iterator[Effect]:
+    # Those of the workflows around them are left out: they were sent for the task that failed.
+    if event.state is not State.CANCELLED:
+        for call in calls(frames):
+            for then in call.on_error:
+                yield from _resume(then, event.failure)
 
 
 def after(frames: Frames, task_id: str) -> Frames | None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from drivetrain.contract import Member, Plain, Retries
 
-__all__ = ["NOTHING", "Call", "Fork", "Frame", "Frames", "Invocation", "Join", "Nothing", "ids"]
+__all__ = ["NOTHING", "Call", "Fork", "Frame", "Frames", "Invocation", "Join", "Nothing", "calls", "ids"]
 
 
 #: A number that is counted from 0.
@@ -64,7 +64,10 @@ class Call(
     #: Whether a worker that does not know the task drops it at once.
     ignore_unknown: bool = False
     on_success: tuple[tuple[Call | Fork | Join, ...], ...] = ()
+    #: Its own error callbacks: sent when it ends as FAILURE or EXPIRED, whether it ran or a task before it failed.
     on_error: tuple[tuple[Call | Fork | Join, ...], ...] = ()
+    #: The error callbacks of the chains and groups around it: sent only when it has failed itself.
+    workflow_on_error: tuple[tuple[Call | Fork | Join, ...], ...] = ()
 
     def receive(self, value: Plain | Nothing) -> Call:
         """This call with ``value`` as its first argument, unless there is none or the call is immutable."""
@@ -116,6 +119,16 @@ class Invocation(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     frames: tuple[Call | Fork | Join, ...] = ()
     #: The first attempt is 0.
     attempt: _Count = 0
+
+
+def calls(frames: Frames) -> Iterator[Call]:
+    """The calls in ``frames``, in order. Callbacks, which may never be sent, are left out."""
+    for frame in frames:
+        if isinstance(frame, Call):
+            yield frame
+        elif isinstance(frame, Fork):
+            for branch in frame.branches:
+                yield from calls(branch)
 
 
 def ids(frames: Frames) -> Iterator[str]:

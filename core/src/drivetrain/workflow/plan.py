@@ -48,7 +48,7 @@ def plan(workflow: Workflow[Any], book: TaskBook, new_id: Callable[[], str]) -> 
         InvalidArguments: arguments do not fit their task.
         InvalidSignature: an id is used twice.
     """
-    frames = _Planner(book, new_id).frames(workflow, received=False, on_error=())
+    frames = _Planner(book, new_id).frames(workflow, received=False, around=())
     if not isinstance(workflow, Signature):
         _check_unique(frames)
     return frames
@@ -65,39 +65,42 @@ class _Planner:
         self._book = book
         self._new_id = new_id
 
-    def frames(self, workflow: Workflow[Any], *, received: bool, on_error: tuple[Frames, ...]) -> Frames:
+    def frames(self, workflow: Workflow[Any], *, received: bool, around: tuple[Workflow[Any], ...]) -> Frames:
+        """The frames of ``workflow``; ``around``: the error callbacks of the chains and groups around it."""
         if isinstance(workflow, Signature):
-            return (self._call(workflow, received, on_error),)
+            return (self._call(workflow, received, around),)
         if isinstance(workflow, Chain):
-            return self._chain(workflow, received, on_error)
+            return self._chain(workflow, received, around)
         if isinstance(workflow, Group):
-            return (self._fork(workflow, received, on_error),)
+            return (self._fork(workflow, received, around),)
         raise InvalidSignature(f"{workflow!r} is no signature, chain or group")
 
-    def _chain(self, chain: Chain[Any], received: bool, on_error: tuple[Frames, ...]) -> Frames:
-        on_error = (*on_error, *self._callbacks(chain.on_error))
+    def _chain(self, chain: Chain[Any], received: bool, around: tuple[Workflow[Any], ...]) -> Frames:
         frames: list[Frame] = []
         for part in chain.parts:
-            frames.extend(self.frames(part, received=received or bool(frames), on_error=on_error))
+            received_here = received or bool(frames)
+            frames.extend(self.frames(part, received=received_here, around=(*around, *chain.on_error)))
         return tuple(frames)
 
-    def _fork(self, group: Group[Any], received: bool, on_error: tuple[Frames, ...]) -> Fork:
-        on_error = (*on_error, *self._callbacks(group.on_error))
+    def _fork(self, group: Group[Any], received: bool, around: tuple[Workflow[Any], ...]) -> Fork:
+        around = (*around, *group.on_error)
         return Fork(
             group.group_id or self._new_id(),
-            tuple(self.frames(member, received=received, on_error=on_error) for member in group.members),
+            tuple(self.frames(member, received=received, around=around) for member in group.members),
             group.on_member_failure == "collect",
         )
 
     def _callbacks(self, workflows: Iterable[Workflow[Any]]) -> tuple[Frames, ...]:
-        return tuple(self.frames(workflow, received=True, on_error=()) for workflow in workflows)
+        return tuple(self.frames(workflow, received=True, around=()) for workflow in workflows)
 
-    def _call(self, signature: Signature[Any], received: bool, on_error: tuple[Frames, ...]) -> Call:
+    def _call(self, signature: Signature[Any], received: bool, around: tuple[Workflow[Any], ...]) -> Call:
         options = signature.options
         defaults = self._book.defaults(signature.task)
         args, kwargs = self._book.encode_call(
             signature.task, signature.args, signature.kwargs, received=received and not signature.immutable
         )
+        # Planned once for each task, so that each one that fails sends callbacks with ids of their own.
+        workflow_on_error = self._callbacks(around) if around else ()
         if options is NO_OPTIONS and not (signature.on_success or signature.on_error):  # most are as their task says
             return Call(
                 id=self._new_id(),
@@ -110,7 +113,7 @@ class _Planner:
                 retries=defaults.retries,
                 timeout=defaults.timeout,
                 retention=defaults.retention,
-                on_error=on_error,
+                workflow_on_error=workflow_on_error,
             )
         expires = options.expires
         return Call(
@@ -133,7 +136,8 @@ class _Planner:
             dead_letter=options.dead_letter,
             ignore_unknown=options.ignore_unknown,
             on_success=self._callbacks(signature.on_success),
-            on_error=(*self._callbacks(signature.on_error), *on_error),
+            on_error=self._callbacks(signature.on_error),
+            workflow_on_error=workflow_on_error,
         )
 
 

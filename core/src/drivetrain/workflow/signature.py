@@ -161,7 +161,8 @@ class Signature(Workflow[R_co]):
     options: Options = NO_OPTIONS
     #: Sent, each with the result, when the task has succeeded; apart from what follows it in a workflow.
     on_success: tuple[Workflow[Any], ...] = ()
-    #: Sent, each with the `Failure`, when the task has finally failed.
+    #: Sent, each with the `Failure`, when the task ends as FAILURE or EXPIRED: because it failed itself, or because a
+    #: task before it in its workflow did.
     on_error: tuple[Workflow[Any], ...] = ()
     sender: Sender | None = field(default=None, eq=False, repr=False)
 
@@ -197,7 +198,7 @@ class Chain(Workflow[R_co]):
     on_error: tuple[Workflow[Any], ...] = ()
 
     def set(self, *, on_error: Iterable[Workflow[Any]]) -> Chain[R_co]:
-        """This chain with callbacks that are sent, once and with the `Failure`, when any task in it finally fails."""
+        """This chain with callbacks that are sent, with the `Failure`, once for each task in it that finally fails."""
         return evolve(self, on_error=_workflows("on_error", on_error))
 
     def find_sender(self) -> Sender | None:
@@ -225,7 +226,7 @@ class Group(Workflow[list[T]]):
         """This group with some options changed.
 
         Args:
-            on_error: sent, once and with the `Failure`, when any task in it finally fails.
+            on_error: sent, with the `Failure`, once for each task in it that finally fails.
             on_member_failure: ``fail`` the group, or ``collect``: put the `Failure` in the place of the value.
             group_id: the id of the group.
         """

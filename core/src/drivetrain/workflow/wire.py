@@ -23,7 +23,7 @@ _MISFITS = (msgspec.ValidationError, InvalidSignature, RecursionError)
 def dump_invocation(invocation: Invocation) -> Plain:
     """The plain form of an invocation."""
     plain, call = msgspec.to_builtins(invocation), invocation.call
-    if call.on_success or call.on_error or call.retries or not _joins(invocation.frames):
+    if call.on_success or call.on_error or call.workflow_on_error or call.retries or not _joins(invocation.frames):
         return _lists(plain)
     # Nothing else can be a tuple.
     if call.args:
