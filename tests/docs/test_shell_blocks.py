@@ -57,12 +57,12 @@ def shop(tmp_path, monkeypatch):
     (tmp_path / "shop").mkdir()
     source = (
         "from drivetrain import App\n"
-        f"app = App('sqlite:///{tmp_path}/work.db', unknown_task_retries=0)\n"
+        f"app = App('sqlite:///{tmp_path}/work.db', version_mismatch_seconds=0)\n"
         "@app.task\ndef add(x: int, y: int) -> int:\n    return x + y\n"
     )
     for place in ("shop/tasks.py", "tasks.py"):
         (tmp_path / place).write_text(source)
-    with App(f"sqlite:///{tmp_path}/work.db", unknown_task_retries=0) as app:
+    with App(f"sqlite:///{tmp_path}/work.db", version_mismatch_seconds=0) as app:
         app.send(app.signature("nobody.knows").set(task_id="ID"))
         app.worker().drain()
     monkeypatch.chdir(tmp_path)

@@ -32,7 +32,7 @@ class Parcel:
 
 @pytest.fixture
 def app():
-    app = App(f"memory://{uuid4().hex}", concurrency=1, unknown_task_retries=0)
+    app = App(f"memory://{uuid4().hex}", concurrency=1, version_mismatch_seconds=0)
 
     @app.task(name="shop.add")
     def add(x: int, y: int) -> int:

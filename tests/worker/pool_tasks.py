@@ -5,9 +5,20 @@ import signal
 import threading
 from pathlib import Path
 
-from drivetrain import App, current_task, retry
+from drivetrain import App, current_task, hookimpl, retry
 
-app = App(os.environ.get("POOL_TASKS_URL", "memory://"), pool="processes", concurrency=2)
+
+class NotesErrors:
+    """An observer that notes in a file which process saw which error."""
+
+    @hookimpl
+    def task_raised(self, event, error, retrying):
+        if path := os.environ.get("POOL_TASKS_ERRORS"):
+            with Path(path).open("a") as file:
+                file.write(f"{os.getpid()} {event.task_id} {error!r} {retrying}\n")
+
+
+app = App(os.environ.get("POOL_TASKS_URL", "memory://"), pool="processes", concurrency=2, plugins=[NotesErrors()])
 
 
 @app.task

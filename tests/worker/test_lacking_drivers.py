@@ -44,7 +44,9 @@ def test_a_body_that_is_too_large_waits_in_the_backend_and_goes_with_its_message
 
 
 def test_large_bodies_survive_retries_hops_and_workers_that_do_not_know_them(make_app, url):
-    app = with_broker(make_app(url, unknown_task_retries=2), largest_message_bytes=1000, longest_delay_seconds=0.1)
+    app = with_broker(
+        make_app(url, version_mismatch_seconds=0.2), largest_message_bytes=1000, longest_delay_seconds=0.1
+    )
 
     @app.task(name="large.flaky", retry=retry.fixed(0.25, max_retries=2))
     def flaky(text: str) -> int:
@@ -316,7 +318,7 @@ def test_a_callback_that_was_published_waits_for_nothing_that_could_be_lost(cach
 def test_dead_letters_are_replayed_and_dropped_whatever_a_broker_counts(make_app, url, monkeypatch):
     """Numbers are about right only without `exact_sizes`; and of very many, a broker may show some only."""
     monkeypatch.setattr("drivetrain.app.operations._PAGE", 2)
-    app = with_broker(make_app(url, unknown_task_retries=0), exact_sizes=False)
+    app = with_broker(make_app(url, version_mismatch_seconds=0), exact_sizes=False)
     handles = [app.send(app.signature("later.known", n)) for n in range(7)]
     with app.worker():
         until(lambda: len(app.operations.dead_letters("default")) == len(handles), "all are put aside")

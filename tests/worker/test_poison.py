@@ -79,7 +79,7 @@ def test_a_message_that_cannot_be_read_is_put_aside_and_stops_nothing(app, log, 
 
 
 def test_a_message_with_a_nonsense_count_of_returns_is_put_aside(app):
-    app.runtime.broker.publish([message(call(task="nobody.knows"), headers={**JSON, "drivetrain-unknown": "many"})])
+    app.runtime.broker.publish([message(call(task="nobody.knows"), headers={**JSON, "drivetrain-offers": "many"})])
     with app.worker():
         until(lambda: app.operations.dead_letters("default"), "the message is put aside")
 
@@ -96,7 +96,7 @@ def test_what_waits_for_a_message_that_cannot_be_read_is_told(app):
 def test_wrong_arguments_name_the_parameter_and_can_be_replayed_by_a_worker_that_takes_them(make_app, url, log):
     stranger = make_app(url, tasks=False)
     handle = stranger.send(stranger.signature("add", 1, "two") | stranger.signature("value"))
-    app = make_app(url)
+    app = make_app(url, version_mismatch_seconds=0)
     with app.worker():
         with pytest.raises(TaskFailed, match="'?y'?") as raised:
             handle.get(timeout=60)
@@ -117,7 +117,7 @@ def test_wrong_arguments_name_the_parameter_and_can_be_replayed_by_a_worker_that
 
 
 def test_an_unknown_task_is_put_back_with_growing_pauses_then_aside_and_replayed(make_app, url):
-    app = make_app(url, unknown_task_retries=3)
+    app = make_app(url, version_mismatch_seconds=0.3)
     handle = app.send(app.signature("later.known", 5))
     others = app.send_many([app.signature("value", n) for n in range(100)])
     with app.worker():
@@ -134,7 +134,7 @@ def test_an_unknown_task_is_put_back_with_growing_pauses_then_aside_and_replayed
 
 
 def test_an_unknown_task_does_not_spin(make_app, url):
-    app = make_app(url, unknown_task_retries=100)
+    app = make_app(url, version_mismatch_seconds=3600)
     app.send(app.signature("later.known", 5))
     published = []
     runtime = app.runtime
@@ -159,7 +159,7 @@ def test_workers_of_one_queue_run_what_each_of_them_knows(make_app, url):
 
 
 def test_dead_letters_of_a_chord_member_are_replayed_and_the_rest_goes_on(make_app, url):
-    app = make_app(url, unknown_task_retries=0)
+    app = make_app(url, version_mismatch_seconds=0)
     handle = app.send(app.signature("later.known", 5) | app.signature("add", 1) | app.signature("value"))
     with app.worker():
         with pytest.raises(TaskFailed):
@@ -172,7 +172,7 @@ def test_dead_letters_of_a_chord_member_are_replayed_and_the_rest_goes_on(make_a
 
 
 def test_replaying_lets_a_group_be_waited_for_that_comes_after_the_dead_letter(make_app, url):
-    app = make_app(url, unknown_task_retries=0)
+    app = make_app(url, version_mismatch_seconds=0)
 
     handle = app.send(app.signature("later.known", 5) | group(app.signature("add", n) for n in range(3)))
     with app.worker():

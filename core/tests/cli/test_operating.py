@@ -17,7 +17,7 @@ URL = "sqlite:///work.db"
 def dead_letter(shop, other_app):
     """The id of a task that nobody knew."""
     result = other_app.send(other_app.signature("shop.gone", "secret"))
-    with shop.app.worker(unknown_task_retries=0):
+    with shop.app.worker(version_mismatch_seconds=0):
         result.wait(5)
     return result.id
 

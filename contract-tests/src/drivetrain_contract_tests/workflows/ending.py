@@ -56,7 +56,7 @@ class Ending(Bench):
     def test_every_bad_end_ends_all_that_waits_for_it(self) -> None:
         """A chain and a chord around a task that ends badly: each handle ends, with the cause, and nothing goes on."""
         with self.stage() as stage:
-            app, stranger = stage.app(unknown_task_retries=0, max_starts=1), stage.app(tasks=False)
+            app, stranger = stage.app(version_mismatch_seconds=0, max_starts=1), stage.app(tasks=False)
             handles = [
                 (name, handle)
                 for name, bad in _WAYS.items()
@@ -193,7 +193,7 @@ class Ending(Bench):
         """With its reason, and what is behind it runs all the same."""
         wanted = {name: str(bad.dead) for name, bad in _WAYS.items() if bad.dead}
         with self.stage() as stage:
-            app, stranger = stage.app(unknown_task_retries=0, max_starts=1, concurrency=1), stage.app(tasks=False)
+            app, stranger = stage.app(version_mismatch_seconds=0, max_starts=1, concurrency=1), stage.app(tasks=False)
             for name in wanted:
                 _ = stranger.send(_WAYS[name].make(name).set(task_id=name))
                 _prepare(stage, stranger, name, name)

@@ -72,6 +72,8 @@ class TaskOptions(TypedDict, total=False):
     timeout: float | timedelta
     #: How long its result is kept, in seconds.
     retention: float | timedelta
+    #: Other names under which messages may name it, for instance the one that it had before it was renamed.
+    aliases: Sequence[str]
     #: Where it runs. By default in threads, and ``async def`` tasks on the event loop.
     pool: Literal["threads", "processes", "loop"]
 
@@ -170,6 +172,7 @@ class App:
                 binding=Binding(name, function, self._values),
                 pool=self._pool(name, options.get("pool"), is_async),
                 defaults=self._defaults(options),
+                aliases=_aliases(name, options.get("aliases", ())),
             )
         )
         return (AsyncTask if is_async else Task)(self, self._registry[name])
@@ -185,7 +188,7 @@ class App:
 
     def _defaults(self, options: Mapping[str, Any]) -> Defaults:
         # Options checks each value, and has the message for a wrong one.
-        checked = Options(**{key: value for key, value in options.items() if key not in {"name", "pool"}})
+        checked = Options(**{key: value for key, value in options.items() if key not in {"name", "aliases", "pool"}})
         if checked.retry is not None:
             self._drivers.retry_policy(checked.retry.policy, checked.retry.parameters)
         return Defaults(
@@ -471,6 +474,18 @@ class _Decorator:
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
     def __call__(self, function: Any, /) -> Any:
         return self._app._register(function, self._options)
+
+
+def _aliases(name: str, aliases: object) -> tuple[str, ...]:
+    if isinstance(aliases, str) or not isinstance(aliases, Sequence) or not all(_is_name(alias) for alias in aliases):
+        raise InvalidSignature(
+            f"aliases of task {name!r} are {aliases!r}; give a list of names, like ['shop.old_name']"
+        )
+    return tuple(aliases)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def task_name(function: Callable[..., Any]) -> str:

@@ -124,9 +124,11 @@ class Settings:
     lease_seconds: float = field(default=30.0, validator=_number(0, above=True))
     #: How many starts of one attempt may end in the death of its worker before the message goes to the dead letters.
     max_starts: int = field(default=5, validator=_number(1))
-    #: How often a message of a task that the worker does not know is given back, for a worker that does, before it
-    #: goes to the dead letters.
-    unknown_task_retries: int = field(default=40, validator=_number(0))
+    #: How long a message that a worker cannot run (it does not know the task, or the arguments do not fit) is offered
+    #: to other workers, in seconds, before it goes to the dead letters. Set it to more than a rolling deploy takes.
+    version_mismatch_seconds: float = field(default=240.0, validator=_number(0))
+    #: Whether a worker logs every task that succeeds, at the level INFO.
+    log_successes: bool = False
     #: How much a worker logs.
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     #: Whether the command ``drivetrain worker`` sets up logging; false where the application does so itself.

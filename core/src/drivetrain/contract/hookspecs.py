@@ -108,6 +108,13 @@ class Observers:
         """A worker has recorded the start of an attempt and is about to run it."""
 
     @hookspec
+    def task_raised(self, event: TaskEvent, error: BaseException, retrying: bool) -> None:
+        """An attempt has ended with an exception; called in the thread or child process that ran it, for error reports.
+
+        ``retrying``: whether another attempt follows. Do not keep ``error``: it keeps the frames of the task alive.
+        """
+
+    @hookspec
     def task_retrying(self, event: TaskEvent, failure: Failure, delay_seconds: float) -> None:
         """An attempt has failed, its retry is recorded and about to be published."""
 

@@ -14,7 +14,7 @@ from drivetrain.contract import Failure, InvalidArguments, State, exception_name
 from drivetrain.worker.context import Retry, enter
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
-from drivetrain.worker.run import Ending, Run, marks
+from drivetrain.worker.run import Ending, Run, event_of, marks
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 
@@ -135,50 +135,69 @@ class Execution:
         if run.stopped or isinstance(error, NotOurs):
             return Ending(delivery=run.delivery, invocation=run.invocation, run=run, state=State.RECEIVED)
         if isinstance(error, InvalidArguments) and _raised_by_us(error):
-            return self._final(run, error, dead_reason=f"wrong arguments: {error}")
+            failure = failure_of(run.invocation, error)
+            return self._ending(run, State.FAILURE, failure, dead_reason=f"wrong arguments: {error}", mismatch=True)
         try:
             delay = self._retry_delay(run.invocation, error)
         except Exception as problem:  # noqa: BLE001 - policies are anybody's
             return self._final(run, error, dead_reason=f"its retry policy cannot be used: {problem!r}")
-        if delay is None:
-            return self._final(run, error)
-        return self._retry(run, error, delay)
+        blamed = _cause_of_retry(error)
+        return self._final(run, blamed) if delay is None else self._retry(run, blamed, delay)
 
     def _retry(self, run: Run, error: BaseException, delay: float) -> Ending:
-        failure = failure_of(run.invocation, error)
+        self._notify_raised(run, error, retrying=True)
         logger.info(
             "attempt %d ended with %s; next in %.3f s",
-            failure.attempt,
-            failure.type,
+            run.invocation.attempt,
+            exception_name(type(error)),
             delay,
+            exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
             extra=marks(run.invocation),
         )
+        failure, due = failure_of(run.invocation, error), self._runtime.clock.now() + delay
+        return self._ending(run, State.RETRY, failure, retry_at=due)
+
+    def _final(self, run: Run, error: BaseException, *, dead_reason: str | None = None) -> Ending:
+        self._notify_raised(run, error, retrying=False)
+        failure = failure_of(run.invocation, error)
+        logger.error(
+            "failed in attempt %d: %s: %s",
+            failure.attempt,
+            failure.type,
+            failure.message,
+            exc_info=error,
+            extra=marks(run.invocation),
+        )
+        return self._ending(run, State.FAILURE, failure, dead_reason=dead_reason)
+
+    def _ending(
+        self,
+        run: Run,
+        state: State,
+        failure: Failure,
+        *,
+        dead_reason: str | None = None,
+        retry_at: float | None = None,
+        mismatch: bool = False,
+    ) -> Ending:
         return Ending(
             delivery=run.delivery,
             invocation=run.invocation,
             run=run,
-            state=State.RETRY,
+            state=state,
             failure=self._runtime.registry.codec.encode(failure),
             error=failure,
-            retry_at=self._runtime.clock.now() + delay,
+            retry_at=retry_at,
+            dead_reason=dead_reason,
+            mismatch=mismatch,
             run_seconds=self._ran_seconds(run),
         )
 
-    def _final(self, run: Run, error: BaseException, *, dead_reason: str | None = None) -> Ending:
-        failure = failure_of(run.invocation, error)
-        logger.error(
-            "failed in attempt %d: %s: %s", failure.attempt, failure.type, failure.message, extra=marks(run.invocation)
-        )
-        return Ending(
-            delivery=run.delivery,
-            invocation=run.invocation,
-            run=run,
-            state=State.FAILURE,
-            failure=self._runtime.registry.codec.encode(failure),
-            error=failure,
-            dead_reason=dead_reason,
-            run_seconds=self._ran_seconds(run),
-        )
+    def _notify_raised(self, run: Run, error: BaseException, *, retrying: bool) -> None:
+        observers = self._runtime.observers
+        if observers.watches("task_raised"):
+            event = event_of(run.invocation, self._options.name)
+            observers.notify("task_raised", event=event, error=error, retrying=retrying)
 
     def _retry_delay(self, invocation: Invocation, error: BaseException) -> float | None:
         retries, number = invocation.call.retries, invocation.attempt + 1
@@ -200,6 +219,14 @@ class Execution:
 
     def _ran_seconds(self, run: Run) -> float:
         return 0.0 if run.began is None else self._runtime.clock.monotonic() - run.began
+
+
+def _cause_of_retry(error: BaseException) -> BaseException:
+    """The error because of which a task asked for a retry, if there is one: alerts go by its type, not by Retry's."""
+    if not isinstance(error, Retry):
+        return error
+    handled = None if error.__suppress_context__ else error.__context__
+    return error.__cause__ or handled or error
 
 
 def _raised_by_us(error: BaseException) -> bool:

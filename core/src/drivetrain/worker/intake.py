@@ -22,21 +22,18 @@ from drivetrain.worker.held import Held
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
-from drivetrain.worker.publisher import BODY_HEADER, Publisher, due, expires_at, returns
+from drivetrain.worker.publisher import BODY_HEADER, Publisher, due, expires_at, offers
 from drivetrain.worker.run import Ending, Run, event_of, marks
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.settlement import Settlement
 from drivetrain.worker.verdict import Verdict, judge
+from drivetrain.worker.version_mismatch import next_offer_seconds
 from drivetrain.workflow.frames import Call, Frames, Invocation
 from drivetrain.workflow.wire import load_frames, load_invocation
 
 __all__ = ["Intake"]
 
 logger = logging.getLogger("drivetrain.worker")
-
-#: Pauses before a message whose task nobody knows is tried again, in seconds: the first, how they grow, the longest.
-#: They grow slowly, for chance decides whether the next worker that gets it is one that knows it.
-_UNKNOWN_DELAY_SECONDS, _UNKNOWN_GROWTH, _LONGEST_UNKNOWN_DELAY_SECONDS = 0.1, 1.25, 10.0
 
 
 class _BodyGone(SerializationError):
@@ -51,8 +48,8 @@ class _Received(Struct, frozen=True, eq=False):
     #: When the task is due, and after which time it is not to be started; Unix seconds.
     due: float | None
     expires_at: float | None
-    #: How often it was put back because nobody knew its task.
-    returns: int
+    #: How often it was offered to other workers.
+    offers: int
 
 
 class Intake:
@@ -118,7 +115,7 @@ class Intake:
         message = delivery.message
         headers = message.headers
         # Most have nothing but the content type.
-        told = (due(message), expires_at(message), returns(message)) if len(headers) > 1 else (None, None, 0)
+        told = (due(message), expires_at(message), offers(message)) if len(headers) > 1 else (None, None, 0)
         key = headers.get(BODY_HEADER)
         body = message.body if key is None else bodies[key]
         if body is None:
@@ -194,22 +191,20 @@ class Intake:
             if one.invocation.call.task in self._registry:
                 yield one
             else:
-                self._put_back_unknown(one)
+                self._offer_to_others(one)
 
-    def _put_back_unknown(self, one: _Received) -> None:
+    def _offer_to_others(self, one: _Received) -> None:
         if one.invocation.call.ignore_unknown:
             self._settlement.settle([self._ignored_ending(one)])
             return
-        # Another worker of this queue may know it, while a new version is rolled out for instance.
-        times = one.returns + 1
-        if times > self._options.unknown_task_retries:
+        delay = next_offer_seconds(one.offers, self._options.version_mismatch_seconds)
+        if delay is None:
             try:
                 self._runtime.registry.find(one.invocation.call.task)
             except Exception as error:  # noqa: BLE001 - it is UnknownTask, raised to have its traceback
                 self._bury(one.delivery, one.invocation, f"unknown task: {error}", error)
             return
-        delay = min(_LONGEST_UNKNOWN_DELAY_SECONDS, _UNKNOWN_DELAY_SECONDS * _UNKNOWN_GROWTH ** min(times - 1, 50))
-        self._publisher.put_back(one.delivery, times, delay)
+        self._publisher.offer_again([(one.delivery, delay)])
         self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge([one.delivery]))
 
     def _ignored_ending(self, one: _Received) -> Ending:

@@ -37,9 +37,11 @@ class WorkerOptions:
     grace_seconds: float = 30.0
     #: How many starts of one attempt may come to nothing, because the worker died, before the message is put aside.
     max_starts: int = 5
-    #: How often a message whose task nobody knows is put back, before it is put aside.
-    unknown_task_retries: int = 40
+    #: How long a message that this worker cannot run is offered to others, in seconds, before it is dead-lettered.
+    version_mismatch_seconds: float = 240.0
     #: How often at most a task may ask for a retry by raising Retry where it has no retry policy.
     retry_limit: int = 100
+    #: Whether every task that succeeds is logged.
+    log_successes: bool = False
     #: Called in each child process before it runs tasks, to set up logging for instance. It must be picklable.
     prepare_child: Callable[[], None] | None = None

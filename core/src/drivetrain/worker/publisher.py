@@ -25,7 +25,7 @@ from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 from drivetrain.workflow.wire import dump_invocation
 
-__all__ = ["BODY_HEADER", "ETA_HEADER", "EXPIRES_HEADER", "FOLLOWS_HEADER", "Publisher", "due", "expires_at", "returns"]
+__all__ = ["BODY_HEADER", "ETA_HEADER", "EXPIRES_HEADER", "FOLLOWS_HEADER", "Publisher", "due", "expires_at", "offers"]
 
 #: When the task is due (Unix seconds). The message itself may come earlier, when the broker keeps only short delays.
 ETA_HEADER = "drivetrain-eta"
@@ -33,8 +33,8 @@ ETA_HEADER = "drivetrain-eta"
 EXPIRES_HEADER = "drivetrain-expires"
 #: Under which key the backend keeps the body, when it is too large for the broker (a claim check).
 BODY_HEADER = "drivetrain-body"
-#: How often the message was put back because no worker that received it knew its task.
-UNKNOWN_HEADER = "drivetrain-unknown"
+#: How often the message was offered to other workers because the one that received it could not run it.
+OFFERS_HEADER = "drivetrain-offers"
 
 #: On messages that a worker published because of another one. That one may come again, even after this one's task has
 #: ended, and lead here again; so a record of the task must be found for as long as that may happen.
@@ -66,11 +66,11 @@ def _time(message: Message, header: str) -> float | None:
     return seconds
 
 
-def returns(message: Message) -> int:
-    """How often a message was put back because nobody knew its task."""
-    text = message.headers.get(UNKNOWN_HEADER, "0")
+def offers(message: Message) -> int:
+    """How often a message was offered to other workers because the one that received it could not run it."""
+    text = message.headers.get(OFFERS_HEADER, "0")
     if not text.isdecimal():
-        raise SerializationError(f"the header {UNKNOWN_HEADER} is {text!r}, which is no number")
+        raise SerializationError(f"the header {OFFERS_HEADER} is {text!r}; it must be a whole number, 0 or more")
     return int(text)
 
 
@@ -184,10 +184,17 @@ class Publisher:
         """Publish messages that came before they are due once more, for the rest of their delay."""
         self.publish_messages([self._once_more(one, self.native_eta(due(one.message), now)) for one in deliveries])
 
-    def put_back(self, delivery: Delivery, times: int, delay_seconds: float) -> None:
-        """Publish a message once more whose task nobody knew, to be tried again later."""
-        eta = self.native_eta(self._runtime.clock.now() + delay_seconds, self._runtime.clock.now())
-        self.publish_messages([self._once_more(delivery, eta, {UNKNOWN_HEADER: str(times)})])
+    def offer_again(self, offered: Sequence[tuple[Delivery, float]]) -> None:
+        """Publish messages that could not be run here once more, each after its delay in seconds, for other workers."""
+        now = self._runtime.clock.now()
+        self.publish_messages(
+            [
+                self._once_more(
+                    delivery, self.native_eta(now + delay, now), {OFFERS_HEADER: str(offers(delivery.message) + 1)}
+                )
+                for delivery, delay in offered
+            ]
+        )
 
     def _once_more(self, delivery: Delivery, eta: float | None, headers: Mapping[str, str] = _NONE) -> Message:
         return evolve(delivery.message, headers={**delivery.message.headers, **self._follows, **headers}, eta=eta)

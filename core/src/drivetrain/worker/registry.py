@@ -36,15 +36,22 @@ class TaskDefinition:
     binding: Binding
     pool: Pool
     defaults: Defaults
+    #: Other names under which messages may name it.
+    aliases: tuple[str, ...] = ()
 
 
 class Registry(Mapping[str, TaskDefinition]):
-    """Task definitions by name. Knows how to plan workflows of them (`drivetrain.workflow.plan.TaskBook`)."""
+    """Task definitions by name, and by alias when looked up. Knows how to plan workflows of them.
+
+    See `drivetrain.workflow.plan.TaskBook`. Iterating gives names only, no aliases.
+    """
 
     def __init__(self, values: Values, fallback: Defaults) -> None:
         self.codec = values
         self._fallback = fallback
         self._definitions: dict[str, TaskDefinition] = {}
+        #: The same by every name and alias.
+        self._by_any_name: dict[str, TaskDefinition] = {}
 
     def register(self, definition: TaskDefinition) -> None:
         """Add a task.
@@ -58,10 +65,19 @@ class Registry(Mapping[str, TaskDefinition]):
                 f"two tasks are named {definition.name!r}: {_place(known.function)} and "
                 f"{_place(definition.function)}; give one of them another name=…"
             )
+        names = (definition.name, *definition.aliases)
+        for name in names:
+            other = self._by_any_name.get(name)
+            if other is not None and other.name != definition.name:
+                raise ConfigurationError(
+                    f"task {definition.name!r} cannot be known as {name!r}, which is a name or an alias of task "
+                    f"{other.name!r}; remove the alias, or give one of them another name=…"
+                )
         self._definitions[definition.name] = definition
+        self._by_any_name.update(dict.fromkeys(names, definition))
 
     def __getitem__(self, name: str) -> TaskDefinition:
-        return self._definitions[name]
+        return self._by_any_name[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._definitions)
@@ -72,20 +88,20 @@ class Registry(Mapping[str, TaskDefinition]):
     def find(self, name: str) -> TaskDefinition:
         """The definition of this task; raises UnknownTask."""
         try:
-            return self._definitions[name]
+            return self._by_any_name[name]
         except KeyError:
             raise UnknownTask(name, list(self._definitions)) from None
 
     def defaults(self, task: str) -> Defaults:
         """How this task is sent by default."""
-        definition = self._definitions.get(task)
+        definition = self._by_any_name.get(task)
         return self._fallback if definition is None else definition.defaults
 
     def encode_call(
         self, task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, received: bool
     ) -> tuple[list[Plain], dict[str, Plain]]:
         """Check and encode arguments; those of a task that is not registered here are only encoded."""
-        definition = self._definitions.get(task)
+        definition = self._by_any_name.get(task)
         if definition is not None:
             return definition.binding.encode_call(args, kwargs, received=received)
         encode = self.codec.encode

@@ -59,6 +59,8 @@ class Ending(Struct, frozen=True, kw_only=True):
     recorded: bool = False
     #: Why the message goes to the dead letters; None: it is acknowledged.
     dead_reason: str | None = None
+    #: Whether the arguments did not fit, so that a worker with another version of the task may yet run it.
+    mismatch: bool = False
     #: How long the function ran, in seconds.
     run_seconds: float = 0.0
 

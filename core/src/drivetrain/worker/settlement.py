@@ -28,16 +28,19 @@ from drivetrain.worker.follow_up import FollowUp
 from drivetrain.worker.held import Held
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import GaveUp, Patience
-from drivetrain.worker.publisher import BODY_HEADER, FOLLOWS_HEADER, Publisher
+from drivetrain.worker.publisher import BODY_HEADER, FOLLOWS_HEADER, Publisher, offers
 from drivetrain.worker.run import Ending, Run, event_of, marks
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished
+from drivetrain.worker.version_mismatch import next_offer_seconds
 from drivetrain.workflow.advance import Effect, Failed, Succeeded, advance
 from drivetrain.workflow.frames import Invocation, Join
 
 __all__ = ["Settlement"]
 
 logger = logging.getLogger("drivetrain.worker")
+#: Tells of the ends of tasks, as in `drivetrain.worker.execution`.
+task_logger = logging.getLogger("drivetrain.task")
 
 
 class Settlement:
@@ -86,10 +89,13 @@ class Settlement:
     def _settle(self, endings: Sequence[Ending]) -> None:
         self.give_back([ending.run for ending in endings if ending.run is not None and ending.state is State.RECEIVED])
         endings = [ending for ending in endings if ending.state is not State.RECEIVED]
+        if any(ending.mismatch for ending in endings):
+            endings = self._offer_mismatches(endings)
         self.step("ran", [ending for ending in endings if ending.run is not None])
         settled, progress = self._record(endings)
         self.step("recorded", settled)
         self._tell(settled)
+        self._log_successes(settled)
         self._follow_up.perform(self._effects(settled), progress)
         self._publish_retries([ending for ending in settled if ending.state is State.RETRY])
         self.step("followed_up", settled)
@@ -125,6 +131,12 @@ class Settlement:
         """Return runs unharmed: their lease ends, and their messages may be delivered again."""
         if not runs:
             return
+        self._record_given_back(runs)
+        deliveries = [run.delivery for run in runs]
+        self._patience.call("release", lambda: self._runtime.broker.release(deliveries, delay_seconds=delay_seconds))
+        self._held.remove(runs)
+
+    def _record_given_back(self, runs: Sequence[Run]) -> None:
         now = self._runtime.clock.now()
         wishes = [
             Transition(
@@ -137,10 +149,30 @@ class Settlement:
             )
             for run in runs
         ]
-        deliveries = [run.delivery for run in runs]
         self._patience.call("give back", lambda: self._runtime.backend.record(wishes))
-        self._patience.call("release", lambda: self._runtime.broker.release(deliveries, delay_seconds=delay_seconds))
-        self._held.remove(runs)
+
+    def _offer_mismatches(self, endings: Sequence[Ending]) -> list[Ending]:
+        """Offer what does not fit this worker's version of its task to other workers; the endings that are left."""
+        left: list[Ending] = []
+        offered: list[tuple[Run, float]] = []
+        for ending in endings:
+            delay = self._offer_seconds(ending) if ending.mismatch else None
+            if delay is None or ending.run is None:
+                left.append(ending)
+                continue
+            text = "its arguments do not fit this version of the task; offered to other workers in %.1f s: %s"
+            logger.warning(text, delay, _message_of(ending), extra=marks(ending.invocation))
+            offered.append((ending.run, delay))
+        if offered:
+            self._record_given_back([run for run, _ in offered])
+            self._publisher.offer_again([(run.delivery, delay) for run, delay in offered])
+            deliveries = [run.delivery for run, _ in offered]
+            self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge(deliveries))
+            self._held.remove(run for run, _ in offered)
+        return left
+
+    def _offer_seconds(self, ending: Ending) -> float | None:
+        return next_offer_seconds(offers(ending.delivery.message), self._options.version_mismatch_seconds)
 
     def give_up(self, run: Run) -> None:
         """Return a run whose process died: another may start it now, and the start that came to nothing counts."""
@@ -342,6 +374,13 @@ class Settlement:
         else:
             observers.notify(hook, event=event)
 
+    def _log_successes(self, endings: Sequence[Ending]) -> None:
+        if not self._options.log_successes:
+            return
+        for ending in endings:
+            if ending.state is State.SUCCESS and not ending.recorded:
+                task_logger.info("succeeded in %.3f s", ending.run_seconds, extra=marks(ending.invocation))
+
 
 _HOOKS = {
     State.SUCCESS: "task_succeeded",
@@ -350,6 +389,10 @@ _HOOKS = {
     State.CANCELLED: "task_cancelled",
     State.EXPIRED: "task_expired",
 }
+
+
+def _message_of(ending: Ending) -> str:
+    return "" if ending.error is None else ending.error.message
 
 
 def _dead_reason(ending: Ending) -> str | None:
