@@ -17,7 +17,7 @@ DOCS_STAMP := $(DOCS)/.installed
 MEMBERS := core $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml contract-tests/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test matrix certify oldest lint docs bench build clean
+.PHONY: help demo test matrix chaos certify oldest lint docs bench build clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -31,6 +31,9 @@ test: $(STAMP) ## Run all tests. More options: make test ARGS="-k chord -x". CON
 
 matrix: $(STAMP) ## Hold every broker with every backend to the contract of workflows; writes docs/guarantees.md. ARGS=--missing goes on.
 	PYTHONPATH=tests $(BIN)/python -m matrix.run $(ARGS)
+
+chaos: $(STAMP) ## Kill, stop and pause workers and services at random under random workflows. ARGS="--pair redis --seconds 600 --seed 1".
+	PYTHONPATH=tests $(BIN)/python -m chaos.run $(ARGS)
 
 certify: $(STAMP) ## Hold each driver to the contract, and put the report where its wheel ships it. ARGS="redis sqs" does those alone.
 	PYTHONPATH=tests $(BIN)/python -m certify.run $(ARGS)

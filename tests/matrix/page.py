@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from chaos.results import kept, rows
 from drivetrain.cli.described import Statement, of_backend, of_broker, of_pair
 from drivetrain.contract import BackendCapabilities, BrokerCapabilities, Durability, Hold
 from drivetrain_contract_tests.clauses import clauses
@@ -39,6 +40,17 @@ again after they had ended. *Recovered* ones ended well although a worker or a s
 there are follows from how many faults were tried, and tells nothing of one pair beside another.
 """
 
+_CHAOS = """\
+`make chaos` sends random workflows to two workers that were started from the command line. Meanwhile it kills, stops
+and pauses the workers, and kills and restarts the services, at random. Afterwards it compares every result with the
+reference interpreter and every run with what was promised.
+
+*Lost*: workflows that did not end, and attempts that never ran. *Wrong*: other results, and cancelled tasks that ran.
+*Repeated*: runs that began after the end of their task. *Overlapping*: two runs of one task at the same time, which no
+fault explains. *Left over*: messages, dead letters, and errors in the logs of workers. *Recovered*: runs that a fault
+cut off and that were made good. SQS is moto, which keeps its messages in memory: its connections are cut instead.
+"""
+
 _DRIVERS = """\
 Everything here follows from what a driver declares for the URL that was run; another URL of the same driver may declare
 something else (an SQLite file that does not wait for the disk, quorum queues, a Redis cluster).
@@ -47,7 +59,9 @@ something else (an SQLite file that does not wait for the disk, quorum queues, a
 
 def text(matrix: Matrix) -> str:
     """The whole page."""
-    parts = [_HEAD, "## Every broker with every backend", _MATRIX, *_matrix(matrix), "## The drivers", _DRIVERS]
+    parts = [_HEAD, "## Every broker with every backend", _MATRIX, *_matrix(matrix)]
+    parts += ["## Random faults", _CHAOS, "\n".join(rows(kept()))]
+    parts += ["## The drivers", _DRIVERS]
     parts += _drivers(matrix)
     parts += ["## Together", *_together(matrix)]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"

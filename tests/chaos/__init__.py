@@ -1,0 +1,1 @@
+"""Random faults under random workflows, on real servers and with real workers: ``make chaos``."""
