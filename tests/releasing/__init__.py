@@ -1,0 +1,1 @@
+"""What a release needs: one version, every Python, and checks before anything is built."""
