@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from drivetrain.contract import Durability, evolve
+from drivetrain.contract import Durability, TaskPage, evolve
 from drivetrain_contract_tests import BackendContract, LockContract
 from mutants.backend_base import Host, Remote, service_of
 from mutants.backend_tasks import Limited
@@ -42,8 +42,8 @@ class Cache(Limited):
     def renew_lock(self, name, token, *, seconds):
         return super().renew_lock(name, token, seconds=whole(seconds))
 
-    def unfinished(self, *, limit):
-        return []
+    def unfinished(self, *, limit, cursor=None):
+        return TaskPage()
 
     def wait(self, task_ids, *, timeout_seconds):
         raise AssertionError("called though it is not declared")

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 
-from drivetrain.contract import Entry, Outcome, Renewal, State, TooLarge, apply, evolve
+from drivetrain.contract import Entry, Outcome, Renewal, State, TaskPage, TooLarge, apply, evolve
 from drivetrain.drivers.memory.backend import MemoryBackend
 from mutants.backend_base import Ruled, broken, mutants_of
 
@@ -405,19 +405,20 @@ class DoesNotCount(Ruled):
 
 @broken("R14", "lists tasks that have ended")
 class ListsAll(MemoryBackend):
-    def unfinished(self, *, limit):
-        return list(self._store.tasks.values())[:limit]
+    def unfinished(self, *, limit, cursor=None):
+        return TaskPage(records=list(self._store.tasks.values())[:limit])
 
 
 @broken("R14", "does not list tasks that wait for another attempt")
 class ListsTheRunning(MemoryBackend):
-    def unfinished(self, *, limit):
-        return [found for found in super().unfinished(limit=limit) if found.state is not State.RETRY]
+    def unfinished(self, *, limit, cursor=None):
+        page = super().unfinished(limit=limit, cursor=cursor)
+        return evolve(page, records=[found for found in page.records if found.state is not State.RETRY])
 
 
 @broken("R14", "lists more than it was asked for")
 class ListsTooMany(MemoryBackend):
-    def unfinished(self, *, limit):
+    def unfinished(self, *, limit, cursor=None):
         return super().unfinished(limit=10**6)
 
 

@@ -370,7 +370,7 @@ def lose_ready(brokers, _backends):
 
 
 def lose_records(_brokers, backends):
-    backends[-1].forget([record.task_id for record in backends[-1].unfinished(limit=1000)])
+    backends[-1].forget([record.task_id for record in backends[-1].unfinished(limit=1000).records])
 
 
 MUTANTS = [

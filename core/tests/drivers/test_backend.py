@@ -206,9 +206,9 @@ class TestRecord:
     def test_unfinished_lists_what_is_not_terminal(self, backend):
         """Backend.unfinished."""
         record(backend, start("a"), wish("b"), wish("c", State.PENDING), start("d"), wish("d", run="r"))
-        assert {found.task_id for found in backend.unfinished(limit=10)} == {"a", "c"}
-        assert len(backend.unfinished(limit=1)) == 1
-        (found,) = [each for each in backend.unfinished(limit=10) if each.task_id == "a"]
+        assert {found.task_id for found in backend.unfinished(limit=10).records} == {"a", "c"}
+        assert len(backend.unfinished(limit=1).records) == 1
+        (found,) = [each for each in backend.unfinished(limit=10).records if each.task_id == "a"]
         assert found == read(backend, "a")
 
 
@@ -397,7 +397,7 @@ class TestRetention:
         backend.complete([done(0, group_id="b")])
         backend.forget(["a", "b", "c", "d", "alone", "unknown"])
         assert dict(backend.census()) == NOTHING
-        assert list(backend.unfinished(limit=10)) == []
+        assert list(backend.unfinished(limit=10).records) == []
 
     @pytest.mark.parametrize("how", ["forget", "expire", "expire and sweep", "settle"])
     def test_the_group_goes_with_the_record_of_its_id(self, backend, clock, how):

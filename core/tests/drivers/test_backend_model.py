@@ -203,7 +203,7 @@ class BackendMachine(RuleBasedStateMachine):
 
     @invariant()
     def same_unfinished(self):
-        listed = {found.task_id for found in self.backend.unfinished(limit=1000)}
+        listed = {found.task_id for found in self.backend.unfinished(limit=1000).records}
         expected = {name for name, found in self.model.tasks.items() if not found.state.terminal}
         assert {name for name in listed if name.startswith(self.prefix)} == expected
 

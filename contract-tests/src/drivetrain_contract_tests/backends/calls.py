@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from drivetrain.contract import (
@@ -13,6 +13,7 @@ from drivetrain.contract import (
     Outcome,
     RunLease,
     State,
+    TaskPage,
     TaskRecord,
     Transition,
 )
@@ -27,7 +28,10 @@ __all__ = [
     "done",
     "granted",
     "known",
+    "listed",
+    "listed_ids",
     "open_group",
+    "pages",
     "progress",
     "read",
     "record",
@@ -108,6 +112,26 @@ def read(backend: Backend, task_id: str = "t") -> TaskRecord | None:
 def known(backend: Backend, task_id: str = "t") -> bool:
     """Whether there is a record."""
     return read(backend, task_id) is not None
+
+
+def pages(backend: Backend, limit: int) -> Iterator[TaskPage]:
+    """The pages of unfinished tasks, one after the other."""
+    page = backend.unfinished(limit=limit)
+    yield page
+    while page.cursor is not None:
+        page = backend.unfinished(limit=limit, cursor=page.cursor)
+        yield page
+
+
+def listed(backend: Backend, limit: int = 100) -> list[TaskRecord]:
+    """All unfinished tasks, each once, by pages of ``limit``; sorted by id."""
+    found = {record.task_id: record for page in pages(backend, limit) for record in page.records}
+    return [found[task_id] for task_id in sorted(found)]
+
+
+def listed_ids(backend: Backend, limit: int = 100) -> list[str]:
+    """The ids of all unfinished tasks, sorted."""
+    return [found.task_id for found in listed(backend, limit)]
 
 
 def refused(backend: Backend, asked: Transition) -> bool:

@@ -13,6 +13,7 @@ from drivetrain_contract_tests.backends.calls import (
     counts,
     done,
     known,
+    listed_ids,
     open_group,
     progress,
     record,
@@ -40,7 +41,7 @@ class ForgettingChecks(BackendBase):
         backend.forget(names)
         assert list(backend.read(names)) == [None] * len(names)
         assert list(backend.read_groups(names)) == [None] * len(names)
-        assert list(backend.unfinished(limit=10)) == []
+        assert listed_ids(backend, 10) == []
         assert counts(backend) == NOTHING
 
     @holds("R29")

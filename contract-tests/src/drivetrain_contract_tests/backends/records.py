@@ -7,13 +7,16 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain.contract import Backend, State, TooLarge
+from drivetrain.contract import State, TooLarge
 from drivetrain_contract_tests.backends.base import LARGEST_REFUSED, LARGEST_TRIED, BackendBase
 from drivetrain_contract_tests.backends.calls import (
     HOSTILE_NAMES,
     PAYLOADS,
     done,
+    listed,
+    listed_ids,
     open_group,
+    pages,
     progress,
     read,
     record,
@@ -155,34 +158,46 @@ class RecordChecks(BackendBase):
         backend = self.fresh()
         record(backend, start("a"), wish("b"), wish("c", State.PENDING), start("d"), wish("d", run="r"))
         record(backend, start("e"), wish("e", State.RETRY, run="r"), start("f"), wish("f", State.RECEIVED, run="r"))
-        assert _listed(backend, 10) == ["a", "c", "e", "f"]
+        assert listed_ids(backend, 10) == ["a", "c", "e", "f"]
         backend.forget(["c"])
         record(backend, start("e", attempt=1), wish("e", State.FAILURE, run="r", attempt=1))
-        assert _listed(backend, 10) == ["a", "f"]
-        told = sorted(backend.unfinished(limit=10), key=lambda found: found.task_id)
-        assert told == list(backend.read(["a", "f"]))
+        assert listed_ids(backend, 10) == ["a", "f"]
+        assert listed(backend, 10) == list(backend.read(["a", "f"]))
 
     @holds("R14")
     def test_nothing_is_listed_that_is_not_declared(self) -> None:
         """Where `lists_tasks` is not declared the list is empty; one that is right could be declared."""
         backend = self.fresh()
         record(backend, start("a"), wish("b"))
-        listed = _listed(backend, 10)
+        listed = listed_ids(backend, 10)
         if not backend.capabilities.lists_tasks and listed == ["a"]:
             self.warn_undeclared("lists_tasks", "unfinished tasks are listed")
         else:
             assert listed == (["a"] if backend.capabilities.lists_tasks else [])
 
-    @holds("R14", needs="lists_tasks")
-    def test_at_most_so_many_unfinished_tasks_are_listed(self) -> None:
-        """The list is no longer than its limit, and as long where there are as many."""
+    @holds("R14", "R39", needs="lists_tasks")
+    def test_unfinished_tasks_are_listed_by_pages(self) -> None:
+        """No page is longer than its limit, and together they hold all tasks, whatever the limit is."""
         backend = self.fresh()
-        record(backend, *[wish(f"t{number}", State.PENDING) for number in range(20)])
-        assert [len(_listed(backend, limit)) for limit in (1, 7, 20, 100)] == [1, 7, 20, 20]
+        names = [f"t{number}" for number in range(20)]
+        record(backend, *[wish(name, State.PENDING) for name in names], start("ended"), wish("ended"))
+        for limit in (1, 7, 20, 100):
+            assert [len(page.records) for page in pages(backend, limit) if len(page.records) > limit] == []
+            assert listed_ids(backend, limit) == sorted(names), f"by pages of {limit}"
 
-
-def _listed(backend: Backend, limit: int) -> list[str]:
-    return sorted(found.task_id for found in backend.unfinished(limit=limit))
+    @holds("R39", needs="lists_tasks")
+    def test_what_ends_between_two_pages_hides_no_other_task(self) -> None:
+        """Each task that is unfinished from the first page to the last is listed, whatever else happens."""
+        backend = self.fresh()
+        names = [f"t{number}" for number in range(20)]
+        record(backend, *[wish(name, State.PENDING) for name in names])
+        seen, ended = set[str](), set[str]()
+        for number, page in enumerate(pages(backend, 3)):
+            seen.update(found.task_id for found in page.records)
+            if gone := next((name for name in names if name in seen and name not in ended), None):
+                ended.add(gone)
+                record(backend, wish(gone, State.CANCELLED), wish(f"new{number}", State.PENDING))
+        assert [name for name in names if name not in seen] == []
 
 
 def _assert_too_large(call: Callable[[], object]) -> None:

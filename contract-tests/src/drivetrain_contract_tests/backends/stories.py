@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from drivetrain.contract import Backend, Completion, Group, Member, RunLease, State, Transition, evolve
 from drivetrain_contract_tests.backends.base import BackendBase
-from drivetrain_contract_tests.backends.calls import NOTHING, counts, start, wish
+from drivetrain_contract_tests.backends.calls import NOTHING, counts, listed_ids, start, wish
 from drivetrain_contract_tests.backends.model import Model, assert_outcomes, assert_records
 from drivetrain_contract_tests.backends.timing import eventually
 from drivetrain_contract_tests.clauses import holds
@@ -161,8 +161,7 @@ class _Story(RuleBasedStateMachine):
     @invariant()
     def same_unfinished(self) -> None:
         if self.capabilities.lists_tasks:
-            listed = [found.task_id for found in self.backend.unfinished(limit=100)]
-            assert sorted(listed) == sorted(self.model.unfinished())
+            assert listed_ids(self.backend, 100) == sorted(self.model.unfinished())
 
     @invariant()
     def same_ended(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -18,6 +19,7 @@ from drivetrain.contract import (
     SerializationError,
     TaskRecord,
 )
+from drivetrain.worker.listing import unfinished_tasks
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.publisher import BODY_HEADER, due
 from drivetrain.workflow.frames import Invocation
@@ -72,7 +74,7 @@ class Operations:
 
     def unfinished(self, *, limit: int = 100) -> Sequence[TaskRecord]:
         """Up to ``limit`` tasks that have not ended, where the backend can list them."""
-        return self._app.runtime.backend.unfinished(limit=limit)
+        return list(islice(unfinished_tasks(self._app.runtime.backend, page=limit), limit))
 
     def purge(self, queue: str) -> int:
         """Cancel the tasks that wait in ``queue``, delayed ones included, and drop their messages; how many.

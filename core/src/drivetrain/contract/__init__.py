@@ -5,7 +5,7 @@ long to wait. A driver's module makes one of them in a hook (`hookimpl`) that it
 of ours but this package.
 """
 
-from drivetrain.contract.backend import Backend, Completion, Group, GroupRecord, Locks, Renewal, RunLease
+from drivetrain.contract.backend import Backend, Completion, Group, GroupRecord, Locks, Renewal, RunLease, TaskPage
 from drivetrain.contract.broker import Broker, RecordingBroker
 from drivetrain.contract.capabilities import BackendCapabilities, BrokerCapabilities, Durability, Hold
 from drivetrain.contract.clock import Clock, SystemClock
@@ -119,6 +119,7 @@ __all__ = [
     "TaskEvent",
     "TaskExpired",
     "TaskFailed",
+    "TaskPage",
     "TaskRecord",
     "TooLarge",
     "Transition",

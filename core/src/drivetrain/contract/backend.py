@@ -10,7 +10,7 @@ from msgspec import Struct
 from drivetrain.contract.capabilities import BackendCapabilities
 from drivetrain.contract.states import GroupProgress, Member, Outcome, State, TaskRecord, Transition
 
-__all__ = ["Backend", "Completion", "Group", "GroupRecord", "Locks", "Renewal", "RunLease"]
+__all__ = ["Backend", "Completion", "Group", "GroupRecord", "Locks", "Renewal", "RunLease", "TaskPage"]
 
 
 class RunLease(Struct, frozen=True, kw_only=True):
@@ -60,6 +60,15 @@ class Completion(Struct, frozen=True, kw_only=True):
     payload: bytes
     #: Whether it ended without success.
     failed: bool = False
+
+
+class TaskPage(Struct, frozen=True, kw_only=True):
+    """A part of a list of records."""
+
+    #: May be fewer than were asked for, or none, on any page.
+    records: Sequence[TaskRecord] = ()
+    #: Where the next page begins: opaque text of the driver. None: this page is the last.
+    cursor: str | None = None
 
 
 class Locks(Protocol):
@@ -136,8 +145,16 @@ class Backend(Locks, Protocol):
         """Drop records, whatever their state, and the groups of the same ids."""
         ...
 
-    def unfinished(self, *, limit: int) -> Sequence[TaskRecord]:
-        """Up to ``limit`` records that are not terminal; empty where `lists_tasks` is not declared."""
+    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
+        """A page of the records that are not terminal; empty where `lists_tasks` is not declared.
+
+        Each record that is unfinished from the first page to the last is on one of them, at least once. In which order
+        is up to the driver, and so is what of the others is on a page. A call does a bounded amount of work.
+
+        Args:
+            limit: how many records the page may hold; 1 or more.
+            cursor: `TaskPage.cursor` of the page before; None: the first page.
+        """
         ...
 
     # Groups

@@ -26,6 +26,7 @@ from drivetrain.contract import (
     Outcome,
     Renewal,
     RunLease,
+    TaskPage,
     TaskRecord,
     Transition,
     hookimpl,
@@ -96,9 +97,9 @@ class NullBackend:
     def forget(self, task_ids: Sequence[str]) -> None:
         """It is forgotten."""
 
-    def unfinished(self, *, limit: int) -> Sequence[TaskRecord]:
+    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
         """None is listed."""
-        return []
+        return TaskPage()
 
     def open_groups(self, groups: Sequence[Group]) -> None:
         """Refuse.

@@ -83,7 +83,7 @@ def test_long_lists_of_ids_are_taken(make, sent):
     backend.record([sent(task_id) for task_id in many])
     assert [record.task_id for record in backend.read([*many, many[0]])] == [*many, many[0]]
     backend.forget(many[:999])
-    assert [record.task_id for record in backend.unfinished(limit=10)] == ["task 999"]
+    assert [record.task_id for record in backend.unfinished(limit=10).records] == ["task 999"]
 
 
 def test_one_batch_is_done_entry_after_entry_though_written_in_bulk(make, sent):
@@ -137,7 +137,7 @@ def test_no_query_of_the_hot_path_walks_through_a_table(make):
     asked = {"queue": 1, "now": 1.0, "limit": 1, "until": 2.0}
     statements = [(queries.NEXT, asked), (queries.TAKE, asked), (queries.REMOVE, (1, 1)), (queries.COUNT, asked)]
     statements += [(queries.PEEK[place.value], asked) for place in Place]
-    statements += [(tasks._UNFINISHED, (1,)), (backend._EXPIRED, (1.0, 1))]
+    statements += [(tasks._UNFINISHED, (0, 1)), (backend._EXPIRED, (1.0, 1))]
     with database_.read() as session:
         for sql, parameters in statements:
             plan = [row[3] for row in session.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]

@@ -28,6 +28,7 @@ from drivetrain.contract import (
     ServiceRefused,
     ServiceUnavailable,
     State,
+    TaskPage,
     TaskRecord,
     apply,
     evolve,
@@ -162,12 +163,18 @@ class ToyBackend:
             for task_id in task_ids:
                 self._drop(task_id)
 
-    def unfinished(self, *, limit):
+    def unfinished(self, *, limit, cursor=None):
         with self._alone():
-            return [record for record in self._records() if not record.state.terminal][:limit]
+            behind = [path for path in self._task_files() if cursor is None or path.name > cursor]
+            page = behind[:limit]  # of files: few of these tasks may be unfinished, or none
+            records = [record for path in page if not (record := _read(path, TaskRecord)).state.terminal]
+            return TaskPage(records=records, cursor=page[-1].name if len(behind) > len(page) else None)
 
     def _records(self):
-        return [_read(path, TaskRecord) for path in sorted((self._directory / "tasks").glob("*"))]
+        return [_read(path, TaskRecord) for path in self._task_files()]
+
+    def _task_files(self):
+        return sorted((self._directory / "tasks").glob("*"))
 
     # Groups
 

@@ -17,6 +17,7 @@ from drivetrain.contract import (
     Renewal,
     RunLease,
     State,
+    TaskPage,
     TaskRecord,
     TooLarge,
     Transition,
@@ -132,10 +133,10 @@ class MemcacheBackend:
         """See `Backend.forget`."""
         self._catalogue.change(dict.fromkeys(task_ids, tasks.forget))
 
-    def unfinished(self, *, limit: int) -> Sequence[TaskRecord]:
+    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
         """See `Backend.unfinished`; not declared: Memcached cannot be asked for it, so the list is empty."""
-        del limit
-        return []
+        del limit, cursor
+        return TaskPage()
 
     # Groups
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pymongo import UpdateOne
+from pymongo import ASCENDING, UpdateOne
 
 from drivetrain.contract import (
     BackendCapabilities,
@@ -18,6 +18,7 @@ from drivetrain.contract import (
     Renewal,
     RunLease,
     State,
+    TaskPage,
     TaskRecord,
     TooLarge,
     Transition,
@@ -144,13 +145,15 @@ class MongoBackend:
                 dropping.forget(collections, task_ids, now)
             self._watcher.hint(task_ids)
 
-    def unfinished(self, *, limit: int) -> Sequence[TaskRecord]:
-        """See `Backend.unfinished`."""
-        if limit <= 0:
-            return []
+    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
+        """See `Backend.unfinished`; in the order of their ids, the last of which is the cursor."""
+        wanted = {"expires": UNFINISHED, **({} if cursor is None else {"_id": {"$gt": cursor}})}
         with self._connection.use() as collections:
-            documents = collections.records.find({"expires": UNFINISHED}, RECORD_FIELDS).limit(limit)
-            return [record for document in documents if (record := record_of(document)) is not None]
+            found = list(collections.records.find(wanted, RECORD_FIELDS).sort("_id", ASCENDING).limit(limit))
+        return TaskPage(
+            records=[record for document in found if (record := record_of(document)) is not None],
+            cursor=found[-1]["_id"] if len(found) == limit else None,
+        )
 
     # Groups
 

@@ -16,6 +16,7 @@ from drivetrain.contract import (
     Renewal,
     RunLease,
     State,
+    TaskPage,
     TaskRecord,
     Transition,
 )
@@ -181,9 +182,9 @@ class RedisBackend(RedisLocks):
         """See `Backend.forget`."""
         self._on_tasks(_FORGET, [self._keys.task(task_id) for task_id in task_ids], _nothing)
 
-    def unfinished(self, *, limit: int) -> Sequence[TaskRecord]:
-        """See `Backend.unfinished`. Looks through all keys: for operators."""
-        return self._inventory.unfinished(limit)
+    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
+        """See `Backend.unfinished`. A page looks at so many keys at the most, of finished tasks too."""
+        return self._inventory.unfinished(limit, cursor)
 
     # Groups
 

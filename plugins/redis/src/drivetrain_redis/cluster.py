@@ -200,17 +200,20 @@ class Cluster:
         """See `Server.every`."""
         return [reply for address in self._listed() for reply in self._on(address, command(*arguments))]
 
-    def scan(self, pattern: bytes, count: int) -> Iterable[list[bytes]]:
-        """See `Server.scan`."""
-        for address in self._listed():
-            cursor: Any = b"0"
+    def scan(self, pattern: bytes, count: int, position: bytes = b"") -> Iterable[tuple[bytes, list[bytes]]]:
+        """See `Server.scan`. A position names its master; if that is gone, the rest of its keys is left out."""
+        masters = {_shown(address).encode(): address for address in self._listed()}
+        begun, _, cursor = position.rpartition(b" ")
+        for name in sorted(name for name in masters if name >= begun):
+            at: Any = cursor if name == begun else b"0"
             while True:
-                ((cursor, names),) = self._on(
-                    address, command("SCAN", cursor, "MATCH", pattern, "COUNT", count, writes=False)
-                )
-                yield names
-                if cursor == b"0":
+                call = command("SCAN", at, "MATCH", pattern, "COUNT", count, writes=False)
+                ((at, found),) = self._on(masters[name], call)
+                if at == b"0":
                     break
+                yield b"%s %s" % (name, at), found
+            # Behind this master, and before the next one.
+            yield (b"" if name == max(masters) else b"%s\0 0" % name), found
 
     def _listed(self) -> list[Address]:
         try:

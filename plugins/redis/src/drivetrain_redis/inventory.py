@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from drivetrain.contract import TaskRecord
+from drivetrain.contract import TaskPage, TaskRecord
 from drivetrain_redis.keys import Keys
 from drivetrain_redis.records import record_of
 from drivetrain_redis.server import Server, command
@@ -14,6 +14,8 @@ __all__ = ["Inventory"]
 
 #: How many keys one step of a look through all keys passes.
 _STEP = 1_000
+#: How many steps one page of unfinished tasks takes at most.
+_MOST_STEPS = 20
 #: What a group keeps beside its members.
 _GROUP_FIELDS = 4
 
@@ -25,17 +27,33 @@ class Inventory:
         self._server = server
         self._keys = keys
 
-    def unfinished(self, limit: int) -> list[TaskRecord]:
-        """Up to ``limit`` records that are not terminal."""
+    def unfinished(self, limit: int, cursor: str | None) -> TaskPage:
+        """Up to ``limit`` records that are not terminal, of as many keys as one page passes."""
+        position, passed = _place(cursor)
         found: list[TaskRecord] = []
-        for names in self._pieces("t"):
-            if len(found) >= limit:
+        for step, (after, names) in enumerate(self._server.scan(self._keys.pattern("t"), _STEP, position), start=1):
+            new = self._unfinished(name for name in names if name > passed)
+            room = limit - len(found)
+            found += [record for _, record in new[:room]]
+            if len(new) > room:
+                # The rest of this step comes with the next page, which begins with the same step.
+                return TaskPage(records=found, cursor=_cursor(position, new[room - 1][0] if room else passed))
+            if not after:
                 break
-            keys = [name for name in names if name.endswith(b"}")]
-            for key, data in zip(keys, self._values(keys), strict=True):
-                if data is not None and not (record := record_of(self._keys.name_of(key), data)).state.terminal:
-                    found.append(record)
-        return found[: max(0, limit)]
+            position, passed = after, b""
+            if step == _MOST_STEPS or len(found) == limit:
+                return TaskPage(records=found, cursor=_cursor(position, passed))
+        return TaskPage(records=found)
+
+    def _unfinished(self, names: Iterable[bytes]) -> list[tuple[bytes, TaskRecord]]:
+        """Those of the keys that are records of unfinished tasks, in the order of the keys."""
+        keys = sorted({name for name in names if name.endswith(b"}")})
+        records = [
+            (key, record_of(self._keys.name_of(key), data))
+            for key, data in zip(keys, self._values(keys), strict=True)
+            if data is not None
+        ]
+        return [(key, record) for key, record in records if not record.state.terminal]
 
     def _values(self, keys: list[bytes]) -> list[bytes | None]:
         return self._server.run([command("GET", key, key=key, writes=False) for key in keys]) if keys else []
@@ -62,7 +80,17 @@ class Inventory:
     def _pieces(self, kind: str) -> Iterator[list[bytes]]:
         """The names of the keys of a kind, each once."""
         seen: set[bytes] = set()
-        for names in self._server.scan(self._keys.pattern(kind), _STEP):
+        for _, names in self._server.scan(self._keys.pattern(kind), _STEP):
             new = [name for name in dict.fromkeys(names) if name not in seen]
             seen.update(new)
             yield new
+
+
+def _cursor(position: bytes, passed: bytes) -> str:
+    """Where a page begins: with which step, and after which key of that step."""
+    return f"{position.hex()} {passed.hex()}"
+
+
+def _place(cursor: str | None) -> tuple[bytes, bytes]:
+    position, _, passed = (cursor or "").partition(" ")
+    return bytes.fromhex(position), bytes.fromhex(passed)

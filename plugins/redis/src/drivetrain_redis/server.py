@@ -85,8 +85,12 @@ class Server(Protocol):
         """The reply of each master to a command."""
         ...
 
-    def scan(self, pattern: bytes, count: int) -> Iterable[list[bytes]]:
-        """The names of keys, by pieces; a key may be named twice."""
+    def scan(self, pattern: bytes, count: int, position: bytes = b"") -> Iterable[tuple[bytes, list[bytes]]]:
+        """The names of keys, by pieces; a key may be named twice.
+
+        With each piece goes the position at which the next one begins, empty after the last; a later call may go on
+        from there.
+        """
         ...
 
     def connect(self) -> Wire:
@@ -207,14 +211,15 @@ class Single:
         """See `Server.every`."""
         return self.run([command(*arguments)])
 
-    def scan(self, pattern: bytes, count: int) -> Iterable[list[bytes]]:
+    def scan(self, pattern: bytes, count: int, position: bytes = b"") -> Iterable[tuple[bytes, list[bytes]]]:
         """See `Server.scan`."""
-        cursor: Any = b"0"
+        cursor: Any = position or b"0"
         while True:
             ((cursor, names),) = self.run([command("SCAN", cursor, "MATCH", pattern, "COUNT", count, writes=False)])
-            yield names
             if cursor == b"0":
+                yield b"", names
                 return
+            yield cursor, names
 
     def close(self) -> None:
         """See `Server.close`."""

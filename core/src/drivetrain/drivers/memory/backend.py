@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from heapq import nsmallest
 from itertools import count, islice
 
 from attrs import define, field, frozen
@@ -22,6 +23,7 @@ from drivetrain.contract import (
     Renewal,
     RunLease,
     State,
+    TaskPage,
     TaskRecord,
     Transition,
     apply,
@@ -77,7 +79,7 @@ class _Store:
 
     condition: threading.Condition = field(factory=threading.Condition)
     tasks: dict[str, TaskRecord] = field(factory=dict)
-    #: The ids of records that are not terminal, in the order in which they were made.
+    #: The ids of records that are not terminal.
     unfinished: dict[str, None] = field(factory=dict)
     #: Task ids, by (time of expiry, task id).
     expiries: Pile[tuple[float, str], str] = field(factory=_expiries)
@@ -261,10 +263,14 @@ class MemoryBackend:
                 self._store.drop(task_id)
             self._store.condition.notify_all()
 
-    def unfinished(self, *, limit: int) -> Sequence[TaskRecord]:
-        """See `Backend.unfinished`."""
+    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
+        """See `Backend.unfinished`; in the order of their ids, the last of which is the cursor."""
         with self._store.condition:
-            return [self._store.tasks[task_id] for task_id in islice(self._store.unfinished, limit)]
+            behind = (task_id for task_id in self._store.unfinished if cursor is None or task_id > cursor)
+            ids = nsmallest(limit + 1, behind)
+            page = ids[:limit]
+            records = [self._store.tasks[task_id] for task_id in page]
+        return TaskPage(records=records, cursor=page[-1] if len(ids) > len(page) else None)
 
     def open_groups(self, groups: Sequence[Group]) -> None:
         """See `Backend.open_groups`."""

@@ -15,6 +15,7 @@ from drivetrain.contract import (
     Renewal,
     RunLease,
     State,
+    TaskPage,
     TaskRecord,
     Transition,
 )
@@ -155,10 +156,10 @@ class SqliteBackend:
                 tasks.drop(session, task_ids)
             self._watcher.announce()
 
-    def unfinished(self, *, limit: int) -> Sequence[TaskRecord]:
-        """See `Backend.unfinished`."""
+    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
+        """See `Backend.unfinished`; oldest first."""
         with self._database.read() as session:
-            return tasks.unfinished(session, limit)
+            return tasks.unfinished(session, limit, cursor)
 
     # Groups
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
-from drivetrain.contract import Outcome, State, TaskRecord, Transition, grants, starts_after
+from drivetrain.contract import Outcome, State, TaskPage, TaskRecord, Transition, grants, starts_after
 from drivetrain.drivers.sqlite import members
 from drivetrain.drivers.sqlite.database import Session
 from drivetrain.drivers.sqlite.entries import Entries, entered
@@ -21,7 +21,9 @@ _NAMES = {state: state.value for state in State}
 
 _COLUMNS = "state, attempt, run, leased_until, starts, entries, task, downstream, payload, expires, id"
 _READ = f"SELECT {_COLUMNS}, number FROM @tasks WHERE id IN (…)"  # noqa: S608 - built from constants
-_UNFINISHED = f"SELECT {_COLUMNS}, number FROM @tasks WHERE expires IS NULL ORDER BY number LIMIT ?"  # noqa: S608 - as above
+_UNFINISHED = f"""
+SELECT {_COLUMNS}, number FROM @tasks WHERE expires IS NULL AND number > ? ORDER BY number LIMIT ?
+"""  # noqa: S608 - as above
 
 _ADD = f"INSERT INTO @tasks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - as above
 #: The columns that a start changes. Naming no others is cheaper, above all for the index on `expires`.
@@ -95,9 +97,10 @@ def read(session: Session, task_ids: Sequence[str], now: float) -> list[TaskReco
     return [found.get(task_id) for task_id in task_ids]
 
 
-def unfinished(session: Session, limit: int) -> list[TaskRecord]:
-    """Up to ``limit`` records that are not terminal, oldest first."""
-    return [_record(row) for row in session.execute(_UNFINISHED, (max(0, limit),))]
+def unfinished(session: Session, limit: int, cursor: str | None) -> TaskPage:
+    """Up to ``limit`` records that are not terminal, oldest first; the cursor is the number of the last one."""
+    rows = list(session.execute(_UNFINISHED, (int(cursor or 0), limit)))
+    return TaskPage(records=[_record(row) for row in rows], cursor=str(rows[-1][-1]) if len(rows) == limit else None)
 
 
 def drop(session: Session, task_ids: Sequence[str]) -> int:
