@@ -11,11 +11,14 @@ from drivetrain_contract_tests.workflows.outages import Outages
 from drivetrain_contract_tests.workflows.pair import Pair
 from drivetrain_contract_tests.workflows.playing import Playing
 from drivetrain_contract_tests.workflows.refusing import Refusing
+from drivetrain_contract_tests.workflows.rescuing import Rescuing
 from drivetrain_contract_tests.workflows.restarts import Restarts
 from drivetrain_contract_tests.workflows.timing import Timing
 
 __all__ = ["Pair", "WorkflowContract"]
 
 
-class WorkflowContract(Playing, Ending, Dropping, Timing, Dying, Outages, Keeping, Refusing, Restarts, OneStore):
+class WorkflowContract(
+    Playing, Ending, Dropping, Timing, Dying, Outages, Keeping, Refusing, Restarts, Rescuing, OneStore
+):
     """The contract of a pair. Needs fixtures ``broker_service`` and ``backend_service`` that each give a `Service`."""

@@ -27,7 +27,8 @@ class OneStore(Bench):
         with self._one_store() as (broker, backend):
             assert list(broker.record_and_publish([])) == [], "an empty batch does something"
             backend.record([Transition(task_id="begun", state=State.STARTED, at=1.0, run="r", lease=_HOLD_SECONDS)])
-            sends = [_send("one", downstream=b"next \x00\xff"), _send("begun"), _send("two")]
+            told = {"payload": b"due \x00\xff", "downstream": b"next \x00\xff"}
+            sends = [_send("one", **told), _send("begun"), _send("two")]
             granted = list(broker.record_and_publish(sends))
             assert granted == [True, False, True], f"it was granted {granted}, and only `begun` has begun"
             bodies = [one.message for one in self._receive_all(broker, 2)]
@@ -35,8 +36,8 @@ class OneStore(Bench):
             one, begun, two = backend.read(["one", "begun", "two"])
             states = [None if record is None else record.state for record in (one, begun, two)]
             assert states == [State.PENDING, State.STARTED, State.PENDING], f"recorded is {states}"
-            told = one and (one.task, one.downstream)
-            assert told == ("task", b"next \x00\xff"), f"recorded is {one}"
+            kept = one and (one.task, one.payload, one.downstream)
+            assert kept == ("task", told["payload"], told["downstream"]), f"recorded is {one}"
 
     @holds("W20")
     def test_it_may_be_repeated(self) -> None:
@@ -99,6 +100,6 @@ class OneStore(Bench):
         return found
 
 
-def _send(task_id: str, *, downstream: bytes | None = None) -> tuple[Transition, Message]:
-    wish = Transition(task_id=task_id, state=State.PENDING, at=1.0, task="task", downstream=downstream)
+def _send(task_id: str, **told: bytes) -> tuple[Transition, Message]:
+    wish = Transition(task_id=task_id, state=State.PENDING, at=1.0, task="task", **told)
     return wish, Message(id=task_id, queue=_QUEUE, body=task_id.encode(), headers={"a": "b"})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from drivetrain.app.rescue import DEFAULT_OVERDUE_SECONDS, RescueReport, end_tasks, rescue
 from drivetrain.contract import (
     DEAD_AT_HEADER,
     DEAD_REASON_HEADER,
@@ -75,6 +76,26 @@ class Operations:
     def unfinished(self, *, limit: int = 100) -> Sequence[TaskRecord]:
         """Up to ``limit`` tasks that have not ended, where the backend can list them."""
         return list(islice(unfinished_tasks(self._app.runtime.backend, page=limit), limit))
+
+    def rescue(self, *, overdue_seconds: float | None = None, dry_run: bool = False) -> RescueReport:
+        """Look for tasks whose message is gone, and end them as lost; workers do the same by themselves.
+
+        It looks several times, and waits for minutes between the looks if there is any doubt.
+
+        Args:
+            overdue_seconds: for how long tasks must be due; None: as the setting ``rescue_after_seconds`` says.
+            dry_run: end nothing.
+
+        Raises:
+            NotSupported: the backend cannot list tasks.
+        """
+        if overdue_seconds is None:
+            overdue_seconds = self._app.settings.rescue_after_seconds or DEFAULT_OVERDUE_SECONDS
+        return rescue(self._app, overdue_seconds=overdue_seconds, dry_run=dry_run)
+
+    def end_lost(self, *task_ids: str) -> RescueReport:
+        """End unfinished tasks of which you know that their message is gone; see `drivetrain.app.rescue.end_tasks`."""
+        return end_tasks(self._app, task_ids)
 
     def purge(self, queue: str) -> int:
         """Cancel the tasks that wait in ``queue``, delayed ones included, and drop their messages; how many.

@@ -17,16 +17,16 @@ from drivetrain.contract import (
     Transition,
     UnknownResult,
 )
+from drivetrain.worker.downstream import downstream
 from drivetrain.worker.execution import failure_of
 from drivetrain.worker.follow_up import GROUP_TASK, FollowUp
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.runtime import Runtime
-from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance, after, preceding
+from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance, preceding
 from drivetrain.workflow.frames import Call, Fork, Frames, Invocation, ids
 from drivetrain.workflow.plan import plan
 from drivetrain.workflow.signature import Workflow
-from drivetrain.workflow.wire import load_frames
 
 __all__ = ["Sending"]
 
@@ -99,7 +99,7 @@ class Sending:
     def _cancel_downstream(self, records: Sequence[TaskRecord]) -> None:
         self._follow_up.perform(
             effect
-            for record, frames in zip(records, self._downstream(records), strict=True)
+            for record, frames in zip(records, downstream(records, self._runtime.payloads, self._read), strict=True)
             for effect in advance(frames, Failed(self._cancelled(record).failure, None, State.CANCELLED))
         )
 
@@ -164,22 +164,6 @@ class Sending:
             attempt=record.attempt,
         )
         return End(record.task_id, State.CANCELLED, self._runtime.registry.codec.encode(failure, Failure))
-
-    def _downstream(self, records: Sequence[TaskRecord]) -> list[Frames]:
-        """What waits for each of these."""
-        plain = [None if r.downstream is None else self._runtime.payloads.load(r.downstream) for r in records]
-        firsts = list(dict.fromkeys(one["in"] for one in plain if isinstance(one, dict)))
-        frames = {first.task_id: self._own_frames(first) for first in self._read(firsts) if first is not None}
-        return [
-            (after(frames.get(one["in"], ()), record.task_id) or ())
-            if isinstance(one, dict)
-            else load_frames(one or [])
-            for record, one in zip(records, plain, strict=True)
-        ]
-
-    def _own_frames(self, record: TaskRecord) -> Frames:
-        plain = None if record.downstream is None else self._runtime.payloads.load(record.downstream)
-        return load_frames(plain) if isinstance(plain, list) else ()
 
 
 def _calls(frames: Frames) -> Iterator[Call]:

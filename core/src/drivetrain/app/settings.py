@@ -129,6 +129,9 @@ class Settings:
     version_mismatch_seconds: float = field(default=240.0, validator=_number(0))
     #: Whether a worker logs every task that succeeds, at the level INFO.
     log_successes: bool = False
+    #: After how long an overdue task is ended as lost whose message lies in no queue, in seconds; None: never. Workers
+    #: look five times in that time. Where messages may be held for long unseen, they look for longer.
+    rescue_after_seconds: float | None = field(default=3600.0, validator=_number(0, above=True))
     #: How much a worker logs.
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     #: Whether the command ``drivetrain worker`` sets up logging; false where the application does so itself.

@@ -14,6 +14,7 @@ from drivetrain.cli.commands.describe import describe
 from drivetrain.cli.commands.drivers import drivers
 from drivetrain.cli.commands.inspect import inspect
 from drivetrain.cli.commands.purge import purge
+from drivetrain.cli.commands.rescue import rescue_command
 from drivetrain.cli.commands.result import result
 from drivetrain.cli.commands.version import version
 from drivetrain.cli.commands.worker import worker
@@ -56,5 +57,5 @@ def main() -> None:
     """
 
 
-for _command in (worker, inspect, result, cancel, purge, dead, drivers, describe, version):
+for _command in (worker, inspect, result, cancel, purge, dead, rescue_command, drivers, describe, version):
     main.add_command(_command)

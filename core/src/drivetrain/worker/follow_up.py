@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -22,8 +23,9 @@ from drivetrain.contract import (
 )
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import Payloads
-from drivetrain.worker.publisher import Publisher
+from drivetrain.worker.publisher import Publisher, first_due
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.unfinished import Unfinished, error_callbacks
 from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance
 from drivetrain.workflow.frames import Frames, Invocation
 from drivetrain.workflow.wire import dump_frames, load_frames, skeleton
@@ -52,6 +54,11 @@ class FollowUp:
         self._publisher = publisher
         self._patience = patience
         self._worker = worker
+        #: Whether a rescue can find tasks, and whether it cannot find their queues by itself.
+        self._rescuable = runtime.backend.capabilities.lists_tasks
+        self._records_queue = self._rescuable and not runtime.broker.capabilities.lists_queues
+        # On such a broker this is the payload of nearly every task.
+        self._of_queue = lru_cache(1000)(lambda queue: Unfinished(queue=queue).dump(runtime.payloads))
 
     def perform(self, effects: Iterable[Effect], known: Mapping[Member, GroupProgress] | None = None) -> None:
         """Do ``effects``, and what they lead to.
@@ -104,16 +111,38 @@ class FollowUp:
 
     def pending(self, invocation: Invocation) -> Transition:
         """What is recorded of an invocation before it is published."""
-        frames = invocation.frames
+        frames, now = invocation.frames, self._runtime.clock.now()
         # What was announced with its workflow says in what it waits; once it is published, it waits for nothing.
         tells = frames or self._worker
         return Transition(
             task_id=invocation.call.id,
             state=State.PENDING,
-            at=self._runtime.clock.now(),
+            at=now,
             worker=self._worker,
             task=invocation.call.task,
+            payload=self._pending_payload(invocation, first_due(invocation.call, now)) if self._rescuable else None,
             downstream=self._runtime.payloads.dump(skeleton(frames)) if tells else None,
+        )
+
+    def _pending_payload(self, invocation: Invocation, due: float | None) -> bytes | None:
+        unfinished = self.unfinished(invocation, due=due)
+        if unfinished.due is None and unfinished.on_error is None:  # as with most: nothing, or nothing but the queue
+            return self._of_queue(unfinished.queue) if unfinished.queue else None
+        return unfinished.dump(self._runtime.payloads)
+
+    def unfinished(self, invocation: Invocation, *, due: float | None, failure: Plain = None) -> Unfinished:
+        """What a rescue and the next start need to know of an invocation.
+
+        Args:
+            invocation: which one.
+            due: when its next attempt is due; Unix seconds. None: at once.
+            failure: that of the attempt before, plain; None: there is none.
+        """
+        return Unfinished(
+            due=due,
+            failure=failure,
+            queue=invocation.call.queue if self._records_queue else "",
+            on_error=error_callbacks(invocation) if self._rescuable else None,
         )
 
     def _end(self, ends: Sequence[End]) -> None:

@@ -43,5 +43,7 @@ class WorkerOptions:
     retry_limit: int = 100
     #: Whether every task that succeeds is logged.
     log_successes: bool = False
+    #: After how long without its message an overdue task is ended as lost, in seconds; None: never.
+    rescue_after_seconds: float | None = 3600.0
     #: Called in each child process before it runs tasks, to set up logging for instance. It must be picklable.
     prepare_child: Callable[[], None] | None = None

@@ -22,10 +22,20 @@ from drivetrain.contract import (
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.runtime import Runtime
-from drivetrain.workflow.frames import Invocation
+from drivetrain.workflow.frames import Call, Invocation
 from drivetrain.workflow.wire import dump_invocation
 
-__all__ = ["BODY_HEADER", "ETA_HEADER", "EXPIRES_HEADER", "FOLLOWS_HEADER", "Publisher", "due", "expires_at", "offers"]
+__all__ = [
+    "BODY_HEADER",
+    "ETA_HEADER",
+    "EXPIRES_HEADER",
+    "FOLLOWS_HEADER",
+    "Publisher",
+    "due",
+    "expires_at",
+    "first_due",
+    "offers",
+]
 
 #: When the task is due (Unix seconds). The message itself may come earlier, when the broker keeps only short delays.
 ETA_HEADER = "drivetrain-eta"
@@ -64,6 +74,11 @@ def _time(message: Message, header: str) -> float | None:
     if not math.isfinite(seconds):
         raise SerializationError(f"the header {header} is {text!r}, which is no time in Unix seconds")
     return seconds
+
+
+def first_due(call: Call, now: float) -> float | None:
+    """When the first attempt of a call is due that is sent ``now`` (Unix seconds); None: at once."""
+    return _later(call.eta, None if call.delay is None else now + call.delay)
 
 
 def offers(message: Message) -> int:
@@ -158,7 +173,7 @@ class Publisher:
         call = invocation.call
         headers = self._headers if not call.headers else {**call.headers, **self._headers}
         if invocation.attempt == 0:
-            eta = _later(call.eta, None if call.delay is None else now + call.delay)
+            eta = first_due(call, now)
             expires = _earlier(call.expires_at, None if call.expires_after is None else now + call.expires_after)
             if expires is not None:
                 headers = {**headers, EXPIRES_HEADER: repr(expires)}

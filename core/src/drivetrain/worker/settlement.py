@@ -283,7 +283,8 @@ class Settlement:
         if ending.state is State.SUCCESS:
             return dump(ending.value)
         if ending.state is State.RETRY:
-            return Unfinished(due=ending.retry_at, failure=ending.failure).dump(self._runtime.payloads)
+            unfinished = self._follow_up.unfinished(ending.invocation, due=ending.retry_at, failure=ending.failure)
+            return unfinished.dump(self._runtime.payloads)
         return dump(ending.failure)
 
     # Follow up

@@ -9,8 +9,10 @@ from msgspec import Struct
 
 from drivetrain.contract import Plain, TaskRecord
 from drivetrain.worker.payloads import Payloads
+from drivetrain.workflow.frames import Frames, Invocation, calls
+from drivetrain.workflow.wire import dump_frames, load_frames
 
-__all__ = ["Unfinished"]
+__all__ = ["Unfinished", "error_callbacks"]
 
 
 class Unfinished(Struct, frozen=True, kw_only=True):
@@ -22,6 +24,10 @@ class Unfinished(Struct, frozen=True, kw_only=True):
     failure: Plain = None
     #: How many times this attempt was started alone in its process.
     lone_starts: int = 0
+    #: The queue of its message. Empty: not recorded, since the broker can list all its queues.
+    queue: str = ""
+    #: The error callbacks that its failure leads to, plain; None: there are none. See `error_callbacks`.
+    on_error: Plain = None
 
     @classmethod
     def load(cls, payloads: Payloads, record: TaskRecord | None) -> Unfinished:
@@ -45,4 +51,30 @@ class Unfinished(Struct, frozen=True, kw_only=True):
             fields["failure"] = self.failure
         if self.lone_starts:
             fields["lone_starts"] = self.lone_starts
+        if self.queue:
+            fields["queue"] = self.queue
+        if self.on_error is not None:
+            fields["on_error"] = self.on_error
         return payloads.dump(fields)
+
+    def callbacks(self) -> tuple[Frames, ...]:
+        """The error callbacks.
+
+        Raises:
+            SerializationError: they cannot be read.
+        """
+        return tuple(load_frames(one) for one in self.on_error) if isinstance(self.on_error, list) else ()
+
+
+def error_callbacks(invocation: Invocation) -> Plain:
+    """The error callbacks that a failure of ``invocation`` leads to, plain; None where there are none.
+
+    Its own, those of the workflows around it, and those of the tasks that wait for it, which then never run. Recorded
+    with the task, so that they can be sent when its message is gone.
+    """
+    call = invocation.call
+    own = (*call.on_error, *call.workflow_on_error)
+    later = (
+        tuple(then for waiting in calls(invocation.frames) for then in waiting.on_error) if invocation.frames else ()
+    )
+    return [dump_frames(then) for then in (*own, *later)] if own or later else None

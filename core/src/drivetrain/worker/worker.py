@@ -25,6 +25,7 @@ from drivetrain.worker.pools import RunPool
 from drivetrain.worker.pools.threads import ThreadPool
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.registry import Pool
+from drivetrain.worker.rescuer import rescuer
 from drivetrain.worker.run import Ending, Run
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.settlement import Settlement
@@ -89,6 +90,7 @@ class Worker:
         self._receiving = Patience(runtime.clock, give_up=self._stopping)
         self._execution = Execution(runtime, options)
         self._heartbeat = Heartbeat(runtime, held, lease_seconds=options.lease_seconds, stopped=self._stop_run)
+        self._rescuer = rescuer(runtime, options)
         self._makers: dict[Pool, Callable[[], RunPool]] = {
             Pool.THREADS: lambda: ThreadPool(options.concurrency, self._execution, runtime.clock, self._end),
             Pool.LOOP: self._loop_pool,
@@ -111,11 +113,14 @@ class Worker:
         heart = threading.Thread(target=self._heartbeat.run, name="drivetrain-heartbeat", daemon=True)
         settler.start()
         heart.start()
+        rescue = self._start_rescue()
         try:
             while not self._stopping.is_set():
                 self._receive_once()
         finally:
             observers.notify("worker_stopping", worker=self.options.name)
+            if self._rescuer is not None:
+                self._rescuer.stop()
             try:
                 self._finish()
             finally:
@@ -123,8 +128,17 @@ class Worker:
                 settler.join(timeout=10)
                 self._heartbeat.stop()
                 heart.join(timeout=10)
+                if rescue is not None:
+                    rescue.join(timeout=10)
                 self._let_go()
             logger.info("worker %s has stopped", self.options.name)
+
+    def _start_rescue(self) -> threading.Thread | None:
+        if self._rescuer is None:
+            return None
+        thread = threading.Thread(target=self._rescuer.run, name="drivetrain-rescue", daemon=True)
+        thread.start()
+        return thread
 
     def _doubts(self) -> str:
         """What looks like a mistake in how it was started, and may be none."""

@@ -1,0 +1,122 @@
+"""Clauses W26 and W27: tasks whose message is gone are ended, and tasks that are only slow are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drivetrain import App, Result, chain, chord, group
+from drivetrain.contract import Hold, Place, State, TaskFailed
+from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.contract import NotDeclared
+from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows.interpreter import FAILED
+from drivetrain_contract_tests.workflows.ledger import until
+from drivetrain_contract_tests.workflows.stage import QUEUE, Stage, call
+
+__all__ = ["Rescuing"]
+
+#: Queues that no worker serves, and that one serves which has nothing to do but to rescue.
+_LOST, _IDLE = "lost", "idle"
+_LOST_TYPE = "drivetrain.ResultLost"
+
+
+class Rescuing(Bench):
+    """Messages vanish behind core's back, as when somebody deletes a queue."""
+
+    @holds("W26")
+    def test_every_handle_ends_when_the_messages_are_gone(self) -> None:
+        """Tasks, chains, chords and groups fail with ResultLost; error callbacks run once, and nothing else runs."""
+        with self._stage() as stage:
+            app, other = self._app(stage), self._app(stage)
+            act = [call("act", label=f"gone {number}") for number in range(3)]
+            guarded = chain(*act).set(on_error=[call("caught", label="caught", queue="caught")])
+            shapes = (act[0], guarded, chord(act[:2], act[2]), group(group(*act), act[0]))
+            handles: list[Result[Any]] = [app.send(shape) for shape in shapes]
+            stage.broker.purge(QUEUE, Place.READY)
+            for rescuing in (app, other):
+                stage.worker(rescuing, queues=_IDLE)
+            for handle in handles:
+                assert self._failure(stage, handle) == _LOST_TYPE
+                assert not stage.unfinished(handle), f"not all of it has ended: {stage.records(handle)}"
+            stage.worker(app, queues=(QUEUE, "caught"))
+            stage.wait_ran("caught")
+            stage.quiet()
+            assert stage.ledger.ran() == {"caught": 1}, "a lost task ran, or its callback otherwise than once"
+
+    @holds("W26")
+    def test_what_was_lost_in_the_middle_of_a_workflow_ends_it(self) -> None:
+        """A delayed member of a group, a retry, and a task after one that has succeeded."""
+        with self._stage() as stage:
+            if not self.broker_declares().peeks:
+                raise NotDeclared("not declared: peeks, without which what is delayed cannot always be purged")
+            app = self._app(stage, retry_seconds=3600.0)
+            late = call("act", label="late", delay=1.0)
+            handles: list[Result[Any]] = [
+                app.send(chain(call("act", label="first"), late, call("act", label="last"))),
+                app.send(chord([call("act", label="member"), late], call("act", label="after"))),
+            ]
+            working = stage.worker(app)
+            for label in ("first", "member"):
+                stage.wait_ran(label)
+            until(
+                lambda: stage.broker.sizes([QUEUE])[QUEUE].delayed == len(handles), "they wait", self.patience_seconds
+            )
+            stage.broker.purge(QUEUE, Place.DELAYED)
+            working.stop()
+            stage.worker(app, queues=_IDLE)
+            for handle in handles:
+                assert self._failure(stage, handle) == _LOST_TYPE
+                assert not stage.unfinished(handle), f"not all of it has ended: {stage.records(handle)}"
+            assert stage.ledger.ran() == {"first": 1, "member": 1}
+
+    @holds("W27")
+    def test_what_is_only_slow_is_not_ended(self) -> None:
+        """A backlog, a delay, a retry that waits, a task that runs, and all that waits for them; beside a lost task."""
+        with self._stage() as stage:
+            app = self._app(stage, retry_seconds=3600.0)
+            waiting = call("act", label="next")
+            running = app.send(chain(call("wait", label="runs"), waiting))
+            retried = app.send(chain(call("flaky", label="retried"), waiting))
+            working = stage.worker(app)
+            assert stage.gates["runs 0"].reached.wait(self.patience_seconds), "the task has not begun"
+            until(lambda: self._state(stage, retried) is State.RETRY, "it waits for its retry", self.patience_seconds)
+            backlog = app.send_many([chain(call("act", label="slow", queue="backlog"), waiting) for _ in range(3)])
+            delayed = app.send(chain(call("act", label="delayed", delay=3600.0), waiting))
+            lost = app.send(call("act", label="lost", queue=_LOST))
+            stage.broker.purge(_LOST, Place.READY)
+            stage.worker(app, queues=_IDLE)
+            assert self._failure(stage, lost) == _LOST_TYPE  # so the rescue has had all the time that it takes
+            for handle in (running, retried, delayed, *backlog):
+                assert all(self._open(stage, handle)), f"what was only slow was ended: {stage.records(handle)}"
+            stage.gates["runs 0"].opened.set()
+            stage.worker(app, queues="backlog")
+            for handle in (running, *backlog):
+                assert stage.outcome(handle) != FAILED
+            working.stop()
+            assert stage.ledger.ran()["slow"] == len(backlog)
+
+    def _stage(self) -> Stage:
+        if not self.backend_declares().lists_tasks:
+            raise NotDeclared("not declared: lists_tasks")
+        return self.stage(lease_seconds=self.short_lease_seconds)
+
+    def _app(self, stage: Stage, **options: Any) -> App:
+        """An app whose workers rescue as soon as leases of this stage let them."""
+        # Nobody here holds a message without saying so, so what a broker lets consumers hold need not be waited for.
+        held = self.broker_declares().hold is Hold.CONNECTION
+        declared = {"longest_hold_seconds": self.short_lease_seconds} if held else {}
+        return stage.app(broker=declared, version_mismatch_seconds=0.0, rescue_after_seconds=0.1, **options)
+
+    def _failure(self, stage: Stage, handle: Result[Any]) -> str:
+        try:
+            handle.get(timeout=stage.patience_seconds)
+        except TaskFailed as error:
+            return error.failure.type
+        raise AssertionError(f"{handle} has succeeded, though its messages are gone")
+
+    def _state(self, stage: Stage, handle: Result[Any]) -> State | None:
+        first = stage.records(handle)[0]
+        return first and first.state
+
+    def _open(self, stage: Stage, handle: Result[Any]) -> list[bool]:
+        return [record is not None and not record.state.terminal for record in stage.records(handle)]

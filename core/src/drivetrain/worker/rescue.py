@@ -1,0 +1,339 @@
+"""Rescue: tasks whose message is gone are found, and ended.
+
+A task goes on when its message is delivered. When the message is gone (somebody deleted a queue, a disk was restored
+from yesterday), its handle would wait without end. A rescue finds tasks that are overdue, looks for their messages
+several times, further apart than any consumer holds a message that it has not started, and ends the tasks whose message
+it saw in none of these looks. When it cannot be sure, it does nothing and says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from attrs import evolve, frozen
+
+from drivetrain.contract import (
+    BrokerCapabilities,
+    Failure,
+    GroupProgress,
+    Hold,
+    Member,
+    Outcome,
+    Plain,
+    SerializationError,
+    ServiceError,
+    State,
+    Transition,
+)
+from drivetrain.worker.downstream import downstream
+from drivetrain.worker.follow_up import FollowUp
+from drivetrain.worker.overdue import Overdue, overdue_among, overdue_tasks, state_mark
+from drivetrain.worker.patience import GaveUp, Patience
+from drivetrain.worker.publisher import Publisher
+from drivetrain.worker.run import event_of, marks
+from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.whereabouts import Finding, Whereabouts
+from drivetrain.workflow.advance import Complete, Failed, advance
+from drivetrain.workflow.frames import Call, Invocation, Join
+
+__all__ = ["LOOKS", "Found", "Look", "Rescue", "Watch", "watch_seconds"]
+
+logger = logging.getLogger("drivetrain.rescue")
+
+#: How many looks in a row must miss a message.
+LOOKS = 5
+#: How much further apart than a lease two looks are: what was held at one of them is held no more at the next.
+_LEASES_APART = 1.25
+#: For no longer than this do workers delay a message that is due, but that they cannot run, in seconds.
+_LONGEST_OFFER_SECONDS = 10.0
+#: How many tasks one look remembers at most, of those whose message it missed, and of those of which it cannot tell.
+_MOST_MISSING, _MOST_UNCLEAR = 50_000, 1_000
+_HELD = "its message lies in no queue, but may be held by a consumer"
+
+
+def watch_seconds(broker: BrokerCapabilities, *, lease_seconds: float, version_mismatch_seconds: float) -> float | None:
+    """How long looks must have missed a message before it is certainly gone; None: that is never certain. Pure.
+
+    Args:
+        broker: what the broker can do.
+        lease_seconds: how long workers hold messages.
+        version_mismatch_seconds: how long a message that a worker cannot run is offered to others.
+    """
+    needed = [(LOOKS - 1) * _LEASES_APART * lease_seconds]
+    if broker.hold is Hold.CONNECTION:
+        if broker.longest_hold_seconds is None:
+            return None  # a consumer that stands still may hold a message for ever, and nobody would see it
+        needed.append(2 * broker.longest_hold_seconds)  # held, given back, and held by the next one
+    if not broker.peeks:
+        needed.append(2 * version_mismatch_seconds)  # delayed again and again in that time, and not seen
+    return max(needed)
+
+
+@frozen(kw_only=True)
+class Found:
+    """An overdue task, and what is known of its message. Immutable."""
+
+    overdue: Overdue
+    finding: Finding
+    #: Why nothing is done about it; empty: something is.
+    reason: str = ""
+    #: What was done: ``ended``, ``resumed`` (a group); empty: nothing.
+    done: str = ""
+
+
+@frozen(kw_only=True)
+class Look:
+    """What one look has found. Tasks whose message lies in a queue are left out: they are only slow. Immutable."""
+
+    #: Those whose message is certainly gone.
+    lost: Sequence[Found] = ()
+    #: Those whose message was missed, and may be held by a consumer.
+    missing: Sequence[Found] = ()
+    #: Those whose message may lie in a queue.
+    unclear: Sequence[Found] = ()
+    #: How many of the last two kinds are not among these: there are too many.
+    more: int = 0
+    #: Why nothing was looked for; empty: it was.
+    backlog: str = ""
+
+
+@frozen
+class _Missed:
+    mark: tuple[object, ...]
+    #: When it was missed first, by the monotonic clock.
+    since: float
+    looks: int
+
+
+class Watch:
+    """Remembers which messages were missed in every look so far. Does no I/O."""
+
+    def __init__(self, seconds: float) -> None:
+        """Make it.
+
+        Args:
+            seconds: how long a message must have been missed.
+        """
+        self._seconds = seconds
+        self._missed: Mapping[str, _Missed] = {}
+
+    def update(self, missing: Iterable[Overdue], now: float) -> Sequence[Overdue]:
+        """Take in a look; those that were missed often enough, for long enough.
+
+        Args:
+            missing: those whose message was missed in this look. All others are forgotten.
+            now: by the monotonic clock.
+        """
+        missing = list(missing)
+        self._missed = {one.record.task_id: self._again(one, now) for one in missing}
+        return [one for one in missing if self._certain(self._missed[one.record.task_id], now)]
+
+    def _again(self, one: Overdue, now: float) -> _Missed:
+        before = self._missed.get(one.record.task_id)
+        if before is None or before.mark != one.mark:
+            return _Missed(one.mark, now, 1)
+        return evolve(before, looks=before.looks + 1)
+
+    def _certain(self, missed: _Missed, now: float) -> bool:
+        return missed.looks >= LOOKS and now - missed.since >= self._seconds
+
+
+class Rescue:
+    """Finds tasks whose message is gone, and ends them. Any number may work at once; used by one thread."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        worker: str,
+        lease_seconds: float,
+        watch: Watch,
+        patience: Patience,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Make it.
+
+        Args:
+            runtime: whose drivers.
+            worker: the name that is recorded with what it ends.
+            lease_seconds: how long a task that it ends is kept from workers meanwhile.
+            watch: what was missed so far.
+            patience: tries again while a service is away.
+            stopped: whether to leave the rest.
+        """
+        self._runtime = runtime
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._watch = watch
+        self._patience = patience
+        self._stopped = stopped
+        self._follow_up = FollowUp(runtime, Publisher(runtime, patience, worker=True), patience, worker=worker)
+
+    def look(self, overdue_seconds: float) -> Look:
+        """Look for the messages of overdue tasks, once. Nothing is changed.
+
+        Args:
+            overdue_seconds: for how long tasks must be due.
+
+        Raises:
+            ServiceError: a service did not answer; this look does not count.
+        """
+        clock = self._runtime.clock
+        now = clock.now()
+        whereabouts = Whereabouts(self._runtime.broker, now=now, longest_pause_seconds=self._longest_pause())
+        if backlog := whereabouts.backlog():
+            self._watch.update((), clock.monotonic())
+            return Look(backlog=backlog)
+        missing, unclear, more = list[Found](), list[Found](), 0
+        for found in (self._find(whereabouts, one) for one in overdue_tasks(self._runtime, now - overdue_seconds)):
+            if found.finding is Finding.MISSING and len(missing) < _MOST_MISSING:
+                missing.append(found)
+            elif found.finding is Finding.UNCLEAR and len(unclear) < _MOST_UNCLEAR:
+                unclear.append(found)
+            elif found.finding is not Finding.FOUND:
+                more += 1
+        certain = self._watch.update((one.overdue for one in missing), clock.monotonic())
+        lost = {one.record.task_id for one in certain}
+        return Look(
+            lost=[one for one in missing if one.overdue.record.task_id in lost],
+            missing=[evolve(one, reason=_HELD) for one in missing if one.overdue.record.task_id not in lost],
+            unclear=unclear,
+            more=more,
+        )
+
+    def find(self, task_ids: Sequence[str]) -> Sequence[Found]:
+        """What is known of the messages of these tasks; of those that are unfinished, and due.
+
+        Raises:
+            ServiceError: a service did not answer.
+        """
+        now = self._runtime.clock.now()
+        records = self._patience.call("read", lambda: self._runtime.backend.read(task_ids))
+        unfinished = [record for record in records if record is not None and not record.state.terminal]
+        whereabouts = Whereabouts(self._runtime.broker, now=now, longest_pause_seconds=self._longest_pause())
+        return [self._find(whereabouts, one) for one in overdue_among(self._runtime, unfinished, now)]
+
+    def end(self, found: Sequence[Found]) -> Sequence[Found]:
+        """End tasks, and all that waits for them; let groups whose members have ended go on. What was done.
+
+        One whose message was found, and one that has gone on since, is left alone.
+        """
+        return [self._end(one) for one in found if not self._stopped()]
+
+    def _longest_pause(self) -> float:
+        return 2 * max(self._lease_seconds, _LONGEST_OFFER_SECONDS)
+
+    def _find(self, whereabouts: Whereabouts, one: Overdue) -> Found:
+        if one.message_id is None:
+            return Found(overdue=one, finding=Finding.MISSING)
+        finding, reason = whereabouts.find(one.message_id, one.queue)
+        return Found(overdue=one, finding=finding, reason=reason)
+
+    def _end(self, found: Found) -> Found:
+        record = found.overdue.record
+        if found.finding is Finding.FOUND:
+            return evolve(found, reason="its message lies in a queue")
+        try:
+            done = self._resume(found.overdue) if found.overdue.group is not None else self._lose(found.overdue)
+        except GaveUp:
+            raise
+        except (ServiceError, SerializationError) as error:
+            logger.exception("task %s is overdue and cannot be ended", record.task_id, extra=_extra(found.overdue))
+            return evolve(found, reason=f"it cannot be ended: {error}")
+        return evolve(found, reason="" if done else "it has gone on meanwhile", done=done)
+
+    # Groups
+
+    def _resume(self, one: Overdue) -> str:
+        """Do what the last member's worker should have done. If it is only slow, doing it twice is doing it once."""
+        group = one.group
+        if group is None:
+            raise AssertionError(f"{one.record.task_id} is not a group")
+        member = Member(group.group_id, 0)
+        progress = GroupProgress(size=group.size, done=group.done, failed=group.failed)
+        failure = self._failure(one, "a member of it failed, and the worker that noticed it did not go on")
+        complete = Complete(Join(member.group_id, member.index), None, self._encoded(failure), State.FAILURE)
+        logger.warning("group %s is complete and did not go on; it does now", group.group_id, extra=_extra(one))
+        self._follow_up.perform([complete], {member: progress})
+        return "resumed"
+
+    # Tasks
+
+    def _lose(self, one: Overdue) -> str:
+        """End a task as a worker ends a run: start it, do what follows, record the end.
+
+        The start is granted only if no worker has the task; and when a worker gets a message of it after all, it waits.
+        The end is recorded last, so that a crash before it leaves the task to the next rescue.
+        """
+        record = one.record
+        run, attempt = f"rescue.{uuid4().hex}", record.attempt + (record.state is State.RETRY)
+        invocation = self._invocation(one, attempt)
+        outcome = self._record(one, run, attempt, State.STARTED, lease=self._lease_seconds)
+        if not outcome.applied:
+            return ""
+        if outcome.before is None or state_mark(outcome.before) != state_mark(record):
+            self._record(one, run, attempt, State.RECEIVED)  # given back: it has begun since, and so it is not lost
+            return ""
+        failure = self._failure(one, _text(one))
+        plain = self._encoded(failure)
+        self._follow_up.perform(advance(invocation.frames, Failed(plain, invocation.call)))
+        payload = self._runtime.payloads.dump(plain)
+        self._record(one, run, attempt, State.FAILURE, payload=payload, retention=self._runtime.kept_seconds(None))
+        logger.warning("task %s is lost: %s", record.task_id, failure.message, extra=marks(invocation))
+        self._notify(invocation, failure)
+        return "ended"
+
+    def _record(self, one: Overdue, run: str, attempt: int, state: State, **fields: Any) -> Outcome:
+        now = self._runtime.clock.now()
+        wish = Transition(
+            task_id=one.record.task_id, state=state, attempt=attempt, at=now, worker=self._worker, run=run, **fields
+        )
+        (outcome,) = self._patience.call("record", lambda: self._runtime.backend.record([wish]))
+        return outcome
+
+    def _invocation(self, one: Overdue, attempt: int) -> Invocation:
+        """What its message would have held, as far as it is recorded: neither arguments nor headers are."""
+        runtime, record = self._runtime, one.record
+        read = runtime.backend.read
+        (frames,) = downstream([record], runtime.payloads, lambda ids: self._patience.call("read", lambda: read(ids)))
+        call = Call(
+            id=record.task_id,
+            task=record.task,
+            queue=one.queue,
+            on_error=one.unfinished.callbacks(),
+        )
+        return Invocation(call=call, frames=frames, attempt=attempt)
+
+    def _failure(self, one: Overdue, text: str) -> Failure:
+        record = one.record
+        return Failure(
+            type="drivetrain.ResultLost",
+            message=text,
+            task=record.task,
+            task_id=record.task_id,
+            attempt=record.attempt + (record.state is State.RETRY),
+        )
+
+    def _encoded(self, failure: Failure) -> Plain:
+        return self._runtime.registry.codec.encode(failure)
+
+    def _notify(self, invocation: Invocation, failure: Failure) -> None:
+        if self._runtime.observers.watches("task_failed"):
+            event = event_of(invocation, self._worker)
+            self._runtime.observers.notify("task_failed", event=event, failure=failure)
+
+
+def _text(one: Overdue) -> str:
+    if one.message_id is None:
+        return "the group is gone from the backend"
+    since = datetime.fromtimestamp(one.since, UTC).isoformat(timespec="seconds")
+    whose = "its message" if one.message_id == one.record.task_id else f"the message of task {one.message_id} before it"
+    return f"{whose} is gone: it was due at {since}, and lies in no queue of the broker"
+
+
+def _extra(one: Overdue) -> dict[str, str]:
+    return {"task_id": one.record.task_id, "task": one.record.task}

@@ -1,0 +1,109 @@
+"""The rescue that every worker does beside its tasks, one worker at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from drivetrain.contract import ServiceError
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.patience import GaveUp, Patience
+from drivetrain.worker.rescue import LOOKS, Found, Look, Rescue, Watch, watch_seconds
+from drivetrain.worker.runtime import Runtime
+
+__all__ = ["Rescuer", "rescuer"]
+
+logger = logging.getLogger("drivetrain.rescue")
+
+#: The name of the lock that lets one worker look at a time. Two that look do no harm; it saves work.
+_LOCK = "drivetrain.rescue"
+
+
+def rescuer(runtime: Runtime, options: WorkerOptions) -> Rescuer | None:
+    """The rescuer of a worker; None: it is switched off, or these drivers cannot tell what is lost."""
+    if options.rescue_after_seconds is None or not runtime.backend.capabilities.lists_tasks:
+        return None
+    needed = watch_seconds(
+        runtime.broker.capabilities,
+        lease_seconds=options.lease_seconds,
+        version_mismatch_seconds=options.version_mismatch_seconds,
+    )
+    return None if needed is None else Rescuer(runtime, options, max(needed, options.rescue_after_seconds))
+
+
+class Rescuer:
+    """Looks for lost tasks in a thread of its own until told to stop."""
+
+    def __init__(self, runtime: Runtime, options: WorkerOptions, seconds: float) -> None:
+        """Make it.
+
+        Args:
+            runtime: whose drivers.
+            options: of the worker.
+            seconds: for how long a message must have been missed.
+        """
+        self._runtime = runtime
+        self._seconds = seconds
+        self._pause_seconds = seconds / (LOOKS - 1)
+        self._end = threading.Event()
+        self._token: int | None = None
+        self._watch = Watch(seconds)
+        self._warned = False
+        self._rescue = Rescue(
+            runtime,
+            worker=options.name,
+            lease_seconds=options.lease_seconds,
+            watch=self._watch,
+            patience=Patience(runtime.clock, give_up=self._end),
+            stopped=self._end.is_set,
+        )
+
+    def run(self) -> None:
+        """Look every so often until `stop`."""
+        while not self._runtime.clock.wait_event(self._end, self._pause_seconds):
+            try:
+                self.look()
+            except GaveUp:
+                return
+            except ServiceError as error:
+                logger.warning("looking for lost tasks: %s; tried again in %.0f s", error, self._pause_seconds)
+            except Exception:  # whatever it is, this thread must live on
+                logger.exception("looking for lost tasks: tried again in %.0f s", self._pause_seconds)
+        self._let_go()
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._end.set()
+
+    def look(self) -> list[Found]:
+        """Look once, if it is this worker's turn, and end what is lost; what was done."""
+        if not self._leads():
+            self._watch.update((), 0.0)  # somebody else looks; what was missed here is of no use later
+            return []
+        look = self._rescue.look(self._pause_seconds)
+        self._warn(look)
+        return list(self._rescue.end(look.lost))
+
+    def _leads(self) -> bool:
+        """Whether it is this worker that looks: the one that holds the lock, for as long as it lives."""
+        backend, seconds = self._runtime.backend, 2 * self._pause_seconds
+        if self._token is not None and backend.renew_lock(_LOCK, self._token, seconds=seconds):
+            return True
+        self._token = backend.acquire_lock(_LOCK, seconds=seconds)
+        return self._token is not None
+
+    def _let_go(self) -> None:
+        if self._token is not None:
+            try:
+                self._runtime.backend.release_lock(_LOCK, self._token)
+            except ServiceError as error:
+                logger.debug("the lock %s is not released: %s; it ends by itself", _LOCK, error)
+
+    def _warn(self, look: Look) -> None:
+        """Say that there are tasks that only an operator can decide on; once, until there are none."""
+        latest = self._runtime.clock.now() - self._seconds
+        unclear = [found for found in look.unclear if found.overdue.since <= latest]
+        if unclear and not self._warned:
+            text = "%d or more overdue tasks may be lost, which cannot be decided: %s; see `drivetrain rescue`"
+            logger.warning(text, len(unclear), unclear[0].reason)
+        self._warned = bool(unclear)
