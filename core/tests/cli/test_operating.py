@@ -8,7 +8,7 @@ import pytest
 
 from drivetrain import App, State, group
 from drivetrain.cli.commands import result as result_command
-from drivetrain.contract import Message, ServiceUnavailable, Transition
+from drivetrain.contract import Message, Place, ServiceUnavailable, Transition
 
 URL = "sqlite:///work.db"
 
@@ -334,3 +334,57 @@ def test_version(run, run_json, project):
     assert run("version").stdout.startswith("drivetrain ")
     assert run_json("version")[1]["python"] == sys.version.split()[0]
     assert json.dumps(run_json("version")[1])
+
+
+class TestRescue:
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch):
+        """Looks follow one another at once."""
+        monkeypatch.setattr("drivetrain.app.rescue.watch_seconds", lambda *_, **__: 0.0)
+
+    @pytest.fixture
+    def lost(self, shop):
+        """The handle of a task whose message somebody has dropped."""
+        handle = shop.add.send(1, 2)
+        shop.app.runtime.broker.purge("default", Place.READY)
+        return handle
+
+    def test_what_is_lost_is_shown_and_then_ended(self, lost, run_json):
+        code, document = run_json("--app", "shop:app", "rescue", "--older-than", "0", "--dry-run")
+        (task,) = document["tasks"]
+        told = (code, task["id"], task["task"], task["state"], task["done"], task["reason"])
+        assert told == (0, lost.id, "shop.add", "PENDING", "would be ended", None)
+        assert datetime.fromisoformat(task["due"]) <= datetime.now(UTC)
+        assert lost.state() is State.PENDING
+        _, document = run_json("--app", "shop:app", "rescue", "--older-than", "0")
+        assert document["tasks"][0]["done"] == "ended"
+        assert lost.state() is State.FAILURE
+
+    def test_table(self, lost, run):
+        outcome = run("--app", "shop:app", "rescue", "--older-than", "0")
+        assert outcome.exit_code == 0
+        header, row = outcome.stdout.splitlines()
+        assert header.split() == ["ID", "TASK", "STATE", "ATTEMPT", "DUE", "DONE"]
+        assert row.split()[:4] == [lost.id, "shop.add", "PENDING", "0"]
+        assert row.endswith("ended")
+
+    def test_what_is_only_slow_is_not_shown(self, shop, run):
+        handle = shop.add.send(1, 2)
+        assert run("--app", "shop:app", "rescue", "--older-than", "0").stdout == "no task is lost\n"
+        outcome = run("--app", "shop:app", "rescue", "--end", handle.id, "--end", "unknown")
+        assert "its message lies in a queue" in outcome.stdout
+        assert "not known, ended already, or not due: unknown" in outcome.stderr
+        assert (outcome.exit_code, handle.state()) == (3, State.PENDING)
+
+    def test_the_time_is_that_of_the_settings(self, lost, run):
+        assert run("--app", "shop:app", "rescue").stdout == "no task is lost\n"
+
+    def test_an_operator_ends_what_only_he_knows_to_be_lost(self, lost, run):
+        outcome = run("--app", "shop:app", "rescue", "--end", lost.id)
+        assert (outcome.exit_code, lost.state()) == (0, State.FAILURE)
+        assert run("--app", "shop:app", "rescue", "--end", lost.id, "--dry-run").exit_code == 2
+
+    def test_a_backend_that_cannot_list_is_told_of(self, run):
+        outcome = run("--broker", URL, "--backend", "null://", "rescue")
+        assert outcome.exit_code == 2
+        assert "cannot list tasks" in outcome.stderr

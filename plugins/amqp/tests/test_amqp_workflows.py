@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from drivetrain import App
+from drivetrain import App, State, TaskFailed, chain
 from drivetrain_contract_tests import Service, WorkflowContract
 from services.redis import RedisServer
 
@@ -66,6 +66,29 @@ def test_a_task_of_ten_seconds_outlives_a_consumer_timeout_of_two(rabbit, tmp_pa
     finally:
         rabbit.control("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
         app.close()
+
+
+def test_the_tasks_of_a_deleted_queue_end_and_those_of_another_one_go_on(rabbit, tmp_path):
+    """Nobody looks into RabbitMQ's queues: that one is empty, look after look, is the evidence."""
+    name = f"n{uuid.uuid4().hex[:10]}"
+    broker = rabbit.url(options=f"namespace={name}&consumer_timeout_seconds=1")
+    quick = {"lease_seconds": 0.5, "version_mismatch_seconds": 0.0, "rescue_after_seconds": 0.5}
+    app = App(broker, backend=f"sqlite:///{tmp_path}/r.db", **quick)
+
+    @app.task
+    def double(number: int) -> int:
+        return 2 * number
+
+    with app:
+        lost = app.send(chain(double.s(1), double.s()))
+        slow = app.send(chain(double.s(1).set(queue="slow"), double.s().set(queue="slow")))
+        later = app.send(double.s(3).set(queue="slow", delay=3600))
+        rabbit.drop_queues(lambda queue: queue.startswith(name) and "default" in queue)
+        with app.worker(queues="idle"), pytest.raises(TaskFailed, match="its message is gone"):
+            lost.get(timeout=60)
+        assert (slow.state(), later.state()) == (State.PENDING, State.PENDING)
+        with app.worker(queues="slow"):
+            assert slow.get(timeout=60) == 4
 
 
 def _messages(rabbit, namespace):

@@ -100,6 +100,6 @@ class OneStore(Bench):
         return found
 
 
-def _send(task_id: str, **told: bytes) -> tuple[Transition, Message]:
-    wish = Transition(task_id=task_id, state=State.PENDING, at=1.0, task="task", **told)
+def _send(task_id: str, *, payload: bytes | None = None, downstream: bytes | None = None) -> tuple[Transition, Message]:
+    wish = Transition(task_id=task_id, state=State.PENDING, at=1.0, task="task", payload=payload, downstream=downstream)
     return wish, Message(id=task_id, queue=_QUEUE, body=task_id.encode(), headers={"a": "b"})

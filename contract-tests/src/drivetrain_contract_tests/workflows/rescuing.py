@@ -116,7 +116,7 @@ class Rescuing(Bench):
 
     def _state(self, stage: Stage, handle: Result[Any]) -> State | None:
         first = stage.records(handle)[0]
-        return first and first.state
+        return None if first is None else first.state
 
     def _open(self, stage: Stage, handle: Result[Any]) -> list[bool]:
         return [record is not None and not record.state.terminal for record in stage.records(handle)]

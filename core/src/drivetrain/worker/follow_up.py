@@ -120,15 +120,16 @@ class FollowUp:
             at=now,
             worker=self._worker,
             task=invocation.call.task,
-            payload=self._pending_payload(invocation, first_due(invocation.call, now)) if self._rescuable else None,
+            payload=self._pending_payload(invocation, now) if self._rescuable else None,
             downstream=self._runtime.payloads.dump(skeleton(frames)) if tells else None,
         )
 
-    def _pending_payload(self, invocation: Invocation, due: float | None) -> bytes | None:
-        unfinished = self.unfinished(invocation, due=due)
-        if unfinished.due is None and unfinished.on_error is None:  # as with most: nothing, or nothing but the queue
-            return self._of_queue(unfinished.queue) if unfinished.queue else None
-        return unfinished.dump(self._runtime.payloads)
+    def _pending_payload(self, invocation: Invocation, now: float) -> bytes | None:
+        call = invocation.call
+        if call.eta is None and call.delay is None and error_callbacks(invocation) is None:
+            # As with most: nothing, or nothing but the queue.
+            return self._of_queue(call.queue) if self._records_queue else None
+        return self.unfinished(invocation, due=first_due(call, now)).dump(self._runtime.payloads)
 
     def unfinished(self, invocation: Invocation, *, due: float | None, failure: Plain = None) -> Unfinished:
         """What a rescue and the next start need to know of an invocation.

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from drivetrain.contract import Plain, TaskRecord
 from drivetrain.worker.payloads import Payloads
-from drivetrain.workflow.frames import Frames, Invocation, calls
+from drivetrain.workflow.frames import Frames, Invocation, Join, calls
 from drivetrain.workflow.wire import dump_frames, load_frames
 
 __all__ = ["Unfinished", "error_callbacks"]
@@ -72,9 +72,8 @@ def error_callbacks(invocation: Invocation) -> Plain:
     Its own, those of the workflows around it, and those of the tasks that wait for it, which then never run. Recorded
     with the task, so that they can be sent when its message is gone.
     """
-    call = invocation.call
-    own = (*call.on_error, *call.workflow_on_error)
-    later = (
-        tuple(then for waiting in calls(invocation.frames) for then in waiting.on_error) if invocation.frames else ()
-    )
-    return [dump_frames(then) for then in (*own, *later)] if own or later else None
+    call, frames = invocation.call, invocation.frames
+    found = [*call.on_error, *call.workflow_on_error] if call.on_error or call.workflow_on_error else []
+    if frames and not (len(frames) == 1 and isinstance(frames[0], Join)):  # nothing waits for most members of groups
+        found += [then for waiting in calls(frames) for then in waiting.on_error]
+    return [dump_frames(then) for then in found] if found else None
