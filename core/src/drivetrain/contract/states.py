@@ -83,7 +83,8 @@ class Transition(Struct, frozen=True, kw_only=True):
     lease: float | None = None
     #: For STARTED: when the message was received (Unix seconds), which is recorded as the entry of RECEIVED.
     received_at: float | None = None
-    #: The result or the failure, encoded; for RETRY what the next attempt needs. Opaque to the backend.
+    #: The result or the failure, encoded; before that, what the next start and a rescue need. Opaque to the backend.
+    #: None: the record keeps the one that it has.
     payload: bytes | None = None
     #: What waits for this task, encoded. Opaque to the backend; kept from the last transition that tells it.
     downstream: bytes | None = None

@@ -238,7 +238,7 @@ class Rescue:
         if found.finding is Finding.FOUND:
             return evolve(found, reason="its message lies in a queue")
         try:
-            done = self._resume(found.overdue) if found.overdue.group is not None else self._lose(found.overdue)
+            done = self._resume(found.overdue) if found.overdue.group is not None else self._lose(found)
         except GaveUp:
             raise
         except (ServiceError, SerializationError) as error:
@@ -263,13 +263,13 @@ class Rescue:
 
     # Tasks
 
-    def _lose(self, one: Overdue) -> str:
+    def _lose(self, found: Found) -> str:
         """End a task as a worker ends a run: start it, do what follows, record the end.
 
         The start is granted only if no worker has the task; and when a worker gets a message of it after all, it waits.
         The end is recorded last, so that a crash before it leaves the task to the next rescue.
         """
-        record = one.record
+        one, record = found.overdue, found.overdue.record
         run, attempt = f"rescue.{uuid4().hex}", record.attempt + (record.state is State.RETRY)
         invocation = self._invocation(one, attempt)
         outcome = self._record(one, run, attempt, State.STARTED, lease=self._lease_seconds)
@@ -278,7 +278,7 @@ class Rescue:
         if outcome.before is None or state_mark(outcome.before) != state_mark(record):
             self._record(one, run, attempt, State.RECEIVED)  # given back: it has begun since, and so it is not lost
             return ""
-        failure = self._failure(one, _text(one))
+        failure = self._failure(one, _text(found))
         plain = self._encoded(failure)
         self._follow_up.perform(advance(invocation.frames, Failed(plain, invocation.call)))
         payload = self._runtime.payloads.dump(plain)
@@ -327,7 +327,10 @@ class Rescue:
             self._runtime.observers.notify("task_failed", event=event, failure=failure)
 
 
-def _text(one: Overdue) -> str:
+def _text(found: Found) -> str:
+    one = found.overdue
+    if found.finding is Finding.UNCLEAR:
+        return "an operator has ended it as lost"
     if one.message_id is None:
         return "the group is gone from the backend"
     since = datetime.fromtimestamp(one.since, UTC).isoformat(timespec="seconds")

@@ -64,7 +64,7 @@ class Rescuer:
             try:
                 self.look()
             except GaveUp:
-                return
+                break
             except ServiceError as error:
                 logger.warning("looking for lost tasks: %s; tried again in %.0f s", error, self._pause_seconds)
             except Exception:  # whatever it is, this thread must live on

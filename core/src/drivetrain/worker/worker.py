@@ -90,7 +90,6 @@ class Worker:
         self._receiving = Patience(runtime.clock, give_up=self._stopping)
         self._execution = Execution(runtime, options)
         self._heartbeat = Heartbeat(runtime, held, lease_seconds=options.lease_seconds, stopped=self._stop_run)
-        self._rescuer = rescuer(runtime, options)
         self._makers: dict[Pool, Callable[[], RunPool]] = {
             Pool.THREADS: lambda: ThreadPool(options.concurrency, self._execution, runtime.clock, self._end),
             Pool.LOOP: self._loop_pool,
@@ -113,14 +112,12 @@ class Worker:
         heart = threading.Thread(target=self._heartbeat.run, name="drivetrain-heartbeat", daemon=True)
         settler.start()
         heart.start()
-        rescue = self._start_rescue()
+        stop_rescue = self._start_rescue()
         try:
             while not self._stopping.is_set():
                 self._receive_once()
         finally:
             observers.notify("worker_stopping", worker=self.options.name)
-            if self._rescuer is not None:
-                self._rescuer.stop()
             try:
                 self._finish()
             finally:
@@ -128,17 +125,23 @@ class Worker:
                 settler.join(timeout=10)
                 self._heartbeat.stop()
                 heart.join(timeout=10)
-                if rescue is not None:
-                    rescue.join(timeout=10)
+                stop_rescue()
                 self._let_go()
             logger.info("worker %s has stopped", self.options.name)
 
-    def _start_rescue(self) -> threading.Thread | None:
-        if self._rescuer is None:
-            return None
-        thread = threading.Thread(target=self._rescuer.run, name="drivetrain-rescue", daemon=True)
+    def _start_rescue(self) -> Callable[[], None]:
+        """Look for lost tasks in a thread beside this one, if it is set to; what ends that."""
+        rescue = rescuer(self._runtime, self.options)
+        if rescue is None:
+            return lambda: None
+        thread = threading.Thread(target=rescue.run, name="drivetrain-rescue", daemon=True)
         thread.start()
-        return thread
+
+        def stop() -> None:
+            rescue.stop()
+            thread.join(timeout=10)
+
+        return stop
 
     def _doubts(self) -> str:
         """What looks like a mistake in how it was started, and may be none."""

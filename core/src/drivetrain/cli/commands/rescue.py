@@ -52,7 +52,7 @@ def rescue_command(
     if as_json:
         echo_json(_document(report, dry_run=dry_run))
     else:
-        _show(report, dry_run=dry_run)
+        _show(report, dry_run=dry_run, by_id=bool(task_ids))
     if missing := sorted(set(task_ids) - {found.overdue.record.task_id for found in report.tasks}):
         not_found(ctx, f"not known, ended already, or not due: {', '.join(missing)}")
 
@@ -83,12 +83,13 @@ def _done(found: Found, *, dry_run: bool) -> str:
     return "would be ended" if dry_run and not found.reason else found.done
 
 
-def _show(report: RescueReport, *, dry_run: bool) -> None:
+def _show(report: RescueReport, *, dry_run: bool, by_id: bool) -> None:
     if report.backlog:
         click.echo(f"not looked for: {report.backlog}")
         return
     if not report.tasks:
-        click.echo("no task is lost")
+        if not by_id:
+            click.echo("no task is lost")
         return
     rows = [
         (
