@@ -23,7 +23,7 @@ from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.rescue import LOOKS, watch_seconds
 from drivetrain.worker.rescuer import rescuer
 from drivetrain.worker.whereabouts import MOST_MESSAGES
-from support.faults import Changed, rewire
+from support.faults import Changed, Fault, Faults, Moment, let_fail, rewire
 
 HOUR = 3600.0
 PAUSE = HOUR / (LOOKS - 1)
@@ -219,6 +219,21 @@ def test_another_worker_goes_on_when_the_one_that_looks_dies(operator):
     operator.rescuer = operator.another(name="heir")
     operator.pass_hours(3)
     assert_lost(handle)
+
+
+@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize(("method", "nth"), [("record", 1), ("record", 2), ("record", 3), ("complete", 1)])
+def test_a_call_that_fails_while_a_task_is_ended_is_made_again(operator, method, nth, moment):
+    s = operator.app.signature
+    handle = operator.app.send(chord([chain(s("value", 1), s("value")), s("value", 2)], s("total")))
+    operator.lose()
+    faults = Faults(Fault(method, nth, moment))
+    let_fail(operator.app, faults)
+    operator.rescuer = operator.another()
+    operator.pass_hours(3)
+    assert faults.struck == 1
+    assert_lost(handle)
+    assert set(operator.states(handle)) == {State.FAILURE}
 
 
 # What is only slow

@@ -273,9 +273,12 @@ class Rescue:
         run, attempt = f"rescue.{uuid4().hex}", record.attempt + (record.state is State.RETRY)
         invocation = self._invocation(one, attempt)
         outcome = self._record(one, run, attempt, State.STARTED, lease=self._lease_seconds)
-        if not outcome.applied:
+        before = outcome.before
+        if not outcome.applied or before is None:
             return ""
-        if outcome.before is None or state_mark(outcome.before) != state_mark(record):
+        if before.run != run and state_mark(before) != state_mark(
+            record
+        ):  # ours: the answer was lost, and asked for again
             self._record(one, run, attempt, State.RECEIVED)  # given back: it has begun since, and so it is not lost
             return ""
         failure = self._failure(one, _text(found))
@@ -300,12 +303,8 @@ class Rescue:
         runtime, record = self._runtime, one.record
         read = runtime.backend.read
         (frames,) = downstream([record], runtime.payloads, lambda ids: self._patience.call("read", lambda: read(ids)))
-        call = Call(
-            id=record.task_id,
-            task=record.task,
-            queue=one.queue,
-            on_error=one.unfinished.callbacks(),
-        )
+        callbacks = one.unfinished.callbacks()
+        call = Call(id=record.task_id, task=record.task, queue=one.queue, on_error=callbacks)
         return Invocation(call=call, frames=frames, attempt=attempt)
 
     def _failure(self, one: Overdue, text: str) -> Failure:
