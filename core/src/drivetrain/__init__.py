@@ -51,6 +51,7 @@ from drivetrain.contract import (
     UnknownContentType,
     UnknownResult,
     UnknownTask,
+    WorkerFailed,
 )
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
 from drivetrain.worker.context import Retry, TaskContext, TaskTimeout, current_task
@@ -105,6 +106,7 @@ __all__ = [
     "UnknownResult",
     "UnknownTask",
     "Worker",
+    "WorkerFailed",
     "Workflow",
     "chain",
     "chord",

@@ -34,6 +34,7 @@ from drivetrain.contract.errors import (
     UnknownContentType,
     UnknownResult,
     UnknownTask,
+    WorkerFailed,
 )
 from drivetrain.contract.failure import Failure
 from drivetrain.contract.hookspecs import DriverContext, TaskEvent, hookimpl
@@ -126,6 +127,7 @@ __all__ = [
     "UnknownContentType",
     "UnknownResult",
     "UnknownTask",
+    "WorkerFailed",
     "apply",
     "evolve",
     "exception_name",

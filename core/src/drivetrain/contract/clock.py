@@ -17,7 +17,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds from some fixed point. Never jumps; for measuring how long something took."""
+        """Seconds from a fixed point, which all processes of a machine share. Never jumps; for measuring durations."""
         ...
 
     def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
@@ -46,8 +46,21 @@ class SystemClock:
 
     def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
         """See `Clock.wait`."""
-        return condition.wait(timeout)
+        if timeout is None:
+            return condition.wait()
+        # In steps, since Python refuses to wait for longer than TIMEOUT_MAX at once.
+        end = self.monotonic() + timeout
+        notified = condition.wait(min(timeout, threading.TIMEOUT_MAX))
+        while not notified and (left := end - self.monotonic()) > 0:
+            notified = condition.wait(min(left, threading.TIMEOUT_MAX))
+        return notified
 
     def wait_event(self, event: threading.Event, timeout: float | None) -> bool:
         """See `Clock.wait_event`."""
-        return event.wait(timeout)
+        if timeout is None:
+            return event.wait()
+        end = self.monotonic() + timeout
+        happened = event.wait(min(timeout, threading.TIMEOUT_MAX))
+        while not happened and (left := end - self.monotonic()) > 0:
+            happened = event.wait(min(left, threading.TIMEOUT_MAX))
+        return happened

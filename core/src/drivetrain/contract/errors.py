@@ -17,6 +17,7 @@
     │   ├── ServiceRefused          reached, and refused what we asked (full, read-only, not permitted)
     │   ├── TooLarge                a message or a value is beyond what the service takes
     │   └── PublishFailed           some messages of a batch were not published; it says which
+    ├── WorkerFailed                a worker has stopped, because a thread of it has failed
     └── ResultError                 a task has no result to give
         ├── UnknownResult           nothing is known of this id (never sent, expired or forgotten)
         │   └── ResultLost          what it needs was dropped by a backend that may do so; it will never end
@@ -61,6 +62,7 @@ __all__ = [
     "UnknownContentType",
     "UnknownResult",
     "UnknownTask",
+    "WorkerFailed",
 ]
 
 
@@ -135,6 +137,10 @@ class UnknownTask(DrivetrainError):
         super().__init__(
             f"no task named {name!r} is registered (registered: {listed}); import the module that defines it"
         )
+
+
+class WorkerFailed(DrivetrainError):
+    """A worker has stopped, because one of its threads has failed: it gave back what it had. Start another worker."""
 
 
 class ServiceError(DrivetrainError):

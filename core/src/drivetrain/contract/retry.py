@@ -23,9 +23,14 @@ class RetryPolicy(Protocol):
         ...
 
 
+#: What a class itself holds, whatever its metaclass answers instead, or raises.
+_MODULE, _QUALNAME, _MRO = (type.__dict__[name] for name in ("__module__", "__qualname__", "__mro__"))
+
+
 def exception_name(kind: type[BaseException]) -> str:
-    """How an exception type is named in a message: ``module.QualName``."""
-    return f"{kind.__module__}.{kind.__qualname__}"
+    """How an exception type is named in a message: ``module.QualName``. Raises nothing, whatever ``kind`` does."""
+    module = _MODULE.__get__(kind)
+    return f"{module if type(module) is str else '<unknown>'}.{str.__str__(_QUALNAME.__get__(kind))}"
 
 
 def _names(kinds: Any) -> tuple[str, ...]:
@@ -56,7 +61,7 @@ class Retries:
 
     def retries(self, error: BaseException) -> bool:
         """Whether an error of this type is one to retry (the count apart)."""
-        names = {exception_name(kind) for kind in type(error).__mro__}
+        names = {exception_name(kind) for kind in _MRO.__get__(type(error))}
         if names.intersection(self.give_up_on):
             return False
         return not self.retry_on or bool(names.intersection(self.retry_on))
