@@ -1,5 +1,7 @@
 """An app on each embedded driver, with tasks that note their runs."""
 
+import sys
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -93,3 +95,18 @@ def app(make_app, url):
 @pytest.fixture
 def memory_app(make_app, memory_url):
     return make_app(memory_url)
+
+
+@pytest.fixture
+def children(tmp_path, monkeypatch):
+    """The module of tasks for child processes, its app on a file of its own, with a worker."""
+    url = f"sqlite:///{tmp_path}/work.db"
+    monkeypatch.setenv("POOL_TASKS_URL", url)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.delitem(sys.modules, "pool_tasks", raising=False)
+    import pool_tasks
+
+    with pool_tasks.app:
+        yield pool_tasks
+    monkeypatch.delitem(sys.modules, "pool_tasks", raising=False)

@@ -1,8 +1,10 @@
 """Tasks for child processes, which import them from here; the app is chosen by a variable."""
 
+import decimal
 import os
 import signal
 import threading
+from contextvars import ContextVar
 from pathlib import Path
 
 from drivetrain import App, current_task, hookimpl, retry
@@ -79,3 +81,51 @@ def die_until(path: str, deaths: int) -> int:
 def note_and_wait(path: str) -> None:
     Path(path).write_text(str(os.getpid()))
     threading.Event().wait(60)
+
+
+user: ContextVar[str] = ContextVar("user", default="nobody")
+
+
+@app.task
+def spoil() -> None:
+    user.set("alice")
+    decimal.getcontext().prec = 3
+
+
+@app.task
+def look() -> list[str]:
+    return [user.get(), str(decimal.Decimal(1) / 3)]
+
+
+@app.task
+def close_files(_path: str) -> None:
+    os.closerange(3, 100)
+
+
+@app.task
+def close_files_and_go_on(_path: str) -> None:
+    os.closerange(3, 100)
+    threading.Event().wait(60)
+
+
+@app.task
+def close_and_reopen_files(path: str) -> None:
+    """What the child then writes to its worker goes into files of the task."""
+    os.closerange(3, 100)
+    for number in range(30):
+        os.open(f"{path}/{number}", os.O_CREAT | os.O_RDWR)
+
+
+@app.task
+def exit_leaving_a_child(_path: str) -> None:
+    """Die, while a child holds everything open that was open here."""
+    if os.fork() == 0:
+        threading.Event().wait(30)
+        os._exit(0)
+    os._exit(1)
+
+
+@app.task
+def note_run(path: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(f"{os.getpid()}\n")

@@ -7,12 +7,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from drivetrain import ConfigurationError, State, TaskCancelled, TaskFailed, TaskTimeout, current_task, retry
+from drivetrain.worker.pools.slot import Slot
 from support.faults import hurry
+from support.processes import alive
 from support.waiting import Log, happened, until
 
 # Threads
@@ -220,21 +221,6 @@ async def _sleep_long():
 # Child processes
 
 
-@pytest.fixture
-def children(tmp_path, monkeypatch):
-    """The module of tasks for child processes, its app on a file of its own, with a worker."""
-    url = f"sqlite:///{tmp_path}/work.db"
-    monkeypatch.setenv("POOL_TASKS_URL", url)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.delitem(sys.modules, "pool_tasks", raising=False)
-    import pool_tasks
-
-    with pool_tasks.app:
-        yield pool_tasks
-    monkeypatch.delitem(sys.modules, "pool_tasks", raising=False)
-
-
 def test_child_processes(children, tmp_path):
     app = children.app
     hurry(app)
@@ -285,17 +271,10 @@ def test_cancelling_kills_the_process_that_runs_the_task_and_stopping_leaves_non
         handle.cancel()
         with pytest.raises(TaskCancelled):
             handle.get(timeout=1)
-        until(lambda: not _alive(pid), "its process is killed")
+        until(lambda: not alive(pid), "its process is killed")
         children.note_and_wait.send(str(other))
         pid = int(until(lambda: other.exists() and other.read_text(), "the next one runs"))
-    until(lambda: not _alive(pid), "no process is left behind")
-
-
-def _alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    until(lambda: not alive(pid), "no process is left behind")
 
 
 def test_a_signal_to_the_whole_group_does_not_end_children(children, tmp_path):
@@ -308,13 +287,60 @@ def test_a_signal_to_the_whole_group_does_not_end_children(children, tmp_path):
         for number in (signal.SIGTERM, signal.SIGINT):
             os.kill(pid, number)
         assert children.square.send(3).get(timeout=60) == 9
-        assert _alive(pid)
+        assert alive(pid)
 
 
 def test_a_task_that_no_other_process_can_find_is_refused_when_the_worker_is_made(memory_app):
     memory_app.task(name="local", pool="processes")(lambda: None)
     with pytest.raises(ConfigurationError, match=r"local.*top of a module"):
         memory_app.worker()
+
+
+def test_a_child_that_stood_still_until_its_hold_had_ended_does_not_begin(children, tmp_path):
+    """Another worker has done the task meanwhile."""
+    app, path = children.app, tmp_path / "runs"
+    hurry(app)
+    first, second = app.worker(lease_seconds=0.5, concurrency=1), app.worker(concurrency=1)
+    with first:
+        pid = children.pid.send().get(timeout=60)
+        first._heartbeat.beat = lambda: None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            handle = children.note_run.send(str(path))
+            (run,) = until(lambda: _begun(first), "it is given to the child")
+            until(lambda: time.monotonic() > run.held_until, "the hold ends")
+            with second:
+                handle.get(timeout=60)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        until(lambda: not len(first._held), "the child has answered")
+    assert path.read_text().split() != [str(pid)]
+    assert len(path.read_text().split()) == 1
+
+
+def _begun(worker):
+    return [run for run in worker._held.all() if run.began is not None]
+
+
+def test_a_task_whose_hold_ends_while_its_child_gets_ready_does_not_begin(children, tmp_path, monkeypatch):
+    app, path, prepare, lost = children.app, tmp_path / "runs", Slot.prepare, []
+    hurry(app)
+
+    def lose_hold(slot, task):
+        prepare(slot, task)
+        (run,) = worker._held.all()
+        run.held_until = 0.0
+        lost.append(run.id)
+        monkeypatch.setattr(Slot, "prepare", prepare)
+
+    monkeypatch.setattr(Slot, "prepare", lose_hold)
+    worker = app.worker(concurrency=1)
+    with worker:
+        handle = children.note_run.send(str(path))
+        handle.get(timeout=60)
+    assert len(path.read_text().split()) == 1
+    assert handle.record().run not in lost, "it was given back, and started once more"
+    assert handle.record().starts == 1
 
 
 # How much a worker holds

@@ -23,6 +23,10 @@ def fragile(code):
     return f"{app}if multiprocessing.parent_process():\n    {code}\n"
 
 
+#: Breaks a thread of every worker.
+BREAK_HEARTBEAT = "from drivetrain.worker.heartbeat import Heartbeat; Heartbeat.run = lambda self: 1 / 0"
+
+
 def pids_of(worker, count):
     return [int(re.search(r"with pid (\d+)", worker.wait_for("runs with pid"))[1]) for _ in range(count)]
 
@@ -195,6 +199,14 @@ class TestSupervisor:
         worker.wait_for("ValueError: no key")
         assert worker.ended() == 2
 
+    def test_replaces_one_of_which_a_thread_has_failed(self, start_worker, project):
+        (project / "fragile.py").write_text(fragile(BREAK_HEARTBEAT))
+        worker = start_worker("--processes", "2", reference="fragile", workers=0)
+        worker.wait_for("CRITICAL", "the thread drivetrain-heartbeat has failed")
+        worker.wait_for("failed with exit code 1", "another is started")
+        worker.signal(signal.SIGTERM)
+        assert worker.ended() in {0, 1}  # one may be failing just then
+
     def test_pauses_grow_while_crashes_go_on(self, start_worker, project):
         (project / "fragile.py").write_text(fragile("os._exit(9)"))
         worker = start_worker("--processes", "2", reference="fragile", workers=0)
@@ -214,6 +226,34 @@ def test_a_worker_that_fails(app, monkeypatch, caplog):
         assert work(WorkerPlan(reference="shop:app", log_level="info"), app, signals) == 1
     assert "no threads left" in caplog.text
     assert "--log-level and --log-format change nothing" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt()], ids=repr)
+def test_a_worker_that_ends_by_itself_has_failed_whatever_it_raises(app, monkeypatch, caplog, error):
+    def fail(_worker):
+        raise error
+
+    monkeypatch.setattr(Worker, "run", fail)
+    with Signals() as signals:
+        assert work(WorkerPlan(reference="shop:app"), app, signals) == 1
+    assert type(error).__name__ in caplog.text
+
+
+def test_a_thread_of_a_worker_that_fails_ends_it_with_code_1(start_worker, project):
+    (project / "broken.py").write_text(f"from drivetrain import App\napp = App('memory://')\n{BREAK_HEARTBEAT}\n")
+    worker = start_worker(reference="broken", workers=0)
+    assert worker.ended() == 1
+    assert any("the thread drivetrain-heartbeat has failed" in line for line in worker.lines)
+    assert any("ZeroDivisionError" in line for line in worker.lines)
+
+
+def test_a_listener_to_signals_that_fails_stops_the_worker(app, monkeypatch, caplog):
+    monkeypatch.setattr("drivetrain.cli.worker_process._vanish", lambda _code: None)
+    with Signals() as signals:
+        monkeypatch.setattr(signals, "arrived", lambda: 1 / 0)
+        signals._writer.send(b"x")
+        assert work(WorkerPlan(reference="shop:app"), app, signals) == 1
+    assert "the thread drivetrain-signals has failed" in caplog.text
 
 
 def test_a_forked_child_takes_its_signals_itself():

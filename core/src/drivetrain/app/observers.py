@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,10 +9,11 @@ import pluggy
 
 from drivetrain.contract import DriverBroken
 from drivetrain.contract import hookspecs as specs
+from drivetrain.worker.logs import get_logger
 
 __all__ = ["Observers", "plugin_manager"]
 
-logger = logging.getLogger("drivetrain.observers")
+logger = get_logger("drivetrain.observers")
 
 _HOOKS = tuple(name for name in vars(specs.Observers) if not name.startswith("_"))
 

@@ -7,7 +7,6 @@ import logging
 import multiprocessing
 import os
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from functools import partial
@@ -21,12 +20,14 @@ from drivetrain.app.application import App
 from drivetrain.cli.exit_codes import Exit
 from drivetrain.cli.logging_setup import set_up_logging
 from drivetrain.cli.signals import Signals
-from drivetrain.contract import DrivetrainError
+from drivetrain.contract import DrivetrainError, WorkerFailed
+from drivetrain.worker.logs import get_logger
+from drivetrain.worker.threads import Threads
 from drivetrain.worker.worker import Worker
 
 __all__ = ["Stop", "WorkerPlan", "log_as_planned", "work"]
 
-logger = logging.getLogger("drivetrain.worker")
+logger = get_logger("drivetrain.worker")
 
 #: How many more objects are made than dropped before Python looks for cycles among them: some batches' worth.
 _YOUNG_OBJECTS = 10_000
@@ -84,13 +85,16 @@ def work(plan: WorkerPlan, app: App, signals: Signals, orders: connection.Connec
         orders: where a supervisor sends `Stop`; its end means that the supervisor has died.
     """
     worker = app.worker(prepare_child=log_as_planned(plan, app), **plan.worker_options())
-    _Listener(worker, signals, orders).start()
+    Threads(worker.fail).start("drivetrain-signals", _Listener(worker, signals, orders).listen)
     _spare_the_collector()
     try:
         worker.run()
-    except DrivetrainError:
-        raise
-    except Exception:  # said in the log, and by the exit code, which the supervisor reads
+    except DrivetrainError as error:
+        if not isinstance(error, WorkerFailed):
+            raise
+        logger.critical("%s", error)
+        code = Exit.FAILED
+    except BaseException:  # said in the log, and by the exit code, which the supervisor reads
         logger.exception("worker %s has failed", worker.options.name)
         code = Exit.FAILED
     else:
@@ -118,18 +122,18 @@ def _vanish(code: Exit) -> None:
     os._exit(code)
 
 
-class _Listener(threading.Thread):
+class _Listener:
     """Passes on to a worker what signals and the supervisor say."""
 
     def __init__(self, worker: Worker, signals: Signals, orders: connection.Connection[Any, Any] | None) -> None:
-        super().__init__(name="drivetrain-signals", daemon=True)
         self._worker = worker
         self._signals = signals
         self._orders = orders
         self._urgency = 0
         self._signals_seen = 0
 
-    def run(self) -> None:
+    def listen(self) -> None:
+        """Do so until the signals are left."""
         while not self._signals.left:
             orders = [] if self._orders is None else [self._orders]
             ready = connection.wait([self._signals.reader, *orders])

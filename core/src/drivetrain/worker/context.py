@@ -36,8 +36,12 @@ class Retry(Exception):
         super().__init__(message)
 
 
-class TaskTimeout(Exception):
-    """One attempt ran for longer than the task's ``timeout``."""
+class TaskTimeout(BaseException):
+    """One attempt ran for longer than the task's ``timeout``.
+
+    No `Exception`, so that ``except Exception`` in the code of a task, or of a library, does not swallow it. A task may
+    catch it by name to clean up. It counts as an error of the task: the task is retried, or fails.
+    """
 
     def __init__(self, message: str = "the attempt ran for longer than its timeout") -> None:
         super().__init__(message)

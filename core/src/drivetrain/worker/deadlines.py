@@ -12,13 +12,34 @@ from typing import TypeVar
 
 from drivetrain.contract import Clock
 from drivetrain.worker.context import TaskTimeout
+from drivetrain.worker.threads import Threads
 
-__all__ = ["Deadlines"]
+__all__ = ["STRIKE_AGAIN_SECONDS", "Deadlines"]
 
 T = TypeVar("T")
 
-#: So many deadlines of runs that have ended are borne, however few runs are watched.
+#: How long after one strike the next follows, while the task goes on, in seconds: enough for a task to clean up.
+STRIKE_AGAIN_SECONDS = 5.0
+#: How many deadlines of runs that have ended may stay in the heap before it is cleaned.
 _SLACK = 64
+
+
+class _Limit:
+    """The time limit of one run.
+
+    The watcher sets `striking` and then looks at `over`; the thread of the run sets `over` and then looks at
+    `striking`. So either the watcher sees that the run is over, or the thread waits until the strike is done.
+    """
+
+    __slots__ = ("over", "striking", "struck", "thread")
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        #: Whether the run has ended: no strike begins any more.
+        self.over = False
+        self.striking = False
+        #: Whether it was ever struck.
+        self.struck = False
 
 
 class Deadlines:
@@ -26,55 +47,54 @@ class Deadlines:
 
     Python raises the exception at the thread's next bytecode: code that is stuck inside C (a blocking call without a
     timeout of its own) ends only when it comes back from there. A task in the processes pool is killed instead.
+
+    A task may swallow the exception: in a bare ``except``, or where Python itself drops exceptions (in ``__del__``).
+    So it is raised again every few seconds until the task ends.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, threads: Threads, *, again_seconds: float = STRIKE_AGAIN_SECONDS) -> None:
+        """Make it.
+
+        Args:
+            clock: by which time is measured.
+            threads: starts the watching thread.
+            again_seconds: how long after one strike the next follows.
+        """
         self._clock = clock
+        self._threads = threads
+        self._again_seconds = again_seconds
         self._changed = threading.Condition()
-        self._entries: list[tuple[float, int]] = []
-        #: The threads that are watched, by number. Whoever takes a number out, its own thread or the watcher, has
-        #: decided whether its deadline strikes.
-        self._watched: dict[int, int] = {}
-        #: The numbers of deadlines that have struck, until their thread has seen it.
-        self._struck: set[int] = set()
+        #: A heap: when, by the monotonic clock; a number that makes entries comparable; what to strike.
+        self._entries: list[tuple[float, int, _Limit]] = []
+        self._clean_at = _SLACK
         self._numbers = count()
         self._thread: threading.Thread | None = None
         self._ended = False
 
     def call(self, seconds: float, function: Callable[[], T]) -> T:
         """The result of ``function``, in which TaskTimeout is raised after ``seconds``; never once this has ended."""
-        number = self._watch_this_thread(seconds)
+        limit = _Limit()
         try:
+            self._watch_over(limit, seconds)
             return function()
         finally:
-            self._release(number)
+            # An assignment, which no exception interrupts: nothing strikes this thread in what it does next.
+            limit.over = True
+            _await_last_strike(limit)
 
-    def _watch_this_thread(self, seconds: float) -> int:
-        number = next(self._numbers)
+    def _watch_over(self, limit: _Limit, seconds: float) -> None:
         with self._changed:
-            self._watched[number] = threading.get_ident()
-            heapq.heappush(self._entries, (self._clock.monotonic() + seconds, number))
-            if self._entries[0][1] == number:
-                self._wake()
-            if len(self._entries) > 2 * len(self._watched) + _SLACK:
-                self._entries = sorted(entry for entry in self._entries if entry[1] in self._watched)
-        return number
+            self._push(self._clock.monotonic() + seconds, limit)
+            if self._thread is None:
+                self._thread = self._threads.start("drivetrain-deadlines", self._watch)
+            if self._entries[0][2] is limit:
+                self._changed.notify_all()
 
-    def _wake(self) -> None:
-        self._changed.notify_all()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="drivetrain-deadlines", daemon=True)
-            self._thread.start()
-
-    def _release(self, number: int) -> None:
-        # Takes no lock: an exception that strikes between taking a lock and the block that gives it back keeps it.
-        if self._watched.pop(number, None) is not None:
-            return
-        # Too late: the exception is raised in this thread, if it was not yet, here and not in whatever it does next.
-        while number not in self._struck:
-            time.sleep(0.0005)
-        self._struck.discard(number)
-        time.sleep(0)
+    def _push(self, when: float, limit: _Limit) -> None:
+        heapq.heappush(self._entries, (when, next(self._numbers), limit))
+        if len(self._entries) > self._clean_at:
+            self._entries = sorted(entry for entry in self._entries if not entry[2].over)
+            self._clean_at = 2 * len(self._entries) + _SLACK
 
     def stop(self) -> None:
         """Watch no longer."""
@@ -87,14 +107,42 @@ class Deadlines:
             while not self._ended:
                 now = self._clock.monotonic()
                 while self._entries and self._entries[0][0] <= now:
-                    self._strike(heapq.heappop(self._entries)[1])
+                    limit = heapq.heappop(self._entries)[2]
+                    if _strike(limit):
+                        self._push(now + self._again_seconds, limit)
                 self._clock.wait(self._changed, self._entries[0][0] - now if self._entries else None)
 
-    def _strike(self, number: int) -> None:
-        thread = self._watched.pop(number, None)
-        if thread is not None:
-            _raise_in(thread)
-            self._struck.add(number)
+
+def _strike(limit: _Limit) -> bool:
+    """Raise TaskTimeout in the thread of a run, unless the run is over; whether it was raised."""
+    limit.striking = True
+    try:
+        if limit.over:
+            return False
+        _raise_in(limit.thread)
+        limit.struck = True
+        return True
+    finally:
+        limit.striking = False
+
+
+def _await_last_strike(limit: _Limit) -> None:
+    """Let an exception that is on its way to this thread be raised here, and not in whatever the thread does next.
+
+    Takes no lock: an exception that strikes between taking a lock and the block that gives it back keeps it.
+    """
+    try:
+        _let_strike(limit)
+    except TaskTimeout:
+        _let_strike(limit)  # the one before may have come late, and another have begun
+        raise
+
+
+def _let_strike(limit: _Limit) -> None:
+    while limit.striking:
+        time.sleep(0.0005)
+    if limit.struck:
+        time.sleep(0)
 
 
 def _raise_in(thread: int) -> None:

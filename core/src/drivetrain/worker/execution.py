@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import decimal
 import logging
 import math
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import Context, copy_context
 from functools import partial
 from random import Random
 from typing import Any
 
 from drivetrain.contract import Failure, InvalidArguments, State, exception_name
-from drivetrain.worker.context import Retry, enter
+from drivetrain.worker.context import Retry, TaskTimeout, enter
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.run import Ending, Run, event_of, marks
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Execution", "NotOurs", "failure_of"]
+__all__ = ["Execution", "NotOurs", "error_text", "failure_of"]
 
-logger = logging.getLogger("drivetrain.task")
+logger = get_logger("drivetrain.task")
 
 
 def failure_of(invocation: Invocation, error: BaseException | None, kind: str = "", message: str = "") -> Failure:
@@ -28,7 +32,7 @@ def failure_of(invocation: Invocation, error: BaseException | None, kind: str = 
     call = invocation.call
     return Failure(
         type=kind if error is None else exception_name(type(error)),
-        message=message if error is None else _text(error),
+        message=message if error is None else error_text(error),
         traceback="" if error is None else _trace(error),
         task=call.task,
         task_id=call.id,
@@ -38,23 +42,25 @@ def failure_of(invocation: Invocation, error: BaseException | None, kind: str = 
     )
 
 
-def _text(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
+    """``str(error)``, for a log or a record. Raises nothing, whatever ``error`` does."""
     try:
         return _writable(str(error))
-    except Exception:  # noqa: BLE001 - a hostile __str__ must not stop the worker
-        return f"<{type(error).__name__} whose text cannot be read>"
+    except BaseException:  # noqa: BLE001 - a __str__ may raise anything, SystemExit too
+        return f"<{exception_name(type(error))} whose text cannot be read>"
 
 
 def _trace(error: BaseException) -> str:
     try:
         return _writable("".join(traceback.format_exception(error)))
-    except Exception:  # noqa: BLE001 - as hostile as above
+    except BaseException:  # noqa: BLE001 - as above
         return ""
 
 
 def _writable(text: str) -> str:
-    """``text`` without halves of surrogate pairs, which names of files bring along and no serializer takes."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    """``text`` as a `str`, without halves of surrogate pairs, which file names contain and no serializer takes."""
+    exact = str.__str__(text)  # of a subclass too, whose methods may do anything
+    return exact if exact.isascii() else exact.encode("utf-8", "backslashreplace").decode()
 
 
 #: Calls a function with a limit on its time, in seconds.
@@ -62,16 +68,27 @@ Limited = Callable[[float, Callable[[], Any]], Any]
 
 
 class NotOurs(Exception):
-    """The run must not begin: its task was cancelled, or may be another worker's by now."""
+    """The run must not begin: its task was cancelled, has expired, or may be another worker's by now."""
 
 
 class Execution:
-    """Runs attempts. Thread-safe."""
+    """Runs attempts, each in a context of its own (`contextvars`). Thread-safe."""
 
     def __init__(self, runtime: Runtime, options: WorkerOptions) -> None:
+        """Make it.
+
+        Args:
+            runtime: whose tasks.
+            options: those of the worker.
+        """
         self._runtime = runtime
         self._options = options
         self._random = Random()
+        self._context = _base_context()
+
+    def fresh_context(self) -> Context:
+        """The context of a new run: a copy of the one in which this was made, without its decimal context."""
+        return self._context.copy()
 
     def run(self, run: Run, limited: Limited | None = None) -> Ending:
         """Run a plain function, from its arguments to its ending. Raises nothing.
@@ -80,6 +97,9 @@ class Execution:
             run: what to run.
             limited: calls a function, and raises TaskTimeout in it after so many seconds.
         """
+        return self._context.copy().run(self._run, run, limited)
+
+    def _run(self, run: Run, limited: Limited | None) -> Ending:
         try:
             args, kwargs = self.begin(run)
             work, timeout = partial(run.definition.function, *args, **kwargs), run.invocation.call.timeout
@@ -92,6 +112,9 @@ class Execution:
         """Run a function, plain or async, to its ending in this thread, without a limit on its time."""
         if run.definition.pool is not Pool.LOOP:
             return self.run(run)
+        return self._context.copy().run(self._run_coroutine, run)
+
+    def _run_coroutine(self, run: Run) -> Ending:
         try:
             import asyncio
 
@@ -109,9 +132,14 @@ class Execution:
         return run.definition.binding.decode_call(call.args, call.kwargs)
 
     def admit(self, run: Run) -> None:
-        """Let ``run`` begin; raises NotOurs if it was cancelled, or its lease has run out, while it waited here."""
-        now = self._runtime.clock.monotonic()
-        if run.stopped or now > run.held_until:
+        """Let ``run`` begin, right before it does.
+
+        Raises:
+            NotOurs: it was cancelled, has expired, or its lease has run out, while it waited in this worker.
+        """
+        clock = self._runtime.clock
+        now = clock.monotonic()
+        if run.stopped or now > run.held_until or (run.expires_at is not None and clock.now() > run.expires_at):
             raise NotOurs
         run.began = now
 
@@ -119,8 +147,8 @@ class Execution:
         """The ending of a function that returned ``value``. Raises nothing."""
         try:
             plain = run.definition.binding.encode_result(value)
-        except Exception as error:  # noqa: BLE001 - an application's own way of encoding may raise anything
-            return self._final(run, error)
+        except BaseException as error:  # noqa: BLE001 - an application's own way of encoding may raise anything
+            return self._whatever_it_does(self._final, run, error)
         return Ending(
             delivery=run.delivery,
             invocation=run.invocation,
@@ -132,6 +160,17 @@ class Execution:
 
     def failed(self, run: Run, error: BaseException) -> Ending:
         """The ending of a function that raised ``error``: a retry, or the final failure. Raises nothing."""
+        return self._whatever_it_does(self._failed, run, error)
+
+    def _whatever_it_does(self, end: Callable[[Run, BaseException], Ending], run: Run, error: BaseException) -> Ending:
+        """What ``end`` makes of ``error``; a plain failure where ``error`` cannot be looked at. Raises nothing."""
+        with suppress(BaseException):  # its class may raise anything when it is asked for anything
+            return end(run, error)
+        kind, text = exception_name(type(error)), "the error raises another one when it is looked at"
+        logger.error("failed in attempt %d: %s: %s", run.invocation.attempt, kind, text, extra=marks(run.invocation))
+        return self._ending(run, State.FAILURE, failure_of(run.invocation, None, kind, text))
+
+    def _failed(self, run: Run, error: BaseException) -> Ending:
         if run.stopped or isinstance(error, NotOurs):
             return Ending(delivery=run.delivery, invocation=run.invocation, run=run, state=State.RECEIVED)
         if isinstance(error, InvalidArguments) and _raised_by_us(error):
@@ -203,7 +242,7 @@ class Execution:
         retries, number = invocation.call.retries, invocation.attempt + 1
         asked = isinstance(error, Retry)
         allowed = retries.max_retries if retries is not None else self._options.retry_limit if asked else 0
-        if number > allowed or not isinstance(error, Exception):
+        if number > allowed or not isinstance(error, Exception | TaskTimeout):
             return None
         if isinstance(error, Retry) and error.after_seconds is not None:
             return error.after_seconds
@@ -227,6 +266,15 @@ def _cause_of_retry(error: BaseException) -> BaseException:
         return error
     handled = None if error.__suppress_context__ else error.__context__
     return error.__cause__ or handled or error
+
+
+def _base_context() -> Context:
+    """A copy of the present context, without its decimal context: a run that changes that would change it for all."""
+    base = Context()
+    for variable, value in copy_context().items():
+        if not isinstance(value, decimal.Context):
+            base.run(variable.set, value)
+    return base
 
 
 def _raised_by_us(error: BaseException) -> bool:

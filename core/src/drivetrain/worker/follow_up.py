@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
@@ -21,6 +20,7 @@ from drivetrain.contract import (
     TaskRecord,
     Transition,
 )
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.publisher import Publisher, first_due
@@ -32,7 +32,7 @@ from drivetrain.workflow.wire import dump_frames, load_frames, skeleton
 
 __all__ = ["GROUP_TASK", "FollowUp", "waits"]
 
-logger = logging.getLogger("drivetrain.worker")
+logger = get_logger("drivetrain.worker")
 
 #: The name of the task in the record of a group, which stands for the group as a whole.
 GROUP_TASK = "drivetrain.group"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 
 from drivetrain.contract import Hold, RunLease, ServiceError, State
 from drivetrain.worker.held import Held
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.run import Run, marks
 from drivetrain.worker.runtime import Runtime
 
 __all__ = ["Heartbeat"]
 
-logger = logging.getLogger("drivetrain.worker")
+logger = get_logger("drivetrain.worker")
 
 _BEATS_PER_LEASE = 3
 #: How often expired results are swept, in seconds.

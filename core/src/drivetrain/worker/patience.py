@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from random import Random
 from typing import TypeVar
 
 from drivetrain.contract import Clock, PublishFailed, ServiceError, ServiceUnavailable, TooLarge
+from drivetrain.worker.logs import get_logger
 
 __all__ = ["GaveUp", "Patience"]
 
 T = TypeVar("T")
-logger = logging.getLogger("drivetrain.worker")
+logger = get_logger("drivetrain.worker")
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 10.0

@@ -8,7 +8,6 @@ it saw in none of these looks. When it cannot be sure, it does nothing and says 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +30,7 @@ from drivetrain.contract import (
 )
 from drivetrain.worker.downstream import downstream
 from drivetrain.worker.follow_up import FollowUp
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.overdue import Overdue, overdue_among, overdue_tasks, state_mark
 from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.publisher import Publisher
@@ -42,7 +42,7 @@ from drivetrain.workflow.frames import Call, Invocation, Join
 
 __all__ = ["LOOKS", "Found", "Look", "Rescue", "Watch", "watch_seconds"]
 
-logger = logging.getLogger("drivetrain.rescue")
+logger = get_logger("drivetrain.rescue")
 
 #: How many looks in a row must miss a message.
 LOOKS = 5

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 
 from drivetrain.contract import ServiceError
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.rescue import LOOKS, Found, Look, Rescue, Watch, watch_seconds
@@ -13,7 +13,7 @@ from drivetrain.worker.runtime import Runtime
 
 __all__ = ["Rescuer", "rescuer"]
 
-logger = logging.getLogger("drivetrain.rescue")
+logger = get_logger("drivetrain.rescue")
 
 #: The name of the lock that lets one worker look at a time. Two that look do no harm; it saves work.
 _LOCK = "drivetrain.rescue"

@@ -30,6 +30,8 @@ class Run(Struct, kw_only=True, eq=False):
     began: float | None = None
     #: Until when it is certainly ours, by the monotonic clock: leases and holds are renewed before.
     held_until: float = math.inf
+    #: After which time it is not to begin any more; Unix seconds. None: it may begin at any time.
+    expires_at: float | None = None
     #: Whether it has ended, and is being settled.
     settling: bool = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -23,9 +22,10 @@ from drivetrain.contract import (
     Transition,
     evolve,
 )
-from drivetrain.worker.execution import failure_of
+from drivetrain.worker.execution import error_text, failure_of
 from drivetrain.worker.follow_up import FollowUp
 from drivetrain.worker.held import Held
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.publisher import BODY_HEADER, FOLLOWS_HEADER, Publisher, offers
@@ -38,9 +38,9 @@ from drivetrain.workflow.frames import Invocation, Join
 
 __all__ = ["Settlement"]
 
-logger = logging.getLogger("drivetrain.worker")
+logger = get_logger("drivetrain.worker")
 #: Tells of the ends of tasks, as in `drivetrain.worker.execution`.
-task_logger = logging.getLogger("drivetrain.task")
+task_logger = get_logger("drivetrain.task")
 
 
 class Settlement:
@@ -124,7 +124,7 @@ class Settlement:
             return  # another worker has taken it over
         call = failed.invocation.call if outcome.applied else None
         self._follow_up.perform(advance(failed.invocation.frames, Failed(failed.failure, call)))
-        letter = (ending.delivery, f"it cannot be settled: {error}")
+        letter = (ending.delivery, f"it cannot be settled: {error_text(error)}")
         self._patience.call("dead-letter", lambda: self._runtime.broker.dead_letter([letter]))
 
     def give_back(self, runs: Sequence[Run], *, delay_seconds: float = 0.0) -> None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from contextvars import copy_context
+from functools import partial
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 
-from drivetrain.contract import Broker, Delivery
+from drivetrain.contract import Broker, Delivery, WorkerFailed
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.follow_up import FollowUp
 from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.held import Held
 from drivetrain.worker.intake import Intake
 from drivetrain.worker.load import STUCK_SECONDS, Load
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.pools import RunPool
@@ -29,10 +29,11 @@ from drivetrain.worker.rescuer import rescuer
 from drivetrain.worker.run import Ending, Run
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.settlement import Settlement
+from drivetrain.worker.threads import Threads
 
 __all__ = ["Worker"]
 
-logger = logging.getLogger("drivetrain.worker")
+logger = get_logger("drivetrain.worker")
 
 #: The most endings that are settled as one batch.
 _LARGEST_BATCH = 1000
@@ -71,6 +72,9 @@ class Worker:
         self._grace_seconds = options.grace_seconds
         self._thread: threading.Thread | None = None
         self._failed: BaseException | None = None
+        self._threads = Threads(self.fail)
+        #: The first thread that has failed, by its name, and why.
+        self._failure: tuple[str, BaseException] | None = None
         self._held = Held(runtime.clock)
         self._ended: SimpleQueue[Ending | None] = SimpleQueue()
         self._build()
@@ -91,7 +95,7 @@ class Worker:
         self._execution = Execution(runtime, options)
         self._heartbeat = Heartbeat(runtime, held, lease_seconds=options.lease_seconds, stopped=self._stop_run)
         self._makers: dict[Pool, Callable[[], RunPool]] = {
-            Pool.THREADS: lambda: ThreadPool(options.concurrency, self._execution, runtime.clock, self._end),
+            Pool.THREADS: self._thread_pool,
             Pool.LOOP: self._loop_pool,
             Pool.PROCESSES: self._process_pool,
         }
@@ -104,14 +108,16 @@ class Worker:
     # Life
 
     def run(self) -> None:
-        """Work until `stop` is called; then finish as it says."""
+        """Work until `stop` is called; then finish as it says.
+
+        Raises:
+            WorkerFailed: a thread of it has failed; everything was given back.
+        """
         observers = self._runtime.observers
         logger.info("worker %s receives from %s%s", self.options.name, ", ".join(self.options.queues), self._doubts())
         observers.notify("worker_started", worker=self.options.name, queues=self.options.queues)
-        settler = threading.Thread(target=self._settle_all, name="drivetrain-settle", daemon=True)
-        heart = threading.Thread(target=self._heartbeat.run, name="drivetrain-heartbeat", daemon=True)
-        settler.start()
-        heart.start()
+        settler = self._threads.start("drivetrain-settle", self._settle_all)
+        heart = self._threads.start("drivetrain-heartbeat", self._heartbeat.run)
         stop_rescue = self._start_rescue()
         try:
             while not self._stopping.is_set():
@@ -128,14 +134,29 @@ class Worker:
                 stop_rescue()
                 self._let_go()
             logger.info("worker %s has stopped", self.options.name)
+        if self._failure is not None:
+            name, error = self._failure
+            raise WorkerFailed(
+                f"worker {self.options.name} has stopped, since its thread {name} failed; start another"
+            ) from error
+
+    def fail(self, thread: str, error: BaseException) -> None:
+        """Give back everything and stop, since a thread that the worker needs has failed; `run` then raises.
+
+        Args:
+            thread: its name.
+            error: what it raised.
+        """
+        self._failure = self._failure or (thread, error)
+        self.stop(grace_seconds=0.0, wait=False)
+        self._held.wake()
 
     def _start_rescue(self) -> Callable[[], None]:
         """Look for lost tasks in a thread beside this one, if it is set to; what ends that."""
         rescue = rescuer(self._runtime, self.options)
         if rescue is None:
             return lambda: None
-        thread = threading.Thread(target=rescue.run, name="drivetrain-rescue", daemon=True)
-        thread.start()
+        thread = self._threads.start("drivetrain-rescue", rescue.run)
 
         def stop() -> None:
             rescue.stop()
@@ -201,8 +222,7 @@ class Worker:
         ran = 0
         while deliveries := self._intake.receive(self.options.concurrency, 0.0):
             runs = self._intake.start(deliveries)
-            # Each in a context of its own, so that this thread is in no task afterwards.
-            self._settlement.settle([copy_context().run(self._execution.run_here, run) for run in runs])
+            self._settlement.settle([self._execution.run_here(run) for run in runs])
             ran += len(runs)
         return ran
 
@@ -211,8 +231,7 @@ class Worker:
             self.run()
         except BaseException as error:
             self._failed = error
-            logger.exception("worker %s has failed", self.options.name)
-            raise
+            logger.critical("worker %s has failed", self.options.name, exc_info=error)
 
     def receives_from(self, broker: Broker) -> bool:
         """Whether it receives, or will, with this very object."""
@@ -288,24 +307,30 @@ class Worker:
             self._pools[pool] = self._makers[pool]()
         return self._pools[pool]
 
+    def _thread_pool(self) -> RunPool:
+        options, clock = self.options, self._runtime.clock
+        return ThreadPool(options.concurrency, self._execution, clock, self._end, self._threads)
+
     # What these two import takes megabytes, and most workers have use for neither.
 
     def _loop_pool(self) -> RunPool:
         from drivetrain.worker.pools.loop import LoopPool
 
-        return LoopPool(self.options.loop_concurrency, self._execution, self._ended.put)
+        return LoopPool(self.options.loop_concurrency, self._execution, self._ended.put, self._threads)
 
     def _process_pool(self) -> RunPool:
         from drivetrain.worker.pools.processes import ProcessPool
 
-        concurrency, give_up = self.options.concurrency, self._settlement.give_up
-        return ProcessPool(concurrency, self._execution, self.options, self._ended.put, give_up)
+        done, died = self._ended.put, self._settlement.give_up
+        return ProcessPool(
+            self.options.concurrency, self._execution, self.options, done=done, died=died, threads=self._threads
+        )
 
     def _check_tasks(self) -> None:
         for definition in self._runtime.registry.values():
             definition.binding.compile()
             if definition.pool is Pool.PROCESSES:
-                from drivetrain.worker.pools.processes import TaskReference
+                from drivetrain.worker.pools.reference import TaskReference
 
                 TaskReference.to(definition)
 
@@ -331,12 +356,12 @@ class Worker:
                 return
 
     def _settle(self, endings: Sequence[Ending]) -> None:
-        self._load.settled(endings)
         try:
+            self._load.settled(endings)
             self._settlement.settle(endings)
         except GaveUp:
             raise
-        except Exception:
+        except BaseException:
             # Whatever it is, this thread must live on, and must not keep alive what will not be settled.
             self._held.remove(ending.run for ending in endings if ending.run is not None)
             logger.exception("%d tasks could not be settled; their messages will come again", len(endings))
@@ -358,8 +383,8 @@ class Worker:
 
     def _finish(self) -> None:
         finished = threading.Event()
-        threading.Thread(target=self._end_grace, args=(finished,), name="drivetrain-grace", daemon=True).start()
         try:
+            self._threads.start("drivetrain-grace", partial(self._end_grace, finished))
             self._settlement.give_back([run for pool in self._pools.values() for run in pool.take_back()])
             while len(self._held) and not self._abandoning.is_set():
                 self._held.wait_below(1, 0.2)

@@ -141,7 +141,7 @@ class Watcher:
 
     def _start(self) -> None:
         """See that the thread runs, and looks soon. The lock is held."""
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():  # it may have failed
             thread = threading.Thread(target=self._run, name="drivetrain-mongo-watcher", daemon=True)
             thread.start()
             self._thread = thread

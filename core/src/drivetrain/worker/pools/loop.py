@@ -6,29 +6,64 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from drivetrain.worker.context import TaskTimeout
+from drivetrain.worker.deadlines import STRIKE_AGAIN_SECONDS
 from drivetrain.worker.execution import Execution, NotOurs
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.run import Ending, Run
+from drivetrain.worker.threads import Threads
 
 __all__ = ["LoopPool"]
 
+logger = get_logger("drivetrain.worker")
+
+#: How long coroutines may take to end when the pool stops and cancels them, in seconds.
+_LAST_SECONDS = 2.0
+#: How often they are cancelled meanwhile: what one of them raises may end an attempt.
+_LAST_TRIES = 4
+
 
 class LoopPool:
-    """An event loop in a thread of its own, with so many tasks on it at once."""
+    """An event loop in a thread of its own, which runs up to a fixed number of tasks at once."""
 
-    def __init__(self, size: int, execution: Execution, done: Callable[[Ending], None]) -> None:
+    def __init__(
+        self,
+        size: int,
+        execution: Execution,
+        done: Callable[[Ending], None],
+        threads: Threads,
+        *,
+        again_seconds: float = STRIKE_AGAIN_SECONDS,
+    ) -> None:
+        """Start it.
+
+        Args:
+            size: how many tasks run at once.
+            execution: runs them.
+            done: takes each ending.
+            threads: starts the thread of the loop.
+            again_seconds: how often a task is cancelled that goes on after its time limit.
+
+        Raises:
+            RuntimeError: the system starts no more threads.
+        """
         self._size = size
         self._execution = execution
         self._done = done
+        self._again_seconds = again_seconds
         self._waiting: deque[Run] = deque()
-        self._running: dict[str, asyncio.Task[Ending]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._ending = threading.Event()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._work, name="drivetrain-loop", daemon=True)
-        self._thread.start()
+        try:
+            self._thread = threads.start("drivetrain-loop", self._work)
+        except RuntimeError:
+            self._loop.close()
+            raise
 
     def submit(self, runs: Sequence[Run]) -> None:
         """See `RunPool.submit`."""
@@ -46,28 +81,47 @@ class LoopPool:
 
     def cancel(self, run: Run) -> None:
         """Cancel its asyncio task."""
-        self._loop.call_soon_threadsafe(self._cancel, run.id)
+        self._soon(self._cancel, run.id)
 
     def stop(self) -> None:
         """See `RunPool.stop`."""
         self._ending.set()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=5)
+        self._soon(self._loop.stop)
+        self._thread.join(timeout=2 * _LAST_SECONDS)
+
+    def _soon(self, function: Callable[..., object], *args: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nothing runs there any more
+            self._loop.call_soon_threadsafe(function, *args)
 
     def _work(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
+            while not self._ending.is_set():
+                self._run_loop()
             self._end_all()
         finally:
             self._loop.close()
 
+    def _run_loop(self) -> None:
+        """Run the loop until something stops it: the pool, or a task."""
+        try:
+            self._loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            # asyncio passes these on from any callback and any asyncio task. Who awaits that task gets it too.
+            logger.exception("a coroutine has raised this through the event loop, which goes on")
+
     def _end_all(self) -> None:
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        for _ in range(_LAST_TRIES):
+            tasks = asyncio.all_tasks(self._loop)
+            for task in tasks:
+                task.cancel()
+            with suppress(SystemExit, KeyboardInterrupt):
+                if tasks:
+                    last = asyncio.wait(tasks, timeout=_LAST_SECONDS / _LAST_TRIES)
+                    self._loop.run_until_complete(last)
+                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+                if not asyncio.all_tasks(self._loop):
+                    return
 
     def _cancel(self, run_id: str) -> None:
         if (task := self._running.get(run_id)) is not None:
@@ -79,32 +133,69 @@ class LoopPool:
                 run = self._waiting.popleft()
             except IndexError:  # taken back meanwhile
                 return
-            task = self._loop.create_task(self._run(run))
-            self._running[run.id] = task
-            task.add_done_callback(partial(self._ended, run))
+            self._begin(run)
 
-    def _ended(self, run: Run, task: asyncio.Task[Ending]) -> None:
+    def _begin(self, run: Run) -> None:
+        endings: list[Ending] = []
+        work = self._run(run, endings)
+        try:
+            task = self._loop.create_task(work, context=self._execution.fresh_context())
+        except Exception as error:  # noqa: BLE001 - a task may have given the loop a task factory of its own
+            work.close()
+            self._done(self._execution.failed(run, error))
+            return
+        self._running[run.id] = task
+        task.add_done_callback(partial(self._ended, run, endings))
+
+    def _ended(self, run: Run, endings: Sequence[Ending], _task: asyncio.Task[None]) -> None:
         del self._running[run.id]
         self._fill()
         if self._ending.is_set():
             return  # the worker ends, and its runs were given back before
-        # A task that is cancelled before its first step never gets to say so itself.
-        self._done(self._execution.failed(run, NotOurs()) if task.cancelled() else task.result())
+        # A task that is cancelled before its first step never gets to an ending.
+        self._done(endings[0] if endings else self._execution.failed(run, NotOurs()))
 
-    async def _run(self, run: Run) -> Ending:
+    async def _run(self, run: Run, endings: list[Ending]) -> None:
+        # The ending is no result of the asyncio task: one that cancels itself as its last step has none.
+        timeout = run.invocation.call.timeout
         try:
             args, kwargs = self._execution.begin(run)
-            value = await self._within(run.invocation.call.timeout, run.definition.function(*args, **kwargs))
+            work = run.definition.function(*args, **kwargs)
+            value = await (work if timeout is None else self._within(timeout, work))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
-            return self._execution.failed(run, error)
-        return self._execution.returned(run, value)
+            endings.append(self._execution.failed(run, error))
+        else:
+            endings.append(self._execution.returned(run, value))
 
-    async def _within(self, timeout_seconds: float | None, work: Awaitable[Any]) -> Any:
-        limit = asyncio.timeout(timeout_seconds)
+    async def _within(self, seconds: float, work: Awaitable[Any]) -> Any:
+        limit = _TimeLimit(self._loop, asyncio.current_task(self._loop), seconds, self._again_seconds)
         try:
-            async with limit:
-                return await work
-        except TimeoutError:
-            if limit.expired():
+            return await work
+        except asyncio.CancelledError:
+            if limit.struck:
                 raise TaskTimeout from None
             raise
+        finally:
+            limit.end()
+
+
+class _TimeLimit:
+    """Cancels an asyncio task at its time limit, and again while it goes on; `asyncio.timeout` does so once only."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None, seconds: float, again_seconds: float
+    ) -> None:
+        self._loop = loop
+        self._task = task
+        self._again_seconds = again_seconds
+        self._next = loop.call_later(seconds, self._strike)
+        self.struck = False
+
+    def _strike(self) -> None:
+        self.struck = True
+        self._next = self._loop.call_later(self._again_seconds, self._strike)
+        if self._task is not None:
+            self._task.cancel()
+
+    def end(self) -> None:
+        self._next.cancel()

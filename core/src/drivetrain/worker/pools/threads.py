@@ -10,6 +10,7 @@ from drivetrain.contract import Clock
 from drivetrain.worker.deadlines import Deadlines
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.run import Ending, Run
+from drivetrain.worker.threads import Threads
 
 __all__ = ["ThreadPool"]
 
@@ -24,9 +25,16 @@ _STALLED_SECONDS = 0.005
 class ThreadPool:
     """A fixed number of threads that take runs from one queue: as many of them as are of use."""
 
-    def __init__(self, size: int, execution: Execution, clock: Clock, done: Callable[[Ending], None]) -> None:
+    def __init__(
+        self, size: int, execution: Execution, clock: Clock, done: Callable[[Ending], None], threads: Threads
+    ) -> None:
+        """Start it.
+
+        Raises:
+            RuntimeError: the system starts no more threads.
+        """
         self._execution = execution
-        self._deadlines = Deadlines(clock)
+        self._deadlines = Deadlines(clock, threads)
         self._done = done
         self._size = size
         self._waiting: deque[Run] = deque()
@@ -38,13 +46,13 @@ class ThreadPool:
         lock = threading.Lock()
         self._changed = threading.Condition(lock)
         self._left_waiting = threading.Condition(lock)
-        works = [(f"drivetrain-task-{number}", self._work) for number in range(size)]
-        self._threads = [
-            threading.Thread(target=target, name=name, daemon=True)
-            for name, target in [*works, ("drivetrain-waker", self._wake)]
-        ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for number in range(size):
+                threads.start(f"drivetrain-task-{number}", self._work)
+            threads.start("drivetrain-waker", self._wake)
+        except RuntimeError:
+            self.stop()  # those that were started
+            raise
 
     def submit(self, runs: Sequence[Run]) -> None:
         """See `RunPool.submit`."""

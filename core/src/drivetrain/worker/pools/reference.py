@@ -1,0 +1,47 @@
+"""How a task of the processes pool is named to a child process."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from attrs import frozen
+
+from drivetrain.contract import ConfigurationError
+from drivetrain.worker.registry import TaskDefinition
+
+__all__ = ["TaskReference"]
+
+
+@frozen
+class TaskReference:
+    """Where a child process finds a task: an attribute of a module that was made by ``@app.task``."""
+
+    module: str
+    qualname: str
+
+    @classmethod
+    def to(cls, definition: TaskDefinition) -> TaskReference:
+        """The reference to a task.
+
+        Raises:
+            ConfigurationError: it cannot be found from another process.
+        """
+        reference = cls(definition.function.__module__, definition.function.__qualname__)
+        try:
+            found = reference.find()
+        except (ImportError, AttributeError):
+            found = None
+        if getattr(getattr(found, "definition", None), "name", None) != definition.name:
+            raise ConfigurationError(
+                f"task {definition.name!r} asks for the processes pool, but {reference.module}.{reference.qualname} is "
+                "not that task; define it at the top of a module, under @app.task"
+            )
+        return reference
+
+    def find(self) -> Any:
+        """The task; imports its module."""
+        found: Any = importlib.import_module(self.module)
+        for name in self.qualname.split("."):
+            found = getattr(found, name)
+        return found

@@ -1,0 +1,3 @@
+"""A module that no process can import."""
+
+raise SystemExit(1)
