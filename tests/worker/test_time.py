@@ -1,6 +1,7 @@
 """ETAs, delays, retries and expiry: never early, as the policy says, exactly as often as it allows."""
 
 import math
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -8,8 +9,10 @@ from itertools import pairwise
 import pytest
 
 from drivetrain import Retry, State, TaskExpired, TaskFailed, chain, current_task, group, retry
+from drivetrain.contract import Transition
 from drivetrain.testing import VirtualTime
-from support.waiting import until
+from support.faults import hoard
+from support.waiting import happened, until
 
 
 def test_no_task_starts_before_its_eta(app):
@@ -219,3 +222,43 @@ def test_a_year_of_retries_and_etas_in_virtual_time(memory_app):
         assert handle.get(timeout=1) == 1
     gaps = [(b - a).total_seconds() for a, b in zip([began, *ran], ran, strict=False)]
     assert gaps == pytest.approx([365 * 86400, 1, 2, 3, 5, 8, 13, 21, 34])
+
+
+def test_a_task_that_expires_while_it_waits_in_its_worker_does_not_begin(make_app, url, log):
+    app = make_app(url, concurrency=1)
+    started, go = threading.Event(), threading.Event()
+
+    @app.task(name="long")
+    def long() -> None:
+        started.set()
+        happened(go, "it may end")
+
+    worker = app.worker()
+    hoard(worker, 10)
+    with worker:
+        app.send(app.signature("long"))
+        happened(started, "it starts")
+        handle = app.send(app.signature("value", 1).set(expires=0.2))
+        until(lambda: handle.state() is State.STARTED, "it waits in the worker")
+        sent = time.time()
+        until(lambda: time.time() > sent + 0.2, "its time is over")
+        go.set()
+        with pytest.raises(TaskExpired):
+            handle.get(timeout=60)
+    assert log.notes == []
+
+
+@pytest.mark.parametrize("states", [[State.STARTED], [State.STARTED, State.RETRY]], ids=["started", "to be retried"])
+def test_a_task_that_was_started_in_time_does_not_expire_when_its_worker_has_died(app, log, states):
+    handle = app.send(app.signature("value", 1).set(expires=0.2))
+    late = app.send(app.signature("value", 2).set(expires=0.2))
+    for state in states:
+        step = Transition(task_id=handle.id, state=state, at=time.time(), run="a dead worker's", lease=0.05)
+        assert app.runtime.backend.record([step])[0].applied
+    sent = time.time()
+    until(lambda: time.time() > sent + 0.2, "their time is over")
+    with app.worker():
+        assert handle.get(timeout=60) == 1
+        with pytest.raises(TaskExpired):
+            late.get(timeout=60)
+    assert log.notes == [("value", 1)]

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from drivetrain import TaskExpired, chain
-from drivetrain.contract import State
+from drivetrain.contract import State, Transition
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.bench import Bench
 from drivetrain_contract_tests.workflows.ledger import until
@@ -89,3 +89,18 @@ class Timing(Bench):
             assert stage.ledger.ran() == {"early": 1}, "an expired task ran, or one in time did not"
             states = {one.state for one in stage.records(late) if one is not None}
             assert states == {State.EXPIRED}
+
+    @holds("W7")
+    def test_a_task_that_was_started_in_time_expires_no_more(self) -> None:
+        """Its worker has died, and its time is over when the message comes again: it runs."""
+        with self.stage() as stage:
+            app = stage.app()
+            handle = app.send(call("act", label="begun", expires=_DELAY_SECONDS))
+            begun = time.time()
+            dead = Transition(task_id=handle.id, state=State.STARTED, at=begun, run="of the dead", lease=0.0)
+            assert app.runtime.backend.record([dead])[0].applied, "a task that was sent cannot be started"
+            until(lambda: time.time() > begun + _DELAY_SECONDS, "its time is over", self.patience_seconds)
+            stage.worker(app)
+            assert stage.outcome(handle) == ["begun"]
+            stage.quiet()
+            assert stage.ledger.ran() == {"begun": 1}

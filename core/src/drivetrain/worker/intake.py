@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from itertools import count
 from uuid import uuid4
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from drivetrain.contract import (
     Delivery,
@@ -18,7 +18,9 @@ from drivetrain.contract import (
     TaskRecord,
     Transition,
 )
+from drivetrain.worker.execution import error_text
 from drivetrain.worker.held import Held
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
@@ -33,7 +35,11 @@ from drivetrain.workflow.wire import load_frames, load_invocation
 
 __all__ = ["Intake"]
 
-logger = logging.getLogger("drivetrain.worker")
+logger = get_logger("drivetrain.worker")
+
+
+#: The states of a task that has begun and not ended.
+_BEGUN = frozenset({State.STARTED, State.RETRY})
 
 
 class _BodyGone(SerializationError):
@@ -131,7 +137,9 @@ class Intake:
             self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge([delivery]))
             return
         call = Call(id=message.id, task=record.task if record else "", queue=message.queue)
-        self._bury(delivery, Invocation(call=call, frames=self._frames_of(record)), f"unreadable: {error}", error)
+        self._bury(
+            delivery, Invocation(call=call, frames=self._frames_of(record)), f"unreadable: {error_text(error)}", error
+        )
 
     def _frames_of(self, record: TaskRecord | None) -> Frames:
         """What waits for a task, when its message itself cannot be asked."""
@@ -172,9 +180,19 @@ class Intake:
 
     def _drop_expired(self, received: list[_Received], now: float) -> list[_Received]:
         late = [one for one in received if one.expires_at is not None and one.expires_at < now]
-        if late:
-            self._settlement.settle([self._expired_ending(one) for one in late])
-        return [one for one in received if one not in late] if late else received
+        if not late:
+            return received
+        begun = self._begun(late)
+        self._settlement.settle([self._expired_ending(one) for one in late if one.invocation.call.id not in begun])
+        in_time = [one for one in received if one.expires_at is None or one.expires_at >= now]
+        # What was started in time is started again, at any time.
+        return in_time + [replace(one, expires_at=None) for one in late if one.invocation.call.id in begun]
+
+    def _begun(self, late: Sequence[_Received]) -> set[str]:
+        """The ids of those that were started in time: their worker runs them or has died, or they are to be retried."""
+        task_ids = [one.invocation.call.id for one in late]
+        records = self._patience.call("read", lambda: self._runtime.backend.read(task_ids))
+        return {record.task_id for record in records if record is not None and record.state in _BEGUN}
 
     def _expired_ending(self, one: _Received) -> Ending:
         failure = self._settlement.failure_of(one.invocation, None, "drivetrain.TaskExpired", "not started in time")
@@ -228,6 +246,7 @@ class Intake:
             definition=self._registry[one.invocation.call.task],
             received_at=now,
             held_until=held_until,
+            expires_at=one.expires_at,
         )
 
     def _start(self, runs: list[Run], now: float) -> list[Run]:
