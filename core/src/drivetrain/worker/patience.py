@@ -17,6 +17,8 @@ logger = get_logger("drivetrain.worker")
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 10.0
+#: When less than this is left of the limit, the limit is reached.
+_SHORTEST_PAUSE_SECONDS = 0.001
 
 
 class GaveUp(Exception):
@@ -34,7 +36,8 @@ class Patience:
         Args:
             clock: whose time it waits by.
             give_up: when set, waiting ends with GaveUp.
-            limit_seconds: how long to try; then the service's error is raised. None: for ever.
+            limit_seconds: how long to try; then the service's error is raised. The last pause ends with the limit, so
+                that all takes no longer than this and one call of the service. None: for ever.
         """
         self._clock = clock
         self._give_up = give_up or threading.Event()
@@ -63,16 +66,21 @@ class Patience:
     def _pause_or_raise(self, what: str, error: ServiceError, tries: int, tried_seconds: float) -> None:
         if isinstance(error, TooLarge | PublishFailed):
             raise error
-        if self._limit_seconds is not None and (
-            tried_seconds >= self._limit_seconds or not isinstance(error, ServiceUnavailable)
-        ):
-            if isinstance(error, ServiceUnavailable):
+        pause = self._pause(tries)
+        if self._limit_seconds is not None:
+            if not isinstance(error, ServiceUnavailable):
+                raise error
+            left = self._limit_seconds - tried_seconds
+            if left < _SHORTEST_PAUSE_SECONDS:
                 error.add_note(
                     f"{what}: tried {tries} times in {tried_seconds:.1f} s; does the service run, and is the URL right?"
                 )
-            raise error
-        ceiling = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(tries - 1, 20))
-        pause = self._random.uniform(ceiling / 2, ceiling)
+                raise error
+            pause = min(pause, left)
         logger.warning("%s: %s; trying again in %.2f s", what, error, pause)
         if self._clock.wait_event(self._give_up, pause):
             raise GaveUp from error
+
+    def _pause(self, tries: int) -> float:
+        ceiling = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(tries - 1, 20))
+        return self._random.uniform(ceiling / 2, ceiling)
