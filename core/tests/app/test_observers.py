@@ -7,6 +7,7 @@ import sys
 import attrs
 import pytest
 
+from drivetrain import App, TaskFailed, current_task, retry
 from drivetrain.app.discovery import Drivers
 from drivetrain.app.observers import Observers
 from drivetrain.contract import DriverBroken, DriverContext, DriverNotFound, TaskEvent, hookimpl
@@ -94,6 +95,74 @@ def test_a_plugin_that_does_not_fit_is_told_when_the_app_is_made(source, told):
     with pytest.raises(DriverBroken, match="the plugin Odd does not fit") as caught:
         observers(type("Odd", (), {name: hookimpl(function)})())
     assert told in str(caught.value)
+
+
+class Meddling:
+    """Tries to change whatever it is given."""
+
+    @hookimpl
+    def before_publish(self, messages):
+        messages[0].headers["x-trace"] = "put in before it is published"
+
+    @hookimpl
+    def after_publish(self, messages):
+        messages[0].headers["x-trace"] = "put in after it was published"
+
+    @hookimpl
+    def task_received(self, event):
+        event.headers["x-trace"] = "put in when it was received"
+
+    @hookimpl
+    def task_started(self, event):
+        event.headers["x-trace"] = "put in when it was started"
+
+    @hookimpl
+    def task_retrying(self, event, failure):
+        failure.kwargs["x"] = "changed before the retry"
+
+    @hookimpl
+    def task_failed(self, event, failure):
+        failure.kwargs["x"] = "changed after the failure"
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-sent": "1"}])
+def test_an_observer_that_would_change_something_fails_in_the_log_and_changes_nothing(headers, caplog):
+    app = App("memory://", plugins=[Meddling()])
+    seen = []
+
+    @app.task(name="fail", retry=retry.fixed(0, max_retries=1))
+    def fail(*, x):
+        seen.append((x, dict(current_task().headers)))
+        raise ValueError(x)
+
+    with app, caplog.at_level(logging.ERROR, "drivetrain.observers"):
+        handle = fail.s(x=1).set(headers=headers).send()
+        app.worker().drain()
+        with pytest.raises(TaskFailed) as raised:
+            handle.get(timeout=0)
+    assert seen == [(1, headers)] * 2
+    assert raised.value.failure.kwargs == {"x": 1}
+    logged = [record for record in caplog.records if record.name == "drivetrain.observers"]
+    refused = {record.getMessage() for record in logged if record.exc_info[0] is TypeError}
+    meddled = [name for name in vars(Meddling) if not name.startswith("_")]
+    assert refused == {f"the observer the plugin Meddling has failed in its hook {name}" for name in meddled}
+
+
+def test_a_task_cannot_change_the_headers_of_its_retry():
+    app = App("memory://")
+    seen = []
+
+    @app.task(name="fail", retry=retry.fixed(0, max_retries=1))
+    def fail():
+        seen.append(dict(current_task().headers))
+        current_task().headers["x-sent"] = "changed by the task"
+
+    with app:
+        handle = fail.s().set(headers={"x-sent": "1"}).send()
+        app.worker().drain()
+        with pytest.raises(TaskFailed, match="does not support item assignment"):
+            handle.get(timeout=0)
+    assert seen == [{"x-sent": "1"}] * 2
 
 
 WATCHING = """

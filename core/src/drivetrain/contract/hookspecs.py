@@ -3,7 +3,8 @@
 A driver is a module (or object) with one maker, named by an entry point; a maker is only asked for what its entry
 point names, so it need not look whether the URL is its own. An observer is named by an entry point of
 ``drivetrain.plugins`` or handed to ``App(plugins=[…])``, and implements the hooks that it cares for. Observers must not
-raise and should return at once: what they raise is logged and otherwise ignored.
+raise and should return at once: what they raise is logged and otherwise ignored. They change nothing: what they get is
+read-only, so that setting a header raises a TypeError.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class TaskEvent:
     task: str
     attempt: int
     queue: str
-    #: The headers of its message.
+    #: The headers of its message. Read-only.
     headers: Mapping[str, str]
     #: The name of the worker; empty on the sender's side.
     worker: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import timedelta
+from types import MappingProxyType
 
 from attrs import field, frozen
 
@@ -59,7 +60,7 @@ class TaskContext:
     #: How many retries its policy still allows after this attempt.
     retries_left: int
     queue: str
-    #: The headers that it was sent with.
+    #: The headers that it was sent with. Read-only.
     headers: Mapping[str, str]
     #: The name of the worker.
     worker: str
@@ -108,7 +109,7 @@ def _context_of(run: Run, worker: str) -> TaskContext:
         attempt=attempt,
         retries_left=max(0, allowed - attempt),
         queue=call.queue,
-        headers=call.headers,
+        headers=MappingProxyType(call.headers),
         worker=worker,
         timeout=call.timeout,
         run=run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import cast
 
 from drivetrain.contract import (
@@ -147,7 +148,8 @@ class Publisher:
 
     def _tell(self, hook: str, messages: Sequence[Message]) -> None:
         if self._runtime.observers.watches(hook):
-            self._runtime.observers.notify(hook, messages=messages)
+            shown = tuple(evolve(message, headers=MappingProxyType(message.headers)) for message in messages)
+            self._runtime.observers.notify(hook, messages=shown)
 
     def _hand_over(self, messages: Sequence[Message]) -> None:
         left = messages

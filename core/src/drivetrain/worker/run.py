@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
+from types import MappingProxyType
 
 from msgspec import Struct
 
-from drivetrain.contract import Delivery, Failure, Plain, State, TaskEvent
+from drivetrain.contract import Delivery, Failure, Plain, State, TaskEvent, evolve
 from drivetrain.worker.registry import TaskDefinition
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Ending", "Run", "event_of", "marks"]
+__all__ = ["Ending", "Run", "event_of", "marks", "shown_failure"]
 
 
 class Run(Struct, kw_only=True, eq=False):
@@ -80,9 +82,14 @@ def event_of(invocation: Invocation, worker: str) -> TaskEvent:
         task=call.task,
         attempt=invocation.attempt,
         queue=call.queue,
-        headers=call.headers,
+        headers=MappingProxyType(call.headers),
         worker=worker,
     )
+
+
+def shown_failure(failure: Failure) -> Failure:
+    """What observers are told of a failure: nothing that they do to its arguments reaches the next attempt."""
+    return evolve(failure, args=deepcopy(failure.args), kwargs=MappingProxyType(deepcopy(failure.kwargs)))
 
 
 def marks(invocation: Invocation) -> dict[str, str]:

@@ -29,7 +29,7 @@ from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.publisher import BODY_HEADER, FOLLOWS_HEADER, Publisher, offers
-from drivetrain.worker.run import Ending, Run, event_of, marks
+from drivetrain.worker.run import Ending, Run, event_of, marks, shown_failure
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished
 from drivetrain.worker.version_mismatch import next_offer_seconds
@@ -365,13 +365,14 @@ class Settlement:
         if not observers.watches(hook):
             return
         event = event_of(ending.invocation, self._options.name)
+        failure = None if ending.error is None else shown_failure(ending.error)
         if ending.state is State.SUCCESS:
             observers.notify(hook, event=event, run_seconds=ending.run_seconds)
         elif ending.state is State.FAILURE:
-            observers.notify(hook, event=event, failure=ending.error)
+            observers.notify(hook, event=event, failure=failure)
         elif ending.state is State.RETRY:
             delay = (ending.retry_at or 0.0) - self._runtime.clock.now()
-            observers.notify(hook, event=event, failure=ending.error, delay_seconds=max(0.0, delay))
+            observers.notify(hook, event=event, failure=failure, delay_seconds=max(0.0, delay))
         else:
             observers.notify(hook, event=event)
 
