@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from drivetrain import App, ResultTimeout, State, TaskExpired, chord, current_task, retry
+from drivetrain.contract import Transition
 from drivetrain.testing import VirtualClock, VirtualTime
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -88,6 +89,48 @@ def test_waiting_lets_time_pass_and_never_hangs(app):
             result.get()
         time.run_ready()
         assert result.get() is None
+
+
+def test_virtual_time_begins_now(app):
+    before = datetime.now(UTC)
+    with VirtualTime(app) as time:
+        assert before <= time.now() <= datetime.now(UTC)
+
+
+def test_an_eta_by_the_real_clock_is_reached(app):
+    ran = []
+
+    @app.task(name="note")
+    def note() -> None:
+        ran.append(time.now())
+
+    with VirtualTime(app) as time:
+        eta = datetime.now(UTC) + timedelta(hours=1)
+        note.s().set(eta=eta).send()
+        time.run_for(hours=1, seconds=1)
+        assert ran == [eta]
+
+
+def test_who_waits_for_ever_is_told_which_task_is_due_when(app):
+    @app.task(name="note")
+    def note() -> None: ...
+
+    with VirtualTime(app, start=START) as time:
+        note.s().set(task_id="year", eta=START + timedelta(days=365)).send()
+        month = note.s().set(task_id="month", eta=START + timedelta(days=30)).send()
+        with pytest.raises(RuntimeError, match=r"task, note \(month\), is due at 2026-01-31 00:00:00\+00:00"):
+            month.get()
+        time.run_for(days=40)
+        with pytest.raises(RuntimeError, match=r"task, note \(year\), is due at 2027-01-01 00:00:00\+00:00"):
+            app.result("year").get()
+        time.run_for(days=400)
+        note.s().set(task_id="ready").send()
+        with pytest.raises(RuntimeError, match=r"task, note \(ready\), is ready"):
+            app.result("ready").get()
+        time.run_ready()
+        app.runtime.backend.record([Transition(task_id="nobody's", state=State.PENDING, at=0.0)])
+        with pytest.raises(RuntimeError, match="no task is in any queue"):
+            app.result("nobody's").get()
 
 
 def test_the_app_is_as_before_afterwards(app):

@@ -8,23 +8,24 @@
             time.run_for(days=31)                   # at once
             assert sent == ["Ada"]
 
-Everything runs in the thread of the test, in due order, the same every time. Queues, retries, ETAs, expiry, chains and
+Time begins now, or when ``start=`` says. Everything runs in the thread of the test, in due order, the same every time. Queues, retries, ETAs, expiry, chains and
 chords are those of the real worker and the real ``memory://`` drivers; only the time is not real.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
 from drivetrain.app.application import App
+from drivetrain.app.operations import QueuedTask
 from drivetrain.contract import Place
 
 __all__ = ["VirtualClock", "VirtualTime"]
 
-_START = datetime(2026, 1, 1, tzinfo=UTC)
 #: Waiting so often without anybody turning the clock means that nobody will.
 _MOST_WAITS = 1000
 _FOR_EVER = (
@@ -42,9 +43,15 @@ class VirtualClock:
     Waiting turns it: who waits five seconds for something that has not happened, has let five seconds pass.
     """
 
-    def __init__(self, start: datetime = _START) -> None:
-        """Make it, showing ``start`` (aware)."""
-        self._began = start.timestamp()
+    def __init__(self, start: datetime | None = None, *, explain: Callable[[], str] = str) -> None:
+        """Make it.
+
+        Args:
+            start: the time that it shows at first (aware); None: now.
+            explain: adds to the error that a wait without end raises, for example what would happen next.
+        """
+        self._began = (start or datetime.now(UTC)).timestamp()
+        self._explain = explain
         self._passed = 0.0
         self._waits = 0
         self._lock = threading.Lock()
@@ -80,11 +87,9 @@ class VirtualClock:
         return event.is_set()
 
     def _pass(self, timeout: float | None) -> None:
-        if timeout is None:
-            raise RuntimeError(_FOR_EVER)
         self._waits += 1
-        if self._waits > _MOST_WAITS:
-            raise RuntimeError(_FOR_EVER)
+        if timeout is None or self._waits > _MOST_WAITS:
+            raise RuntimeError(f"{_FOR_EVER}{self._explain()}")
         self._turn(max(0.0, timeout))
 
 
@@ -94,10 +99,15 @@ class VirtualTime:
     Not thread-safe. ``async def`` tasks are run to their end one by one; child processes and time limits are not used.
     """
 
-    def __init__(self, app: App, *, start: datetime = _START) -> None:
-        """Make it; the app is untouched until it is entered."""
+    def __init__(self, app: App, *, start: datetime | None = None) -> None:
+        """Make it; the app is untouched until it is entered.
+
+        Args:
+            app: the app to run.
+            start: when time begins (aware); None: now.
+        """
         self._app = app
-        self._clock = VirtualClock(start)
+        self._clock = VirtualClock(start, explain=self._next_task)
         self._using = app.using("memory://", "memory://", clock=self._clock)
 
     def __enter__(self) -> Self:
@@ -142,3 +152,24 @@ class VirtualTime:
         broker = self._app.runtime.broker
         delayed = (broker.peek(queue, Place.DELAYED, limit=1) for queue in self._app.operations.queues())
         return min((message.eta for (message,) in filter(None, delayed) if message.eta is not None), default=None)
+
+    def _next_task(self) -> str:
+        """The next task that would run, for an error message."""
+        operations = self._app.operations
+        queued = [
+            task
+            for place in (Place.READY, Place.DELAYED)
+            for queue in operations.queues()
+            for task in operations.tasks(queue, place, limit=1)
+        ]
+        now = self.now()
+        if not queued:
+            return f". It is {now} now, and no task is in any queue"
+        first = min(queued, key=lambda task: _due(task, now))
+        due = _due(first, now)
+        when = f"is due at {due}" if due > now else "is ready"
+        return f". It is {now} now; the next task, {first.task} ({first.task_id}), {when}"
+
+
+def _due(task: QueuedTask, now: datetime) -> datetime:
+    return now if task.eta is None else max(task.eta, now)
