@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from drivetrain import State, TaskCancelled, UnknownResult, chain, chord, current_task, group
-from support.faults import hoard
+from drivetrain.contract import Transition
+from support.faults import Changed, Fault, Faults, Moment, hoard, let_fail, rewire
 from support.waiting import happened, until
 
 SOON = 2.0
@@ -33,7 +34,7 @@ def test_before_it_starts(app, log):
     handle = app.send(app.signature("value", 1))
     assert handle.cancel()
     assert_cancelled(handle)
-    assert not handle.cancel()
+    assert handle.cancel(), "it is still cancelled"
     with app.worker():
         assert_idle(app)
     assert log.notes == []
@@ -204,6 +205,54 @@ def test_what_waits_in_a_worker_is_not_run_once_it_is_cancelled(make_app, memory
         go.set()
         assert_idle(app)
     assert log.notes == []
+
+
+class _Interrupted(Changed):
+    """A backend on which something happens right before the first ``record`` of a cancellation."""
+
+    def __init__(self, backend, happens):
+        super().__init__(backend)
+        self._happens = happens
+
+    def record(self, transitions):
+        if self._happens is not None and any(one.state is State.CANCELLED for one in transitions):
+            happens, self._happens = self._happens, None
+            happens(self._driver)
+        return self._driver.record(transitions)
+
+
+def test_of_many_tasks_only_those_that_have_not_ended_meanwhile_and_what_waits_for_them(app):
+    chains = [app.signature("value", n).set(task_id=f"m{n}") | app.signature("value") for n in range(4)]
+    handles = app.send_many(chains)
+
+    def succeed(backend):
+        backend.record([Transition(task_id=name, state=State.SUCCESS, at=0.0) for name in ("m1", "m3")])
+
+    rewire(app, backend=_Interrupted(app.runtime.backend, succeed))
+    assert app.cancel("m0", "m1", "m2", "m3")
+    assert_cancelled(handles[0], handles[2])
+    assert [handle.state() for handle in handles] == [State.CANCELLED, State.PENDING] * 2
+
+
+@pytest.mark.parametrize("moment", list(Moment))
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_answer_is_the_same_when_a_reply_is_lost(app, moment, number):
+    handle = app.send(app.signature("value", 1) | app.signature("value"))
+    let_fail(app, Faults(Fault("record", number, moment)))
+    assert handle.cancel()
+    assert handle.cancel()
+    assert_cancelled(handle)
+
+
+def test_what_succeeded_and_was_dropped_meanwhile_is_not_cancelled_and_not_recorded(app):
+    handle = app.send(app.signature("value", 1).set(task_id="gone"))
+
+    def drop(backend):
+        backend.record([Transition(task_id="gone", state=State.SUCCESS, at=0.0, retention=0.0)])
+
+    rewire(app, backend=_Interrupted(app.runtime.backend, drop))
+    assert not handle.cancel()
+    assert app.runtime.backend.read(["gone"]) == [None]
 
 
 def test_what_is_not_known_cannot_be_cancelled(app):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from drivetrain_contract_tests.workflows.cancelling import Cancelling
 from drivetrain_contract_tests.workflows.dropping import Dropping
 from drivetrain_contract_tests.workflows.dying import Dying
 from drivetrain_contract_tests.workflows.ending import Ending
@@ -19,6 +20,6 @@ __all__ = ["Pair", "WorkflowContract"]
 
 
 class WorkflowContract(
-    Playing, Ending, Dropping, Timing, Dying, Outages, Keeping, Refusing, Restarts, Rescuing, OneStore
+    Playing, Ending, Cancelling, Dropping, Timing, Dying, Outages, Keeping, Refusing, Restarts, Rescuing, OneStore
 ):
     """The contract of a pair. Needs fixtures ``broker_service`` and ``backend_service`` that each give a `Service`."""

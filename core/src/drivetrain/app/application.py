@@ -244,7 +244,10 @@ class App:
         return Result(self, task_id)
 
     def cancel(self, *task_ids: str) -> bool:
-        """Cancel tasks that have not ended, and all that waits for them; whether there was any.
+        """Cancel tasks that have not ended, and all that waits for them.
+
+        Returns:
+            Whether any of them is cancelled, by this call or by an earlier one.
 
         Raises:
             UnknownResult: nothing is known of any of them.

@@ -156,8 +156,9 @@ class Result(Generic[R]):
         return record
 
     def cancel(self) -> bool:
-        """Cancel every task of the workflow that has not ended, and all that waits for it; whether there was any.
+        """Cancel every task of the workflow that has not ended, and all that waits for it.
 
+        Returns whether any of them is cancelled, by this call or by an earlier one; False if all had ended before.
         A task that runs goes on, unless it is on the event loop or in a child process (these are stopped), but its
         result counts no more. A handle made by ``app.result(id)`` knows, and cancels, that task and what waits for it.
         """

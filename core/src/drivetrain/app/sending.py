@@ -80,21 +80,41 @@ class Sending:
                 self._runtime.backend.forget([call.id, *ids(frames)])
 
     def cancel(self, task_ids: Iterable[str]) -> bool:
-        """Cancel tasks that have not ended, and all that waits for them; whether there was any.
+        """Cancel tasks that have not ended, and all that waits for them.
+
+        Returns:
+            Whether any of them is cancelled, by this call or by an earlier one.
 
         Raises:
             UnknownResult: nothing is known of any of them.
         """
         task_ids = list(task_ids)
-        records = self._read(task_ids)
-        if task_ids and not any(records):
+        records = [record for record in self._read(task_ids) if record is not None]
+        if task_ids and not records:
             raise UnknownResult(task_ids[0])
-        open_ones = [record for record in records if record is not None and not record.state.terminal]
-        self._follow_up.perform(self._cancelled(record) for record in open_ones)
         # With those that were cancelled before: whoever did that may have been cut off before this.
-        again = [record for record in records if record is not None and record.state is State.CANCELLED]
-        self._cancel_downstream([*open_ones, *again])
-        return bool(open_ones)
+        cancelled = [record for record in records if record.state is State.CANCELLED]
+        cancelled += self._record_cancelled([record for record in records if not record.state.terminal])
+        self._cancel_downstream(cancelled)
+        return bool(cancelled)
+
+    def _record_cancelled(self, records: Sequence[TaskRecord]) -> list[TaskRecord]:
+        """Those of ``records`` that are recorded as cancelled now; the others have ended since they were read."""
+        if not records:
+            return []
+        backend = self._runtime.backend
+        transitions = [self._follow_up.ended(self._cancelled(record)) for record in records]
+        outcomes = self.patience.call("record", lambda: backend.record(transitions))
+        # One that was granted where nothing was: the task has ended since, and its record has expired.
+        gone = [one.task_id for one, outcome in zip(records, outcomes, strict=True) if outcome.before is None]
+        if gone:
+            self.patience.call("forget", lambda: backend.forget(gone))
+        # After a lost reply, what the first try has recorded is found by the second.
+        return [
+            outcome.before
+            for outcome in outcomes
+            if outcome.before is not None and (outcome.applied or outcome.before.state is State.CANCELLED)
+        ]
 
     def _cancel_downstream(self, records: Sequence[TaskRecord]) -> None:
         self._follow_up.perform(

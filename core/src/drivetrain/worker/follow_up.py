@@ -149,20 +149,20 @@ class FollowUp:
     def _end(self, ends: Sequence[End]) -> None:
         if not ends:
             return
-        now, kept = self._runtime.clock.now(), self._runtime.kept_seconds(None)
-        records = [
-            Transition(
-                task_id=one.task_id,
-                state=one.state,
-                at=now,
-                worker=self._worker,
-                task=GROUP_TASK if one.state is State.SUCCESS else "",  # only groups end well without being run
-                payload=None if one.failure is None else self._runtime.payloads.dump(one.failure),
-                retention=kept,
-            )
-            for one in ends
-        ]
+        records = [self.ended(one) for one in ends]
         self._patience.call("record", lambda: self._runtime.backend.record(records))
+
+    def ended(self, end: End) -> Transition:
+        """What is recorded of a task or group that has ended without being run."""
+        return Transition(
+            task_id=end.task_id,
+            state=end.state,
+            at=self._runtime.clock.now(),
+            worker=self._worker,
+            task=GROUP_TASK if end.state is State.SUCCESS else "",  # only groups end well without being run
+            payload=None if end.failure is None else self._runtime.payloads.dump(end.failure),
+            retention=self._runtime.kept_seconds(None),
+        )
 
     def _go_on(self, completes: Sequence[Complete], known: Mapping[Member, GroupProgress]) -> None:
         answers = self._complete(completes, known)
