@@ -2,7 +2,7 @@
 
 import pytest
 
-from drivetrain import PublishFailed, ServiceRefused, ServiceUnavailable, TaskFailed, chain, chord, group
+from drivetrain import InvalidSignature, PublishFailed, ServiceRefused, ServiceUnavailable, TaskFailed, chain, chord, group
 from support.faults import Changed, rewire
 
 
@@ -59,6 +59,74 @@ def test_a_follower_that_the_broker_refuses_fails_and_is_told(choosy):
     handle = app.send(app.signature("value", 1) | app.signature("add", 1).set(task_id="bad") | app.signature("value"))
     with app.worker(), pytest.raises(TaskFailed, match="full"):
         handle.get(timeout=60)
+
+
+def test_another_task_under_an_id_that_is_known_is_refused_and_changes_nothing(app):
+    first = app.send(app.signature("value", 1).set(task_id="taken"))
+    for name in ("pending", "ended"):
+        before = app.runtime.backend.read(["taken"])
+        with pytest.raises(InvalidSignature, match="'taken' belongs to task value, so task add cannot be sent under it"):
+            app.send_many([app.signature("value", 2).set(task_id=name), app.signature("add", 1, 2).set(task_id="taken")])
+        assert app.runtime.backend.read(["taken", name]) == [*before, None]
+        with app.worker():
+            assert first.get(timeout=60) == 1
+    app.result("taken").forget()
+    with app.worker():
+        assert app.send(app.signature("add", 1, 2).set(task_id="taken")).get(timeout=60) == 3
+
+
+def test_the_same_task_under_the_same_id_is_one_task(app):
+    one = app.signature("value", 1).set(task_id="same")
+    with app.worker():
+        handles = app.send_many([one, one])
+        assert [handle.get(timeout=60) for handle in [*handles, app.send(one)]] == [1, 1, 1]
+
+
+def test_two_tasks_under_one_id_are_refused_wherever_they_are(app):
+    value, other = (app.signature(name, 1).set(task_id="both") for name in ("value", "broken"))
+    empty = app.signature("broken")
+    for workflows in (
+        [value, other],
+        [value, empty | other],
+        [value, group(empty, empty).set(group_id="both")],
+        [value, group(empty, other)],
+        [value.set(on_success=[other])],
+        [(value | empty).set(on_error=[other])],
+    ):
+        with pytest.raises(InvalidSignature, match="'both' belongs to task"):
+            app.send_many(workflows)
+    assert app.runtime.backend.census()["tasks"] == 0
+
+
+@pytest.mark.parametrize("following", ["chain", "callback", "group"])
+def test_an_id_of_another_task_is_refused_for_what_would_only_follow_too(app, following):
+    app.send(app.signature("value", 1).set(task_id="taken"))
+    add = app.signature("add", 1).set(task_id="taken")
+    workflow = {
+        "chain": app.signature("value", 1) | add,
+        "callback": app.signature("value", 1).set(on_success=[add]),
+        "group": group(app.signature("value", 1)).set(group_id="taken"),
+    }[following]
+    with pytest.raises(InvalidSignature, match="'taken' belongs to task value"):
+        app.send(workflow)
+
+
+class _Counting(Changed):
+    """A backend that counts how often it is read."""
+
+    reads = 0
+
+    def read(self, task_ids):
+        self.reads += 1
+        return self._driver.read(task_ids)
+
+
+def test_only_ids_of_ones_own_are_looked_up(app):
+    rewire(app, backend=(backend := _Counting(app.runtime.backend)))
+    app.send_many([app.signature("value", 1), app.signature("value", 1) | app.signature("value")])
+    assert backend.reads == 0
+    app.send_many(app.signature("value", 1).set(task_id=f"own {n}") for n in range(3))
+    assert backend.reads == 1
 
 
 class Shaky(Changed):

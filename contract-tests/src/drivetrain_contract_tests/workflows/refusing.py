@@ -1,10 +1,10 @@
-"""Clause W17: what a pair cannot do."""
+"""Clauses W17 and W29: what a pair cannot do, and what must not be sent."""
 
 from __future__ import annotations
 
 import pytest
 
-from drivetrain import App, NotSupported, TaskFailed, TooLarge, group
+from drivetrain import App, InvalidSignature, NotSupported, TaskFailed, TooLarge, group
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 from drivetrain_contract_tests.workflows.bench import Bench
@@ -51,6 +51,37 @@ class Refusing(Bench):
             handle = app.send(call("act", "x" * limit, label="large"))
             with pytest.raises(TaskFailed, match="TooLarge"):
                 handle.get(timeout=self.patience_seconds)
+
+    @holds("W29")
+    def test_another_task_under_a_known_id_is_refused(self) -> None:
+        """While the first one waits, and when it has ended; the first one's handle gives its own result."""
+        with self.stage() as stage:
+            app = stage.app()
+            handle = app.send(call("act", label="first").set(task_id="taken"))
+            self._check_refused(app)
+            stage.worker(app)
+            assert stage.outcome(handle) == ["first"]
+            self._check_refused(app)
+            stage.quiet()
+            assert stage.ledger.ran() == {"first": 1}, "what was refused has run"
+
+    def _check_refused(self, app: App) -> None:
+        with pytest.raises(InvalidSignature, match="taken"):
+            _ = app.send(call("measure", "text", label="second").set(task_id="taken"))
+
+    @holds("W29")
+    def test_the_same_task_under_a_known_id_is_one_task(self) -> None:
+        """Sent again before it runs and after it has ended, it runs once, and each handle gives its result."""
+        # The second message is held back for as long as the first one's run may take.
+        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
+            app = stage.app()
+            signature = call("act", label="once").set(task_id="once")
+            handles = [app.send(signature), app.send(signature)]
+            stage.worker(app)
+            assert [stage.outcome(handle) for handle in handles] == [["once"]] * 2
+            assert stage.outcome(app.send(signature)) == ["once"]
+            stage.quiet()
+            assert stage.ledger.ran() == {"once": 1}
 
     def _check_nothing_sent(self, stage: Stage) -> None:
         sizes = stage.broker.sizes([QUEUE])[QUEUE]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any
 
 from drivetrain.app.ids import new_id
+from drivetrain.app.task_ids import check_known, id_of, names, parts
 from drivetrain.contract import (
     Failure,
     NotSupported,
@@ -19,12 +21,12 @@ from drivetrain.contract import (
 )
 from drivetrain.worker.downstream import downstream
 from drivetrain.worker.execution import failure_of
-from drivetrain.worker.follow_up import GROUP_TASK, FollowUp
+from drivetrain.worker.follow_up import FollowUp
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance, preceding
-from drivetrain.workflow.frames import Call, Fork, Frames, Invocation, ids
+from drivetrain.workflow.frames import Call, Frames, Invocation, ids
 from drivetrain.workflow.plan import plan
 from drivetrain.workflow.signature import Workflow
 
@@ -50,13 +52,19 @@ class Sending:
         """Send workflows, as one batch; the frames of each, with all ids given.
 
         Raises:
-            InvalidSignature: one of them cannot be sent as written; then nothing was sent.
+            InvalidSignature: one of them cannot be sent as written, or under its id; then nothing was sent.
             NotSupported: the broker or the backend lacks what one of them needs; then nothing was sent.
             PublishFailed: the broker refused some; all others were sent.
         """
-        planned = [plan(workflow, self._runtime.registry, new_id) for workflow in workflows]
-        for frames in planned:
-            self._check(frames)
+        made: set[str] = set()
+
+        def make_id() -> str:
+            task_id = new_id()
+            made.add(task_id)
+            return task_id
+
+        planned = [plan(workflow, self._runtime.registry, make_id) for workflow in workflows]
+        self._check(planned, made)
         effects = [effect for frames in planned for effect in advance(frames, Resumed())]
         self._announce(effects)
         try:
@@ -136,19 +144,29 @@ class Sending:
 
     # Checking
 
-    def _check(self, frames: Frames) -> None:
+    def _check(self, planned: Sequence[Frames], made: AbstractSet[str]) -> None:
+        """Check what was planned, and the ids that users gave: those that were not ``made`` for it."""
+        own = False
+        for frame in parts(planned):
+            if isinstance(frame, Call):
+                self._check_call(frame)
+            elif not self._runtime.backend.capabilities.stores:
+                raise NotSupported("groups and chords need a backend that remembers, and this app's backend is null://")
+            own = own or id_of(frame) not in made
+        if own:
+            given = {task_id: name for task_id, name in names(planned).items() if task_id not in made}
+            if self._runtime.backend.capabilities.stores:
+                check_known(given, self._read(list(given)))
+
+    def _check_call(self, call: Call) -> None:
         levels = self._runtime.broker.capabilities.priority_levels
-        remembers = self._runtime.backend.capabilities.stores
-        if not remembers and any(isinstance(frame, Fork) for frame in frames):
-            raise NotSupported("groups and chords need a backend that remembers, and this app's backend is null://")
-        for call in _calls(frames):
-            if call.priority >= levels:
-                raise NotSupported(
-                    f"task {call.task} has priority {call.priority}, and this app's broker knows "
-                    + (f"0 to {levels - 1}" if levels > 1 else "no priorities (0 only)")
-                )
-            if call.retries is not None:
-                self._runtime.retry_policy(call.retries.policy, call.retries.parameters)
+        if call.priority >= levels:
+            raise NotSupported(
+                f"task {call.task} has priority {call.priority}, and this app's broker knows "
+                + (f"0 to {levels - 1}" if levels > 1 else "no priorities (0 only)")
+            )
+        if call.retries is not None:
+            self._runtime.retry_policy(call.retries.policy, call.retries.parameters)
 
     # Announcing
 
@@ -186,17 +204,6 @@ class Sending:
         return End(record.task_id, State.CANCELLED, self._runtime.registry.codec.encode(failure, Failure))
 
 
-def _calls(frames: Frames) -> Iterator[Call]:
-    for frame in frames:
-        if isinstance(frame, Call):
-            yield frame
-            for then in (*frame.on_success, *frame.on_error, *frame.workflow_on_error):
-                yield from _calls(then)
-        elif isinstance(frame, Fork):
-            for branch in frame.branches:
-                yield from _calls(branch)
-
-
 def _waiting(effects: Iterable[Effect]) -> Iterator[tuple[str, Frames]]:
     for effect in effects:
         if isinstance(effect, Publish):
@@ -207,6 +214,6 @@ def _waiting(effects: Iterable[Effect]) -> Iterator[tuple[str, Frames]]:
 
 
 def _named(frames: Frames) -> Iterator[tuple[str, str]]:
-    names = {call.id: call.task for call in _calls(frames)}
+    found = names([frames])
     for task_id in ids(frames):
-        yield task_id, names.get(task_id, GROUP_TASK)
+        yield task_id, found[task_id]

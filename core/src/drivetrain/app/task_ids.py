@@ -1,0 +1,65 @@
+"""What an id stands for: one task, as long as it is known. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from drivetrain.contract import InvalidSignature, TaskRecord
+from drivetrain.worker.follow_up import GROUP_TASK
+from drivetrain.workflow.frames import Call, Fork, Frames
+
+__all__ = ["check_known", "id_of", "names", "parts"]
+
+
+def parts(planned: Iterable[Frames]) -> Iterator[Call | Fork]:
+    """All tasks and groups of these workflows, callbacks included, in any order."""
+    left = list(planned)
+    while left:
+        for frame in left.pop():
+            if isinstance(frame, Call):
+                yield frame
+                left += (*frame.on_success, *frame.on_error, *frame.workflow_on_error)
+            elif isinstance(frame, Fork):
+                yield frame
+                left += frame.branches
+
+
+def id_of(part: Call | Fork) -> str:
+    """The id of a task or a group."""
+    return part.id if isinstance(part, Call) else part.group_id
+
+
+def names(planned: Iterable[Frames]) -> dict[str, str]:
+    """The name of the task of every id in these workflows, callbacks included.
+
+    Raises:
+        InvalidSignature: an id is given to two different tasks.
+    """
+    found: dict[str, str] = {}
+    for part in parts(planned):
+        task_id, name = id_of(part), part.task if isinstance(part, Call) else GROUP_TASK
+        if found.setdefault(task_id, name) != name:
+            raise _taken(task_id, found[task_id], name)
+    return found
+
+
+def check_known(given: Mapping[str, str], records: Sequence[TaskRecord | None]) -> None:
+    """Check ids that users gave against what is recorded under them.
+
+    Args:
+        given: the names of tasks by id.
+        records: what is known of these ids, in the same order.
+
+    Raises:
+        InvalidSignature: an id belongs to another task.
+    """
+    for (task_id, name), record in zip(given.items(), records, strict=True):
+        if record is not None and record.task not in {"", name}:
+            raise _taken(task_id, record.task, name)
+
+
+def _taken(task_id: str, owner: str, name: str) -> InvalidSignature:
+    return InvalidSignature(
+        f"the id {task_id!r} belongs to task {owner}, so task {name} cannot be sent under it; "
+        "give it another task_id, or leave task_id out"
+    )
