@@ -2,7 +2,16 @@
 
 import pytest
 
-from drivetrain import InvalidSignature, PublishFailed, ServiceRefused, ServiceUnavailable, TaskFailed, chain, chord, group
+from drivetrain import (
+    InvalidSignature,
+    PublishFailed,
+    ServiceRefused,
+    ServiceUnavailable,
+    TaskFailed,
+    chain,
+    chord,
+    group,
+)
 from support.faults import Changed, rewire
 
 
@@ -65,8 +74,12 @@ def test_another_task_under_an_id_that_is_known_is_refused_and_changes_nothing(a
     first = app.send(app.signature("value", 1).set(task_id="taken"))
     for name in ("pending", "ended"):
         before = app.runtime.backend.read(["taken"])
-        with pytest.raises(InvalidSignature, match="'taken' belongs to task value, so task add cannot be sent under it"):
-            app.send_many([app.signature("value", 2).set(task_id=name), app.signature("add", 1, 2).set(task_id="taken")])
+        with pytest.raises(
+            InvalidSignature, match="'taken' belongs to task value, so task add cannot be sent under it"
+        ):
+            app.send_many(
+                [app.signature("value", 2).set(task_id=name), app.signature("add", 1, 2).set(task_id="taken")]
+            )
         assert app.runtime.backend.read(["taken", name]) == [*before, None]
         with app.worker():
             assert first.get(timeout=60) == 1
