@@ -6,6 +6,7 @@
 Nothing here knows of a driver: what is wrapped is known by the contract alone.
 """
 
+import os
 import threading
 from collections import Counter
 from enum import StrEnum
@@ -13,7 +14,6 @@ from random import Random
 
 from attrs import define, field, frozen
 
-from drivetrain.app.sending import Sending
 from drivetrain.contract import Backend, Broker, ServiceUnavailable, evolve
 
 _NEVER_FAIL = {"capabilities", "close", "census"}
@@ -114,9 +114,7 @@ BROKER, BACKEND = methods(Broker), methods(Backend)
 
 def rewire(app, **changes):
     """Let ``app`` use a runtime with other parts from now on: ``rewire(app, broker=Proxy(app.runtime.broker, …))``."""
-    pid, runtime, _ = app._ready()
-    runtime = evolve(runtime, **changes)
-    app._made = (pid, runtime, Sending(runtime, try_seconds=app.settings.send_seconds))
+    app._made = (os.getpid(), app._assemble(evolve(app.runtime, **changes)))
 
 
 def let_fail(app, faults):

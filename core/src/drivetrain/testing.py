@@ -8,8 +8,9 @@
             time.run_for(days=31)                   # at once
             assert sent == ["Ada"]
 
-Time begins now, or when ``start=`` says. Everything runs in the thread of the test, in due order, the same every time. Queues, retries, ETAs, expiry, chains and
-chords are those of the real worker and the real ``memory://`` drivers; only the time is not real.
+Time begins now, or when ``start=`` says. Everything runs in the thread of the test, in due order, the same every time.
+Queues, retries, ETAs, expiry, chains and chords are those of the real worker and the real ``memory://`` drivers; only
+the time is not real.
 """
 
 from __future__ import annotations

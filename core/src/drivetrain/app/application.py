@@ -25,6 +25,7 @@ from drivetrain.app.result import GroupResult, Result, group_task
 from drivetrain.app.sending import Sending
 from drivetrain.app.settings import Settings, load_settings
 from drivetrain.app.task import AsyncTask, Task
+from drivetrain.app.waiter import Waiter
 from drivetrain.contract import (
     Clock,
     ConfigurationError,
@@ -38,6 +39,7 @@ from drivetrain.contract import (
     TaskRecord,
 )
 from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.registry import Pool, Registry, TaskDefinition
 from drivetrain.worker.runtime import Runtime
@@ -54,8 +56,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-#: How many threads wait at most for results that coroutines await; they take turns.
-_WAITING_THREADS = 32
+#: How many threads at most read and decode the results that coroutines await.
+_READING_THREADS = 8
 
 
 class TaskOptions(TypedDict, total=False):
@@ -116,7 +118,7 @@ class App:
         self._drivers = self._find_drivers(self._place.clock)
         self._lock = threading.Lock()
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
-        self._made: tuple[int, Runtime, Sending] | None = None
+        self._made: tuple[int, _Made] | None = None
 
     # Tasks
 
@@ -258,14 +260,25 @@ class App:
         """Let a task that has ended, and all that waited for it, be waited for again; its message is replayed next."""
         self._sending.revive(invocation)
 
-    def decode_result(self, record: TaskRecord, handle: Result[Any]) -> Any:
-        """The value of a successful record; with the types that its tasks declare, where they are registered."""
+    def decode_result(self, record: TaskRecord, handle: Result[Any], *, limit_seconds: float | None) -> Any:
+        """The value of a successful record; with the types that its tasks declare, where they are registered.
+
+        Args:
+            record: the record of the task or group.
+            handle: its handle.
+            limit_seconds: how long to try again while the backend is away; None: for as long as it takes.
+
+        Raises:
+            ResultLost: the backend has dropped results of members of the group.
+            ServiceUnavailable: the backend could not be reached in time.
+        """
         payloads = self.runtime.payloads
         if not group_task(record):
             plain = None if record.payload is None else payloads.load(record.payload)
             return self._typed(record.task, plain)
         backend = self.runtime.backend
-        members = self.patiently("read members", lambda: backend.read_members(record.task_id))
+        patience = Patience(self.runtime.clock, limit_seconds=limit_seconds)
+        members = patience.call("read members", lambda: backend.read_members(record.task_id))
         if None in members:
             raise ResultLost(record.task_id, f"the backend has lost results of members of group {record.task_id}")
         plain_members = [None if payload is None else payloads.load(payload) for payload in members]
@@ -341,10 +354,15 @@ class App:
         """Queues and dead letters."""
         return Operations(self)
 
-    @cached_property
-    def waiters(self) -> ThreadPoolExecutor:
-        """The threads that wait for results on behalf of coroutines."""
-        return ThreadPoolExecutor(_WAITING_THREADS, thread_name_prefix="drivetrain-wait")
+    @property
+    def waiter(self) -> Waiter:
+        """Waits for results."""
+        return self._ready().waiter
+
+    @property
+    def readers(self) -> ThreadPoolExecutor:
+        """The threads that read and decode results on behalf of coroutines."""
+        return self._ready().readers
 
     @property
     def drivers(self) -> Drivers:
@@ -405,11 +423,9 @@ class App:
         with self._lock:
             made, self._made = self._made, None
         if made is not None:
-            made[1].broker.close()
-            made[1].backend.close()
-        if "waiters" in self.__dict__:
-            self.waiters.shutdown(wait=False)
-            del self.__dict__["waiters"]
+            made[1].runtime.broker.close()
+            made[1].runtime.backend.close()
+            made[1].readers.shutdown(wait=False)
 
     def __enter__(self) -> Self:
         return self
@@ -422,21 +438,28 @@ class App:
     @property
     def runtime(self) -> Runtime:
         """The drivers, made at first use, and anew in a forked process."""
-        return self._ready()[1]
+        return self._ready().runtime
 
     @property
     def _sending(self) -> Sending:
-        return self._ready()[2]
+        return self._ready().sending
 
-    def _ready(self) -> tuple[int, Runtime, Sending]:
+    def _ready(self) -> _Made:
         made = self._made
         if made is not None and made[0] == os.getpid():
-            return made
+            return made[1]
         with self._lock:
             if self._made is None or self._made[0] != os.getpid():
-                runtime = self._make_runtime()
-                self._made = (os.getpid(), runtime, Sending(runtime, try_seconds=self.settings.send_seconds))
-            return self._made
+                self._made = (os.getpid(), self._assemble(self._make_runtime()))
+            return self._made[1]
+
+    def _assemble(self, runtime: Runtime) -> _Made:
+        return _Made(
+            runtime,
+            Sending(runtime, try_seconds=self.settings.send_seconds),
+            Waiter(runtime, self.settings.poll_seconds),
+            ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="drivetrain-read"),
+        )
 
     def _make_runtime(self) -> Runtime:
         settings, drivers, place = self.settings, self._drivers, self._place
@@ -462,6 +485,16 @@ class _Place:
     broker: str
     backend: str | None
     clock: Clock
+
+
+@frozen
+class _Made:
+    """What an app makes in each process that uses it."""
+
+    runtime: Runtime
+    sending: Sending
+    waiter: Waiter
+    readers: ThreadPoolExecutor
 
 
 class _Decorator:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from drivetrain.app.waiting import wait_for_any
+from drivetrain.app.waiting import Ended, pause, wait_for_any
 from drivetrain.contract import (
     Failure,
+    GroupRecord,
     ResultLost,
     ResultTimeout,
+    ServiceUnavailable,
     State,
     TaskCancelled,
     TaskExpired,
@@ -20,6 +22,7 @@ from drivetrain.contract import (
 )
 from drivetrain.worker.context import task_or_none
 from drivetrain.worker.follow_up import GROUP_TASK
+from drivetrain.worker.patience import Patience
 
 if TYPE_CHECKING:
     from drivetrain.app.application import App
@@ -43,8 +46,6 @@ _UNTOLD_SECONDS = 5.0
 #: Called with how many members are complete, and how many there are.
 Progress = Callable[[int, int], object]
 
-#: How long one turn of an awaiting coroutine holds one of the app's waiting threads, in seconds.
-_TURN_SECONDS = 0.25
 #: How often progress is looked at, in seconds.
 _PROGRESS_SECONDS = 0.1
 _ERRORS = {State.FAILURE: TaskFailed, State.CANCELLED: TaskCancelled, State.EXPIRED: TaskExpired}
@@ -93,14 +94,18 @@ class Result(Generic[R]):
             UnknownResult: nothing is known of it; ResultLost: or of what it waits for.
             ServiceUnavailable: the backend could not be reached in time.
         """
+        clock = self._app.runtime.clock
+        began = clock.monotonic()
         if progress:
             self._show_progress(progress, timeout)
-        if timeout is None and (waiting := task_or_none()) is not None and not self.wait(_UNTOLD_SECONDS):
+        ended: Ended = {}
+        if timeout is None and (waiting := task_or_none()) is not None and not (ended := self._ended_soon()):
             logger.warning("task %s waits without a limit for task %s; %s", waiting.task, self.id, _ADVICE)
-        ended = self._ended(timeout)
-        if not ended:
+        left = _left(timeout, clock.monotonic() - began)
+        if not (ended := ended or self._ended(left)):
             raise self._timeout(timeout)
-        return self._value(ended[self.id])
+        left = _left(timeout, clock.monotonic() - began)
+        return self._value(ended[self.id] or self._record(left), left)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended, whichever way; whether it has.
@@ -113,8 +118,15 @@ class Result(Generic[R]):
         """
         return bool(self._ended(timeout))
 
-    def _ended(self, timeout: float | None) -> Mapping[str, TaskRecord | None]:
-        return wait_for_any(self._app.runtime, [self.id], timeout, self._app.settings.poll_seconds)
+    def _ended(self, timeout: float | None) -> Ended:
+        return self._app.waiter.wait(self.id, timeout)
+
+    def _ended_soon(self) -> Ended:
+        """As `_ended`, for a moment, while the backend may be away: it is waited for on afterwards."""
+        try:
+            return self._ended(_UNTOLD_SECONDS)
+        except ServiceUnavailable:
+            return {}
 
     def __await__(self) -> Generator[Any, None, R]:
         """``await result``: as `get`, while the event loop goes on."""
@@ -124,15 +136,15 @@ class Result(Generic[R]):
         """As `get`, for ``async`` code."""
         import asyncio  # seven megabytes, which who does not await need not pay
 
-        loop, clock = asyncio.get_running_loop(), self._app.runtime.clock
+        clock = self._app.runtime.clock
         began = clock.monotonic()
-        while True:
-            left = None if timeout is None else timeout - (clock.monotonic() - began)
-            turn = _TURN_SECONDS if left is None else max(0.0, min(left, _TURN_SECONDS))
-            if ended := await loop.run_in_executor(self._app.waiters, self._ended, turn):
-                return await loop.run_in_executor(self._app.waiters, self._value, ended[self.id])
-            if left is not None and left <= 0:
-                raise self._timeout(timeout)
+        ended = await asyncio.wrap_future(self._app.waiter.submit(self.id, timeout))
+        if not ended:
+            raise self._timeout(timeout)
+        if (record := ended[self.id]) is None:
+            raise UnknownResult(self.id)
+        left = _left(timeout, clock.monotonic() - began)
+        return await asyncio.get_running_loop().run_in_executor(self._app.readers, self._value, record, left)
 
     def state(self) -> State:
         """The state of it; PENDING for a group that is not complete.
@@ -149,8 +161,12 @@ class Result(Generic[R]):
             UnknownResult: nothing is known of it.
             ServiceUnavailable: the backend could not be reached in time.
         """
-        backend = self._app.runtime.backend
-        record = self._app.patiently("read", lambda: backend.read([self.id]))[0]
+        return self._record(self._app.settings.send_seconds)
+
+    def _record(self, limit_seconds: float | None) -> TaskRecord:
+        runtime = self._app.runtime
+        patience = Patience(runtime.clock, limit_seconds=limit_seconds)
+        record = patience.call("read", lambda: runtime.backend.read([self.id]))[0]
         if record is None:
             raise UnknownResult(self.id)
         return record
@@ -169,10 +185,9 @@ class Result(Generic[R]):
         backend = self._app.runtime.backend
         self._app.patiently("forget", lambda: backend.settle(self._parts, retention_seconds=0.0))
 
-    def _value(self, found: TaskRecord | None) -> R:
-        record = self.record() if found is None else found
+    def _value(self, record: TaskRecord, limit_seconds: float | None) -> R:
         if record.state is State.SUCCESS:
-            value: R = self._app.decode_result(record, self)
+            value: R = self._app.decode_result(record, self, limit_seconds=limit_seconds)
             return value
         runtime = self._app.runtime
         if not record.state.terminal:
@@ -213,6 +228,7 @@ class GroupResult(Result[list[T]]):
 
         Raises:
             ResultTimeout: not all have ended in time.
+            ServiceUnavailable: the time is out, and the backend could not be reached at the end of it.
         """
         waiting = {member.id: member for member in self.members}
         clock = self._app.runtime.clock
@@ -228,20 +244,33 @@ class GroupResult(Result[list[T]]):
     def done(self) -> int:
         """How many members are complete now."""
         backend = self._app.runtime.backend
-        group = self._app.patiently("read groups", lambda: backend.read_groups([self.id]))[0]
-        return 0 if group is None else group.done
+        return self._done(self._app.patiently("read groups", lambda: backend.read_groups([self.id])))
 
     def _show_progress(self, progress: Progress | bool, timeout: float | None, /) -> None:
         report = self._app.progress_bar(len(self)) if progress is True else progress
         if not callable(report):
             raise TypeError(f"progress is {progress!r}; it must be a function of (done, total), or True")
-        clock, ended = self._app.runtime.clock, False
-        began, seen = clock.monotonic(), -1
-        while not ended and (timeout is None or clock.monotonic() - began < timeout):
-            ended = self.wait(_PROGRESS_SECONDS)
-            if (done := self.done()) != seen:
+        runtime, ended = self._app.runtime, False
+        began, seen = runtime.clock.monotonic(), -1
+        while not ended and (timeout is None or runtime.clock.monotonic() - began < timeout):
+            try:
+                ended = self.wait(_PROGRESS_SECONDS)
+                done = self._done(runtime.backend.read_groups([self.id]))
+            except ServiceUnavailable as error:
+                logger.warning("progress of group %s: %s; trying again", self.id, error)
+                left = _left(timeout, runtime.clock.monotonic() - began)
+                pause(runtime, self._app.settings.poll_seconds, left)
+                continue
+            if done != seen:
                 report(done, len(self))
                 seen = done
+
+    def _done(self, groups: Sequence[GroupRecord | None]) -> int:
+        return 0 if groups[0] is None else groups[0].done
+
+
+def _left(timeout: float | None, waited: float) -> float | None:
+    return None if timeout is None else max(0.0, timeout - waited)
 
 
 def group_task(record: TaskRecord) -> bool:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from drivetrain.app.lost import lost
 from drivetrain.contract import Durability, NotSupported, ServiceUnavailable, TaskRecord
 from drivetrain.worker.runtime import Runtime
 
-__all__ = ["wait_for_any"]
+__all__ = ["Ended", "look", "pause", "polling_pause_seconds", "wait_for_any"]
 
 logger = logging.getLogger("drivetrain")
+
+#: The tasks that have ended or are gone, by id; with each its record, if it has ended and that is at hand.
+Ended: TypeAlias = Mapping[str, TaskRecord | None]
 
 #: The longest that one call to the backend waits, in seconds.
 _LONGEST_WAIT_SECONDS = 60.0
@@ -25,41 +29,51 @@ _SHORTEST_PAUSE_SECONDS = 0.002
 
 def wait_for_any(
     runtime: Runtime, task_ids: Sequence[str], timeout_seconds: float | None, poll_seconds: float
-) -> Mapping[str, TaskRecord | None]:
+) -> Ended:
     """Those of ``task_ids`` that have ended or are gone, as soon as there is one; none when the time is out.
-
-    With each goes its record, if it has ended and that is at hand already.
 
     Raises:
         NotSupported: the backend keeps nothing.
         ServiceUnavailable: the time is out, and the backend could not be reached at the end of it.
     """
-    if not runtime.backend.capabilities.stores:
-        raise NotSupported("this app's backend keeps no results, so there is nothing to wait for; configure a backend")
     clock = runtime.clock
     began = clock.monotonic()
     while True:
         waited = clock.monotonic() - began
         left = None if timeout_seconds is None else timeout_seconds - waited
         try:
-            if ended := _look(runtime, task_ids, left):
+            if ended := look(runtime, task_ids, left):
                 return ended
         except ServiceUnavailable as error:
             if left is not None and left <= 0:
                 raise
             logger.warning("waiting for results: %s; trying again", error)
-            _pause(runtime, waited + 1.0, left, poll_seconds)
+            pause(runtime, polling_pause_seconds(waited + 1.0, poll_seconds), left)
         if left is not None and left <= 0:
             return {}
         if not runtime.backend.capabilities.pushes:
-            _pause(runtime, waited, left, poll_seconds)
+            pause(runtime, polling_pause_seconds(waited, poll_seconds), left)
 
 
-def _look(runtime: Runtime, task_ids: Sequence[str], left: float | None) -> Mapping[str, TaskRecord | None]:
-    forgets = runtime.backend.capabilities.durability is Durability.CACHE
-    if runtime.backend.capabilities.pushes:
+def look(runtime: Runtime, task_ids: Sequence[str], longest_seconds: float | None) -> Ended:
+    """Those of ``task_ids`` that have ended or are gone; a backend that can push is waited for.
+
+    Args:
+        runtime: whose backend.
+        task_ids: what to look for.
+        longest_seconds: how long the backend may wait until there is one; None: for as long as it makes sense.
+
+    Raises:
+        NotSupported: the backend keeps nothing.
+        ServiceUnavailable: it cannot be reached.
+    """
+    capabilities = runtime.backend.capabilities
+    if not capabilities.stores:
+        raise NotSupported("this app's backend keeps no results, so there is nothing to wait for; configure a backend")
+    forgets = capabilities.durability is Durability.CACHE
+    if capabilities.pushes:
         longest = _LONGEST_WAIT_OF_A_CACHE_SECONDS if forgets else _LONGEST_WAIT_SECONDS
-        longest = longest if left is None else max(0.0, min(left, longest))
+        longest = longest if longest_seconds is None else max(0.0, min(longest_seconds, longest))
         ended = runtime.backend.wait(task_ids, timeout_seconds=longest)
         if ended or not forgets:
             return ended
@@ -72,6 +86,12 @@ def _look(runtime: Runtime, task_ids: Sequence[str], left: float | None) -> Mapp
     return found or dict.fromkeys(lost(runtime, [record for record in records if record is not None]))
 
 
-def _pause(runtime: Runtime, waited: float, left: float | None, poll_seconds: float) -> None:
-    pause = min(max(waited * _SHARE_OF_WAITED, _SHORTEST_PAUSE_SECONDS), poll_seconds)
-    runtime.clock.wait_event(threading.Event(), pause if left is None else max(0.0, min(pause, left)))
+def polling_pause_seconds(waited_seconds: float, poll_seconds: float) -> float:
+    """How long to pause before the backend is asked again, after so long a wait."""
+    return min(max(waited_seconds * _SHARE_OF_WAITED, _SHORTEST_PAUSE_SECONDS), poll_seconds)
+
+
+def pause(runtime: Runtime, seconds: float, left_seconds: float | None) -> None:
+    """Pause, but for no longer than is left of a time limit; None: there is no limit."""
+    limited = seconds if left_seconds is None else max(0.0, min(seconds, left_seconds))
+    runtime.clock.wait_event(threading.Event(), limited)

@@ -78,7 +78,9 @@ def _members(app: App, record: TaskRecord) -> dict[str, Any]:
 def _ending(app: App, record: TaskRecord) -> dict[str, Any]:
     try:
         if record.state is State.SUCCESS:
-            return {"result": app.decode_result(record, app.result(record.task_id))}
+            return {
+                "result": app.decode_result(record, app.result(record.task_id), limit_seconds=app.settings.send_seconds)
+            }
         return {"failure": _failure(app, record)}
     except SerializationError as error:
         return {"unreadable": str(error)}

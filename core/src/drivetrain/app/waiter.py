@@ -1,0 +1,192 @@
+"""One waiter for everything that an app waits for: two threads, however many tasks that is.
+
+A call of `Backend.wait` takes no more tasks once it waits. So one thread waits in short turns for recent tasks, and
+newcomers join its next turn. The other thread waits in long turns for all tasks that have not ended by then. A quick
+result is seen at once, however many slow ones are waited for, and waiting for those costs little.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+from attrs import define, field
+
+from drivetrain.app.waiting import Ended, look, pause, polling_pause_seconds, wait_for_any
+from drivetrain.contract import ServiceUnavailable
+from drivetrain.worker.runtime import Runtime
+
+__all__ = ["Waiter"]
+
+logger = logging.getLogger("drivetrain")
+
+#: How many threads of the application wait by themselves, which takes a task's news one thread less to arrive. Each of
+#: them is one more that the driver has to wake, so that more of them are better waited for together.
+_DIRECT = 8
+#: The longest turn of what is waited for since a moment ago: so long may a newcomer have to wait for the next turn.
+_SHORT_TURN_SECONDS = 0.02
+#: What has not ended after so long joins the long turns.
+_RECENT_SECONDS = 0.25
+_LONG_TURN_SECONDS = 1.0
+#: What it costs to ask a service about one task, at most. Turns are no shorter than what they cost.
+_COST_SECONDS = 1e-5
+#: How long a thread outlives the last thing that it waited for.
+_LINGER_SECONDS = 2.0
+
+
+@define(eq=False)
+class _Wait:
+    task_id: str
+    began: float
+    #: None: there is no limit.
+    deadline: float | None
+    ended: Future[Ended] = field(factory=Future)
+
+
+class Waiter:
+    """Waits for tasks, on behalf of threads and coroutines. Thread-safe.
+
+    Args:
+        runtime: whose backend, and whose clock.
+        poll_seconds: the longest pause between two looks at a backend that cannot push.
+    """
+
+    def __init__(self, runtime: Runtime, poll_seconds: float) -> None:
+        self._runtime = runtime
+        self._poll_seconds = poll_seconds
+        self._direct = threading.Semaphore(_DIRECT)
+        self._changed = threading.Condition()
+        self._recent: list[_Wait] = []
+        self._settled: list[_Wait] = []
+        self._threads: dict[str, threading.Thread] = {}
+
+    def wait(self, task_id: str, timeout_seconds: float | None) -> Ended:
+        """The task, once it has ended or is gone; empty when the time is out.
+
+        Raises:
+            NotSupported: the backend keeps nothing.
+            ServiceUnavailable: the time is out, and the backend could not be reached at the end of it.
+        """
+        if self._direct.acquire(blocking=False):
+            try:
+                return wait_for_any(self._runtime, [task_id], timeout_seconds, self._poll_seconds)
+            finally:
+                self._direct.release()
+        ended = self.submit(task_id, timeout_seconds)
+        try:
+            return ended.result()
+        finally:
+            ended.cancel()
+
+    def submit(self, task_id: str, timeout_seconds: float | None) -> Future[Ended]:
+        """The future of what `wait` gives or raises, with the record of the task. Cancel it to wait no longer."""
+        now = self._runtime.clock.monotonic()
+        waiting = _Wait(task_id, now, None if timeout_seconds is None else now + timeout_seconds)
+        with self._changed:
+            self._recent.append(waiting)
+            self._start("drivetrain-wait-recent", self._wait_for_recent)
+            self._changed.notify_all()
+        return waiting.ended
+
+    # Threads
+
+    def _start(self, name: str, run: Callable[[], None]) -> None:
+        """See that a thread runs. The lock is held."""
+        if name not in self._threads:
+            self._threads[name] = threading.Thread(target=run, name=name, daemon=True)
+            self._threads[name].start()
+
+    def _wait_for_recent(self) -> None:
+        while waiting := self._next(self._take_recent):
+            self._turn(waiting, _SHORT_TURN_SECONDS)
+            with self._changed:
+                if self._old():
+                    self._start("drivetrain-wait-settled", self._wait_for_settled)
+                    self._changed.notify_all()
+
+    def _wait_for_settled(self) -> None:
+        while waiting := self._next(self._take_settled):
+            self._turn(waiting, _LONG_TURN_SECONDS)
+            # In real time, for this spares the service, which lives in it.
+            threading.Event().wait(len(waiting) * _COST_SECONDS)
+
+    def _next(self, take: Callable[[], Sequence[_Wait]]) -> Sequence[_Wait]:
+        """What this thread is to wait for, as soon as there is anything; nothing: the thread ends."""
+        with self._changed:
+            if not self._changed.wait_for(take, _LINGER_SECONDS):
+                del self._threads[threading.current_thread().name]
+            return take()
+
+    def _take_recent(self) -> Sequence[_Wait]:
+        self._recent = _open(self._recent)
+        return self._recent
+
+    def _take_settled(self) -> Sequence[_Wait]:
+        if old := self._old():
+            self._recent = [one for one in self._recent if one not in old]
+        self._settled = _open([*self._settled, *old])
+        return self._settled
+
+    def _old(self) -> set[_Wait]:
+        """Those that are waited for since longer than a moment. The lock is held."""
+        since = self._runtime.clock.monotonic() - _RECENT_SECONDS
+        return {one for one in self._recent if one.began <= since and not one.ended.done()}
+
+    # One turn
+
+    def _turn(self, waiting: Sequence[_Wait], longest_seconds: float) -> None:
+        """Wait for any of these, at most so long, and tell those that need not wait any more."""
+        clock = self._runtime.clock
+        left = min((one.deadline for one in waiting if one.deadline is not None), default=math.inf) - clock.monotonic()
+        least = min(len(waiting) * _COST_SECONDS, longest_seconds)
+        seconds = max(min(longest_seconds, left), least)
+        try:
+            ended = self._ended(waiting, seconds)
+        except ServiceUnavailable as error:
+            self._expire(waiting, error)
+            logger.warning("waiting for results of %d tasks: %s; trying again", len(waiting), error)
+            pause(self._runtime, polling_pause_seconds(1.0, self._poll_seconds), left)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the task is waited for; this thread goes on
+            self._fail(waiting, error)
+        else:
+            found = [one for one in waiting if one.task_id in ended]
+            self._tell(found, lambda one: one.ended.set_result({one.task_id: ended[one.task_id]}))
+            self._expire(waiting, None)
+
+    def _ended(self, waiting: Sequence[_Wait], seconds: float) -> Ended:
+        runtime = self._runtime
+        task_ids = list(dict.fromkeys(one.task_id for one in waiting))
+        ended = look(runtime, task_ids, seconds)
+        if not ended and not runtime.backend.capabilities.pushes:
+            waited = runtime.clock.monotonic() - max(one.began for one in waiting)
+            pause_seconds = polling_pause_seconds(waited, self._poll_seconds)
+            pause(runtime, max(pause_seconds, len(task_ids) * _COST_SECONDS), seconds)
+        # One read for all of them.
+        missing = [task_id for task_id, record in ended.items() if record is None]
+        records = runtime.backend.read(missing) if missing else ()
+        return {**ended, **dict(zip(missing, records, strict=True))}
+
+    def _expire(self, waiting: Sequence[_Wait], error: ServiceUnavailable | None) -> None:
+        """Tell those whose time is out; with ``error``, if the backend could not be reached."""
+        now = self._runtime.clock.monotonic()
+        late = [one for one in waiting if one.deadline is not None and one.deadline <= now]
+        if error is None:
+            self._tell(late, lambda one: one.ended.set_result({}))
+        else:
+            self._fail(late, error)
+
+    def _fail(self, waiting: Sequence[_Wait], error: BaseException) -> None:
+        self._tell(waiting, lambda one: one.ended.set_exception(error))
+
+    def _tell(self, waiting: Sequence[_Wait], tell: Callable[[_Wait], None]) -> None:
+        with self._changed:  # both threads may have waited for the same
+            for one in waiting:
+                if not one.ended.done() and one.ended.set_running_or_notify_cancel():
+                    tell(one)
+
+
+def _open(waiting: Sequence[_Wait]) -> list[_Wait]:
+    return [one for one in waiting if not one.ended.done()]
