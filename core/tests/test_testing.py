@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -89,6 +90,28 @@ def test_waiting_lets_time_pass_and_never_hangs(app):
             result.get()
         time.run_ready()
         assert result.get() is None
+
+
+def test_awaiting_lets_time_pass_too_and_never_hangs(app):
+    @app.task(name="note")
+    def note() -> int:
+        return 1
+
+    async def within(seconds: float) -> None:
+        await result.get_async(timeout=seconds)
+
+    async def awaited() -> int:
+        return await result
+
+    with VirtualTime(app, start=START) as time:
+        result = note.send()
+        with pytest.raises(ResultTimeout):
+            asyncio.run(within(5))
+        assert (time.now() - START).total_seconds() == pytest.approx(5, abs=0.001)
+        with pytest.raises(RuntimeError, match=r"wait for ever.*the next task, note"):
+            asyncio.run(awaited())
+        time.run_ready()
+        assert asyncio.run(awaited()) == 1
 
 
 def test_virtual_time_begins_now(app):

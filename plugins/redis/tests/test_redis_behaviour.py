@@ -233,6 +233,20 @@ def test_waits_in_vain_leave_nothing_at_a_task(backend, client, prefix):
     assert client.scard(Keys(prefix).task("0") + b":waiting") == 0
 
 
+def test_waits_for_many_that_end_with_one_of_them_leave_nothing_at_the_others(backend, client, prefix):
+    """Who waits for thousands waits anew whenever one of them has ended."""
+    names = [str(number) for number in range(4)]
+    backend.record(starts(4))
+    key = Keys(prefix).task("3") + b":waiting"
+    for ended in names[:3]:
+        call = Background(lambda left=names: backend.wait(left, timeout_seconds=30))
+        until(lambda: client.scard(key) == 1, "it waits")
+        backend.record([ends(4)[int(ended)]])
+        assert list(call.result()) == [ended]
+        assert client.scard(key) == 0
+        names = names[1:]
+
+
 # What is left
 
 

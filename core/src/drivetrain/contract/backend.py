@@ -130,6 +130,8 @@ class Backend(Locks, Protocol):
         With each goes its record, if it is at hand; None if it is gone, or would have to be read, which core does then.
 
         Only called where `capabilities.pushes` is declared. Never misses a state that was set before it was called.
+        Core calls it for ten thousand tasks too, and again whenever one of them has ended: keep nothing of a call that
+        has returned, and do not keep other calls waiting for long.
         """
         ...
 

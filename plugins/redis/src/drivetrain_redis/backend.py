@@ -144,8 +144,9 @@ class RedisBackend(RedisLocks):
 
         def look(pause: float, channel: str) -> tuple[float, list[_Ended]]:
             token = f"{channel} {number}{many}" if channel else ""
-            tokens.add(token)
             found = self._on_tasks(_WAIT, keys, _nothing, (token,))
+            if token and not all(places for _, places in found):
+                tokens.add(token)
             return pause, [(ids[keys[lane[place]]], None) for lane, places in found for place in places]
 
         def said(texts: list[bytes]) -> list[_Ended]:
@@ -154,13 +155,13 @@ class RedisBackend(RedisLocks):
             return [(ids[key], record) for wait, key, record in told if wait == number and key in ids]
 
         ended = self._listening.until(look, [], timeout_seconds, said)
-        if not ended:
-            self._leave(keys, tokens - {""})
+        told = {task_id for task_id, _ in ended}
+        self._leave([key for key in keys if ids[key] not in told], tokens)
         return {task_id: None if data is None else record_of(task_id, data) for task_id, data in ended}
 
     def _leave(self, keys: Sequence[bytes], tokens: set[str]) -> None:
-        """After a wait in vain: a task that is waited for again and again must not gather those who waited."""
-        if tokens:
+        """After a wait: a task that is waited for again and again must not gather those who waited for it in vain."""
+        if keys and tokens:
             waiting = [key + b":waiting" for key in keys]
             self._server.run([command("SREM", key, *tokens, key=key) for key in waiting])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 from drivetrain.contract import (
@@ -32,6 +33,14 @@ __all__ = ["SqliteBackend"]
 #: How many records one `SqliteBackend.sweep` drops at most, and how many of them before others may write.
 _SWEEP_LIMIT = 10_000
 _SWEEP_CHUNK = 1_000
+
+#: How many tasks that are waited for are looked at before another thread may read: many are looked at for long.
+_LOOK_CHUNK = 512
+#: How long another thread has to begin reading, in real time: a lock that is taken again at once is never free for it.
+_YIELD_SECONDS = 1e-4
+#: How long to pause between two looks at many tasks, for each of them, in real time. A look at 10,000 takes 20 ms, and
+#: every commit of anybody is reason for one.
+_LOOK_SECONDS = 1e-5
 
 _UNFINISHED_OF = "SELECT id FROM @tasks WHERE expires IS NULL AND id IN (…)"
 _RENEW = "UPDATE @tasks SET leased_until = ? WHERE id = ? AND state = 'STARTED' AND run = ?"
@@ -123,11 +132,18 @@ class SqliteBackend:
             if ended or left <= 0:
                 return dict.fromkeys(ended)
             self._watcher.wait(mark, left)
+            if len(task_ids) > _LOOK_CHUNK:
+                time.sleep(min(left, len(task_ids) * _LOOK_SECONDS))
 
     def _ended(self, task_ids: Sequence[str]) -> list[str]:
         """Those that are terminal or gone. No look at the expiry is needed: it comes to terminal records only."""
-        with self._database.read() as session:
-            running = {task_id for (task_id,) in session.rows_in(_UNFINISHED_OF, task_ids)}
+        running: set[str] = set()
+        for first in range(0, len(task_ids), _LOOK_CHUNK):
+            if first:
+                time.sleep(_YIELD_SECONDS)
+            with self._database.read() as session:
+                chunk = task_ids[first : first + _LOOK_CHUNK]
+                running.update(task_id for (task_id,) in session.rows_in(_UNFINISHED_OF, chunk))
         return [task_id for task_id in task_ids if task_id not in running]
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
