@@ -88,6 +88,19 @@ def test_another_task_under_an_id_that_is_known_is_refused_and_changes_nothing(a
         assert app.send(app.signature("add", 1, 2).set(task_id="taken")).get(timeout=60) == 3
 
 
+def test_a_task_that_was_renamed_is_the_same_task(app):
+    """The record has the name under which it was sent first, and that is an alias now."""
+
+    @app.task(name="new", aliases=["old"])
+    def renamed() -> int:
+        return 1
+
+    app.send(app.signature("old").set(task_id="own"))
+    handles = app.send_many([app.signature("new").set(task_id="own"), app.signature("old").set(task_id="own")])
+    with app.worker():
+        assert [handle.get(timeout=60) for handle in handles] == [1, 1]
+
+
 def test_the_same_task_under_the_same_id_is_one_task(app):
     one = app.signature("value", 1).set(task_id="same")
     with app.worker():

@@ -154,9 +154,10 @@ class Sending:
                 raise NotSupported("groups and chords need a backend that remembers, and this app's backend is null://")
             own = own or id_of(frame) not in made
         if own:
-            given = {task_id: name for task_id, name in names(planned).items() if task_id not in made}
+            same = self._runtime.registry.same
+            given = {task_id: name for task_id, name in names(planned, same).items() if task_id not in made}
             if self._runtime.backend.capabilities.stores:
-                check_known(given, self._read(list(given)))
+                check_known(given, self._read(list(given)), same)
 
     def _check_call(self, call: Call) -> None:
         levels = self._runtime.broker.capabilities.priority_levels

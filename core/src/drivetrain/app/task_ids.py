@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import eq
+from typing import TypeAlias
 
 from drivetrain.contract import InvalidSignature, TaskRecord
 from drivetrain.worker.follow_up import GROUP_TASK
 from drivetrain.workflow.frames import Call, Fork, Frames
 
 __all__ = ["check_known", "id_of", "names", "parts"]
+
+#: Whether two names are those of one task, which may have been renamed.
+Same: TypeAlias = Callable[[str, str], bool]
 
 
 def parts(planned: Iterable[Frames]) -> Iterator[Call | Fork]:
@@ -29,8 +34,12 @@ def id_of(part: Call | Fork) -> str:
     return part.id if isinstance(part, Call) else part.group_id
 
 
-def names(planned: Iterable[Frames]) -> dict[str, str]:
+def names(planned: Iterable[Frames], same: Same = eq) -> dict[str, str]:
     """The name of the task of every id in these workflows, callbacks included.
+
+    Args:
+        planned: the workflows.
+        same: whether two names are those of one task.
 
     Raises:
         InvalidSignature: an id is given to two different tasks.
@@ -38,23 +47,24 @@ def names(planned: Iterable[Frames]) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in parts(planned):
         task_id, name = id_of(part), part.task if isinstance(part, Call) else GROUP_TASK
-        if found.setdefault(task_id, name) != name:
+        if not same(found.setdefault(task_id, name), name):
             raise _taken(task_id, found[task_id], name)
     return found
 
 
-def check_known(given: Mapping[str, str], records: Sequence[TaskRecord | None]) -> None:
+def check_known(given: Mapping[str, str], records: Sequence[TaskRecord | None], same: Same) -> None:
     """Check ids that users gave against what is recorded under them.
 
     Args:
         given: the names of tasks by id.
         records: what is known of these ids, in the same order.
+        same: whether two names are those of one task.
 
     Raises:
         InvalidSignature: an id belongs to another task.
     """
     for (task_id, name), record in zip(given.items(), records, strict=True):
-        if record is not None and record.task not in {"", name}:
+        if record is not None and record.task and not same(record.task, name):
             raise _taken(task_id, record.task, name)
 
 

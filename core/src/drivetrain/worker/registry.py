@@ -92,6 +92,11 @@ class Registry(Mapping[str, TaskDefinition]):
         except KeyError:
             raise UnknownTask(name, list(self._definitions)) from None
 
+    def same(self, one: str, other: str) -> bool:
+        """Whether two names are those of one task; of a task that is not known here, only equal ones are."""
+        definition = self._by_any_name.get(one)
+        return one == other or (definition is not None and definition is self._by_any_name.get(other))
+
     def defaults(self, task: str) -> Defaults:
         """How this task is sent by default."""
         definition = self._by_any_name.get(task)
