@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from drivetrain.app.ids import new_id
-from drivetrain.app.task_ids import check_known, id_of, names, parts
+from drivetrain.app.task_ids import check_known, names, parts
 from drivetrain.contract import (
     Failure,
     NotSupported,
@@ -146,21 +146,25 @@ class Sending:
 
     def _check(self, planned: Sequence[Frames], made: AbstractSet[str]) -> None:
         """Check what was planned, and the ids that users gave: those that were not ``made`` for it."""
-        own = False
-        for frame in parts(planned):
-            if isinstance(frame, Call):
-                self._check_call(frame)
-            elif not self._runtime.backend.capabilities.stores:
-                raise NotSupported("groups and chords need a backend that remembers, and this app's backend is null://")
-            own = own or id_of(frame) not in made
+        levels, own = self._runtime.broker.capabilities.priority_levels, False
+        for part in parts(planned):
+            if isinstance(part, Call):
+                if part.priority >= levels or part.retries is not None:
+                    self._check_call(part, levels)
+                own = own or part.id not in made
+            else:
+                if not self._runtime.backend.capabilities.stores:
+                    raise NotSupported(
+                        "groups and chords need a backend that remembers, and this app's backend is null://"
+                    )
+                own = own or part.group_id not in made
         if own:
             same = self._runtime.registry.same
             given = {task_id: name for task_id, name in names(planned, same).items() if task_id not in made}
             if self._runtime.backend.capabilities.stores:
                 check_known(given, self._read(list(given)), same)
 
-    def _check_call(self, call: Call) -> None:
-        levels = self._runtime.broker.capabilities.priority_levels
+    def _check_call(self, call: Call, levels: int) -> None:
         if call.priority >= levels:
             raise NotSupported(
                 f"task {call.task} has priority {call.priority}, and this app's broker knows "

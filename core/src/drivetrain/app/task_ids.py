@@ -10,7 +10,7 @@ from drivetrain.contract import InvalidSignature, TaskRecord
 from drivetrain.worker.follow_up import GROUP_TASK
 from drivetrain.workflow.frames import Call, Fork, Frames
 
-__all__ = ["check_known", "id_of", "names", "parts"]
+__all__ = ["check_known", "names", "parts"]
 
 #: Whether two names are those of one task, which may have been renamed.
 Same: TypeAlias = Callable[[str, str], bool]
@@ -23,15 +23,11 @@ def parts(planned: Iterable[Frames]) -> Iterator[Call | Fork]:
         for frame in left.pop():
             if isinstance(frame, Call):
                 yield frame
-                left += (*frame.on_success, *frame.on_error, *frame.workflow_on_error)
+                if frame.on_success or frame.on_error or frame.workflow_on_error:  # most have none
+                    left += (*frame.on_success, *frame.on_error, *frame.workflow_on_error)
             elif isinstance(frame, Fork):
                 yield frame
                 left += frame.branches
-
-
-def id_of(part: Call | Fork) -> str:
-    """The id of a task or a group."""
-    return part.id if isinstance(part, Call) else part.group_id
 
 
 def names(planned: Iterable[Frames], same: Same = eq) -> dict[str, str]:
@@ -46,7 +42,7 @@ def names(planned: Iterable[Frames], same: Same = eq) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for part in parts(planned):
-        task_id, name = id_of(part), part.task if isinstance(part, Call) else GROUP_TASK
+        task_id, name = (part.id, part.task) if isinstance(part, Call) else (part.group_id, GROUP_TASK)
         if not same(found.setdefault(task_id, name), name):
             raise _taken(task_id, found[task_id], name)
     return found
