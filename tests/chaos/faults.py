@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from drivetrain_contract_tests import Service
 
 __all__ = ["Faults", "Workers"]
 
-_WORKER = (sys.executable, "-m", "drivetrain.cli", "worker", "chaos.tasks:app", "--log-format", "json")
+#: A worker dies with the thread that starts it, however this process ends.
+_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
+_WORKER = (*_WITH_US, sys.executable, "-m", "drivetrain.cli", "worker", "chaos.tasks:app", "--log-format", "json")
 _STOP_SECONDS = 60.0
 
 
