@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain.contract import ConfigurationError, DriverUrl, redact
+from drivetrain.contract import ConfigurationError, DriverUrl, Host, redact
 
 
 class TestParse:
@@ -26,6 +26,46 @@ class TestParse:
         with pytest.raises(ConfigurationError, match="is no driver URL") as caught:
             DriverUrl.parse(url)
         assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("url", "user", "password", "place"),
+        [
+            ("redis://host", None, None, "host"),
+            ("redis://user@host", "user", None, "host"),
+            ("redis://:p%40ss@host", "", "p@ss", "host"),
+            ("redis://u%3As:p%3Aw@a,b:1", "u:s", "p:w", "a,b:1"),
+            ("redis://user:@host", "user", "", "host"),
+        ],
+    )
+    def test_user_and_password(self, url, user, password, place):
+        parts = DriverUrl.parse(url)
+        assert (parts.user, parts.password, parts.place) == (user, password, place)
+
+    def test_many_hosts_with_addresses(self):
+        assert DriverUrl.parse("redis+cluster://u:p@a,[::1]:7").hosts(port=1) == ((Host("a", 1), Host("::1", 7)), [])
+
+    @pytest.mark.parametrize(
+        ("url", "encoded"),
+        [
+            ("redis://:S3CR3T/S3CR3T@host:1/0", "%2F"),
+            ("redis://:S3CR3T?S3CR3T@host:1/0", "%3F"),
+            ("redis://:S3CR3T?a=S3CR3T@host:1/0", "%3F"),
+            ("redis://:S3CR3T?a=1&S3CR3T@host:1/0", "%3F"),
+            ("redis://:S3CR3T#S3CR3T@host:1/0", "%23"),
+            ("redis://:S3CR3T@S3CR3T/S3CR3T@host:1/0", "%2F"),
+            ("redis://:S3CR3T[S3CR3T/@host", "%2F"),
+        ],
+    )
+    def test_a_password_that_ends_the_host_is_told_and_not_shown(self, url, encoded):
+        with pytest.raises(ConfigurationError, match=encoded) as caught:
+            DriverUrl.parse(url)
+        assert "S3CR3T" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "url", ["sqlite:///a@b.db", "mongodb://u:p@host/db?appName=@account@", "redis://u:p@ss@host/0"]
+    )
+    def test_an_at_that_can_only_be_meant_so_is_taken(self, url):
+        DriverUrl.parse(url)
 
     def test_an_option_twice(self):
         with pytest.raises(ConfigurationError, match="twice") as caught:

@@ -38,6 +38,7 @@ from drivetrain.contract.errors import (
 )
 from drivetrain.contract.failure import Failure
 from drivetrain.contract.hookspecs import DriverContext, TaskEvent, hookimpl
+from drivetrain.contract.hosts import Host, read_hosts
 from drivetrain.contract.messages import (
     DEAD_AT_HEADER,
     DEAD_REASON_HEADER,
@@ -47,6 +48,7 @@ from drivetrain.contract.messages import (
     Place,
     QueueSizes,
 )
+from drivetrain.contract.namespaces import DEFAULT_NAMESPACE, namespace_option, service_name
 from drivetrain.contract.retry import Retries, RetryPolicy, exception_name
 from drivetrain.contract.serializer import Plain, Serializer
 from drivetrain.contract.states import (
@@ -61,12 +63,22 @@ from drivetrain.contract.states import (
     grants,
     starts_after,
 )
+from drivetrain.contract.url_options import (
+    OptionReader,
+    boolean_option,
+    choice_option,
+    read_options,
+    seconds_option,
+    unknown_option,
+    whole_number_option,
+)
 from drivetrain.contract.urls import DriverUrl, redact
 from drivetrain.contract.values import evolve
 
 __all__ = [
     "DEAD_AT_HEADER",
     "DEAD_REASON_HEADER",
+    "DEFAULT_NAMESPACE",
     "MESSAGE_GROUP_HEADER",
     "AmbiguousDriver",
     "AuthenticationFailed",
@@ -90,12 +102,14 @@ __all__ = [
     "GroupProgress",
     "GroupRecord",
     "Hold",
+    "Host",
     "InvalidArguments",
     "InvalidSignature",
     "Locks",
     "Member",
     "Message",
     "NotSupported",
+    "OptionReader",
     "Outcome",
     "Place",
     "Plain",
@@ -129,10 +143,19 @@ __all__ = [
     "UnknownTask",
     "WorkerFailed",
     "apply",
+    "boolean_option",
+    "choice_option",
     "evolve",
     "exception_name",
     "grants",
     "hookimpl",
+    "namespace_option",
+    "read_hosts",
+    "read_options",
     "redact",
+    "seconds_option",
+    "service_name",
     "starts_after",
+    "unknown_option",
+    "whole_number_option",
 ]

@@ -16,6 +16,7 @@ import pluggy
 from attrs import field, frozen
 
 from drivetrain.contract.clock import Clock, SystemClock
+from drivetrain.contract.namespaces import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from drivetrain.contract.backend import Backend
@@ -40,6 +41,9 @@ class DriverContext:
     """What an app hands to the maker of a driver."""
 
     clock: Clock = field(factory=SystemClock)
+    #: The app's name: the namespace of all that the driver keeps in its service, where the URL names none as its option
+    #: ``namespace``. Any text; `service_name` gives its name in the service.
+    namespace: str = DEFAULT_NAMESPACE
 
 
 @frozen(kw_only=True)
