@@ -141,11 +141,11 @@ _FIXTURES = {"redis": "redis", "amqp": "rabbit", "sqs": "moto", "mongo": "mongo"
 _URLS = {
     "memory": lambda _, name, __: f"memory://{name}-{uuid4().hex}",
     "sqlite": lambda _, name, path: f"sqlite:///{path}/{name}.db?synchronous=normal",
-    "redis": lambda server, name, _: f"{server.url}/0?prefix={name}",
+    "redis": lambda server, name, _: f"{server.url}/0?namespace={name}",
     "amqp": lambda server, name, _: server.url(options=f"namespace={name}"),
     "sqs": lambda server, name, _: server.url(name),
     "mongo": lambda server, name, _: server.url(namespace=name),
-    "memcache": lambda server, name, _: f"{server.url}?prefix={name}",
+    "memcache": lambda server, name, _: f"{server.url}?namespace={name}",
 }
 
 

@@ -55,7 +55,9 @@ def _redis(directory: Path) -> Iterator[Service]:
     server.process.start()
     try:
         yield Service(
-            lambda namespace: f"{server.url}/0?prefix={namespace}", stop=server.process.kill, start=server.process.start
+            lambda namespace: f"{server.url}/0?namespace={namespace}",
+            stop=server.process.kill,
+            start=server.process.start,
         )
     finally:
         server.process.kill()
@@ -86,7 +88,7 @@ def _mongodb(directory: Path) -> Iterator[Service]:
     server.start()
     try:
         stops = {"stop": server.kill, "start": server.start} if server.stoppable else {}
-        yield Service(lambda namespace: server.url(namespace=namespace.replace("-", "_")), **stops)
+        yield Service(lambda namespace: server.url(namespace=namespace), **stops)
     finally:
         server.kill()
 
@@ -96,7 +98,7 @@ def _memcache(directory: Path) -> Iterator[Service]:
     server.process.start()
     try:
         # It forgets all when it ends, and says so: the clause about restarts does not apply to it.
-        yield Service(lambda namespace: f"{server.url}/?prefix={namespace}")
+        yield Service(lambda namespace: f"{server.url}/?namespace={namespace}")
     finally:
         server.process.kill()
 

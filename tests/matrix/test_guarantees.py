@@ -22,11 +22,11 @@ AGAIN = "run `make matrix`, or, where only words have changed, `make matrix ARGS
 URLS = {
     "memory": "memory://one",
     "sqlite": "sqlite:///one.db",
-    "redis": "redis://127.0.0.1:1/0?prefix=one",
+    "redis": "redis://127.0.0.1:1/0?namespace=one",
     "amqp": "amqp://guest:guest@127.0.0.1:1?namespace=one",
-    "sqs": "sqs+http://key:word@127.0.0.1:1/one?region=us-east-1&create=true",
+    "sqs": "sqs+http://key:word@127.0.0.1:1?namespace=one&region=us-east-1&create=true",
     "mongodb": "mongodb://127.0.0.1:1/drivetrain?namespace=one",
-    "memcache": "memcache://127.0.0.1:1/?prefix=one",
+    "memcache": "memcache://127.0.0.1:1/?namespace=one",
 }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -56,11 +55,11 @@ class SqsServer:
         """With its port."""
         return f"127.0.0.1:{self.port}"
 
-    def url(self, prefix: str, **options: str) -> str:
+    def url(self, namespace: str, **options: str) -> str:
         """The URL of a broker that makes its queues."""
-        told = {"region": "us-east-1", "create": "true", **options}
+        told = {"namespace": namespace, "region": "us-east-1", "create": "true", **options}
         query = "&".join(f"{name}={value}" for name, value in told.items())
-        return f"sqs+http://key:secret-of-the-url@{self.host}/{re.sub('[^A-Za-z0-9]', '_', prefix)}?{query}"
+        return f"sqs+http://key:secret-of-the-url@{self.host}?{query}"
 
     def run(self) -> None:
         """Start the server and open its gate; `missing` if that cannot be."""

@@ -41,11 +41,11 @@ def _checked(_context: click.Context, option: click.Parameter, url: str | None) 
 
 def _where_the_namespace_goes(url: str) -> str:
     scheme = url.partition("://")[0]
-    example = _EXAMPLES.get(scheme, f"{scheme}://…/{{namespace}} or {scheme}://…?prefix={{namespace}}")
+    example = _EXAMPLES.get(scheme, f"{scheme}://…?namespace={{namespace}}")
     return (
         f"{redact(url)} does not say where {{namespace}} goes. The suite tries every example in a corner of the "
-        "service that was never used before; so write {namespace}, as it stands, where the URL names what keeps two "
-        f"apps on one service apart (a name, a file, a prefix, a database): {example}"
+        "service that was never used before; so write {namespace}, as it stands, as the option that keeps two apps on "
+        f"one service apart: {example}"
     )
 
 

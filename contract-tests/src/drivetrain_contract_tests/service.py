@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from attrs import field, frozen
 
 from drivetrain.app.discovery import Drivers
-from drivetrain.contract import Backend, Broker, Clock, DriverContext, SystemClock
+from drivetrain.contract import DEFAULT_NAMESPACE, Backend, Broker, Clock, DriverContext, SystemClock
 
 __all__ = ["Service"]
 
@@ -30,7 +30,7 @@ class Service:
     a server.
     """
 
-    #: The URL of a namespace: ``Service(lambda namespace: f"toy://localhost/{namespace}")``.
+    #: The URL of a namespace: ``Service(lambda namespace: f"toy://localhost?namespace={namespace}")``.
     url: Callable[[str], str] = field(default=lambda namespace: f"memory://{namespace}")
     #: Stops the service as a crash would; None: it cannot be stopped, and clauses about restarts are not run.
     stop: Callable[[], None] | None = None
@@ -49,22 +49,31 @@ class Service:
 
     def broker(self, namespace: str, clock: Clock | None = None) -> Broker:
         """A new broker object on this namespace."""
-        broker: Broker = self._make("broker", self.broker_maker, namespace, clock)
-        return broker
+        return self.broker_at(self.url(namespace), clock=clock)
 
     def backend(self, namespace: str, clock: Clock | None = None) -> Backend:
         """A new backend object on this namespace."""
-        backend: Backend = self._make("backend", self.backend_maker, namespace, clock)
+        return self.backend_at(self.url(namespace), clock=clock)
+
+    def broker_at(self, url: str, *, clock: Clock | None = None, namespace: str = DEFAULT_NAMESPACE) -> Broker:
+        """A new broker object of this URL; ``namespace`` is that of the `DriverContext`."""
+        broker: Broker = _make("broker", self.broker_maker, url, clock, namespace)
+        return broker
+
+    def backend_at(self, url: str, *, clock: Clock | None = None, namespace: str = DEFAULT_NAMESPACE) -> Backend:
+        """A new backend object of this URL; ``namespace`` is that of the `DriverContext`."""
+        backend: Backend = _make("backend", self.backend_maker, url, clock, namespace)
         return backend
 
-    def _make(self, kind: str, maker: Callable[..., Any] | None, namespace: str, clock: Clock | None) -> Any:
-        if maker is not None:
-            return maker(self.url(namespace), DriverContext(clock=clock or SystemClock()))
-        drivers = _drivers() if clock is None else Drivers(DriverContext(clock=clock))
-        return getattr(drivers, kind)(self.url(namespace))
+
+def _make(kind: str, maker: Callable[..., Any] | None, url: str, clock: Clock | None, namespace: str) -> Any:
+    if maker is not None:
+        return maker(url, DriverContext(clock=clock or SystemClock(), namespace=namespace))
+    drivers = _drivers(namespace) if clock is None else Drivers(DriverContext(clock=clock, namespace=namespace))
+    return getattr(drivers, kind)(url)
 
 
-@cache
-def _drivers() -> Drivers:
+@lru_cache(64)
+def _drivers(namespace: str) -> Drivers:
     # Finding what is installed takes longer than most checks, and a run makes thousands of objects.
-    return Drivers(DriverContext(clock=SystemClock()))
+    return Drivers(DriverContext(clock=SystemClock(), namespace=namespace))

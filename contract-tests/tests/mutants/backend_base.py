@@ -6,7 +6,17 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from drivetrain.contract import Durability, Outcome, ServiceUnavailable, TaskRecord, Transition, apply, evolve
+from drivetrain.contract import (
+    DriverContext,
+    Durability,
+    Outcome,
+    ServiceUnavailable,
+    TaskRecord,
+    Transition,
+    apply,
+    evolve,
+)
+from drivetrain.drivers.memory import shared_name
 from drivetrain.drivers.memory.backend import MemoryBackend
 from drivetrain_contract_tests import BackendContract, LockContract, Service
 from mutants.mutant import Mutant
@@ -14,8 +24,8 @@ from mutants.mutant import Mutant
 Kind = type[MemoryBackend]
 
 
-def name_of(url: str) -> str:
-    return url.partition("://")[2].rpartition("@")[2]
+def name_of(url: str, context: DriverContext) -> str:
+    return shared_name(f"memory://{url.partition('://')[2].rpartition('@')[2]}", context.namespace)
 
 
 def broken(clause: str, name: str) -> Callable[[Kind], Kind]:
@@ -49,7 +59,7 @@ def contract_of(clause: str) -> Any:
 def service_of(kind: Kind) -> Service:
     if issubclass(kind, Remote):
         return Host(kind).service()
-    return Service(backend_maker=lambda url, context: kind(name_of(url), context.clock))
+    return Service(backend_maker=lambda url, context: kind(name_of(url, context), context.clock))
 
 
 def mutants_of(module: dict[str, Any]) -> tuple[Mutant, ...]:
@@ -88,8 +98,8 @@ class Host:
             backend_maker=self.make,
         )
 
-    def make(self, url: str, context: Any) -> Remote:
-        backend = self.kind(url, context.clock, self)
+    def make(self, url: str, context: DriverContext) -> Remote:
+        backend = self.kind(url, context, self)
         self.made.append(backend)
         return backend
 
@@ -111,8 +121,8 @@ class Remote(MemoryBackend):
 
     capabilities = evolve(MemoryBackend.capabilities, durability=Durability.PROCESS)
 
-    def __init__(self, url: str, clock: Any, host: Host) -> None:
-        super().__init__(name_of(url), clock)
+    def __init__(self, url: str, context: DriverContext, host: Host) -> None:
+        super().__init__(name_of(url, context), context.clock)
         self.url = url
         self.host = host
 

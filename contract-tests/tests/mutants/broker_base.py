@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from drivetrain.drivers.memory import shared_name
 from drivetrain.drivers.memory.broker import MemoryBroker
 from drivetrain_contract_tests import BrokerContract, Service
 from mutants.mutant import Mutant
@@ -22,7 +23,7 @@ class Impatient(BrokerContract):
 
 def local(kind):
     """The service of a broker in this process."""
-    return Service(broker_maker=lambda url, context: kind(url.partition("://")[2], context.clock))
+    return Service(broker_maker=lambda url, context: kind(shared_name(url, context.namespace), context.clock))
 
 
 def breaks(clause, name):

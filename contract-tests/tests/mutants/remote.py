@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drivetrain.contract import Durability, ServiceUnavailable, evolve
+from drivetrain.drivers.memory import shared_name
 from drivetrain.drivers.memory.broker import MemoryBroker
 from drivetrain_contract_tests import Service
 
@@ -58,10 +59,14 @@ class Remote:
     def service(self):
         return Service(
             url=lambda namespace: f"memory://user:s3cret@{namespace}",
-            broker_maker=lambda url, context: self._kind(url.rpartition("@")[2], context.clock, self),
+            broker_maker=self._make,
             stop=self.stop,
             start=self.start,
         )
+
+    def _make(self, url, context):
+        name = shared_name(f"memory://{url.rpartition('@')[2]}", context.namespace)
+        return self._kind(name, context.clock, self)
 
     def answer(self):
         if not self.up:

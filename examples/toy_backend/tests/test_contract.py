@@ -8,7 +8,7 @@ from drivetrain_contract_tests import BackendContract, LockContract, Service
 @pytest.fixture(scope="session")
 def backend_service(tmp_path_factory):
     directory = tmp_path_factory.mktemp("toy")
-    return Service(lambda namespace: f"files://{directory}/{namespace}")
+    return Service(lambda namespace: f"files://{directory}?namespace={namespace}")
 
 
 class TestToyBackend(BackendContract):

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import ssl
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from drivetrain.contract import (
     AuthenticationFailed,
     ConfigurationError,
     DriverContext,
+    Host,
     Message,
     ServiceError,
     ServiceRefused,
@@ -23,7 +25,7 @@ from drivetrain_amqp.errors import CLIENT_ERRORS, translated
 from drivetrain_amqp.handshake import decoded
 from drivetrain_amqp.holds import Holds
 from drivetrain_amqp.names import Names
-from drivetrain_amqp.options import Host, Options
+from drivetrain_amqp.options import Options
 from drivetrain_amqp.topology import Bind, BindExchange, DeclareExchange, DeclareQueue, Topology
 
 # URLs
@@ -67,10 +69,10 @@ def test_classic_queues_are_lazy_unless_told_otherwise(query, mode):
 def test_every_fault_is_named_and_no_secret():
     with pytest.raises(ConfigurationError) as caught:
         Options.parse(
-            "amqp://me:hunter2@,host:x/?prefetchh=1&max_priority=300&queue_type=lazy&namespace=amq.x"
+            "amqp://me:hunter2@,host:x/?prefetchh=1&max_priority=300&queue_type=lazy&namespace=&exchange=amq.x"
             "&heartbeat_seconds=-1&queue_arguments=x-queue-type:quorum&management_url=host"
         )
-    assert len(caught.value.faults) == 9
+    assert len(caught.value.faults) == 10
     assert "did you mean 'prefetch'" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -116,13 +118,31 @@ def test_different_queues_have_different_names_that_rabbitmq_takes(queues, names
 def test_usual_names_are_kept():
     assert Names().queues("mail.urgent") == ("mail.urgent",)
     assert Names("app").dead("mail") == "app~mail.dead"
-    assert Names("", 3).queues("mail") == ("mail~2", "mail~1", "mail")
-    assert Names("", 3).queue_of("mail", 2) == "mail~2"
+    assert Names("", 3).queues("mail") == ("mail~~2", "mail~~1", "mail")
+    assert Names("", 3).queue_of("mail", 2) == "mail~~2"
 
 
-def test_names_of_namespaces_do_not_meet():
-    assert set(Names("a").queues("b~c")) != set(Names("a~b").queues("c"))
-    assert Names("").queues("a~q") != Names("a").queues("q")
+_DIGEST = sha256(b"a~b").hexdigest()
+
+
+@pytest.mark.parametrize("lanes", [1, 10])
+def test_names_of_namespaces_do_not_meet(lanes):
+    queues = ["q", "1", "9", "a~q", "a~1", "~q", "~", "a", "a~b", _DIGEST, "a.dead", "drivetrain", "due", ""]
+    found = [
+        name
+        for names in (Names("", lanes), Names("a", lanes), Names("drivetrain_", lanes), Names("b", lanes))
+        for queue in queues
+        for name in (*names.queues(queue), names.dead(queue))
+    ]
+    found += [names.due for names in (Names(), Names("a"))]
+    assert len(set(found)) == len(found)
+
+
+def test_a_namespace_stands_before_the_names():
+    assert Options.parse("amqp://h").prefix == ""
+    assert Options.parse("amqp://h", "Shop-1").prefix == "Shop-1"
+    assert Options.parse("amqp://h?namespace=other", "shop").prefix == "other"
+    assert not Options.parse("amqp://h", "amq.x").prefix.startswith("amq.")
 
 
 # Delays
@@ -378,6 +398,7 @@ def test_what_the_server_says_tells_whether_to_try_again(kind, code):
 def test_refused_passwords_lost_sockets_and_certificates():
     assert type(translated(exceptions.ProbableAuthenticationError("x"), "t")) is AuthenticationFailed
     assert type(translated(ConnectionRefusedError(111, "refused"), "t")) is ServiceUnavailable
-    with pytest.raises(ServiceUnavailable):
-        make_broker(f"amqp://{'a' * 70}.invalid", DriverContext()).ping()  # too long for a name of a host
+    assert type(translated(UnicodeError("label too long"), "t")) is ServiceUnavailable  # of a host's name
+    with pytest.raises(ConfigurationError, match="its host is 'aaa"):
+        make_broker(f"amqp://{'a' * 70}.invalid", DriverContext())
     assert type(translated(ssl.SSLCertVerificationError("x"), "t")) is ServiceRefused

@@ -6,7 +6,8 @@ import threading
 import pytest
 from pika import exceptions
 
-from drivetrain_amqp.options import Host, Options
+from drivetrain.contract import Host
+from drivetrain_amqp.options import Options
 from drivetrain_amqp.reading import Handlers, Reading
 from drivetrain_amqp.stream import Stream
 

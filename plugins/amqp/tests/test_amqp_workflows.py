@@ -30,7 +30,7 @@ class TestAmqpRedisWorkflows(WorkflowContract):
         pytest.importorskip("drivetrain_redis", reason="results in Redis need drivetrain-redis")
         server = RedisServer(tmp_path_factory.mktemp("redis"))
         server.process.start()
-        yield Service(lambda name: f"{server.url}/0?prefix={name}")  # RabbitMQ is what is stopped here
+        yield Service(lambda name: f"{server.url}/0?namespace={name}")  # RabbitMQ is what is stopped here
         server.process.kill()
 
 

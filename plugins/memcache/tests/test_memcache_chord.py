@@ -16,7 +16,7 @@ from support.waiting import Log, until
 
 def test_ten_thousand_members_are_ended_by_several_processes(memcached, backends):
     """Each member by all of them: each is told in the end that the group is complete, and nobody before it is."""
-    url = f"{memcached.url}/?prefix=many"
+    url = f"{memcached.url}/?namespace=many"
     backend = backends(url)
     backend.open_groups([Group(group_id="g", size=MEMBERS)])
     assert in_processes(url, complete_all, 3) == [MEMBERS] * 3
@@ -25,7 +25,7 @@ def test_ten_thousand_members_are_ended_by_several_processes(memcached, backends
 
 @pytest.mark.slow
 def test_a_chord_of_ten_thousand_members_fires_once(memcached, tmp_path):
-    app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{memcached.url}/?prefix=chord")
+    app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{memcached.url}/?namespace=chord")
     ran, called = Log(), Log()
 
     @app.task(name="member")
@@ -64,7 +64,7 @@ def test_who_waits_for_a_group_that_memcached_has_lost_is_told(servers, tmp_path
 @pytest.mark.parametrize("lost", [Kind.SHARD, Kind.MEMBER])
 def test_a_chord_of_which_something_is_lost_fails_with_all_that_waits_for_it(memcached, tmp_path, lost):
     """A group in a group, and a callback behind: whoever waits for any of it is told, and nobody has to look for it."""
-    app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{memcached.url}/?prefix=chord-without-{lost}")
+    app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{memcached.url}/?namespace=chord-without-{lost}")
     went_on = Log()
 
     @app.task(name="member")
@@ -99,7 +99,7 @@ def test_a_chord_of_which_something_is_lost_fails_with_all_that_waits_for_it(mem
 
 def test_a_failure_is_no_result_also_where_the_bits_are_lost_that_say_so(memcached, tmp_path):
     """The payloads of all members are there, and one of them is a failure: the callback must not be given that."""
-    app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{memcached.url}/?prefix=chord-with-a-failure")
+    app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{memcached.url}/?namespace=chord-with-a-failure")
     went_on = Log()
 
     @app.task(name="member")

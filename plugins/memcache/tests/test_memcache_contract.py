@@ -17,7 +17,7 @@ def backend_service(tmp_path_factory):
     server = MemcachedServer(tmp_path_factory.mktemp("memcached"), options=("-m", "256"))
     server.process.start()
     yield Service(
-        lambda namespace: f"{server.url}/?prefix={namespace}", stop=server.process.kill, start=server.process.start
+        lambda namespace: f"{server.url}/?namespace={namespace}", stop=server.process.kill, start=server.process.start
     )
     server.process.kill()
 

@@ -13,7 +13,7 @@ PAYLOAD = b"p" * 100
 def test_a_chord_of_ten_thousand_costs_what_its_members_cost(memcached, backends, monkeypatch):
     """No member's end rewrites or rereads more than the bits; the figures are those of the README."""
     cost = Cost(monkeypatch)
-    backend = backends(f"{memcached.url}/?prefix=cost")
+    backend = backends(f"{memcached.url}/?namespace=cost")
     backend.open_groups([Group(group_id="g", size=MEMBERS)])
     opening = cost.taken()
     for first in range(0, MEMBERS, BATCH):
@@ -31,7 +31,7 @@ def test_a_chord_of_ten_thousand_costs_what_its_members_cost(memcached, backends
 
 
 def test_ends_one_by_one_cost_the_bits_each_and_not_the_group(memcached, backends, monkeypatch):
-    backend = backends(f"{memcached.url}/?prefix=cost-alone")
+    backend = backends(f"{memcached.url}/?namespace=cost-alone")
     backend.open_groups([Group(group_id="g", size=MEMBERS)])
     backend.complete([completion(index) for index in range(MEMBERS - 100)])
     cost = Cost(monkeypatch)

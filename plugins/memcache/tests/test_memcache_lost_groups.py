@@ -21,7 +21,7 @@ class Lossy:
 
     def __init__(self, server, tmp_path, prefix):
         self._server = server
-        self.app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{server.url}/?prefix={prefix}")
+        self.app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{server.url}/?namespace={prefix}")
         self.ran = Log()
         self.reached, self.goes_on = threading.Event(), threading.Event()
         for task in (self.value, self.dropping, self.total, self.waiting):

@@ -41,7 +41,7 @@ DAY = 86_400
 
 
 def test_a_url_names_servers_in_their_ways():
-    told = Options.parse("memcache://Cache1,10.0.0.2:11212,[::1]:7/?prefix=shop&timeout_seconds=0.5")
+    told = Options.parse("memcache://Cache1,10.0.0.2:11212,[::1]:7/?namespace=shop&timeout_seconds=0.5")
     assert told.servers == (Server("cache1", 11211), Server("10.0.0.2", 11212), Server("::1", 7))
     assert (told.prefix, told.timeout_seconds) == ("shop", 0.5)
     assert Options.parse("memcache:///run/memcached.sock").servers[0].path == "/run/memcached.sock"
@@ -58,15 +58,19 @@ def test_user_and_password_may_hold_any_sign_and_are_not_shown():
     [
         ("memcache://", ["names no server"]),
         ("memcache://a,a:11211", ["a server twice"]),
-        ("memcache://a,,b c", ["'' is no host", "'b c' is no host"]),
-        (f"memcache://a..b,{'x' * 64}.c", ["'a..b' is no host", "x.c' is no host"]),
-        ("memcache://a:0,b:x", ["'0' is no port", "'x' is no port"]),
+        ("memcache://a,,b c", ["names no host", "its host is 'b c'"]),
+        (f"memcache://a..b,{'x' * 64}.c", ["its host is 'a..b'", "x.c'"]),
+        ("memcache://a:0,b:x", ["the port of 'a:0' is '0'", "the port of 'b:x' is 'x'"]),
+        (f"memcache:///run/{'x' * 107}", ["longer than 107 bytes"]),
         ("memcache://a/3", ["has a path"]),
         ("memcache://user@a", ["only one"]),
         ("memcache://u:p%20w@a", ["no blanks"]),
-        ("memcache://a?prefix=a:b&timeout=1", ["did you mean 'timeout_seconds'", "prefix is made of"]),
-        ("memcache://a?timeout_seconds=0&item_bytes=1&largest_value_bytes=x", ["above 0", "item_bytes", "largest_"]),
-        ("memcache://a?tls=maybe&ca_file=/x", ["tls is yes or no", "ca_file is for"]),
+        ("memcache://a?namespace=&timeout=1", ["namespace is ''", "did you mean 'timeout_seconds'"]),
+        (
+            "memcache://a?timeout_seconds=0&item_bytes=1&largest_value_bytes=x",
+            ["is '0'", "item_bytes", "largest_"],
+        ),
+        ("memcache://a?tls=maybe&ca_file=/x", ["use yes or no", "ca_file is for"]),
         ("memcache://a#b", ["#"]),
     ],
 )

@@ -42,7 +42,7 @@ def done(index, payload=b"p", group_id="g", *, failed=False):
 
 def url_of(*servers, prefix="a", **options):
     hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
-    return f"memcache://{hosts}/?prefix={prefix}" + "".join(f"&{name}={value}" for name, value in options.items())
+    return f"memcache://{hosts}/?namespace={prefix}" + "".join(f"&{name}={value}" for name, value in options.items())
 
 
 def error_of(call):
@@ -578,7 +578,7 @@ def test_a_name_with_several_addresses_is_reached_by_any_of_them(memcached, back
 
 def test_a_unix_socket_is_a_server_too(servers, tmp_path, backends):
     server = servers(path=tmp_path / "socket")
-    backend = backends(server.url + "?prefix=a")
+    backend = backends(server.url + "?namespace=a")
     assert backend.record([wish("t")])[0].applied
     assert backend.census()["tasks"] == 1
 

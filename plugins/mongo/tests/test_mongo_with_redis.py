@@ -11,7 +11,7 @@ def broker_service(at_length, tmp_path_factory):
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.process.start()
     yield Service(
-        lambda namespace: f"{server.url}/0?prefix={namespace}", stop=server.process.kill, start=server.process.start
+        lambda namespace: f"{server.url}/0?namespace={namespace}", stop=server.process.kill, start=server.process.start
     )
     server.process.kill()
 

@@ -38,7 +38,7 @@ def prefix():
 
 @pytest.fixture
 def url(redis_server, prefix):
-    return f"{redis_server.url}/0?prefix={prefix}"
+    return f"{redis_server.url}/0?namespace={prefix}"
 
 
 @pytest.fixture

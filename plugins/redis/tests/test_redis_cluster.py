@@ -11,7 +11,7 @@ from support.waiting import until
 
 @pytest.fixture
 def cluster_url(redis_cluster, prefix):
-    return f"{redis_cluster.url}?durability=none&prefix={prefix}&timeout_seconds=5"
+    return f"{redis_cluster.url}?durability=none&namespace={prefix}&timeout_seconds=5"
 
 
 def nodes_by_id(redis_cluster):

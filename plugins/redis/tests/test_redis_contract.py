@@ -8,7 +8,7 @@ from drivetrain_contract_tests import BackendContract, BrokerContract, LockContr
 @pytest.fixture(scope="session")
 def broker_service(redis_server):
     def url(namespace):
-        return f"{redis_server.url}/0?prefix={namespace}"
+        return f"{redis_server.url}/0?namespace={namespace}"
 
     return Service(url, stop=redis_server.process.kill, start=redis_server.process.start)
 

@@ -16,7 +16,7 @@ def with_password(tmp_path_factory):
     )
     server.process.start()
     yield Service(
-        lambda name: f"redis://:s3cret%40%2F%C3%BC%3F@127.0.0.1:{server.port}/3?durability=none&prefix={name}"
+        lambda name: f"redis://:s3cret%40%2F%C3%BC%3F@127.0.0.1:{server.port}/3?durability=none&namespace={name}"
     )
     server.process.kill()
 
@@ -30,7 +30,7 @@ def over_tls(tmp_path_factory):
     )
     server.process.start()
     url = f"rediss://127.0.0.1:{server.port}/0?durability=none&ssl_ca_certs={made.authority}"
-    yield Service(lambda name: f"{url}&prefix={name}")
+    yield Service(lambda name: f"{url}&namespace={name}")
     server.process.kill()
 
 
@@ -40,20 +40,20 @@ def over_socket(tmp_path_factory):
     path = str(directory / "r.sock")
     server = RedisServer(directory, durable=False, options=("--unixsocket", path), listens=False, unix_socket_path=path)
     server.process.start()
-    yield Service(lambda name: f"unix://{path}?db=1&durability=none&prefix={name}")
+    yield Service(lambda name: f"unix://{path}?db=1&durability=none&namespace={name}")
     server.process.kill()
 
 
 @pytest.fixture(scope="session")
 def on_cluster(redis_cluster):
-    return Service(lambda name: f"{redis_cluster.url}?durability=none&prefix={name}")
+    return Service(lambda name: f"{redis_cluster.url}?durability=none&namespace={name}")
 
 
 @pytest.fixture(scope="session")
 def behind_sentinels(tmp_path_factory):
     sentinels = RedisSentinels(tmp_path_factory.mktemp("sentinels"))
     sentinels.start()
-    yield Service(lambda name: f"{sentinels.url}?durability=none&prefix={name}")
+    yield Service(lambda name: f"{sentinels.url}?durability=none&namespace={name}")
     sentinels.kill()
 
 

@@ -90,7 +90,7 @@ def test_a_wrong_password_is_said_to_be_wrong_and_not_shown(redis_server, client
 def test_a_user_who_may_not_is_told_so(redis_server, client, prefix):
     client.acl_setuser("reader", enabled=True, passwords=["+x"], keys=["*"], channels=["*"], commands=["+@read"])
     try:
-        broker = make_broker(f"redis://reader:x@127.0.0.1:{redis_server.port}/0?prefix={prefix}", DriverContext())
+        broker = make_broker(f"redis://reader:x@127.0.0.1:{redis_server.port}/0?namespace={prefix}", DriverContext())
         with pytest.raises(ServiceRefused, match="README"):
             broker.publish([Message(id="m", queue="q", body=b"")])
         broker.close()
@@ -123,7 +123,7 @@ def test_a_user_with_no_more_than_the_readme_lists_can_work(redis_server, client
         "worker", enabled=True, passwords=["+x"], keys=[f"{prefix}:*"], channels=[f"{prefix}:*"], commands=commands
     )
     try:
-        broker = make_broker(f"redis://worker:x@127.0.0.1:{redis_server.port}/0?prefix={prefix}", DriverContext())
+        broker = make_broker(f"redis://worker:x@127.0.0.1:{redis_server.port}/0?namespace={prefix}", DriverContext())
         broker.publish([Message(id="m", queue="q", body=b"")])
         taken = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=5)
         assert broker.receive(["q"], limit=1, wait_seconds=0.01, hold_seconds=5) == []
@@ -141,7 +141,7 @@ def test_settings_that_could_lose_tasks_are_warned_of_once(redis_server, client,
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
         with caplog.at_level(logging.WARNING, "drivetrain.redis"):
-            broker = make_broker(f"{redis_server.url}/0?prefix={prefix}", DriverContext())
+            broker = make_broker(f"{redis_server.url}/0?namespace={prefix}", DriverContext())
             for _ in range(3):
                 broker.ping()
                 broker.close()

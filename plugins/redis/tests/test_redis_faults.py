@@ -103,7 +103,7 @@ def test_a_read_only_replica_says_what_to_do(tmp_path, redis_server, prefix):
     replica = RedisServer(tmp_path, options=("--replicaof", f"127.0.0.1 {redis_server.port}"))
     replica.process.start()
     try:
-        broker = make_broker(f"{replica.url}/0?prefix={prefix}", DriverContext())
+        broker = make_broker(f"{replica.url}/0?namespace={prefix}", DriverContext())
 
         def refused():
             with pytest.raises(Exception) as raised:

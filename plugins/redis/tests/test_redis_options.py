@@ -14,7 +14,7 @@ def test_a_bare_url():
 
 
 def test_all_that_a_url_of_one_server_may_say():
-    url = "rediss://user:p%40ss%2F@example.org:7000/5?prefix=a.b-c:d&timeout_seconds=3&ssl_ca_certs=/ca.crt"
+    url = "rediss://user:p%40ss%2F@example.org:7000/5?namespace=a.b-c:d&timeout_seconds=3&ssl_ca_certs=/ca.crt"
     url += "&ssl_certfile=/own.crt&ssl_keyfile=/own.key"
     options = Options.parse(f"{url}&ssl_cert_reqs=none&connect_timeout_seconds=0.5&durability=power&wait_replicas=1")
     assert (options.hosts, options.database) == ((("example.org", 7000),), 5)
@@ -59,12 +59,22 @@ def test_sockets(scheme):
         ("redis://:s3cret@host/x", ["number", "'x'"]),
         ("redis://:s3cret@host/0/1", ["path"]),
         ("redis://:s3cret@a,b", ["several hosts", "redis+cluster://"]),
-        ("redis://:s3cret@ho st", ["host is written"]),
-        ("redis://:s3cret@host:port", ["host is written"]),
-        ("redis://:s3cret@host?prefx=a", ["'prefx'", "'prefix'"]),
+        ("redis://:s3cret@ho st", ["'ho st'"]),
+        ("redis://:s3cret@host:port", ["'port'"]),
+        ("redis://:s3cret@host:0", ["'0'"]),
+        ("redis://:s3cret@host:99999", ["'99999'"]),
+        ("redis+cluster://:s3cret@a:70000,b:0", ["'70000'", "'0'"]),
+        ("redis://:s3cret@[::g]", ["'[::g]'"]),
+        ("redis://:s3cret@host/-1", ["'-1'"]),
+        ("redis://:s3cret@host/99999999999", ["'99999999999'"]),
+        ("redis://:s3cret/x@host:1/0", ["%2F"]),
+        ("redis://:s3cret?x@host:1/0", ["%3F"]),
+        ("redis://:x#s3cret@host:1/0", ["%23"]),
+        ("redis://:s3cret@host?namspace=a", ["'namspace'", "'namespace'"]),
+        ("redis://:s3cret@host?prefix=a", ["'prefix'", "namespace"]),
         ("redis://:s3cret@host?ssl_ca_certs=a", ["'ssl_ca_certs'"]),
         ("redis://:s3cret@host?db=1", ["'db'"]),
-        ("redis://:s3cret@host?prefix={a}", ["prefix is made of"]),
+        ("redis://:s3cret@host?namespace=%20a", ["namespace is ' a'"]),
         ("redis://:s3cret@host?timeout_seconds=0&durability=x", ["timeout_seconds", "durability"]),
         ("redis://:s3cret@host?wait_replicas=-1", ["wait_replicas"]),
         ("redis://:s3cret@host#x", ["%23"]),

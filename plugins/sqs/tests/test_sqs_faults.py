@@ -399,7 +399,7 @@ def test_who_was_asleep_does_not_think_that_it_holds_what_came_meanwhile():
     """Stopped in the midst of a poll, for longer than the poll and the hold last."""
     clock = Sleepy()
     raw = {"MessageId": "m", "ReceiptHandle": "h", "Body": "body", "Attributes": {"ApproximateReceiveCount": "1"}}
-    broker = SqsBroker(Options.parse("sqs://eu-central-1/app?create=true"), clock, lambda options: None)
+    broker = SqsBroker(Options.parse("sqs://eu-central-1?namespace=app&create=true"), clock, lambda options: None)
     opener = broker._receiver._fetcher._opener
     source = Source("q", Role.MAIN, SqsQueue("app-q", "https://sqs/app-q"))
     began = clock.monotonic()

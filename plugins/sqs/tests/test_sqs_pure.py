@@ -21,7 +21,18 @@ patient = settings(deadline=None)
 
 #: What SQS takes in a body or a text attribute, by its documentation.
 LEGAL = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
-TRICKY = ("q-dead", "q-later", "a--b", "q", "Q", "-", "--", "x--aaaaaaaaaaaaaaaaaaaaaaaaaa", "")
+TRICKY = (
+    "q-dead",
+    "q-later",
+    "a--b",
+    "q",
+    "Q",
+    "-",
+    "--",
+    "x--aaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "x---aaaaaaaaaaaaaaaaaaaaaaaa",
+    "",
+)
 
 texts = st.text(st.characters(exclude_categories=()), max_size=30)
 messages = st.builds(
@@ -69,10 +80,22 @@ def test_any_texts_are_names_that_differ(queues):
 
 def test_a_plain_name_stays_readable():
     names = Names("app", fifo=True)
-    assert names.of("mails") == "app-mails.fifo"
-    assert names.of("mails", Role.DEAD) == "app-mails-dead.fifo"
-    assert names.of("mails", Role.LATER) == "app-mails-later"
+    assert names.of("mails") == "app--mails.fifo"
+    assert names.of("mails", Role.DEAD) == "app--mails-dead.fifo"
+    assert names.of("mails", Role.LATER) == "app--mails-later"
     assert Names("", fifo=False).of("mails") == "mails"
+
+
+@pytest.mark.parametrize("fifo", [False, True])
+def test_no_two_namespaces_share_a_queue(fifo):
+    namespaces = ("drivetrain", "shop", "shop_", "a", "Shop", "my-app", "x" * 100, "x" * 99 + "y")
+    prefixes = [Options(namespace=namespace).prefix for namespace in namespaces]
+    assert prefixes[:5] == ["", "shop", "shop_", "a", "Shop"]
+    queues = {"mails", "shop-mails", "shop--mails", "-mails", "mails-", "shop-", *NAMES, *TRICKY}
+    queues |= {Names("", fifo).of(queue) for queue in TRICKY} | {Names("shop", fifo).of(queue) for queue in TRICKY}
+    made = [Names(prefix, fifo).of(queue, role) for prefix in prefixes for queue in queues for role in Role]
+    assert len(set(made)) == len(made)
+    assert max(map(len, made)) <= 80
 
 
 # Envelopes
@@ -163,7 +186,9 @@ def test_a_hold_is_never_shorter_than_asked_but_for_twelve_hours(hold, held):
 
 
 def test_urls():
-    options = Options.parse("sqs://eu-central-1/app?create=true&fifo=true&account=123456789012&max_receive_count=5")
+    options = Options.parse(
+        "sqs://eu-central-1?namespace=app&create=true&fifo=true&account=123456789012&max_receive_count=5"
+    )
     assert (options.endpoint, options.region, options.prefix, options.account) == (
         "",
         "eu-central-1",
@@ -172,7 +197,7 @@ def test_urls():
     )
     assert (options.create, options.fifo, options.max_receive_count) == (True, True, 5)
     assert Options.parse("sqs://") == Options()
-    local = Options.parse("sqs+http://key:s%2Fecret@127.0.0.1:4566/app?region=us-east-1")
+    local = Options.parse("sqs+http://key:s%2Fecret@127.0.0.1:4566?namespace=app&region=us-east-1")
     assert (local.endpoint, local.credentials, local.region) == (
         "http://127.0.0.1:4566",
         ("key", "s/ecret"),
@@ -184,19 +209,23 @@ def test_urls():
 @pytest.mark.parametrize(
     ("url", "faults"),
     [
-        ("sqs://key:secret@eu-central-1/app", ["holds credentials"]),
-        ("sqs://127.0.0.1:4566/app", ["stands a region"]),
-        ("sqs://eu-central-1/app?region=us-east-1", ["two regions"]),
-        ("sqs://eu-central-1/a-b", ["underscores, not 'a-b'"]),
-        ("sqs://eu-central-1/a?create=yes&fife=true", ["create is true or false", "did you mean 'fifo'?"]),
+        ("sqs://key:secret@eu-central-1", ["holds credentials"]),
+        ("sqs://127.0.0.1:4566", ["stands a region"]),
+        ("sqs://eu-central-1?region=us-east-1", ["two regions"]),
+        ("sqs://eu-central-1/app", ["?namespace="]),
+        ("sqs://eu-central-1?namespace=", ["namespace is ''"]),
+        ("sqs://eu-central-1?create=yes&fife=true", ["use true or false", "did you mean 'fifo'?"]),
         (
-            "sqs://eu-central-1/a?account=1&calls_in_flight=0&message_bytes=1",
+            "sqs://eu-central-1?account=1&calls_in_flight=0&message_bytes=1",
             ["12 digits", "calls_in_flight is", "message_bytes is"],
         ),
-        ("sqs+http:///app", ["names no endpoint"]),
-        ("sqs+http://key@host/app", ["key:secret@host"]),
-        ("sqs+http://host:port/app", ["names no endpoint"]),
-        ("sqs://eu-central-1/app#x", ["holds a #"]),
+        ("sqs+http://", ["names no host"]),
+        ("sqs+http://key@host", ["key:secret@host"]),
+        ("sqs+http://one,two", ["several endpoints"]),
+        ("sqs+http://key:secret@host:port", ["is 'port'"]),
+        ("sqs+http://key:secret@host:0", ["is '0'"]),
+        ("sqs+http://key:secret@host:65536", ["is '65536'"]),
+        ("sqs://eu-central-1#x", ["holds a #"]),
     ],
 )
 def test_every_fault_of_a_url_is_named_and_no_secret(url, faults):

@@ -67,7 +67,7 @@ def test_queues_are_made_on_request_only(make):
         lambda: broker.publish([message("a")]),
         lambda: broker.receive(["q"], limit=1, wait_seconds=0, hold_seconds=30),
     ):
-        with pytest.raises(ServiceRefused, match=f"no queue {broker.prefix}-q in SQS; create it, or add create=true"):
+        with pytest.raises(ServiceRefused, match=f"no queue {broker.prefix}--q in SQS; create it, or add create=true"):
             call()
     assert broker.sizes(["q"])["q"].ready == 0
     assert broker.peek("q", Place.DEAD, limit=9) == []
@@ -81,9 +81,9 @@ def test_a_worker_is_told_at_once_that_there_is_no_place_for_dead_letters(make, 
     """And not by the first message that cannot be run, months later, which would stop it."""
     maker, broker = make(), make(create="false")
     maker.publish([message("a")])
-    with pytest.raises(ServiceRefused, match=f"no queue {broker.prefix}-q-dead in SQS"):
+    with pytest.raises(ServiceRefused, match=f"no queue {broker.prefix}--q-dead in SQS"):
         broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
-    client.create_queue(QueueName=f"{broker.prefix}-q-dead")
+    client.create_queue(QueueName=f"{broker.prefix}--q-dead")
     (taken,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
     assert taken.message.id == "a"
 
@@ -91,7 +91,7 @@ def test_a_worker_is_told_at_once_that_there_is_no_place_for_dead_letters(make, 
 def test_a_queue_that_is_made_keeps_messages_as_long_as_can_be(make, client):
     broker = make(message_bytes="262144")
     broker.publish([message("a")])
-    url = client.get_queue_url(QueueName=f"{broker.prefix}-q")["QueueUrl"]
+    url = client.get_queue_url(QueueName=f"{broker.prefix}--q")["QueueUrl"]
     told = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert (told["MessageRetentionPeriod"], told["MaximumMessageSize"]) == ("1209600", "262144")
     assert broker.capabilities.largest_message_bytes == 262_144 - 65_536
@@ -101,7 +101,7 @@ def test_a_queue_that_was_deleted_is_told_and_then_made_again(make, client):
     broker = make()
     broker.publish([message("a")])
     (taken,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
-    client.delete_queue(QueueUrl=client.get_queue_url(QueueName=f"{broker.prefix}-q")["QueueUrl"])
+    client.delete_queue(QueueUrl=client.get_queue_url(QueueName=f"{broker.prefix}--q")["QueueUrl"])
     broker.acknowledge([taken])  # it is gone, as it should be
     with pytest.raises(ServiceRefused, match="no queue"):
         broker.publish([message("b")])
@@ -120,11 +120,11 @@ def test_a_redrive_policy_that_was_asked_for_is_set_up(make):
 
 def test_a_redrive_policy_of_somebody_elses_is_respected(make, client):
     broker = make(create="false")
-    shared = client.create_queue(QueueName=f"{broker.prefix}-graves")["QueueUrl"]
+    shared = client.create_queue(QueueName=f"{broker.prefix}--graves")["QueueUrl"]
     arn = client.get_queue_attributes(QueueUrl=shared, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 2})
     for name in ("q", "other"):
-        client.create_queue(QueueName=f"{broker.prefix}-{name}", Attributes={"RedrivePolicy": policy})
+        client.create_queue(QueueName=f"{broker.prefix}--{name}", Attributes={"RedrivePolicy": policy})
     broker.publish([message("by receiving")])
     assert [each.id for each in die_by_receiving(broker, 2)] == ["by receiving"]
     broker.publish([message("by hand"), message("of another", "other")])
@@ -143,7 +143,7 @@ def test_what_somebody_else_has_sent_is_received_as_it_is(make, client):
     broker.sizes(["q"])
     broker.publish([message("a")])
     broker.acknowledge(broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30))
-    url = client.get_queue_url(QueueName=f"{broker.prefix}-q")["QueueUrl"]
+    url = client.get_queue_url(QueueName=f"{broker.prefix}--q")["QueueUrl"]
     client.send_message(QueueUrl=url, MessageBody="hello")
     (taken,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
     assert (taken.message.body, dict(taken.message.headers)) == (b"hello", {})

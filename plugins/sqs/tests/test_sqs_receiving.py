@@ -55,7 +55,7 @@ class Imagined:
 
 def broker_on(imagined):
     client = FaultyClient(imagined, Calls())
-    options = Options.parse("sqs://eu-central-1/app?create=true")
+    options = Options.parse("sqs://eu-central-1?namespace=app&create=true")
     return SqsBroker(options, Standing(), lambda options: Clients(client, client))
 
 

@@ -15,7 +15,7 @@ def broker_service(at_length, localstack):
 def backend_service(tmp_path_factory):
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.process.start()
-    yield Service(lambda namespace: f"{server.url}/0?prefix={namespace}")
+    yield Service(lambda namespace: f"{server.url}/0?namespace={namespace}")
     server.process.kill()
 
 

@@ -16,7 +16,7 @@ def backend_service(tmp_path_factory):
     pytest.importorskip("drivetrain_redis", reason="results in Redis need drivetrain-redis")
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.process.start()
-    yield Service(lambda namespace: f"{server.url}/0?prefix={namespace}")
+    yield Service(lambda namespace: f"{server.url}/0?namespace={namespace}")
     server.process.kill()
 
 

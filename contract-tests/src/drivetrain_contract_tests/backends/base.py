@@ -78,7 +78,13 @@ class BackendBase(Contract):
 
     def on(self, namespace: str, clock: Clock | None = None) -> Backend:
         """A backend on this namespace."""
-        backend = self.service.backend(namespace, clock)
+        return self._kept(self.service.backend(namespace, clock))
+
+    def at(self, url: str, namespace: str) -> Backend:
+        """A backend of a URL, where the namespace is that of the context."""
+        return self._kept(self.service.backend_at(url, namespace=namespace))
+
+    def _kept(self, backend: Backend) -> Backend:
         self._made().append(backend)
         return backend
 

@@ -1,4 +1,4 @@
-"""What a driver does beside what it is asked, and how its errors look (R38)."""
+"""What a driver does beside what it is asked, and how its errors look (R38, R41)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from drivetrain.contract import Backend, BackendCapabilities, Group, ServiceErro
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import read, record, renewed, start, wish
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.refusing import assert_impossible_urls_are_refused
 from drivetrain_contract_tests.watching import io_of_this_thread
 
 __all__ = ["ErrorChecks"]
@@ -46,6 +47,11 @@ class ErrorChecks(BackendBase):
         backend.ping()
         for shown in (repr(backend), str(backend), repr(backend.capabilities)):
             assert not secret or secret not in shown
+
+    @holds("R41")
+    def test_a_url_that_can_never_work_is_refused(self) -> None:
+        """At once, as a ConfigurationError that names every fault and no secret."""
+        assert_impossible_urls_are_refused(self.service.backend_at, self.service.url(self.service.namespace()))
 
     @holds("R38")
     def test_what_a_client_cannot_take_is_a_service_error(self) -> None:

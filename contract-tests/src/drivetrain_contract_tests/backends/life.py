@@ -23,6 +23,7 @@ from drivetrain_contract_tests.backends.calls import (
 from drivetrain_contract_tests.backends.racing import Background, together
 from drivetrain_contract_tests.backends.timing import eventually
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.urls import alike, with_namespace, without_namespace
 
 __all__ = ["LifeChecks"]
 
@@ -71,6 +72,37 @@ class LifeChecks(BackendBase):
         _assert_filled(early)
         _assert_filled(self.on(namespace))
         assert early.acquire_lock("l", seconds=LONG) is None
+
+    @holds("R35")
+    def test_the_namespace_of_the_context_counts_where_the_url_names_none(self) -> None:
+        """Apps of different names on one URL do not meet, however alike the names are; apps of one name do.
+
+        If this fails, look at the factory too: a URL that names a namespace must do so as its option ``namespace``.
+        """
+        names = alike(self.service.namespace())
+        url = without_namespace(self.service.url(self.service.namespace()))
+        backends = {name: self.at(url, name) for name in names}
+        for name, backend in backends.items():
+            assert read(backend) is None, f"the namespace {name!r} meets another one"
+            record(backend, start(payload=name.encode()))
+            assert backend.acquire_lock("l", seconds=LONG) is not None, f"the locks of {name!r} meet those of another"
+        for name in names:
+            again = self.at(url, name)
+            found = read(again)
+            assert found is not None, f"two backends of the namespace {name!r} do not meet"
+            assert found.payload == name.encode(), f"the namespace {name!r} meets another one"
+            assert again.acquire_lock("l", seconds=LONG) is None
+            assert counts(again) == {**NOTHING, "tasks": 1, "locks": 1}
+
+    @holds("R35")
+    def test_the_namespace_of_the_url_is_stronger(self) -> None:
+        """A URL that names a namespace means that one, whatever the context says."""
+        name, other = self.service.namespace(), self.service.namespace()
+        url = without_namespace(self.service.url(self.service.namespace()))
+        named = self.at(with_namespace(url, name), other)
+        _fill(named)
+        assert read(self.at(url, other)) is None
+        _assert_filled(self.at(url, name))
 
     @holds("R33")
     def test_an_empty_batch_does_nothing(self) -> None:

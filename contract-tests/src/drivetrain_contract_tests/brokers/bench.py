@@ -85,7 +85,13 @@ class Bench(Contract):
 
     def on(self, namespace: str) -> Broker:
         """A new broker object on this namespace. Closed after the check, and kept till then."""
-        broker = self.service.broker(namespace)
+        return self._kept(self.service.broker(namespace))
+
+    def at(self, url: str, namespace: str) -> Broker:
+        """The same of a URL, where the namespace is that of the context."""
+        return self._kept(self.service.broker_at(url, namespace=namespace))
+
+    def _kept(self, broker: Broker) -> Broker:
         self._made.append(broker)
         return broker
 

@@ -1,4 +1,4 @@
-"""Clauses B36 to B39."""
+"""Clauses B36 to B39, and B46."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from drivetrain.contract import (
 from drivetrain_contract_tests.brokers.bench import Bench, ids, message
 from drivetrain_contract_tests.brokers.running import Background, together
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.refusing import assert_impossible_urls_are_refused
+from drivetrain_contract_tests.urls import alike, with_namespace, without_namespace
 from drivetrain_contract_tests.watching import io_of_this_thread
 
 __all__ = ["Life"]
@@ -151,6 +153,51 @@ class Life(Bench):
         assert ids(self.take(other)) == ["yours"]
         assert ids(self.dead(other)) == ["yours dead"]
         self.none_comes(one)
+
+    @holds("B39")
+    def test_the_namespace_of_the_context_counts_where_the_url_names_none(self) -> None:
+        """Apps of different names on one URL do not meet, however alike the names are; apps of one name do.
+
+        If this fails, look at the factory too: a URL that names a namespace must do so as its option ``namespace``.
+        """
+        names = alike(self.service.namespace())
+        url = without_namespace(self.service.url(self.service.namespace()))
+        brokers = {name: self.at(url, name) for name in names}
+        for name, broker in brokers.items():
+            broker.publish([message(name)])
+        for name, broker in reversed(brokers.items()):  # in another order than they were published
+            assert ids(self.take(broker)) == [name], f"the namespace {name!r} meets another one"
+        for name, broker in brokers.items():
+            self.none_comes(broker, seconds=0.0)
+            self.at(url, name).publish([message("again")])
+            assert ids(self.take(broker)) == ["again"], f"two brokers of the namespace {name!r} do not meet"
+
+    @holds("B39")
+    def test_the_namespace_of_the_url_is_stronger(self) -> None:
+        """A URL that names a namespace means that one, whatever the context says."""
+        name, other = self.service.namespace(), self.service.namespace()
+        url = without_namespace(self.service.url(self.service.namespace()))
+        named = with_namespace(url, name)
+        self.at(named, other).publish([message()])
+        self.none_comes(self.at(url, other), seconds=self.quiet_seconds)
+        assert ids(self.take(self.at(url, name))) == ["m"]
+
+    @holds("B39")
+    def test_a_namespace_and_a_queue_are_not_mixed_up(self) -> None:
+        """What a namespace ends with and what the name of a queue begins with are different things."""
+        url = without_namespace(self.service.url(self.service.namespace()))
+        for sign in ("-", "--", "_", "__", "~", ".", ":", "/"):
+            name = self.service.namespace()
+            short, long = self.at(url, name), self.at(url, f"{name}{sign}a")
+            short.publish([message("short", f"a{sign}q")])
+            long.publish([message("long", "q")])
+            assert ids(self.take(short, f"a{sign}q")) == ["short"]
+            assert ids(self.take(long, "q")) == ["long"]
+
+    @holds("B46")
+    def test_a_url_that_can_never_work_is_refused(self) -> None:
+        """At once, as a ConfigurationError that names every fault and no secret."""
+        assert_impossible_urls_are_refused(self.service.broker_at, self.service.url(self.service.namespace()))
 
     @holds("B39")
     def test_two_brokers_of_one_namespace_meet(self) -> None:

@@ -30,6 +30,7 @@ from drivetrain.contract import (
     TaskRecord,
     Transition,
     hookimpl,
+    read_options,
     redact,
 )
 
@@ -44,7 +45,7 @@ def make_backend(url: str, context: DriverContext) -> Backend:
         ConfigurationError: the URL says more than its scheme.
     """
     parts = DriverUrl.parse(url)
-    faults = [f"there is no option {name!r}; null:// has none" for name in parts.options]
+    _, faults = read_options(parts.options, {})
     if parts.netloc or parts.path.strip("/"):
         faults.append("it names a place, and null:// keeps nothing anywhere")
     if faults:

@@ -26,7 +26,7 @@ def test_a_later_change_of_directory_does_not_move_the_file(tmp_path, monkeypatc
 
 
 def test_every_fault_of_a_url_is_named_at_once():
-    wrong = "sqlite:///?synchronous=half&namespace=My-App&busy_timeout_seconds=soon&namspace=a&x=1"
+    wrong = "sqlite:///?synchronous=half&namespace=&busy_timeout_seconds=soon&namspace=a&x=1"
     with pytest.raises(ConfigurationError) as raised:
         make_broker(wrong, DriverContext())
     assert len(raised.value.faults) == 6

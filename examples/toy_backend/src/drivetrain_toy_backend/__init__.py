@@ -33,6 +33,9 @@ from drivetrain.contract import (
     apply,
     evolve,
     hookimpl,
+    namespace_option,
+    read_options,
+    service_name,
 )
 
 KINDS = ("tasks", "groups", "members", "bodies", "locks")
@@ -311,9 +314,10 @@ def _write(path, data):
 @hookimpl
 def make_backend(url, context):
     parts = DriverUrl.parse(url)
-    faults = [f"there is no option {name!r}; files:// has none" for name in parts.options]
+    options, faults = read_options(parts.options, {"namespace": namespace_option})
     if not (parts.netloc + parts.path).strip("/"):
         faults.append("it names no directory; write files://some/directory or files:///some/directory")
     if faults:
         raise ConfigurationError(f"{parts.shown} is no URL of the toy backend", faults)
-    return ToyBackend(Path(parts.netloc + parts.path), context.clock)
+    namespace = options.get("namespace", context.namespace)
+    return ToyBackend(Path(parts.netloc + parts.path) / service_name(namespace, also="-"), context.clock)

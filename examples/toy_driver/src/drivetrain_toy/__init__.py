@@ -29,6 +29,9 @@ from drivetrain.contract import (
     ServiceUnavailable,
     evolve,
     hookimpl,
+    namespace_option,
+    read_options,
+    service_name,
 )
 
 POLL_SECONDS = 0.02  # other processes' files tell nobody
@@ -278,9 +281,10 @@ def _death(path):
 @hookimpl
 def make_broker(url, context):
     parts = DriverUrl.parse(url)
-    faults = [f"there is no option {name!r}; toy:// has none" for name in parts.options]
+    options, faults = read_options(parts.options, {"namespace": namespace_option})
     if not (parts.netloc + parts.path).strip("/"):
         faults.append("it names no directory; write toy://some/directory or toy:///some/directory")
     if faults:
         raise ConfigurationError(f"{parts.shown} is no URL of the toy driver", faults)
-    return ToyBroker(Path(parts.netloc + parts.path), context.clock)
+    namespace = options.get("namespace", context.namespace)
+    return ToyBroker(Path(parts.netloc + parts.path) / service_name(namespace, also="-"), context.clock)

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from pika import exceptions, spec
 
+from drivetrain.contract import Host
 from drivetrain_amqp import wire
 from drivetrain_amqp.channel import Channel, Content
 from drivetrain_amqp.handshake import closed_by_broker, decoded, shake_hands
-from drivetrain_amqp.options import Host, Options
+from drivetrain_amqp.options import Options
 from drivetrain_amqp.reading import Handlers, Reading
 from drivetrain_amqp.stream import Stream
 

@@ -16,7 +16,7 @@ __all__ = ["Names"]
 
 _LONGEST_BYTES = 100
 _SHOWN_BYTES = 40
-#: ``~`` sets our own parts of a name apart, and the others have a meaning in the bindings of topic exchanges.
+#: One ``~`` ends a namespace, two set our own parts of a name apart; the others have a meaning in topic exchanges.
 _SPECIAL = re.compile(r"[~*#]|\.dead\Z")
 _TOKEN_SIGNS = 32
 
@@ -25,7 +25,7 @@ _TOKEN_SIGNS = 32
 class Names:
     """The names of one app's queues and exchanges."""
 
-    #: Sets apps on one virtual host apart; holds no ``~``.
+    #: Sets apps on one virtual host apart; holds no ``~``. Empty: that of apps that name none.
     namespace: str = ""
     #: How many queues a queue has, by priority; 1: one for all.
     lanes: int = 1
@@ -73,7 +73,7 @@ def token(name: str) -> str:
 @lru_cache(4096)
 def _queues(base: str, queue: str, lanes: int) -> tuple[str, ...]:
     plain = f"{base}{_plain(queue)}"
-    return (plain,) if lanes == 1 else (*(f"{plain}~{level:x}" for level in range(lanes - 1, 0, -1)), plain)
+    return (plain,) if lanes == 1 else (*(f"{plain}~~{level:x}" for level in range(lanes - 1, 0, -1)), plain)
 
 
 @lru_cache(4096)
@@ -83,7 +83,7 @@ def _plain(queue: str) -> str:
     if carried and not queue.startswith("amq.") and not _SPECIAL.search(queue):
         return queue
     digest = sha256(queue.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{_beginning(shown)}~{digest}"
+    return f"{_beginning(shown)}~~{digest}"
 
 
 def _beginning(shown: str) -> str:

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
+from string import ascii_uppercase
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
-from drivetrain.contract import ConfigurationError, DriverUrl, redact
+from drivetrain.contract import (
+    DEFAULT_NAMESPACE,
+    ConfigurationError,
+    DriverUrl,
+    Host,
+    OptionReader,
+    choice_option,
+    namespace_option,
+    read_hosts,
+    read_options,
+    redact,
+    seconds_option,
+    service_name,
+    whole_number_option,
+)
 
-__all__ = ["Host", "Options"]
+__all__ = ["Options"]
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
 #: RabbitMQ's own refuse what begins so.
 _RESERVED = "amq."
 _LONGEST_PART_BYTES = 60
-
-
-@frozen
-class Host:
-    """Where a node listens."""
-
-    name: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+#: No dot, so that no name begins with ``amq.``.
+_PREFIX_CHARACTERS = f"{ascii_uppercase}-"
 
 
 @frozen(kw_only=True)
@@ -42,8 +45,8 @@ class Options:
     vhost: str = "/"
     user: str = field(default="guest", repr=False)
     password: str = field(default="guest", repr=False)
-    #: Apps that name different ones share the virtual host and do not meet: the names of all queues begin with it.
-    namespace: str = ""
+    #: Any text; apps of different namespaces share the virtual host and do not meet.
+    namespace: str = DEFAULT_NAMESPACE
     #: ``classic`` or ``quorum``.
     queue_type: str = "classic"
     #: ``lazy`` or ``default``: what a classic queue is told to keep in memory, where RabbitMQ is older than 3.12.
@@ -81,6 +84,13 @@ class Options:
     management_url: str = field(default="", repr=False)
 
     @property
+    def prefix(self) -> str:
+        """What the names of all queues and exchanges begin with, followed by ``~``; empty: nothing, and no ``~``."""
+        if self.namespace == DEFAULT_NAMESPACE:
+            return ""
+        return service_name(self.namespace, also=_PREFIX_CHARACTERS, longest=_LONGEST_PART_BYTES)
+
+    @property
     def levels(self) -> int:
         """How many levels of priority there are."""
         return self.max_priority + 1
@@ -91,18 +101,21 @@ class Options:
         return self.queue_type == "quorum"
 
     @classmethod
-    def parse(cls, url: str) -> Options:
+    def parse(cls, url: str, namespace: str = DEFAULT_NAMESPACE) -> Options:
         """Check ``url`` and take it apart.
+
+        Args:
+            url: the URL.
+            namespace: the namespace where the URL names none.
 
         Raises:
             ConfigurationError: it is wrong; every fault is named, secrets are not.
         """
         parts = DriverUrl.parse(url)
-        faults: list[str] = []
-        known = {**_place(parts, faults), **_options(parts.options, faults)}
-        if "#" in url:
-            faults.append("it holds a #, after which a URL is not read on; write %23")
-        if not faults:
+        known, faults = _place(parts)
+        options, wrong = read_options(parts.options, _READERS)
+        known |= {"namespace": namespace, **options}
+        if not (faults := [*faults, *wrong]):
             faults += _together(known)
         if faults:
             raise ConfigurationError(f"{redact(url)} is no URL of the amqp driver", faults)
@@ -111,50 +124,17 @@ class Options:
         return cls(**known)
 
 
-def _place(parts: DriverUrl, faults: list[str]) -> dict[str, Any]:
-    secret, at, places = parts.netloc.rpartition("@")
-    user, colon, password = secret.partition(":")
-    port = _PORTS.get(parts.scheme, 5672)
-    hosts = tuple(host for place in places.split(",") if (host := _host(place, port, faults)) is not None)
-    if not hosts and not faults:
-        faults.append("it names no host; write amqp://localhost")
+def _place(parts: DriverUrl) -> tuple[dict[str, Any], list[str]]:
+    hosts, faults = parts.hosts(port=_PORTS.get(parts.scheme, 5672))
     known: dict[str, Any] = {"hosts": hosts, "tls": parts.scheme == "amqps"}
-    if at:
-        known["user"] = unquote(user)
-        known["password"] = unquote(password) if colon else ""
+    if parts.user is not None:
+        known["user"] = parts.user
+        known["password"] = parts.password or ""
     # DriverUrl has unquoted the path: amqp://host/%2F is the virtual host /, as amqp://host and amqp://host/ are.
     known["vhost"] = parts.path[1:] or "/"
     if len(known["vhost"].encode(errors="replace")) > 255:
         faults.append("the name of its virtual host is longer than 255 bytes")
-    return known
-
-
-def _host(place: str, port: int, faults: list[str]) -> Host | None:
-    try:
-        parts = urlsplit(f"//{place}")
-        given = parts.port
-    except ValueError:
-        faults.append(f"{place!r} is no host, or its port is not from 1 to 65535")
-        return None
-    if not parts.hostname:
-        faults.append("a host is empty; write amqp://localhost or amqp://one,two:5673")
-        return None
-    return Host(parts.hostname, port if given is None else given)
-
-
-def _options(given: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
-    known: dict[str, Any] = {}
-    for name, text in given.items():
-        if name not in _READERS:
-            near = get_close_matches(name, _READERS, 1)
-            told = f"did you mean {near[0]!r}?" if near else f"use {', '.join(sorted(_READERS))}"
-            faults.append(f"there is no option {name!r}; {told}")
-            continue
-        try:
-            known[name] = _READERS[name](text)
-        except ValueError as error:
-            faults.append(f"{name} {error}")
-    return known
+    return known, faults
 
 
 def _together(known: Mapping[str, Any]) -> Iterator[str]:
@@ -169,39 +149,8 @@ def _together(known: Mapping[str, Any]) -> Iterator[str]:
         yield "key_file is the key of a certificate; name that with cert_file=…"
 
 
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"is {text!r}; use {' or '.join(choices)}")
-        return text
-
-    return read
-
-
-def _whole(lowest: int, highest: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,12}", text) or not lowest <= int(text) <= highest:
-            raise ValueError(f"is {text!r}; use a whole number from {lowest} to {highest}")
-        return int(text)
-
-    return read
-
-
-def _seconds(lowest: float, highest: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = math.nan
-        if not lowest <= seconds <= highest:
-            raise ValueError(f"is {text!r}; use seconds from {lowest:g} to {highest:g}")
-        return seconds
-
-    return read
-
-
 def _consumer_timeout(text: str) -> float | None:
-    return None if text == "none" else _seconds(0.001, 1e9)(text)
+    return None if text == "none" else seconds_option(0.001, 1e9)(text)
 
 
 def _name(text: str) -> str:
@@ -245,28 +194,29 @@ def _value(text: str) -> Any:
 
 
 def _management(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    scheme, separator, rest = text.partition("://")
+    hosts, faults = read_hosts(rest.partition("/")[0].rpartition("@")[2], port=15672)
+    if scheme not in {"http", "https"} or not separator or faults or len(hosts) != 1:
         raise ValueError("is no URL; write http://user:password@host:15672, percent-encoded")
     return text.rstrip("/")
 
 
-_READERS: dict[str, Callable[[str], Any]] = {
-    "namespace": _name,
-    "queue_type": _one_of("classic", "quorum"),
-    "queue_mode": _one_of("lazy", "default"),
-    "max_priority": _whole(0, 255),
+_READERS: Mapping[str, OptionReader] = {
+    "namespace": namespace_option,
+    "queue_type": choice_option("classic", "quorum"),
+    "queue_mode": choice_option("lazy", "default"),
+    "max_priority": whole_number_option(0, 255),
     "queue_arguments": _arguments,
     "exchange": _name,
-    "exchange_type": _one_of("direct", "topic"),
+    "exchange_type": choice_option("direct", "topic"),
     "binding_key": _binding_key,
-    "prefetch": _whole(0, 65_535),
-    "heartbeat_seconds": _seconds(0, 3600),
-    "connection_timeout_seconds": _seconds(0.01, 3600),
-    "call_timeout_seconds": _seconds(0.01, 86_400),
-    "blocked_timeout_seconds": _seconds(0.01, 86_400),
+    "prefetch": whole_number_option(0, 65_535),
+    "heartbeat_seconds": seconds_option(0, 3600),
+    "connection_timeout_seconds": seconds_option(0.01, 3600),
+    "call_timeout_seconds": seconds_option(0.01, 86_400),
+    "blocked_timeout_seconds": seconds_option(0.01, 86_400),
     "consumer_timeout_seconds": _consumer_timeout,
-    "largest_message_bytes": _whole(10_000, 512_000_000),
+    "largest_message_bytes": whole_number_option(10_000, 512_000_000),
     "ca_file": str,
     "cert_file": str,
     "key_file": str,

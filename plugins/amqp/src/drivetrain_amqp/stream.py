@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 
-from drivetrain_amqp.options import Host, Options
+from drivetrain.contract import Host
+from drivetrain_amqp.options import Options
 from drivetrain_amqp.watcher import Watcher
 
 __all__ = ["Stream"]

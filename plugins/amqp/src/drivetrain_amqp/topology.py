@@ -77,7 +77,7 @@ class Topology:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self.names = Names(options.namespace, options.levels if options.quorum else 1)
+        self.names = Names(options.prefix, options.levels if options.quorum else 1)
         self._durable: dict[str, Any] = {"x-queue-type": options.queue_type}
         if options.quorum:
             self._durable["x-delivery-limit"] = _NO_DELIVERY_LIMIT

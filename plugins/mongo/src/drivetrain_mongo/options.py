@@ -3,7 +3,7 @@
 All options of MongoDB's own connection strings, but for those by which acknowledged states would be lost, and
 
 ``namespace``
-    Small letters, digits and underscores: apps that name different ones share the database and do not meet.
+    Apps of different namespaces share the database and do not meet. By default the app's name.
 ``waiting``
     How to learn that a task has ended. ``auto`` (the default): by a change stream on a replica set, else by polling;
     ``stream``: by a change stream; ``poll``: by polling, for users that may not read change streams.
@@ -14,21 +14,32 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from enum import StrEnum
 from urllib.parse import quote, unquote, urlencode
 
 from attrs import field, frozen
 from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
 from pymongo.errors import PyMongoError
-from pymongo.uri_parser import split_hosts, split_options
+from pymongo.uri_parser import split_options
 
-from drivetrain.contract import ConfigurationError, DriverUrl, redact
+from drivetrain.contract import (
+    DEFAULT_NAMESPACE,
+    ConfigurationError,
+    DriverUrl,
+    OptionReader,
+    choice_option,
+    namespace_option,
+    read_hosts,
+    read_options,
+    redact,
+    service_name,
+    unknown_option,
+)
 
 __all__ = ["OVERRULED", "Options", "Waiting"]
 
-_OWN = ("namespace", "waiting")
 _SRV = "mongodb+srv"
+_PORT = 27017
 
 #: For options of the client of which the URL says nothing: no call may last for ever.
 _TIMEOUTS = {
@@ -57,6 +68,9 @@ class Waiting(StrEnum):
     POLL = "poll"
 
 
+_OWN: Mapping[str, OptionReader] = {"namespace": namespace_option, "waiting": choice_option(*Waiting)}
+
+
 @frozen(kw_only=True)
 class Options:
     """A ``mongodb://`` URL, understood. ``repr`` shows no secret."""
@@ -66,20 +80,26 @@ class Options:
     #: The URL for messages.
     shown: str
     database: str
-    namespace: str = ""
+    #: Any text; apps of different namespaces share the database and do not meet.
+    namespace: str = DEFAULT_NAMESPACE
     waiting: Waiting = Waiting.AUTO
     #: Options of the client for which the URL names nothing, by name, in milliseconds.
     timeouts: Mapping[str, int] = field(factory=dict)
 
     @classmethod
-    def parse(cls, url: str) -> Options:
+    def parse(cls, url: str, namespace: str = DEFAULT_NAMESPACE) -> Options:
         """Take a URL apart.
+
+        Args:
+            url: the URL.
+            namespace: the namespace where the URL names none.
 
         Raises:
             ConfigurationError: it is wrong; every fault is named, secrets are not.
         """
         parts = DriverUrl.parse(url)
-        faults = [*_place_faults(parts), *_own_faults(parts.options), *_option_faults(parts.options)]
+        own, wrong = read_options({name: text for name, text in parts.options.items() if name in _OWN}, _OWN)
+        faults = [*_place_faults(parts), *wrong, *_option_faults(parts.options)]
         if faults:
             raise ConfigurationError(f"{redact(url)} is no URL of the mongo driver", faults)
         given = {name.lower() for name in parts.options}
@@ -87,8 +107,8 @@ class Options:
             url=_without_own(url, parts),
             shown=parts.shown,
             database=_database(parts),
-            namespace=parts.options.get("namespace", ""),
-            waiting=Waiting(parts.options.get("waiting", Waiting.AUTO)),
+            namespace=own.get("namespace", namespace),
+            waiting=Waiting(own.get("waiting", Waiting.AUTO)),
             timeouts={name: most for name, most in _TIMEOUTS.items() if name.lower() not in given},
         )
 
@@ -100,7 +120,8 @@ class Options:
     @property
     def prefix(self) -> str:
         """What the names of all collections begin with."""
-        return f"drivetrain_{self.namespace}_" if self.namespace else "drivetrain_"
+        default = self.namespace == DEFAULT_NAMESPACE
+        return "drivetrain_" if default else f"drivetrain_{service_name(self.namespace)}_"
 
 
 def _database(parts: DriverUrl) -> str:
@@ -114,13 +135,7 @@ def _without_own(url: str, parts: DriverUrl) -> str:
 
 
 def _place_faults(parts: DriverUrl) -> Iterator[str]:
-    hosts = parts.netloc.rpartition("@")[2]
-    if not hosts:
-        yield "it names no host; write mongodb://host/database"
-    elif not _are_hosts(hosts):
-        yield f"{hosts!r} is no list of hosts; write mongodb://host:27017/database or mongodb://one,two,three/database"
-    elif parts.scheme == _SRV and ("," in hosts or ":" in hosts):
-        yield "mongodb+srv:// takes one name without a port; the DNS knows the rest"
+    yield from _host_faults(parts)
     name = _database(parts)
     if not name:
         yield "it names no database; write mongodb://host/database"
@@ -128,18 +143,13 @@ def _place_faults(parts: DriverUrl) -> Iterator[str]:
         yield f"{name!r} is no name of a database"
 
 
-def _are_hosts(hosts: str) -> bool:
-    try:
-        return bool(split_hosts(unquote(hosts)))
-    except (PyMongoError, ValueError):
-        return False
-
-
-def _own_faults(options: Mapping[str, str]) -> Iterator[str]:
-    if not re.fullmatch("[a-z0-9_]*", options.get("namespace", "")):
-        yield (f"namespace is made of small letters, digits and underscores, not {options['namespace']!r}")
-    if options.get("waiting", Waiting.AUTO) not in list(Waiting):
-        yield f"waiting is {', '.join(Waiting)}, not {options['waiting']!r}"
+def _host_faults(parts: DriverUrl) -> Iterator[str]:
+    # The path of a socket is percent-encoded, and stands among the hosts.
+    hosts = [host for host in parts.place.split(",") if not unquote(host).endswith(".sock")]
+    if parts.scheme == _SRV and (len(hosts) != 1 or ":" in hosts[0]):
+        yield "mongodb+srv:// takes one name without a port; the DNS knows the rest"
+    elif hosts:
+        yield from read_hosts(",".join(hosts), port=_PORT)[1]
 
 
 def _option_faults(options: Mapping[str, str]) -> Iterator[str]:
@@ -147,8 +157,7 @@ def _option_faults(options: Mapping[str, str]) -> Iterator[str]:
         if name in _OWN:
             continue
         if name.lower() not in URI_OPTIONS_VALIDATOR_MAP:
-            near = get_close_matches(name, (*_OWN, *_SPELLED), 1)
-            yield f"there is no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            yield unknown_option(name, dict.fromkeys((*_OWN, *_SPELLED)))
         elif text.lower() not in _FIXED.get(name.lower(), (text.lower(),)):
             yield f"{name} must be {_FIXED[name.lower()][0]}: else what was acknowledged may be lost"
         elif not _is_valid(name, text):

@@ -14,20 +14,20 @@ __all__ = ["RedisBackend", "RedisBroker", "make_backend", "make_broker"]
 
 
 @hookimpl
-def make_broker(url: str, context: DriverContext) -> Broker:  # noqa: ARG001 - the server has a clock of its own
-    """Make the broker of a URL of this driver.
+def make_broker(url: str, context: DriverContext) -> Broker:
+    """Make the broker of a URL of this driver. The server's clock counts, not that of the context.
 
     Raises:
         ConfigurationError: the URL is wrong; every fault is named.
     """
-    return RedisBroker(Options.parse(url))
+    return RedisBroker(Options.parse(url, context.namespace))
 
 
 @hookimpl
-def make_backend(url: str, context: DriverContext) -> Backend:  # noqa: ARG001 - as above
-    """Make the backend of a URL of this driver.
+def make_backend(url: str, context: DriverContext) -> Backend:
+    """Make the backend of a URL of this driver. The server's clock counts, not that of the context.
 
     Raises:
         ConfigurationError: the URL is wrong; every fault is named.
     """
-    return RedisBackend(Options.parse(url))
+    return RedisBackend(Options.parse(url, context.namespace))

@@ -45,7 +45,7 @@ _REPLIES: dict[str, tuple[type[ServiceError], str]] = {
     "UNKILLABLE": (ServiceUnavailable, "a script of somebody else keeps the server busy"),
     "WRONGTYPE": (
         ServiceRefused,
-        "a key of ours holds something else; another program uses this prefix, name another one in the URL (prefix=…)",
+        "a key of ours holds something else; another program uses this namespace, name another one (?namespace=…)",
     ),
     "CROSSSLOT": (ServiceRefused, "for a cluster write redis+cluster://"),
     "EXECABORT": (ServiceRefused, ""),

@@ -1,4 +1,4 @@
-"""``sqs://eu-central-1/prefix``: a broker on Amazon SQS.
+"""``sqs://eu-central-1``: a broker on Amazon SQS.
 
 The options of its URL are those of `drivetrain_sqs.options.Options`.
 """
@@ -19,4 +19,4 @@ def make_broker(url: str, context: DriverContext) -> SqsBroker:
     Raises:
         ConfigurationError: the URL is wrong; every fault is named.
     """
-    return SqsBroker(Options.parse(url), context.clock)
+    return SqsBroker(Options.parse(url, context.namespace), context.clock)

@@ -75,7 +75,7 @@ class SqsBroker:
         )
 
     def ping(self) -> None:
-        """See `Broker.ping`. Needs the permission ``sqs:GetQueueUrl`` for every queue of the prefix."""
+        """See `Broker.ping`. Needs the permission ``sqs:GetQueueUrl`` for every queue of the namespace."""
         self._queues.reach()
 
     def publish(self, messages: Sequence[Message]) -> None:

@@ -1,35 +1,32 @@
 """What a URL of this driver may say.
 
-``sqs://REGION/PREFIX`` for AWS, ``sqs+http://HOST:PORT/PREFIX`` and ``sqs+https://…`` for other endpoints. Region and
-prefix may be left out. The options are those of `Options`.
+``sqs://REGION`` for AWS, ``sqs+http://HOST:PORT`` and ``sqs+https://…`` for other endpoints. The region may be left
+out. The options are those of `Options`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable, Mapping
+from string import ascii_uppercase
 
 from attrs import field, frozen
 
-from drivetrain.contract import ConfigurationError, DriverUrl
+from drivetrain.contract import (
+    DEFAULT_NAMESPACE,
+    ConfigurationError,
+    DriverUrl,
+    OptionReader,
+    boolean_option,
+    namespace_option,
+    read_options,
+    service_name,
+    whole_number_option,
+)
 from drivetrain_sqs.limits import LONGEST_POLL_SECONDS, MESSAGE_BYTES, RESERVED_BYTES, SMALLEST_MESSAGE_BYTES
 from drivetrain_sqs.names import LONGEST_PREFIX
 
 __all__ = ["Options"]
-
-_WORDS = {"true": True, "false": False}
-#: The smallest and the largest of each option that is a number.
-_NUMBERS = {
-    "calls_in_flight": (1, 64),
-    "close_seconds": (0, 60),
-    "message_bytes": (SMALLEST_MESSAGE_BYTES, MESSAGE_BYTES),
-    "max_receive_count": (1, 1000),
-    "timeout_seconds": (1, 600),
-    "wait_seconds": (1, LONGEST_POLL_SECONDS),
-}
-_NAMES = ("account", "create", "fifo", "profile", "region", *_NUMBERS)
 
 
 @frozen(kw_only=True)
@@ -42,8 +39,8 @@ class Options:
     credentials: tuple[str, str] | None = field(default=None, repr=False)
     #: Empty: as the AWS configuration of this machine says.
     region: str = ""
-    #: The names of all queues begin with it; see `drivetrain_sqs.names.Names`.
-    prefix: str = ""
+    #: Any text; apps of different namespaces share the account and do not meet.
+    namespace: str = DEFAULT_NAMESPACE
     #: The account whose queues these are, 12 digits; empty: that of the credentials.
     account: str = ""
     #: A profile of the AWS configuration; empty: the default one.
@@ -66,31 +63,36 @@ class Options:
     close_seconds: int = 0
 
     @classmethod
-    def parse(cls, url: str) -> Options:
+    def parse(cls, url: str, namespace: str = DEFAULT_NAMESPACE) -> Options:
         """Check ``url`` and take it apart.
+
+        Args:
+            url: the URL.
+            namespace: the namespace where the URL names none.
 
         Raises:
             ConfigurationError: it is wrong; every fault is named.
         """
         parts = DriverUrl.parse(url)
-        faults = [*_place_faults(parts, url), *_option_faults(parts.options)]
+        local = parts.scheme != "sqs"
+        options, wrong = read_options(parts.options, _READERS)
+        faults = [*(_endpoint_faults(parts) if local else _region_faults(parts)), *_path_faults(parts), *wrong]
         if faults:
             raise ConfigurationError(f"{parts.shown} is no URL of the sqs driver", faults)
-        secure, local = parts.scheme == "sqs+https", parts.scheme != "sqs"
-        user, _, place = parts.netloc.rpartition("@")
-        key, _, secret = user.partition(":")
-        numbers = {name: int(parts.options[name]) for name in _NUMBERS if name in parts.options}
+        secure = parts.scheme == "sqs+https"
         return cls(
-            endpoint=f"{'https' if secure else 'http'}://{place}" if local else "",
-            credentials=(unquote(key), unquote(secret)) if user else None,
-            region=parts.options.get("region", "" if local else place),
-            prefix=parts.path.strip("/"),
-            account=parts.options.get("account", ""),
-            profile=parts.options.get("profile", ""),
-            create=_WORDS[parts.options.get("create", "false")],
-            fifo=_WORDS[parts.options.get("fifo", "false")],
-            **numbers,
+            endpoint=f"{'https' if secure else 'http'}://{parts.place}" if local else "",
+            credentials=None if parts.user is None else (parts.user, parts.password or ""),
+            region=options.pop("region", "" if local else parts.place),
+            **{"namespace": namespace, **options},
         )
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all queues begin with; empty: nothing. See `drivetrain_sqs.names.Names`."""
+        if self.namespace == DEFAULT_NAMESPACE:
+            return ""
+        return service_name(self.namespace, also=ascii_uppercase, longest=LONGEST_PREFIX)
 
     @property
     def largest_message_bytes(self) -> int:
@@ -98,58 +100,59 @@ class Options:
         return self.message_bytes - RESERVED_BYTES
 
 
-def _place_faults(parts: DriverUrl, url: str) -> Iterator[str]:
-    user, at, place = parts.netloc.rpartition("@")
-    if parts.scheme == "sqs":
-        yield from _region_faults(at, place, parts.options)
-    elif not _is_place(place):
-        yield f"it names no endpoint; write {parts.scheme}://host:port/prefix"
-    elif at and not all(user.partition(":")):
-        yield "before the @ stand a key and a secret, as in key:secret@host"
-    prefix = parts.path.strip("/")
-    if not re.fullmatch(f"[A-Za-z0-9_]{{0,{LONGEST_PREFIX}}}", prefix):
-        yield (
-            f"the prefix is made of at most {LONGEST_PREFIX} letters, digits and underscores, not {prefix!r}; "
-            "a hyphen between it and the name of the queue is added"
-        )
-    if "#" in url:
-        yield "it holds a #, after which a URL is not read on; write %23"
+def _path_faults(parts: DriverUrl) -> list[str]:
+    wrong = parts.path.strip("/")
+    return ["it has a path; what sets apps apart is an option: ?namespace=…"] if wrong else []
 
 
-def _region_faults(at: str, place: str, options: Mapping[str, str]) -> Iterator[str]:
-    if at:
-        yield (
+def _endpoint_faults(parts: DriverUrl) -> list[str]:
+    hosts, faults = parts.hosts(port=443)
+    if len(hosts) > 1:
+        faults.append(f"it names several endpoints; write {parts.scheme}://host:port")
+    if parts.user is not None and not (parts.user and parts.password):
+        faults.append("before the @ stand a key and a secret, as in key:secret@host")
+    return faults
+
+
+def _region_faults(parts: DriverUrl) -> list[str]:
+    faults = []
+    if parts.user is not None:
+        faults.append(
             "it holds credentials, which belong into the AWS configuration (environment, profile or role); "
             "only sqs+http:// and sqs+https:// take them"
         )
-    elif not re.fullmatch("[a-z0-9-]*", place):
-        yield f"after sqs:// stands a region, like eu-central-1, and not {place!r}; for an endpoint use sqs+https://"
-    if place and "region" in options:
-        yield "it names two regions, before the path and as an option"
+    elif not _REGION.fullmatch(parts.place):
+        faults.append(
+            f"after sqs:// stands a region, like eu-central-1, and not {parts.place!r}; "
+            "for an endpoint use sqs+https://"
+        )
+    if parts.place and "region" in parts.options:
+        faults.append("it names two regions, before the options and as an option")
+    return faults
 
 
-def _is_place(place: str) -> bool:
-    try:
-        found = urlsplit(f"http://{place}")
-        return bool(found.hostname) and (found.port is None or found.port > 0)
-    except ValueError:
-        return False
+def _text(pattern: str, use: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"is {text!r}; use {use}")
+        return text
+
+    return read
 
 
-def _option_faults(options: Mapping[str, str]) -> Iterator[str]:
-    for name, text in options.items():
-        if name not in _NAMES:
-            near = get_close_matches(name, _NAMES, 1)
-            yield f"there is no option {name!r}; " + (
-                f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(_NAMES)}"
-            )
-        elif name in _NUMBERS:
-            least, most = _NUMBERS[name]
-            if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
-                yield f"{name} is a whole number from {least} to {most}, not {text!r}"
-        elif name in {"create", "fifo"} and text not in _WORDS:
-            yield f"{name} is true or false, not {text!r}"
-    if not re.fullmatch("([0-9]{12})?", options.get("account", "")):
-        yield f"account is a number of 12 digits, not {options['account']!r}"
-    if not re.fullmatch("[a-z0-9-]*", options.get("region", "")):
-        yield f"region is one like eu-central-1, not {options['region']!r}"
+_REGION = re.compile("[a-z0-9-]*")
+
+_READERS: Mapping[str, OptionReader] = {
+    "namespace": namespace_option,
+    "account": _text("([0-9]{12})?", "a number of 12 digits"),
+    "create": boolean_option,
+    "fifo": boolean_option,
+    "profile": str,
+    "region": _text(_REGION.pattern, "one like eu-central-1"),
+    "calls_in_flight": whole_number_option(1, 64),
+    "close_seconds": whole_number_option(0, 60),
+    "message_bytes": whole_number_option(SMALLEST_MESSAGE_BYTES, MESSAGE_BYTES),
+    "max_receive_count": whole_number_option(1, 1000),
+    "timeout_seconds": whole_number_option(1, 600),
+    "wait_seconds": whole_number_option(1, LONGEST_POLL_SECONDS),
+}

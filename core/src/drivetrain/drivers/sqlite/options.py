@@ -4,30 +4,40 @@
     ``full`` (the default): a commit survives the loss of power. ``normal``: it survives ``kill -9`` and costs a
     fraction, but the last commits before a loss of power may be gone.
 ``namespace``
-    Small letters, digits and underscores: apps that name different ones share the file and do not meet.
+    Apps of different namespaces share the file and do not meet. By default the app's name.
 ``busy_timeout_seconds``
     How long to wait for other writers before a call fails with `ServiceUnavailable` (default 10).
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import frozen
 
-from drivetrain.contract import ConfigurationError, DriverUrl, Durability, redact
+from drivetrain.contract import (
+    DEFAULT_NAMESPACE,
+    ConfigurationError,
+    DriverUrl,
+    Durability,
+    choice_option,
+    namespace_option,
+    read_options,
+    redact,
+    seconds_option,
+    service_name,
+)
 
 __all__ = ["Options"]
 
 _DURABILITY = {"full": Durability.POWER, "normal": Durability.PROCESS}
-_NAMES = ("synchronous", "namespace", "busy_timeout_seconds")
-_BUSY_TIMEOUT_SECONDS = "10"
-#: SQLite counts its timeout in milliseconds, in 32 bits.
-_LONGEST_TIMEOUT_SECONDS = 86_400.0
+_READERS = {
+    "synchronous": choice_option(*_DURABILITY),
+    "namespace": namespace_option,
+    # SQLite counts its timeout in milliseconds, in 32 bits.
+    "busy_timeout_seconds": seconds_option(0, 86_400),
+}
 
 
 @frozen(kw_only=True)
@@ -38,29 +48,26 @@ class Options:
     path: Path
     #: ``full`` or ``normal``.
     synchronous: str = "full"
-    #: Empty: the file's own.
-    namespace: str = ""
-    busy_timeout_seconds: float = float(_BUSY_TIMEOUT_SECONDS)
+    #: Any text; apps of different namespaces share the file and do not meet.
+    namespace: str = DEFAULT_NAMESPACE
+    busy_timeout_seconds: float = 10.0
 
     @classmethod
-    def parse(cls, url: str) -> Options:
+    def parse(cls, url: str, namespace: str = DEFAULT_NAMESPACE) -> Options:
         """Check ``url`` and take it apart.
+
+        Args:
+            url: the URL.
+            namespace: the namespace where the URL names none.
 
         Raises:
             ConfigurationError: it is wrong; every fault is named.
         """
         parts = DriverUrl.parse(url)
-        faults = [*_place_faults(parts), *_option_faults(parts.options)]
-        if "#" in url:
-            faults.append("it holds a #, after which a URL is not read on; write %23")
-        if faults:
+        options, faults = read_options(parts.options, _READERS)
+        if faults := [*_place_faults(parts), *faults]:
             raise ConfigurationError(f"{redact(url)} is no URL of the sqlite driver", faults)
-        return cls(
-            path=Path(parts.path[1:]).absolute(),
-            synchronous=parts.options.get("synchronous", "full"),
-            namespace=parts.options.get("namespace", ""),
-            busy_timeout_seconds=float(parts.options.get("busy_timeout_seconds", _BUSY_TIMEOUT_SECONDS)),
-        )
+        return cls(path=Path(parts.path[1:]).absolute(), **{"namespace": namespace, **options})
 
     @property
     def durability(self) -> Durability:
@@ -70,7 +77,7 @@ class Options:
     @property
     def store(self) -> str:
         """See `BrokerCapabilities.store`."""
-        return f"sqlite:{self.path}#{self.namespace}"
+        return f"sqlite:{self.path}#{self.prefix}"
 
     def beside(self, suffix: str) -> Path:
         """A file of ours beside the database."""
@@ -78,8 +85,9 @@ class Options:
 
     @property
     def prefix(self) -> str:
-        """What the names of all tables and indexes begin with."""
-        return f"drivetrain_{self.namespace}_" if self.namespace else "drivetrain_"
+        """What the names of all tables and indexes begin with. SQLite does not tell upper from lower case in them."""
+        default = self.namespace == DEFAULT_NAMESPACE
+        return "drivetrain_" if default else f"drivetrain_{service_name(self.namespace)}_"
 
 
 def _place_faults(parts: DriverUrl) -> Iterator[str]:
@@ -92,30 +100,3 @@ def _place_faults(parts: DriverUrl) -> Iterator[str]:
         yield "a database in memory cannot be shared; use memory:// instead"
     if "\0" in name:
         yield "the path of a file holds no NUL"
-
-
-def _option_faults(options: Mapping[str, str]) -> Iterator[str]:
-    for name in options:
-        if name not in _NAMES:
-            near = get_close_matches(name, _NAMES, 1)
-            yield f"there is no option {name!r}; " + (
-                f"did you mean {near[0]!r}?" if near else f"use {_listed(_NAMES)}"
-            )
-    if options.get("synchronous", "full") not in _DURABILITY:
-        yield f"synchronous is {_listed(_DURABILITY)}, not {options['synchronous']!r}"
-    if not re.fullmatch("[a-z0-9_]*", options.get("namespace", "")):
-        yield f"namespace is made of small letters, digits and underscores, not {options['namespace']!r}"
-    if not _is_timeout(options.get("busy_timeout_seconds", _BUSY_TIMEOUT_SECONDS)):
-        yield f"busy_timeout_seconds is a number from 0 to 86400, not {options['busy_timeout_seconds']!r}"
-
-
-def _is_timeout(text: str) -> bool:
-    try:
-        seconds = float(text)
-    except ValueError:
-        return False
-    return math.isfinite(seconds) and 0 <= seconds <= _LONGEST_TIMEOUT_SECONDS
-
-
-def _listed(names: Mapping[str, object] | tuple[str, ...]) -> str:
-    return ", ".join(list(names)[:-1]) + f" or {list(names)[-1]}"
