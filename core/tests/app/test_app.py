@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -382,6 +383,62 @@ def test_two_apps_do_not_meet():
     one.task(name="note")(lambda: None).send()
     assert other.operations.sizes(["default"])["default"].ready == 0
     assert "note" not in other.tasks
+
+
+class TestNames:
+    @pytest.fixture
+    def named(self, tmp_path):
+        """Apps of these names on one file, each with a task that tells whose it is."""
+        apps = []
+
+        def named(name, more=""):
+            app = App(f"sqlite:///{tmp_path}/work.db{more}", name=name)
+            app.task(name="whose")(lambda: name)
+            apps.append(app)
+            return app
+
+        yield named
+        for app in apps:
+            app.close()
+
+    def test_apps_of_different_names_do_not_run_each_others_tasks(self, named):
+        one, other = named("one"), named("Other App")
+        handle = one.send(one.signature("whose"))
+        with other.worker():
+            assert other.send(other.signature("whose")).get(timeout=10) == "Other App"
+            assert handle.state() is State.PENDING
+            assert other.operations.sizes(["default"])["default"].ready == 0
+        with one.worker():
+            assert handle.get(timeout=10) == "one"
+
+    def test_their_locks_are_not_the_same(self, named):
+        one, other = named("one"), named("other")
+        with one.lock("nightly"), other.lock("nightly"):
+            assert not one.lock("nightly").acquire()
+
+    def test_the_namespace_of_a_url_is_stronger(self, named):
+        one, other = named("one", "?namespace=shared"), named("other", "?namespace=shared")
+        handle = one.send(one.signature("whose"))
+        with other.worker():
+            assert handle.get(timeout=10) == "other"
+
+    def test_a_worker_with_a_broker_of_its_own_has_the_name_too(self, named):
+        app = named("one")
+        with app.worker(), app.worker() as second:
+            assert second._runtime.broker is not app.runtime.broker
+            assert second._runtime.broker.capabilities.store == app.runtime.broker.capabilities.store
+
+    def test_a_store_is_one_only_within_a_namespace(self, named):
+        stores = {named(name).runtime.broker.capabilities.store for name in ("one", "other", "ONE", "one_")}
+        assert len(stores) == 4
+        app = named("one")
+        assert app.runtime.broker.capabilities.store == app.runtime.backend.capabilities.store
+
+    def test_the_usual_name_has_the_usual_tables(self, named, tmp_path):
+        named("drivetrain").runtime.broker.ping()
+        with sqlite3.connect(tmp_path / "work.db") as connection:
+            names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        assert {"drivetrain_messages", "drivetrain_tasks"} <= set(names)
 
 
 def test_an_app_connects_to_nothing_before_it_is_used(tmp_path):

@@ -207,8 +207,8 @@ class TestCommand:
         outcome = run("describe", "shop:app")
         assert outcome.exit_code == 0
         lines = outcome.stdout.splitlines()
-        assert lines[0] == "broker  sqlite:///work.db?synchronous=…"
-        assert "backend  sqlite:///work.db?synchronous=…" in lines
+        assert lines[0] == "broker  sqlite:///work.db?synchronous=…, namespace drivetrain"
+        assert "backend  sqlite:///work.db?synchronous=…, namespace drivetrain" in lines
         assert "    - A task is recorded and published in one step: both, or neither." in lines
         assert "or the machine loses power" in " ".join(outcome.stdout.split())  # synchronous=normal
 

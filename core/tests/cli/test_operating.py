@@ -22,6 +22,29 @@ def dead_letter(shop, other_app):
     return result.id
 
 
+class TestNamespaces:
+    def test_without_an_app_the_namespace_is_told_by_an_option_the_url_or_a_variable(self, project, run, monkeypatch):
+        with App(URL, name="orders") as app:
+            app.task(name="note")(lambda: None).send()
+        ready = ("inspect", "--json", "--broker")
+        assert '"ready": 1' in run(*ready, URL, "--namespace", "orders").stdout
+        assert '"ready": 1' in run("--namespace", "orders", *ready, URL).stdout
+        assert '"ready": 1' in run(*ready, f"{URL}?namespace=orders").stdout
+        assert '"ready": 1' not in run(*ready, URL).stdout
+        monkeypatch.setenv("DRIVETRAIN_NAME", "orders")
+        assert '"ready": 1' in run(*ready, URL).stdout
+
+    def test_an_app_says_itself_which_it_is(self, shop, run):
+        outcome = run("--app", "shop:app", "--namespace", "orders", "inspect")
+        assert outcome.exit_code == 2
+        assert "leave --namespace out" in outcome.stderr
+
+    def test_it_is_described(self, shop, run, run_json):
+        assert "broker  sqlite:///work.db?synchronous=…, namespace drivetrain" in run("describe", "shop:app").stdout
+        _, document = run_json("--broker", f"{URL}?namespace=orders", "--namespace", "other", "describe")
+        assert (document["broker"]["namespace"], document["backend"]["namespace"]) == ("orders", "orders")
+
+
 class TestInspect:
     def test_sizes_and_tasks(self, shop, run_json):
         shop.add.send(1, 2)

@@ -416,7 +416,8 @@ class App:
         self._drivers = self._find_drivers(place.clock)
 
     def _find_drivers(self, clock: Clock) -> Drivers:
-        return Drivers(DriverContext(clock=clock), self.settings.drivers, self.settings.plugins)
+        context = DriverContext(clock=clock, namespace=self.settings.name)
+        return Drivers(context, self.settings.drivers, self.settings.plugins)
 
     def close(self) -> None:
         """Let go of connections. The app can be used again, and connects anew."""

@@ -70,7 +70,8 @@ class Settings:
     broker: str = field(default="sqlite:///drivetrain.db", validator=_url, repr=_hidden)
     #: The URL of the backend; None: the broker's, where its scheme is a backend too.
     backend: str | None = field(default=None, validator=_url, repr=_hidden)
-    #: The app's name: in logs, and in front of what it keeps in services that it shares with others.
+    #: The app's name, and the namespace of all that it keeps: apps of different names share a service and do not meet.
+    #: A URL may name another namespace, as its option ``namespace``.
     name: str = field(default="drivetrain", validator=_text)
     #: The distribution to take for a URL scheme or a name that several installed ones serve.
     drivers: Mapping[str, str] = field(factory=dict)

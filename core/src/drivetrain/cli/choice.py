@@ -21,6 +21,8 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 APP_VARIABLE = "DRIVETRAIN_APP"
 _DEFAULT_BROKER = fields(Settings).broker.default
+#: What an app that is named says itself.
+_BESIDE = ("config", "broker", "backend", "namespace")
 
 
 @define
@@ -32,6 +34,8 @@ class Choice:
     #: URLs hold passwords.
     broker: str | None = field(default=None, repr=False)
     backend: str | None = field(default=None, repr=False)
+    #: The name of the app whose queues and results are meant, where no app is loaded.
+    namespace: str | None = None
     verbose: bool = False
     _opened: App | None = field(default=None, repr=False, init=False)
 
@@ -41,7 +45,7 @@ class Choice:
         Raises:
             UsageError: an app is named, and drivers beside it.
         """
-        beside = [f"--{name}" for name in ("config", "broker", "backend") if getattr(self, name) is not None]
+        beside = [f"--{name}" for name in _BESIDE if getattr(self, name) is not None]
         if beside and self.app is not None:
             raise click.UsageError(f"the app {self.app} says itself what it uses; leave {' and '.join(beside)} out")
         return None if beside else self.app or os.environ.get(APP_VARIABLE) or None
@@ -64,7 +68,8 @@ class Choice:
         return (url for url in (self.broker, self.backend, *told, *variables) if url)
 
     def _bare_app(self) -> App:
-        app = App(self.broker, self.backend, config=self.config)
+        settings: dict[str, Any] = {} if self.namespace is None else {"name": self.namespace}
+        app = App(self.broker, self.backend, config=self.config, **settings)
         # The default is a file in the current directory. Looking must not make it where it is not.
         if app.settings.broker == _DEFAULT_BROKER and not Path(_DEFAULT_BROKER.removeprefix("sqlite:///")).exists():
             raise ConfigurationError(
@@ -95,6 +100,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _option("--config", metavar="FILE", help="Without an app: a TOML or YAML file with settings."),
     _option("--broker", metavar="URL", help="Without an app: the broker; DRIVETRAIN_BROKER hides it better."),
     _option("--backend", metavar="URL", help="Without an app: the backend; DRIVETRAIN_BACKEND hides it better."),
+    _option(
+        "--namespace", metavar="NAME", help="Without an app: the name of the one that is meant; or DRIVETRAIN_NAME."
+    ),
     verbose_option,
 )
 

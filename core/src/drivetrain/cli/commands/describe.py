@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import click
@@ -13,7 +13,7 @@ from drivetrain.app.application import App
 from drivetrain.cli.choice import app_options, choice_of
 from drivetrain.cli.described import Statement, of_backend, of_broker, of_pair
 from drivetrain.cli.output import echo_json, json_option, printable
-from drivetrain.contract import redact
+from drivetrain.contract import DriverUrl, redact
 
 __all__ = ["describe"]
 
@@ -28,6 +28,7 @@ class _Part:
     name: str
     #: Without its secrets; of both together there is none.
     url: str | None
+    namespace: str | None
     statements: Sequence[Statement]
 
 
@@ -54,12 +55,18 @@ def describe(ctx: click.Context, reference: str | None, as_json: bool) -> None:
 
 def _parts(app: App) -> list[_Part]:
     broker, backend = app.runtime.broker.capabilities, app.runtime.backend.capabilities
+    settings = app.settings
     return [
-        _Part("broker", redact(app.settings.broker), of_broker(broker)),
+        _part("broker", settings.broker, settings.name, of_broker(broker)),
         # Without a backend of its own, an app keeps its results where its messages are.
-        _Part("backend", redact(app.settings.backend or app.settings.broker), of_backend(backend)),
-        _Part("together", None, of_pair(broker, backend)),
+        _part("backend", settings.backend or settings.broker, settings.name, of_backend(backend)),
+        _Part("together", None, None, of_pair(broker, backend)),
     ]
+
+
+def _part(name: str, url: str, app_name: str, statements: Iterable[Statement]) -> _Part:
+    namespace = DriverUrl.parse(url).options.get("namespace", app_name)
+    return _Part(name, redact(url), namespace, list(statements))
 
 
 def _sections(part: _Part) -> dict[str, list[str]]:
@@ -68,7 +75,7 @@ def _sections(part: _Part) -> dict[str, list[str]]:
 
 
 def _document(part: _Part) -> dict[str, object]:
-    told = {"url": part.url} if part.url is not None else {}
+    told = {"url": part.url, "namespace": part.namespace} if part.url is not None else {}
     return {**told, **_sections(part)}
 
 
@@ -76,11 +83,15 @@ def _lines(parts: Sequence[_Part]) -> list[str]:
     width = shutil.get_terminal_size((_WIDTH, 24)).columns
     lines: list[str] = []
     for part in parts:
-        lines += [*([""] if lines else []), f"{part.name}  {printable(part.url)}" if part.url else part.name]
+        lines += [*([""] if lines else []), _heading(part)]
         for section, texts in _sections(part).items():
             lines.append(f"  {section}")
             lines += [_wrapped(printable(text), width) for text in texts]
     return lines
+
+
+def _heading(part: _Part) -> str:
+    return f"{part.name}  {printable(f'{part.url}, namespace {part.namespace}')}" if part.url else part.name
 
 
 def _wrapped(text: str, width: int) -> str:
