@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from drivetrain import Place, State, TaskFailed, group
+from drivetrain import DeadLetterFilter, Place, State, TaskFailed, group
 from drivetrain.contract import Message
 from support.waiting import until
 
@@ -128,7 +128,7 @@ def test_an_unknown_task_is_put_back_with_growing_pauses_then_aside_and_replayed
     assert "unknown task" in letter.reason
     newer = make_app(url)
     newer.task(name="later.known")(lambda x: x * 2)
-    assert newer.operations.replay("default", [handle.id]) == 1
+    assert newer.operations.replay("default", DeadLetterFilter(task_ids=[handle.id])) == 1
     with newer.worker():
         assert newer.result(handle.id).get(timeout=60) == 10
 

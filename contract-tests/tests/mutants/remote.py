@@ -9,9 +9,8 @@ from drivetrain_contract_tests import Service
 
 __all__ = ["Remote", "RemoteBroker"]
 
-_CALLS = (
-    "ping publish receive acknowledge release dead_letter extend sizes queues peek purge replay".split()  # noqa: SIM905
-)
+_CALLS = """ping publish receive acknowledge release dead_letter extend sizes queues peek purge replay
+drop_dead_letters"""
 
 
 class RemoteBroker(MemoryBroker):
@@ -42,7 +41,7 @@ def _over_the_wire(name):
     return call
 
 
-for _name in _CALLS:
+for _name in _CALLS.split():
     setattr(RemoteBroker, _name, _over_the_wire(_name))
 
 

@@ -16,6 +16,7 @@ Driver authors need `drivetrain.contract` and nothing else.
 
 from drivetrain.app import retry
 from drivetrain.app.application import App, TaskOptions
+from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.locks import Lock, LockHeld
 from drivetrain.app.operations import QueuedTask
 from drivetrain.app.result import GroupResult, Result
@@ -65,6 +66,7 @@ __all__ = [
     "AuthenticationFailed",
     "Chain",
     "ConfigurationError",
+    "DeadLetterFilter",
     "DriverBroken",
     "DriverNotFound",
     "DrivetrainError",

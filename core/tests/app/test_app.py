@@ -17,6 +17,7 @@ import drivetrain
 from drivetrain import (
     App,
     ConfigurationError,
+    DeadLetterFilter,
     Failure,
     GroupResult,
     InvalidArguments,
@@ -310,6 +311,37 @@ class TestUnusualOptions:
         assert "finally failed" in letter.reason
         assert kept.state() is dropped.state() is State.FAILURE
 
+    def test_a_task_may_say_that_its_message_is_kept(self, app):
+        @app.task(name="kept", dead_letter=True)
+        def kept() -> None:
+            raise ValueError("for good")
+
+        @app.task(name="dropped")
+        def dropped() -> None:
+            raise ValueError("for good")
+
+        handles = app.send_many([kept.s(), kept.s().set(dead_letter=False), kept.s().set(priority=1), dropped.s()])
+        app.worker().drain()
+        letters = {letter.task_id for letter in app.operations.dead_letters("default")}
+        assert letters == {handles[0].id, handles[2].id}
+
+    def test_a_setting_says_it_for_all_tasks(self):
+        with App("memory://", dead_letter=True) as app:
+            app.task(name="broken")(lambda: 1 / 0)
+            app.task(name="dropped", dead_letter=False)(lambda: 1 / 0)
+            broken, _, unknown = app.send_many(
+                [app.signature("broken"), app.signature("dropped"), app.signature("elsewhere")]
+            )
+            app.task(name="elsewhere")(lambda: 1 / 0)
+            app.worker().drain()
+            letters = app.operations.dead_letters("default")
+            assert sorted(letter.task_id for letter in letters) == sorted([broken.id, unknown.id])
+            assert "builtins.ZeroDivisionError: division by zero" in letters[0].reason
+
+    def test_a_dead_letter_option_that_is_not_true_or_false_is_refused(self, app):
+        with pytest.raises(InvalidSignature, match="dead_letter is 'yes'"):
+            app.task(name="broken", dead_letter="yes")(lambda: None)
+
     def test_an_unknown_task_can_be_dropped_at_once(self, app):
         result = app.signature("nobody.knows").set(ignore_unknown=True).send()
         app.worker().drain()
@@ -352,6 +384,28 @@ class TestOperations:
         assert delayed.eta - datetime.now(UTC) > timedelta(seconds=50)
         assert "mails" in app.operations.queues()
         assert {record.task_id for record in app.operations.unfinished()} == {sent.id, later.id}
+
+    def test_dead_letters_are_chosen_by_a_filter(self, app):
+        @app.task(name="broken", dead_letter=True)
+        def broken(why: str) -> None:
+            raise ValueError(why)
+
+        @app.task(name="worse", dead_letter=True)
+        def worse(why: str) -> None:
+            raise TypeError(why)
+
+        signatures = [broken.s("rain"), broken.s("snow"), worse.s("rain"), worse.s("x" * 100)]
+        ids = [handle.id for handle in app.send_many(signatures)]
+        app.worker().drain()
+        look = app.operations.dead_letters
+        assert {one.task_id for one in look("default", DeadLetterFilter(tasks=["broken"]))} == set(ids[:2])
+        assert {one.task_id for one in look("default", DeadLetterFilter(reason="valueerror: r"))} == {ids[0]}
+        assert len(look("default", DeadLetterFilter(tasks=["worse"]), limit=1)) == 1
+        assert app.operations.drop_dead_letters("default", DeadLetterFilter(tasks=["worse"], reason="rain")) == 1
+        assert app.operations.replay("default", DeadLetterFilter(task_ids=[ids[1]])) == 1
+        assert {one.task_id for one in look("default")} == {ids[0], ids[3]}
+        assert app.operations.drop_dead_letters("default", DeadLetterFilter(reason="thunder")) == 0
+        assert app.operations.drop_dead_letters("default") == 2
 
     def test_purging_tells_whoever_waits(self, app):
         note = app.task(name="note")(lambda *_: None)

@@ -233,6 +233,49 @@ class TestDead:
         assert run("--broker", URL, "dead", "drop", "default").exit_code == 2
         assert run_json("--broker", URL, "dead", "drop", "default", "--yes") == (0, {"queue": "default", "dropped": 1})
 
+    def test_filters(self, shop, run, run_json):
+        app = shop.app
+        unlucky = app.task(name="shop.unlucky", dead_letter=True)(shop.fail.definition.function)
+        sent = app.send_many([unlucky.s("rain"), unlucky.s("snow"), shop.fail.s("rain").set(dead_letter=True)])
+        with app.worker():
+            for handle in sent:
+                handle.wait(30)
+        ids = [handle.id for handle in sent]
+
+        def listed(*options):
+            code, document = run_json("--app", "shop:app", "dead", "list", "default", *options)
+            assert code == 0
+            return [ids.index(letter["id"]) for letter in document["dead"]]
+
+        assert sorted(listed("--task", "shop.unlucky")) == [0, 1]
+        assert sorted(listed("--task", "shop.unlucky", "--task", "shop.fail")) == [0, 1, 2]
+        assert sorted(listed("--reason", "no rain")) == [0, 2]
+        assert listed("--reason", "no rain", "--task", "shop.fail") == [2]
+        assert len(listed("--newer-than", "1h")) == 3
+        assert listed("--older-than", "90m") == []
+        assert listed("--older-than", "2020-01-01") == []
+        assert listed("--newer-than", "2126-11-30T12:00+01:00") == []
+        assert len(listed("--older-than", "2126-11-30T12:00Z")) == 3
+        assert listed("--id", ids[1], "--reason", "snow") == [1]
+        dropped = run_json("--app", "shop:app", "dead", "drop", "default", "--reason", "snow", "--yes")
+        assert dropped == (0, {"queue": "default", "dropped": 1})
+        assert run_json("--app", "shop:app", "dead", "replay", "default", "--task", "shop.unlucky")[1]["replayed"] == 1
+        assert listed() == [2]
+
+    def test_a_filter_is_told_before_anything_is_dropped(self, dead_letter, run, monkeypatch):
+        monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _self: True, raising=False)
+        outcome = run("--broker", URL, "dead", "drop", "default", "--reason", "unknown", input="n\n")
+        assert "Drop 1 dead letter of 'default' for good?" in outcome.stderr
+        assert outcome.exit_code == 1
+        outcome = run("--broker", URL, "dead", "drop", "default", "--reason", "thunder")
+        assert (outcome.exit_code, outcome.stdout) == (0, "0 dropped from the dead letters of default\n")
+
+    @pytest.mark.parametrize("text", ["soon", "-1h", "1", "5 weeks", "", "2026-13-01", "1e9d", "9999999999999d"])
+    def test_a_time_that_cannot_be_read_is_refused(self, dead_letter, run, text):
+        outcome = run("--broker", URL, "dead", "list", "default", "--older-than", text)
+        assert outcome.exit_code == 2
+        assert "like 90s, 30m, 12h or 7d" in outcome.stderr
+
     def test_letters_that_cannot_be_read(self, shop, run_json):
         headers = {"drivetrain-eta": "soon", "content-type": "application/json"}
         shop.app.runtime.broker.publish([Message(id="x", queue="default", body=b"{}", headers=headers)])

@@ -73,6 +73,7 @@ class Life(Bench):
         _settle(broker, taken[3:], 2)
         broker.sizes(["q"])
         broker.replay("q")
+        broker.drop_dead_letters("q", ["unknown"])
         broker.purge("q", Place.DEAD)
         broker.publish([message("end", "empty")])
         assert ids(waiting.result()) == ["end"]

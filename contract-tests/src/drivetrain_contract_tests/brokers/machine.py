@@ -165,6 +165,15 @@ class _Machine(RuleBasedStateMachine):
         model.dead = [each for each in model.dead if each not in chosen]
         model.ready += chosen
 
+    @rule(which=st.booleans(), queue=_QUEUES, picks=st.lists(_PICK, max_size=3))
+    def drop_dead_letters(self, which: bool, queue: str, picks: list[int]) -> None:
+        """Drop some dead letters."""
+        model = self.model[queue]
+        chosen = [model.dead[place] for place in {pick % len(model.dead) for pick in picks}] if model.dead else []
+        wanted = ids(each.message for each in chosen)
+        assert self.brokers[which].drop_dead_letters(queue, wanted) == len(chosen)
+        model.dead = [each for each in model.dead if each not in chosen]
+
     @rule(which=st.booleans(), queue=_QUEUES, place=st.sampled_from(Place))
     def purge(self, which: bool, queue: str, place: Place) -> None:
         """Drop everything in one place."""
@@ -209,7 +218,7 @@ class AnyProgram(Bench):
 
     @holds("B1", "B7", "B15", "B18", "B20", "B30", "B31", "B34")
     def test_any_program_of_calls_does_what_its_model_does(self) -> None:
-        """Publish, receive, settle, replay, purge and look, in any order, on two objects: nothing is lost or doubled.
+        """Publish, receive, settle, replay, drop and look, in any order, on two objects: nothing is lost or doubled.
 
         A failure is shown as the shortest program that fails, line by line.
         """

@@ -241,6 +241,7 @@ def _calls(broker: Broker, taken: list[Delivery]) -> list[tuple[str, Callable[[]
         ("peek", lambda: broker.peek("q", Place.DEAD, limit=1)),
         ("purge", lambda: broker.purge("q", Place.DEAD)),
         ("replay", lambda: broker.replay("q")),
+        ("drop_dead_letters", lambda: broker.drop_dead_letters("q", ["m"])),
         ("ping", broker.ping),
     ]
 
@@ -265,5 +266,7 @@ def _hostile_calls(broker: Broker) -> list[tuple[str, Callable[[], object]]]:
         ("receiving from a queue with a lone surrogate", lambda: broker.sizes([_LONE_SURROGATE])),
         ("peeking at a billion", lambda: broker.peek("none", Place.DEAD, limit=10**9)),
         ("replaying a lone surrogate", lambda: broker.replay("none", [_LONE_SURROGATE])),
+        ("dropping a lone surrogate", lambda: broker.drop_dead_letters("none", [_LONE_SURROGATE])),
+        ("dropping 5,000 ids", lambda: broker.drop_dead_letters("none", [f"{number}" for number in range(5_000)])),
         ("replaying 5,000 ids", lambda: broker.replay("none", [f"{number}" for number in range(5_000)])),
     ]

@@ -74,6 +74,8 @@ class TaskOptions(TypedDict, total=False):
     timeout: float | timedelta
     #: How long its result is kept, in seconds.
     retention: float | timedelta
+    #: Whether its message is kept in the dead letters of its queue when it has finally failed.
+    dead_letter: bool
     #: Other names under which messages may name it, for instance the one that it had before it was renamed.
     aliases: Sequence[str]
     #: Where it runs. By default in threads, and ``async def`` tasks on the event loop.
@@ -113,7 +115,12 @@ class App:
         self._place = _Place(self.settings.broker, self.settings.backend, clock or SystemClock())
         self._values = Values()
         self._registry = Registry(
-            self._values, Defaults(queue=self.settings.default_queue, retries=self.settings.retry)
+            self._values,
+            Defaults(
+                queue=self.settings.default_queue,
+                retries=self.settings.retry,
+                dead_letter=self.settings.dead_letter,
+            ),
         )
         self._drivers = self._find_drivers(self._place.clock)
         self._lock = threading.Lock()
@@ -199,6 +206,7 @@ class App:
             retries=checked.retry if checked.retry is not None else self.settings.retry,
             timeout=checked.timeout,
             retention=checked.retention,
+            dead_letter=self.settings.dead_letter if checked.dead_letter is None else checked.dead_letter,
         )
 
     # Sending

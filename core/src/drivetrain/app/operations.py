@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from itertools import islice
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.rescue import DEFAULT_OVERDUE_SECONDS, RescueReport, end_tasks, rescue
 from drivetrain.contract import (
     DEAD_AT_HEADER,
@@ -110,47 +111,68 @@ class Operations:
             self._drop_bodies(messages)
         return dropped
 
-    def dead_letters(self, queue: str, *, limit: int = 100) -> list[QueuedTask]:
-        """Up to ``limit`` dead letters of ``queue``, oldest first."""
-        return self.tasks(queue, Place.DEAD, limit=limit)
+    def dead_letters(self, queue: str, where: DeadLetterFilter | None = None, *, limit: int = 100) -> list[QueuedTask]:
+        """Up to ``limit`` dead letters of ``queue``, oldest first: all, or those that ``where`` chooses."""
+        if where is None:
+            return self.tasks(queue, Place.DEAD, limit=limit)
+        return [letter for _, letter in self._chosen(queue, where, set())][:limit]
 
-    def replay(self, queue: str, task_ids: Sequence[str] | None = None) -> int:
+    def replay(self, queue: str, where: DeadLetterFilter | None = None) -> int:
         """Let dead letters of ``queue`` be run again, as if they were sent now; how many.
 
         Args:
             queue: whose dead letters.
-            task_ids: which ones; None: all.
+            where: which ones; None: all.
 
         What waited for them waits again, up to a group that has failed meanwhile, which stays failed.
         """
-        wanted = None if task_ids is None else set(task_ids)
-        replayed, seen = 0, set[str]()
-        # Again, for a broker may show some of very many only. One that dies anew meanwhile has had its turn.
-        while letters := self._letters(queue, wanted, seen):
-            for message in letters:
-                self._revive(message)
-            seen.update(message.id for message in letters)
-            # By name: one that has come since then is not revived, so replaying it would come to nothing.
-            replayed += self._app.runtime.broker.replay(queue, [message.id for message in letters])
-        return replayed
+        return self._for_each_page(queue, where or DeadLetterFilter(), self._replay)
 
-    def drop_dead_letters(self, queue: str) -> int:
-        """Drop the dead letters of ``queue`` for good; how many."""
-        broker = self._app.runtime.broker
+    def drop_dead_letters(self, queue: str, where: DeadLetterFilter | None = None) -> int:
+        """Drop dead letters of ``queue`` for good; how many.
+
+        Args:
+            queue: whose dead letters.
+            where: which ones; None: all.
+        """
+        if where is not None:
+            return self._for_each_page(queue, where, self._drop)
         letters = self._all(queue, Place.DEAD)
-        dropped = broker.purge(queue, Place.DEAD)
+        dropped = self._app.runtime.broker.purge(queue, Place.DEAD)
         self._drop_bodies(letters)
         return dropped
+
+    def _for_each_page(self, queue: str, where: DeadLetterFilter, do: Callable[[str, Sequence[Message]], int]) -> int:
+        """Do something with the chosen dead letters; the sum of what it counts.
+
+        Page by page, for a broker may show some of very many only. One that dies again meanwhile has had its turn.
+        """
+        counted, seen = 0, set[str]()
+        while messages := [message for message, _ in self._chosen(queue, where, seen)]:
+            seen.update(message.id for message in messages)
+            counted += do(queue, messages)
+        return counted
+
+    def _replay(self, queue: str, messages: Sequence[Message]) -> int:
+        for message in messages:
+            self._revive(message)
+        # By name: one that has come since then is not revived, so replaying it would come to nothing.
+        return self._app.runtime.broker.replay(queue, [message.id for message in messages])
+
+    def _drop(self, queue: str, messages: Sequence[Message]) -> int:
+        dropped = self._app.runtime.broker.drop_dead_letters(queue, [message.id for message in messages])
+        self._drop_bodies(messages)
+        return dropped
+
+    def _chosen(self, queue: str, where: DeadLetterFilter, seen: AbstractSet[str]) -> list[tuple[Message, QueuedTask]]:
+        letters = [(one, self._queued(one)) for one in self._all(queue, Place.DEAD) if one.id not in seen]
+        return [(message, letter) for message, letter in letters if where.matches(letter)]
 
     def _cancel_all(self, queue: str, place: Place) -> Sequence[Message]:
         messages = self._all(queue, place)
         known = self._app.runtime.backend.read([message.id for message in messages])
         self._app.cancel(*(record.task_id for record in known if record is not None))
         return messages
-
-    def _letters(self, queue: str, wanted: AbstractSet[str] | None, seen: AbstractSet[str]) -> list[Message]:
-        letters = [one for one in self._all(queue, Place.DEAD) if one.id not in seen]
-        return letters if wanted is None else [one for one in letters if one.id in wanted]
 
     def _all(self, queue: str, place: Place) -> Sequence[Message]:
         """All messages that lie there. Not asked for by their number, which not every broker knows."""

@@ -90,6 +90,9 @@ class Settings:
     )
     #: How tasks are retried that do not say; None: not at all.
     retry: Retries | None = None
+    #: Whether the message of a task that has finally failed is kept in the dead letters of its queue, where the task
+    #: does not say.
+    dead_letter: bool = False
     #: How often a task may raise ``Retry(after=…)`` before that counts as its failure.
     retry_limit: int = field(default=100, validator=_number(0))
     #: How long sending tries again while a service is away, in seconds, before it raises.

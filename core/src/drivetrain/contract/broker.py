@@ -110,6 +110,15 @@ class Broker(Protocol):
         """
         ...
 
+    def drop_dead_letters(self, queue: str, message_ids: Sequence[str]) -> int:
+        """Drop dead letters of ``queue`` for good; how many. For all of them there is `purge`.
+
+        Args:
+            queue: whose dead letters.
+            message_ids: which ones; each is dropped as often as it is there.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of connections. What is held and not settled is delivered again, at the latest when its hold ends.
 

@@ -25,6 +25,7 @@ from drivetrain.contract import (
 from drivetrain.worker.execution import error_text, failure_of
 from drivetrain.worker.follow_up import FollowUp
 from drivetrain.worker.held import Held
+from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import GaveUp, Patience
@@ -124,8 +125,7 @@ class Settlement:
             return  # another worker has taken it over
         call = failed.invocation.call if outcome.applied else None
         self._follow_up.perform(advance(failed.invocation.frames, Failed(failed.failure, call)))
-        letter = (ending.delivery, f"it cannot be settled: {error_text(error)}")
-        self._patience.call("dead-letter", lambda: self._runtime.broker.dead_letter([letter]))
+        self._dead_letter([(ending.delivery, f"it cannot be settled: {error_text(error)}")])
 
     def give_back(self, runs: Sequence[Run], *, delay_seconds: float = 0.0) -> None:
         """Return runs unharmed: their lease ends, and their messages may be delivered again."""
@@ -321,15 +321,18 @@ class Settlement:
         self._drop_bodies(deliveries)
 
     def _finish_messages(self, endings: Sequence[Ending]) -> None:
-        broker = self._runtime.broker
         reasons = [_dead_reason(ending) for ending in endings]
         dead = [(one.delivery, reason) for one, reason in zip(endings, reasons, strict=True) if reason is not None]
         done = [one.delivery for one, reason in zip(endings, reasons, strict=True) if reason is None]
         if dead:
-            self._patience.call("dead-letter", lambda: broker.dead_letter(dead))
+            self._dead_letter(dead)
         if done:
             self.acknowledge(done)
         self._let_expire([one for one, reason in zip(endings, reasons, strict=True) if reason is None])
+
+    def _dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
+        bounded = [(delivery, shortened(reason)) for delivery, reason in letters]
+        self._patience.call("dead-letter", lambda: self._runtime.broker.dead_letter(bounded))
 
     def _drop_bodies(self, deliveries: Sequence[Delivery]) -> None:
         keys = [key for one in deliveries if (key := one.message.headers.get(BODY_HEADER)) is not None]
@@ -394,11 +397,15 @@ _HOOKS = {
 
 
 def _message_of(ending: Ending) -> str:
-    return "" if ending.error is None else ending.error.message
+    return "" if ending.error is None else shortened(ending.error.message)
+
+
+def _described(failure: Failure) -> str:
+    return f"{failure.type}: {failure.message}"
 
 
 def _dead_reason(ending: Ending) -> str | None:
     """Why the message of this ending goes to the dead letters; None: it does not."""
     if ending.dead_reason is None and ending.state is State.FAILURE and ending.invocation.call.dead_letter:
-        return "finally failed, and was sent with dead_letter"
+        return "finally failed" if ending.error is None else f"finally failed: {_described(ending.error)}"
     return ending.dead_reason

@@ -25,6 +25,7 @@ class Defaults:
     retries: Retries | None = None
     timeout: float | None = None
     retention: float | None = None
+    dead_letter: bool = False
 
 
 class TaskBook(Protocol):
@@ -113,6 +114,7 @@ class _Planner:
                 retries=defaults.retries,
                 timeout=defaults.timeout,
                 retention=defaults.retention,
+                dead_letter=defaults.dead_letter,
                 workflow_on_error=workflow_on_error,
             )
         expires = options.expires
@@ -133,7 +135,7 @@ class _Planner:
             timeout=_or(options.timeout, defaults.timeout),
             retention=_or(options.retention, defaults.retention),
             message_group=options.message_group,
-            dead_letter=options.dead_letter,
+            dead_letter=_or(options.dead_letter, defaults.dead_letter),
             ignore_unknown=options.ignore_unknown,
             on_success=self._callbacks(signature.on_success),
             on_error=self._callbacks(signature.on_error),

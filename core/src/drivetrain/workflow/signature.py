@@ -54,6 +54,11 @@ def _check_task_id(_record: object, _attribute: object, value: Any) -> None:
         raise InvalidSignature(f"task_id is {value!r}; it must be a text that is not empty")
 
 
+def _check_dead_letter(_record: object, _attribute: object, value: Any) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise InvalidSignature(f"dead_letter is {value!r}; it must be True or False")
+
+
 def _seconds(name: str, value: Any) -> float | None:
     if value is None:
         return None
@@ -109,7 +114,7 @@ class Options:
     #: For brokers that keep the messages of one group in order (SQS FIFO queues); others ignore it.
     message_group: str | None = None
     #: Whether its message is kept in the dead letters when it has finally failed.
-    dead_letter: bool = False
+    dead_letter: bool | None = field(default=None, validator=_check_dead_letter)
     #: Whether a worker that does not know the task drops it at once, instead of leaving it to others.
     ignore_unknown: bool = False
     #: The id of the task; None: a new one for each time that it is sent.

@@ -151,9 +151,11 @@ class ToyBroker:
 
     def replay(self, queue, message_ids=None):
         with told_apart():
-            dead = [(path, _read(path)) for path in self._lying(queue, Place.DEAD)]
-            chosen = [path for path, one in dead if one and (message_ids is None or one.id in message_ids)]
-            return sum(_done(_move, path, "pending", self._now()) for path in chosen)
+            return sum(_done(_move, path, "pending", self._now()) for path in self._dead(queue, message_ids))
+
+    def drop_dead_letters(self, queue, message_ids):
+        with told_apart():
+            return sum(_done(Path.unlink, path) for path in self._dead(queue, message_ids))
 
     def close(self):
         with self._changed:
@@ -197,6 +199,10 @@ class ToyBroker:
         found = [(name, where) for where in ("pending", "held") for name in self._names(queue, where)]
         kept = [(name, where) for name, where in found if (name.time > now) is late and not (late and where == "held")]
         return [self._queue(queue) / where / str(name) for name, where in sorted(kept)]
+
+    def _dead(self, queue, message_ids):
+        dead = [(path, _read(path)) for path in self._lying(queue, Place.DEAD)]
+        return [path for path, one in dead if one and (message_ids is None or one.id in message_ids)]
 
     def _take(self, queues, limit, hold_seconds):
         taken = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from drivetrain.contract import (
     DEAD_AT_HEADER,
@@ -206,21 +206,33 @@ class AmqpBroker:
 
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
         """See `Broker.replay`."""
+        return self._take_dead(
+            queue, message_ids, lambda chosen: self._sender.send([self._revived(queue, each) for each in chosen])
+        )
+
+    def drop_dead_letters(self, queue: str, message_ids: Sequence[str]) -> int:
+        """See `Broker.drop_dead_letters`."""
+        return self._take_dead(queue, message_ids, lambda _: None)
+
+    def _take_dead(
+        self, queue: str, message_ids: Sequence[str] | None, first: Callable[[Sequence[Looked]], None]
+    ) -> int:
+        """Take dead letters of these ids (None: all) out of their queue, after ``first`` was done with them."""
         name = self._names.dead(queue)
         if (message_ids is not None and not message_ids) or not self._looker.there(name):
             return 0
         wanted = None if message_ids is None else set(message_ids)
-        replayed = 0
-        with self._looker.taking(name, "replaying") as taking:
+        taken = 0
+        with self._looker.taking(name, "taking dead letters") as taking:
             left = self._looker.ready(name)
             while left > 0 and (some := taking.some(min(left, _TOGETHER))):
                 left -= len(some)
                 chosen = [each for each in some if wanted is None or each.opened.message.id in wanted]
                 if chosen:
-                    self._sender.send([self._revived(queue, each) for each in chosen])
+                    first(chosen)
                     taking.drop([each.tag for each in chosen])
-                replayed += len(chosen)
-        return replayed
+                taken += len(chosen)
+        return taken
 
     def _revived(self, queue: str, looked: Looked) -> Parcel:
         message = looked.opened.message

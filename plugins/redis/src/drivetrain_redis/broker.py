@@ -236,6 +236,10 @@ class RedisBroker:
         """See `Broker.replay`."""
         return self._looking.replay(queue, message_ids)
 
+    def drop_dead_letters(self, queue: str, message_ids: Sequence[str]) -> int:
+        """See `Broker.drop_dead_letters`."""
+        return self._looking.drop_dead_letters(queue, message_ids)
+
     def close(self) -> None:
         """See `Broker.close`. The object may be used again afterwards."""
         self._listening.close()

@@ -20,7 +20,8 @@ _PAGE = 500
 _SIZES = Script.load("arrival", "queue", "sizes")
 _PEEK = Script.load("arrival", "queue", "peek")
 _PURGE = Script.load("arrival", "queue", "purge")
-_REPLAY = Script.load("arrival", "queue", "replay")
+_REPLAY = Script.load("arrival", "queue", "dead", "replay")
+_DROP_DEAD = Script.load("arrival", "queue", "dead", "drop_dead")
 
 
 class Looking:
@@ -82,21 +83,30 @@ class Looking:
 
     def replay(self, queue: str, message_ids: Sequence[str] | None) -> int:
         """See `Broker.replay`."""
-        if message_ids is None:
-            return self._replay(queue, ())
-        ids = list(dict.fromkeys(message_ids))
-        return sum(self._replay(queue, ids[first : first + _PAGE]) for first in range(0, len(ids), _PAGE))
-
-    def _replay(self, queue: str, ids: Sequence[str]) -> int:
         tells = "1" if self._server.whole else "0"
-        replayed: int = 0
+        if message_ids is None:
+            return self._through_dead(_REPLAY, queue, tells)
+        return sum(self._through_dead(_REPLAY, queue, tells, *ids) for ids in _pages(message_ids))
+
+    def drop_dead_letters(self, queue: str, message_ids: Sequence[str]) -> int:
+        """See `Broker.drop_dead_letters`."""
+        return sum(self._through_dead(_DROP_DEAD, queue, *ids) for ids in _pages(message_ids))
+
+    def _through_dead(self, which: Script, queue: str, *told: str) -> int:
+        """Run a script page by page over the dead letters of a queue; the sum of what it counts."""
+        counted: int = 0
         after = b"-inf"
         while True:
-            call = script(_REPLAY, [self._keys.queue(queue)], (tells, after, _PAGE, *ids), self._beside)
+            call = script(which, [self._keys.queue(queue)], (after, _PAGE, *told), self._beside)
             ((some, after),) = self._server.run([call])
-            replayed += some
+            counted += some
             if not after:
-                return replayed
+                return counted
+
+
+def _pages(message_ids: Sequence[str]) -> Iterator[list[str]]:
+    ids = list(dict.fromkeys(message_ids))
+    return (ids[first : first + _PAGE] for first in range(0, len(ids), _PAGE))
 
 
 def _shown(queue: str, reply: list[Any]) -> Iterator[Message]:

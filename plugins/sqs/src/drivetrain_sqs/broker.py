@@ -144,6 +144,10 @@ class SqsBroker:
         """See `Broker.replay`. A crash in the midst of it leaves a message in both places."""
         return self._letters.replay(queue, message_ids)
 
+    def drop_dead_letters(self, queue: str, message_ids: Sequence[str]) -> int:
+        """See `Broker.drop_dead_letters`."""
+        return self._letters.drop_dead(queue, message_ids)
+
     def close(self) -> None:
         """See `Broker.close`. The object may be used again afterwards."""
         self._receiver.close()

@@ -72,19 +72,29 @@ class Letters:
 
     def replay(self, queue: str, message_ids: Sequence[str] | None) -> int:
         """See `Broker.replay`."""
+        return self._with_chosen(queue, message_ids, self._replay)
+
+    def drop_dead(self, queue: str, message_ids: Sequence[str]) -> int:
+        """See `Broker.drop_dead_letters`."""
+        return self._with_chosen(queue, message_ids, self._drop)
+
+    def _with_chosen(
+        self, queue: str, message_ids: Sequence[str] | None, do: Callable[[Sequence[Receipt]], int]
+    ) -> int:
+        """Do something with the dead letters of these ids (None: with all); the sum of what it counts."""
         wanted = None if message_ids is None else frozenset(message_ids)
         dead = self._queues.look_dead(queue) if wanted is None or wanted else None
         if dead is None:
             return 0
-        replayed, others = 0, list[Receipt]()
+        counted, others = 0, list[Receipt]()
         try:
             for batch in self._batches(queue, dead):
                 chosen = [each for each in batch if wanted is None or each.envelope.message.id in wanted]
                 others += [each for each in batch if each not in chosen]
-                replayed += self._replay(chosen)
+                counted += do(chosen)
         finally:
             self._give_back(others)
-        return replayed
+        return counted
 
     def purge(self, queue: str, place: Place) -> int:
         """See `Broker.purge`; not for what is delayed."""
@@ -93,8 +103,7 @@ class Letters:
             return 0
         dropped = 0
         for batch in self._batches(queue, where):
-            self._settler.delete(batch)
-            dropped += sum(each.settled for each in batch)
+            dropped += self._drop(batch)
         return dropped
 
     def _sizes(self, queue: str) -> QueueSizes:
@@ -114,6 +123,10 @@ class Letters:
         names = (_READY, _DELAYED, _HELD)
         found = self._queues.attributes(where, *names) if where else {}
         return {name: int(found.get(name, 0)) for name in names}
+
+    def _drop(self, receipts: Sequence[Receipt]) -> int:
+        self._settler.delete(receipts)
+        return sum(each.settled for each in receipts)
 
     def _replay(self, receipts: Sequence[Receipt]) -> int:
         envelopes = [evolve(each.envelope, death=None, replayed=True, handed_out=0) for each in receipts]

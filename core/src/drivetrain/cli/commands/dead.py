@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypedDict, TypeVar, Unpack
+
 import click
 
 from drivetrain.app.application import App
-from drivetrain.app.operations import QueuedTask
+from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.cli.asking import check_queue, confirm, not_found, yes_option
 from drivetrain.cli.choice import app_options, choice_of
+from drivetrain.cli.moments import moment
 from drivetrain.cli.output import echo_json, echo_table, json_option
 from drivetrain.cli.queued import HEADERS, queued_document, queued_row
 
 __all__ = ["dead", "drop", "list_letters", "replay"]
 
-#: How many dead letters are looked through where the broker cannot tell how many there are.
-_MANY = 10_000
+C = TypeVar("C", bound=Callable[..., Any])
 
-_ids = click.option("--id", "task_ids", multiple=True, metavar="ID", help="Only this task; may be given again.")
+#: More dead letters than any queue has.
+_ALL = 10**9
+
+
+class _Filter(TypedDict):
+    """What the options of `_filter_options` say."""
+
+    task_ids: tuple[str, ...]
+    tasks: tuple[str, ...]
+    reason: str
+    died_before: datetime | None
+    died_after: datetime | None
+
+
+_FILTER_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--id", "task_ids", multiple=True, metavar="ID", help="Only this task; may be given again."),
+    click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only tasks of this name; may be given again."),
+    click.option("--reason", default="", metavar="TEXT", help="Only those whose reason holds this text."),
+    click.option(
+        "--older-than", "died_before", metavar="TIME", callback=moment, help="Put aside before: 7d, 12h or a date."
+    ),
+    click.option(
+        "--newer-than", "died_after", metavar="TIME", callback=moment, help="Put aside since: 7d, 12h or a date."
+    ),
+)
+
+
+def _filter_options(command: C) -> C:
+    for option in reversed(_FILTER_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -26,41 +60,38 @@ def dead() -> None:
 
 @dead.command("list")
 @click.argument("queue")
-@_ids
+@_filter_options
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many are listed.")
 @click.option("--args", "with_args", is_flag=True, help="Show the arguments of tasks, which may hold secrets.")
 @json_option
 @app_options
 @click.pass_context
 def list_letters(
-    ctx: click.Context, /, *, queue: str, task_ids: tuple[str, ...], limit: int, with_args: bool, as_json: bool
+    ctx: click.Context, /, *, queue: str, limit: int, with_args: bool, as_json: bool, **chosen: Unpack[_Filter]
 ) -> None:
     """List the dead letters of QUEUE, oldest first, each with the reason."""
     with choice_of(ctx).open_app() as app:
-        check_queue(ctx, app, queue)
-        letters = _chosen(ctx, app, queue, task_ids) if task_ids else app.operations.dead_letters(queue, limit=limit)
+        where = _where(ctx, app, queue, chosen)
+        letters = app.operations.dead_letters(queue, where, limit=limit)
         if as_json:
             shown = [queued_document(app, letter, with_args=with_args) for letter in letters]
             echo_json({"queue": queue, "dead": shown})
         elif letters:
             echo_table(HEADERS, [queued_row(app, letter, with_args=with_args) for letter in letters])
         else:
-            click.echo(f"no dead letters in {queue}")
+            click.echo(f"no dead letters in {queue}" if where is None else f"no such dead letters in {queue}")
 
 
 @dead.command()
 @click.argument("queue")
-@_ids
+@_filter_options
 @json_option
 @app_options
 @click.pass_context
-def replay(ctx: click.Context, queue: str, task_ids: tuple[str, ...], as_json: bool) -> None:
-    """Let dead letters of QUEUE be run again, all of them or those of --id, as if they were sent now."""
+def replay(ctx: click.Context, /, *, queue: str, as_json: bool, **chosen: Unpack[_Filter]) -> None:
+    """Let dead letters of QUEUE be run again as if they were sent now: all, or those that the options choose."""
     with choice_of(ctx).open_app() as app:
-        check_queue(ctx, app, queue)
-        if task_ids:
-            _chosen(ctx, app, queue, task_ids)
-        replayed = app.operations.replay(queue, list(task_ids) or None)
+        replayed = app.operations.replay(queue, _where(ctx, app, queue, chosen))
     if as_json:
         echo_json({"queue": queue, "replayed": replayed})
     else:
@@ -69,27 +100,45 @@ def replay(ctx: click.Context, queue: str, task_ids: tuple[str, ...], as_json: b
 
 @dead.command()
 @click.argument("queue")
+@_filter_options
 @yes_option
 @json_option
 @app_options
 @click.pass_context
-def drop(ctx: click.Context, queue: str, yes: bool, as_json: bool) -> None:
-    """Drop all dead letters of QUEUE for good."""
+def drop(ctx: click.Context, /, *, queue: str, yes: bool, as_json: bool, **chosen: Unpack[_Filter]) -> None:
+    """Drop dead letters of QUEUE for good: all, or those that the options choose."""
     with choice_of(ctx).open_app() as app:
-        check_queue(ctx, app, queue)
-        there = app.operations.sizes([queue])[queue].dead
-        confirm(f"Drop {'all' if there is None else there} dead letters of {queue!r} for good?", yes=yes)
-        dropped = app.operations.drop_dead_letters(queue)
+        where = _where(ctx, app, queue, chosen)
+        there = _count(app, queue, where)
+        if there == 0:
+            dropped = 0
+        else:
+            confirm(f"Drop {_counted(there)} of {queue!r} for good?", yes=yes)
+            dropped = app.operations.drop_dead_letters(queue, where)
     if as_json:
         echo_json({"queue": queue, "dropped": dropped})
     else:
         click.echo(f"{dropped} dropped from the dead letters of {queue}")
 
 
-def _chosen(ctx: click.Context, app: App, queue: str, task_ids: tuple[str, ...]) -> list[QueuedTask]:
-    there = app.operations.sizes([queue])[queue].dead
-    letters = app.operations.dead_letters(queue, limit=_MANY if there is None else max(there, 1))
-    missing = sorted(set(task_ids) - {letter.task_id for letter in letters})
-    if missing:
-        not_found(ctx, f"not among the dead letters of {queue}: {', '.join(missing)}")
-    return [letter for letter in letters if letter.task_id in task_ids]
+def _where(ctx: click.Context, app: App, queue: str, chosen: _Filter) -> DeadLetterFilter | None:
+    """What the options choose; None: all. Ends the command if there is no such queue, or no letter of an id."""
+    check_queue(ctx, app, queue)
+    if not any(chosen.values()):
+        return None
+    if ids := frozenset(chosen["task_ids"]):
+        there = app.operations.dead_letters(queue, DeadLetterFilter(task_ids=ids), limit=_ALL)
+        if missing := sorted(ids - {letter.task_id for letter in there}):
+            not_found(ctx, f"not among the dead letters of {queue}: {', '.join(missing)}")
+    return DeadLetterFilter(**chosen)
+
+
+def _count(app: App, queue: str, where: DeadLetterFilter | None) -> int | None:
+    """How many dead letters are chosen; None: the broker cannot tell."""
+    if where is None:
+        return app.operations.sizes([queue])[queue].dead
+    return len(app.operations.dead_letters(queue, where, limit=_ALL))
+
+
+def _counted(number: int | None) -> str:
+    return "all dead letters" if number is None else f"{number} dead letter{'' if number == 1 else 's'}"

@@ -154,17 +154,18 @@ class _Queue:
             self.open.pop(entry.receipt, None)
         return len(dropped)
 
-    def drop_dead(self) -> int:
-        dropped, self.dead = len(self.dead), []
-        return dropped
+    def take_dead(self, message_ids: Sequence[str] | None) -> list[_Letter]:
+        """Take dead letters out, all or those of these ids."""
+        wanted = frozenset(letter.message.id for letter in self.dead) if message_ids is None else frozenset(message_ids)
+        taken = [letter for letter in self.dead if letter.message.id in wanted]
+        self.dead = [letter for letter in self.dead if letter.message.id not in wanted]
+        return taken
 
     def replay(self, message_ids: Sequence[str] | None) -> int:
-        wanted = frozenset(letter.message.id for letter in self.dead) if message_ids is None else frozenset(message_ids)
-        letters, self.dead = self.dead, [letter for letter in self.dead if letter.message.id not in wanted]
+        letters = self.take_dead(message_ids)
         for letter in letters:
-            if letter.message.id in wanted:
-                self.add_ready(_Entry(letter.message, replayed=True))
-        return len(letters) - len(self.dead)
+            self.add_ready(_Entry(letter.message, replayed=True))
+        return len(letters)
 
     def sizes(self) -> QueueSizes:
         return QueueSizes(ready=len(self.ready), delayed=len(self.delayed), held=len(self.held), dead=len(self.dead))
@@ -346,7 +347,7 @@ class MemoryBroker:
         with self._store.condition:
             for found in self._store.known([queue], self._clock):
                 if place is Place.DEAD:
-                    return found.drop_dead()
+                    return len(found.take_dead(None))
                 return found.drop(found.ready if place is Place.READY else found.delayed)
         return 0
 
@@ -356,6 +357,11 @@ class MemoryBroker:
             replayed = sum(found.replay(message_ids) for found in self._store.known([queue], self._clock))
             self._store.condition.notify_all()
             return replayed
+
+    def drop_dead_letters(self, queue: str, message_ids: Sequence[str]) -> int:
+        """See `Broker.drop_dead_letters`."""
+        with self._store.condition:
+            return sum(len(found.take_dead(message_ids)) for found in self._store.known([queue], self._clock))
 
     def close(self) -> None:
         """See `Broker.close`. The object may be used again afterwards."""

@@ -230,6 +230,11 @@ class SqliteBroker:
         self._watcher.announce()
         return replayed
 
+    def drop_dead_letters(self, queue: str, message_ids: Sequence[str]) -> int:
+        """See `Broker.drop_dead_letters`."""
+        with self._database.write() as session:
+            return session.change_in(queries.DROP_SOME, list(dict.fromkeys(message_ids)), _find(session, queue))
+
     def close(self) -> None:
         """See `Broker.close`. The object may be used again afterwards."""
         self._closings += 1

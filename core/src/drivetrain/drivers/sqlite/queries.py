@@ -121,3 +121,4 @@ REPLAY = """
 UPDATE @messages SET place = 'ready', at = ?, reason = NULL, forgiven = handouts WHERE queue = ? AND place = 'dead'
 """
 REPLAY_SOME = f"{REPLAY} AND id IN (…)"
+DROP_SOME = "DELETE FROM @messages WHERE queue = ? AND place = 'dead' AND id IN (…)"
