@@ -145,3 +145,29 @@ def test_successes_are_logged_where_that_is_asked_for(make_app, memory_url, capl
         until(lambda: not asked or lines(caplog, "drivetrain.task"), "it is logged")
     found = [(line.task_id, line.levelno) for line in lines(caplog, "drivetrain.task")]
     assert found == ([(handle.id, logging.INFO)] if asked else [])
+
+
+HUGE = "x" * 15_728_640
+
+
+def broken_at_length():
+    raise LookupError(HUGE)
+
+
+def test_an_error_of_any_length_is_logged_in_a_bounded_line_and_kept_whole(app, caplog):
+    with caplog.at_level(logging.INFO, "drivetrain.task"):
+        failure = run(app, broken_at_length, dead_letter=True)
+    (line,) = lines(caplog, "drivetrain.task")
+    assert len(line.getMessage()) < 5000
+    assert line.getMessage().endswith("... (15,728,640 characters)")
+    assert failure.message == HUGE
+    (letter,) = app.operations.dead_letters("default")
+    assert len(letter.reason) < 5000
+
+
+def test_a_huge_name_of_a_task_that_is_not_known_is_logged_in_a_bounded_line(make_app, memory_url, caplog):
+    app = make_app(memory_url, version_mismatch_seconds=0)
+    with app.worker():
+        app.send(app.signature(HUGE)).wait(60)
+    assert lines(caplog, "drivetrain.worker")
+    assert max(len(line.getMessage()) for line in lines(caplog, "drivetrain.worker")) < 10_000

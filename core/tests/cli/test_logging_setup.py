@@ -69,3 +69,14 @@ def test_handlers_of_the_app_stay_unless_they_write_to_the_terminal(root, monkey
     assert sys.stderr.getvalue().count("once") == 1
     assert "never" not in sys.stderr.getvalue()
     assert kept.stream.getvalue() == "once\n"
+
+
+@pytest.mark.parametrize("log_format", list(FORMATS))
+def test_an_exception_of_any_length_is_cut(log_format):
+    try:
+        raise ValueError("x" * 15_728_640)
+    except ValueError:
+        text = logged(log_format, exc_info=sys.exc_info())
+    assert len(text) < 10_000
+    assert "test_an_exception_of_any_length_is_cut" in text
+    assert "characters)" in text

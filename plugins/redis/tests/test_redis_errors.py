@@ -41,7 +41,7 @@ ANSWERS = [
     ("TRYAGAIN Multiple keys request during rehashing of slot", ServiceUnavailable, "moving"),
     ("MOVED 3999 127.0.0.1:6381", ServiceUnavailable, "redis+cluster://"),
     ("CROSSSLOT Keys in request don't hash to the same slot", ServiceRefused, "redis+cluster://"),
-    ("WRONGTYPE Operation against a key", ServiceRefused, "prefix"),
+    ("WRONGTYPE Operation against a key", ServiceRefused, "namespace"),
     ("NOSCRIPT No matching script.", ServiceUnavailable, "scripts"),
     ("ERR max number of clients reached", ServiceUnavailable, "maxclients"),
     ("ERR unknown command 'LMPOP'", ServiceRefused, "6.2"),

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drivetrain.worker.context import task_or_none
+from drivetrain.worker.log_text import shortened_lines
 
 __all__ = ["FORMATS", "TaskFilter", "set_up_logging"]
 
@@ -30,7 +31,14 @@ class TaskFilter(logging.Filter):
         return True
 
 
-class _TextFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Bounds the text of exceptions."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+        return shortened_lines(super().formatException(ei))
+
+
+class _TextFormatter(_Formatter):
     """``2026-11-22T15:00:00.123Z INFO drivetrain.worker [add 0193…] message``."""
 
     def __init__(self) -> None:
@@ -43,7 +51,7 @@ class _TextFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
-class _JsonFormatter(logging.Formatter):
+class _JsonFormatter(_Formatter):
     """One object: time, level, logger, task_id, task, message, exception, and the fields of ``extra=``."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from enum import Enum
 from math import isfinite
+from pprint import pformat
 from typing import Any
 
 import attrs
 import click
 
-__all__ = ["echo_json", "echo_table", "json_option", "one_line", "printable", "timestamp"]
+__all__ = [
+    "echo_json",
+    "echo_table",
+    "json_option",
+    "one_line",
+    "printable",
+    "shown",
+    "shown_in_lines",
+    "timestamp",
+]
 
 _GAP = "  "
 _LONGEST_CELL = 120
@@ -24,7 +36,9 @@ json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=Tr
 
 def echo_json(document: Any) -> None:
     """Print a document."""
-    click.echo(json.dumps(_jsonable(document), indent=2))
+    with _any_number_of_digits():
+        text = json.dumps(_jsonable(document), indent=2)
+    click.echo(text)
 
 
 def echo_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -41,6 +55,29 @@ def _column(header: str, cells: Sequence[object]) -> list[str]:
     width = max(map(len, texts))
     numbers = bool(cells) and all(cell is None or type(cell) is int for cell in cells)
     return [text.rjust(width) if numbers else text.ljust(width) for text in texts]
+
+
+def shown(value: object) -> str:
+    """``repr`` of any value, also of an int that Python would refuse to write."""
+    with _any_number_of_digits():
+        return repr(value)
+
+
+def shown_in_lines(value: object) -> str:
+    """The same over several lines, where it is long."""
+    with _any_number_of_digits():
+        return pformat(value, width=100)
+
+
+@contextmanager
+def _any_number_of_digits() -> Iterator[None]:
+    """Lift Python's limit on the digits of an int. It holds for the whole process, so only for this long."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(before)
 
 
 def one_line(text: str) -> str:

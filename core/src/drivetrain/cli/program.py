@@ -19,6 +19,7 @@ from drivetrain.cli.commands.result import result
 from drivetrain.cli.commands.version import version
 from drivetrain.cli.commands.worker import worker
 from drivetrain.cli.exit_codes import MEANINGS, exit_code
+from drivetrain.cli.lost_output import output_errors_told
 from drivetrain.cli.secrets import without_secrets
 from drivetrain.contract import DrivetrainError
 
@@ -30,12 +31,17 @@ _CODES = "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS
 class _Program(click.Group):
     """A group whose errors are one clear message each."""
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with output_errors_told():  # --help is printed in here
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except DrivetrainError as error:
-            click.echo(_message(error, choice_of(ctx)), err=True)
-            ctx.exit(exit_code(error))
+        with output_errors_told():
+            try:
+                return super().invoke(ctx)
+            except DrivetrainError as error:
+                click.echo(_message(error, choice_of(ctx)), err=True)
+                ctx.exit(exit_code(error))
 
 
 def _message(error: DrivetrainError, choice: Choice) -> str:

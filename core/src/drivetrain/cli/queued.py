@@ -6,7 +6,7 @@ from typing import Any
 
 from drivetrain.app.application import App
 from drivetrain.app.operations import QueuedTask
-from drivetrain.cli.output import timestamp
+from drivetrain.cli.output import shown, timestamp
 from drivetrain.contract import SerializationError
 
 __all__ = ["HEADERS", "queued_document", "queued_row"]
@@ -45,8 +45,8 @@ def queued_document(app: App, task: QueuedTask, *, with_args: bool) -> dict[str,
 
 
 def _call(app: App, task: QueuedTask) -> str:
-    named = (f"{name}={_value(app, value)!r}" for name, value in task.kwargs.items())
-    return f"({', '.join((*(repr(_value(app, value)) for value in task.args), *named))})"
+    named = (f"{name}={shown(_value(app, value))}" for name, value in task.kwargs.items())
+    return f"({', '.join((*(shown(_value(app, value)) for value in task.args), *named))})"
 
 
 def _value(app: App, plain: Any) -> Any:

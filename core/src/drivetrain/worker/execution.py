@@ -15,6 +15,7 @@ from typing import Any
 
 from drivetrain.contract import Failure, InvalidArguments, State, exception_name
 from drivetrain.worker.context import Retry, TaskTimeout, enter
+from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
@@ -203,7 +204,7 @@ class Execution:
             "failed in attempt %d: %s: %s",
             failure.attempt,
             failure.type,
-            failure.message,
+            shortened(failure.message),
             exc_info=error,
             extra=marks(run.invocation),
         )

@@ -20,6 +20,7 @@ from drivetrain.contract import (
 )
 from drivetrain.worker.execution import error_text
 from drivetrain.worker.held import Held
+from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.patience import Patience
@@ -149,7 +150,7 @@ class Intake:
         return load_frames(plain) if isinstance(plain, list) else ()
 
     def _bury(self, delivery: Delivery, invocation: Invocation, reason: str, error: Exception) -> None:
-        told = (delivery.message.id, invocation.call.queue, reason)
+        told = (delivery.message.id, invocation.call.queue, shortened(reason))
         logger.error("message %s goes to the dead letters of %s: %s", *told, extra=marks(invocation))
         failure = self._settlement.failure_of(invocation, error)
         self._settlement.settle([self._failed(delivery, invocation, failure, dead_reason=reason)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pprint import pformat
 from typing import Any
 
 import click
@@ -11,7 +10,7 @@ from drivetrain.app.application import App
 from drivetrain.app.result import group_task
 from drivetrain.cli.choice import app_options, choice_of
 from drivetrain.cli.exit_codes import Exit
-from drivetrain.cli.output import echo_json, json_option, one_line, printable, timestamp
+from drivetrain.cli.output import echo_json, json_option, one_line, printable, shown_in_lines, timestamp
 from drivetrain.contract import Failure, SerializationError, State, TaskRecord
 
 __all__ = ["result"]
@@ -109,7 +108,7 @@ def _show(told: dict[str, Any]) -> None:
         if value is not None:
             click.echo(f"{name:<10}  {value}")
     if "result" in told:
-        text = pformat(told["result"], width=100)
+        text = shown_in_lines(told["result"])
         click.echo(f"result:\n{text}" if "\n" in text else f"{'result':<10}  {text}")
     elif failure and failure["traceback"]:
         click.echo(f"\n{printable(failure['traceback'].rstrip())}")
