@@ -465,7 +465,7 @@ def test_the_command_certifies_memory(tmp_path):
     ("arguments", "told"),
     [
         ([], "say what to test"),
-        (["--broker", "memory://"], "where the URL names"),
+        (["--broker", "memory://"], "as the option that keeps"),
         (["--broker", "memory://"], "memory://{namespace}"),
         (["--backend", "sqlite:///work.db"], "sqlite:///some/directory/{namespace}.db"),
         (["--broker", "zoo://user:hunter2@h/{namespace}"], "no installed package serves zoo://"),

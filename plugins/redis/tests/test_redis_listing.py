@@ -12,9 +12,9 @@ def many(request, prefix, monkeypatch):
     monkeypatch.setattr(inventory, "_STEP", 5)
     monkeypatch.setattr(inventory, "_MOST_STEPS", 3)
     if request.param == "one":
-        url = f"{request.getfixturevalue('redis_server').url}/0?prefix={prefix}"
+        url = f"{request.getfixturevalue('redis_server').url}/0?namespace={prefix}"
     else:
-        url = f"{request.getfixturevalue('redis_cluster').url}?durability=none&prefix={prefix}"
+        url = f"{request.getfixturevalue('redis_cluster').url}?durability=none&namespace={prefix}"
     backend = make_backend(url, DriverContext())
     yield backend
     backend.close()
