@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from drivetrain import App, State, TaskFailed, chord, current_task, group, retry
+from drivetrain import App, State, chord, current_task, group, retry
 from drivetrain.contract import RunLease
 from support.clocks import Ahead
 from support.faults import hoard, hurry
@@ -198,25 +198,3 @@ def test_what_waited_longer_in_a_worker_than_its_lease_is_not_begun(url):
         assert len(stuck.log.notes) == 2
     finally:
         stuck.close()
-
-
-def test_a_task_whose_workers_keep_dying_is_put_aside_and_keeps_its_retries(tmp_path):
-    url = f"sqlite:///{tmp_path}/work.db"
-    apps = [App(url, url, clock=Ahead(turn * 3600.0), max_starts=3, concurrency=1) for turn in range(5)]
-    for app in apps:
-        hurry(app)
-        app.task(name="deadly", retry=retry.fixed(0, max_retries=10))(lambda *_: None)
-    handle = apps[0].send(apps[0].signature("deadly") | apps[0].signature("deadly"))
-    for app in apps[:3]:  # starts it, and is never heard of again
-        worker = app.worker()
-        deliveries = worker._intake.receive(1, 5.0)
-        assert len(worker._intake.start(deliveries)) == 1
-    with apps[4].worker():
-        with pytest.raises(TaskFailed, match="started 3 times and never finished") as raised:
-            handle.get(timeout=60)
-        (letter,) = until(lambda: apps[4].operations.dead_letters("default"), "it is put aside")
-    assert raised.value.failure.attempt == 0
-    assert letter.attempt == 0
-    assert "crashed" in letter.reason
-    for app in apps:
-        app.close()

@@ -131,3 +131,26 @@ class HoldingChecks(BackendBase):
         found = read(backend)
         assert found is not None
         assert found.starts == 2
+
+    @holds("R13")
+    def test_a_run_that_records_its_start_again_keeps_the_count_and_tells_more(self) -> None:
+        """What a run says with its start recorded again is stored and its lease begins anew; it counts as one start.
+
+        The next one that starts the task is told all of it.
+        """
+        one, other = self.several(2)
+        record(one, start(run="a", lease=0.0, payload=b"first"))
+        assert granted(one, start(run="a", payload=b"second")) == [True]
+        found = read(one)
+        assert found is not None
+        assert (found.state, found.starts, found.payload) == (State.STARTED, 1, b"second")
+        assert granted(other, start(run="b")) == [False]
+        record(one, start(run="a", lease=0.0))
+        (outcome,) = record(other, start(run="b"))
+        assert outcome.applied
+        assert outcome.before is not None
+        assert (outcome.before.starts, outcome.before.payload) == (1, b"second")
+        record(other, wish(state=State.RECEIVED, run="b"))
+        found = read(other)
+        assert found is not None
+        assert (found.starts, found.payload) == (1, b"second")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -20,12 +22,18 @@ from drivetrain_contract_tests.contract import NotDeclared
 from drivetrain_contract_tests.workflows import killed
 from drivetrain_contract_tests.workflows.bench import Bench
 from drivetrain_contract_tests.workflows.faults import Fault, Faults, Moment
+from drivetrain_contract_tests.workflows.interpreter import FAILED
 from drivetrain_contract_tests.workflows.killed import STEPS, Runs
 from drivetrain_contract_tests.workflows.ledger import until
 from drivetrain_contract_tests.workflows.stage import Stage, call
 from drivetrain_contract_tests.workflows.stories import STORIES, Story, told
 
 __all__ = ["Dying"]
+
+
+#: How many workers may die of one task that may be started twice: of a start beside others, and of two alone; and one
+#: may have died before it was recorded that it was started.
+_MOST_DEATHS = 4
 
 
 @frozen
@@ -97,10 +105,7 @@ class Dying(Bench):
     @holds("W10")
     def test_a_worker_process_that_is_killed_loses_nothing(self) -> None:
         """With SIGKILL, between any two steps; another process finishes what it leaves behind."""
-        if not (self.broker_declares().shared and self.backend_declares().shared):
-            raise NotDeclared("not declared: shared, of both")
-        if self.pair.made_here:
-            raise NotDeclared("its author's factory makes the drivers, which other processes cannot")
+        self._require_processes()
         kills = [_Kill(story, step, nth) for story in STORIES for step in STEPS for nth in range(1, 4)]
         some = min(len(kills), len(STORIES) * max(1, self.profile.races // 5))
         # Processes that begin do not wait: more of them at once would only keep all others from working.
@@ -111,21 +116,57 @@ class Dying(Bench):
             story = told(stage, STORIES[kill.story])
             handle = stage.app().send(story.workflow)
             runs = Runs(Path(directory, "runs"))
-            self._work_until_killed(stage, handle, kill, Path(directory, "runs"))
+            # Where it has not come to that step so often, it dies when all is done.
+            self._work_until_killed(stage, kill, Path(directory, "runs"), done=lambda: handle.wait(0))
             stage.ledger.take_over(runs.read())
             self._finish(stage, story, handle, told=str(kill))
 
-    def _work_until_killed(self, stage: Stage, handle: Result[Any], kill: _Kill, path: Path) -> None:
+    def _work_until_killed(
+        self, stage: Stage, kill: _Kill, path: Path, *, done: Callable[[], bool], **settings: Any
+    ) -> None:
         urls = self.pair.broker.url(stage.namespace), self.pair.backend.url(stage.namespace)
-        where = str(path), str(self.short_lease_seconds), kill.step, str(kill.nth)
+        where = str(path), str(self.short_lease_seconds), kill.step, str(kill.nth), json.dumps(settings)
         process = subprocess.Popen([sys.executable, "-m", killed.__name__, *urls, *where])  # noqa: S603  our own
+
         try:
-            # Where it has not come to that step so often, it dies when all is done.
-            until(lambda: process.poll() is not None or handle.wait(0), "the worker dies", 3 * self.patience_seconds)
+            until(lambda: process.poll() is not None or done(), "the worker dies", 3 * self.patience_seconds)
         finally:
             process.kill()
             process.wait()
         assert process.returncode == -signal.SIGKILL, f"the worker has ended by itself: {process.returncode}"
+
+    def _require_processes(self) -> None:
+        if not (self.broker_declares().shared and self.backend_declares().shared):
+            raise NotDeclared("not declared: shared, of both")
+        if self.pair.made_here:
+            raise NotDeclared("its author's factory makes the drivers, which other processes cannot")
+
+    @holds("W24")
+    def test_a_task_that_kills_its_worker_makes_no_other_task_fail(self) -> None:
+        """It goes to the dead letters; what was started beside it does not, however many workers die.
+
+        How often a task was started alone is in the payload of its record, which a start keeps or replaces.
+        """
+        self._require_processes()
+        with self.stage(lease_seconds=self.short_lease_seconds) as stage, TemporaryDirectory() as directory:
+            kill, labels = _Kill("killer", "function killer", 1), [f"beside{number}" for number in range(5)]
+            order = [*labels[:2], "killer", *labels[2:]]
+            handles = stage.app().send_many([call("act", label=label) for label in order])
+            killer, others = handles.pop(2), handles
+
+            def done() -> bool:
+                return all(handle.wait(0) for handle in (killer, *others)) and bool(stage.dead())
+
+            deaths = 0
+            while not done():
+                assert deaths < _MOST_DEATHS, f"{deaths} workers have died of one task, and it is not put aside"
+                path = Path(directory, "runs")
+                self._work_until_killed(stage, kill, path, done=done, concurrency=8, max_starts=2)
+                deaths += 1
+            outcomes = [stage.outcome(handle) for handle in (killer, *others)]
+            assert outcomes == [FAILED, *([label] for label in labels)], f"after {deaths} deaths: {outcomes}"
+            dead = set(stage.dead())
+            assert dead == {killer.id}, f"{len(dead)} messages lie in the dead letters, and one task was to blame"
 
     @holds("W19")
     def test_a_worker_that_is_stopped_gives_back_what_it_has_not_begun(self) -> None:

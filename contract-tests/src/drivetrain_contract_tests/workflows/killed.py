@@ -1,6 +1,8 @@
 """A worker process that kills itself; started by the checks.
 
-python -m drivetrain_contract_tests.workflows.killed BROKER BACKEND FILE LEASE STEP NTH
+python -m drivetrain_contract_tests.workflows.killed BROKER BACKEND FILE LEASE STEP NTH [SETTINGS]
+
+SETTINGS is a JSON object with settings of its app.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ STEPS = (
 
 
 class Killer:
-    """An observer that kills its own process with SIGKILL when it comes to ``step`` for the ``nth`` time."""
+    """An observer that kills its own process with SIGKILL when it comes to ``step`` for the ``nth`` time.
+
+    ``function LABEL`` is a step too: in the task with that label.
+    """
 
     def __init__(self, step: str, nth: int) -> None:
         self._step = step
@@ -82,6 +87,7 @@ class Runs:
             file.write(line.encode())
         if self._killer is not None:
             self._killer.come_to("function")
+            self._killer.come_to(f"function {label}")
         return 0
 
     def read(self) -> list[Ran]:
@@ -94,9 +100,10 @@ class Runs:
 
 def main() -> None:
     """Work until killed."""
-    broker, backend, path, lease, step, nth = sys.argv[1:]
+    broker, backend, path, lease, step, nth, *more = sys.argv[1:]
     killer = Killer(step, int(nth))
-    app = App(broker, backend, plugins=[killer], concurrency=1, lease_seconds=float(lease))
+    settings = {"concurrency": 1, **(json.loads(more[0]) if more else {})}
+    app = App(broker, backend, plugins=[killer], lease_seconds=float(lease), **settings)
     cast.register(app, Runs(Path(path), killer), cast.Gates())
     app.worker().run()
 

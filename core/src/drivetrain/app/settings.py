@@ -114,7 +114,7 @@ class Settings:
     concurrency: int = field(default=8, validator=_number(1))
     #: How many ``async def`` tasks each worker process runs at a time.
     loop_concurrency: int = field(default=100, validator=_number(1))
-    #: How many processes a worker consists of.
+    #: How many processes a worker consists of, the supervisor not counted.
     processes: int = field(default=1, validator=_number(1))
     #: Where tasks run that do not say: in threads of the worker, or in processes of their own. Tasks that are
     #: ``async def`` run in an event loop in any case.
@@ -126,7 +126,8 @@ class Settings:
     #: How long a worker holds a message and its task's run without renewing, in seconds. When a worker dies, what it
     #: held is taken up by another after this time.
     lease_seconds: float = field(default=30.0, validator=_number(0, above=True))
-    #: How many starts of one attempt may end in the death of its worker before the message goes to the dead letters.
+    #: How many starts of one attempt may come to nothing, because a process died, before the message goes to the dead
+    #: letters. From the third start on a task runs alone, and only what it does then counts against it.
     max_starts: int = field(default=5, validator=_number(1))
     #: How long a message that a worker cannot run (it does not know the task, or the arguments do not fit) is offered
     #: to other workers, in seconds, before it goes to the dead letters. Set it to more than a rolling deploy takes.

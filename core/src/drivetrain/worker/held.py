@@ -26,21 +26,30 @@ class Held:
         return len(self._runs)
 
     def in_pool(self, pool: Pool) -> int:
-        """How many of them are for this pool."""
+        """How many of them are for this pool; suspects, which run alone, are not counted."""
         return self._in_pool[pool]
+
+    def only_suspects(self) -> bool:
+        """Whether all of them are suspects."""
+        return not any(self._in_pool.values())
+
+    def holds(self, run: Run) -> bool:
+        """Whether this run is among them."""
+        return run.id in self._runs
 
     def add(self, runs: Iterable[Run]) -> None:
         """Hold these too."""
         with self._changed:
             for run in runs:
                 self._runs[run.id] = run
-                self._in_pool[run.definition.pool] += 1
+                if run.lone is None:
+                    self._in_pool[run.definition.pool] += 1
 
     def remove(self, runs: Iterable[Run]) -> None:
         """Hold these no longer."""
         with self._changed:
             for run in runs:
-                if self._runs.pop(run.id, None) is not None:
+                if self._runs.pop(run.id, None) is not None and run.lone is None:
                     self._in_pool[run.definition.pool] -= 1
             self._changed.notify_all()
 

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from drivetrain.contract import (
     Delivery,
-    Failure,
     Outcome,
     SerializationError,
     State,
@@ -29,7 +28,8 @@ from drivetrain.worker.publisher import BODY_HEADER, Publisher, due, expires_at,
 from drivetrain.worker.run import Ending, Run, event_of, marks
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.settlement import Settlement
-from drivetrain.worker.verdict import Verdict, judge
+from drivetrain.worker.unfinished import Unfinished
+from drivetrain.worker.verdict import LoneStart, Verdict, judge, lone_start, starts_in_company
 from drivetrain.worker.version_mismatch import next_offer_seconds
 from drivetrain.workflow.frames import Call, Frames, Invocation
 from drivetrain.workflow.wire import load_frames, load_invocation
@@ -76,6 +76,7 @@ class Intake:
         self._options = options
         self._registry = runtime.registry
         self._stores = runtime.backend.capabilities.stores
+        self._in_company = starts_in_company(options.max_starts)
         self._publisher = publisher
         self._settlement = settlement
         self._patience = patience
@@ -91,7 +92,10 @@ class Intake:
         )
 
     def start(self, deliveries: Sequence[Delivery]) -> list[Run]:
-        """The runs to run, their starts recorded; everything else among ``deliveries`` is settled."""
+        """The runs to run, their starts recorded; everything else among ``deliveries`` is settled.
+
+        Those with a `LoneStart` are to be run alone, by `Isolation`.
+        """
         now = self._runtime.clock.now()
         received = [one for one in self._read(deliveries) if one is not None]
         self._tell("received", received)
@@ -153,20 +157,15 @@ class Intake:
         told = (delivery.message.id, invocation.call.queue, shortened(reason))
         logger.error("message %s goes to the dead letters of %s: %s", *told, extra=marks(invocation))
         failure = self._settlement.failure_of(invocation, error)
-        self._settlement.settle([self._failed(delivery, invocation, failure, dead_reason=reason)])
-
-    def _failed(
-        self, delivery: Delivery, invocation: Invocation, failure: Failure, *, dead_reason: str, run: Run | None = None
-    ) -> Ending:
-        return Ending(
+        ending = Ending(
             delivery=delivery,
             invocation=invocation,
-            run=run,
             state=State.FAILURE,
             failure=self._runtime.registry.codec.encode(failure),
             error=failure,
-            dead_reason=dead_reason,
+            dead_reason=reason,
         )
+        self._settlement.settle([ending])
 
     # What is not to be started
 
@@ -263,7 +262,7 @@ class Intake:
         self._held.add(started)
         others = [entry for entry in verdicts if entry[2] is not Verdict.RUN]
         try:
-            self._see_to_the_rest(others, now)
+            started += self._see_to_the_rest(others, now)
         except BaseException:
             self._held.remove(started)  # they are not run, so their leases must end
             raise
@@ -271,10 +270,9 @@ class Intake:
         return started
 
     def _judge(self, run: Run, outcome: Outcome, wish: Transition) -> Verdict:
-        limit = self._options.max_starts
-        if not self._stores and (run.delivery.delivery_count or 0) > limit:
-            return Verdict.CRASHED
-        return judge(outcome, wish, max_starts=limit)
+        if not self._stores and _earlier_deliveries(run) >= self._in_company:
+            return Verdict.SUSPECT
+        return judge(outcome, wish, in_company=self._in_company)
 
     def _wish(self, run: Run, now: float) -> Transition:
         return Transition(
@@ -289,19 +287,55 @@ class Intake:
             received_at=run.received_at,
         )
 
-    def _see_to_the_rest(self, verdicts: Sequence[tuple[Run, Outcome, Verdict]], now: float) -> None:
-        endings = []
+    def _see_to_the_rest(self, verdicts: Sequence[tuple[Run, Outcome, Verdict]], now: float) -> list[Run]:
+        """Settle them; the suspects among them that are to be run, which are held from now on."""
+        endings, suspects = [], []
         for run, outcome, verdict in verdicts:
-            before = outcome.before
-            if verdict is Verdict.CRASHED:
-                endings.append(self._crashed(run, before))
+            before, ending = outcome.before, None
+            if verdict is Verdict.SUSPECT:
+                ending = self._suspected(run, before)
+                if run.lone is not None:
+                    suspects.append(run)
             elif verdict is Verdict.BUSY and before is not None:
                 self._release_busy(run, before, now)
             elif verdict is Verdict.STALE or before is None:
                 self._settlement.acknowledge([run.delivery])
-            elif (ending := self._found(run, before)) is not None:
+            else:
+                ending = self._found(run, before)
+            if ending is not None:
                 endings.append(ending)
         self._settlement.settle(endings)
+        self._held.add(suspects)
+        return suspects
+
+    def _suspected(self, run: Run, before: TaskRecord | None) -> Ending | None:
+        """Say how it is to be started alone; or its ending, if it is not to be started any more."""
+        try:
+            run.lone = self._lone_start(run, before)
+        except SerializationError as error:
+            self._bury(run.delivery, run.invocation, f"what is recorded of it cannot be read: {error}", error)
+            return None
+        return None if run.lone is not None else self._settlement.condemned(run, self._crash(run, before))
+
+    def _lone_start(self, run: Run, before: TaskRecord | None) -> LoneStart | None:
+        limit = self._options.max_starts
+        if before is not None:
+            known = Unfinished.load(self._runtime.payloads, before)
+            return lone_start(known, max_starts=limit, tally=f"started {before.starts + 1} times")
+        # Nothing is stored, and a delivery may have come back unharmed: what it does when it is alone must decide.
+        earlier = _earlier_deliveries(run)
+        lone = min(earlier - self._in_company, limit - self._in_company - 1)
+        tally = f"delivered {earlier + 1} times"
+        return lone_start(Unfinished(lone_starts=max(0, lone)), max_starts=limit, tally=tally)
+
+    def _crash(self, run: Run, before: TaskRecord | None) -> str:
+        if before is None:
+            return f"delivered {_earlier_deliveries(run)} times before and never finished"
+        lone = Unfinished.load(self._runtime.payloads, before).lone_starts
+        if lone == 0:
+            return "started once and never finished; with max_starts = 1 it is not started again"
+        tally = f"started {before.starts} times and never finished, {lone} of them alone"
+        return f"{tally}; the last time its worker ran nothing else, and was not heard of again"
 
     def _found(self, run: Run, before: TaskRecord) -> Ending | None:
         try:
@@ -309,13 +343,6 @@ class Intake:
         except SerializationError as error:
             self._bury(run.delivery, run.invocation, f"what is recorded of it cannot be read: {error}", error)
             return None
-
-    def _crashed(self, run: Run, before: TaskRecord | None) -> Ending:
-        starts = before.starts if before is not None else run.delivery.delivery_count
-        text = f"started {starts} times and never finished: its worker died each time"
-        failure = self._settlement.failure_of(run.invocation, None, "drivetrain.WorkerDied", text)
-        logger.error("task %s goes to the dead letters: %s", run.task_id, text, extra=marks(run.invocation))
-        return self._failed(run.delivery, run.invocation, failure, dead_reason=f"crashed: {text}", run=run)
 
     def _release_busy(self, run: Run, before: TaskRecord, now: float) -> None:
         left = self._options.lease_seconds if before.leased_until is None else before.leased_until - now
@@ -338,3 +365,8 @@ class Intake:
                 observers.notify("task_received", event=event_of(one.invocation, self._options.name))
         if observers.watches("worker_step") and received:
             observers.notify("worker_step", step=step, task_ids=[one.invocation.call.id for one in received])
+
+
+def _earlier_deliveries(run: Run) -> int:
+    """How often the message of a run was delivered before; 0 where the broker does not count."""
+    return (run.delivery.delivery_count or 1) - 1

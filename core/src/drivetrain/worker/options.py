@@ -35,7 +35,8 @@ class WorkerOptions:
     prefetch_limit: int = 1000
     #: How long running tasks may take to finish when it is told to stop, in seconds.
     grace_seconds: float = 30.0
-    #: How many starts of one attempt may come to nothing, because the worker died, before the message is put aside.
+    #: How many starts of one attempt may come to nothing, because a process died, before the message is put aside; the
+    #: later ones happen alone.
     max_starts: int = 5
     #: How long a message that this worker cannot run is offered to others, in seconds, before it is dead-lettered.
     version_mismatch_seconds: float = 240.0

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from drivetrain.contract import Delivery, Failure, Plain, State, TaskEvent, evolve
 from drivetrain.worker.registry import TaskDefinition
+from drivetrain.worker.verdict import LoneStart
 from drivetrain.workflow.frames import Invocation
 
 __all__ = ["Ending", "Run", "event_of", "marks", "shown_failure"]
@@ -36,6 +37,8 @@ class Run(Struct, kw_only=True, eq=False):
     expires_at: float | None = None
     #: Whether it has ended, and is being settled.
     settling: bool = False
+    #: How it is started, if earlier starts of this attempt came to nothing; None: beside others.
+    lone: LoneStart | None = None
 
     @property
     def task_id(self) -> str:

@@ -146,6 +146,7 @@ class Settlement:
                 at=now,
                 worker=self._options.name,
                 run=run.id,
+                payload=None if run.lone is None else run.lone.before.dump(self._runtime.payloads),
             )
             for run in runs
         ]
@@ -180,6 +181,20 @@ class Settlement:
         self._patience.call("give up", lambda: self._runtime.backend.renew([lease]))
         self._patience.call("release", lambda: self._runtime.broker.release([run.delivery]))
         self._held.remove([run])
+
+    def condemned(self, run: Run, text: str) -> Ending:
+        """The ending of a task that has killed its process too often; ``text`` says what happened."""
+        logger.error("task %s goes to the dead letters: %s", run.task_id, text, extra=marks(run.invocation))
+        failure = failure_of(run.invocation, None, "drivetrain.WorkerDied", text)
+        return Ending(
+            delivery=run.delivery,
+            invocation=run.invocation,
+            run=run,
+            state=State.FAILURE,
+            failure=self._runtime.registry.codec.encode(failure),
+            error=failure,
+            dead_reason=f"crashed: {text}",
+        )
 
     def found(self, delivery: Delivery, invocation: Invocation, record: TaskRecord) -> Ending:
         """The ending of a delivery whose end is recorded already."""

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from drivetrain.contract import Broker, Delivery, WorkerFailed
 from drivetrain.worker.execution import Execution
@@ -30,6 +30,9 @@ from drivetrain.worker.run import Ending, Run
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.settlement import Settlement
 from drivetrain.worker.threads import Threads
+
+if TYPE_CHECKING:
+    from drivetrain.worker.isolation import Isolation
 
 __all__ = ["Worker"]
 
@@ -100,6 +103,8 @@ class Worker:
             Pool.PROCESSES: self._process_pool,
         }
         self._pools: dict[Pool, RunPool] = {}
+        #: Runs suspects; made for the first one.
+        self._isolation: Isolation | None = None
         self._check_tasks()
         sizes = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
         used = {definition.pool for definition in runtime.registry.values()}
@@ -222,9 +227,12 @@ class Worker:
         ran = 0
         while deliveries := self._intake.receive(self.options.concurrency, 0.0):
             runs = self._intake.start(deliveries)
-            self._settlement.settle([self._execution.run_here(run) for run in runs])
+            self._settlement.settle([self._run_now(run) for run in runs])
             ran += len(runs)
         return ran
+
+    def _run_now(self, run: Run) -> Ending:
+        return self._execution.run_here(run) if run.lone is None else self._isolating().run_now(run)
 
     def _run_in_thread(self) -> None:
         try:
@@ -247,6 +255,9 @@ class Worker:
     def _receive_once(self) -> None:
         try:
             self._return_stuck()
+            if self._isolation is not None and self._isolation.wants_worker:
+                self._make_way(self._isolation)
+                return
             room = self._load.room()
             if room <= 0:
                 self._held.wait_below(max(1, len(self._held) - self._load.slack()), STUCK_SECONDS)
@@ -273,7 +284,7 @@ class Worker:
         if self._stopping.is_set():
             self._patience.call("release", lambda: self._runtime.broker.release(deliveries))
             return
-        runs = self._intake.start(deliveries)
+        runs = self._isolate(self._intake.start(deliveries))
         excess = self._load.excess(runs)
         if excess:
             self._settlement.give_back(excess, delay_seconds=_EXCESS_DELAY_SECONDS)
@@ -284,6 +295,26 @@ class Worker:
             self._held.wait_below(1, _LONE_SECONDS)
         if excess and not runs:
             self._held.wait_below(len(self._held), STUCK_SECONDS)
+
+    def _isolate(self, runs: list[Run]) -> list[Run]:
+        """Hand the suspects among ``runs`` over; the others."""
+        suspects = [run for run in runs if run.lone is not None]
+        if not suspects:
+            return runs
+        try:
+            self._isolating().submit(suspects)
+        except Exception:
+            logger.exception("%d tasks could not be begun, and are given back", len(suspects))
+            self._settlement.give_back(suspects, delay_seconds=1.0)
+        return [run for run in runs if run.lone is None]
+
+    def _make_way(self, isolation: Isolation) -> None:
+        """Come to run nothing but one suspect, and take nothing new meanwhile."""
+        if not isolation.has_worker:
+            self._give_back_waiting()
+            if self._held.only_suspects():
+                isolation.grant()
+        self._held.wait_below(max(1, len(self._held)), STUCK_SECONDS)
 
     def _submit(self, runs: Sequence[Run]) -> None:
         for pool, together in groupby(runs, key=lambda run: run.definition.pool):
@@ -299,6 +330,11 @@ class Worker:
         """What waits behind long tasks here may be run at once by somebody else."""
         stuck = [pool for kind, pool in self._pools.items() if self._load.stuck(kind)]
         self._settlement.give_back([run for pool in stuck for run in pool.take_back()])
+        if self._isolation is not None:
+            self._isolation.return_stuck()
+
+    def _give_back_waiting(self) -> None:
+        self._settlement.give_back([run for pool in self._pools.values() for run in pool.take_back()])
 
     # Run
 
@@ -311,7 +347,7 @@ class Worker:
         options, clock = self.options, self._runtime.clock
         return ThreadPool(options.concurrency, self._execution, clock, self._end, self._threads)
 
-    # What these two import takes megabytes, and most workers have use for neither.
+    # What these three import takes megabytes, and most workers have use for none of them.
 
     def _loop_pool(self) -> RunPool:
         from drivetrain.worker.pools.loop import LoopPool
@@ -326,6 +362,24 @@ class Worker:
             self.options.concurrency, self._execution, self.options, done=done, died=died, threads=self._threads
         )
 
+    def _isolating(self) -> Isolation:
+        if self._isolation is None:
+            from drivetrain.worker.isolation import Isolation
+
+            self._isolation = Isolation(
+                self._runtime,
+                self.options,
+                execution=self._execution,
+                settlement=self._settlement,
+                patience=self._patience,
+                held=self._held,
+                stopping=self._stopping,
+                run_here=self._submit,
+                done=self._ended.put,
+                threads=self._threads,
+            )
+        return self._isolation
+
     def _check_tasks(self) -> None:
         for definition in self._runtime.registry.values():
             definition.binding.compile()
@@ -335,6 +389,8 @@ class Worker:
                 TaskReference.to(definition)
 
     def _stop_run(self, run: Run) -> None:
+        if self._isolation is not None:
+            self._isolation.cancel(run)
         if (pool := self._pools.get(run.definition.pool)) is not None:
             pool.cancel(run)
 
@@ -385,7 +441,9 @@ class Worker:
         finished = threading.Event()
         try:
             self._threads.start("drivetrain-grace", partial(self._end_grace, finished))
-            self._settlement.give_back([run for pool in self._pools.values() for run in pool.take_back()])
+            self._give_back_waiting()
+            if self._isolation is not None:
+                self._settlement.give_back(self._isolation.take_back())
             while len(self._held) and not self._abandoning.is_set():
                 self._held.wait_below(1, 0.2)
             self._abandon()
@@ -393,6 +451,8 @@ class Worker:
             logger.warning("stopped while a service was away; what was not settled is delivered again")
         finally:
             finished.set()
+            if self._isolation is not None:
+                self._isolation.stop()
             for pool in self._pools.values():
                 pool.stop()
 

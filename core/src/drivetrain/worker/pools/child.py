@@ -1,16 +1,14 @@
-"""What a child process of the processes pool does: it takes one order at a time from its worker, and answers each."""
+"""What a child process of a worker does: it takes one order at a time from its worker, and answers each."""
 
 from __future__ import annotations
 
 import math
 import multiprocessing
 import os
-import signal
 import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing import connection
-from types import FrameType
 from typing import Any
 
 from attrs import frozen
@@ -20,6 +18,7 @@ from drivetrain.contract import Delivery, Message
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools.reference import TaskReference
+from drivetrain.worker.process_signals import dump_stacks_on_signal, leave_stopping_to_the_worker
 from drivetrain.worker.run import Ending, Run
 from drivetrain.workflow.frames import Invocation
 
@@ -48,9 +47,17 @@ class Work:
     expires_at: float | None = None
 
 
-def serve(worker: connection.Connection[Any, Any], options: WorkerOptions) -> None:
-    """Take orders until the worker closes its end. The main function of a child process."""
-    _prepare(options.prepare_child)
+def serve(worker: connection.Connection[Any, Any], options: WorkerOptions, worker_lives: int | None = None) -> None:
+    """Take orders until the worker closes its end. The main function of a child process.
+
+    Args:
+        worker: our end of the connection to it.
+        options: those of the worker.
+        worker_lives: a file descriptor that becomes readable when the worker has died; None: that is known of a process
+            of multiprocessing.
+    """
+    parent = multiprocessing.parent_process()
+    _prepare(options.prepare_child, parent.sentinel if worker_lives is None and parent is not None else worker_lives)
     _keep_to_this_process(worker)
     while True:
         try:
@@ -60,25 +67,18 @@ def serve(worker: connection.Connection[Any, Any], options: WorkerOptions) -> No
         worker.send(_imported(order.task) if isinstance(order, Import) else _run(order, options))
 
 
-def _prepare(prepare: Callable[[], None] | None) -> None:
-    # Ctrl-C, and service managers' SIGTERM, go to the whole group; the worker decides. A handler, unlike SIG_IGN, is
-    # not inherited by the programs that a task starts.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _go_on)
+def _prepare(prepare: Callable[[], None] | None, worker_lives: int | None) -> None:
+    leave_stopping_to_the_worker()
+    dump_stacks_on_signal()
     if prepare is not None:
         prepare()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_worker, args=(worker_lives,), daemon=True).start()
 
 
-def _go_on(_number: int, _frame: FrameType | None) -> None:
-    """Handle a signal by nothing."""
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
+def _end_with_worker(worker_lives: int | None) -> None:
     try:
-        if parent is not None:
-            connection.wait([parent.sentinel])
+        if worker_lives is not None:
+            connection.wait([worker_lives])
     finally:  # also when a task has closed what is waited for
         os._exit(1)
 
@@ -110,4 +110,4 @@ def _run(work: Work, options: WorkerOptions) -> Ending:
         held_until=work.held_until,
         expires_at=work.expires_at,
     )
-    return replace(Execution(task.app.runtime, options).run(run), run=None)
+    return replace(Execution(task.app.runtime, options).run_here(run), run=None)

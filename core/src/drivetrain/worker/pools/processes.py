@@ -109,7 +109,7 @@ class ProcessPool:
             return None  # killed by us, after its run was given back
         if run.stopped:
             return self._execution.failed(run, error)  # killed by us, and not to be run here again
-        logger.error("task %s: its child process died", run.task_id, extra=marks(run.invocation))
+        logger.error("task %s: its child process %s", run.task_id, error, extra=marks(run.invocation))
         try:
             self._died(run)
         except Exception:

@@ -1,4 +1,4 @@
-"""One slot of the processes pool: a child process at a time, replaced when it is of no more use."""
+"""A slot for tasks in child processes: one process at a time, replaced when it is of no more use."""
 
 from __future__ import annotations
 
@@ -7,39 +7,87 @@ import multiprocessing
 import threading
 import time
 from multiprocessing import connection
-from multiprocessing.context import SpawnProcess
-from typing import Any
+from multiprocessing.connection import Pipe
+from typing import Any, Protocol
 
 from drivetrain.worker.context import TaskTimeout
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools import child
 from drivetrain.worker.pools.reference import TaskReference
+from drivetrain.worker.process_exit import describe_exit
 from drivetrain.worker.run import Ending, Run
 
-__all__ = ["ChildDied", "Slot"]
+__all__ = ["ChildDied", "Launch", "Process", "Slot", "spawn"]
 
 #: How often at least it is looked whether a child still lives, in seconds. Its death is seen at once, unless processes
 #: that it has started hold its files open.
 _LOOK_SECONDS = 1.0
+#: How long a child that has closed its connection may take to end by itself, in seconds.
+_FAREWELL_SECONDS = 1.0
+#: How often it is looked whether it has, in seconds.
+_FAREWELL_PAUSE_SECONDS = 0.005
 #: How long the system may take to end a process that was killed, in seconds.
 _LAST_SECONDS = 5.0
 
 
 class ChildDied(Exception):
-    """The child process has ended, or has closed the connection to its worker."""
+    """The child process has ended, or has closed its connection. The text is a predicate: ``was killed by SIGKILL``."""
+
+
+class Process(Protocol):
+    """A child process, as multiprocessing has them."""
+
+    @property
+    def exitcode(self) -> int | None:
+        """What it ended with, negative for a signal; None: it lives."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once."""
+        ...
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, at most so many seconds."""
+        ...
+
+
+class Launch(Protocol):
+    """Starts a child process."""
+
+    def __call__(self, theirs: connection.Connection[Any, Any], options: WorkerOptions, /) -> Process:
+        """Start one that serves at its end of a connection; may raise OSError."""
+        ...
+
+
+def spawn(theirs: connection.Connection[Any, Any], options: WorkerOptions) -> Process:
+    """Start a process of multiprocessing. It runs the main script of the worker first."""
+    # Spawned, not forked: nothing of ours, connections least of all, is to be shared with a task.
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=child.serve, args=(theirs, options), name="drivetrain-child")
+    process.start()
+    return process
 
 
 class Slot:
     """One child process. `prepare` and `execute` are for one thread; the others may be called from any."""
 
-    def __init__(self, options: WorkerOptions) -> None:
+    def __init__(self, options: WorkerOptions, launch: Launch = spawn) -> None:
+        """Make it; a process is started when there is something for it to do.
+
+        Args:
+            options: those of the worker.
+            launch: starts a process.
+        """
+        #: Whether its process, if there is one, has run nothing yet.
+        self.fresh = True
         self._options = options
+        self._launch = launch
         self._connection: connection.Connection[Any, Any] | None = None
         #: The modules that the child has imported, which takes its time and is no task's.
         self._imported: set[str] = set()
         #: Held while the next three change, or a process is killed or looked at because of them.
         self._lock = threading.Lock()
-        self._process: SpawnProcess | None = None
+        self._process: Process | None = None
         self._run: Run | None = None
         self._closed = False
 
@@ -66,6 +114,7 @@ class Slot:
             ChildDied: the child died, or closed its connection.
         """
         call = run.invocation.call
+        self.fresh = False
         self._serve(run)
         try:
             work = child.Work(task, run.invocation, held_until=run.held_until, expires_at=run.expires_at)
@@ -99,18 +148,15 @@ class Slot:
     # Its life
 
     def _start(self) -> None:
-        # Spawned, not forked: nothing of ours, connections least of all, is to be shared with a task.
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=child.serve, args=(theirs, self._options), name="drivetrain-child")
+        ours, theirs = Pipe()
         try:
-            process.start()
+            process = self._launch(theirs, self._options)
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        self._connection = ours
+        self._connection, self.fresh = ours, True
         with self._lock:
             self._process = process
             if self._closed:
@@ -127,6 +173,13 @@ class Slot:
         if process is not None:
             process.kill()
             process.join(_LAST_SECONDS)
+
+    def _bury(self) -> str:
+        """Let go of a child that has died or closed its connection; what became of it, in words."""
+        assert self._process is not None  # noqa: S101
+        code = _exit_code_soon(self._process)
+        self.dismiss()
+        return "closed the connection to its worker" if code is None else describe_exit(code)
 
     def _lives(self) -> bool:
         with self._lock:
@@ -150,8 +203,7 @@ class Slot:
             if self._answers(ours, timeout_seconds):
                 return ours.recv()
         except (EOFError, OSError) as error:
-            self.dismiss()
-            raise ChildDied from error
+            raise ChildDied(self._bury()) from error
         self.dismiss()
         raise TaskTimeout
 
@@ -168,3 +220,12 @@ class Slot:
         if ours.poll():
             return True  # the last thing that it did
         raise EOFError
+
+
+def _exit_code_soon(process: Process) -> int | None:
+    """The exit code of a process whose connection may be gone a moment before it is; None: it goes on."""
+    # Not by joining, which would wait without an end for a process that has closed all its files.
+    end = time.monotonic() + _FAREWELL_SECONDS
+    while (code := process.exitcode) is None and time.monotonic() < end:
+        time.sleep(_FAREWELL_PAUSE_SECONDS)
+    return code

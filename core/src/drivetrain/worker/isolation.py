@@ -1,0 +1,297 @@
+"""Running suspects alone, so that a task that kills its process harms no other, and is known to be the one.
+
+A suspect runs in a child process, one at a time, while the other tasks of the worker go on. Where that cannot be (its
+function cannot be found from another process; the broker lives in this one), or where a worker has died with a last
+lone start, it runs while the worker runs nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from drivetrain.contract import ConfigurationError, State, Transition
+from drivetrain.worker.execution import Execution, NotOurs
+from drivetrain.worker.held import Held
+from drivetrain.worker.logs import get_logger
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.patience import GaveUp, Patience
+from drivetrain.worker.pools import program
+from drivetrain.worker.pools.reference import TaskReference
+from drivetrain.worker.pools.slot import ChildDied, Slot
+from drivetrain.worker.registry import Pool
+from drivetrain.worker.run import Ending, Run, marks
+from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.settlement import Settlement
+from drivetrain.worker.threads import Threads
+from drivetrain.worker.verdict import LoneStart
+
+__all__ = ["Isolation"]
+
+logger = get_logger("drivetrain.worker")
+
+#: How many suspects wait here at most; others are left to other workers.
+_MOST_WAITING = 64
+#: When a suspect has run for so long, in seconds, those that wait behind it are left to other workers too.
+_LONG_SECONDS = 1.0
+#: How long they stay back then, in seconds.
+_LATER_SECONDS = 1.0
+#: How often a wait looks whether the worker stops, in seconds.
+_LOOK_SECONDS = 0.2
+
+
+class Isolation:
+    """Runs suspects, one after another, in a thread that is started for the first. Thread-safe."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: WorkerOptions,
+        *,
+        execution: Execution,
+        settlement: Settlement,
+        patience: Patience,
+        held: Held,
+        stopping: threading.Event,
+        run_here: Callable[[Sequence[Run]], None],
+        done: Callable[[Ending], None],
+        threads: Threads,
+    ) -> None:
+        """Make it.
+
+        Args:
+            runtime: whose drivers.
+            options: how the worker works.
+            execution: makes endings of what happens to a run.
+            settlement: takes back what is not begun, and what has died.
+            patience: how services are called.
+            held: what the worker holds.
+            stopping: set when the worker begins nothing new.
+            run_here: runs something in the worker itself, in the pool that it is for.
+            done: takes the ending of what ran in a child process.
+            threads: starts its thread.
+        """
+        self._runtime = runtime
+        self._options = options
+        self._execution = execution
+        self._settlement = settlement
+        self._patience = patience
+        self._held = held
+        self._stopping = stopping
+        self._run_here = run_here
+        self._done = done
+        self._waiting: deque[Run] = deque()
+        self._changed = threading.Condition()
+        self._threads = threads
+        self._thread: threading.Thread | None = None
+        self._ended = False
+        self._slot = Slot(options, program.Program)
+        #: When the suspect that runs in the slot began, by the monotonic clock.
+        self._began: float | None = None
+        #: Set while a suspect waits for the worker to run nothing else, and until it has ended then.
+        self._wanted = threading.Event()
+        #: Set by the worker when that is so.
+        self._granted = threading.Event()
+
+    # What the worker asks of it
+
+    def submit(self, runs: Sequence[Run]) -> None:
+        """Run these suspects, which are held, each alone; those for which there is no room are given back.
+
+        Raises:
+            RuntimeError: the system starts no more threads.
+        """
+        with self._changed:
+            if self._thread is None:
+                self._thread = self._threads.start("drivetrain-isolation", self._work)
+            room = max(0, _MOST_WAITING - len(self._waiting))
+            self._waiting.extend(runs[:room])
+            self._changed.notify_all()
+        self._settlement.give_back(runs[room:], delay_seconds=_LATER_SECONDS)
+
+    def run_now(self, run: Run) -> Ending:
+        """Run a suspect in this thread, in which nothing else runs; its ending."""
+        try:
+            self._record_start(run, _lone(run))
+        except NotOurs as error:
+            return self._execution.failed(run, error)
+        return self._execution.run_here(run)
+
+    def take_back(self) -> list[Run]:
+        """Those that were submitted and have not begun; they will not."""
+        with self._changed:
+            runs = list(self._waiting)
+            self._waiting.clear()
+        return runs
+
+    def return_stuck(self) -> None:
+        """Give back what waits behind a suspect that takes long: another worker may run it at once."""
+        began = self._began
+        if began is not None and self._runtime.clock.monotonic() - began >= _LONG_SECONDS:
+            self._settlement.give_back(self.take_back(), delay_seconds=_LATER_SECONDS)
+
+    def cancel(self, run: Run) -> None:
+        """Kill the child process, if it runs ``run``."""
+        self._slot.kill(run)
+
+    def stop(self) -> None:
+        """Begin nothing more, and kill what still runs."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._slot.close()
+
+    @property
+    def wants_worker(self) -> bool:
+        """Whether the worker must take nothing new: a suspect waits until it runs nothing else, or runs then."""
+        return self._wanted.is_set()
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether `grant` was called for the present suspect."""
+        return self._granted.is_set()
+
+    def grant(self) -> None:
+        """The worker holds nothing but suspects, and takes nothing new while `wants_worker`."""
+        self._granted.set()
+
+    # In its thread
+
+    def _work(self) -> None:
+        while (run := self._next()) is not None:
+            try:
+                ending = self._attempt(run, _lone(run))
+            except GaveUp:
+                continue  # the worker stops while a service is away; the message comes again
+            except Exception:  # the errors of a stranger's driver, say; what does not run must not be kept alive
+                self._held.remove([run])
+                text = "task %s could not be run alone; its message will come again"
+                logger.exception(text, run.task_id, extra=marks(run.invocation))
+                ending = None
+            if ending is not None:
+                self._done(ending)
+            if self._wanted.is_set():
+                self._await_settled(run)
+        self._slot.dismiss()
+
+    def _next(self) -> Run | None:
+        with self._changed:
+            if self._waiting and not self._ended:
+                return self._waiting.popleft()
+        self._slot.dismiss()  # there may be no suspect for a long time
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ended)
+            return None if self._ended else self._waiting.popleft()
+
+    def _attempt(self, run: Run, lone: LoneStart) -> Ending | None:
+        if run.stopped:
+            return self._execution.failed(run, NotOurs())
+        reference = self._reference(run)
+        if reference is not None and not self._prepare(run, reference, lone):
+            reference = None
+        if (lone.exclusive or reference is None) and not self._get_worker():
+            self._settlement.give_back([run], delay_seconds=_LATER_SECONDS)
+            return None
+        try:
+            self._record_start(run, lone)
+        except NotOurs as error:
+            return self._execution.failed(run, error)
+        text = "task %s was %s and has not finished yet; it runs alone now"
+        logger.info(text, run.task_id, lone.tally, extra=marks(run.invocation))
+        if reference is not None:
+            return self._run_in_child(run, reference, lone)
+        self._run_here([run])
+        return None
+
+    def _reference(self, run: Run) -> TaskReference | None:
+        """Where a child process finds the task of ``run``; None: it is not to run in one."""
+        if not program.SUPPORTED:
+            return None
+        if not (self._runtime.broker.capabilities.shared or run.definition.pool is Pool.PROCESSES):
+            return None  # what it sends would be lost in the child
+        try:
+            return TaskReference.to(run.definition)
+        except ConfigurationError:
+            return None
+
+    def _prepare(self, run: Run, reference: TaskReference, lone: LoneStart) -> bool:
+        """Have a child process that is ready for the task; False: it cannot be."""
+        if lone.last and not self._slot.fresh:
+            self._slot.dismiss()
+        try:
+            self._slot.prepare(reference)
+        except (ImportError, ChildDied, OSError) as error:
+            text = "task %s cannot run in a process of its own (%s); it waits until this worker runs nothing else"
+            logger.warning(text, run.task_id, error, extra=marks(run.invocation))
+            return False
+        return True
+
+    def _get_worker(self) -> bool:
+        """Wait until the worker runs nothing else, though not for longer than a lease; whether it came to that."""
+        clock = self._runtime.clock
+        end = clock.monotonic() + self._options.lease_seconds
+        self._granted.clear()
+        self._wanted.set()
+        while not (self._stopping.is_set() or self._ended or clock.monotonic() >= end):
+            if clock.wait_event(self._granted, _LOOK_SECONDS):
+                return True
+        self._wanted.clear()
+        return False
+
+    def _await_settled(self, run: Run) -> None:
+        """Keep the worker to itself until what became of ``run`` is recorded: what comes next may end the worker."""
+        while self._held.holds(run) and not self._ended:
+            self._held.wait_below(len(self._held), _LOOK_SECONDS)
+        self._wanted.clear()
+        self._granted.clear()
+
+    def _record_start(self, run: Run, lone: LoneStart) -> None:
+        wish = Transition(
+            task_id=run.task_id,
+            state=State.STARTED,
+            attempt=run.invocation.attempt,
+            at=self._runtime.clock.now(),
+            worker=self._options.name,
+            task=run.invocation.call.task,
+            run=run.id,
+            lease=self._options.lease_seconds,
+            payload=lone.record.dump(self._runtime.payloads),
+        )
+        held_until = self._runtime.clock.monotonic() + self._options.lease_seconds
+        (outcome,) = self._patience.call("start alone", lambda: self._runtime.backend.record([wish]))
+        if not outcome.applied:
+            raise NotOurs
+        run.held_until = held_until
+
+    def _run_in_child(self, run: Run, reference: TaskReference, lone: LoneStart) -> Ending | None:
+        self._began = self._runtime.clock.monotonic()
+        try:
+            ending = self._slot.execute(run, reference)
+        except ChildDied as error:
+            return self._died(run, lone, error)
+        except BaseException as error:  # noqa: BLE001 - its time is over, or the child cannot hand over the result
+            return self._execution.failed(run, error)
+        finally:
+            self._began = None
+        return replace(ending, delivery=run.delivery, invocation=run.invocation, run=run)
+
+    def _died(self, run: Run, lone: LoneStart, error: ChildDied) -> Ending | None:
+        if self._ended:
+            return None  # killed by us, after it was given back
+        if run.stopped:
+            return self._execution.failed(run, error)  # killed by us
+        alone = lone.record.lone_starts
+        text = f"{lone.tally}, {alone} of them alone, and never finished; the last time its process {error}"
+        if lone.last:
+            return self._settlement.condemned(run, text)
+        logger.error("task %s was %s", run.task_id, text, extra=marks(run.invocation))
+        self._settlement.give_up(run)
+        return None
+
+
+def _lone(run: Run) -> LoneStart:
+    assert run.lone is not None  # noqa: S101 - nothing else is submitted
+    return run.lone

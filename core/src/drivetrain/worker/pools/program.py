@@ -1,0 +1,79 @@
+"""A child process that is a program of its own, and no process of multiprocessing.
+
+What multiprocessing spawns runs the main script of the worker once more. Those who use the processes pool know that
+their script can bear that. Suspects come from any pool, and a script may start a worker, or send tasks.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.pools import child
+
+__all__ = ["SUPPORTED", "Program", "serve"]
+
+#: Whether this platform hands an open connection on to a program.
+SUPPORTED = os.name == "posix"
+
+_CODE = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
+
+
+class Program:
+    """The program, seen from the worker; see `drivetrain.worker.pools.slot.Process`."""
+
+    def __init__(self, theirs: Connection[Any, Any], options: WorkerOptions) -> None:
+        """Start it.
+
+        Args:
+            theirs: its end of the connection.
+            options: those of the worker.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        self._popen = subprocess.Popen(  # noqa: S603 - this very interpreter
+            [sys.executable, "-c", _CODE, str(theirs.fileno())], pass_fds=[theirs.fileno()], stdin=subprocess.PIPE
+        )
+        assert self._popen.stdin is not None  # noqa: S101
+        with suppress(BrokenPipeError):  # it has died, which is seen where its answer is waited for
+            # Where modules lie comes first: they may be needed to read the options.
+            self._popen.stdin.write(pickle.dumps(sys.path) + pickle.dumps(options))
+            self._popen.stdin.flush()  # and left open: its end tells the program that the worker has died
+
+    @property
+    def exitcode(self) -> int | None:
+        """What it ended with, negative for a signal; None: it lives."""
+        return self._popen.poll()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._popen.kill()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, at most so many seconds, and let the system forget it."""
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(timeout)
+            with suppress(OSError):
+                self._popen.communicate()
+
+
+def serve(descriptor: int) -> None:
+    """Serve the worker; the main function of the program.
+
+    Args:
+        descriptor: the file descriptor of our end of the connection.
+    """
+    sys.path[:] = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own worker
+    options = pickle.load(sys.stdin.buffer)  # noqa: S301
+    # Tasks find an empty standard input, as in every child process.
+    worker_lives, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    child.serve(Connection(descriptor), options, worker_lives)
