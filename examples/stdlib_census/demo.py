@@ -19,7 +19,8 @@ from stdlib_census.tasks import Census, analyse, app, merge
 LEASE_SECONDS = 3
 LONGEST_SECONDS = 300
 COMMAND = (str(Path(sys.executable).with_name("drivetrain")), "worker", "stdlib_census.tasks:app")
-OPTIONS = ("--concurrency", "2", "--lease-seconds", str(LEASE_SECONDS))
+#: Without a supervisor, since it is the workers themselves that are killed here.
+OPTIONS = ("--no-supervisor", "--concurrency", "2", "--lease-seconds", str(LEASE_SECONDS))
 #: The workers run in another directory, and find the tasks here.
 EXAMPLES = str(Path(__file__).resolve().parent.parent)
 TOP = 12

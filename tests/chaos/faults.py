@@ -22,7 +22,9 @@ __all__ = ["Faults", "Workers"]
 
 #: A worker dies with the thread that starts it, however this process ends.
 _WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
-_WORKER = (*_WITH_US, sys.executable, "-m", "drivetrain.cli", "worker", "chaos.tasks:app", "--log-format", "json")
+#: Without a supervisor, since it is the workers themselves that are killed and paused.
+_OPTIONS = ("--no-supervisor", "--log-format", "json")
+_WORKER = (*_WITH_US, sys.executable, "-m", "drivetrain.cli", "worker", "chaos.tasks:app", *_OPTIONS)
 _STOP_SECONDS = 60.0
 
 

@@ -27,6 +27,15 @@ def fragile(code):
 BREAK_HEARTBEAT = "from drivetrain.worker.heartbeat import Heartbeat; Heartbeat.run = lambda self: 1 / 0"
 
 
+HEAVY = """
+import os
+from drivetrain import App
+app = App('sqlite:///work.db')
+with open('importers', 'a') as file:
+    file.write(f'{os.getpid()}\\n')
+"""
+
+
 def pids_of(worker, count):
     return [int(re.search(r"with pid (\d+)", worker.wait_for("runs with pid"))[1]) for _ in range(count)]
 
@@ -39,7 +48,7 @@ class TestOneProcess:
         assert worker.ended() == 0
 
     def test_sigterm_finishes_what_runs_and_gives_back_what_waits(self, start_worker, shop, gate):
-        worker = start_worker("--concurrency", "1")
+        worker = start_worker("--no-supervisor", "--concurrency", "1")
         held_at = gate("gate")
         held = shop.hold.send(str(held_at.path))
         worker.wait_for("held at")
@@ -69,21 +78,55 @@ class TestOneProcess:
         assert held.state() is State.RECEIVED
         assert shop.app.operations.sizes(["default"])["default"].held == 0
 
-    def test_sigint_is_a_stop_too(self, start_worker):
-        worker = start_worker()
-        worker.signal(signal.SIGINT)
+    @pytest.mark.parametrize("supervisor", ["--supervisor", "--no-supervisor"])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+    def test_ctrl_c_and_a_closed_terminal_are_a_stop_too(self, start_worker, shop, gate, number, supervisor):
+        worker = start_worker(supervisor)
+        held_at = gate("gate")
+        held = shop.hold.send(str(held_at.path))
+        worker.wait_for("held at")
+        worker.signal(number)
+        worker.wait_for("stopping")
+        held_at.open()
         assert worker.ended() == 0
+        assert held.state() is State.SUCCESS
 
-    def test_a_signal_to_the_whole_group_leaves_tasks_in_child_processes_alone(self, start_worker, shop, gate):
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_signal_to_the_whole_group_leaves_tasks_in_child_processes_alone(self, start_worker, shop, gate, number):
         worker = start_worker()
         held_at = gate("gate")
         held = shop.hold_in_child.send(str(held_at.path))
         worker.wait_for("held at")
-        os.killpg(worker.pid, signal.SIGTERM)
+        os.killpg(worker.pid, number)
         worker.wait_for("stopping")
         held_at.open()
         assert worker.ended() == 0
         assert held.get(timeout=0) != worker.pid
+
+    @pytest.mark.parametrize("supervisor", ["--supervisor", "--no-supervisor"])
+    def test_sigusr1_writes_all_stacks_and_stops_nothing(self, start_worker, shop, gate, supervisor):
+        worker = start_worker(supervisor)
+        held_at = gate("gate")
+        held = shop.hold.send(str(held_at.path))
+        worker.wait_for("held at")
+        worker.signal(signal.SIGUSR1)
+        worker.wait_for('shop.py"', "in _hold")
+        assert ("supervisor.py" in "".join(worker.lines)) == (supervisor == "--supervisor")
+        held_at.open()
+        assert held.get(timeout=60)
+        worker.signal(signal.SIGTERM)
+        assert worker.ended() == 0
+
+    def test_sigusr1_writes_the_stacks_of_a_task_in_a_child_process(self, start_worker, shop, gate):
+        worker = start_worker()
+        held_at = gate("gate")
+        held = shop.hold_in_child.send(str(held_at.path))
+        worker.wait_for("held at")
+        child = int(re.search(r"in process (\d+)", worker.lines[-1])[1])
+        os.kill(child, signal.SIGUSR1)
+        worker.wait_for('shop.py"', "in _hold")
+        held_at.open()
+        assert held.get(timeout=60) == child
 
     def test_kill_ends_its_child_processes(self, start_worker, shop, gate):
         worker = start_worker()
@@ -93,7 +136,7 @@ class TestOneProcess:
         assert worker.ended() == -signal.SIGKILL
 
     def test_options_reach_the_worker(self, start_worker, shop):
-        worker = start_worker("--queues", "high, default", "--name", "bench")
+        worker = start_worker("--no-supervisor", "--queues", "high, default", "--name", "bench")
         (line,) = worker.lines
         assert "receives from high, default" in line
         result = shop.app.send(shop.add.s(1, 2).set(queue="high"))
@@ -154,6 +197,37 @@ class TestSupervisor:
         worker.signal(signal.SIGTERM)
         assert worker.ended() == 0
 
+    @pytest.mark.parametrize("processes", ["1", "2"])
+    @pytest.mark.parametrize("code", [0, 1, 2])
+    def test_replaces_one_that_a_task_has_ended_whatever_its_exit_code(
+        self, start_worker, shop, monkeypatch, processes, code
+    ):
+        monkeypatch.setenv("DRIVETRAIN_MAX_STARTS", "1")
+        worker = start_worker("--processes", processes, workers=int(processes))
+        shop.end_process.send(code)
+        worker.wait_for(f"ended with exit code {code}; another is started")
+        worker.wait_for("runs with pid")
+        assert shop.add.send(1, 2).get(timeout=60) == 3
+        worker.signal(signal.SIGTERM)
+        assert worker.ended() == 0
+
+    def test_does_not_import_the_app(self, start_worker, project):
+        (project / "heavy.py").write_text(HEAVY)
+        worker = start_worker(reference="heavy", workers=1)
+        importers = (project / "importers").read_text().split()
+        assert len(importers) == 1
+        assert importers != [str(worker.pid)]
+
+    def test_takes_the_number_of_processes_from_the_settings(self, start_worker, monkeypatch):
+        monkeypatch.setenv("DRIVETRAIN_PROCESSES", "2")
+        worker = start_worker(workers=2)
+        assert sum("runs with pid" in line for line in worker.lines) == 2
+
+    def test_there_must_be_one_for_several_processes(self, run):
+        outcome = run("worker", "shop:app", "--processes", "2", "--no-supervisor")
+        assert outcome.exit_code == 2
+        assert "--no-supervisor runs one process" in outcome.output
+
     def test_does_not_replace_one_that_was_asked_to_stop(self, start_worker):
         worker = start_worker("--processes", "2", workers=2)
         pids = [int(re.search(r"with pid (\d+)", line)[1]) for line in worker.lines if "with pid" in line]
@@ -203,7 +277,7 @@ class TestSupervisor:
         (project / "fragile.py").write_text(fragile(BREAK_HEARTBEAT))
         worker = start_worker("--processes", "2", reference="fragile", workers=0)
         worker.wait_for("CRITICAL", "the thread drivetrain-heartbeat has failed")
-        worker.wait_for("failed with exit code 1", "another is started")
+        worker.wait_for("ended with exit code 1", "another is started")
         worker.signal(signal.SIGTERM)
         assert worker.ended() in {0, 1}  # one may be failing just then
 
@@ -241,7 +315,7 @@ def test_a_worker_that_ends_by_itself_has_failed_whatever_it_raises(app, monkeyp
 
 def test_a_thread_of_a_worker_that_fails_ends_it_with_code_1(start_worker, project):
     (project / "broken.py").write_text(f"from drivetrain import App\napp = App('memory://')\n{BREAK_HEARTBEAT}\n")
-    worker = start_worker(reference="broken", workers=0)
+    worker = start_worker("--no-supervisor", reference="broken", workers=0)
     assert worker.ended() == 1
     assert any("the thread drivetrain-heartbeat has failed" in line for line in worker.lines)
     assert any("ZeroDivisionError" in line for line in worker.lines)
@@ -254,6 +328,28 @@ def test_a_listener_to_signals_that_fails_stops_the_worker(app, monkeypatch, cap
         signals._writer.send(b"x")
         assert work(WorkerPlan(reference="shop:app"), app, signals) == 1
     assert "the thread drivetrain-signals has failed" in caplog.text
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not signals.arrived()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_signals_of_the_application_stay_its_own():
+    seen = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append("seen"))
+    try:
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert not signals.arrived()
+        assert seen == ["seen"]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_forked_child_takes_its_signals_itself():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 import click
 
-from drivetrain.cli.choice import Choice, app_options, choice_of
+from drivetrain.cli.choice import app_options, choice_of
 from drivetrain.cli.commands.cancel import cancel
 from drivetrain.cli.commands.dead import dead
 from drivetrain.cli.commands.describe import describe
@@ -18,9 +17,9 @@ from drivetrain.cli.commands.rescue import rescue_command
 from drivetrain.cli.commands.result import result
 from drivetrain.cli.commands.version import version
 from drivetrain.cli.commands.worker import worker
+from drivetrain.cli.errors import message_of
 from drivetrain.cli.exit_codes import MEANINGS, exit_code
 from drivetrain.cli.lost_output import output_errors_told
-from drivetrain.cli.secrets import without_secrets
 from drivetrain.contract import DrivetrainError
 
 __all__ = ["main"]
@@ -40,13 +39,8 @@ class _Program(click.Group):
             try:
                 return super().invoke(ctx)
             except DrivetrainError as error:
-                click.echo(_message(error, choice_of(ctx)), err=True)
+                click.echo(message_of(error, choice_of(ctx)), err=True)
                 ctx.exit(exit_code(error))
-
-
-def _message(error: DrivetrainError, choice: Choice) -> str:
-    trace = "".join(traceback.format_exception(error)) if choice.verbose else ""
-    return without_secrets(f"{trace}Error: {error}", choice.secrets())
 
 
 @click.group(

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as something to wait for, beside other things.
+"""Signals as something to wait for, beside other things.
 
 A handler in Python runs in the main thread, between any two steps of it: inside a lock that the handler needs too, for
 instance. So Python's own C handler writes the signal's number to a socket, and a thread of ours reads it there.
@@ -9,16 +9,34 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from enum import Flag, auto
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-__all__ = ["Signals"]
+from drivetrain.worker.process_signals import (
+    DUMP_SIGNAL,
+    STOP_SIGNALS,
+    dump_no_stacks_on_signal,
+    dump_stacks_on_signal,
+)
 
-_WATCHED = (signal.SIGTERM, signal.SIGINT)
+__all__ = ["Arrived", "Signals"]
+
+
+class Arrived(Flag):
+    """What signals have asked for."""
+
+    NOTHING = 0
+    #: SIGTERM, SIGINT or SIGHUP.
+    STOP = auto()
+    #: SIGUSR1. This process has written its stacks already; its children have not.
+    DUMP = auto()
 
 
 class Signals:
-    """Collects the signals that ask for a stop, while it is entered. For the main thread.
+    """Collects the signals that ask for something, while it is entered. For the main thread.
+
+    A SIGHUP that is ignored when it is entered (``nohup``) stays ignored; so does a SIGUSR1 that the application uses.
 
     Attributes:
         reader: readable when one has arrived, and when this is left.
@@ -34,8 +52,10 @@ class Signals:
         self.left = False
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, _go_on) for number in _WATCHED}
+        self._before = {number: signal.signal(number, _go_on) for number in _watched()}
         self._fd_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        if DUMP_SIGNAL in self._before:
+            dump_stacks_on_signal()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
         return self
@@ -46,16 +66,20 @@ class Signals:
         self._restore()
         self._writer.close()
 
-    def arrived(self) -> bool:
-        """Whether any has arrived since this was last asked. Does not wait."""
+    def arrived(self) -> Arrived:
+        """What has been asked for since this was last called. Does not wait."""
         try:
             numbers = self.reader.recv(1024)
         except BlockingIOError:
-            return False
+            return Arrived.NOTHING
         self.left = not numbers
-        return bool(_WATCHED_BYTES.intersection(numbers))
+        arrived = self._before.keys() & set(numbers)
+        stop = Arrived.STOP if arrived.intersection(STOP_SIGNALS) else Arrived.NOTHING
+        return stop | (Arrived.DUMP if DUMP_SIGNAL in arrived else Arrived.NOTHING)
 
     def _restore(self) -> None:
+        if DUMP_SIGNAL in self._before:
+            dump_no_stacks_on_signal()
         signal.set_wakeup_fd(self._fd_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -67,7 +91,12 @@ class Signals:
             self._restore()
 
 
-_WATCHED_BYTES = frozenset(map(int, _WATCHED))
+def _watched() -> list[signal.Signals]:
+    # A shell without job control has SIGINT ignored by what it starts in the background; who sends it means it.
+    watched = [one for one in STOP_SIGNALS if one.name != "SIGHUP" or signal.getsignal(one) is not signal.SIG_IGN]
+    if DUMP_SIGNAL is not None and signal.getsignal(DUMP_SIGNAL) is signal.SIG_DFL:
+        watched.append(DUMP_SIGNAL)
+    return watched
 
 
 def _go_on(_number: int, _frame: FrameType | None) -> None:

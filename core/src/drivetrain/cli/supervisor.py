@@ -1,6 +1,7 @@
-"""Several worker processes under one: it starts them, passes signals on, and replaces those that crash.
+"""Worker processes under one that runs no tasks: it starts them, passes signals on, and replaces those that crash.
 
-Each child holds the end of a pipe. Orders to stop come through it, and when it breaks, the supervisor is dead, however
+It does not import the app, so it takes little memory and nothing of the app can end it. Between it and each child there
+is a pipe. Orders to stop go through it to the child, reports come back. When it breaks, the supervisor is dead, however
 it died, and the child stops as if told to.
 """
 
@@ -8,20 +9,27 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import signal
+import os
 import sys
 import time
+from collections.abc import Iterator
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+import click
 from attrs import define
 
-from drivetrain.cli.app_loading import load_app
+from drivetrain.app.application import App
+from drivetrain.cli.choice import Choice
+from drivetrain.cli.errors import message_of
 from drivetrain.cli.exit_codes import Exit, exit_code
-from drivetrain.cli.signals import Signals
-from drivetrain.cli.worker_process import Stop, WorkerPlan, work
-from drivetrain.contract import DrivetrainError
+from drivetrain.cli.logging_setup import set_up_logging
+from drivetrain.cli.signals import Arrived, Signals
+from drivetrain.cli.worker_process import Loaded, Refused, Stop, Stopping, WorkerPlan, work
+from drivetrain.contract import ConfigurationError, DrivetrainError
+from drivetrain.worker.process_exit import describe_exit
+from drivetrain.worker.process_signals import DUMP_SIGNAL
 
 __all__ = ["Supervisor"]
 
@@ -43,99 +51,161 @@ class _Place:
 
     number: int
     process: SpawnProcess | None = None
-    orders: connection.Connection[Any, Any] | None = None
+    #: Orders go there, and reports come; None: no more will.
+    pipe: connection.Connection[Any, Any] | None = None
     began: float = 0.0
     crashes: int = 0
     #: When a crashed one is to be replaced.
     restart_at: float | None = None
+    #: Whether it has made its worker.
+    loaded: bool = False
+    #: Whether it was told to stop, by us or by a signal.
+    stopping: bool = False
+    #: What is wrong with its configuration.
+    refusal: str | None = None
 
     def start(self, plan: WorkerPlan) -> None:
         # Spawned, not forked: nothing of ours, connections least of all, is to be shared with a worker.
         context = multiprocessing.get_context("spawn")
-        theirs, self.orders = context.Pipe(duplex=False)
+        self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work_as_child, args=(plan, theirs), name=f"worker-{self.number}")
         self.process.start()
         theirs.close()
         self.began, self.restart_at = time.monotonic(), None
+        self.loaded, self.stopping, self.refusal = False, False, None
 
     def order(self, stop: Stop) -> None:
-        if self.orders is not None:
+        self.stopping = True
+        if self.pipe is not None:
             try:
-                self.orders.send(int(stop))
+                self.pipe.send(int(stop))
             except OSError:
                 logger.debug("worker process %d has just ended", self.number)
+
+    def reports(self) -> Iterator[Loaded | Refused | Stopping]:
+        """What has come from it and was not read yet."""
+        try:
+            while self.pipe is not None and self.pipe.poll():
+                yield self.pipe.recv()
+        except (EOFError, OSError):
+            self._hang_up()
+
+    def dump(self) -> None:
+        """Let it write its stacks, if it is ready for that; before, the signal would end it."""
+        if DUMP_SIGNAL is not None and self.loaded and self.process is not None and self.process.pid is not None:
+            os.kill(self.process.pid, DUMP_SIGNAL)
 
     def bury(self) -> int:
         """Let go of a process that has ended; its exit code, negative for a signal."""
         assert self.process is not None  # noqa: S101
-        assert self.orders is not None  # noqa: S101
         code = self.process.exitcode or 0
         self.process.join()
-        self.orders.close()
-        self.process = self.orders = None
+        self._hang_up()
+        self.process = None
         return code
+
+    def _hang_up(self) -> None:
+        if self.pipe is not None:
+            self.pipe.close()
+            self.pipe = None
 
 
 class Supervisor:
-    """Runs worker processes until told to stop, or until all have ended by themselves."""
+    """Runs worker processes until told to stop, or until all were told to."""
 
-    def __init__(self, plan: WorkerPlan, processes: int) -> None:
+    def __init__(self, plan: WorkerPlan) -> None:
         self._plan = plan
-        self._places = [_Place(number) for number in range(1, processes + 1)]
+        #: The first one says how many there are to be, where the command line does not.
+        self._places = [_Place(1)]
+        self._complete = False
         self._urgency = 0
         self._kill_at: float | None = None
         self._code = Exit.OK
 
     def run(self) -> Exit:
         """Do so, in the main thread; what to exit with."""
+        # How the app's settings want it, the first process will say.
+        set_up_logging(self._plan.log_level or "info", self._plan.log_format or "text")
         with Signals() as signals:
-            for place in self._places:
-                self._start(place)
+            self._places[0].start(self._plan)
             while any(place.process is not None or place.restart_at is not None for place in self._places):
                 self._wait(signals)
-                if signals.arrived():
+                arrived = signals.arrived()
+                if Arrived.STOP in arrived:
                     self._stop(self._urgency + 1)
+                if Arrived.DUMP in arrived:
+                    self._dump()
                 self._kill_late()
-                for place in self._places:
+                for place in list(self._places):
                     self._look(place)
         logger.info("all worker processes have ended")
         return self._code
 
-    def _start(self, place: _Place) -> None:
-        place.start(self._plan)
-        logger.info("worker process %d runs with pid %s", place.number, place.process and place.process.pid)
-
     def _wait(self, signals: Signals) -> None:
         sentinels = [place.process.sentinel for place in self._places if place.process is not None]
+        pipes = [place.pipe for place in self._places if place.pipe is not None]
         now = time.monotonic()
         due = [place.restart_at - now for place in self._places if place.restart_at is not None]
-        connection.wait([signals.reader, *sentinels], timeout=max(0.0, min([_LOOK_SECONDS, *due])))
+        connection.wait([signals.reader, *sentinels, *pipes], timeout=max(0.0, min([_LOOK_SECONDS, *due])))
+
+    def _dump(self) -> None:
+        for place in self._places:
+            place.dump()
 
     def _look(self, place: _Place) -> None:
-        if place.process is not None and place.process.exitcode is not None:
+        ended = place.process is not None and place.process.exitcode is not None
+        for report in place.reports():  # those of one that has ended too
+            self._hear(place, report)
+        if ended:
             self._ended(place)
         elif place.restart_at is not None and place.restart_at <= time.monotonic():
-            self._start(place)
+            place.start(self._plan)
+
+    def _hear(self, place: _Place, report: Loaded | Refused | Stopping) -> None:
+        if isinstance(report, Loaded):
+            self._loaded(place, report)
+        elif isinstance(report, Refused):
+            place.refusal = report.message
+        else:
+            place.stopping = True
+
+    def _loaded(self, place: _Place, report: Loaded) -> None:
+        place.loaded = True
+        if self._plan.log_level is None:
+            logging.getLogger().setLevel(report.log_level.upper())
+        logger.info("worker process %d runs with pid %s", place.number, place.process and place.process.pid)
+        if not self._complete and not self._urgency:
+            self._complete = True
+            more = [_Place(number) for number in range(2, (self._plan.processes or report.processes) + 1)]
+            self._places += more
+            for other in more:
+                other.start(self._plan)
 
     def _ended(self, place: _Place) -> None:
         lived, pid = time.monotonic() - place.began, place.process and place.process.pid
         code = place.bury()
         who = f"worker process {place.number} (pid {pid})"
-        if code == Exit.OK:
+        if place.refusal is not None:
+            self._refused(who, place.refusal)
+        elif code == Exit.OK and place.stopping:
             logger.info("%s has stopped", who)
-        elif code == Exit.USAGE:
-            logger.error("%s cannot work as it is configured; all stop", who)
-            self._code = Exit.USAGE
-            if not self._urgency:
-                self._stop(Stop.GENTLY)
         elif self._urgency:
-            logger.error("%s %s while it stopped", who, _cause(code))
+            logger.error("%s %s while it stopped", who, describe_exit(code))
             self._code = self._code or Exit.FAILED
         else:
             place.crashes = 1 if lived >= _GOOD_LIFE_SECONDS else place.crashes + 1
             pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(place.crashes - 1, 20))
             place.restart_at = time.monotonic() + pause
-            logger.error("%s %s; another is started in %.1f s", who, _cause(code), pause)
+            # Whatever the code is, 0 too: nobody has told it to stop, so a task has ended it.
+            logger.error("%s %s; another is started in %.1f s", who, describe_exit(code), pause)
+
+    def _refused(self, who: str, message: str) -> None:
+        click.echo(message, err=True)
+        self._code = Exit.USAGE
+        if self._complete:
+            logger.error("%s cannot work as it is configured; all stop", who)
+        if not self._urgency:
+            self._stop(Stop.GENTLY)
 
     def _stop(self, urgency: int) -> None:
         self._urgency = urgency
@@ -154,21 +224,24 @@ class Supervisor:
                     place.process.kill()
 
 
-def _cause(code: int) -> str:
-    if code >= 0:
-        return f"failed with exit code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
-
-
-def _work_as_child(plan: WorkerPlan, orders: connection.Connection[Any, Any]) -> None:
+def _work_as_child(plan: WorkerPlan, supervisor: connection.Connection[Any, Any]) -> None:
+    choice = Choice(app=plan.reference, verbose=plan.verbose)
     # Before the app is imported, so that Ctrl-C during a slow import is a stop like any other.
     with Signals() as signals:
         try:
-            code = work(plan, load_app(plan.reference), signals, orders)
+            app = choice.open_app()
+            _check(plan, app)
+            code = work(plan, app, signals, supervisor)
         except DrivetrainError as error:
-            logger.error("%s", error)  # noqa: TRY400 - it says what is wrong; the traceback says where we read it
             code = exit_code(error)
+            if code is Exit.USAGE:
+                supervisor.send(Refused(message_of(error, choice)))
+            else:
+                logger.error("%s", error)  # noqa: TRY400 - it says what is wrong; the traceback says where we read it
     sys.exit(code)
+
+
+def _check(plan: WorkerPlan, app: App) -> None:
+    several = (plan.processes or app.settings.processes) > 1
+    if several and not app.runtime.broker.capabilities.shared:
+        raise ConfigurationError("the app's broker lives in one process, so several worker processes cannot share it")

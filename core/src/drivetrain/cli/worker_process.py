@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import IntEnum
 from functools import partial
 from multiprocessing import connection
@@ -17,15 +18,16 @@ from uuid import uuid4
 from attrs import field, frozen
 
 from drivetrain.app.application import App
+from drivetrain.cli.app_loading import load_app
 from drivetrain.cli.exit_codes import Exit
 from drivetrain.cli.logging_setup import set_up_logging
-from drivetrain.cli.signals import Signals
+from drivetrain.cli.signals import Arrived, Signals
 from drivetrain.contract import DrivetrainError, WorkerFailed
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.threads import Threads
 from drivetrain.worker.worker import Worker
 
-__all__ = ["Stop", "WorkerPlan", "log_as_planned", "work"]
+__all__ = ["Loaded", "Refused", "Stop", "Stopping", "WorkerPlan", "work"]
 
 logger = get_logger("drivetrain.worker")
 
@@ -43,6 +45,28 @@ class Stop(IntEnum):
     DEAD = 3
 
 
+@frozen
+class Loaded:
+    """What a worker process reports to its supervisor when it has made its worker."""
+
+    #: What the app's settings say.
+    processes: int
+    log_level: str
+
+
+@frozen
+class Refused:
+    """What a worker process reports before it ends because of wrong usage or configuration."""
+
+    #: For the user.
+    message: str
+
+
+@frozen
+class Stopping:
+    """What a worker process reports when a signal or an order has told it to stop."""
+
+
 @frozen(kw_only=True)
 class WorkerPlan:
     """What the command line says of a worker; travels to its processes."""
@@ -56,6 +80,10 @@ class WorkerPlan:
     #: None: as the settings say.
     log_level: str | None = None
     log_format: str | None = None
+    #: How many processes; None: as the settings say.
+    processes: int | None = None
+    #: Whether errors are shown with their tracebacks.
+    verbose: bool = False
 
     def worker_options(self) -> dict[str, Any]:
         """The options of one worker. No two have the same name: the leases of one must not be taken for another's."""
@@ -64,28 +92,22 @@ class WorkerPlan:
         return {**self.options, "name": f"{self.name}:{os.getpid()}:{uuid4().hex[:6]}"}
 
 
-def log_as_planned(plan: WorkerPlan, app: App) -> Callable[[], None] | None:
-    """Set up logging, unless the app does so itself; what does the same in a child process, where it is to be done."""
-    if app.settings.configure_logging:
-        set_up = partial(set_up_logging, plan.log_level or app.settings.log_level, plan.log_format or "text")
-        set_up()
-        return set_up
-    if plan.log_level or plan.log_format:
-        logger.warning("--log-level and --log-format change nothing: the app's setting configure_logging is false")
-    return None
-
-
-def work(plan: WorkerPlan, app: App, signals: Signals, orders: connection.Connection[Any, Any] | None = None) -> Exit:
+def work(
+    plan: WorkerPlan, app: App, signals: Signals, supervisor: connection.Connection[Any, Any] | None = None
+) -> Exit:
     """Run a worker in this thread until it is told to stop.
 
     Args:
         plan: how.
         app: whose worker.
         signals: the first one stops it gently, the second at once.
-        orders: where a supervisor sends `Stop`; its end means that the supervisor has died.
+        supervisor: where a supervisor sends `Stop`, and is sent reports; its end means that the supervisor has died.
     """
-    worker = app.worker(prepare_child=log_as_planned(plan, app), **plan.worker_options())
-    Threads(worker.fail).start("drivetrain-signals", _Listener(worker, signals, orders).listen)
+    set_up = _log_as_planned(plan, app)
+    worker = app.worker(prepare_child=partial(_prepare_child, plan.reference, set_up), **plan.worker_options())
+    listener = _Listener(worker, signals, supervisor)
+    listener.report(Loaded(app.settings.processes, app.settings.log_level))
+    Threads(worker.fail).start("drivetrain-signals", listener.listen)
     _spare_the_collector()
     try:
         worker.run()
@@ -103,6 +125,27 @@ def work(plan: WorkerPlan, app: App, signals: Signals, orders: connection.Connec
         _vanish(code)
     app.close()
     return code
+
+
+def _log_as_planned(plan: WorkerPlan, app: App) -> Callable[[], None] | None:
+    """Set up logging, unless the app does so itself; what does the same in a child process, where it is to be done."""
+    if app.settings.configure_logging:
+        set_up = partial(set_up_logging, plan.log_level or app.settings.log_level, plan.log_format or "text")
+        set_up()
+        return set_up
+    if plan.log_level or plan.log_format:
+        logger.warning("--log-level and --log-format change nothing here: the app sets up logging (configure_logging)")
+    return None
+
+
+def _prepare_child(reference: str, set_up: Callable[[], None] | None) -> None:
+    """Let a child process of the worker be set up as the worker is: by the app's module, which tasks may count on."""
+    try:
+        load_app(reference)
+    except DrivetrainError:
+        logger.warning("a child process cannot import %s as its worker did", reference, exc_info=True)
+    if set_up is not None:
+        set_up()
 
 
 def _spare_the_collector() -> None:
@@ -123,33 +166,39 @@ def _vanish(code: Exit) -> None:
 
 
 class _Listener:
-    """Passes on to a worker what signals and the supervisor say."""
+    """Passes on to a worker what signals and the supervisor say, and to the supervisor what it is to know."""
 
-    def __init__(self, worker: Worker, signals: Signals, orders: connection.Connection[Any, Any] | None) -> None:
+    def __init__(self, worker: Worker, signals: Signals, supervisor: connection.Connection[Any, Any] | None) -> None:
         self._worker = worker
         self._signals = signals
-        self._orders = orders
+        self._supervisor = supervisor
         self._urgency = 0
         self._signals_seen = 0
+
+    def report(self, report: Loaded | Stopping) -> None:
+        """Tell the supervisor, if there is one."""
+        if self._supervisor is not None:
+            with suppress(OSError):  # it has died, which is seen where it is listened to
+                self._supervisor.send(report)
 
     def listen(self) -> None:
         """Do so until the signals are left."""
         while not self._signals.left:
-            orders = [] if self._orders is None else [self._orders]
-            ready = connection.wait([self._signals.reader, *orders])
-            if self._orders in ready:
+            supervisor = [] if self._supervisor is None else [self._supervisor]
+            ready = connection.wait([self._signals.reader, *supervisor])
+            if self._supervisor in ready:
                 self._stop(self._read_order())
-            if self._signals.arrived():
+            if Arrived.STOP in self._signals.arrived():
                 self._signals_seen += 1
                 self._stop(self._signals_seen)
 
     def _read_order(self) -> int:
-        assert self._orders is not None  # noqa: S101
+        assert self._supervisor is not None  # noqa: S101
         try:
-            order: int = self._orders.recv()
+            order: int = self._supervisor.recv()
         except (EOFError, OSError):
             logger.warning("the supervisor has died")
-            self._orders = None
+            self._supervisor = None
             return Stop.GENTLY
         return order
 
@@ -158,6 +207,7 @@ class _Listener:
         if urgency <= self._urgency:
             return
         self._urgency = urgency
+        self.report(Stopping())
         if urgency >= Stop.DEAD:
             logger.warning("stopped before everything was given back; it comes again when its leases end")
             _vanish(Exit.FAILED)

@@ -6,14 +6,11 @@ from typing import Any
 
 import click
 
-from drivetrain.app.application import App
-from drivetrain.cli.app_loading import load_app
 from drivetrain.cli.choice import APP_VARIABLE, choice_of, verbose_option
 from drivetrain.cli.logging_setup import FORMATS
 from drivetrain.cli.signals import Signals
 from drivetrain.cli.supervisor import Supervisor
-from drivetrain.cli.worker_process import WorkerPlan, log_as_planned, work
-from drivetrain.contract import ConfigurationError
+from drivetrain.cli.worker_process import WorkerPlan, work
 
 __all__ = ["worker"]
 
@@ -36,6 +33,11 @@ def _names(_context: click.Context, _parameter: click.Parameter, text: str | Non
 )
 @click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time in each process.")
 @click.option("--processes", type=click.IntRange(min=1), help="How many processes; those that crash are replaced.")
+@click.option(
+    "--supervisor/--no-supervisor",
+    default=True,
+    help="Whether a process of its own replaces the worker when it crashes (the default); without, for debuggers.",
+)
 @click.option("--name", help="What the worker's name begins with; process id and a few letters are added.")
 @click.option(
     "--lease-seconds", type=click.FloatRange(min=0, min_open=True), help="Work of a dead worker waits so long."
@@ -51,6 +53,7 @@ def worker(
     *,
     reference: str | None,
     processes: int | None,
+    supervisor: bool,
     name: str | None,
     log_level: str | None,
     log_format: str | None,
@@ -62,18 +65,18 @@ def worker(
     in it. What the options leave open, the app's settings say.
 
     The first signal lets running tasks finish and gives back what has not begun; a second one gives back everything at
-    once.
+    once. SIGUSR1 writes the stacks of all threads to standard error.
     """
-    reference = _reference(ctx, reference)
     plan = WorkerPlan(
-        reference=reference,
+        reference=_reference(ctx, reference),
         options={key: value for key, value in options.items() if value is not None},
         name=name,
         log_level=log_level,
         log_format=log_format,
+        processes=processes,
+        verbose=choice_of(ctx).verbose,
     )
-    app = load_app(reference)
-    ctx.exit(_run(plan, app, processes or app.settings.processes))
+    ctx.exit(Supervisor(plan).run() if supervisor else _work_here(ctx, plan))
 
 
 def _reference(ctx: click.Context, given: str | None) -> str:
@@ -85,18 +88,9 @@ def _reference(ctx: click.Context, given: str | None) -> str:
     return reference
 
 
-def _run(plan: WorkerPlan, app: App, processes: int) -> int:
-    if processes == 1:
-        with Signals() as signals:
-            return work(plan, app, signals)
-    _check(plan, app)
-    log_as_planned(plan, app)
-    return Supervisor(plan, processes).run()
-
-
-def _check(plan: WorkerPlan, app: App) -> None:
-    """Find now what would keep every process from working, before there are any."""
-    app.worker(**plan.worker_options())
-    if not app.runtime.broker.capabilities.shared:
-        raise ConfigurationError("the app's broker lives in one process, so several worker processes cannot share it")
-    app.close()
+def _work_here(ctx: click.Context, plan: WorkerPlan) -> int:
+    app = choice_of(ctx).open_app()
+    if (plan.processes or app.settings.processes) > 1:
+        raise click.UsageError("--no-supervisor runs one process; say --processes 1")
+    with Signals() as signals:
+        return work(plan, app, signals)

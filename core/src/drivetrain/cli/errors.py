@@ -1,0 +1,17 @@
+"""What a command says of an error."""
+
+from __future__ import annotations
+
+import traceback
+
+from drivetrain.cli.choice import Choice
+from drivetrain.cli.secrets import without_secrets
+from drivetrain.contract import DrivetrainError
+
+__all__ = ["message_of"]
+
+
+def message_of(error: DrivetrainError, choice: Choice) -> str:
+    """The error in one message, without secrets; with its traceback, where ``--verbose`` was given."""
+    trace = "".join(traceback.format_exception(error)) if choice.verbose else ""
+    return without_secrets(f"{trace}Error: {error}", choice.secrets())
