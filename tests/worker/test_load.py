@@ -33,7 +33,7 @@ class Bench:
 
     def run(self):
         self.number += 1
-        return SimpleNamespace(id=str(self.number), definition=SimpleNamespace(pool=Pool.THREADS), began=0.0)
+        return SimpleNamespace(lone=None, id=str(self.number), definition=SimpleNamespace(pool=Pool.THREADS), began=0.0)
 
     def end(self, runs, *, seconds_each):
         self.clock.seconds += seconds_each * len(runs) / SLOTS
