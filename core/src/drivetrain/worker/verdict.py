@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from attrs import frozen
+from msgspec.structs import replace
 
 from drivetrain.contract import Outcome, State, Transition
 from drivetrain.worker.unfinished import Unfinished
@@ -92,5 +93,5 @@ def lone_start(known: Unfinished, *, max_starts: int, tally: str) -> LoneStart |
     if allowed == 0 or known.lone_starts > allowed:
         return None
     number = known.lone_starts + 1
-    record = Unfinished(due=known.due, failure=known.failure, lone_starts=number)
+    record = replace(known, lone_starts=number)
     return LoneStart(before=known, record=record, last=number >= allowed, exclusive=number > allowed, tally=tally)

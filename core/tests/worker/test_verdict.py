@@ -1,0 +1,12 @@
+"""How a task is started that may have killed its worker."""
+
+from drivetrain.worker.unfinished import Unfinished
+from drivetrain.worker.verdict import lone_start
+
+
+def test_a_lone_start_keeps_what_else_is_known_of_the_task():
+    known = Unfinished(due=5.0, failure={"type": "OSError"}, queue="mails", lone_starts=1)
+    lone = lone_start(known, max_starts=5, tally="started 4 times")
+    assert lone is not None
+    assert lone.before == known
+    assert lone.record == Unfinished(due=5.0, failure={"type": "OSError"}, queue="mails", lone_starts=2)
