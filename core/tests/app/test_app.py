@@ -105,6 +105,32 @@ class TestTasks:
         assert seen == [(order, timedelta(microseconds=1))]
 
 
+class TestNamesOfParameters:
+    """Our own parameters are positional-only, so that a task's may have any name."""
+
+    def test_a_task_may_have_parameters_of_any_name(self, app):
+        @app.task(name="named")
+        def named(
+            *, self: int, task: int, function: int, app: int, args: int, kwargs: int, name: int, timeout: int
+        ) -> list[int]:
+            return [self, task, function, app, args, kwargs, name, timeout]
+
+        @app.task(name="later")
+        async def later(self: int, /, task: int, **kwargs: int) -> list[int]:
+            return [self, task, *kwargs.values()]
+
+        given = dict(zip(("self", "task", "function", "app", "args", "kwargs", "name", "timeout"), range(8)))
+        with app.worker():
+            assert named.send(**given).get(WAIT) == list(range(8))
+            assert asyncio.run(named.send_async(**given)).get(WAIT) == list(range(8))
+            assert named.s(**given).send().get(WAIT) == list(range(8))
+            assert named.si(**given).send().get(WAIT) == list(range(8))
+            assert app.signature("named", **given).send().get(WAIT) == list(range(8))
+            assert later.send(1, self=2, task=3, function=4).get(WAIT) == [1, 3, 2, 4]
+        assert named(**given) == list(range(8))
+        assert asyncio.run(later(1, self=2, task=3)) == [1, 3, 2]
+
+
 class TestSending:
     def test_wrong_arguments_are_refused_at_once_and_nothing_is_sent(self, app):
         @app.task(name="add")

@@ -159,7 +159,7 @@ class App:
         """
         self._values.register(kind, encode=encode, decode=decode)
 
-    def signature(self, task: str, *args: Any, **kwargs: Any) -> Signature[Any]:
+    def signature(self, task: str, /, *args: Any, **kwargs: Any) -> Signature[Any]:
         """A signature of a task by its name, which need not be registered here; then arguments are not checked."""
         return Signature(task=task, args=args, kwargs=kwargs, sender=self.send)
 

@@ -32,7 +32,7 @@ class TaskBase(Generic[P, R]):
         """The name under which it is registered."""
         return self.definition.name
 
-    def send(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
+    def send(self, /, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """Send it, to be run by a worker with these arguments.
 
         Raises:
@@ -42,16 +42,16 @@ class TaskBase(Generic[P, R]):
         result: Result[R] = self.app.send(self._signature(args, kwargs))
         return result
 
-    async def send_async(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
+    async def send_async(self, /, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """`send`, for ``async`` code: the event loop goes on meanwhile."""
         result: Result[R] = await self.app.send_async(self._signature(args, kwargs))
         return result
 
-    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
+    def s(self, /, *args: Any, **kwargs: Any) -> Signature[R]:
         """A signature; within a workflow it takes the result of what comes before it as its first argument."""
         return self._signature(args, kwargs)
 
-    def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
+    def si(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """An immutable signature: it takes no result of what comes before it."""
         return self._signature(args, kwargs, immutable=True)
 
@@ -70,7 +70,7 @@ class TaskBase(Generic[P, R]):
 class Task(TaskBase[P, R]):
     """A task made of a plain function."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, here and now."""
         function: Callable[P, R] = self.definition.function
         return function(*args, **kwargs)
@@ -79,7 +79,7 @@ class Task(TaskBase[P, R]):
 class AsyncTask(TaskBase[P, R]):
     """A task made of an ``async def`` function."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Call the function, here and now; await what it gives."""
         function: Callable[P, Coroutine[Any, Any, R]] = self.definition.function
         return function(*args, **kwargs)
