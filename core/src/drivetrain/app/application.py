@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +22,7 @@ from drivetrain.app.operations import Operations
 from drivetrain.app.result import GroupResult, Result, group_task
 from drivetrain.app.sending import Sending
 from drivetrain.app.settings import Settings, load_settings
-from drivetrain.app.task import AsyncTask, Task
+from drivetrain.app.task import AsyncTask, Task, TaskBase
 from drivetrain.app.waiter import Waiter
 from drivetrain.contract import (
     Clock,
@@ -38,7 +36,9 @@ from drivetrain.contract import (
     SystemClock,
     TaskRecord,
 )
+from drivetrain.worker.functions import check_callable, is_async, wraps_async
 from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.origins import module_name
 from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.registry import Pool, Registry, TaskDefinition
@@ -48,7 +48,7 @@ from drivetrain.workflow.binding import Binding
 from drivetrain.workflow.frames import Call, Fork, Frames, Invocation, ids
 from drivetrain.workflow.plan import Defaults
 from drivetrain.workflow.signature import Group, Options, Signature, Workflow
-from drivetrain.workflow.values import Values
+from drivetrain.workflow.values import Values, shown
 
 __all__ = ["App", "TaskOptions", "task_name"]
 
@@ -143,7 +143,7 @@ class App:
 
         Raises:
             ConfigurationError: the name is taken by another function.
-            InvalidSignature: an option is unknown or wrong.
+            InvalidSignature: an option is unknown or wrong, or no worker could run such a function.
         """
         if function is not None:
             return self._register(function, {})
@@ -172,26 +172,29 @@ class App:
         known = TaskOptions.__annotations__
         if unknown := sorted(set(options) - set(known)):
             raise InvalidSignature(f"no task option(s): {', '.join(unknown)}; known are {', '.join(known)}")
-        is_async = inspect.iscoroutinefunction(function)
+        if isinstance(function, TaskBase):
+            function = function.definition.function
+        check_callable(function)
         name = options.get("name") or task_name(function)
         self._registry.register(
             TaskDefinition(
                 name=name,
                 function=function,
                 binding=Binding(name, function, self._values),
-                pool=self._pool(name, options.get("pool"), is_async),
+                pool=self._pool(name, function, options.get("pool")),
                 defaults=self._defaults(options),
                 aliases=_aliases(name, options.get("aliases", ())),
             )
         )
-        return (AsyncTask if is_async else Task)(self, self._registry[name])
+        return (AsyncTask if is_async(function) else Task)(self, self._registry[name])
 
-    def _pool(self, name: str, asked: str | None, is_async: bool) -> Pool:
+    def _pool(self, name: str, function: Callable[..., Any], asked: str | None) -> Pool:
         if asked is not None and asked not in set(Pool):
             raise InvalidSignature(f"task {name!r} asks for the pool {asked!r}; there are {', '.join(Pool)}")
-        pool = Pool(asked or (Pool.LOOP if is_async else self.settings.pool))
-        if is_async is not (pool is Pool.LOOP):
-            kind = "an async def function" if is_async else "a plain function"
+        pool = Pool(asked or (Pool.LOOP if is_async(function) else self.settings.pool))
+        # What a decorator around a coroutine function returns may be awaited on the loop, or in a thread.
+        if is_async(function) is not (pool is Pool.LOOP) and not wraps_async(function):
+            kind = "an async def function" if is_async(function) else "a plain function"
             raise ConfigurationError(f"task {name!r} is {kind}, which cannot run in the pool {pool.value!r}")
         return pool
 
@@ -534,16 +537,12 @@ def _is_name(value: object) -> bool:
 
 
 def task_name(function: Callable[..., Any]) -> str:
-    """The name of a task by default: ``module.function``, the same however its module was started."""
-    return f"{_module(function.__module__)}.{function.__qualname__}"
+    """The name of a task by default: ``module.function``, the same however its module was started.
 
-
-def _module(name: str) -> str:
-    if name not in {"__main__", "__mp_main__"}:
-        return name
-    main = sys.modules[name]
-    spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name not in {"__main__", "__mp_main__"}:
-        return str(spec.name)
-    file = getattr(main, "__file__", None)
-    return Path(file).stem if file else name
+    Raises:
+        InvalidSignature: the function has no name: it is a partial, or an object that can be called.
+    """
+    qualname = getattr(function, "__qualname__", None)
+    if qualname is None:
+        raise InvalidSignature(f"{shown(function)} has no name of its own; give it one: app.task(name=…)")
+    return f"{module_name(function.__module__ or 'builtins')}.{qualname}"

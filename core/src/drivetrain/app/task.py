@@ -23,9 +23,10 @@ class TaskBase(Generic[P, R]):
     """A registered task: sends itself, and makes signatures of itself. Thread-safe."""
 
     def __init__(self, app: App, definition: TaskDefinition) -> None:
+        # First, for the function may have attributes of our names.
+        functools.update_wrapper(cast("Any", self), definition.function)
         self.app = app
         self.definition = definition
-        functools.update_wrapper(cast("Any", self), definition.function)
 
     @property
     def name(self) -> str:

@@ -11,10 +11,12 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from random import Random
+from types import CoroutineType
 from typing import Any
 
 from drivetrain.contract import Failure, InvalidArguments, State, exception_name
 from drivetrain.worker.context import Retry, TaskTimeout, enter
+from drivetrain.worker.coroutines import run_to_end
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
@@ -105,6 +107,8 @@ class Execution:
             args, kwargs = self.begin(run)
             work, timeout = partial(run.definition.function, *args, **kwargs), run.invocation.call.timeout
             value = work() if timeout is None or limited is None else limited(timeout, work)
+            if type(value) is CoroutineType:  # of a coroutine function under a plain decorator
+                value = run_to_end(value, None if limited is None else timeout)
         except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
             return self.failed(run, error)
         return self.returned(run, value)

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from drivetrain.contract import ConfigurationError, Plain, UnknownTask
+from drivetrain.worker.origins import Origin
 from drivetrain.workflow.binding import Binding
 from drivetrain.workflow.plan import Defaults
 from drivetrain.workflow.values import Values
@@ -50,20 +51,21 @@ class Registry(Mapping[str, TaskDefinition]):
         self.codec = values
         self._fallback = fallback
         self._definitions: dict[str, TaskDefinition] = {}
+        self._origins: dict[str, Origin] = {}
         #: The same by every name and alias.
         self._by_any_name: dict[str, TaskDefinition] = {}
 
     def register(self, definition: TaskDefinition) -> None:
-        """Add a task.
+        """Add a task. A function that was defined again takes its own place; see `Origin.replaces`.
 
         Raises:
             ConfigurationError: another function is registered under this name.
         """
-        known = self._definitions.get(definition.name)
-        if known is not None and _place(known.function) != _place(definition.function):
+        origin, known = Origin.of(definition.function), self._origins.get(definition.name)
+        if known is not None and not origin.replaces(known):
             raise ConfigurationError(
-                f"two tasks are named {definition.name!r}: {_place(known.function)} and "
-                f"{_place(definition.function)}; give one of them another name=…"
+                f"two tasks are named {definition.name!r}: {known} and {origin}; "
+                "give one of them another name: @app.task(name=…)"
             )
         names = (definition.name, *definition.aliases)
         for name in names:
@@ -73,6 +75,7 @@ class Registry(Mapping[str, TaskDefinition]):
                     f"task {definition.name!r} cannot be known as {name!r}, which is a name or an alias of task "
                     f"{other.name!r}; remove the alias, or give one of them another name=…"
                 )
+        self._origins[definition.name] = origin
         self._definitions[definition.name] = definition
         self._by_any_name.update(dict.fromkeys(names, definition))
 
@@ -112,6 +115,3 @@ class Registry(Mapping[str, TaskDefinition]):
         encode = self.codec.encode
         return [encode(value) for value in args], {name: encode(value) for name, value in kwargs.items()}
 
-
-def _place(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"

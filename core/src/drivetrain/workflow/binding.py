@@ -212,7 +212,7 @@ class Binding:
         inner = _function_in(self.function)
         scope = getattr(inner, "__globals__", {})
         try:
-            hints = hints_of(inner)
+            hints = hints_of(inner) | _stated_hints(self.function)
         except (UnsupportedAnnotation, TypeError) as error:
             raise InvalidSignature(f"{self.task}(): {error}") from error
         slots = [self._slot(parameter, hints, scope) for parameter in signature.parameters.values()]
@@ -260,9 +260,26 @@ def _plan(slots: Sequence[_Slot], encode_result: Convert, decode_result: Convert
 
 def _signature_of(function: Callable[..., Any], task: str) -> Signature:
     try:
-        return inspect.signature(function)
+        return inspect.signature(function, follow_wrapped=not _declares_parameters(function))
     except (TypeError, ValueError) as error:
         raise InvalidSignature(f"{task}(): {error}") from error
+
+
+def _declares_parameters(function: Callable[..., Any]) -> bool:
+    """Whether this is a decorator's function with parameters of its own: it does not pass on whatever it gets."""
+    passes_on = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+    return inspect.isfunction(function) and not function.__code__.co_flags & passes_on
+
+
+def _stated_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a decorator that says by ``__signature__`` what it takes and returns."""
+    function = inspect.unwrap(function, stop=lambda one: hasattr(one, "__signature__"))
+    signature = getattr(function, "__signature__", None)
+    if not isinstance(signature, Signature):
+        return {}
+    parameters = {parameter.name: parameter.annotation for parameter in signature.parameters.values()}
+    hints = {**parameters, "return": signature.return_annotation}
+    return {name: hint for name, hint in hints.items() if hint is not Parameter.empty}
 
 
 def _function_in(function: Any) -> Any:
@@ -270,4 +287,4 @@ def _function_in(function: Any) -> Any:
     function = inspect.unwrap(function)
     while isinstance(function, functools.partial):
         function = inspect.unwrap(function.func)
-    return function if inspect.isroutine(function) else type(function).__call__
+    return function if inspect.isroutine(function) else inspect.unwrap(type(function).__call__)

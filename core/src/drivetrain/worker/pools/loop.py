@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
-from drivetrain.worker.context import TaskTimeout
+from drivetrain.worker.coroutines import within
 from drivetrain.worker.deadlines import STRIKE_AGAIN_SECONDS
 from drivetrain.worker.execution import Execution, NotOurs
 from drivetrain.worker.logs import get_logger
@@ -161,41 +160,8 @@ class LoopPool:
         try:
             args, kwargs = self._execution.begin(run)
             work = run.definition.function(*args, **kwargs)
-            value = await (work if timeout is None else self._within(timeout, work))
+            value = await (work if timeout is None else within(timeout, work, again_seconds=self._again_seconds))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
             endings.append(self._execution.failed(run, error))
         else:
             endings.append(self._execution.returned(run, value))
-
-    async def _within(self, seconds: float, work: Awaitable[Any]) -> Any:
-        limit = _TimeLimit(self._loop, asyncio.current_task(self._loop), seconds, self._again_seconds)
-        try:
-            return await work
-        except asyncio.CancelledError:
-            if limit.struck:
-                raise TaskTimeout from None
-            raise
-        finally:
-            limit.end()
-
-
-class _TimeLimit:
-    """Cancels an asyncio task at its time limit, and again while it goes on; `asyncio.timeout` does so once only."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None, seconds: float, again_seconds: float
-    ) -> None:
-        self._loop = loop
-        self._task = task
-        self._again_seconds = again_seconds
-        self._next = loop.call_later(seconds, self._strike)
-        self.struck = False
-
-    def _strike(self) -> None:
-        self.struck = True
-        self._next = self._loop.call_later(self._again_seconds, self._strike)
-        if self._task is not None:
-            self._task.cancel()
-
-    def end(self) -> None:
-        self._next.cancel()

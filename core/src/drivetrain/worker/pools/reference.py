@@ -27,7 +27,9 @@ class TaskReference:
         Raises:
             ConfigurationError: it cannot be found from another process.
         """
-        reference = cls(definition.function.__module__, definition.function.__qualname__)
+        function = definition.function
+        # A partial has no name of its own.
+        reference = cls(function.__module__, getattr(function, "__qualname__", type(function).__qualname__))
         try:
             found = reference.find()
         except (ImportError, AttributeError):
