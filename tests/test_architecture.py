@@ -27,7 +27,7 @@ THIRD_PARTY = {"attr", "attrs", "cattrs", "click", "importlib_metadata", "msgspe
 #: Where a room needs fewer of them.
 THIRD_PARTY_OF = {
     "contract": {"attrs", "msgspec", "pluggy"},
-    "workflow": {"attr", "attrs", "cattrs", "msgspec"},
+    "workflow": {"attr", "attrs", "msgspec"},
     "drivers": {"attrs", "msgspec"},
 }
 

@@ -119,7 +119,9 @@ class TestNamesOfParameters:
         async def later(self: int, /, task: int, **kwargs: int) -> list[int]:
             return [self, task, *kwargs.values()]
 
-        given = dict(zip(("self", "task", "function", "app", "args", "kwargs", "name", "timeout"), range(8)))
+        given = dict(
+            zip(("self", "task", "function", "app", "args", "kwargs", "name", "timeout"), range(8), strict=True)
+        )
         with app.worker():
             assert named.send(**given).get(WAIT) == list(range(8))
             assert asyncio.run(named.send_async(**given)).get(WAIT) == list(range(8))

@@ -114,4 +114,3 @@ class Registry(Mapping[str, TaskDefinition]):
             return definition.binding.encode_call(args, kwargs, received=received)
         encode = self.codec.encode
         return [encode(value) for value in args], {name: encode(value) for name, value in kwargs.items()}
-

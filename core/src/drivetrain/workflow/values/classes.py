@@ -1,4 +1,4 @@
-"""Enums, dataclasses, attrs classes, named tuples and typed dicts.
+"""Enums, named tuples and typed dicts.
 
 In the plain form a class has its name, never its module: nothing is imported, or executed, by a name from the wire.
 A class is rebuilt where an annotation names it, and only there.
@@ -6,43 +6,23 @@ A class is rebuilt where an annotation names it, and only there.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
 from enum import Enum, Flag
 from typing import Any, Final, NotRequired, Required, get_origin, get_type_hints
 
-import attrs
-from cattrs import Converter
-from cattrs.errors import ForbiddenExtraKeysError
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
-
 from drivetrain.contract import Plain
 from drivetrain.workflow.values.annotations import member_types
-from drivetrain.workflow.values.codec import TAG, Codec, Compile, Convert
+from drivetrain.workflow.values.codec import Codec, Compile, Convert, named, payload_of
 from drivetrain.workflow.values.containers import as_dict, pairs_of
 from drivetrain.workflow.values.leaves import Travels, encode_int, refuse
-from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, ValueMismatch, name_of, shown
+from drivetrain.workflow.values.mismatch import ValueMismatch, name_of, shown
+from drivetrain.workflow.values.records import lost_attributes
 
-__all__ = ["enum_codec", "is_record", "is_tuple_record", "record_codec", "tuple_record_codec", "typed_dict_codec"]
-
-
-def is_record(kind: type) -> bool:
-    """Whether it is an attrs class or a dataclass."""
-    return attrs.has(kind) or dataclasses.is_dataclass(kind)
+__all__ = ["enum_codec", "is_tuple_record", "tuple_record_codec", "typed_dict_codec"]
 
 
 def is_tuple_record(kind: type) -> bool:
     """Whether it is a named tuple."""
     return issubclass(kind, tuple) and hasattr(kind, "_fields")
-
-
-def _object(tag: str, name: str, payload: Plain) -> Plain:
-    return {TAG: tag, "t": name, "v": payload}
-
-
-def _payload(plain: Plain, tag: str, name: str) -> Any:
-    """What a plain form holds of the class of this name; None where it is something else."""
-    return plain.get("v") if type(plain) is dict and plain.get(TAG) == tag and plain.get("t") == name else None
 
 
 def enum_codec(kind: type[Enum], travels: Travels) -> Codec:
@@ -53,12 +33,12 @@ def enum_codec(kind: type[Enum], travels: Travels) -> Codec:
     def encode(value: Any) -> Plain:
         if type(value) is not kind:
             raise refuse(value, expected, kinds, travels)
-        return _object("enum", expected, encode_int(value._value_) if is_flag else value._name_)
+        return named("enum", expected, encode_int(value._value_) if is_flag else value._name_)
 
     def decode(plain: Plain) -> Enum:
-        named = _payload(plain, "enum", expected)
+        member = payload_of(plain, "enum", expected)
         try:
-            return kind(_int(named)) if is_flag else kind.__members__[named]
+            return kind(_int(member)) if is_flag else kind.__members__[member]
         except Exception as error:  # no such member, or the enum's own _missing_ failed
             raise ValueMismatch(expected, plain) from error
 
@@ -69,7 +49,7 @@ def _int(plain: Plain) -> int:
     return plain if type(plain) is int else int(plain["v"], 16)
 
 
-def _at(name: str, convert: Convert) -> Callable[..., Any]:
+def _at(name: str, convert: Convert) -> Convert:
     """The same conversion, telling the field's name in its mismatches."""
     return _stepping(f".{name}", convert)
 
@@ -78,9 +58,8 @@ def _in_key(key: str, convert: Convert) -> Convert:
     return _stepping(f"[{key!r}]", convert)
 
 
-def _stepping(step: str, convert: Convert) -> Callable[..., Any]:
-    # It takes the second argument that cattrs gives to its hooks.
-    def convert_field(value: Any, _kind: object = None) -> Any:
+def _stepping(step: str, convert: Convert) -> Convert:
+    def convert_field(value: Any) -> Any:
         try:
             return convert(value)
         except ValueMismatch as mismatch:
@@ -88,75 +67,6 @@ def _stepping(step: str, convert: Convert) -> Callable[..., Any]:
             raise
 
     return convert_field
-
-
-def _fields_of(kind: Any) -> tuple[Any, ...]:
-    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else attrs.fields(kind)
-
-
-def _field_types(kind: Any) -> dict[str, Any]:
-    """The fields that travel, with their types: those that ``__init__`` takes."""
-    origin = get_origin(kind) or kind
-    if attrs.has(origin) and dataclasses.is_dataclass(origin):
-        raise UnsupportedAnnotation(f"{origin.__qualname__} is both an attrs class and a dataclass")
-    hints = member_types(kind)
-    if any(isinstance(hint, dataclasses.InitVar) for hint in hints.values()):
-        raise UnsupportedAnnotation(f"{origin.__qualname__} has an InitVar, which no instance keeps")
-    fields = _fields_of(origin)
-    types = {field.name: hints.get(field.name, field.type) for field in fields if field.init}
-    return {name: Any if hint is None else hint for name, hint in types.items()}
-
-
-def _filled(kind: Any) -> Any:
-    """A generic class with its open arguments filled in, as cattrs wants it."""
-    parameters = getattr(kind, "__parameters__", ())
-    return kind[tuple(Any for _ in parameters)] if parameters else kind
-
-
-#: Fields of these names cannot be told apart from the parameters of the functions of cattrs that take hooks by field.
-_TAKEN: Final = frozenset({"cl", "converter", "attrs", "typevar_map"})
-_STRICT: Final[dict[str, Any]] = {
-    "_cattrs_use_linecache": False,
-    "_cattrs_forbid_extra_keys": True,
-    "_cattrs_detailed_validation": False,
-}
-
-
-def record_codec(kind: Any, codec: Compile, converter: Converter, travels: Travels, tag: str = "object") -> Codec:
-    """An attrs class or a dataclass, generic ones too. Fields with ``init=False`` are not sent."""
-    origin = get_origin(kind) or kind
-    name, expected, kinds = origin.__qualname__, name_of(kind), frozenset({origin})
-    fields = {field: codec(hint) for field, hint in _field_types(kind).items()}
-    hooked = {field: inner for field, inner in fields.items() if field not in _TAKEN}
-    encodes: dict[str, Any] = {at: override(unstruct_hook=_at(at, inner.encode)) for at, inner in hooked.items()}
-    decodes: dict[str, Any] = {at: override(struct_hook=_at(at, inner.decode)) for at, inner in hooked.items()}
-    to_fields = make_dict_unstructure_fn(_filled(kind), converter, _cattrs_use_linecache=False, **encodes)
-    from_fields = make_dict_structure_fn(_filled(kind), converter, **_STRICT, **decodes)
-
-    def encode(value: Any) -> Plain:
-        if type(value) is not origin:
-            raise refuse(value, expected, kinds, travels)
-        return _object(tag, name, to_fields(value))
-
-    def decode(plain: Plain) -> Any:
-        held = _payload(plain, tag, name)
-        if type(held) is not dict:
-            raise ValueMismatch(expected, plain)
-        try:
-            return from_fields(held, origin)
-        except ValueMismatch:
-            raise
-        except Exception as error:  # fields are missing or unknown, or the class refused them
-            raise ValueMismatch(expected, plain, advice=_why_not_built(error, fields, held)) from error
-
-    return Codec(expected, encode, decode, kinds)
-
-
-def _why_not_built(error: Exception, fields: Mapping[str, Codec], held: Mapping[str, Plain]) -> str:
-    if isinstance(error, ForbiddenExtraKeysError):
-        return f"it has no field {', '.join(sorted(set(held) - set(fields)))}"
-    missing = next((field for field in fields if field not in held and error.args == (field,)), None)
-    return f"it was refused with {shown(error)}" if missing is None else f"field {missing!r} is missing"
 
 
 def tuple_record_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
@@ -171,15 +81,16 @@ def tuple_record_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
     def encode(value: Any) -> Plain:
         if type(value) is not origin or len(value) != len(encodes):
             raise refuse(value, expected, kinds, travels)
-        return _object(
-            "object", name, {field: encodes[field](item) for field, item in zip(encodes, value, strict=True)}
-        )
+        if lost := lost_attributes(value, {}):
+            raise ValueMismatch(expected, value, advice=f"its attribute {lost[0]!r} is no field and would not arrive")
+        return named("object", name, {field: encodes[field](item) for field, item in zip(encodes, value, strict=True)})
 
     def decode(plain: Plain) -> Any:
-        held = _payload(plain, "object", name)
+        held = payload_of(plain, "object", name)
         if type(held) is not dict or held.keys() != decodes.keys():
             raise ValueMismatch(expected, plain)
-        return origin._make([convert(held[field]) for field, convert in decodes.items()])
+        # Not by ``_make``, which may be a class's own.
+        return tuple.__new__(origin, [convert(held[field]) for field, convert in decodes.items()])
 
     return Codec(expected, encode, decode, kinds)
 

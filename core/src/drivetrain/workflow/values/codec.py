@@ -20,6 +20,8 @@ __all__ = [
     "ConvertEach",
     "Stand",
     "each",
+    "named",
+    "payload_of",
     "stand_as",
     "stand_as_one_kind",
     "tagged",
@@ -133,3 +135,13 @@ def tagged(tag: str, payload: Plain) -> Plain:
 def untagged(plain: Plain, tag: str) -> Plain:
     """What a plain form holds under ``tag``; None where it is something else."""
     return plain.get("v") if type(plain) is dict and plain.get(TAG) == tag else None
+
+
+def named(tag: str, name: str, payload: Plain) -> Plain:
+    """The plain form of an instance of a class of somebody's own, which has its name."""
+    return {TAG: tag, "t": name, "v": payload}
+
+
+def payload_of(plain: Plain, tag: str, name: str) -> Any:
+    """What a plain form holds of the class of this name; None where it is something else."""
+    return plain.get("v") if type(plain) is dict and plain.get(TAG) == tag and plain.get("t") == name else None

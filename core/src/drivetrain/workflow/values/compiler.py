@@ -14,24 +14,17 @@ from types import NoneType
 from typing import Any, Final, ForwardRef, Literal, Never, NoReturn, Union, get_args, get_origin, is_typeddict
 
 from attrs import define
-from cattrs import Converter
 
 from drivetrain.contract import Failure, Plain
 from drivetrain.workflow.values.annotations import bare, is_plain_class, resolved, scope_of
 from drivetrain.workflow.values.anything import Anything
-from drivetrain.workflow.values.classes import (
-    enum_codec,
-    is_record,
-    is_tuple_record,
-    record_codec,
-    tuple_record_codec,
-    typed_dict_codec,
-)
+from drivetrain.workflow.values.classes import enum_codec, is_tuple_record, tuple_record_codec, typed_dict_codec
 from drivetrain.workflow.values.codec import Codec
 from drivetrain.workflow.values.containers import dict_codec, fixed_tuple_codec, list_codec, set_codec, tuple_codec
 from drivetrain.workflow.values.custom import Custom, custom_codec
 from drivetrain.workflow.values.leaves import LEAVES, leaf_codec, scalar_codecs
 from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, name_of
+from drivetrain.workflow.values.records import is_record, record_codec
 from drivetrain.workflow.values.unions import literal_codec, union_codec
 
 __all__ = ["Compiler"]
@@ -99,25 +92,13 @@ class Compiler:
         self._session: dict[Any, tuple[Codec, _Scope]] = {}
         self._building: dict[Any, _Late] = {}
         self._leaves = {leaf.kind: leaf_codec(leaf, self._travels) for leaf in LEAVES} | scalar_codecs(self._travels)
-        self._converter = self._hooked_converter()
         self._anything = Anything(self._travels)
         self._custom: dict[type, Codec] = {}
         for kind, ways in custom.items():
             self._custom[kind] = custom_codec(kind, ways, self._anything.codec, self._travels)
         self._anything.learn_custom(self._custom)
-        self._failure = record_codec(Failure, self.codec, self._converter, self._travels, tag="failure")
+        self._failure = record_codec(Failure, self.codec, self._travels, tag="failure")
         self._anything.learn(self._failure, "failure")
-
-    def _hooked_converter(self) -> Converter:
-        """A cattrs converter with our hooks for every type: what cattrs generates is as strict as the rest."""
-        converter = Converter(detailed_validation=False)
-        converter.register_unstructure_hook_factory(lambda _: True, lambda kind: self.codec(kind).encode)
-        converter.register_structure_hook_factory(lambda _: True, self._structure_hook)
-        return converter
-
-    def _structure_hook(self, kind: Any) -> Callable[[Plain, Any], Any]:
-        decode = self.codec(kind).decode
-        return lambda plain, _kind: decode(plain)
 
     def _travels(self, kind: type) -> bool:
         is_class = issubclass(kind, Enum) or is_record(kind) or is_tuple_record(kind)
@@ -228,7 +209,7 @@ class Compiler:
             return typed_dict_codec(annotation, codec, self._travels)
         if is_tuple_record(kind):
             return tuple_record_codec(annotation, codec, self._travels)
-        return record_codec(annotation, codec, self._converter, self._travels) if is_record(kind) else None
+        return record_codec(annotation, codec, self._travels) if is_record(kind) else None
 
     def _compile_path(self, kind: type[pathlib.PurePath]) -> Codec:
         """``Path`` and ``PurePath`` are never a value's own type."""
