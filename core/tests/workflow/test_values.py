@@ -9,18 +9,22 @@ import collections
 import dataclasses
 import datetime as dt
 import enum
+import ipaddress
 import json
 import math
 import pathlib
+import re
 import sys
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableSequence, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
+from fractions import Fraction
 from typing import (
     Annotated,
     Any,
+    Deque,
     Dict,
     Generic,
     List,
@@ -201,7 +205,7 @@ def is_plain(plain):
     return kind in (bool, type(None))
 
 
-def same(a, b):
+def same(a, b):  # noqa: C901 - one line for each kind
     """Equal and of the same type, all the way down; stricter than ``==``."""
     if type(a) is not type(b):
         return False
@@ -215,6 +219,10 @@ def same(a, b):
         zones = getattr(a.tzinfo, "key", None) == getattr(b.tzinfo, "key", None)
         walls = a.replace(tzinfo=None) == b.replace(tzinfo=None) and a.fold == b.fold
         return zones and walls and a.utcoffset() == b.utcoffset()
+    if isinstance(a, range):
+        a, b = (a.start, a.stop, a.step), (b.start, b.stop, b.step)
+    if isinstance(a, collections.deque):
+        a, b = [a.maxlen, *a], [b.maxlen, *b]
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict):
@@ -234,6 +242,10 @@ def check_round_trip(value, annotation, scope=None):
     back = VALUES.decoder(annotation, scope)(through_json(plain))
     assert same(back, value), (value, plain, back)
     return plain
+
+
+def deques(items):
+    return st.builds(collections.deque, st.lists(items, max_size=3), st.none() | st.integers(3, 5))
 
 
 texts = st.text(st.characters(), max_size=8)
@@ -264,6 +276,18 @@ LEAVES: dict[Any, st.SearchStrategy[Any]] = {
     pathlib.PurePosixPath: texts.map(lambda text: pathlib.PurePosixPath("a", text)),
     pathlib.PureWindowsPath: texts.map(lambda text: pathlib.PureWindowsPath("c:/a", text)),
     pathlib.Path: texts.map(lambda text: pathlib.Path("a", text)),
+    ipaddress.IPv4Address: st.ip_addresses(v=4),
+    ipaddress.IPv6Address: st.ip_addresses(v=6) | st.just(ipaddress.IPv6Address("fe80::1%eth0")),
+    ipaddress.IPv4Network: st.ip_addresses(v=4).map(lambda ip: ipaddress.IPv4Network((ip, 17), strict=False)),
+    ipaddress.IPv6Network: st.ip_addresses(v=6).map(lambda ip: ipaddress.IPv6Network((ip, 64), strict=False)),
+    ipaddress.IPv4Interface: st.ip_addresses(v=4).map(lambda ip: ipaddress.IPv4Interface((ip, 17))),
+    ipaddress.IPv6Interface: st.ip_addresses(v=6).map(lambda ip: ipaddress.IPv6Interface((ip, 64))),
+    Fraction: st.fractions(),
+    range: st.builds(range, integers, integers, st.sampled_from([1, -3, 2**70])),
+    re.Pattern: st.sampled_from(
+        [re.compile(""), re.compile(b"\xff+", re.DOTALL), re.compile("(?i)a\ud800", re.VERBOSE), re.compile("(?a)a")]
+    ),
+    ZoneInfo: st.timezones(),
     Celsius: st.builds(Celsius, st.integers()),
 }
 trees = st.recursive(
@@ -326,6 +350,10 @@ OTHERS: dict[Any, st.SearchStrategy[Any]] = {
     Union[dt.date, dt.datetime]: st.dates() | datetimes,
     Box: st.builds(Box, jsons),
     # Bare generics.
+    re.Pattern[str]: st.just(re.compile("a", re.IGNORECASE)),
+    re.Pattern[bytes]: st.just(re.compile(b"a")),
+    collections.deque: deques(jsons),
+    Sequence[int]: st.just(range(3)),
     list: st.lists(jsons, max_size=3),
     tuple: st.lists(jsons, max_size=3).map(tuple),
     Tuple: st.lists(jsons, max_size=3).map(tuple),
@@ -363,6 +391,8 @@ def made_of(inner):
     return st.one_of(
         one(lambda kind, values: (list[kind], few(values))),
         one(lambda kind, values: (List[kind], few(values))),
+        one(lambda kind, values: (collections.deque[kind], deques(values))),
+        one(lambda kind, values: (Deque[kind], deques(values))),
         one(lambda kind, values: (MutableSequence[kind], few(values))),
         one(lambda kind, values: (Sequence[kind], few(values) | few(values).map(tuple))),
         one(lambda kind, values: (Iterable[kind], few(values) | few(values).map(tuple))),
@@ -392,6 +422,7 @@ unannotated = st.recursive(
     lambda inner: st.one_of(
         few(inner),
         few(inner).map(tuple),
+        deques(inner),
         few(hashable_leaves).map(set),
         few(hashable_leaves).map(frozenset),
         st.dictionaries(texts | st.just("$"), inner, max_size=3),
@@ -403,7 +434,16 @@ unannotated = st.recursive(
 LEAF_KINDS = tuple(LEAVES)
 #: One annotation that all those values fit, of which most members say no to most values.
 Everything = Union[
-    (*reversed(LEAF_KINDS), *CLASSES, list[Any], tuple[Any, ...], set[Any], frozenset[Any], dict[Any, Any])
+    (
+        *reversed(LEAF_KINDS),
+        *CLASSES,
+        list[Any],
+        tuple[Any, ...],
+        collections.deque[Any],
+        set[Any],
+        frozenset[Any],
+        dict[Any, Any],
+    )
 ]
 
 
@@ -618,11 +658,12 @@ def test_a_value_that_holds_itself_is_refused():
         ("a" * 200, int, f"it expects int, got 'aaa{'a' * 29}...{'a' * 33}' (str)"),
         (Point(1), Any, "Point(x=1, y=0.5) (Point); annotate it with Point, so that the worker can rebuild it"),
         ([Color.RED], Any, "it at [0] expects Any, got <Color.RED: 'r'> (Color); annotate it with Color"),
-        (Level.LOW, int, "(Level); annotate it with int | Level, so that the worker can rebuild it"),
+        (Level.LOW, Any, "(Level); annotate it with Level, so that the worker can rebuild it"),
+        (Level.LOW, str, "it expects str, got <Level.LOW: 1> (Level)"),
         (dt.datetime(2020, 1, 1, tzinfo=dt.UTC), dt.date, "annotate it with date | datetime, so that"),
         (IntBox(1), Box[int], "annotate it with Box[int] | IntBox, so that"),
         (IntBox(1), Optional[Box[int]], "annotate it with Box[int] | None | IntBox, so that"),
-        (collections.OrderedDict(a=1), dict, "send a plain dict, or register the type OrderedDict with the app"),
+        (collections.OrderedDict(a=1), Any, "send a plain dict, or register the type OrderedDict with the app"),
         (Opaque(), int, "it expects int, got <Opaque"),
         (1, Never, "it expects Never, got 1 (int)"),
     ],
@@ -740,7 +781,7 @@ class Outer:
         (Opaque, "values of Opaque cannot travel"),
         (Unresolved, "'Nowhere' is not defined"),
         (Iterable[Iterable[threading.Lock]], "cannot travel"),
-        (Literal[1] | collections.deque[int], "cannot travel"),
+        (Literal[1] | collections.OrderedDict[str, int], "cannot travel"),
     ],
 )
 def test_unsupported_annotations(annotation, message):
@@ -776,7 +817,7 @@ def test_registering():
     values.register(Celsius, encode=lambda value: value.degrees, decode=Celsius)
     assert values.encode(Celsius(1)) == values.encode(Celsius(1), Celsius) == {"$": "custom", "t": "Celsius", "v": 1}
     assert values.decode(values.encode([Celsius(1)], list[Celsius])) == [Celsius(1)]
-    for kind in (int, list, dt.datetime, Failure):
+    for kind in (int, list, dt.datetime, Fraction, collections.deque, Failure):
         with pytest.raises(ValueError, match="travels already"):
             values.register(kind, encode=str, decode=kind)
     with pytest.raises(ValueError, match="another class named Celsius"):

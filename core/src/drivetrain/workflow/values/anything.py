@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from drivetrain.contract import Plain
 from drivetrain.workflow.values.codec import TAG, Codec, Convert, each, stand_as_one_kind
-from drivetrain.workflow.values.containers import dict_codec, list_codec, pairs_of, set_codec, tuple_codec
+from drivetrain.workflow.values.containers import deque_codec, dict_codec, list_codec, pairs_of, set_codec, tuple_codec
 from drivetrain.workflow.values.leaves import FLOAT, INT, LEAVES, SCALARS, STR, Travels, leaf_codec, scalar_codec
 from drivetrain.workflow.values.mismatch import ValueMismatch, advise
 
@@ -65,6 +65,7 @@ class Anything:
         ):
             self._encoders.update(dict.fromkeys(codec.kinds or (), codec.encode))
         self.learn(tuple_codec(item, travels), "tuple")
+        self.learn(deque_codec(item, travels), "deque")
         self._decoders["set"] = lambda plain: self._decode_set(plain, set)
         self._decoders["frozenset"] = lambda plain: self._decode_set(plain, frozenset)
         self._decoders.update(dict=self._decode_dict, object=self._decode_object, enum=self._decode_member)

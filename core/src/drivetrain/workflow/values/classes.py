@@ -13,7 +13,7 @@ from drivetrain.contract import Plain
 from drivetrain.workflow.values.annotations import member_types
 from drivetrain.workflow.values.codec import Codec, Compile, Convert, named, payload_of
 from drivetrain.workflow.values.containers import as_dict, pairs_of
-from drivetrain.workflow.values.leaves import Travels, encode_int, refuse
+from drivetrain.workflow.values.leaves import Travels, encode_int, narrowed, refuse
 from drivetrain.workflow.values.mismatch import ValueMismatch, name_of, shown
 from drivetrain.workflow.values.records import lost_attributes
 
@@ -135,7 +135,7 @@ def typed_dict_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
 
     def encode(value: Any) -> Plain:
         if type(value) is not dict:
-            raise refuse(value, expected, kinds, travels)
+            value = narrowed(value, dict, expected, kinds, travels)
         check(value, value)
         return as_dict(list(value), [encodes[key](item) for key, item in value.items()])
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import pathlib
+import re
 import threading
 import types
-from collections import abc
+from collections import abc, deque
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
@@ -20,9 +21,16 @@ from drivetrain.workflow.values.annotations import bare, is_plain_class, resolve
 from drivetrain.workflow.values.anything import Anything
 from drivetrain.workflow.values.classes import enum_codec, is_tuple_record, tuple_record_codec, typed_dict_codec
 from drivetrain.workflow.values.codec import Codec
-from drivetrain.workflow.values.containers import dict_codec, fixed_tuple_codec, list_codec, set_codec, tuple_codec
+from drivetrain.workflow.values.containers import (
+    deque_codec,
+    dict_codec,
+    fixed_tuple_codec,
+    list_codec,
+    set_codec,
+    tuple_codec,
+)
 from drivetrain.workflow.values.custom import Custom, custom_codec
-from drivetrain.workflow.values.leaves import LEAVES, leaf_codec, scalar_codecs
+from drivetrain.workflow.values.leaves import LEAVES, leaf_codec, pattern_codec, scalar_codecs
 from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, name_of
 from drivetrain.workflow.values.records import is_record, record_codec
 from drivetrain.workflow.values.unions import literal_codec, union_codec
@@ -37,12 +45,12 @@ _DICTS: Final = (dict, abc.Mapping, abc.MutableMapping)
 #: The concrete types that a value may have where an abstract one is annotated. A str is no sequence here: that a
 #: task gets "abc" for a list of names is a slip more often than a wish.
 _COLLECTIONS: Final[dict[Any, tuple[Any, ...]]] = {
-    abc.Sequence: (list, tuple),
-    abc.MutableSequence: (list,),
+    abc.Sequence: (list, tuple, deque, range),
+    abc.MutableSequence: (list, deque),
     abc.Set: (set, frozenset),
     abc.MutableSet: (set,),
-    abc.Collection: (list, tuple, set, frozenset),
-    abc.Iterable: (list, tuple, set, frozenset),
+    abc.Collection: (list, tuple, deque, range, set, frozenset),
+    abc.Iterable: (list, tuple, deque, range, set, frozenset),
 }
 
 
@@ -155,7 +163,7 @@ class Compiler:
             return self._anything.codec
         kind = NoneType if annotation is None else annotation
         known = self._failure if kind is Failure else self._custom.get(kind) or self._leaves.get(kind)
-        codec = known or self._compile_parts(kind, scope) or self._compile_class(kind)
+        codec = known or self._compile_pattern(kind) or self._compile_parts(kind, scope) or self._compile_class(kind)
         if codec is None:
             raise UnsupportedAnnotation(f"values of {name_of(annotation)} cannot travel")
         return codec
@@ -172,7 +180,7 @@ class Compiler:
         if origin in _DICTS:
             key, value = arguments or (Any, Any)
             return dict_codec(self.codec(key, scope), self.codec(value, scope), self._travels)
-        if origin in (list, set, frozenset, *_COLLECTIONS):
+        if origin in (list, deque, set, frozenset, *_COLLECTIONS):
             item = self.codec(arguments[0] if arguments else Any, scope)
             return self._compile_collection(origin, item, name_of(annotation))
         return None
@@ -188,12 +196,16 @@ class Compiler:
         concrete: dict[Any, Callable[[], Codec]] = {
             list: lambda: list_codec(item, self._travels),
             tuple: lambda: tuple_codec(item, self._travels),
+            deque: lambda: deque_codec(item, self._travels),
+            range: lambda: self._leaves[range],
             set: lambda: set_codec(set, item, self._travels),
             frozenset: lambda: set_codec(frozenset, item, self._travels),
         }
         if origin in concrete:
             return concrete[origin]()
-        return union_codec([concrete[kind]() for kind in _COLLECTIONS[origin]], expected, self._travels)
+        # A range has ints only.
+        kinds = [kind for kind in _COLLECTIONS[origin] if kind is not range or item.kinds is None or int in item.kinds]
+        return union_codec([concrete[kind]() for kind in kinds], expected, self._travels)
 
     def _compile_class(self, annotation: Any) -> Codec | None:
         """The codec of a class of somebody's own."""
@@ -210,6 +222,13 @@ class Compiler:
         if is_tuple_record(kind):
             return tuple_record_codec(annotation, codec, self._travels)
         return record_codec(annotation, codec, self._travels) if is_record(kind) else None
+
+    def _compile_pattern(self, annotation: Any) -> Codec | None:
+        """The codec of ``re.Pattern[…]``."""
+        if get_origin(annotation) is not re.Pattern:
+            return None
+        text, any_pattern = bare(get_args(annotation)[0]), self._leaves[re.Pattern]
+        return pattern_codec(text, any_pattern) if text in (str, bytes) else any_pattern
 
     def _compile_path(self, kind: type[pathlib.PurePath]) -> Codec:
         """``Path`` and ``PurePath`` are never a value's own type."""

@@ -1,16 +1,26 @@
-"""Lists, tuples, sets and dicts."""
+"""Lists, tuples, deques, sets and dicts."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any
 
 from drivetrain.contract import Plain
 from drivetrain.workflow.values.codec import TAG, Codec, Convert, each, tagged, untagged
-from drivetrain.workflow.values.leaves import Travels, refuse
+from drivetrain.workflow.values.leaves import Travels, narrowed
 from drivetrain.workflow.values.mismatch import ValueMismatch, shown
 
-__all__ = ["as_dict", "dict_codec", "fixed_tuple_codec", "list_codec", "pairs_of", "set_codec", "tuple_codec"]
+__all__ = [
+    "as_dict",
+    "deque_codec",
+    "dict_codec",
+    "fixed_tuple_codec",
+    "list_codec",
+    "pairs_of",
+    "set_codec",
+    "tuple_codec",
+]
 
 
 def list_codec(item: Codec, travels: Travels) -> Codec:
@@ -20,7 +30,7 @@ def list_codec(item: Codec, travels: Travels) -> Codec:
 
     def encode(value: Any) -> Plain:
         if type(value) is not list:
-            raise refuse(value, expected, kinds, travels)
+            value = narrowed(value, list, expected, kinds, travels)
         return encode_items(value)
 
     def decode(plain: Plain) -> list[Any]:
@@ -45,11 +55,34 @@ def tuple_codec(item: Codec, travels: Travels) -> Codec:
 
     def encode(value: Any) -> Plain:
         if type(value) is not tuple:
-            raise refuse(value, expected, kinds, travels)
+            value = narrowed(value, tuple, expected, kinds, travels)
         return tagged("tuple", encode_items(value))
 
     def decode(plain: Plain) -> tuple[Any, ...]:
         return tuple(decode_items(_tagged_items(plain, "tuple", expected)))
+
+    return Codec(expected, encode, decode, kinds)
+
+
+def deque_codec(item: Codec, travels: Travels) -> Codec:
+    """``deque[T]``, with its greatest length."""
+    expected, kinds = f"deque[{item.expected}]", frozenset({deque})
+    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+
+    def encode(value: Any) -> Plain:
+        if type(value) is not deque:
+            value = narrowed(value, deque, expected, kinds, travels)
+        plain = tagged("deque", encode_items(value))
+        if value.maxlen is not None:
+            plain["maxlen"] = value.maxlen
+        return plain
+
+    def decode(plain: Plain) -> deque[Any]:
+        items = decode_items(_tagged_items(plain, "deque", expected))
+        try:
+            return deque(items, plain.get("maxlen"))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueMismatch(expected, plain) from error
 
     return Codec(expected, encode, decode, kinds)
 
@@ -72,10 +105,10 @@ def fixed_tuple_codec(members: list[Codec], travels: Travels) -> Codec:
     encodes, decodes = [member.encode for member in members], [member.decode for member in members]
 
     def encode(value: Any) -> Plain:
-        if type(value) is not tuple or len(value) != len(encodes):
-            raise (
-                refuse(value, expected, kinds, travels) if type(value) is not tuple else ValueMismatch(expected, value)
-            )
+        if type(value) is not tuple:
+            value = narrowed(value, tuple, expected, kinds, travels)
+        if len(value) != len(encodes):
+            raise ValueMismatch(expected, value)
         return tagged("tuple", _each_its_own(encodes, value))
 
     def decode(plain: Plain) -> tuple[Any, ...]:
@@ -99,7 +132,7 @@ def set_codec(kind: type[set[Any] | frozenset[Any]], item: Codec, travels: Trave
 
     def encode(value: Any) -> Plain:
         if type(value) is not kind:
-            raise refuse(value, expected, kinds, travels)
+            value = narrowed(value, kind, expected, kinds, travels)
         return tagged(tag, sorted(encode_items(value, _in_a_set), key=repr))
 
     def decode(plain: Plain) -> Any:
@@ -149,7 +182,7 @@ def dict_codec(key: Codec, value: Codec, travels: Travels) -> Codec:
 
     def encode(value: Any) -> Plain:
         if type(value) is not dict:
-            raise refuse(value, expected, kinds, travels)
+            value = narrowed(value, dict, expected, kinds, travels)
         return as_dict(*encode_pairs(value.keys(), value.values()))
 
     def decode(plain: Plain) -> dict[Any, Any]:

@@ -7,6 +7,8 @@ import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Context, Decimal, InvalidOperation
+from fractions import Fraction
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from math import isfinite
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import NoneType
@@ -19,6 +21,7 @@ from attrs import frozen
 from drivetrain.contract import Plain
 from drivetrain.workflow.values.codec import TAG, Codec, stand_as, tagged
 from drivetrain.workflow.values.mismatch import ValueMismatch, advise
+from drivetrain.workflow.values.narrowing import exact
 
 __all__ = [
     "FLOAT",
@@ -32,6 +35,8 @@ __all__ = [
     "encode_int",
     "encode_str",
     "leaf_codec",
+    "narrowed",
+    "pattern_codec",
     "refuse",
     "scalar_codec",
     "scalar_codecs",
@@ -85,6 +90,8 @@ def _part(plain: Plain) -> str:
     return plain if isinstance(plain, str) else _unbase64(plain).decode(errors="surrogatepass")
 
 
+IP_TYPES: Final = (IPv4Address, IPv6Address, IPv4Network, IPv6Network, IPv4Interface, IPv6Interface)
+
 _SECOND, _MICROSECOND = dt.timedelta(seconds=1), dt.timedelta(microseconds=1)
 
 
@@ -106,13 +113,17 @@ def _encode_time(tag: str, value: dt.datetime | dt.time) -> Plain:
     return plain
 
 
+def _zone(name: str) -> ZoneInfo:
+    if not _ZONE.fullmatch(name):
+        raise ValueMismatch("the name of a time zone", name)
+    return ZoneInfo(name)
+
+
 def _decode_time(kind: type[dt.datetime | dt.time], plain: Mapping[str, Any]) -> Any:
     value = kind.fromisoformat(plain["v"])
     zone = plain.get("zone")
     if zone is not None:
-        if not _ZONE.fullmatch(zone):
-            raise ValueMismatch("the name of a time zone", zone)
-        value = value.replace(tzinfo=ZoneInfo(zone))
+        value = value.replace(tzinfo=_zone(zone))
     offset = plain.get("offset")
     if offset is not None:
         value = value.replace(tzinfo=dt.timezone(offset * _MICROSECOND))
@@ -125,6 +136,29 @@ def _encode_timedelta(value: dt.timedelta) -> Plain:
 
 def _encode_complex(value: complex) -> Plain:
     return tagged("complex", [encode_float(value.real), encode_float(value.imag)])
+
+
+def _encode_zone(value: ZoneInfo) -> Plain:
+    if value.key is None:
+        raise ValueMismatch("a ZoneInfo that has a key", value)
+    return tagged("zoneinfo", value.key)
+
+
+def _encode_pattern(value: re.Pattern[Any]) -> Plain:
+    text = value.pattern
+    # What the flag DEBUG does, printing, is for whoever wrote the pattern.
+    flags = value.flags & ~int(re.DEBUG)
+    return tagged("pattern", [encode_str(text) if isinstance(text, str) else tagged("bytes", _base64(text)), flags])
+
+
+def _decode_pattern(plain: Mapping[str, Any]) -> re.Pattern[Any]:
+    text, flags = plain["v"]
+    is_bytes = isinstance(text, dict) and text[TAG] == "bytes"
+    return re.compile(_unbase64(text) if is_bytes else _part(text), flags & ~int(re.DEBUG))
+
+
+def _decode_int(plain: Plain) -> int:
+    return int(plain["v"], 16) if isinstance(plain, dict) else plain
 
 
 def _decode_float(plain: Plain) -> float:
@@ -141,8 +175,18 @@ class Leaf:
     decode: Callable[[dict[str, Any]], Any]
 
 
-def _path(kind: type, tag: str) -> Leaf:
+def _written(kind: Any, tag: str) -> Leaf:
+    """A type that reads back what it writes."""
     return Leaf(kind, tag, lambda value: tagged(tag, encode_str(str(value))), lambda plain: kind(_part(plain["v"])))
+
+
+def _of_ints(kind: Any, tag: str, *names: str) -> Leaf:
+    """A type that is made of ints, which are its attributes."""
+
+    def encode(value: object) -> Plain:
+        return tagged(tag, [encode_int(getattr(value, name)) for name in names])
+
+    return Leaf(kind, tag, encode, lambda plain: kind(*map(_decode_int, plain["v"])))
 
 
 #: Every type of leaf that always travels under its tag.
@@ -171,17 +215,36 @@ LEAVES: Final = (
         lambda value: tagged("decimal", _DECIMAL.to_sci_string(value)),
         lambda plain: Decimal(plain["v"], _DECIMAL),
     ),
-    _path(PurePosixPath, "posixpath"),
-    _path(PureWindowsPath, "windowspath"),
-    _path(type(Path()), "path"),
+    _written(PurePosixPath, "posixpath"),
+    _written(PureWindowsPath, "windowspath"),
+    _written(type(Path()), "path"),
+    *(_written(kind, kind.__name__.lower()) for kind in IP_TYPES),
+    _of_ints(Fraction, "fraction", "numerator", "denominator"),
+    _of_ints(range, "range", "start", "stop", "step"),
+    Leaf(re.Pattern, "pattern", _encode_pattern, _decode_pattern),
+    Leaf(ZoneInfo, "zoneinfo", _encode_zone, lambda plain: _zone(plain["v"])),
 )
 
 BOOL: Final = Leaf(bool, "", _same, _same)
-INT: Final = Leaf(int, "int", encode_int, lambda plain: int(plain["v"], 16))
+INT: Final = Leaf(int, "int", encode_int, _decode_int)
 FLOAT: Final = Leaf(float, "float", encode_float, _decode_float)
 STR: Final = Leaf(str, "str", encode_str, _part)
 #: The types that stand as themselves wherever they can, with how they are written where they cannot.
 SCALARS: Final = (Leaf(NoneType, "", _same, _same), BOOL, INT, FLOAT, STR)
+
+
+def narrowed(value: object, kind: type, expected: str, kinds: frozenset[type], travels: Travels) -> Any:
+    """A value of another type as an instance of exactly ``kind``, of which it is a subclass's.
+
+    Raises:
+        ValueMismatch: it is none.
+    """
+    try:
+        return exact(value, kind)
+    except RecursionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is none, or somebody else's method failed
+        raise refuse(value, expected, kinds, travels) from (None if isinstance(error, TypeError) else error)
 
 
 def refuse(value: object, expected: str, kinds: frozenset[type], travels: Travels) -> ValueMismatch:
@@ -215,7 +278,7 @@ def leaf_codec(leaf: Leaf, travels: Travels) -> Codec:
 
     def encode(value: object) -> Plain:
         if type(value) is not kind:
-            raise refuse(value, expected, kinds, travels)
+            value = narrowed(value, kind, expected, kinds, travels)
         try:
             return encode_leaf(value)
         except ValueMismatch:
@@ -226,21 +289,47 @@ def leaf_codec(leaf: Leaf, travels: Travels) -> Codec:
     return Codec(expected, encode, _decoder([leaf], expected), kinds, flat=True)
 
 
+def pattern_codec(text: type, any_pattern: Codec) -> Codec:
+    """``re.Pattern[str]`` and ``re.Pattern[bytes]``."""
+    expected = f"Pattern[{text.__name__}]"
+
+    def checked(pattern: Any, value: object) -> Any:
+        if not isinstance(pattern.pattern, text):
+            raise ValueMismatch(expected, value)
+        return pattern
+
+    def encode(value: Any) -> Plain:
+        plain = any_pattern.encode(value)
+        checked(value, value)
+        return plain
+
+    def decode(plain: Plain) -> Any:
+        return checked(any_pattern.decode(plain), plain)
+
+    return Codec(expected, encode, decode, any_pattern.kinds, flat=True)
+
+
 def scalar_codec(leaf: Leaf, travels: Travels, wider: Sequence[Leaf] = ()) -> Codec:
-    """The codec of a type that stands as itself; values of the ``wider`` types fit too, and stay what they are."""
+    """The codec of a type that stands as itself; values of the ``wider`` types fit too, and stay what they are.
+
+    An instance of a subclass of one of these types travels as that type.
+    """
     kind, encode_scalar = leaf.kind, leaf.encode
     expected = "None" if kind is NoneType else kind.__name__
-    encode_wider = {other.kind: other.encode for other in wider}
-    kinds = frozenset({kind, *encode_wider})
+    encodes = {kind: encode_scalar, **{other.kind: other.encode for other in wider}}
+    kinds = frozenset(encodes)
     untag = _decoder([leaf, *wider], expected)
 
     def encode(value: Any) -> Plain:
         if type(value) is kind:
             return encode_scalar(value)
-        other = encode_wider.get(type(value))
-        if other is None:
-            raise refuse(value, expected, kinds, travels)
-        return other(value)
+        other = encodes.get(type(value))
+        return other(value) if other else encode_narrowed(value)
+
+    def encode_narrowed(value: Any) -> Plain:
+        # What is no instance of any may still be an integer.
+        base = next((base for base in type(value).__mro__ if base in encodes), int if int in encodes else kind)
+        return encodes[base](narrowed(value, base, expected, kinds, travels))
 
     def decode(plain: Plain) -> Any:
         return plain if type(plain) in kinds else untag(plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -17,7 +18,15 @@ __all__ = ["Values"]
 
 T = TypeVar("T")
 
-_BUILT_IN: Final = frozenset(leaf.kind for leaf in (*SCALARS, *LEAVES)) | {list, tuple, set, frozenset, dict, Failure}
+_BUILT_IN: Final = frozenset(leaf.kind for leaf in (*SCALARS, *LEAVES)) | {
+    list,
+    tuple,
+    deque,
+    set,
+    frozenset,
+    dict,
+    Failure,
+}
 
 
 class Values:

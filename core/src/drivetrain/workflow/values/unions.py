@@ -91,11 +91,16 @@ def union_codec(members: Sequence[Codec], expected: str, travels: Travels) -> Co
     open_ended = [member for member in members if member.kinds is None]
     kinds = frozenset(by_kind)
 
+    def inherited(kind: type) -> Sequence[Codec]:
+        """The members that may take a value of a subclass; of a number that is no int, those that take ints."""
+        found = (by_kind[base] for base in kind.__mro__ if base in by_kind)
+        return next(found, by_kind.get(int, open_ended) if hasattr(kind, "__index__") else open_ended)
+
     def encode(value: Any) -> Plain:
-        fitting = by_kind.get(type(value), open_ended)
-        if len(fitting) == 1:
+        fitting = by_kind.get(type(value))
+        if fitting is not None and len(fitting) == 1:
             return fitting[0].encode(value)
-        return _first_to_take(fitting, value, refuse(value, expected, kinds, travels))
+        return _first_to_take(fitting or inherited(type(value)), value, refuse(value, expected, kinds, travels))
 
     def decode(plain: Plain) -> Any:
         fitting = by_sign.get(_sign_of(plain), open_ended)

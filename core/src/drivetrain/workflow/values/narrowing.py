@@ -1,0 +1,86 @@
+"""Instances of subclasses as instances of the type that an annotation names.
+
+Where `int` is annotated, an `IntEnum`, or the number of an array library, is an int for every type checker and every
+function. It travels as that int: the worker sees what the annotation says, and needs no class that nobody named.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import deque
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from functools import partial
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from operator import index
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Final
+from uuid import UUID
+
+__all__ = ["exact"]
+
+# Libraries that freeze the time put classes of their own into modules; these stay what they are.
+_combine, _from_ordinal, _FIRST_DAY = dt.datetime.combine, dt.date.fromordinal, dt.date.min
+
+
+def _datetime(value: dt.datetime) -> dt.datetime:
+    return _combine(_date_of(value), _time_of(value))
+
+
+_date_of, _time_of, _ordinal_of = dt.datetime.date, dt.datetime.timetz, dt.date.toordinal
+
+#: Types that read back what they write.
+_WRITTEN: Final[tuple[Any, ...]] = (
+    *(PurePosixPath, PureWindowsPath, type(Path())),
+    *(IPv4Address, IPv6Address, IPv4Network, IPv6Network, IPv4Interface, IPv6Interface),
+)
+
+
+def _by_text(kind: Callable[[str], Any], value: object) -> Any:
+    return kind(str(value))
+
+
+#: How an instance of a subclass becomes one of the type itself. Methods of the type itself are called where there are
+#: some, since a subclass may mean something else by its own.
+_EXACT: Final[dict[type, Callable[[Any], Any]]] = {
+    int: int.__pos__,
+    float: float.__pos__,
+    complex: complex.__pos__,
+    str: str.__str__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    bytearray: bytearray.copy,
+    list: list.copy,
+    tuple: lambda value: tuple.__getitem__(value, slice(None)),
+    # Not dict.copy, which does not know of the order of an OrderedDict.
+    dict: dict,
+    set: set,
+    frozenset: frozenset,
+    deque: lambda value: deque(value, value.maxlen),
+    dt.datetime: _datetime,
+    dt.date: lambda value: _from_ordinal(_ordinal_of(value)),
+    dt.time: lambda value: _time_of(_combine(_FIRST_DAY, value)),
+    dt.timedelta: dt.timedelta.__pos__,
+    Decimal: Decimal,
+    Fraction: lambda value: Fraction(value.numerator, value.denominator),
+    UUID: lambda value: UUID(int=value.int),
+    **{kind: partial(_by_text, kind) for kind in _WRITTEN},
+}
+#: Those of them that are subclasses of another one and say more than it: a `datetime` is not taken for a `date`.
+_NARROWER: Final = {
+    kind: tuple(other for other in _EXACT if other is not kind and issubclass(other, kind)) for kind in _EXACT
+}
+
+
+def exact(value: object, kind: type) -> Any:
+    """A value as an instance of exactly ``kind``.
+
+    Raises:
+        TypeError: it is not one, not even of a subclass, or says more than ``kind`` can hold.
+    """
+    actual = type(value)
+    if kind in _EXACT and issubclass(actual, kind) and not issubclass(actual, _NARROWER[kind]):
+        return _EXACT[kind](value)
+    if kind is int and not issubclass(actual, int) and hasattr(actual, "__index__"):
+        return index(value)  # type: ignore[arg-type]
+    raise TypeError(f"{actual.__qualname__} is not {kind.__qualname__}")
