@@ -7,6 +7,7 @@ from drivetrain_contract_tests.workflows.dropping import Dropping
 from drivetrain_contract_tests.workflows.dying import Dying
 from drivetrain_contract_tests.workflows.ending import Ending
 from drivetrain_contract_tests.workflows.keeping import Keeping
+from drivetrain_contract_tests.workflows.nesting import Nesting
 from drivetrain_contract_tests.workflows.one_store import OneStore
 from drivetrain_contract_tests.workflows.outages import Outages
 from drivetrain_contract_tests.workflows.pair import Pair
@@ -20,6 +21,6 @@ __all__ = ["Pair", "WorkflowContract"]
 
 
 class WorkflowContract(
-    Playing, Ending, Cancelling, Dropping, Timing, Dying, Outages, Keeping, Refusing, Restarts, Rescuing, OneStore
+    Playing, Ending, Cancelling, Dropping, Timing, Dying, Outages, Keeping, Refusing, Nesting, Restarts, Rescuing, OneStore
 ):
     """The contract of a pair. Needs fixtures ``broker_service`` and ``backend_service`` that each give a `Service`."""

@@ -104,7 +104,10 @@ def _is_plain(value: Plain) -> bool:
                 return False
         return True
     if kind is list or kind is tuple:
-        return all(type(item) in _LEAVES or _is_plain(item) for item in value)
+        for item in value:  # noqa: SIM110 - a generator would be one more nested call for each level
+            if not (type(item) in _LEAVES or _is_plain(item)):
+                return False
+        return True
     return kind is float and math.isfinite(value)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from attrs import frozen
 
 from drivetrain.contract import InvalidSignature, Plain, Retries
 from drivetrain.workflow.frames import Call, Fork, Frame, Frames, ids
+from drivetrain.workflow.nesting import DEEPEST
 from drivetrain.workflow.signature import NO_OPTIONS, Chain, Group, Signature, Workflow
 
 __all__ = ["Defaults", "TaskBook", "plan"]
@@ -47,9 +49,9 @@ def plan(workflow: Workflow[Any], book: TaskBook, new_id: Callable[[], str]) -> 
 
     Raises:
         InvalidArguments: arguments do not fit their task.
-        InvalidSignature: an id is used twice.
+        InvalidSignature: an id is used twice, or it is nested too deeply.
     """
-    frames = _Planner(book, new_id).frames(workflow, received=False, around=())
+    frames = _Planner(book, new_id).frames(workflow, received=False, around=(), level=0)
     if not isinstance(workflow, Signature):
         _check_unique(frames)
     return frames
@@ -66,42 +68,57 @@ class _Planner:
         self._book = book
         self._new_id = new_id
 
-    def frames(self, workflow: Workflow[Any], *, received: bool, around: tuple[Workflow[Any], ...]) -> Frames:
-        """The frames of ``workflow``; ``around``: the error callbacks of the chains and groups around it."""
+    def frames(
+        self, workflow: Workflow[Any], *, received: bool, around: tuple[Workflow[Any], ...], level: int
+    ) -> Frames:
+        """The frames of a workflow.
+
+        Args:
+            workflow: the workflow.
+            received: whether it takes the result of what comes before it.
+            around: the error callbacks of the chains and groups around it.
+            level: how many groups, callbacks and chains are around it.
+        """
+        if level > DEEPEST:
+            raise InvalidSignature(
+                f"a workflow can be nested {DEEPEST} levels deep, and this one is nested deeper; "
+                "let one of its tasks send the rest"
+            )
         if isinstance(workflow, Signature):
-            return (self._call(workflow, received, around),)
+            return (self._call(workflow, received, around, level),)
         if isinstance(workflow, Chain):
-            return self._chain(workflow, received, around)
+            return self._chain(workflow, received, around, level)
         if isinstance(workflow, Group):
-            return (self._fork(workflow, received, around),)
+            return (self._fork(workflow, received, around, level),)
         raise InvalidSignature(f"{workflow!r} is no signature, chain or group")
 
-    def _chain(self, chain: Chain[Any], received: bool, around: tuple[Workflow[Any], ...]) -> Frames:
+    def _chain(self, chain: Chain[Any], received: bool, around: tuple[Workflow[Any], ...], level: int) -> Frames:
+        around = (*around, *chain.on_error)
         frames: list[Frame] = []
         for part in chain.parts:
-            received_here = received or bool(frames)
-            frames.extend(self.frames(part, received=received_here, around=(*around, *chain.on_error)))
+            here = level + isinstance(part, Chain)
+            frames.extend(self.frames(part, received=received or bool(frames), around=around, level=here))
         return tuple(frames)
 
-    def _fork(self, group: Group[Any], received: bool, around: tuple[Workflow[Any], ...]) -> Fork:
-        around = (*around, *group.on_error)
+    def _fork(self, group: Group[Any], received: bool, around: tuple[Workflow[Any], ...], level: int) -> Fork:
+        plan_member = partial(self.frames, received=received, around=(*around, *group.on_error), level=level + 1)
         return Fork(
             group.group_id or self._new_id(),
-            tuple(self.frames(member, received=received, around=around) for member in group.members),
+            tuple(map(plan_member, group.members)),
             group.on_member_failure == "collect",
         )
 
-    def _callbacks(self, workflows: Iterable[Workflow[Any]]) -> tuple[Frames, ...]:
-        return tuple(self.frames(workflow, received=True, around=()) for workflow in workflows)
+    def _callbacks(self, workflows: Iterable[Workflow[Any]], level: int) -> tuple[Frames, ...]:
+        return tuple(map(partial(self.frames, received=True, around=(), level=level + 1), workflows))
 
-    def _call(self, signature: Signature[Any], received: bool, around: tuple[Workflow[Any], ...]) -> Call:
+    def _call(self, signature: Signature[Any], received: bool, around: tuple[Workflow[Any], ...], level: int) -> Call:
         options = signature.options
         defaults = self._book.defaults(signature.task)
         args, kwargs = self._book.encode_call(
             signature.task, signature.args, signature.kwargs, received=received and not signature.immutable
         )
         # Planned once for each task, so that each one that fails sends callbacks with ids of their own.
-        workflow_on_error = self._callbacks(around) if around else ()
+        workflow_on_error = self._callbacks(around, level) if around else ()
         if options is NO_OPTIONS and not (signature.on_success or signature.on_error):  # most are as their task says
             return Call(
                 id=self._new_id(),
@@ -137,8 +154,8 @@ class _Planner:
             message_group=options.message_group,
             dead_letter=_or(options.dead_letter, defaults.dead_letter),
             ignore_unknown=options.ignore_unknown,
-            on_success=self._callbacks(signature.on_success),
-            on_error=self._callbacks(signature.on_error),
+            on_success=self._callbacks(signature.on_success, level),
+            on_error=self._callbacks(signature.on_error, level),
             workflow_on_error=workflow_on_error,
         )
 

@@ -150,7 +150,17 @@ class Workflow(Generic[R_co]):
 
     def find_sender(self) -> Sender | None:
         """The first sender that a signature in it knows."""
-        raise NotImplementedError
+        pending: list[Workflow[Any]] = [self]
+        while pending:
+            workflow = pending.pop()
+            if isinstance(workflow, Signature) and workflow.sender is not None:
+                return workflow.sender
+            pending.extend(reversed(workflow.inner()))
+        return None
+
+    def inner(self) -> tuple[Workflow[Any], ...]:
+        """The workflows that it is made of; callbacks are left out."""
+        return ()
 
 
 @frozen(kw_only=True)
@@ -190,10 +200,6 @@ class Signature(Workflow[R_co]):
             on_error=self.on_error if on_error is None else _workflows("on_error", on_error),
         )
 
-    def find_sender(self) -> Sender | None:
-        """See `Workflow.find_sender`."""
-        return self.sender
-
 
 @frozen
 class Chain(Workflow[R_co]):
@@ -206,9 +212,9 @@ class Chain(Workflow[R_co]):
         """This chain with callbacks that are sent, with the `Failure`, once for each task in it that finally fails."""
         return evolve(self, on_error=_workflows("on_error", on_error))
 
-    def find_sender(self) -> Sender | None:
-        """See `Workflow.find_sender`."""
-        return _first_sender(self.parts)
+    def inner(self) -> tuple[Workflow[Any], ...]:
+        """See `Workflow.inner`."""
+        return self.parts
 
 
 @frozen
@@ -242,9 +248,9 @@ class Group(Workflow[list[T]]):
             group_id=self.group_id if group_id is None else group_id,
         )
 
-    def find_sender(self) -> Sender | None:
-        """See `Workflow.find_sender`."""
-        return _first_sender(self.members)
+    def inner(self) -> tuple[Workflow[Any], ...]:
+        """See `Workflow.inner`."""
+        return self.members
 
 
 A = TypeVar("A")
@@ -314,7 +320,3 @@ def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
     if unknown := sorted(set(changes) - known):
         raise InvalidSignature(f"unknown option(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}")
     return evolve(options, **changes)
-
-
-def _first_sender(workflows: Iterable[Workflow[Any]]) -> Sender | None:
-    return next((sender for workflow in workflows if (sender := workflow.find_sender()) is not None), None)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from drivetrain.contract import InvalidSignature, Plain, Retries, SerializationError
 from drivetrain.workflow.frames import Call, Fork, Frame, Frames, Invocation, Join
+from drivetrain.workflow.nesting import DEEPEST, is_too_deep
 
 __all__ = ["dump_frames", "dump_invocation", "load_frames", "load_invocation", "skeleton"]
 
@@ -40,9 +41,14 @@ def load_invocation(plain: Plain) -> Invocation:
         SerializationError: this is no invocation.
     """
     try:
-        return msgspec.convert(plain, Invocation)
+        invocation = msgspec.convert(plain, Invocation)
     except _MISFITS as error:
         raise SerializationError(f"this is no task that this version of drivetrain can read: {error}") from error
+    call = invocation.call
+    carries = invocation.frames or call.on_success or call.on_error or call.workflow_on_error
+    if carries and is_too_deep((call, *invocation.frames)):
+        raise SerializationError(f"groups or callbacks are nested deeper in it than {DEEPEST} levels")
+    return invocation
 
 
 def dump_frames(frames: Frames) -> list[Plain]:
@@ -69,14 +75,14 @@ def skeleton(frames: Frames) -> list[Plain]:
 
 
 def _bare(frames: Frames) -> Frames:
-    return tuple(_bare_frame(frame) for frame in frames)
+    return tuple(map(_bare_frame, frames))
 
 
 def _bare_frame(frame: Frame) -> Frame:
     if isinstance(frame, Call):
         return Call(id=frame.id, task="", queue="")
     if isinstance(frame, Fork):
-        return Fork(frame.group_id, tuple(_bare(branch) for branch in frame.branches), frame.collect)
+        return Fork(frame.group_id, tuple(map(_bare, frame.branches)), frame.collect)
     return frame
 
 
@@ -86,10 +92,17 @@ def _joins(frames: Frames) -> bool:
 
 
 def _lists(plain: Any) -> Any:
-    """``plain`` with lists for tuples, which not every serializer takes."""
-    if isinstance(plain, dict):
-        return {key: _lists(value) for key, value in plain.items()}
-    return [_lists(value) for value in plain] if isinstance(plain, (list, tuple)) else plain
+    """``plain`` with lists for tuples, which not every serializer takes; the containers in it are changed in place."""
+    whole = [plain]
+    pending: list[Any] = [whole]
+    while pending:
+        container = pending.pop()
+        for key, item in enumerate(container) if type(container) is list else container.items():
+            if type(item) is tuple:
+                container[key] = item = list(item)  # noqa: PLW2901 - the new one is what is looked into
+            if type(item) is list or type(item) is dict:
+                pending.append(item)
+    return whole[0]
 
 
 def _learn() -> None:

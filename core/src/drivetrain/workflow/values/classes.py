@@ -42,7 +42,7 @@ def enum_codec(kind: type[Enum], travels: Travels) -> Codec:
         except Exception as error:  # no such member, or the enum's own _missing_ failed
             raise ValueMismatch(expected, plain) from error
 
-    return Codec(expected, encode, decode, kinds)
+    return Codec(expected, encode, decode, kinds, bounded=True)
 
 
 def _int(plain: Plain) -> int:
@@ -92,7 +92,7 @@ def tuple_record_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
         # Not by ``_make``, which may be a class's own.
         return tuple.__new__(origin, [convert(held[field]) for field, convert in decodes.items()])
 
-    return Codec(expected, encode, decode, kinds)
+    return Codec(expected, encode, decode, kinds, bounded=all(inner.bounded for inner in fields.values()))
 
 
 _MARKS: Final = frozenset({Required, NotRequired})
@@ -144,4 +144,4 @@ def typed_dict_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
         check(keys, plain)
         return {key: decodes[key](item) for key, item in zip(keys, values, strict=True)}
 
-    return Codec(expected, encode, decode, kinds)
+    return Codec(expected, encode, decode, kinds, bounded=all(inner.bounded for inner in fields.values()))

@@ -55,8 +55,9 @@ class Codec:
     kinds: frozenset[type] | None = None
     #: Whether all of many values certainly fit and are their own plain form: one fast look instead of one for each.
     stand: Stand = _never
-    #: Whether no value of it holds others.
-    flat: bool = False
+    #: Whether its annotation says how deep its values are nested; not so where `Any` is in it, or a class that holds
+    #: instances of itself.
+    bounded: bool = False
 
 
 #: Gives the codec of an annotation that is a part of the one being compiled.

@@ -30,6 +30,7 @@ from drivetrain.workflow.values.containers import (
     tuple_codec,
 )
 from drivetrain.workflow.values.custom import Custom, custom_codec
+from drivetrain.workflow.values.failures import failure_codec
 from drivetrain.workflow.values.leaves import LEAVES, leaf_codec, pattern_codec, scalar_codecs
 from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, name_of
 from drivetrain.workflow.values.records import is_record, record_codec
@@ -105,7 +106,7 @@ class Compiler:
         for kind, ways in custom.items():
             self._custom[kind] = custom_codec(kind, ways, self._anything.codec, self._travels)
         self._anything.learn_custom(self._custom)
-        self._failure = record_codec(Failure, self.codec, self._travels, tag="failure")
+        self._failure = failure_codec(self.codec, self._travels)
         self._anything.learn(self._failure, "failure")
 
     def _travels(self, kind: type) -> bool:

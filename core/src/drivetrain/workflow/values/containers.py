@@ -38,7 +38,7 @@ def list_codec(item: Codec, travels: Travels) -> Codec:
             raise ValueMismatch(expected, plain)
         return decode_items(plain)
 
-    return Codec(expected, encode, decode, kinds)
+    return Codec(expected, encode, decode, kinds, bounded=item.bounded)
 
 
 def _tagged_items(plain: Plain, tag: str, expected: str) -> list[Plain]:
@@ -61,7 +61,7 @@ def tuple_codec(item: Codec, travels: Travels) -> Codec:
     def decode(plain: Plain) -> tuple[Any, ...]:
         return tuple(decode_items(_tagged_items(plain, "tuple", expected)))
 
-    return Codec(expected, encode, decode, kinds)
+    return Codec(expected, encode, decode, kinds, bounded=item.bounded)
 
 
 def deque_codec(item: Codec, travels: Travels) -> Codec:
@@ -84,7 +84,7 @@ def deque_codec(item: Codec, travels: Travels) -> Codec:
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueMismatch(expected, plain) from error
 
-    return Codec(expected, encode, decode, kinds)
+    return Codec(expected, encode, decode, kinds, bounded=item.bounded)
 
 
 def _each_its_own(converts: list[Callable[[Any], Any]], items: Collection[Any]) -> list[Any]:
@@ -117,7 +117,7 @@ def fixed_tuple_codec(members: list[Codec], travels: Travels) -> Codec:
             raise ValueMismatch(expected, plain)
         return tuple(_each_its_own(decodes, items))
 
-    return Codec(expected, encode, decode, kinds)
+    return Codec(expected, encode, decode, kinds, bounded=all(member.bounded for member in members))
 
 
 def _in_a_set(_index: int) -> str:
@@ -142,7 +142,7 @@ def set_codec(kind: type[set[Any] | frozenset[Any]], item: Codec, travels: Trave
         except Exception as error:  # not hashable, or somebody's __hash__ failed
             raise ValueMismatch(expected, plain) from error
 
-    return Codec(expected, encode, decode, kinds)
+    return Codec(expected, encode, decode, kinds, bounded=item.bounded)
 
 
 def as_dict(keys: list[Plain], values: list[Plain]) -> Plain:
@@ -192,4 +192,4 @@ def dict_codec(key: Codec, value: Codec, travels: Travels) -> Codec:
         except Exception as error:  # a key is not hashable, or somebody's __hash__ failed
             raise ValueMismatch(expected, plain) from error
 
-    return Codec(expected, encode, decode, kinds)
+    return Codec(expected, encode, decode, kinds, bounded=key.bounded and value.bounded)

@@ -286,7 +286,7 @@ def leaf_codec(leaf: Leaf, travels: Travels) -> Codec:
         except Exception as error:  # a tzinfo is somebody else's code
             raise ValueMismatch(expected, value) from error
 
-    return Codec(expected, encode, _decoder([leaf], expected), kinds, flat=True)
+    return Codec(expected, encode, _decoder([leaf], expected), kinds, bounded=True)
 
 
 def pattern_codec(text: type, any_pattern: Codec) -> Codec:
@@ -306,7 +306,7 @@ def pattern_codec(text: type, any_pattern: Codec) -> Codec:
     def decode(plain: Plain) -> Any:
         return checked(any_pattern.decode(plain), plain)
 
-    return Codec(expected, encode, decode, any_pattern.kinds, flat=True)
+    return Codec(expected, encode, decode, any_pattern.kinds, bounded=True)
 
 
 def scalar_codec(leaf: Leaf, travels: Travels, wider: Sequence[Leaf] = ()) -> Codec:
@@ -334,7 +334,7 @@ def scalar_codec(leaf: Leaf, travels: Travels, wider: Sequence[Leaf] = ()) -> Co
     def decode(plain: Plain) -> Any:
         return plain if type(plain) in kinds else untag(plain)
 
-    return Codec(expected, encode, decode, kinds, stand_as(kind), flat=True)
+    return Codec(expected, encode, decode, kinds, stand_as(kind), bounded=True)
 
 
 def scalar_codecs(travels: Travels) -> dict[type, Codec]:

@@ -83,7 +83,7 @@ def record_codec(kind: Any, codec: Compile, travels: Travels, tag: str = "object
         except Exception as error:  # a property, or the default of a field that is missing
             raise ValueMismatch(expected, plain, advice=f"it was refused with {shown(error)}") from error
 
-    return Codec(expected, encode, decode, kinds)
+    return Codec(expected, encode, decode, kinds, bounded=all(field.codec.bounded for field in fields.values()))
 
 
 def _convert_each(converts: Mapping[str, Convert], items: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from drivetrain.contract import Failure, Plain
+from drivetrain.workflow.nesting import DEEPEST
 from drivetrain.workflow.values.codec import Convert
 from drivetrain.workflow.values.compiler import Compiler
 from drivetrain.workflow.values.custom import Custom
+from drivetrain.workflow.values.depth import CONTAINERS, is_nested_too_deep
 from drivetrain.workflow.values.leaves import LEAVES, SCALARS
 from drivetrain.workflow.values.mismatch import ValueMismatch
 
 __all__ = ["Values"]
 
 T = TypeVar("T")
+
+_SHALLOWER: Final = f"a value that is nested less deeply ({DEEPEST} levels at most)"
 
 _BUILT_IN: Final = frozenset(leaf.kind for leaf in (*SCALARS, *LEAVES)) | {
     list,
@@ -68,12 +72,12 @@ class Values:
             UnsupportedAnnotation: no value of this annotation can travel.
         """
         codec = self._compiler.codec(annotation, scope)
-        return codec.encode if codec.flat else _guarded(codec.encode)
+        return codec.encode if codec.bounded else _shallow(_guarded(codec.encode))
 
     def decoder(self, annotation: Any, scope: Mapping[str, Any] | None = None) -> Convert:
         """What turns plain values into values of this annotation; compiled once. Arguments as for `encoder`."""
         codec = self._compiler.codec(annotation, scope)
-        return codec.decode if codec.flat else _guarded(codec.decode)
+        return codec.decode if codec.bounded else _guarded(codec.decode)
 
     def encode(self, value: object, annotation: Any = Any) -> Plain:
         """The plain form of a value.
@@ -96,12 +100,24 @@ class Values:
 
 
 def _guarded(convert: Convert) -> Convert:
-    """The same conversion, refusing what is nested too deeply, or holds itself."""
+    """The same conversion, refusing what is nested so deeply that Python cannot follow, or holds itself."""
 
     def convert_guarded(value: Any) -> Any:
         try:
             return convert(value)
         except RecursionError:
-            raise ValueMismatch("a value that is nested less deeply", value) from None
+            raise ValueMismatch(_SHALLOWER, value) from None
 
     return convert_guarded
+
+
+def _shallow(encode: Convert) -> Convert:
+    """The same conversion, refusing what is nested deeper than is allowed."""
+
+    def encode_shallow(value: Any) -> Plain:
+        plain = encode(value)
+        if type(plain) in CONTAINERS and is_nested_too_deep(plain):
+            raise ValueMismatch(_SHALLOWER, value)
+        return plain
+
+    return encode_shallow

@@ -108,7 +108,8 @@ def union_codec(members: Sequence[Codec], expected: str, travels: Travels) -> Co
             return fitting[0].decode(plain)
         return _first_to_read(fitting, plain, ValueMismatch(expected, plain))
 
-    return Codec(expected, encode, decode, None if open_ended else kinds)
+    bounded = all(member.bounded for member in members)
+    return Codec(expected, encode, decode, None if open_ended else kinds, bounded=bounded)
 
 
 def literal_codec(choices: Sequence[tuple[Any, Codec]]) -> Codec:
@@ -130,4 +131,4 @@ def literal_codec(choices: Sequence[tuple[Any, Codec]]) -> Codec:
                 return choice
         raise ValueMismatch(expected, plain)
 
-    return Codec(expected, encode, decode, frozenset(type(choice) for choice, _ in choices))
+    return Codec(expected, encode, decode, frozenset(type(choice) for choice, _ in choices), bounded=True)

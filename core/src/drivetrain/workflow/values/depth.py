@@ -1,0 +1,40 @@
+"""How deep a value is nested, by its plain form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Final
+
+from drivetrain.contract import Plain
+from drivetrain.workflow.nesting import DEEPEST
+from drivetrain.workflow.values.codec import TAG
+
+__all__ = ["CONTAINERS", "is_nested_too_deep"]
+
+#: The types that hold others, of plain values.
+CONTAINERS: Final = frozenset({list, dict})
+
+
+def is_nested_too_deep(plain: Plain) -> bool:
+    """Whether containers are nested deeper than is allowed. An instance of a class is a container of its fields."""
+    level = [plain] if type(plain) in CONTAINERS else []
+    for _ in range(DEEPEST):
+        if not level:
+            return False
+        level = [item for container in level for item in _items(container) if type(item) in CONTAINERS]
+    return bool(level)
+
+
+def _items(container: list[Plain] | dict[str, Plain]) -> Iterable[Plain]:
+    """What a container holds; the marks of its plain form are left out."""
+    if isinstance(container, list):
+        return container
+    if TAG not in container:
+        return container.values()
+    held: Plain = container.get("v")
+    if container[TAG] == "dict":
+        return chain.from_iterable(held)
+    if isinstance(held, dict):
+        return held.values()
+    return held if isinstance(held, list) else ()

@@ -1,0 +1,34 @@
+"""Failures, which must travel whatever the arguments are that they tell of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+
+from drivetrain.contract import Failure, Plain
+from drivetrain.workflow.values.codec import Codec, Compile
+from drivetrain.workflow.values.depth import is_nested_too_deep
+from drivetrain.workflow.values.leaves import Travels
+from drivetrain.workflow.values.mismatch import ValueMismatch
+from drivetrain.workflow.values.records import record_codec
+
+__all__ = ["failure_codec"]
+
+
+def failure_codec(codec: Compile, travels: Travels) -> Codec:
+    """`Failure`. Arguments that are nested too deeply to stand in it are left out."""
+    record = record_codec(Failure, codec, travels, tag="failure")
+
+    def encode(value: Any) -> Plain:
+        if type(value) is not Failure:
+            return record.encode(value)
+        try:
+            plain = record.encode(value)
+        except (ValueMismatch, RecursionError):
+            plain = None
+        if plain is None or is_nested_too_deep(plain):
+            return record.encode(evolve(value, args=(), kwargs={}))
+        return plain
+
+    return Codec(record.expected, encode, record.decode, record.kinds)
