@@ -32,9 +32,16 @@ def test_what_is_right_is_no_error():
     assert told.returncode in {0, 1}, told.stderr
 
 
-def mypy(path):
+def test_examples_are_no_errors_by_the_strictest_rules_that_a_user_may_have():
+    examples = [*sorted((ROOT / "examples").glob("*.py")), ROOT / "examples" / "stdlib_census" / "tasks.py"]
+    assert len(examples) > 7
+    told = mypy("--strict", *examples, config="")
+    assert (told.returncode, told.stdout) == (0, ""), told.stdout + told.stderr
+
+
+def mypy(*arguments, config="pyproject.toml"):
     return subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--no-error-summary", str(path)],
+        [sys.executable, "-m", "mypy", f"--config-file={config}", "--no-error-summary", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -140,7 +140,8 @@ def run(directory: str, paths: list[str]) -> list[str]:
 
 def watch(workers: Workers, total: int) -> None:
     """Show how far the group is; when it is halfway, kill one worker and start another."""
-    files, show = GroupResult(app, "files"), app.progress_bar(total)
+    files: GroupResult[object] = GroupResult(app, "files")
+    show = app.progress_bar(total)
     ended = killed = False
     while not ended:
         ended = files.wait(0.2)

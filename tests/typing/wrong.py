@@ -8,7 +8,7 @@ A mark that is not needed is an error too, so ``make lint`` finds out when somet
 
 from typing import assert_type
 
-from drivetrain import App, Result, chord, group
+from drivetrain import App, Result, chain, chord, group
 
 app = App("memory://")
 
@@ -21,6 +21,20 @@ def add(x: int, y: int) -> int:
 @app.task
 async def fetch(url: str) -> bytes:
     return url.encode()
+
+
+@app.task
+def clean_up(directory: str) -> None: ...
+
+
+@app.task
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@app.task
+def nothing() -> int:
+    return 0
 
 
 def wrong_arguments() -> None:
@@ -51,10 +65,53 @@ def wrong_options() -> None:
     @app.task(priority="high")  # type: ignore[call-overload, untyped-decorator]
     def of_the_wrong_type() -> None: ...
 
-    group(add.s(1, 2)).set(on_member_failure="ignore")  # type: ignore[arg-type]
+    group(add.s(1, 2)).set(on_member_failure="ignore")  # type: ignore[call-overload]
+
+
+def wrong_arguments_of_signatures() -> None:
+    clean_up.si(3)  # type: ignore[arg-type]
+    clean_up.si()  # type: ignore[call-arg]
+    clean_up.si("/tmp", when=1)  # type: ignore[call-arg]
+    add.s("x")  # type: ignore[call-overload]
+    add.s(1, "x")  # type: ignore[call-overload]
+    add.s(1, 2, 3)  # type: ignore[call-overload]
+    add.s(1, z=3)  # type: ignore[call-overload]
+
+
+def wrong_options_of_signatures() -> None:
+    add.s(1, 2).set(dealy=3)  # type: ignore[call-arg]
+    add.s(1, 2).set(delay="3")  # type: ignore[arg-type]
+    add.s(1, 2).set(eta=3)  # type: ignore[arg-type]
+    add.s(1, 2).set(on_error=[add.s(1)])  # type: ignore[list-item]
+    add.s(1, 2).set(on_success=[clean_up.s()])  # type: ignore[list-item]
+    group(add.s(1, 2)).set(on_error=[add.s(1)])  # type: ignore[list-item]
+    chain(add.s(1, 2)).set(on_error=[add.s(1)])  # type: ignore[list-item]
+
+
+def parts_that_do_not_fit() -> None:
+    chain(add.s(1, 2), clean_up.s())  # type: ignore[misc]
+    chain(clean_up.s("/tmp"), add.s(1))  # type: ignore[misc]
+    chain(add.s(1, 2), add.s(1), clean_up.s())  # type: ignore[misc]
+    chain(add.s(1, 2), add.s(1), add.s(1), add.s(1), clean_up.s())  # type: ignore[misc]
+    chain(add.s(1, 2), add.s(1, 2))  # type: ignore[misc]
+    chain(add.s(1, 2), nothing.s())  # type: ignore[misc]
+    chain(add.s(1, 2), group(clean_up.s() for _ in range(3)))  # type: ignore[misc]
+    chain(group(add.s(1, 2)), add.s(1))  # type: ignore[misc]
+    add.s(1, 2) | clean_up.s()  # type: ignore[operator]
+    add.s(1, 2) | add.s(1) | clean_up.s()  # type: ignore[operator]
+    chord(group(fetch.s("a")), total.s())  # type: ignore[misc]
+    chord(group(add.s(1, 2)), clean_up.s())  # type: ignore[arg-type]
+    chord([add.s(1, 2)], add.s(1))  # type: ignore[arg-type]
+
+
+def wrong_results_of_workflows() -> None:
+    text: str = add.s(1, 2).send().get()  # type: ignore[assignment]
+    assert_type(text, str)
+    texts: list[str] = group(add.s(1, 2)).send().get()  # type: ignore[assignment]
+    assert_type(texts, list[str])
 
 
 def tasks_instead_of_signatures() -> None:
     app.send(add)  # type: ignore[call-overload]
-    group(add)  # type: ignore[arg-type]
-    chord([add.s(1, 2)], add)  # type: ignore[arg-type]
+    group(add)  # type: ignore[call-overload]
+    chord([add.s(1, 2)], add)  # type: ignore[call-overload]

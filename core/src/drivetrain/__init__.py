@@ -57,7 +57,7 @@ from drivetrain.contract import (
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
 from drivetrain.worker.context import Retry, TaskContext, TaskTimeout, current_task
 from drivetrain.worker.worker import Worker
-from drivetrain.workflow.signature import Chain, Group, Signature, Workflow, chain, chord, group
+from drivetrain.workflow.signature import Chain, Group, Signature, Takes, Workflow, chain, chord, group
 
 __all__ = [
     "AmbiguousDriver",
@@ -94,6 +94,7 @@ __all__ = [
     "Settings",
     "Signature",
     "State",
+    "Takes",
     "Task",
     "TaskCancelled",
     "TaskContext",

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 import attrs
 import pytest
+from attrs import fields_dict
 
 import drivetrain
 from drivetrain import (
@@ -35,6 +36,7 @@ from drivetrain import (
     retry,
 )
 from drivetrain.contract import MESSAGE_GROUP_HEADER
+from drivetrain.workflow.signature import Options, SignatureOptions
 
 WAIT = 20
 
@@ -156,6 +158,9 @@ class TestSending:
         add = app.task(name="add")(lambda: None)
         with pytest.raises(InvalidSignature, match="unknown option.*countdown"):
             add.s().set(countdown=3)
+
+    def test_type_checkers_know_every_option(self):
+        assert set(SignatureOptions.__annotations__) == set(fields_dict(Options))
 
     def test_a_task_in_place_of_a_signature_is_told(self, app):
         add = app.task(name="add")(lambda: None)

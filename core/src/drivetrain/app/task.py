@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Never, ParamSpec, TypeVar, cast, overload
 
 from drivetrain.app.result import Result
 from drivetrain.worker.registry import TaskDefinition
-from drivetrain.workflow.signature import Signature
+from drivetrain.workflow.signature import Signature, Takes
 
 if TYPE_CHECKING:
     from drivetrain.app.application import App
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["AsyncTask", "Task", "TaskBase"]
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+A = TypeVar("A")
 
 
 class TaskBase(Generic[P, R]):
@@ -48,11 +50,16 @@ class TaskBase(Generic[P, R]):
         result: Result[R] = await self.app.send_async(self._signature(args, kwargs))
         return result
 
-    def s(self, /, *args: Any, **kwargs: Any) -> Signature[R]:
+    # Type checkers look for a call without the first argument, which a result will be, and then for one with all.
+    @overload
+    def s(self: Callable[Concatenate[A, Q], Any], /, *args: Q.args, **kwargs: Q.kwargs) -> Signature[R, Takes[A]]: ...
+    @overload
+    def s(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature[R, Takes[Never]]: ...
+    def s(self, /, *args: Any, **kwargs: Any) -> Signature[R, Any]:
         """A signature; within a workflow it takes the result of what comes before it as its first argument."""
         return self._signature(args, kwargs)
 
-    def si(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
+    def si(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature[R, Takes[object]]:
         """An immutable signature: it takes no result of what comes before it."""
         return self._signature(args, kwargs, immutable=True)
 
@@ -61,8 +68,14 @@ class TaskBase(Generic[P, R]):
         handle: Result[R] = self.app.result(task_id)
         return handle
 
-    def _signature(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, immutable: bool = False) -> Signature[R]:
+    def _signature(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, immutable: bool = False
+    ) -> Signature[R, Any]:
         return Signature(task=self.name, args=args, kwargs=kwargs, immutable=immutable, sender=self.app.send)
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Call the function, here and now."""
+        return self.definition.function(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
@@ -71,16 +84,18 @@ class TaskBase(Generic[P, R]):
 class Task(TaskBase[P, R]):
     """A task made of a plain function."""
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function, here and now."""
-        function: Callable[P, R] = self.definition.function
-        return function(*args, **kwargs)
+    if TYPE_CHECKING:
+
+        def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Call the function, here and now."""
+            ...
 
 
 class AsyncTask(TaskBase[P, R]):
     """A task made of an ``async def`` function."""
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        """Call the function, here and now; await what it gives."""
-        function: Callable[P, Coroutine[Any, Any, R]] = self.definition.function
-        return function(*args, **kwargs)
+    if TYPE_CHECKING:
+
+        def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+            """Call the function, here and now; await what it gives."""
+            ...

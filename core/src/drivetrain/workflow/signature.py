@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, Unpack, overload
 
 from attrs import evolve, field, fields, frozen
+from typing_extensions import TypeVar
 
-from drivetrain.contract import InvalidSignature, Retries
+from drivetrain.contract import Failure, InvalidSignature, Retries
 
-__all__ = ["NO_OPTIONS", "Chain", "Group", "Options", "Signature", "Workflow", "chain", "chord", "group"]
+if TYPE_CHECKING:
+    from drivetrain.app.result import GroupResult, Result
 
+__all__ = [
+    "NO_OPTIONS",
+    "Chain",
+    "Group",
+    "Options",
+    "Signature",
+    "SignatureOptions",
+    "Takes",
+    "Workflow",
+    "chain",
+    "chord",
+    "group",
+]
+
+#: What a workflow results in.
 R_co = TypeVar("R_co", covariant=True)
+#: What it takes from the workflow before it: `Takes[…]`; by default nothing is checked.
+In_co = TypeVar("In_co", covariant=True, default=Any)
+V_contra = TypeVar("V_contra", contravariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+I = TypeVar("I")  # noqa: E741 - as In
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -125,19 +152,50 @@ class Options:
 NO_OPTIONS = Options()
 
 
-class Workflow(Generic[R_co]):
-    """A signature, a chain or a group: what can be sent, and put into other workflows. R_co is what it results in."""
+class SignatureOptions(TypedDict, total=False):
+    """What `Signature.set` takes besides callbacks; see `Options` for what each means."""
+
+    eta: datetime | None
+    delay: float | timedelta | None
+    expires: datetime | timedelta | float | None
+    queue: str | None
+    priority: int | None
+    headers: Mapping[str, str]
+    retry: Retries | None
+    timeout: float | timedelta | None
+    retention: float | timedelta | None
+    message_group: str | None
+    dead_letter: bool
+    ignore_unknown: bool
+    task_id: str | None
+
+
+class Takes(Generic[V_contra]):
+    """For type checkers: what a workflow takes from the one before it, as its first argument.
+
+    ``add.s(1)`` is a ``Signature[int, Takes[int]]``. `Takes[object]` takes anything, as immutable signatures do, and
+    `Takes[Never]` nothing: all arguments are there. A class of its own, and not a contravariant variable of `Workflow`,
+    since mypy joins workflows that differ in such a variable to `object`.
+    """
 
     __slots__ = ()
-    sender: Sender | None
 
-    def __or__(self, following: Workflow[S]) -> Chain[S]:
+
+class Workflow(Generic[R_co, In_co]):
+    """A signature, a chain or a group: what can be sent, and put into other workflows.
+
+    ``Workflow[int]`` results in an int; ``Workflow[int, Takes[str]]`` also takes a text from what comes before it.
+    """
+
+    __slots__ = ()
+
+    def __or__(self, following: Workflow[S, Takes[R_co]]) -> Chain[S, In_co]:
         """``a | b``: first this, then ``following``, which takes the result first."""
         if not isinstance(following, Workflow):
             return NotImplemented
         return Chain((*_parts(self), *_parts(following)))
 
-    def send(self) -> Any:
+    def send(self) -> Result[R_co]:
         """Send it; a handle to its result.
 
         Raises:
@@ -146,7 +204,8 @@ class Workflow(Generic[R_co]):
         sender = self.find_sender()
         if sender is None:
             raise InvalidSignature("no signature in this workflow belongs to an app; send it with app.send(workflow)")
-        return sender(self)
+        result: Result[R_co] = sender(self)
+        return result
 
     def find_sender(self) -> Sender | None:
         """The first sender that a signature in it knows."""
@@ -164,7 +223,7 @@ class Workflow(Generic[R_co]):
 
 
 @frozen(kw_only=True)
-class Signature(Workflow[R_co]):
+class Signature(Workflow[R_co, In_co]):
     """A call of a task that has yet to be made."""
 
     #: The name of the task.
@@ -184,10 +243,10 @@ class Signature(Workflow[R_co]):
     def set(
         self,
         *,
-        on_success: Iterable[Workflow[Any]] | None = None,
-        on_error: Iterable[Workflow[Any]] | None = None,
-        **options: Any,
-    ) -> Signature[R_co]:
+        on_success: Iterable[Workflow[Any, Takes[R_co]]] | None = None,
+        on_error: Iterable[Workflow[Any, Takes[Failure]]] | None = None,
+        **options: Unpack[SignatureOptions],
+    ) -> Signature[R_co, In_co]:
         """This signature with some options changed; see `Options` for their names.
 
         Raises:
@@ -202,13 +261,13 @@ class Signature(Workflow[R_co]):
 
 
 @frozen
-class Chain(Workflow[R_co]):
+class Chain(Workflow[R_co, In_co]):
     """Workflows one after the other; each takes the result of the one before it first."""
 
     parts: tuple[Workflow[Any], ...]
     on_error: tuple[Workflow[Any], ...] = ()
 
-    def set(self, *, on_error: Iterable[Workflow[Any]]) -> Chain[R_co]:
+    def set(self, *, on_error: Iterable[Workflow[Any, Takes[Failure]]]) -> Chain[R_co, In_co]:
         """This chain with callbacks that are sent, with the `Failure`, once for each task in it that finally fails."""
         return evolve(self, on_error=_workflows("on_error", on_error))
 
@@ -218,7 +277,7 @@ class Chain(Workflow[R_co]):
 
 
 @frozen
-class Group(Workflow[list[T]]):
+class Group(Workflow[list[T], In_co]):
     """Workflows side by side; results in the list of their results, in order."""
 
     members: tuple[Workflow[T], ...]
@@ -227,13 +286,35 @@ class Group(Workflow[list[T]]):
     group_id: str | None = None
     on_error: tuple[Workflow[Any], ...] = ()
 
+    if TYPE_CHECKING:
+
+        def send(self) -> GroupResult[T]:
+            """See `Workflow.send`."""
+            ...
+
+    @overload
+    def set(
+        self,
+        *,
+        on_member_failure: Literal["collect"],
+        on_error: Iterable[Workflow[Any, Takes[Failure]]] | None = None,
+        group_id: str | None = None,
+    ) -> Group[T | Failure, In_co]: ...
+    @overload
+    def set(
+        self,
+        *,
+        on_error: Iterable[Workflow[Any, Takes[Failure]]] | None = None,
+        on_member_failure: Literal["fail"] | None = None,
+        group_id: str | None = None,
+    ) -> Group[T, In_co]: ...
     def set(
         self,
         *,
         on_error: Iterable[Workflow[Any]] | None = None,
         on_member_failure: Literal["fail", "collect"] | None = None,
         group_id: str | None = None,
-    ) -> Group[T]:
+    ) -> Group[Any, In_co]:
         """This group with some options changed.
 
         Args:
@@ -253,19 +334,48 @@ class Group(Workflow[list[T]]):
         return self.members
 
 
-A = TypeVar("A")
+#: Signatures in something that can be iterated over, whose types cannot be followed.
+_Parts = Iterable[Workflow[Any, Any]]
 
 
 @overload
-def chain(a: Workflow[A], /) -> Chain[A]: ...
+def chain(a: Workflow[A, I], /) -> Chain[A, I]: ...
 @overload
-def chain(a: Workflow[Any], b: Workflow[A], /) -> Chain[A]: ...
+def chain(a: Workflow[A, I], b: Workflow[B, Takes[A]], /) -> Chain[B, I]: ...
 @overload
-def chain(a: Workflow[Any], b: Workflow[Any], c: Workflow[A], /) -> Chain[A]: ...
+def chain(a: Workflow[A, I], b: Workflow[B, Takes[A]], c: Workflow[C, Takes[B]], /) -> Chain[C, I]: ...
 @overload
-def chain(a: Workflow[Any], b: Workflow[Any], c: Workflow[Any], d: Workflow[A], /) -> Chain[A]: ...
+def chain(
+    a: Workflow[A, I], b: Workflow[B, Takes[A]], c: Workflow[C, Takes[B]], d: Workflow[D, Takes[C]], /
+) -> Chain[D, I]: ...
 @overload
-def chain(*parts: Workflow[Any] | Iterable[Workflow[Any]]) -> Chain[Any]: ...
+def chain(
+    a: Workflow[A, I],
+    b: Workflow[B, Takes[A]],
+    c: Workflow[C, Takes[B]],
+    d: Workflow[D, Takes[C]],
+    e: Workflow[E, Takes[D]],
+    /,
+) -> Chain[E, I]: ...
+@overload
+def chain(
+    a: Workflow[A, I],
+    b: Workflow[B, Takes[A]],
+    c: Workflow[C, Takes[B]],
+    d: Workflow[D, Takes[C]],
+    e: Workflow[E, Takes[D]],
+    f: Workflow[F, Takes[E]],
+    /,
+    *more: Workflow[Any] | _Parts,
+) -> Chain[Any, I]: ...
+@overload
+def chain(a: _Parts, /, *more: Workflow[Any] | _Parts) -> Chain[Any]: ...
+@overload
+def chain(a: Workflow[Any, I], b: _Parts, /, *more: Workflow[Any] | _Parts) -> Chain[Any, I]: ...
+@overload
+def chain(
+    a: Workflow[A, I], b: Workflow[Any, Takes[A]], c: _Parts, /, *more: Workflow[Any] | _Parts
+) -> Chain[Any, I]: ...
 def chain(*parts: Any) -> Chain[Any]:
     """Workflows one after the other; each takes the result of the one before it as its first argument.
 
@@ -278,7 +388,17 @@ def chain(*parts: Any) -> Chain[Any]:
     return Chain(tuple(part for member in members for part in _parts(member)))
 
 
-def group(*members: Workflow[T] | Iterable[Workflow[T]]) -> Group[T]:
+@overload
+def group(a: Workflow[A, Takes[I]], b: Workflow[B, Takes[I]], /) -> Group[A | B, Takes[I]]: ...
+@overload
+def group(
+    a: Workflow[A, Takes[I]], b: Workflow[B, Takes[I]], c: Workflow[C, Takes[I]], /
+) -> Group[A | B | C, Takes[I]]: ...
+@overload
+def group(*members: Workflow[T, Takes[I]] | Iterable[Workflow[T, Takes[I]]]) -> Group[T, Takes[I]]: ...
+@overload
+def group(*members: Workflow[T] | Iterable[Workflow[T]]) -> Group[T]: ...
+def group(*members: Any) -> Group[Any]:
     """Workflows side by side. An empty group results in ``[]``.
 
     Raises:
@@ -287,7 +407,13 @@ def group(*members: Workflow[T] | Iterable[Workflow[T]]) -> Group[T]:
     return Group(_workflows("group", members))
 
 
-def chord(header: Group[Any] | Iterable[Workflow[Any]], body: Workflow[T]) -> Chain[T]:
+@overload
+def chord(
+    header: Workflow[Sequence[T], Takes[I]] | Iterable[Workflow[T, Takes[I]]], body: Workflow[S, Takes[list[T]]]
+) -> Chain[S, Takes[I]]: ...
+@overload
+def chord(header: Iterable[Workflow[Any]], body: Workflow[S, Takes[list[Any]]]) -> Chain[S]: ...
+def chord(header: Any, body: Workflow[S, Any]) -> Chain[S, Any]:
     """A group, and a workflow that takes the list of its results first, once, when all are there.
 
     Raises:
