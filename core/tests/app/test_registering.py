@@ -407,3 +407,13 @@ def test_what_is_typed_in_again_takes_its_own_place(app):
     exec(compile("app.task(lambda: 1)", "<cell 2>", "exec"), session)
     with pytest.raises(ConfigurationError, match="two tasks are named"):
         exec(compile("app.task(lambda: 2)", "<cell 3>", "exec"), session)
+
+
+def test_a_function_that_is_defined_again_loses_the_aliases_that_it_has_no_more(app):
+    app.task(name="task", aliases=("former",))(plus_one)
+    app.task(name="task", aliases=("other",))(plus_one)
+    assert {name: name in app.tasks for name in ("task", "former", "other")} == {
+        "task": True,
+        "former": False,
+        "other": True,
+    }

@@ -75,6 +75,9 @@ class Registry(Mapping[str, TaskDefinition]):
                     f"task {definition.name!r} cannot be known as {name!r}, which is a name or an alias of task "
                     f"{other.name!r}; remove the alias, or give one of them another name=…"
                 )
+        if known is not None:  # it may have had other aliases
+            for name in self._definitions[definition.name].aliases:
+                del self._by_any_name[name]
         self._origins[definition.name] = origin
         self._definitions[definition.name] = definition
         self._by_any_name.update(dict.fromkeys(names, definition))

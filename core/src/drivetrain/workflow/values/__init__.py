@@ -6,7 +6,9 @@ because a value flows from one task's return annotation into another's parameter
 everything else is a dict with the key ``"$"``, which tells what it stands for.
 
 Annotations check a value before it is sent, exactly (`int` takes int and bool, `float` also int, nothing is converted),
-and name the classes that may be rebuilt. Decoding imports nothing and executes nothing by a name from the wire.
+and name the classes that may be rebuilt. An instance of a subclass of a built-in type is first made one of the type
+that is annotated (see `drivetrain.workflow.values.narrowing`). Decoding imports nothing and executes nothing by a name
+from the wire, and no code of a class that it rebuilds.
 """
 
 from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, ValueMismatch, shown
