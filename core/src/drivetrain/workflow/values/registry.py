@@ -72,12 +72,12 @@ class Values:
             UnsupportedAnnotation: no value of this annotation can travel.
         """
         codec = self._compiler.codec(annotation, scope)
-        return codec.encode if codec.bounded else _shallow(_guarded(codec.encode))
+        return codec.encode if codec.bounded else _guarded_encoder(codec.encode)
 
     def decoder(self, annotation: Any, scope: Mapping[str, Any] | None = None) -> Convert:
         """What turns plain values into values of this annotation; compiled once. Arguments as for `encoder`."""
         codec = self._compiler.codec(annotation, scope)
-        return codec.decode if codec.bounded else _guarded(codec.decode)
+        return codec.decode if codec.bounded else _guarded_decoder(codec.decode)
 
     def encode(self, value: object, annotation: Any = Any) -> Plain:
         """The plain form of a value.
@@ -99,25 +99,28 @@ class Values:
         return self.decoder(annotation)(plain)
 
 
-def _guarded(convert: Convert) -> Convert:
-    """The same conversion, refusing what is nested so deeply that Python cannot follow, or holds itself."""
+def _guarded_encoder(encode: Convert) -> Convert:
+    """The same conversion, refusing what is nested too deeply, or holds itself."""
 
-    def convert_guarded(value: Any) -> Any:
+    def encode_guarded(value: Any) -> Plain:
         try:
-            return convert(value)
+            plain = encode(value)
         except RecursionError:
             raise ValueMismatch(_SHALLOWER, value) from None
-
-    return convert_guarded
-
-
-def _shallow(encode: Convert) -> Convert:
-    """The same conversion, refusing what is nested deeper than is allowed."""
-
-    def encode_shallow(value: Any) -> Plain:
-        plain = encode(value)
         if type(plain) in CONTAINERS and is_nested_too_deep(plain):
             raise ValueMismatch(_SHALLOWER, value)
         return plain
 
-    return encode_shallow
+    return encode_guarded
+
+
+def _guarded_decoder(decode: Convert) -> Convert:
+    """The same conversion, refusing what is nested so deeply that Python cannot follow."""
+
+    def decode_guarded(plain: Plain) -> Any:
+        try:
+            return decode(plain)
+        except RecursionError:
+            raise ValueMismatch(_SHALLOWER, plain) from None
+
+    return decode_guarded
