@@ -21,6 +21,18 @@ __all__ = ["Pair", "WorkflowContract"]
 
 
 class WorkflowContract(
-    Playing, Ending, Cancelling, Dropping, Timing, Dying, Outages, Keeping, Refusing, Nesting, Restarts, Rescuing, OneStore
+    Playing,
+    Ending,
+    Cancelling,
+    Dropping,
+    Timing,
+    Dying,
+    Outages,
+    Keeping,
+    Refusing,
+    Nesting,
+    Restarts,
+    Rescuing,
+    OneStore,
 ):
     """The contract of a pair. Needs fixtures ``broker_service`` and ``backend_service`` that each give a `Service`."""
