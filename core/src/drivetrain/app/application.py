@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
@@ -19,6 +17,7 @@ from attrs import evolve, fields_dict, frozen
 from drivetrain.app.discovery import Drivers
 from drivetrain.app.locks import Lock
 from drivetrain.app.operations import Operations
+from drivetrain.app.per_process import PerProcess
 from drivetrain.app.result import GroupResult, Result, group_task
 from drivetrain.app.sending import Sending
 from drivetrain.app.settings import Settings, load_settings
@@ -123,9 +122,8 @@ class App:
             ),
         )
         self._drivers = self._find_drivers(self._place.clock)
-        self._lock = threading.Lock()
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
-        self._made: tuple[int, _Made] | None = None
+        self._made = PerProcess(self._make)
 
     # Tasks
 
@@ -360,7 +358,7 @@ class App:
 
     # Upkeep
 
-    @cached_property
+    @property
     def operations(self) -> Operations:
         """Queues and dead letters."""
         return Operations(self)
@@ -368,12 +366,12 @@ class App:
     @property
     def waiter(self) -> Waiter:
         """Waits for results."""
-        return self._ready().waiter
+        return self._made.get().waiter
 
     @property
     def readers(self) -> ThreadPoolExecutor:
         """The threads that read and decode results on behalf of coroutines."""
-        return self._ready().readers
+        return self._made.get().readers
 
     @property
     def drivers(self) -> Drivers:
@@ -382,7 +380,7 @@ class App:
 
     def lock(self, name: str, *, seconds: float = 60.0) -> Lock:
         """A named lock over the backend, which ends by itself after ``seconds``."""
-        return Lock(self.runtime, name, seconds)
+        return Lock(lambda: self.runtime.backend, name, seconds)
 
     def progress_bar(self, total: int) -> Callable[[int, int], object]:
         """A progress bar for `Result.get`.
@@ -432,12 +430,10 @@ class App:
 
     def close(self) -> None:
         """Let go of connections. The app can be used again, and connects anew."""
-        with self._lock:
-            made, self._made = self._made, None
-        if made is not None:
-            made[1].runtime.broker.close()
-            made[1].runtime.backend.close()
-            made[1].readers.shutdown(wait=False)
+        if (made := self._made.take()) is not None:
+            made.runtime.broker.close()
+            made.runtime.backend.close()
+            made.readers.shutdown(wait=False)
 
     def __enter__(self) -> Self:
         return self
@@ -449,23 +445,15 @@ class App:
 
     @property
     def runtime(self) -> Runtime:
-        """The drivers, made at first use, and anew in a forked process."""
-        return self._ready().runtime
+        """The drivers. Each process makes its own at first use, a forked child too."""
+        return self._made.get().runtime
 
     @property
     def _sending(self) -> Sending:
-        return self._ready().sending
+        return self._made.get().sending
 
-    def _ready(self) -> _Made:
-        made = self._made
-        if made is not None and made[0] == os.getpid():
-            return made[1]
-        with self._lock:
-            if self._made is None or self._made[0] != os.getpid():
-                self._made = (os.getpid(), self._assemble(self._make_runtime()))
-            return self._made[1]
-
-    def _assemble(self, runtime: Runtime) -> _Made:
+    def _make(self) -> _Made:
+        runtime = self._make_runtime()
         return _Made(
             runtime,
             Sending(runtime, try_seconds=self.settings.send_seconds),

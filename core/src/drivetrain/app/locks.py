@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from drivetrain.contract import DrivetrainError, NotSupported
-from drivetrain.worker.runtime import Runtime
+from drivetrain.contract import Backend, DrivetrainError, NotSupported, reset_after_fork
 
 __all__ = ["Lock", "LockHeld"]
 
@@ -19,32 +19,37 @@ class Lock:
     """A named lock that ends by itself. ``with app.lock("nightly", seconds=60) as lock: …``.
 
     Whoever writes somewhere while holding it passes `token` along, so that the other side can refuse a late writer: a
-    later holder has a larger one.
+    later holder has a larger one. A forked child does not hold what its parent holds.
     """
 
-    def __init__(self, runtime: Runtime, name: str, seconds: float) -> None:
-        if not runtime.backend.capabilities.stores:
+    def __init__(self, backend: Callable[[], Backend], name: str, seconds: float) -> None:
+        if not backend().capabilities.stores:
             raise NotSupported("locks need a backend that remembers, and this app's backend is null://")
-        self._backend = runtime.backend
+        self._backend = backend
         self._seconds = seconds
         self.name = name
         #: The fencing token while it is held; None otherwise.
         self.token: int | None = None
+        reset_after_fork(self)
 
     def acquire(self) -> bool:
         """Take the lock, if nobody has it; whether it is ours now."""
         if self.token is None:
-            self.token = self._backend.acquire_lock(self.name, seconds=self._seconds)
+            self.token = self._backend().acquire_lock(self.name, seconds=self._seconds)
         return self.token is not None
 
     def renew(self) -> bool:
         """Hold it for its whole time again from now; False if it has ended, and may be somebody else's."""
-        return self.token is not None and self._backend.renew_lock(self.name, self.token, seconds=self._seconds)
+        return self.token is not None and self._backend().renew_lock(self.name, self.token, seconds=self._seconds)
 
     def release(self) -> bool:
         """Let it go; False if it was no longer ours."""
         token, self.token = self.token, None
-        return token is not None and self._backend.release_lock(self.name, token)
+        return token is not None and self._backend().release_lock(self.name, token)
+
+    def after_fork(self) -> None:
+        """See `drivetrain.contract.ForkAware`."""
+        self.token = None
 
     def __enter__(self) -> Self:
         """Take it.

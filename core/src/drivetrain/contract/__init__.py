@@ -37,6 +37,7 @@ from drivetrain.contract.errors import (
     WorkerFailed,
 )
 from drivetrain.contract.failure import Failure
+from drivetrain.contract.forks import ForkAware, reset_after_fork
 from drivetrain.contract.hookspecs import DriverContext, TaskEvent, hookimpl
 from drivetrain.contract.hosts import Host, read_hosts
 from drivetrain.contract.messages import (
@@ -98,6 +99,7 @@ __all__ = [
     "Durability",
     "Entry",
     "Failure",
+    "ForkAware",
     "Group",
     "GroupProgress",
     "GroupRecord",
@@ -153,6 +155,7 @@ __all__ = [
     "read_hosts",
     "read_options",
     "redact",
+    "reset_after_fork",
     "seconds_option",
     "service_name",
     "starts_after",
