@@ -2,6 +2,9 @@
 
 import os
 import signal
+import sqlite3
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -108,17 +111,71 @@ def test_a_lock_has_one_holder_among_processes(child, make):
     assert make("backend").acquire_lock("l", seconds=60) is None
 
 
-def test_a_stopped_writer_does_not_block_others_for_ever(child, make, tmp_path, ids, messages, receive):
-    broker = make("broker", "?busy_timeout_seconds=0.05")
-    broker.ping()
-    stopped = child("say('ready')\nwith broker._database.write():\n    say('inside'); hear()\nsay('out')")
-    assert [stopped.line(), stopped.line()] == ["ready", "inside"]
-    os.kill(stopped.process.pid, signal.SIGSTOP)
-    with pytest.raises(ServiceUnavailable, match="look for one that is stopped"):
+WRITE_SLOWLY = """
+say('ready'); hear()
+with broker._database.write() as session:
+    session.execute("INSERT INTO @bodies VALUES ('half', x'00')")
+    say('inside'); hear()
+say('out')
+"""
+
+
+@pytest.fixture
+def stopped(child):
+    """A process that stands still in the middle of a transaction, as after SIGSTOP."""
+    process = child(WRITE_SLOWLY)
+    assert process.line() == "ready"
+    process.tell()
+    assert process.line() == "inside"
+    os.kill(process.process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, process.process.pid, os.WSTOPPED | os.WNOWAIT)
+    return process
+
+
+def test_while_a_writer_is_stopped_others_read_and_are_told_why_they_cannot_write(make, stopped, messages, receive):
+    broker, backend = make("broker", "?busy_timeout_seconds=0.05"), make("backend", "?busy_timeout_seconds=0.05")
+    with pytest.raises(ServiceUnavailable, match="nothing could be written for 0.05 seconds") as told:
         broker.publish(messages("a"))
+    assert isinstance(told.value.__cause__, sqlite3.OperationalError)
+    if sys.platform == "linux":
+        assert f"process {stopped.process.pid}, which is stopped" in str(told.value)
     assert receive(broker) == []
+    assert backend.load_bodies(["half"]) == [None]
+
+
+def test_nothing_is_broken_when_a_stopped_writer_goes_on(make, stopped, messages, receive, ids, assert_sound):
+    broker, backend = make("broker", "?busy_timeout_seconds=0.05"), make("backend")
+    with pytest.raises(ServiceUnavailable):
+        broker.publish(messages("a"))
     os.kill(stopped.process.pid, signal.SIGCONT)
     stopped.tell()
     assert stopped.line() == "out"
     broker.publish(messages("b"))
     assert ids(receive(broker)) == ["b"]
+    assert backend.load_bodies(["half"]) == [b"\0"]
+    assert_sound()
+
+
+def test_a_stopped_writer_that_is_killed_leaves_nothing_locked(make, stopped, messages, receive, ids, assert_sound):
+    broker, backend = make("broker"), make("backend")
+    stopped.kill()
+    broker.publish(messages("a"))
+    assert ids(receive(broker)) == ["a"]
+    assert backend.load_bodies(["half"]) == [None]
+    assert_sound()
+
+
+def test_a_process_that_is_stopped_before_or_after_its_transaction_keeps_nobody_waiting(make, child, messages):
+    """Its turn is one to queue for. It holds none of SQLite's own locks."""
+    process = child("assert broker._database._turn.take(10.0); say('its turn'); hear()")
+    assert process.line() == "its turn"
+    os.kill(process.process.pid, signal.SIGSTOP)
+    make("broker", "?busy_timeout_seconds=80000").publish(messages("a"))
+
+
+def test_a_thread_that_waits_for_another_thread_of_its_process_waits_as_long_and_no_longer(make, messages):
+    broker = make("broker", "?busy_timeout_seconds=0.05")
+    with broker._database.write(), ThreadPoolExecutor(1) as other:
+        publishing = other.submit(broker.publish, messages("a"))
+        with pytest.raises(ServiceUnavailable, match=r"nothing could be written for 0\.05 seconds"):
+            publishing.result(timeout=30)

@@ -245,10 +245,13 @@ def test_close_wakes_waiters_and_the_objects_can_be_used_again(make, background,
 
 
 def test_a_turn_that_is_not_given_back_only_delays(make, tmp_path, ids, messages, receive):
-    broker = make("broker", "?busy_timeout_seconds=0.05")
+    broker = make("broker")
     broker.ping()
-    with Turn(tmp_path / "work.db-lock", 1.0):
-        broker.publish(messages("a"))
+    turn = Turn(tmp_path / "work.db-lock")
+    assert turn.take(1.0)
+    broker.publish(messages("a"))
+    turn.leave()
+    turn.close()
     broker.publish(messages("b"))
     assert ids(receive(broker)) == ["a", "b"]
 
@@ -257,12 +260,13 @@ def test_turns_are_taken_one_at_a_time(tmp_path, together):
     inside, most, numbers = [], [], count()
 
     def work():
-        turn = Turn(tmp_path / "lock", 30.0)
+        turn = Turn(tmp_path / "lock")
         for _ in range(50):
-            with turn:
-                inside.append(next(numbers))
-                most.append(len(inside))
-                inside.pop()
+            assert turn.take(30.0)
+            inside.append(next(numbers))
+            most.append(len(inside))
+            inside.pop()
+            turn.leave()
         turn.close()
 
     together(*[work] * 4)
@@ -271,18 +275,28 @@ def test_turns_are_taken_one_at_a_time(tmp_path, together):
 
 
 def test_a_wait_for_a_turn_that_was_given_up_is_taken_up_again_and_leaves_nothing_locked(tmp_path):
-    holder, waiter, third = (Turn(tmp_path / "lock", seconds) for seconds in (1.0, 0.01, 30.0))
-    with holder:
-        for _ in range(3):
-            with waiter:
-                assert waiter._held is None
-        threads = [thread for thread in threading.enumerate() if thread.name == "drivetrain-sqlite-turn"]
-        assert len(threads) == 1
+    holder, waiter, third = (Turn(tmp_path / "lock") for _ in range(3))
+    assert holder.take(1.0)
+    assert [waiter.take(0.01) for _ in range(3)] == [False] * 3
+    threads = [thread for thread in threading.enumerate() if thread.name == "drivetrain-sqlite-turn"]
+    assert len(threads) == 1
+    holder.leave()
     threads[0].join(10)
     for turn in (third, waiter):
-        with turn:
-            assert turn._held is not None
+        assert turn.take(30.0)
+        turn.leave()
     for turn in (holder, waiter, third):
+        turn.close()
+
+
+def test_a_turn_that_was_taken_is_not_taken_twice(tmp_path):
+    one, other = Turn(tmp_path / "lock"), Turn(tmp_path / "lock")
+    assert one.take(0.0)
+    assert one.take(0.0)
+    one.leave()
+    one.leave()
+    assert other.take(0.0)
+    for turn in (one, other):
         turn.close()
 
 
@@ -291,13 +305,16 @@ def test_a_fork_does_not_keep_a_turn(child, tmp_path):
     other = child("with broker._database.write():\n" + "\n".join(f"    {line}" for line in code.split("\n")))
     assert other.line() == "inside"
     other.kill()  # its fork lives on
-    turn = Turn(tmp_path / "work.db-lock", 30.0)
-    with turn:
-        assert turn._held is not None
+    turn = Turn(tmp_path / "work.db-lock")
+    assert turn.take(30.0)
+    turn.leave()
     turn.close()
     other.tell()
 
 
 def test_no_turn_is_needed_where_the_lock_cannot_be_made(tmp_path):
-    with Turn(tmp_path / "nowhere" / "lock", 1.0):
-        assert not (tmp_path / "nowhere").exists()
+    turn = Turn(tmp_path / "nowhere" / "lock")
+    assert not turn.take(1.0)
+    turn.leave()
+    turn.close()
+    assert not (tmp_path / "nowhere").exists()

@@ -1,8 +1,8 @@
 """``memory://``: a broker and a backend in this process; the reference of the contract.
 
 ``memory://`` is private to the driver object; ``memory://name`` is shared by all objects of this process that name it
-in the same namespace, for as long as one of them lives. Nothing survives the process. The namespace is the app's name,
-or what the URL says as its option ``namespace``.
+in the same namespace, for as long as one of them lives. Nothing survives the process, and a forked child starts with
+nothing. The namespace is the app's name, or what the URL says as its option ``namespace``.
 """
 
 from __future__ import annotations

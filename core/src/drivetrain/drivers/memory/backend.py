@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import count, islice
@@ -30,6 +29,7 @@ from drivetrain.contract import (
     evolve,
 )
 from drivetrain.drivers.memory.pile import Pile
+from drivetrain.drivers.memory.stores import NamedStores
 
 __all__ = ["MemoryBackend"]
 
@@ -140,15 +140,7 @@ class _Store:
         return lock is not None and lock.token == token and lock.ends > now
 
 
-_stores: weakref.WeakValueDictionary[str, _Store] = weakref.WeakValueDictionary()
-_stores_lock = threading.Lock()
-
-
-def _store(name: str) -> _Store:
-    if not name:
-        return _Store()
-    with _stores_lock:
-        return _stores.setdefault(name, _Store())
+_stores = NamedStores(_Store)
 
 
 class MemoryBackend:
@@ -168,7 +160,7 @@ class MemoryBackend:
     )
 
     def __init__(self, name: str, clock: Clock) -> None:
-        self._store = _store(name)
+        self._store = _stores.get(name)
         self._clock = clock
         self._closings = 0
 

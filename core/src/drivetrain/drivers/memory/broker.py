@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
@@ -23,6 +22,7 @@ from drivetrain.contract import (
     evolve,
 )
 from drivetrain.drivers.memory.pile import Pile
+from drivetrain.drivers.memory.stores import NamedStores
 
 __all__ = ["MemoryBroker"]
 
@@ -191,15 +191,7 @@ class _Store:
         return queues
 
 
-_stores: weakref.WeakValueDictionary[str, _Store] = weakref.WeakValueDictionary()
-_stores_lock = threading.Lock()
-
-
-def _store(name: str) -> _Store:
-    if not name:
-        return _Store()
-    with _stores_lock:
-        return _stores.setdefault(name, _Store())
+_stores = NamedStores(_Store)
 
 
 class MemoryBroker:
@@ -225,7 +217,7 @@ class MemoryBroker:
     )
 
     def __init__(self, name: str, clock: Clock) -> None:
-        self._store = _store(name)
+        self._store = _stores.get(name)
         self._clock = clock
         self._closings = 0
 

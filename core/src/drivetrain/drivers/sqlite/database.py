@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from drivetrain.contract import ServiceRefused
-from drivetrain.drivers.sqlite import schema
-from drivetrain.drivers.sqlite.errors import SQLITE_ERRORS, mapped
+from drivetrain.drivers.sqlite import forks, schema
+from drivetrain.drivers.sqlite.errors import SQLITE_ERRORS, locked, mapped
 from drivetrain.drivers.sqlite.options import Options
 from drivetrain.drivers.sqlite.turn import Turn
 
@@ -21,8 +21,10 @@ __all__ = ["Database", "Session"]
 
 #: The most parameters that one list in a statement has.
 _CHUNK = 256
-#: How often opening is tried anew while others open the same new file.
+#: How often opening and writing are tried again while another process has the file locked.
 _RETRY_SECONDS = 0.005
+#: How long a writer waits for its turn before it tries without: the one whose turn it is may be stopped.
+_TURN_SECONDS = 0.1
 
 _PRAGMAS = """
 PRAGMA cache_size = -16000;
@@ -81,16 +83,23 @@ class Session:
 
 
 class Database:
-    """A file with our tables. Opened when first used, and again after `close` or an error. Thread-safe.
+    """A file with our tables. Opened when first used, and again after `close`, an error or a fork. Thread-safe.
 
     One connection writes, one reads, so that readers do not wait for a writer's disk, and one watches for changes.
     """
 
     def __init__(self, options: Options) -> None:
-        self._turn = Turn(options.beside("lock"), options.busy_timeout_seconds)
+        self._options = options
+        #: Held by the thread that writes, or waits for other processes that do.
+        self._writing = threading.Lock()
+        self._turn = Turn(options.beside("lock"))
         self._owner = _Owner(options.path)
         names = _Names(options.prefix)
-        self._writer, self._reader, self._watch = (_Link(options, names, self._owner) for _ in range(3))
+        # `write` waits by itself, outside of SQLite, so that a fork need not wait too.
+        self._writer = _Link(options, names, self._owner, busy_seconds=0.0)
+        self._reader, self._watch = (
+            _Link(options, names, self._owner, busy_seconds=options.busy_timeout_seconds) for _ in range(2)
+        )
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -109,36 +118,64 @@ class Database:
         Raises:
             ServiceError: sqlite3 raised an error, which is its cause. Nothing was written, unless it is
                 `ServiceUnavailable` and came from the commit.
+            ServiceUnavailable: others have been writing for the URL's ``busy_timeout_seconds``.
         """
-        with self._writer.use() as session, self._turn:
-            session.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield session
-                session.connection.execute("COMMIT")
-            except BaseException:
-                if session.connection.in_transaction:  # some errors of SQLite end it by themselves
-                    session.connection.execute("ROLLBACK")
-                raise
+        self._owner.check()  # before the lock: in a fork, the thread that holds it does not exist
+        deadline = time.monotonic() + self._options.busy_timeout_seconds
+        if not self._writing.acquire(timeout=self._options.busy_timeout_seconds):
+            raise locked(self._options)
+        try:
+            while True:
+                # Not in a call of SQLite: a fork waits until there is none.
+                self._turn.take(max(0.0, min(deadline - time.monotonic(), _TURN_SECONDS)))
+                with self._writer.use() as session:
+                    if self._begins(session.connection, deadline):
+                        try:
+                            yield session
+                            session.connection.execute("COMMIT")
+                        except BaseException:
+                            if session.connection.in_transaction:  # some errors of SQLite end it by themselves
+                                session.connection.execute("ROLLBACK")
+                            raise
+                        return
+                time.sleep(_RETRY_SECONDS)
+        finally:
+            self._turn.leave()
+            self._writing.release()
 
-    def version(self, *, connect: bool) -> int | None:
-        """A number that is another one after every commit by another connection; see `Watcher`."""
+    def _begins(self, connection: sqlite3.Connection, deadline: float) -> bool:
+        """Begin a transaction; False if another process is in the middle of one, and there is time to try again."""
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                raise
+            if time.monotonic() >= deadline:
+                raise locked(self._options) from error
+            return False
+        return True
+
+    def version(self, *, connect: bool) -> tuple[int, int] | None:
+        """What is different after every commit by another connection; see `Watcher`."""
         if not connect and not self._watch.connected:
             return None
         with self._watch.use() as session:
-            return int(session.connection.execute("PRAGMA data_version").fetchone()[0])
+            # What SQLite tells of one connection says nothing of another one.
+            return self._watch.opened, int(session.connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
         """Close all connections, when they are not in use any more. In a fork: nothing, they are not its own."""
         if self._owner.elsewhere:
             return
-        self._writer.close(self._turn)
-        for link in (self._reader, self._watch):
+        with self._writing:
+            self._turn.close()
+        for link in (self._writer, self._reader, self._watch):
             link.close()
         self._owner.process = 0
 
 
 class _Owner:
-    """The process in which the file is open. A connection that is used in a fork of it damages the file."""
+    """The process that uses the file. Of its locks and threads, a fork of it has none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -149,7 +186,14 @@ class _Owner:
         return self.process not in {0, os.getpid()}
 
     def check(self) -> None:
-        if self.elsewhere:
+        """Let this process own the file, if none does.
+
+        Raises:
+            ServiceRefused: another one does.
+        """
+        if self.process == 0:
+            self.process = os.getpid()
+        elif self.elsewhere:
             raise ServiceRefused(
                 f"{self._path} was opened in process {self.process} and is used in its fork {os.getpid()}; "
                 "make the app in the process that uses it"
@@ -157,14 +201,22 @@ class _Owner:
 
 
 class _Link:
-    """One connection, for one thread at a time; opened when first used."""
+    """One connection, for one thread at a time; opened when first used. See `forks.Pausable`."""
 
-    def __init__(self, options: Options, names: _Names, owner: _Owner) -> None:
+    def __init__(self, options: Options, names: _Names, owner: _Owner, *, busy_seconds: float) -> None:
         self._options = options
+        #: How long SQLite waits while another process has the file locked.
+        self._busy_seconds = busy_seconds
         self._names = names
         self._owner = owner
         self._lock = threading.Lock()
+        #: The thread that uses the connection.
+        self._user: int | None = None
         self._session: Session | None = None
+        self.path = options.path
+        #: How often it was opened.
+        self.opened = 0
+        forks.pause_at_forks(self)
 
     @property
     def connected(self) -> bool:
@@ -174,17 +226,31 @@ class _Link:
     def use(self) -> Iterator[Session]:
         self._owner.check()  # before the lock: in a fork, the thread that holds it does not exist
         with self._lock:
+            self._user = threading.get_ident()
             try:
                 yield self._session or self._open()
             except SQLITE_ERRORS as error:
                 self._drop()
                 raise mapped(error, self._options.path) from error
+            finally:
+                self._user = None
 
-    def close(self, turn: Turn | None = None) -> None:
+    def close(self) -> None:
         with self._lock:
             self._drop()
-            if turn is not None:
-                turn.close()
+
+    @property
+    def in_use(self) -> bool:
+        return self.connected or self._lock.locked()
+
+    def pause(self, seconds: float) -> bool:
+        if self._user == threading.get_ident() or not self._lock.acquire(timeout=seconds):
+            return False
+        self._drop()
+        return True
+
+    def resume(self) -> None:
+        self._lock.release()
 
     def _drop(self) -> None:
         session, self._session = self._session, None
@@ -192,8 +258,11 @@ class _Link:
             session.connection.close()
 
     def _open(self) -> Session:
-        self._owner.process = os.getpid()
-        self._session = Session(_connect(self._options), self._names)
+        forks.check_usable(self.path)
+        connection = _connect(self._options)
+        connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
+        self._session = Session(connection, self._names)
+        self.opened += 1
         return self._session
 
 

@@ -6,8 +6,10 @@ import sqlite3
 from pathlib import Path
 
 from drivetrain.contract import ServiceError, ServiceRefused, ServiceUnavailable, TooLarge
+from drivetrain.drivers.sqlite.holder import writing_process
+from drivetrain.drivers.sqlite.options import Options
 
-__all__ = ["LARGEST_VALUE_BYTES", "SQLITE_ERRORS", "mapped"]
+__all__ = ["LARGEST_VALUE_BYTES", "SQLITE_ERRORS", "locked", "mapped"]
 
 #: All that sqlite3 raises. Its `UnicodeEncodeError` and `OverflowError` are for text and integers that no column takes.
 SQLITE_ERRORS = (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError, OverflowError)
@@ -32,7 +34,7 @@ _PASSING = frozenset(
 )
 
 _ADVICE = {
-    sqlite3.SQLITE_BUSY: "another process has been writing for too long; look for one that is stopped",
+    sqlite3.SQLITE_BUSY: "another process has it to itself; look for one that is stopped",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; stop all workers, keep a copy, and restore it from a backup",
     sqlite3.SQLITE_FULL: "the disk is full; make room",
     sqlite3.SQLITE_IOERR: "the disk did not do what it was asked; look at the system's log, and for a full disk",
@@ -51,6 +53,14 @@ def mapped(error: Exception, path: Path) -> ServiceError:
     advice = _cannot_open(path) if primary == sqlite3.SQLITE_CANTOPEN else _ADVICE.get(primary or 0, "")
     text = f"{path}: {error}" + (f"; {advice}" if advice else "")
     return ServiceUnavailable(text) if _passes(error, primary) else ServiceRefused(text)
+
+
+def locked(options: Options) -> ServiceUnavailable:
+    """The error for a writer whose time is out before it was let in."""
+    return ServiceUnavailable(
+        f"{options.path}: the database is locked: nothing could be written for {options.busy_timeout_seconds:g} seconds, "
+        f"since {writing_process(options.path)} writes; nothing was changed"
+    )
 
 
 def _passes(error: Exception, primary: int | None) -> bool:

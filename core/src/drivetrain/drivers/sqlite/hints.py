@@ -25,10 +25,14 @@ if sys.platform == "linux":
         import ctypes  # slow, and for those only who wait
 
         libc = ctypes.CDLL(None, use_errno=True)
-        file: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if file < 0:  # there are only so many for each user
-            raise OSError(ctypes.get_errno(), "inotify_init1")
-        files.keep(file)
+
+        def open_file() -> int:
+            file: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+            if file < 0:  # there are only so many for each user
+                raise OSError(ctypes.get_errno(), "inotify_init1")
+            return file
+
+        file = files.open_outside_forks(open_file)
         if libc.inotify_add_watch(file, os.fsencode(path), _IN_CLOSE_WRITE) < 0:
             files.close(file)
             raise OSError(ctypes.get_errno(), "inotify_add_watch")

@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 from pathlib import Path
-from types import TracebackType
 
 from drivetrain.drivers.sqlite import files
 
@@ -43,34 +42,34 @@ else:
 
 def _open(path: Path) -> int | None:
     try:
-        return files.keep(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+        return files.open_outside_forks(lambda: os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
     except OSError:
         return None
 
 
 class Turn:
-    """A context manager that waits until nobody else writes, at most ``seconds``. Used by one thread at a time.
+    """One writer's place in the queue. Used by one thread at a time.
 
     Args:
         path: the file in which to queue; made when it is missing, never removed.
-        seconds: how long to wait before going on regardless.
     """
 
-    def __init__(self, path: Path, seconds: float) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._seconds = seconds
         self._file: int | None = None
         self._held: int | None = None
         self._wait: _Wait | None = None
 
-    def __enter__(self) -> None:
-        if self._file is None:
-            self._file = _open(self._path)
-        self._held = self._take(self._file)
+    def take(self, seconds: float) -> bool:
+        """Wait until it is our turn, at most so long; whether it is. Called again, it waits on in the same place."""
+        if self._held is None:
+            if self._file is None:
+                self._file = _open(self._path)
+            self._held = self._take(self._file, seconds)
+        return self._held is not None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def leave(self) -> None:
+        """Let the next one have its turn, if it is ours."""
         held, self._held = self._held, None
         if held is None:
             return
@@ -84,15 +83,15 @@ class Turn:
         if file is not None:
             files.close(file)
 
-    def _take(self, file: int | None) -> int | None:
-        """The file by which it is our turn; None when we go on without."""
+    def _take(self, file: int | None, seconds: float) -> int | None:
+        """The file by which it is our turn; None if it is not."""
         if file is None or _lock(file, wait=False):
             return file
         if self._wait is None or not self._wait.resume():
             # By a file of its own, for one that is locked for us twice is unlocked for us at once.
             waiting = _open(self._path)
             self._wait = None if waiting is None else _Wait(waiting)
-        return None if self._wait is None else self._wait.result(self._seconds)
+        return None if self._wait is None else self._wait.result(seconds)
 
 
 class _Wait:

@@ -24,8 +24,8 @@ _LINGER_SECONDS = 2.0
 class Versioned(Protocol):
     """What can be watched."""
 
-    def version(self, *, connect: bool) -> int | None:
-        """A number that is another one after every change by another connection; None when not connected."""
+    def version(self, *, connect: bool) -> object:
+        """What is different after every change by another connection; None when not connected."""
         ...
 
 
@@ -48,7 +48,7 @@ class Watcher:
         self._changes = 0
         self._waiters = 0
         self._thread: threading.Thread | None = None
-        self._last: int | None = None
+        self._last: object = None
 
     def mark(self) -> int:
         """Where we are. To be taken before one looks whether there is need to `wait`, so that no change is missed."""
@@ -87,7 +87,7 @@ class Watcher:
             raise
         return self._note(version)
 
-    def _note(self, version: int | None) -> bool:
+    def _note(self, version: object) -> bool:
         with self._changed:
             if version == self._last:
                 return False
