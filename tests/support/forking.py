@@ -102,8 +102,7 @@ def main(broker, backend, when, children):
             thread.join(_LONGEST_SECONDS)
     use_and_work(app)
     app.close()
-    print("children ended with", codes)
-    assert not any(codes)
+    assert not any(codes), f"children ended with {codes}"
 
 
 def use_in_child(app, held):

@@ -6,13 +6,13 @@ instance. So Python's own C handler writes the signal's number to a socket, and 
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from enum import Flag, auto
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from drivetrain.worker.fork_signals import restore_in_children
 from drivetrain.worker.process_signals import (
     DUMP_SIGNAL,
     STOP_SIGNALS,
@@ -56,8 +56,7 @@ class Signals:
         self._fd_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         if DUMP_SIGNAL in self._before:
             dump_stacks_on_signal()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
+        restore_in_children(_watched(), self._forget)
         return self
 
     def __exit__(

@@ -17,6 +17,7 @@ from typing import Any
 from drivetrain.contract import Failure, InvalidArguments, State, exception_name
 from drivetrain.worker.context import Retry, TaskTimeout, enter
 from drivetrain.worker.coroutines import run_to_end
+from drivetrain.worker.forked import await_in_one_process, call_in_one_process
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
@@ -105,7 +106,8 @@ class Execution:
     def _run(self, run: Run, limited: Limited | None) -> Ending:
         try:
             args, kwargs = self.begin(run)
-            work, timeout = partial(run.definition.function, *args, **kwargs), run.invocation.call.timeout
+            function = partial(run.definition.function, *args, **kwargs)
+            work, timeout = partial(call_in_one_process, function), run.invocation.call.timeout
             value = work() if timeout is None or limited is None else limited(timeout, work)
             if type(value) is CoroutineType:  # of a coroutine function under a plain decorator
                 value = run_to_end(value, None if limited is None else timeout)
@@ -124,7 +126,7 @@ class Execution:
             import asyncio
 
             args, kwargs = self.begin(run)
-            value = asyncio.run(run.definition.function(*args, **kwargs))
+            value = asyncio.run(await_in_one_process(run.definition.function(*args, **kwargs)))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
             return self.failed(run, error)
         return self.returned(run, value)

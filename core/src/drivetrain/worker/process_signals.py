@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import faulthandler
 import signal
+from collections.abc import Mapping
 from types import FrameType
+from typing import Any
 
 __all__ = [
     "DUMP_SIGNAL",
@@ -39,15 +41,14 @@ def dump_no_stacks_on_signal() -> None:
         faulthandler.unregister(DUMP_SIGNAL)
 
 
-def leave_stopping_to_the_worker() -> None:
-    """Let the signals that stop a worker do nothing to this child of it. For the main thread.
+def leave_stopping_to_the_worker() -> Mapping[signal.Signals, Any]:
+    """Let the signals that stop a worker do nothing to this child of it; the handlers before. For the main thread.
 
     They go to the whole group of processes, and the worker decides what becomes of its children. A handler, unlike
     SIG_IGN, is not inherited by the programs that a task starts.
     """
-    for number in STOP_SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _go_on)
+    ours = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, _go_on) for number in ours}
 
 
 def _go_on(_number: int, _frame: FrameType | None) -> None:

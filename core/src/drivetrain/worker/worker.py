@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -68,6 +69,7 @@ class Worker:
         self._runtime = runtime
         self.options = options
         self._owns_broker = owns_broker
+        self._process = os.getpid()
         #: Whether it has ended, after which it receives no more.
         self.ended = False
         self._stopping = threading.Event()
@@ -116,8 +118,10 @@ class Worker:
         """Work until `stop` is called; then finish as it says.
 
         Raises:
+            RuntimeError: it was made in another process, which this one was forked from.
             WorkerFailed: a thread of it has failed; everything was given back.
         """
+        self._check_process()
         observers = self._runtime.observers
         logger.info("worker %s receives from %s%s", self.options.name, ", ".join(self.options.queues), self._doubts())
         observers.notify("worker_started", worker=self.options.name, queues=self.options.queues)
@@ -186,6 +190,7 @@ class Worker:
 
     def start(self) -> Worker:
         """`run` in a thread."""
+        self._check_process()
         self._thread = threading.Thread(target=self._run_in_thread, name="drivetrain-worker", daemon=True)
         self._thread.start()
         return self
@@ -197,8 +202,11 @@ class Worker:
             grace_seconds: how long what runs may take; then it is given back too. None: as the options say.
             wait: wait until a worker that was started by `start` has ended.
 
-        May be called more than once, from any thread and from signal handlers; the shortest grace counts.
+        May be called more than once, from any thread and from signal handlers; the shortest grace counts. In a forked
+        child it does nothing: the worker is the parent's.
         """
+        if self._process != os.getpid():
+            return
         if grace_seconds is not None:
             self._grace_seconds = min(self._grace_seconds, grace_seconds)
         self._stopping.set()
@@ -224,6 +232,7 @@ class Worker:
 
         For tests: no other thread is started, so that what happens is the same every time.
         """
+        self._check_process()
         ran = 0
         while deliveries := self._intake.receive(self.options.concurrency, 0.0):
             runs = self._intake.start(deliveries)
@@ -233,6 +242,13 @@ class Worker:
 
     def _run_now(self, run: Run) -> Ending:
         return self._execution.run_here(run) if run.lone is None else self._isolating().run_now(run)
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise RuntimeError(
+                f"worker {self.options.name} was made in process {self._process}, and cannot work in process "
+                f"{os.getpid()}, which was forked from it; call app.worker() in the process that runs it"
+            )
 
     def _run_in_thread(self) -> None:
         try:

@@ -35,10 +35,8 @@ def forking(child):
     return lambda code: child(FORKING + code)
 
 
-def test_a_child_does_not_lose_the_log_when_its_parent_closes_the_file(
-    forking, child, make, ids, receive, assert_sound
-):
-    """SQLite's last connection removes the log. Whose locks SQLite only believes to have, is not counted."""
+def test_a_child_keeps_the_log_when_its_parent_closes_the_file(forking, child, make, ids, receive, assert_sound):
+    """SQLite's last connection removes the log. A process whose locks SQLite only believes to hold is not counted."""
     process = forking("""
 broker.ping()
 def work():

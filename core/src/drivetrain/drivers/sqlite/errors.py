@@ -58,8 +58,8 @@ def mapped(error: Exception, path: Path) -> ServiceError:
 def locked(options: Options) -> ServiceUnavailable:
     """The error for a writer whose time is out before it was let in."""
     return ServiceUnavailable(
-        f"{options.path}: the database is locked: nothing could be written for {options.busy_timeout_seconds:g} seconds, "
-        f"since {writing_process(options.path)} writes; nothing was changed"
+        f"{options.path}: the database is locked: nothing could be written for {options.busy_timeout_seconds:g} "
+        f"seconds, since {writing_process(options.path)} writes; nothing was changed"
     )
 
 

@@ -65,8 +65,8 @@ def check_usable(path: Path) -> None:
     """
     if path in _unusable:
         raise ServiceRefused(
-            f"{path} was in use when process {os.getppid()} forked process {os.getpid()}, in which it can therefore not "
-            "be used; fork outside of calls to the app, or start the process with the method 'spawn'"
+            f"{path} was in use when process {os.getppid()} forked process {os.getpid()}, which therefore cannot use "
+            "it; fork outside of calls to the app, or start the process with the method 'spawn'"
         )
 
 

@@ -16,7 +16,7 @@ _STOPPED = ("T", "t")
 def writing_process(database: Path) -> str:
     """The process that writes, in words: "process 4711, which is stopped"; "another process" where nobody tells."""
     with suppress(OSError, ValueError):
-        found = os.stat(f"{database}-shm")
+        found = Path(f"{database}-shm").stat()
         file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
         for line in Path("/proc/locks").read_text().splitlines():
             # 1: POSIX ADVISORY WRITE 4711 fe:01:131094 120 120
@@ -27,7 +27,7 @@ def writing_process(database: Path) -> str:
 
 
 def _covers(first: str, last: str) -> bool:
-    return int(first) <= _WRITE_LOCK_BYTE and (last == "EOF" or _WRITE_LOCK_BYTE <= int(last))
+    return int(first) <= _WRITE_LOCK_BYTE and (last == "EOF" or int(last) >= _WRITE_LOCK_BYTE)
 
 
 def _state(pid: str) -> str:

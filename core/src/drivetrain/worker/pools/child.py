@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import signal
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from multiprocessing import connection
 from typing import Any
 
@@ -16,6 +18,7 @@ from msgspec.structs import replace
 
 from drivetrain.contract import Delivery, Message
 from drivetrain.worker.execution import Execution
+from drivetrain.worker.fork_signals import restore_in_children
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.process_signals import dump_stacks_on_signal, leave_stopping_to_the_worker
@@ -68,11 +71,17 @@ def serve(worker: connection.Connection[Any, Any], options: WorkerOptions, worke
 
 
 def _prepare(prepare: Callable[[], None] | None, worker_lives: int | None) -> None:
-    leave_stopping_to_the_worker()
+    before = leave_stopping_to_the_worker()
+    restore_in_children(before, partial(_restore, before))
     dump_stacks_on_signal()
     if prepare is not None:
         prepare()
     threading.Thread(target=_end_with_worker, args=(worker_lives,), daemon=True).start()
+
+
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _end_with_worker(worker_lives: int | None) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from drivetrain.worker.coroutines import within
 from drivetrain.worker.deadlines import STRIKE_AGAIN_SECONDS
 from drivetrain.worker.execution import Execution, NotOurs
+from drivetrain.worker.forked import await_in_one_process
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.run import Ending, Run
 from drivetrain.worker.threads import Threads
@@ -159,7 +160,7 @@ class LoopPool:
         timeout = run.invocation.call.timeout
         try:
             args, kwargs = self._execution.begin(run)
-            work = run.definition.function(*args, **kwargs)
+            work = await_in_one_process(run.definition.function(*args, **kwargs))
             value = await (work if timeout is None else within(timeout, work, again_seconds=self._again_seconds))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
             endings.append(self._execution.failed(run, error))
