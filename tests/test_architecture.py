@@ -154,6 +154,19 @@ def test_there_are_no_circles():
     assert edges == {}
 
 
+SOURCES = sorted([*PACKAGE.rglob("*.py"), *(SOURCE.parent.parent / "plugins").glob("*/src/**/*.py")])
+
+
+def test_no_class_is_a_thread():
+    """Python calls private methods of threads, also in forked children: a subclass may override one unawares."""
+    threads = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+            if isinstance(node, ast.ClassDef) and {"Thread", "threading.Thread"} & set(map(ast.unparse, node.bases)):
+                threads.add(f"{path.stem}.{node.name}")
+    assert threads == set(), "make the class hold its thread: threading.Thread(target=self._run)"
+
+
 @EACH
 def test_exports_are_complete_and_sorted(module):
     if not module.tree.body[1:] or module.name.endswith(".__main__"):

@@ -23,7 +23,7 @@ from typing import Self
 
 from drivetrain.app.application import App
 from drivetrain.app.operations import QueuedTask
-from drivetrain.contract import Place
+from drivetrain.contract import Place, reset_after_fork
 
 __all__ = ["VirtualClock", "VirtualTime"]
 
@@ -55,6 +55,11 @@ class VirtualClock:
         self._explain = explain
         self._passed = 0.0
         self._waits = 0
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """See `drivetrain.contract.ForkAware`."""
         self._lock = threading.Lock()
 
     def now(self) -> float:

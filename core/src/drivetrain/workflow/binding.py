@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import Parameter, Signature
 from typing import Any, Final
@@ -100,7 +99,6 @@ class Binding:
         self.task = task
         self.function = function
         self._values = values
-        self._lock = threading.Lock()
         self._plan: _Plan | None = None
 
     def compile(self) -> None:
@@ -202,10 +200,9 @@ class Binding:
         return converted[: len(args)], dict(zip(kwargs, converted[len(args) :], strict=True))
 
     def _compiled(self) -> _Plan:
-        with self._lock:
-            if self._plan is None:
-                self._plan = self._make_plan()
-            return self._plan
+        # Several threads may make the same plan at once, and each may use its own.
+        plan = self._plan = self._plan or self._make_plan()
+        return plan
 
     def _make_plan(self) -> _Plan:
         signature = _signature_of(self.function, self.task)

@@ -16,7 +16,7 @@ from typing import Any, Final, ForwardRef, Literal, Never, NoReturn, Union, get_
 
 from attrs import define
 
-from drivetrain.contract import Failure, Plain
+from drivetrain.contract import Failure, Plain, reset_after_fork
 from drivetrain.workflow.values.annotations import bare, is_plain_class, resolved, scope_of
 from drivetrain.workflow.values.anything import Anything
 from drivetrain.workflow.values.classes import enum_codec, is_tuple_record, tuple_record_codec, typed_dict_codec
@@ -96,10 +96,9 @@ class Compiler:
     """
 
     def __init__(self, custom: Mapping[type, Custom]) -> None:
-        self._lock = threading.RLock()
         self._cache: dict[Any, tuple[Codec, _Scope]] = {}
-        self._session: dict[Any, tuple[Codec, _Scope]] = {}
-        self._building: dict[Any, _Late] = {}
+        self.after_fork()
+        reset_after_fork(self)
         self._leaves = {leaf.kind: leaf_codec(leaf, self._travels) for leaf in LEAVES} | scalar_codecs(self._travels)
         self._anything = Anything(self._travels)
         self._custom: dict[type, Codec] = {}
@@ -108,6 +107,12 @@ class Compiler:
         self._anything.learn_custom(self._custom)
         self._failure = failure_codec(self.codec, self._travels)
         self._anything.learn(self._failure, "failure")
+
+    def after_fork(self) -> None:
+        """See `drivetrain.contract.ForkAware`. A thread of the parent may have been in the middle of compiling."""
+        self._lock = threading.RLock()
+        self._session: dict[Any, tuple[Codec, _Scope]] = {}
+        self._building: dict[Any, _Late] = {}
 
     def _travels(self, kind: type) -> bool:
         is_class = issubclass(kind, Enum) or is_record(kind) or is_tuple_record(kind)

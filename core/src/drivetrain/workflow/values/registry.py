@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from drivetrain.contract import Failure, Plain
+from drivetrain.contract import Failure, Plain, reset_after_fork
 from drivetrain.workflow.nesting import DEEPEST
 from drivetrain.workflow.values.codec import Convert
 from drivetrain.workflow.values.compiler import Compiler
@@ -41,9 +41,14 @@ class Values:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._custom: dict[type, Custom] = {}
         self._compiler = Compiler(self._custom)
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """See `drivetrain.contract.ForkAware`."""
+        self._lock = threading.Lock()
 
     def register(self, kind: type[T], *, encode: Callable[[T], object], decode: Callable[[Any], T]) -> None:
         """Let instances of a class travel, also where nothing is annotated. Do it before any task is sent.
