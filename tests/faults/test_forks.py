@@ -36,7 +36,7 @@ def test_a_child_and_its_parent_go_on(services, when):
     name = services[0].namespace()
     urls = [service.url(name) for service in services]
     # Python warns of forks in processes with threads; here they are what is tried.
-    run = [sys.executable, "-W", "ignore::DeprecationWarning", str(PROGRAM), *urls, when, "8"]
+    run = [sys.executable, "-W", "ignore::DeprecationWarning", str(PROGRAM), *urls, when, "6"]
     ended = subprocess.run(run, capture_output=True, text=True, timeout=150, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr

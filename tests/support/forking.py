@@ -25,7 +25,8 @@ def say_where_and_end():
 
 
 def make_app(broker, backend):
-    app = App(broker, backend, concurrency=2)
+    # What SQS hands to a process that has just ended comes again when its hold has ended.
+    app = App(broker, backend, concurrency=2, lease_seconds=5.0)
 
     @app.task(name="double")
     def double(number: int) -> int:

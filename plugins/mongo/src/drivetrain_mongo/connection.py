@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -145,7 +146,7 @@ class _Open:
         self._lock = threading.Lock()
         self._indexed = False
         #: Closes the client: when it is told to, or when nobody can use it any more.
-        self.close = weakref.finalize(self, _close, client)
+        self.close = weakref.finalize(self, _close, client, os.getpid())
         self.close.atexit = False  # when the process ends, the connections do
 
     def ensure_indexes(self) -> None:
@@ -171,7 +172,9 @@ def _create_indexes(collections: Collections) -> None:
         )
 
 
-def _close(client: MongoClient[Document]) -> None:
+def _close(client: MongoClient[Document], process: int) -> None:
+    if os.getpid() != process:
+        return  # in a fork: the sessions are the parent's
     # Sessions are ended by a last call, which would wait for a server that is away; they end by themselves as well.
     with timeout(_CLOSING_SECONDS):
         client.close()
