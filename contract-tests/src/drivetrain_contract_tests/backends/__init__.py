@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drivetrain_contract_tests.backends.errors import ErrorChecks
 from drivetrain_contract_tests.backends.forgetting import ForgettingChecks
+from drivetrain_contract_tests.backends.forks import ForkChecks
 from drivetrain_contract_tests.backends.granting import GrantingChecks
 from drivetrain_contract_tests.backends.groups import GroupChecks
 from drivetrain_contract_tests.backends.holding import HoldingChecks
@@ -20,6 +21,7 @@ __all__ = ["BackendContract"]
 class BackendContract(
     LifeChecks,
     ErrorChecks,
+    ForkChecks,
     GrantingChecks,
     HoldingChecks,
     RecordChecks,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drivetrain_contract_tests.brokers.dead_letters import DeadLetters
 from drivetrain_contract_tests.brokers.delays import Delays
+from drivetrain_contract_tests.brokers.forks import Forks
 from drivetrain_contract_tests.brokers.life import Life
 from drivetrain_contract_tests.brokers.looking import Looking
 from drivetrain_contract_tests.brokers.machine import AnyProgram
@@ -17,7 +18,7 @@ __all__ = ["BrokerContract"]
 
 
 class BrokerContract(
-    Undeclared, Outages, Life, AnyProgram, Looking, DeadLetters, Delays, Settling, Receiving, Publishing
+    Undeclared, Outages, Forks, Life, AnyProgram, Looking, DeadLetters, Delays, Settling, Receiving, Publishing
 ):
     """The contract of a broker. Needs a fixture ``broker_service`` that gives a `Service`.
 
