@@ -38,7 +38,7 @@ def in_child(call: Callable[[], object]) -> None:
     try:
         ended = bool(select.select([told], [], [], _LONGEST_SECONDS)[0])
         if not ended:
-            os.kill(child, signal.SIGKILL)
+            os.kill(child, signal.SIGABRT)  # by which pytest shows where it hangs
         os.waitpid(child, 0)
         assert ended, f"a call in a forked child has not returned within {_LONGEST_SECONDS} seconds"
         error = os.read(told, 65_536).decode()

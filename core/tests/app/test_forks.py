@@ -175,6 +175,43 @@ use()
 """)
 
 
+def test_a_relative_path_begins_where_the_app_was_made(forking, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    forking("""
+app = App("sqlite:///here.db")
+os.chdir("elsewhere")
+def send():
+    app.send(app.signature("one"))
+in_child(send)
+send()
+os.chdir("..")
+in_child(send)
+assert app.operations.sizes(["default"])["default"].ready == 3
+with app.using("sqlite:///used.db"):
+    os.chdir("elsewhere")
+    send()
+send()
+assert app.operations.sizes(["default"])["default"].ready == 4
+""")
+    assert sorted(path.name for path in tmp_path.glob("**/*.db")) == ["here.db", "used.db"]
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_an_app_may_be_made_in_a_directory_that_was_removed(forking, tmp_path):
+    forking(f"""
+os.mkdir({str(tmp_path / "gone")!r})
+os.chdir({str(tmp_path / "gone")!r})
+os.rmdir({str(tmp_path / "gone")!r})
+app = App("memory://")
+@app.task(name="one")
+def one() -> int:
+    return 1
+name = "one"
+use()
+""")
+
+
 def test_memory_is_empty_in_a_child(forking):
     forking("""
 from drivetrain.contract import DriverContext, Message

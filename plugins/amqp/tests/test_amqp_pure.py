@@ -4,6 +4,7 @@ import inspect
 import itertools
 import ssl
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -90,6 +91,13 @@ def test_one_key_for_several_queues_is_refused(key):
 def test_options_that_mean_nothing_alone_are_refused(query):
     with pytest.raises(ConfigurationError):
         Options.parse(f"amqp://h?{query}")
+
+
+def test_relative_paths_begin_in_the_directory_of_the_app():
+    url = "amqps://host?ca_file=ca.crt&cert_file=/own.crt&key_file=keys/own.key"
+    options = Options.parse(url).in_directory(Path("/srv"))
+    assert (options.ca_file, options.cert_file, options.key_file) == ("/srv/ca.crt", "/own.crt", "/srv/keys/own.key")
+    assert Options.parse("amqps://host").in_directory(Path("/srv")) == Options.parse("amqps://host")
 
 
 def test_a_parsed_url_shows_no_secret():

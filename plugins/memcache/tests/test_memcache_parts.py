@@ -2,6 +2,7 @@
 
 import ssl
 import string
+from pathlib import Path
 
 import pymemcache.exceptions
 import pytest
@@ -45,6 +46,12 @@ def test_a_url_names_servers_in_their_ways():
     assert told.servers == (Server("cache1", 11211), Server("10.0.0.2", 11212), Server("::1", 7))
     assert (told.prefix, told.timeout_seconds) == ("shop", 0.5)
     assert Options.parse("memcache:///run/memcached.sock").servers[0].path == "/run/memcached.sock"
+
+
+def test_a_relative_path_begins_in_the_directory_of_the_app():
+    options = Options.parse("memcache://a?tls=yes&ca_file=ca.crt")
+    assert options.in_directory(Path("/srv")).ca_file == "/srv/ca.crt"
+    assert Options.parse("memcache://a").in_directory(Path("/srv")) == Options.parse("memcache://a")
 
 
 def test_user_and_password_may_hold_any_sign_and_are_not_shown():

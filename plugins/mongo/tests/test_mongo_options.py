@@ -1,5 +1,7 @@
 """What a ``mongodb://`` URL may say."""
 
+from pathlib import Path
+
 import pytest
 
 from drivetrain.contract import ConfigurationError
@@ -30,6 +32,14 @@ def test_urls_that_are_given_out_by_others_are_taken():
     options = Options.parse("mongodb+srv://u:p@cluster0.abc.mongodb.net/work?retryWrites=true&w=majority&appName=c")
     assert options.srv
     assert options.database == "work"
+
+
+def test_relative_paths_begin_in_the_directory_of_the_app():
+    given = Options.parse("mongodb://host/work?tls=true&tlsCAFile=ca.pem&tlscertificatekeyfile=/own.pem")
+    options = given.in_directory(Path("/srv"))
+    assert options.url == "mongodb://host/work?tls=true&tlsCAFile=%2Fsrv%2Fca.pem&tlscertificatekeyfile=%2Fown.pem"
+    odd = Options.parse("mongodb://me:p%40s%3Fs@host/work?authMechanismProperties=SERVICE_NAME:b%26c&namespace=n")
+    assert odd.in_directory(Path("/srv")) == odd
 
 
 def test_odd_signs_in_secrets_and_options_are_kept():

@@ -1,5 +1,7 @@
 """What URLs say, and what is said of wrong ones: every fault, and no secret."""
 
+from pathlib import Path
+
 import pytest
 
 from drivetrain.contract import ConfigurationError, Durability
@@ -91,3 +93,14 @@ def test_every_fault_is_named_and_no_secret(url, words):
         Options.parse(url)
     assert all(word in str(raised.value) for word in words), str(raised.value)
     assert "s3cret" not in str(raised.value)
+
+
+def test_relative_paths_begin_in_the_directory_of_the_app():
+    url = "rediss://host?ssl_ca_certs=ca.crt&ssl_certfile=/own.crt&ssl_keyfile=keys/own.key"
+    options = Options.parse(url).in_directory(Path("/srv"))
+    assert (options.trusted, options.own_certificate, options.own_key) == (
+        "/srv/ca.crt",
+        "/own.crt",
+        "/srv/keys/own.key",
+    )
+    assert Options.parse("rediss://host").in_directory(Path("/srv")) == Options.parse("rediss://host")

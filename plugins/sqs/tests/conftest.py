@@ -38,6 +38,7 @@ SHORT = {
         "test_purge_drops_that_place_of_that_queue_only",
         "test_close_wakes_a_receive",
         "test_two_namespaces_do_not_meet",
+        "test_a_child_uses_a_broker_of_its_own",
     },
     "test_sqs_workflows_on_moto": {
         "test_no_check_is_left_out",

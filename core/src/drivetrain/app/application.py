@@ -111,7 +111,8 @@ class App:
         """
         code = {**settings, **{k: v for k, v in (("broker", broker), ("backend", backend)) if v is not None}}
         self.settings: Settings = load_settings(config, os.environ, code)
-        self._place = _Place(self.settings.broker, self.settings.backend, clock or SystemClock())
+        context = DriverContext(clock=clock or SystemClock(), namespace=self.settings.name)
+        self._place = _Place(self.settings.broker, self.settings.backend, context)
         self._values = Values()
         self._registry = Registry(
             self._values,
@@ -121,7 +122,7 @@ class App:
                 dead_letter=self.settings.dead_letter,
             ),
         )
-        self._drivers = self._find_drivers(self._place.clock)
+        self._drivers = self._find_drivers(context)
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._made = PerProcess(self._make)
 
@@ -413,7 +414,9 @@ class App:
             clock: the clock meanwhile; by default the app's own.
         """
         place = self._place
-        self._move(_Place(broker, backend, clock or place.clock))
+        self._move(
+            _Place(broker, backend, DriverContext(clock=clock or place.context.clock, namespace=self.settings.name))
+        )
         try:
             yield
         finally:
@@ -422,10 +425,9 @@ class App:
     def _move(self, place: _Place) -> None:
         self.close()
         self._place = place
-        self._drivers = self._find_drivers(place.clock)
+        self._drivers = self._find_drivers(place.context)
 
-    def _find_drivers(self, clock: Clock) -> Drivers:
-        context = DriverContext(clock=clock, namespace=self.settings.name)
+    def _find_drivers(self, context: DriverContext) -> Drivers:
         return Drivers(context, self.settings.drivers, self.settings.plugins)
 
     def close(self) -> None:
@@ -470,7 +472,7 @@ class App:
             payloads=Payloads(serializer, lambda content_type: drivers.serializer_for(content_type, settings.accept)),
             registry=self._registry,
             observers=drivers.observers,
-            clock=place.clock,
+            clock=place.context.clock,
             retry_policy=drivers.retry_policy,
             default_queue=settings.default_queue,
             retention_seconds=settings.result_retention_seconds,
@@ -480,11 +482,11 @@ class App:
 
 @frozen
 class _Place:
-    """Where an app works: its drivers and its time."""
+    """Where an app works: its drivers, and what they are made with."""
 
     broker: str
     backend: str | None
-    clock: Clock
+    context: DriverContext
 
 
 @frozen

@@ -37,7 +37,7 @@ from drivetrain.contract.errors import (
     WorkerFailed,
 )
 from drivetrain.contract.failure import Failure
-from drivetrain.contract.forks import ForkAware, reset_after_fork
+from drivetrain.contract.forks import ForkAware, finish_before_forks, reset_after_fork
 from drivetrain.contract.hookspecs import DriverContext, TaskEvent, hookimpl
 from drivetrain.contract.hosts import Host, read_hosts
 from drivetrain.contract.messages import (
@@ -149,6 +149,7 @@ __all__ = [
     "choice_option",
     "evolve",
     "exception_name",
+    "finish_before_forks",
     "grants",
     "hookimpl",
     "namespace_option",

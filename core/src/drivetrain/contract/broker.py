@@ -17,7 +17,8 @@ class Broker(Protocol):
     """Carries messages. Every method takes a batch; one is a batch of one, and an empty batch does nothing.
 
     Threads: all methods may be called from several threads at once, except that only one thread at a time is inside
-    `receive` of one object. Forks: an object is used only in the process that made it.
+    `receive` of one object. Forks: an object is used only in the process that made it. A forked child makes another,
+    which must work whatever the threads of its parent did at the time of the fork; see `reset_after_fork`.
 
     Connecting is lazy: making a broker does no I/O; the first call connects, and a call after a lost connection
     connects anew. Errors: `ServiceError` and its children, chained to the client's own. A driver does not retry by

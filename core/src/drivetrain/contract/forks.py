@@ -1,12 +1,18 @@
-"""Objects that set themselves right in a forked child."""
+"""What drivers do about forks: set objects right in the child, and finish calls before."""
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["ForkAware", "reset_after_fork"]
+__all__ = ["ForkAware", "finish_before_forks", "reset_after_fork"]
+
+#: How long a fork waits for what other threads are to finish before it, in seconds.
+_PATIENCE_SECONDS = 10.0
 
 
 class ForkAware(Protocol):
@@ -29,10 +35,52 @@ def reset_after_fork(target: ForkAware) -> None:
     _registered.add(target)
 
 
-def _reset_all() -> None:
+class _Unfinished:
+    """The threads that a fork waits for."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.threads: set[int] = set()
+
+    def only_mine(self) -> bool:
+        return self.threads <= {threading.get_ident()}
+
+
+_unfinished = _Unfinished()
+
+
+@contextmanager
+def finish_before_forks() -> Iterator[None]:
+    """While a thread is in this block, a fork of this process waits for it, up to ten seconds. Do not nest it.
+
+    For calls of libraries that hold locks which a child could never acquire, as OpenSSL does while it connects.
+    """
+    ours, thread = _unfinished, threading.get_ident()
+    with ours.changed:
+        ours.threads.add(thread)
+    try:
+        yield
+    finally:
+        with ours.changed:
+            ours.threads.discard(thread)
+            ours.changed.notify_all()
+
+
+def _before() -> None:
+    _unfinished.changed.acquire()
+    _unfinished.changed.wait_for(_unfinished.only_mine, _PATIENCE_SECONDS)
+
+
+def _after_in_parent() -> None:
+    _unfinished.changed.release()
+
+
+def _after_in_child() -> None:
+    global _unfinished  # noqa: PLW0603 - a lock of its own
+    _unfinished = _Unfinished()
     for target in list(_registered):
         target.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_all)
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

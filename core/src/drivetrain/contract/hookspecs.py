@@ -10,6 +10,7 @@ read-only, so that setting a header raises a TypeError.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -36,6 +37,13 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
+def _current_directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # it was removed: nothing can be found by a relative path
+        return Path()
+
+
 @frozen(kw_only=True)
 class DriverContext:
     """What an app hands to the maker of a driver."""
@@ -44,6 +52,9 @@ class DriverContext:
     #: The app's name: the namespace of all that the driver keeps in its service, where the URL names none as its option
     #: ``namespace``. Any text; `service_name` gives its name in the service.
     namespace: str = DEFAULT_NAMESPACE
+    #: Where relative paths in a URL begin: the current directory when the app was made. Drivers are made later, in each
+    #: process, which may have changed its directory.
+    directory: Path = field(factory=_current_directory)
 
 
 @frozen(kw_only=True)

@@ -11,17 +11,20 @@ from drivetrain.drivers.sqlite.options import Options
 
 def test_three_slashes_are_a_relative_path_and_four_an_absolute_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Options.parse("sqlite:///a/b.db").path == tmp_path / "a" / "b.db"
-    assert Options.parse("sqlite:////a/b.db").path == Path("/a/b.db")
+    directory = DriverContext().directory
+    assert Options.parse("sqlite:///a/b.db").in_directory(directory).path == tmp_path / "a" / "b.db"
+    assert Options.parse("sqlite:////a/b.db").in_directory(directory).path == Path("/a/b.db")
 
 
-def test_a_later_change_of_directory_does_not_move_the_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("make", [make_broker, make_backend])
+def test_a_later_change_of_directory_does_not_move_the_file(tmp_path, monkeypatch, make):
     monkeypatch.chdir(tmp_path)
-    broker = make_broker("sqlite:///here.db", DriverContext())
+    context = DriverContext()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    broker.ping()
-    broker.close()
+    driver = make("sqlite:///here.db", context)
+    driver.ping()
+    driver.close()
     assert (tmp_path / "here.db").exists()
 
 

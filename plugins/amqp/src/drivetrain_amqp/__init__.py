@@ -20,4 +20,4 @@ def make_broker(url: str, context: DriverContext) -> AmqpBroker:
     Raises:
         ConfigurationError: the URL is wrong; every fault is named.
     """
-    return AmqpBroker(Options.parse(url, context.namespace), context.clock)
+    return AmqpBroker(Options.parse(url, context.namespace).in_directory(context.directory), context.clock)

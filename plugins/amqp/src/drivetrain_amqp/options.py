@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
@@ -16,6 +17,7 @@ from drivetrain.contract import (
     Host,
     OptionReader,
     choice_option,
+    evolve,
     namespace_option,
     read_hosts,
     read_options,
@@ -99,6 +101,11 @@ class Options:
     def quorum(self) -> bool:
         """Whether queues are quorum queues."""
         return self.queue_type == "quorum"
+
+    def in_directory(self, directory: Path) -> Options:
+        """The same with absolute paths of certificates: relative ones begin in ``directory``."""
+        paths = {"ca_file": self.ca_file, "cert_file": self.cert_file, "key_file": self.key_file}
+        return evolve(self, **{name: path and str(directory / path) for name, path in paths.items()})
 
     @classmethod
     def parse(cls, url: str, namespace: str = DEFAULT_NAMESPACE) -> Options:

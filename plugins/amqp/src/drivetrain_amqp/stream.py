@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 
-from drivetrain.contract import Host
+from drivetrain.contract import Host, finish_before_forks
 from drivetrain_amqp.options import Options
 from drivetrain_amqp.watcher import Watcher
 
@@ -118,7 +118,8 @@ class Stream:
 
 
 def _wrapped(raw: socket.socket, options: Options, host: Host) -> ssl.SSLSocket:
-    context = ssl.create_default_context(cafile=options.ca_file or None)
-    if options.cert_file:
-        context.load_cert_chain(options.cert_file, options.key_file or None)
-    return context.wrap_socket(raw, server_hostname=host.name)
+    with finish_before_forks():
+        context = ssl.create_default_context(cafile=options.ca_file or None)
+        if options.cert_file:
+            context.load_cert_chain(options.cert_file, options.key_file or None)
+        return context.wrap_socket(raw, server_hostname=host.name)

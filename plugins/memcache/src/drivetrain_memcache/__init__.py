@@ -12,4 +12,4 @@ __all__ = ["MemcacheBackend", "make_backend"]
 @hookimpl
 def make_backend(url: str, context: DriverContext) -> MemcacheBackend:
     """See `drivetrain.contract.hookspecs.Drivers.make_backend`."""
-    return MemcacheBackend(Options.parse(url, context.namespace), context.clock)
+    return MemcacheBackend(Options.parse(url, context.namespace).in_directory(context.directory), context.clock)

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from drivetrain.contract import finish_before_forks
 from drivetrain_memcache.library import (
     Client,
     MemcacheClientError,
@@ -82,7 +83,8 @@ class Connection(Client):  # type: ignore[misc]
         connected = self._reach()
         try:
             if self.tls_context is not None:
-                connected = self.tls_context.wrap_socket(connected, server_hostname=self._place.host)
+                with finish_before_forks():
+                    connected = self.tls_context.wrap_socket(connected, server_hostname=self._place.host)
             connected.settimeout(self.timeout)
             self._sign_in(connected)
             self._look(connected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
@@ -15,6 +16,7 @@ from drivetrain.contract import (
     DriverUrl,
     OptionReader,
     choice_option,
+    evolve,
     namespace_option,
     read_options,
     redact,
@@ -83,6 +85,10 @@ class Options:
     def prefix(self) -> str:
         """What all keys begin with, followed by a colon."""
         return service_name(self.namespace, also=_PREFIX_CHARACTERS)
+
+    def in_directory(self, directory: Path) -> Options:
+        """The same with an absolute path of ``ca_file``: a relative one begins in ``directory``."""
+        return evolve(self, ca_file=self.ca_file and str(directory / self.ca_file))
 
     @classmethod
     def parse(cls, url: str, namespace: str = DEFAULT_NAMESPACE) -> Options:

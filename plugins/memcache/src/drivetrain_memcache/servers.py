@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 
-from drivetrain.contract import ServiceRefused
+from drivetrain.contract import ServiceRefused, finish_before_forks
 from drivetrain_memcache.connection import Connection, Reply
 from drivetrain_memcache.errors import CLIENT_ERRORS, mapped
 from drivetrain_memcache.library import RendezvousHash
@@ -140,7 +140,8 @@ class _Pool:
         if not self._options.tls:
             return None
         try:
-            return ssl.create_default_context(cafile=self._options.ca_file or None)
+            with finish_before_forks():
+                return ssl.create_default_context(cafile=self._options.ca_file or None)
         except OSError as error:
             raise ServiceRefused(f"the ca_file {self._options.ca_file} cannot be read: {error}") from error
 

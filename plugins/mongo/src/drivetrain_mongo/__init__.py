@@ -19,4 +19,4 @@ def make_backend(url: str, context: DriverContext) -> MongoBackend:
     Raises:
         ConfigurationError: the URL is wrong; every fault is named.
     """
-    return MongoBackend(Options.parse(url, context.namespace), context.clock)
+    return MongoBackend(Options.parse(url, context.namespace).in_directory(context.directory), context.clock)

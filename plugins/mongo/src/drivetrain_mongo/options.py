@@ -15,7 +15,8 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from urllib.parse import quote, unquote, urlencode
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from attrs import field, frozen
 from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
@@ -28,6 +29,7 @@ from drivetrain.contract import (
     DriverUrl,
     OptionReader,
     choice_option,
+    evolve,
     namespace_option,
     read_hosts,
     read_options,
@@ -112,6 +114,13 @@ class Options:
             timeouts={name: most for name, most in _TIMEOUTS.items() if name.lower() not in given},
         )
 
+    def in_directory(self, directory: Path) -> Options:
+        """The same with absolute paths of certificates: relative ones begin in ``directory``."""
+        place, _, query = self.url.partition("?")
+        given = parse_qsl(query, keep_blank_values=True)
+        options = [(name, str(directory / text) if _is_file(name) else text) for name, text in given]
+        return evolve(self, url=f"{place}?{urlencode(options)}" if options else place)
+
     @property
     def srv(self) -> bool:
         """Whether the hosts are looked up in the DNS."""
@@ -168,8 +177,12 @@ def _option_faults(options: Mapping[str, str]) -> Iterator[str]:
 _SPELLED = ("authSource", "authMechanism", "replicaSet", "directConnection", "appName", "tlsCAFile", *_TIMEOUTS)
 
 
+def _is_file(name: str) -> bool:
+    return name.lower().endswith("file")
+
+
 def _is_valid(name: str, text: str) -> bool:
-    if name.lower().endswith("file"):
+    if _is_file(name):
         return bool(text)  # to look whether it is there is for the first call
     try:
         with warnings.catch_warnings():

@@ -20,7 +20,7 @@ def make_broker(url: str, context: DriverContext) -> Broker:
     Raises:
         ConfigurationError: the URL is wrong; every fault is named.
     """
-    return RedisBroker(Options.parse(url, context.namespace))
+    return RedisBroker(Options.parse(url, context.namespace).in_directory(context.directory))
 
 
 @hookimpl
@@ -30,4 +30,4 @@ def make_backend(url: str, context: DriverContext) -> Backend:
     Raises:
         ConfigurationError: the URL is wrong; every fault is named.
     """
-    return RedisBackend(Options.parse(url, context.namespace))
+    return RedisBackend(Options.parse(url, context.namespace).in_directory(context.directory))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from drivetrain.contract import ConfigurationError
+from drivetrain.contract import ConfigurationError, finish_before_forks
 from drivetrain_redis.options import Options
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def open_socket(options: Options, address: Address) -> socket.socket:
     plain = _by_path(options, address) if isinstance(address, str) else _by_tcp(options, address)
     try:
         # A handshake is part of connecting, and is given as long.
-        connected = _context(options).wrap_socket(plain, server_hostname=address[0]) if options.tls else plain
+        connected = _encrypted(options, plain, address[0]) if options.tls else plain
     except BaseException:
         plain.close()
         raise
@@ -61,6 +61,11 @@ def dry_errors(options: Options) -> tuple[type[OSError], ...]:
     import ssl  # a megabyte, which who uses no TLS need not pay
 
     return (BlockingIOError, ssl.SSLWantReadError)
+
+
+def _encrypted(options: Options, plain: socket.socket, host: str) -> socket.socket:
+    with finish_before_forks():
+        return _context(options).wrap_socket(plain, server_hostname=host)
 
 
 def _context(options: Options) -> ssl.SSLContext:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
@@ -17,6 +18,7 @@ from drivetrain.contract import (
     OptionReader,
     boolean_option,
     choice_option,
+    evolve,
     namespace_option,
     read_options,
     redact,
@@ -87,6 +89,11 @@ class Options:
     own_key: str | None = None
     certificate: str = "required"
     checks_hostname: bool = True
+
+    def in_directory(self, directory: Path) -> Options:
+        """The same with absolute paths of certificates: relative ones begin in ``directory``."""
+        paths = {"trusted": self.trusted, "own_certificate": self.own_certificate, "own_key": self.own_key}
+        return evolve(self, **{name: path and str(directory / path) for name, path in paths.items()})
 
     @property
     def prefix(self) -> str:

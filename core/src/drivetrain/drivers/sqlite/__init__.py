@@ -23,7 +23,7 @@ def make_broker(url: str, context: DriverContext) -> SqliteBroker:
     Raises:
         ConfigurationError: the URL is wrong; every fault is named.
     """
-    return SqliteBroker(Options.parse(url, context.namespace), context.clock)
+    return SqliteBroker(Options.parse(url, context.namespace).in_directory(context.directory), context.clock)
 
 
 @hookimpl
@@ -33,4 +33,4 @@ def make_backend(url: str, context: DriverContext) -> SqliteBackend:
     Raises:
         ConfigurationError: the URL is wrong; every fault is named.
     """
-    return SqliteBackend(Options.parse(url, context.namespace), context.clock)
+    return SqliteBackend(Options.parse(url, context.namespace).in_directory(context.directory), context.clock)

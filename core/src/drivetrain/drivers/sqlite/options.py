@@ -22,6 +22,7 @@ from drivetrain.contract import (
     DriverUrl,
     Durability,
     choice_option,
+    evolve,
     namespace_option,
     read_options,
     redact,
@@ -44,7 +45,7 @@ _READERS = {
 class Options:
     """A ``sqlite://`` URL, checked."""
 
-    #: The file, absolute: a later change of directory does not move it.
+    #: The file.
     path: Path
     #: ``full`` or ``normal``.
     synchronous: str = "full"
@@ -67,7 +68,11 @@ class Options:
         options, faults = read_options(parts.options, _READERS)
         if faults := [*_place_faults(parts), *faults]:
             raise ConfigurationError(f"{redact(url)} is no URL of the sqlite driver", faults)
-        return cls(path=Path(parts.path[1:]).absolute(), **{"namespace": namespace, **options})
+        return cls(path=Path(parts.path[1:]), **{"namespace": namespace, **options})
+
+    def in_directory(self, directory: Path) -> Options:
+        """The same with an absolute path, so that a change of the current directory does not move the file."""
+        return evolve(self, path=directory / self.path)
 
     @property
     def durability(self) -> Durability:
