@@ -82,6 +82,28 @@ def processes_children() -> list[object]:
 
 
 @app.task
+def change_directory() -> None:
+    os.chdir("..")
+
+
+@app.task(pool="processes")
+def send_from_a_process(number: int) -> int:
+    change_directory.si().set(task_id=f"sent by a process {number}").send()
+    return os.getpid()
+
+
+@app.task
+def end_a_child_by_exit() -> str:
+    """As frameworks do that fork servers: the child ends by what Python calls at exit."""
+    child = os.fork()
+    if not child:
+        import atexit
+        atexit._run_exitfuncs()
+        os._exit(0)
+    return f"child ended with {code(child)}"
+
+
+@app.task
 def send_in_a_child() -> str:
     child = os.fork()
     if not child:
@@ -95,7 +117,7 @@ def send_in_a_child() -> str:
 def forking(project, app, start_worker):
     (project / "forking.py").write_text(FORKING, encoding="utf-8")
     forking = load_app("forking:app")
-    forking.worker_process = start_worker("--concurrency", "2", reference="forking:app")
+    forking.worker_process = start_worker("--concurrency", "1", reference="forking:app")
     yield forking
     forking.close()
 
@@ -129,3 +151,15 @@ def test_children_have_one_thread_and_end_by_sigterm(forking, task):
 def test_a_child_may_use_the_app(forking):
     assert forking.send(forking.signature("forking.send_in_a_child")).get(timeout=60) == "child ended with 0"
     assert forking.result("sent by a child").get(timeout=60)[1:] == [0, -signal.SIGTERM]
+
+
+def test_children_of_the_processes_pool_find_relative_paths_where_the_app_was_made(forking):
+    forking.send(forking.signature("forking.change_directory")).get(timeout=60)
+    forking.send(forking.signature("forking.send_from_a_process", 1)).get(timeout=60)
+    assert forking.result("sent by a process 1").get(timeout=60) is None
+
+
+def test_a_forked_child_that_ends_ends_no_process_of_the_pool(forking):
+    before = forking.send(forking.signature("forking.send_from_a_process", 1)).get(timeout=60)
+    assert forking.send(forking.signature("forking.end_a_child_by_exit")).get(timeout=60) == "child ended with 0"
+    assert forking.send(forking.signature("forking.send_from_a_process", 2)).get(timeout=60) == before

@@ -111,7 +111,7 @@ class App:
         """
         code = {**settings, **{k: v for k, v in (("broker", broker), ("backend", backend)) if v is not None}}
         self.settings: Settings = load_settings(config, os.environ, code)
-        context = DriverContext(clock=clock or SystemClock(), namespace=self.settings.name)
+        context = self._driver_context(clock or SystemClock())
         self._place = _Place(self.settings.broker, self.settings.backend, context)
         self._values = Values()
         self._registry = Registry(
@@ -414,9 +414,7 @@ class App:
             clock: the clock meanwhile; by default the app's own.
         """
         place = self._place
-        self._move(
-            _Place(broker, backend, DriverContext(clock=clock or place.context.clock, namespace=self.settings.name))
-        )
+        self._move(_Place(broker, backend, self._driver_context(clock or place.context.clock)))
         try:
             yield
         finally:
@@ -426,6 +424,9 @@ class App:
         self.close()
         self._place = place
         self._drivers = self._find_drivers(place.context)
+
+    def _driver_context(self, clock: Clock) -> DriverContext:
+        return DriverContext(clock=clock, namespace=self.settings.name)
 
     def _find_drivers(self, context: DriverContext) -> Drivers:
         return Drivers(context, self.settings.drivers, self.settings.plugins)
@@ -475,6 +476,7 @@ class App:
             clock=place.context.clock,
             retry_policy=drivers.retry_policy,
             default_queue=settings.default_queue,
+            directory=place.context.directory,
             retention_seconds=settings.result_retention_seconds,
             redelivery_window_seconds=settings.redelivery_window_seconds,
         )

@@ -110,7 +110,7 @@ class Execution:
             work, timeout = partial(call_in_one_process, function), run.invocation.call.timeout
             value = work() if timeout is None or limited is None else limited(timeout, work)
             if type(value) is CoroutineType:  # of a coroutine function under a plain decorator
-                value = run_to_end(value, None if limited is None else timeout)
+                value = run_to_end(await_in_one_process(value), None if limited is None else timeout)
         except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
             return self.failed(run, error)
         return self.returned(run, value)

@@ -88,7 +88,7 @@ class Isolation:
         self._threads = threads
         self._thread: threading.Thread | None = None
         self._ended = False
-        self._slot = Slot(options, program.Program)
+        self._slot = Slot(options, runtime.directory, program.Program)
         #: When the suspect that runs in the slot began, by the monotonic clock.
         self._began: float | None = None
         #: Set while a suspect waits for the worker to run nothing else, and until it has ended then.

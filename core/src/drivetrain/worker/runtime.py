@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -38,6 +39,8 @@ class Runtime:
     clock: Clock
     retry_policy: Callable[[str, Mapping[str, Plain]], RetryPolicy]
     default_queue: str
+    #: Where the app was made: child processes begin there, so that relative paths mean the same in them.
+    directory: Path
     #: How long results are kept, in seconds; None: for ever.
     retention_seconds: float | None
     #: How long a finished task's record is kept at least, while its message might be delivered again, in seconds.

@@ -375,7 +375,13 @@ class Worker:
 
         done, died = self._ended.put, self._settlement.give_up
         return ProcessPool(
-            self.options.concurrency, self._execution, self.options, done=done, died=died, threads=self._threads
+            self.options.concurrency,
+            self._execution,
+            self.options,
+            done=done,
+            died=died,
+            threads=self._threads,
+            directory=self._runtime.directory,
         )
 
     def _isolating(self) -> Isolation:

@@ -8,8 +8,16 @@ from collections.abc import Set as AbstractSet
 from itertools import count, islice
 from typing import Any, TypeVar
 
-from drivetrain.contract import BrokerCapabilities, Delivery, Message, Place, QueueSizes, TooLarge, Transition
-from drivetrain_redis.forks import forget_after_fork
+from drivetrain.contract import (
+    BrokerCapabilities,
+    Delivery,
+    Message,
+    Place,
+    QueueSizes,
+    TooLarge,
+    Transition,
+    reset_after_fork,
+)
 from drivetrain_redis.keys import BESIDE_QUEUE, Keys
 from drivetrain_redis.listening import Listening
 from drivetrain_redis.looking import Looking
@@ -74,7 +82,7 @@ class RedisBroker:
         self._waits = count(1)
         #: What the last receive has left at its queues; one thread receives at a time.
         self._left = Left()
-        forget_after_fork(self)
+        reset_after_fork(self)
 
     def __repr__(self) -> str:
         return f"RedisBroker({self._listening.shown})"
@@ -245,8 +253,8 @@ class RedisBroker:
         self._listening.close()
         self._server.close()
 
-    def forget(self) -> None:
-        """In a child after a fork: what waits is the parent's."""
+    def after_fork(self) -> None:
+        """See `drivetrain.contract.ForkAware`: what waits is the parent's."""
         self._left = Left()
 
     def _call(self, called: Script, queues: Iterable[str], arguments: Sequence[Any]) -> Call:

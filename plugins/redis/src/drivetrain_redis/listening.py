@@ -9,9 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from drivetrain.contract import reset_after_fork
 from drivetrain_redis.bell import Bell
 from drivetrain_redis.errors import CLIENT_ERRORS, mapped
-from drivetrain_redis.forks import forget_after_fork
 from drivetrain_redis.options import Options
 from drivetrain_redis.server import Server
 
@@ -38,7 +38,7 @@ class Listening:
         self._closings = 0
         self._spare: deque[Bell] = deque()
         self._used: set[Bell] = set()
-        forget_after_fork(self)
+        reset_after_fork(self)
 
     @property
     def shown(self) -> str:
@@ -127,7 +127,7 @@ class Listening:
             with suppress(OSError):
                 bell.close()
 
-    def forget(self) -> None:
-        """In a child after a fork: they are the parent's."""
+    def after_fork(self) -> None:
+        """See `drivetrain.contract.ForkAware`: they are the parent's."""
         self._lock = threading.Lock()
         self._spare, self._used = deque(), set()

@@ -10,9 +10,8 @@ from typing import Any, Protocol, TypeVar
 import hiredis
 from attrs import frozen
 
-from drivetrain.contract import ServiceUnavailable
+from drivetrain.contract import ServiceUnavailable, reset_after_fork
 from drivetrain_redis.errors import CLIENT_ERRORS, mapped, of_reply
-from drivetrain_redis.forks import forget_after_fork
 from drivetrain_redis.options import Options
 from drivetrain_redis.scripts import Script
 from drivetrain_redis.wire import Address, Wire, pack
@@ -110,7 +109,7 @@ class Pool:
         self._free: deque[Wire] = deque()
         #: How often all connections were dropped. Those that were made before are used no more.
         self.generation = 0
-        forget_after_fork(self)
+        reset_after_fork(self)
 
     def take(self) -> Wire:
         """A connection, a new one if none is free."""
@@ -136,8 +135,8 @@ class Pool:
             while True:
                 self._free.pop().close()
 
-    def forget(self) -> None:
-        """In a child after a fork: they are the parent's."""
+    def after_fork(self) -> None:
+        """See `drivetrain.contract.ForkAware`: they are the parent's."""
         # Not closed: a TLS connection would be told goodbye in the parent's name. They end with their last reference.
         self._free = deque()
         self.generation += 1

@@ -9,8 +9,10 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
@@ -50,15 +52,20 @@ class Work:
     expires_at: float | None = None
 
 
-def serve(worker: connection.Connection[Any, Any], options: WorkerOptions, worker_lives: int | None = None) -> None:
+def serve(
+    worker: connection.Connection[Any, Any], options: WorkerOptions, directory: Path, worker_lives: int | None = None
+) -> None:
     """Take orders until the worker closes its end. The main function of a child process.
 
     Args:
         worker: our end of the connection to it.
         options: those of the worker.
+        directory: where to begin. A task of the worker may have changed its directory.
         worker_lives: a file descriptor that becomes readable when the worker has died; None: that is known of a process
             of multiprocessing.
     """
+    with suppress(OSError):  # it was removed; then nothing is found by a relative path, here as there
+        os.chdir(directory)
     parent = multiprocessing.parent_process()
     _prepare(options.prepare_child, parent.sentinel if worker_lives is None and parent is not None else worker_lives)
     _keep_to_this_process(worker)

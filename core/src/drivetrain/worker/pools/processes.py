@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from msgspec.structs import replace
 
+from drivetrain.contract import reset_after_fork
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
@@ -36,8 +38,18 @@ class ProcessPool:
         done: Callable[[Ending], None],
         died: Callable[[Run], None],
         threads: Threads,
+        directory: Path,
     ) -> None:
         """Start it.
+
+        Args:
+            size: how many child processes.
+            execution: lets runs begin, and makes endings of what went wrong.
+            options: of the worker.
+            done: called with each ending.
+            died: called with a run whose child has died.
+            threads: start the threads that feed the children.
+            directory: where the children begin.
 
         Raises:
             RuntimeError: the system starts no more threads.
@@ -46,10 +58,11 @@ class ProcessPool:
         self._done = done
         self._died = died
         self._waiting: SimpleQueue[Run | None] = SimpleQueue()
-        self._slots = [Slot(options) for _ in range(size)]
+        self._slots = [Slot(options, directory) for _ in range(size)]
         self._ending = threading.Event()
         # A program that ends without stopping its worker must not wait for the children.
         atexit.register(self.stop)
+        reset_after_fork(self)
         try:
             for number, slot in enumerate(self._slots):
                 threads.start(f"drivetrain-child-{number}", partial(self._work, slot))
@@ -83,6 +96,10 @@ class ProcessPool:
         for slot in self._slots:
             self._waiting.put(None)
             slot.close()
+
+    def after_fork(self) -> None:
+        """See `drivetrain.contract.ForkAware`: the end of a forked child is none of this pool."""
+        atexit.unregister(self.stop)
 
     def _work(self, slot: Slot) -> None:
         while (run := self._waiting.get()) is not None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from drivetrain.worker.options import WorkerOptions
@@ -28,12 +29,13 @@ _CODE = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
 class Program:
     """The program, seen from the worker; see `drivetrain.worker.pools.slot.Process`."""
 
-    def __init__(self, theirs: Connection[Any, Any], options: WorkerOptions) -> None:
+    def __init__(self, theirs: Connection[Any, Any], options: WorkerOptions, directory: Path) -> None:
         """Start it.
 
         Args:
             theirs: its end of the connection.
             options: those of the worker.
+            directory: where it begins.
 
         Raises:
             OSError: no process can be started.
@@ -44,7 +46,7 @@ class Program:
         assert self._popen.stdin is not None  # noqa: S101
         with suppress(BrokenPipeError):  # it has died, which is seen where its answer is waited for
             # Where modules lie comes first: they may be needed to read the options.
-            self._popen.stdin.write(pickle.dumps(sys.path) + pickle.dumps(options))
+            self._popen.stdin.write(pickle.dumps(sys.path) + pickle.dumps((options, directory)))
             self._popen.stdin.flush()  # and left open: its end tells the program that the worker has died
 
     @property
@@ -71,9 +73,9 @@ def serve(descriptor: int) -> None:
         descriptor: the file descriptor of our end of the connection.
     """
     sys.path[:] = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own worker
-    options = pickle.load(sys.stdin.buffer)  # noqa: S301
+    options, directory = pickle.load(sys.stdin.buffer)  # noqa: S301
     # Tasks find an empty standard input, as in every child process.
     worker_lives, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    child.serve(Connection(descriptor), options, worker_lives)
+    child.serve(Connection(descriptor), options, directory, worker_lives)

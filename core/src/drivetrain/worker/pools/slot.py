@@ -8,6 +8,7 @@ import threading
 import time
 from multiprocessing import connection
 from multiprocessing.connection import Pipe
+from pathlib import Path
 from typing import Any, Protocol
 
 from drivetrain.worker.context import TaskTimeout
@@ -54,16 +55,18 @@ class Process(Protocol):
 class Launch(Protocol):
     """Starts a child process."""
 
-    def __call__(self, theirs: connection.Connection[Any, Any], options: WorkerOptions, /) -> Process:
-        """Start one that serves at its end of a connection; may raise OSError."""
+    def __call__(
+        self, theirs: connection.Connection[Any, Any], options: WorkerOptions, directory: Path, /
+    ) -> Process:
+        """Start one that serves at its end of a connection, in a directory; may raise OSError."""
         ...
 
 
-def spawn(theirs: connection.Connection[Any, Any], options: WorkerOptions) -> Process:
+def spawn(theirs: connection.Connection[Any, Any], options: WorkerOptions, directory: Path) -> Process:
     """Start a process of multiprocessing. It runs the main script of the worker first."""
     # Spawned, not forked: nothing of ours, connections least of all, is to be shared with a task.
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=child.serve, args=(theirs, options), name="drivetrain-child")
+    process = context.Process(target=child.serve, args=(theirs, options, directory), name="drivetrain-child")
     process.start()
     return process
 
@@ -71,16 +74,18 @@ def spawn(theirs: connection.Connection[Any, Any], options: WorkerOptions) -> Pr
 class Slot:
     """One child process. `prepare` and `execute` are for one thread; the others may be called from any."""
 
-    def __init__(self, options: WorkerOptions, launch: Launch = spawn) -> None:
+    def __init__(self, options: WorkerOptions, directory: Path, launch: Launch = spawn) -> None:
         """Make it; a process is started when there is something for it to do.
 
         Args:
             options: those of the worker.
+            directory: where a process begins.
             launch: starts a process.
         """
         #: Whether its process, if there is one, has run nothing yet.
         self.fresh = True
         self._options = options
+        self._directory = directory
         self._launch = launch
         self._connection: connection.Connection[Any, Any] | None = None
         #: The modules that the child has imported, which takes its time and is no task's.
@@ -150,7 +155,7 @@ class Slot:
     def _start(self) -> None:
         ours, theirs = Pipe()
         try:
-            process = self._launch(theirs, self._options)
+            process = self._launch(theirs, self._options, self._directory)
         except BaseException:
             ours.close()
             raise
