@@ -55,9 +55,7 @@ class Process(Protocol):
 class Launch(Protocol):
     """Starts a child process."""
 
-    def __call__(
-        self, theirs: connection.Connection[Any, Any], options: WorkerOptions, directory: Path, /
-    ) -> Process:
+    def __call__(self, theirs: connection.Connection[Any, Any], options: WorkerOptions, directory: Path, /) -> Process:
         """Start one that serves at its end of a connection, in a directory; may raise OSError."""
         ...
 
