@@ -6,7 +6,6 @@
 Nothing here knows of a driver: what is wrapped is known by the contract alone.
 """
 
-import os
 import threading
 from collections import Counter
 from enum import StrEnum
@@ -14,6 +13,7 @@ from random import Random
 
 from attrs import define, field, frozen
 
+from drivetrain.app.per_process import PerProcess
 from drivetrain.contract import Backend, Broker, ServiceUnavailable, evolve
 
 _NEVER_FAIL = {"capabilities", "close", "census"}
@@ -114,7 +114,8 @@ BROKER, BACKEND = methods(Broker), methods(Backend)
 
 def rewire(app, **changes):
     """Let ``app`` use a runtime with other parts from now on: ``rewire(app, broker=Proxy(app.runtime.broker, …))``."""
-    app._made = (os.getpid(), app._assemble(evolve(app.runtime, **changes)))
+    made = app._assemble(evolve(app.runtime, **changes))
+    app._made = PerProcess(lambda: made)
 
 
 def let_fail(app, faults):

@@ -456,7 +456,9 @@ class App:
         return self._made.get().sending
 
     def _make(self) -> _Made:
-        runtime = self._make_runtime()
+        return self._assemble(self._make_runtime())
+
+    def _assemble(self, runtime: Runtime) -> _Made:
         return _Made(
             runtime,
             Sending(runtime, try_seconds=self.settings.send_seconds),
