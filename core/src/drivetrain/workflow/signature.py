@@ -165,7 +165,7 @@ class SignatureOptions(TypedDict, total=False):
     timeout: float | timedelta | None
     retention: float | timedelta | None
     message_group: str | None
-    dead_letter: bool
+    dead_letter: bool | None
     ignore_unknown: bool
     task_id: str | None
 
