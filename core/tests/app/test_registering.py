@@ -257,6 +257,22 @@ def test_a_decorator_that_gives_an_argument_itself_leaves_the_others(app, decora
         task.send("1")
 
 
+def test_a_decorator_that_hides_what_it_gives_is_told_what_to_say(app):
+    def hiding(function):
+        @functools.wraps(function)
+        def inner(*args, **kwargs):
+            return function("db", *args, **kwargs)
+
+        return inner
+
+    task = app.task(name="task")(hiding(db_first))
+    with pytest.raises(InvalidArguments, match="missing argument 'x' .*must say by __signature__ which are left"):
+        task.send(1)
+    plain = app.task(name="plain")(plus_one)
+    with pytest.raises(InvalidArguments, match="missing argument 'x'$"):
+        plain.send()
+
+
 def test_a_decorator_that_changes_the_result_says_so(app):
     task = app.task(name="task")(counting(plus_one))
     with app.worker():

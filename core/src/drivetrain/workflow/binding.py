@@ -19,6 +19,9 @@ __all__ = ["Binding"]
 
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
+#: For calls of a wrong shape, where the function that is called hides its parameters.
+_HINT: Final = " (it is decorated: a decorator that gives arguments itself must say by __signature__ which are left)"
+
 #: A value that is given: the parameter that takes it, what it is called in messages, and the value.
 _Given = tuple["_Slot", str, Any]
 
@@ -187,7 +190,8 @@ class Binding:
     ) -> tuple[list[Any], dict[str, Any]]:
         faults = list(plan.faults(len(args) + received, kwargs, received=received))
         if faults:
-            raise InvalidArguments(f"{self.task}() {'; '.join(faults)}") from None
+            hint = _HINT if _passes_all_on(self.function) else ""
+            raise InvalidArguments(f"{self.task}() {'; '.join(faults)}{hint}") from None
         mismatches: list[str] = []
         converted: list[Any] = []
         for slot, name, value in plan.given(args, kwargs, received=received):
@@ -266,6 +270,12 @@ def _declares_parameters(function: Callable[..., Any]) -> bool:
     """Whether this is a decorator's function with parameters of its own: it does not pass on whatever it gets."""
     passes_on = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
     return inspect.isfunction(function) and not function.__code__.co_flags & passes_on
+
+
+def _passes_all_on(function: Callable[..., Any]) -> bool:
+    """Whether this is a decorator's function whose parameters are said to be those of the function inside."""
+    inside = inspect.unwrap(function, stop=lambda one: hasattr(one, "__signature__"))
+    return inside is not function and not _declares_parameters(function)
 
 
 def _stated_hints(function: Callable[..., Any]) -> dict[str, Any]:
