@@ -27,6 +27,8 @@ class Profile:
     large: int
     #: How often races are tried.
     races: int
+    #: How often the service is killed while it moves messages.
+    crashes: int
     #: What all random choices are drawn from; the same seed makes the same choices.
     seed: int = 0
     #: Whether failing examples are made smaller, which takes time.
@@ -66,8 +68,8 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", examples=10, steps=20, large=1_000, races=5),
-        Profile("default", examples=50, steps=40, large=10_000, races=20),
-        Profile("thorough", examples=1_000, steps=100, large=10_000, races=200),
+        Profile("quick", examples=10, steps=20, large=1_000, races=5, crashes=2),
+        Profile("default", examples=50, steps=40, large=10_000, races=20, crashes=3),
+        Profile("thorough", examples=1_000, steps=100, large=10_000, races=200, crashes=20),
     )
 }

@@ -9,7 +9,7 @@ from drivetrain_contract_tests import Service
 from services.rabbitmq import RabbitServer
 
 #: So that a consumer timeout of two seconds is noticed after two seconds, and not after a minute.
-_ADVANCED = "[{rabbit,[{channel_tick_interval,500}]}]."
+_ADVANCED = ["{channel_tick_interval,500}"]
 
 _CERTIFICATES = (
     "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout ca.key -out ca.crt",

@@ -4,6 +4,9 @@ import pytest
 
 from drivetrain_contract_tests import BrokerContract
 
+#: In the profile thorough one check kills the node 20 times, which takes seconds to start each time.
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="module")
 def broker_service(service_on):

@@ -137,6 +137,21 @@ def test_a_fault_under_load_loses_nothing(rabbit, make, fault):
     assert all(each.__cause__ is not None for each in load.errors)
 
 
+@pytest.mark.parametrize(("options", "seconds"), [("", 3.0), ("&queue_type=quorum", 3.0), ("&queue_type=quorum", None)])
+def test_the_first_message_of_a_queue_outlives_a_node_that_is_killed_at_once(rabbit, make, options, seconds):
+    """RabbitMQ may not have written down yet that a quorum queue exists which it has just made, and starts it empty."""
+    eta = None if seconds is None else time.time() + seconds
+    make(rabbit.url(), options).publish([message(eta=eta)])
+    _kill(rabbit)
+    worker, came = make(rabbit.url(), options), []
+    eventually(lambda: came.extend(_received(worker)) or came, "the message was lost")
+    assert [each.message.id for each in came] == ["m"]
+
+
+def _received(broker):
+    return broker.receive(["q"], limit=9, wait_seconds=1, hold_seconds=HOLD)
+
+
 def test_publishers_wait_while_memory_is_short_and_go_on(rabbit, make, caplog):
     """A memory alarm: publish blocks, workers go on, the log says why; afterwards all is as before."""
     sender, worker = make(rabbit.url()), make(rabbit.url())

@@ -114,7 +114,7 @@ _NAMES = st.text(max_size=30) | st.sampled_from(["", "q.dead", "q~1", "amq.x", "
 def test_different_queues_have_different_names_that_rabbitmq_takes(queues, namespace, lanes):
     names = Names(namespace, lanes)
     found = [name for queue in queues for name in (*names.queues(queue), names.dead(queue))]
-    found += [names.delay(level) for level in range(ladder.LEVELS)] + [names.due]
+    found += [names.delay, names.lost, names.last, *(names.climbed(levels + 1) for levels in range(ladder.LEVELS))]
     found += [names.rung(each.level, each.digit) for each in ladder.RUNGS]
     assert len(set(found)) == len(found)
     for name in found:
@@ -189,54 +189,73 @@ def _wait(exchange, key, declared):
 
 
 _LADDER = [
-    *ladder.exchanges(Names(), ladder.LEVELS),
+    *ladder.exchanges(Names(), ladder.LEVELS, {}),
     *(ladder.due_binding(Names(), queue, levels + 1) for queue in ("a.b", "b") for levels in range(ladder.LEVELS)),
     *(part for each in ladder.RUNGS for part in ladder.rung(Names(), each, {})),
 ]
 
 
-@given(st.integers(1, 2**32 - 1) | st.integers(0, 31).map(lambda power: 2**power))
-def test_a_message_climbs_for_exactly_its_delay(milliseconds):
+_TICKS = st.integers(1, 2**28 - 1) | st.integers(0, 27).map(lambda power: 2**power)
+
+
+@given(_TICKS)
+def test_a_message_climbs_for_exactly_its_delay(ticks):
     """On the whole ladder, and on what its own sender has declared alone."""
-    exchange, key = ladder.route(Names(), "a.b", milliseconds)
-    levels = ladder.levels_for(milliseconds)
-    own = [*ladder.exchanges(Names(), levels), ladder.due_binding(Names(), "a.b", levels)]
-    own += [part for each in ladder.path(milliseconds) for part in ladder.rung(Names(), each, {})]
+    exchange, key = ladder.route(Names(), "a.b", ticks)
+    levels = ladder.levels_for(ticks)
+    own = [*ladder.exchanges(Names(), levels, {}), ladder.due_binding(Names(), "a.b", levels)]
+    own += [part for each in ladder.path(ticks) for part in ladder.rung(Names(), each, {})]
+    milliseconds = ticks * ladder.TICK_MILLISECONDS
     assert _wait(exchange, key, _LADDER) == _wait(exchange, key, own) == ("a.b", milliseconds)
     made = {each.name for each in own if isinstance(each, DeclareExchange)}
-    assert {each.arguments["x-dead-letter-exchange"] for each in own if isinstance(each, DeclareQueue)} <= made
-    assert sum(each.milliseconds for each in ladder.path(milliseconds)) == milliseconds
-    assert len(ladder.path(milliseconds)) <= ladder.LEVELS
+    above = {each.arguments.get("x-dead-letter-exchange") for each in own if isinstance(each, DeclareQueue)}
+    assert above - {None} <= made
+    assert sum(each.milliseconds for each in ladder.path(ticks)) == milliseconds
+    assert len(ladder.path(ticks)) <= ladder.LEVELS
     assert len(key) < 100
 
 
-@given(st.integers(1, 2**32 - 1))
-def test_a_message_climbs_only_up(milliseconds):
+@given(_TICKS)
+def test_a_message_climbs_only_up(ticks):
     """So that whoever looks through the ladder from the bottom misses none."""
-    levels = [each.level for each in ladder.path(milliseconds)]
+    levels = [each.level for each in ladder.path(ticks)]
     assert levels == sorted(set(levels))
-    assert set(ladder.path(milliseconds)) <= set(ladder.RUNGS)
+    assert set(ladder.path(ticks)) <= set(ladder.RUNGS)
 
 
 @given(st.floats(0.000_001, ladder.LONGEST_DELAY_SECONDS))
 def test_a_delay_is_never_rounded_down(seconds):
-    assert seconds * 1000 <= ladder.delay_milliseconds(seconds) < 2**32
+    assert seconds * 1000 <= ladder.ticks_in(seconds) * ladder.TICK_MILLISECONDS < 2**32
 
 
 def test_no_delay_is_none():
-    assert ladder.delay_milliseconds(0) == ladder.delay_milliseconds(-5) == 0
+    assert ladder.ticks_in(0) == ladder.ticks_in(-5) == 0
 
 
 def test_however_many_delays_there_are_there_are_as_many_queues():
-    """W15: there are 189 queues at most, and none waits longer than RabbitMQ's timers can."""
-    waits = [each.arguments["x-message-ttl"] for each in _LADDER if isinstance(each, DeclareQueue)]
-    assert len(waits) == 189
+    """W15: there are 162 queues at most, and none waits longer than RabbitMQ's timers can."""
+    queues = [each for each in _LADDER if isinstance(each, DeclareQueue) and each.name != Names().lost]
+    waits = [each.arguments["x-message-ttl"] for each in queues]
+    assert len(waits) == 162
     assert max(waits) < 2**32
 
 
-def test_a_quorum_ladder_keeps_what_it_passes_on():
-    arguments = Topology(Options.parse("amqp://h?queue_type=quorum")).rung_arguments()
+@pytest.mark.parametrize("query", ["", "?queue_type=quorum"])
+def test_the_ladder_keeps_what_it_passes_on_whatever_the_type_of_the_queues_of_tasks(query):
+    """RabbitMQ takes one of these arguments without the others, and then forgets what it passes on at once."""
+    arguments = Topology(Options.parse(f"amqp://h{query}")).rung_arguments()
+    assert arguments["x-queue-type"] == "quorum"
     assert arguments["x-dead-letter-strategy"] == "at-least-once"
+    assert arguments["x-overflow"] == "reject-publish"
+
+
+def test_what_climbs_and_finds_no_way_is_kept_and_holds_up_nobody():
+    """At the entrance it goes back to its sender instead, who hears of it."""
+    exchanges = {each.name: each for each in _LADDER if isinstance(each, DeclareExchange)}
+    lost = exchanges.pop(Names().lost)
+    assert exchanges.pop(Names().delay).otherwise == ""
+    assert {each.otherwise for each in exchanges.values()} == {lost.name}
+    assert [each.queue for each in _LADDER if isinstance(each, Bind) and each.exchange == lost.name] == [Names().lost]
 
 
 # Envelopes and frames

@@ -96,8 +96,8 @@ def test_many_delays_make_few_queues(rabbit, make, namespace):
     broker, now = make(), time.time()
     broker.publish([message(f"{number}", eta=now + 60 + number * 0.173) for number in range(300)])
     found = [name for name in queues_of(rabbit, namespace) if "~~delay" in name]
-    # Up to 112 seconds have four digits in base 32, of which the highest is 3 at most.
-    assert len(found) <= 31 + 31 + 31 + 3
+    # Up to 112 seconds are 7,000 ticks, which have three digits in base 32, of which the highest is 6 at most.
+    assert len(found) <= 31 + 31 + 6
     assert broker.purge("q", Place.DELAYED) == 300
 
 
@@ -165,7 +165,7 @@ def test_who_replays_or_purges_waits_for_whoever_looks(make):
     one.dead_letter([(each, "why") for each in take(one, count=2)])
     names, done = one._names, []
     replay, purge = lambda: other.replay("q"), lambda: other.purge("q", Place.DELAYED)
-    for looked, end in ((names.dead("q"), replay), (names.due, purge)):
+    for looked, end in ((names.dead("q"), replay), (names.delay, purge)):
         with one._looker.alone(looked):
             working = threading.Thread(target=lambda end=end: done.append(end()))
             working.start()
@@ -373,7 +373,7 @@ def _bindings(rabbit, namespace):
     return {line for line in told.splitlines() if line.endswith(f"\t{namespace}~q")}
 
 
-@pytest.mark.parametrize(("exchange", "delay"), [("-tasks", 0.0), ("~drivetrain~~delay.0", 0.4)])
+@pytest.mark.parametrize(("exchange", "delay"), [("-tasks", 0.0), ("~drivetrain~~delay2", 0.4)])
 def test_an_exchange_that_is_deleted_is_made_again(rabbit, make, namespace, exchange, delay):
     """RabbitMQ closes the channel of whoever publishes to it: one call fails, and those after it work."""
     options = f"&exchange={namespace}-tasks"
@@ -394,12 +394,65 @@ def test_queues_of_delays_that_somebody_has_tidied_away_are_made_again(rabbit, m
     sender, worker = make(), make()
     sender.publish([message("before", eta=time.time() + 1.1)])
     worker.acknowledge(take(worker))
-    rabbit.drop_queues(lambda queue: queue.startswith(f"{namespace}~drivetrain~~delay."))
+    rabbit.drop_queues(lambda queue: queue.startswith(f"{namespace}~drivetrain~~delay2."))
     with rabbit.client() as connection, connection.channel() as channel:
-        for level in range(4):
-            channel.exchange_delete(f"{namespace}~drivetrain~~delay.{level}")
+        for exchange in ("", ".1", ".2", ".3"):
+            channel.exchange_delete(f"{namespace}~drivetrain~~delay2{exchange}")
     sender.publish([message("after", eta=time.time() + 1.1)])
     assert ids(take(worker)) == ["after"]
+
+
+def test_what_is_due_and_has_no_queue_any_more_is_kept_and_holds_up_no_others(rabbit, make, namespace):
+    """RabbitMQ passes on 32 messages of a queue at a time: as many that cannot go on would stop all behind them."""
+    broker, eta = make(), time.time() + 2
+    broker.publish([message(f"{number}", "gone", eta=eta) for number in range(100)])
+    broker.publish([message("after", eta=eta)])
+    with rabbit.client() as connection, connection.channel() as channel:
+        channel.queue_delete(f"{namespace}~gone")
+    assert time.time() < eta, "the queue was deleted too late to show anything"
+    assert ids(take(broker)) == ["after"]
+    eventually(lambda: queues_of(rabbit, namespace)[f"{namespace}~drivetrain~~lost"] == 100, "some were not kept")
+
+
+@pytest.mark.parametrize("options", ["", "&queue_type=quorum"])
+def test_senders_that_are_the_first_at_one_moment_all_succeed(make, options):
+    """RabbitMQ's quorum queues refuse messages while they are made; no sender may see that, nor another queue."""
+    senders = [make(options) for _ in range(6)]
+    start = threading.Barrier(len(senders))
+    failed = []
+
+    def publish(number, sender):
+        sender.ping()
+        start.wait(60)
+        try:
+            sender.publish([message(f"{number}", eta=time.time() + 1.5)])
+        except ServiceError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=publish, args=each) for each in enumerate(senders)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    assert not failed
+    assert sorted(ids(take(senders[0], count=len(senders)))) == [f"{number}" for number in range(len(senders))]
+
+
+def test_a_sender_waits_for_delay_queues_that_another_one_is_making(make):
+    one, other, done = make(), make(), threading.Event()
+    one.ping()
+
+    def publish():
+        other.publish([message(eta=time.time() + 0.2)])
+        done.set()
+
+    with one._sending.exclusion.holding(link.MAKING):
+        publishing = threading.Thread(target=publish)
+        publishing.start()
+        assert not done.wait(0.3), "it has not waited"
+    assert done.wait(60)
+    publishing.join(60)
+    assert ids(take(one)) == ["m"]
 
 
 def test_a_deleted_queue_that_others_have_made_differently_is_told_of(rabbit, make, namespace):

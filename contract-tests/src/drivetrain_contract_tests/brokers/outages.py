@@ -1,7 +1,8 @@
-"""Clauses B40 to B43, and what of B36 needs a service that can be stopped."""
+"""Clauses B40 to B44, and what of B36 needs a service that can be stopped."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +29,10 @@ __all__ = ["Outages"]
 
 _LONE_SURROGATE = "\ud800"
 _SURVIVES = (Durability.PROCESS, Durability.POWER)
+#: How many messages are there at most when the service is killed, and over which time they fall due, in seconds.
+_CRASH_MESSAGES, _FALL_DUE_SECONDS = 1_000, 2.0
+#: For how long they are held, in seconds: they are to come again soon.
+_CRASH_HOLD_SECONDS = 5.0
 
 
 class Outages(Bench):
@@ -69,6 +74,75 @@ class Outages(Bench):
         url, broker = self._other_process()
         elsewhere.publish_and_die(self.service, url, [message("a"), message("b", eta=time.time() + 1)])
         assert sorted(ids(self.take(broker, count=2))) == ["a", "b"]
+
+    @holds("B40", restarts=True)
+    def test_a_crash_while_messages_fall_due_loses_none(self) -> None:
+        """A message is on its way when its delay is over: a crash at that moment loses none, nor does any other crash.
+
+        Each time the service dies at another moment, and other messages are on their way.
+        """
+        self._need_durability()
+        many = min(_CRASH_MESSAGES, self.profile.large)
+        for number in range(self.profile.crashes):
+            namespace = self.service.namespace()
+            self._crash_while_falling_due(namespace, many, many * (number + 1) // (self.profile.crashes + 1))
+            lost = many - len(self._all_that_comes(namespace, many))
+            assert not lost, f"{lost} of {many} delayed messages were lost in crash {number + 1}"
+
+    def _crash_while_falling_due(self, namespace: str, many: int, first: int) -> None:
+        """Kill the service when the first of many messages have come; none is acknowledged."""
+        broker = self.on(namespace)
+        now, step = time.time() + self.short_delay_seconds, _FALL_DUE_SECONDS / many
+        broker.publish([message(f"{number}", eta=now + number * step) for number in range(many)])
+        self.take(broker, count=first, hold=_CRASH_HOLD_SECONDS)
+        with self._stopped():
+            pass
+
+    @holds("B44", restarts=True)
+    def test_a_crash_while_messages_are_moved_loses_none(self) -> None:
+        """Released with a delay, dead-lettered and replayed all the time: after a crash, each is in some place."""
+        self._need_durability()
+        many = min(_CRASH_MESSAGES, self.profile.large) // 10
+        for number in range(self.profile.crashes):
+            namespace = self.service.namespace()
+            self._crash_while_moving(namespace, many, rounds=2 + number)
+            lost = many - len(self._all_that_comes(namespace, many))
+            assert not lost, f"{lost} of {many} messages that were moved were lost in crash {number + 1}"
+
+    def _crash_while_moving(self, namespace: str, many: int, rounds: int) -> None:
+        broker, moved = self.on(namespace), threading.Semaphore(0)
+        broker.publish([message(f"{number}") for number in range(many)])
+        moving = Background(lambda: self._move_until_away(broker, moved))
+        for _ in range(rounds):
+            assert moved.acquire(timeout=self.patience_seconds), f"nothing was moved: {_raised(moving.result)!r}"
+        with self._stopped():
+            moving.result(2 * self.patience_seconds)
+
+    def _move_until_away(self, broker: Broker, moved: threading.Semaphore) -> None:
+        with suppress(ServiceUnavailable):
+            while True:
+                taken = broker.receive(
+                    ["q"], limit=20, wait_seconds=self.prompt_seconds, hold_seconds=_CRASH_HOLD_SECONDS
+                )
+                half = len(taken) // 2
+                broker.release(taken[:half], delay_seconds=self.short_delay_seconds)
+                broker.dead_letter([(each, "why") for each in taken[half:]])
+                broker.replay("q")
+                moved.release()
+
+    def _all_that_comes(self, namespace: str, many: int) -> set[str]:
+        """The ids of what comes, dead letters included, until there are so many or nothing has come for long."""
+        broker, came = self.on(namespace), set[str]()
+        self._await_service(broker)
+        deadline = time.monotonic() + self.patience_seconds
+        while len(came) < many and time.monotonic() < deadline:
+            broker.replay("q")
+            taken = broker.receive(["q"], limit=many, wait_seconds=self.prompt_seconds, hold_seconds=self.hold_seconds)
+            broker.acknowledge(taken)
+            if taken:
+                deadline = time.monotonic() + self.patience_seconds
+            came.update(ids(taken))
+        return came
 
     @holds("B41", restarts=True)
     def test_calls_while_the_service_is_away_say_so(self) -> None:

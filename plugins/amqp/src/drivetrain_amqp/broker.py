@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from drivetrain.contract import (
@@ -66,10 +65,7 @@ class AmqpBroker:
         self._quorum = options.quorum
         topology = Topology(options)
         self._names = topology.names
-        # A quorum queue that is just being made by one connection is there for the other, and refuses its messages.
-        declaring = threading.Lock() if options.quorum else None
-        self._sending = Link(options, topology, declaring=declaring)
-        self._receiving = Link(options, topology, declaring=declaring)
+        self._sending, self._receiving = Link(options, topology, clock), Link(options, topology, clock)
         self._sender = Sender(
             self._sending,
             clock,
@@ -77,7 +73,7 @@ class AmqpBroker:
             call_timeout_seconds=options.call_timeout_seconds,
         )
         self._receiver = Receiver(self._receiving, clock, prefetch=options.prefetch, quorum=options.quorum)
-        self._looker = Looker(self._receiving, clock)
+        self._looker = Looker(self._receiving)
         self._management = Management(options) if options.management_url else None
 
     def ping(self) -> None:
@@ -188,10 +184,10 @@ class AmqpBroker:
 
     def _purge_delayed(self, queue: str) -> int:
         dropped = 0
-        with self._looker.alone(self._names.due):
+        with self._looker.alone(self._names.delay):
             # From the bottom, level by level: messages only ever climb up, so that none gets by.
             for level in range(ladder.LEVELS):
-                if not self._looker.exchange_there(ladder.exchange(self._names, level + 1)):
+                if not self._looker.exchange_there(self._names.climbed(level + 1)):
                     break  # no delay has had so many digits
                 rungs = [self._names.rung(level, each.digit) for each in ladder.rungs_of(level)]
                 dropped += sum(self._purge_rung(queue, rung) for rung in self._looker.occupied(rungs))

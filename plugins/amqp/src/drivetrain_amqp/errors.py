@@ -9,7 +9,7 @@ from pika import exceptions
 
 from drivetrain.contract import AuthenticationFailed, ServiceError, ServiceRefused, ServiceUnavailable
 
-__all__ = ["CLIENT_ERRORS", "Timeout", "translated"]
+__all__ = ["CLIENT_ERRORS", "LOCKED", "NOT_FOUND", "Timeout", "reply_code", "translated"]
 
 #: All that pika and sockets raise; the last for names of hosts that are none.
 CLIENT_ERRORS = (exceptions.AMQPError, exceptions.ChannelError, exceptions.ReentrancyError, OSError, UnicodeError)
@@ -22,6 +22,8 @@ class Timeout(exceptions.AMQPConnectionError):
 #: The server's reply codes that say no to what was asked, or to who asks. After any other one may try again.
 _REFUSALS = {311, 312, 313, 403, 405, 406, 506, 530, 540}
 _LOGIN = 403
+#: Its reply codes for what does not exist, and for a queue that is another connection's own.
+NOT_FOUND, LOCKED = 404, 405
 
 _DIFFERS = re.compile(
     r"inequivalent arg '(?P<name>[^']+)' for (?P<what>\w+) '(?P<which>.*)' in vhost.*?: (?P<how>.*)", re.DOTALL
@@ -49,6 +51,12 @@ def translated(error: Exception, doing: str) -> ServiceError:
     if isinstance(error, exceptions.MethodNotImplemented | exceptions.UnsupportedAMQPFieldException):
         return ServiceRefused(f"{doing}: {_text(error)}")
     return ServiceUnavailable(f"{doing}: {_text(error)}")
+
+
+def reply_code(error: ServiceError) -> int:
+    """RabbitMQ's reply code in the error that ``error`` was raised from; 0: there is none."""
+    cause = error.__cause__
+    return cause.reply_code if isinstance(cause, exceptions.ChannelClosed) else 0
 
 
 def _closed(error: exceptions.ConnectionClosed | exceptions.ChannelClosed, doing: str) -> ServiceError:

@@ -9,15 +9,19 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from drivetrain.contract import ServiceError
+from pika import spec
+
+from drivetrain.contract import Clock, ServiceError
 from drivetrain_amqp import ladder
+from drivetrain_amqp.asking import message_counts
 from drivetrain_amqp.channel import Channel
 from drivetrain_amqp.connection import Connection
 from drivetrain_amqp.errors import CLIENT_ERRORS, translated
+from drivetrain_amqp.exclusion import Exclusion
 from drivetrain_amqp.options import Options
-from drivetrain_amqp.topology import Declaration, Topology
+from drivetrain_amqp.topology import Declaration, DeclareQueue, Topology
 
-__all__ = ["Link", "errors_translated", "forget_declared"]
+__all__ = ["MAKING", "Link", "errors_translated", "forget_declared"]
 
 C = TypeVar("C", bound=Channel)
 #: What is to be there, by what it is remembered as.
@@ -28,6 +32,8 @@ _TOGETHER = 50
 #: After so long the queues and exchanges of delays are declared once more when they are used: to somebody who tidies up
 #: they look empty and useless, and nobody tells us of a message that has no way on.
 _LADDER_SECONDS = 10.0
+#: The lock of whoever makes quorum queues; no queue has this name.
+MAKING = "~making"
 
 
 @contextmanager
@@ -42,19 +48,20 @@ def errors_translated(doing: str) -> Iterator[None]:
 class Link:
     """One connection at a time, and what was declared by it. Thread-safe."""
 
-    def __init__(self, options: Options, topology: Topology, *, declaring: threading.Lock | None = None) -> None:
+    def __init__(self, options: Options, topology: Topology, clock: Clock) -> None:
         """Make it; it connects when it is first used.
 
         Args:
             options: of the URL.
             topology: what to declare.
-            declaring: held while something is declared; None: a lock of its own.
+            clock: to wait by.
         """
         self._options = options
         self.topology = topology
         self._connection: Connection | None = None
         self._lock = threading.Lock()
-        self._declaring = threading.Lock() if declaring is None else declaring
+        self.exclusion = Exclusion(self.admin, topology.names, clock)
+        self._declaring = threading.Lock()
         self._ladder_since = 0.0
 
     def connection(self) -> Connection:
@@ -111,11 +118,11 @@ class Link:
         self._declare({name: partial(self.topology.dead_queue, name)})
 
     def declare_delays(self, names: Iterable[str], waits: Iterable[int]) -> bool:
-        """Make sure that messages for these queues can wait so many milliseconds; whether that took time."""
+        """Make sure that messages for these queues can wait so many ticks; whether that took time."""
         ours, arguments, waits = self.topology.names, self.topology.rung_arguments(), set(waits)
         levels = ladder.levels_for(max(waits))
         self._doubt_ladder()
-        wanted: Wanted = {("levels", levels): partial(ladder.exchanges, ours, levels)}
+        wanted: Wanted = {("levels", levels): partial(self._exchanges, levels)}
         for each in (each for wait in waits for each in ladder.path(wait)):
             wanted[each] = partial(ladder.rung, ours, each, arguments)
         return self._declare(wanted | self._due(names, {ladder.levels_for(wait) for wait in waits}))
@@ -139,6 +146,9 @@ class Link:
         wanted = [("due", name, each) for name in names for each in levels]
         return {key: partial(self._way, key[1], key[2]) for key in wanted}
 
+    def _exchanges(self, levels: int) -> list[Declaration]:
+        return ladder.exchanges(self.topology.names, levels, self.topology.lost_arguments())
+
     def _way(self, name: str, levels: int) -> list[Declaration]:
         return [*self.topology.task_queue(name), ladder.due_binding(self.topology.names, name, levels)]
 
@@ -151,7 +161,7 @@ class Link:
             forget_declared(self._connection, names)
         levels = range(1, ladder.LEVELS + 1)
         queues: Wanted = {name: partial(self.topology.task_queue, name) for name in names}
-        exchanges: Wanted = {("levels", ladder.LEVELS): partial(ladder.exchanges, self.topology.names, ladder.LEVELS)}
+        exchanges: Wanted = {("levels", ladder.LEVELS): partial(self._exchanges, ladder.LEVELS)}
         self._declare(queues | exchanges | self._due(names, levels))
 
     def _declare(self, wanted: Wanted) -> bool:
@@ -159,11 +169,12 @@ class Link:
         connection = self.connection()
         if wanted.keys() <= connection.declared:
             return False
-        with self._declaring:  # a quorum queue that another thread is just making exists, and refuses messages
+        with self._declaring:
             new = [key for key in wanted if key not in connection.declared]
-            methods = [each.method() for key in new for each in wanted[key]()]
+            declarations = [each for key in new for each in wanted[key]()]
+            methods = [each.method() for each in declarations]
             try:
-                with self.admin("declaring queues") as channel:
+                with self._making(declarations), self.admin("declaring queues") as channel:
                     for start in range(0, len(methods), _TOGETHER):
                         channel.ask(*methods[start : start + _TOGETHER])
             except ServiceError:
@@ -171,6 +182,35 @@ class Link:
                 raise
             connection.declared.update(new)
         return True
+
+    @contextmanager
+    def _making(self, declarations: Iterable[Declaration]) -> Iterator[None]:
+        """Declare quorum queues so that each is ready afterwards.
+
+        One that another connection is just making is there already, and refuses messages. A sender would hear of it; a
+        queue of the ladder that passes a message on to it tries again after minutes.
+        """
+        names = [each.name for each in declarations if isinstance(each, DeclareQueue) and each.quorum]
+        if not names:
+            yield
+        elif None in message_counts(self.admin, dict.fromkeys(names)).values():
+            with self.exclusion.holding(MAKING):
+                yield
+                self._write_down()
+        else:
+            self.exclusion.await_free(MAKING)
+            yield
+
+    def _write_down(self) -> None:
+        """Make RabbitMQ write to its disk that the quorum queues exist that were just made.
+
+        RabbitMQ 3.10 does so when it makes the next one, or after a second. A node that is killed before then starts
+        the last one again as an empty queue, without the messages that it had confirmed. So one more is made here.
+        """
+        name = self.topology.names.last
+        delete, declare = spec.Queue.Delete(queue=name), DeclareQueue(name, self.topology.lost_arguments()).method()
+        with self.admin("declaring queues") as channel:
+            channel.ask(delete, declare, delete)  # the first, in case another process died before the last
 
     def close(self) -> None:
         """Close the connection, if there is one."""

@@ -19,6 +19,8 @@ _SHOWN_BYTES = 40
 #: One ``~`` ends a namespace, two set our own parts of a name apart; the others have a meaning in topic exchanges.
 _SPECIAL = re.compile(r"[~*#]|\.dead\Z")
 _TOKEN_SIGNS = 32
+#: Of the second kind: RabbitMQ refuses a queue that is there with other arguments, as those of the first version are.
+_LADDER = "drivetrain~~delay2"
 
 
 @frozen
@@ -47,18 +49,28 @@ class Names:
         """The queue of the dead letters of ``queue``."""
         return f"{self._base}{_plain(queue)}.dead"
 
-    def delay(self, level: int) -> str:
-        """The exchange of a level of the ladder of delays."""
-        return f"{self._base}drivetrain~~delay.{level}"
+    @property
+    def delay(self) -> str:
+        """The exchange by which messages enter the ladder of delays."""
+        return f"{self._base}{_LADDER}"
+
+    def climbed(self, levels: int) -> str:
+        """The exchange for those that have waited for the digits of so many levels of the ladder."""
+        return f"{self._base}{_LADDER}.{levels}"
 
     def rung(self, level: int, digit: int) -> str:
         """The queue of a digit at a level of that ladder."""
-        return f"{self._base}drivetrain~~delay.{level}.{digit:02}"
+        return f"{self._base}{_LADDER}.{level}.{digit:02}"
 
     @property
-    def due(self) -> str:
-        """The exchange above the highest level, where those that have climbed all of them are due."""
-        return f"{self._base}drivetrain~~due"
+    def lost(self) -> str:
+        """The exchange and the queue of messages that have waited and that no queue takes."""
+        return f"{self._base}drivetrain~~lost"
+
+    @property
+    def last(self) -> str:
+        """The queue that is made, and deleted, after those that are to last."""
+        return f"{self._base}drivetrain~~last"
 
     def lock(self, what: str) -> str:
         """The queue whose owner alone looks through ``what``."""

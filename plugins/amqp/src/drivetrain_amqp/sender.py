@@ -216,12 +216,12 @@ class Sender:
             self._link.declare_dead_queue(dead)
 
     def _waits(self, parcels: Sequence[Parcel]) -> dict[float | None, int]:
-        """How many milliseconds each ETA that lies ahead is away; what is needed for these delays is declared."""
+        """How many ticks each ETA that lies ahead is away; what is needed for these delays is declared."""
         waits: dict[float | None, int] = {}
         for _ in range(_RECKONED):
             now = self._clock.now()
             late = {each.due: each.due - now for each in parcels if each.due is not None and each.due > now}
-            waits = {due: ladder.delay_milliseconds(seconds) for due, seconds in late.items()}
+            waits = {due: ladder.ticks_in(seconds) for due, seconds in late.items()}
             queues = dict.fromkeys(each.queue for each in parcels if each.due in waits)
             if not waits or not self._link.declare_delays(queues, waits.values()):
                 break

@@ -15,6 +15,7 @@ __all__ = ["Bind", "BindExchange", "Declaration", "DeclareExchange", "DeclareQue
 
 #: Since 4.0 a quorum queue drops what was delivered 20 times, unless told otherwise; core counts, and buries.
 _NO_DELIVERY_LIMIT = 1_000_000_000
+_QUORUM: Mapping[str, object] = {"x-queue-type": "quorum", "x-delivery-limit": _NO_DELIVERY_LIMIT}
 
 
 @frozen
@@ -23,10 +24,15 @@ class DeclareExchange:
 
     name: str
     kind: str
+    #: The exchange that gets what this one cannot route; empty: none.
+    otherwise: str = ""
 
     def method(self, *, answered: bool = True) -> Any:
         """As the protocol says it."""
-        return spec.Exchange.Declare(exchange=self.name, type=self.kind, durable=True, nowait=not answered)
+        arguments = {"alternate-exchange": self.otherwise} if self.otherwise else {}
+        return spec.Exchange.Declare(
+            exchange=self.name, type=self.kind, durable=True, arguments=arguments, nowait=not answered
+        )
 
 
 @frozen
@@ -35,6 +41,11 @@ class DeclareQueue:
 
     name: str
     arguments: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def quorum(self) -> bool:
+        """Whether it is a quorum queue."""
+        return self.arguments.get("x-queue-type") == "quorum"
 
     def method(self, *, answered: bool = True) -> Any:
         """As the protocol says it."""
@@ -78,10 +89,7 @@ class Topology:
     def __init__(self, options: Options) -> None:
         self._options = options
         self.names = Names(options.prefix, options.levels if options.quorum else 1)
-        self._durable: dict[str, Any] = {"x-queue-type": options.queue_type}
-        if options.quorum:
-            self._durable["x-delivery-limit"] = _NO_DELIVERY_LIMIT
-        self._kept = dict(self._durable)
+        self._kept: dict[str, Any] = dict(_QUORUM) if options.quorum else {"x-queue-type": options.queue_type}
         if not options.quorum and options.queue_mode != "default":  # that is said by leaving it out
             # What is persistent is written to the disk anyway. Not to keep it in memory besides spares the server a
             # quarter of its work, and a backlog its memory. Since 3.12 all classic queues are so, and this is ignored.
@@ -106,11 +114,15 @@ class Topology:
         return [DeclareQueue(name, self._kept)]
 
     def rung_arguments(self) -> dict[str, object]:
-        """Of the queues in which messages wait for their time."""
-        if not self._options.quorum:
-            return self._durable  # what is due is to be at hand
-        # Otherwise a quorum queue forgets what it has passed on before the next one has it.
-        return {**self._durable, "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+        """Of the queues in which messages wait for their time, whatever the type of the queues of tasks is.
+
+        Only a quorum queue can keep what it passes on until the next queue has confirmed it, and only if it is told so.
+        """
+        return {**_QUORUM, "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+
+    def lost_arguments(self) -> dict[str, object]:
+        """Of the queue of messages that have waited and that no queue takes."""
+        return dict(_QUORUM)
 
     def route(self, name: str) -> tuple[str, str]:
         """The exchange and routing key by which RabbitMQ's queue ``name`` is reached."""
