@@ -142,7 +142,9 @@ def test_names_of_namespaces_do_not_meet(lanes):
         for queue in queues
         for name in (*names.queues(queue), names.dead(queue))
     ]
-    found += [names.due for names in (Names(), Names("a"))]
+    found += [
+        name for names in (Names(), Names("a")) for name in (names.delay, names.climbed(1), names.lost, names.last)
+    ]
     assert len(set(found)) == len(found)
 
 
