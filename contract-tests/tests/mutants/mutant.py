@@ -20,7 +20,7 @@ PROFILE = evolve(PROFILES["quick"], name="mutants", large=200, shrinks=False)
 
 @frozen(kw_only=True)
 class Mutant:
-    """A driver that breaks one clause, in a way that real systems do."""
+    """A driver, or a change to core, that breaks one clause in a way that real systems do."""
 
     #: What it does, in a few words.
     name: str
@@ -32,6 +32,8 @@ class Mutant:
     service: Callable[[], Any]
     #: The check that is tried first, where a later one of the clause catches it sooner.
     by: str | None = None
+    #: Breaks core for as long as it is tried, where no driver can break the clause.
+    core: Callable[[pytest.MonkeyPatch], None] | None = None
 
     def checks(self) -> list[str]:
         """The checks of its clause, in the order in which they are tried."""
@@ -44,7 +46,10 @@ class Mutant:
 def catcher(mutant: Mutant) -> str | None:
     """The first check of its clause that fails on ``mutant``."""
     service = mutant.service()
-    return next((name for name in mutant.checks() if _fails(mutant.contract, service, name)), None)
+    with pytest.MonkeyPatch.context() as patch:
+        if mutant.core is not None:
+            mutant.core(patch)
+        return next((name for name in mutant.checks() if _fails(mutant.contract, service, name)), None)
 
 
 def _fails(contract: type[Contract], service: Any, name: str) -> bool:

@@ -10,6 +10,7 @@ from drivetrain_contract_tests.backends.groups import GroupChecks
 from drivetrain_contract_tests.backends.holding import HoldingChecks
 from drivetrain_contract_tests.backends.keeping import KeepingChecks
 from drivetrain_contract_tests.backends.life import LifeChecks
+from drivetrain_contract_tests.backends.listing import ListingChecks
 from drivetrain_contract_tests.backends.records import RecordChecks
 from drivetrain_contract_tests.backends.restarts import RestartChecks
 from drivetrain_contract_tests.backends.stories import StoryChecks
@@ -25,6 +26,7 @@ class BackendContract(
     GrantingChecks,
     HoldingChecks,
     RecordChecks,
+    ListingChecks,
     WaitingChecks,
     GroupChecks,
     KeepingChecks,

@@ -16,7 +16,6 @@ from drivetrain_contract_tests.backends.calls import (
     listed,
     listed_ids,
     open_group,
-    pages,
     progress,
     read,
     record,
@@ -174,30 +173,6 @@ class RecordChecks(BackendBase):
             self.warn_undeclared("lists_tasks", "unfinished tasks are listed")
         else:
             assert listed == (["a"] if backend.capabilities.lists_tasks else [])
-
-    @holds("R14", "R39", needs="lists_tasks")
-    def test_unfinished_tasks_are_listed_by_pages(self) -> None:
-        """No page is longer than its limit, and together they hold all tasks, whatever the limit is."""
-        backend = self.fresh()
-        names = [f"t{number}" for number in range(20)]
-        record(backend, *[wish(name, State.PENDING) for name in names], start("ended"), wish("ended"))
-        for limit in (1, 7, 20, 100):
-            assert [len(page.records) for page in pages(backend, limit) if len(page.records) > limit] == []
-            assert listed_ids(backend, limit) == sorted(names), f"by pages of {limit}"
-
-    @holds("R39", needs="lists_tasks")
-    def test_what_ends_between_two_pages_hides_no_other_task(self) -> None:
-        """Each task that is unfinished from the first page to the last is listed, whatever else happens."""
-        backend = self.fresh()
-        names = [f"t{number}" for number in range(20)]
-        record(backend, *[wish(name, State.PENDING) for name in names])
-        seen, ended = set[str](), set[str]()
-        for number, page in enumerate(pages(backend, 3)):
-            seen.update(found.task_id for found in page.records)
-            if gone := next((name for name in names if name in seen and name not in ended), None):
-                ended.add(gone)
-                record(backend, wish(gone, State.CANCELLED), wish(f"new{number}", State.PENDING))
-        assert [name for name in names if name not in seen] == []
 
 
 def _assert_too_large(call: Callable[[], object]) -> None:
