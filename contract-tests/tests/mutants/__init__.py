@@ -1,13 +1,31 @@
-"""Deliberately broken drivers, built over the in-memory ones."""
+"""Deliberately broken drivers, built over the in-memory ones; and core, broken where no driver can be."""
 
 from __future__ import annotations
 
 from drivetrain.contract import evolve
-from mutants import backends, brokers, one_store, others, workflows
+from mutants import (
+    backends,
+    brokers,
+    one_store,
+    others,
+    workflow_base,
+    workflow_ends,
+    workflow_ids,
+    workflow_rescue,
+    workflows,
+)
 from mutants.quickest import QUICKEST
 
 __all__ = ["ALL"]
 
-_MADE = (*brokers.MUTANTS, *backends.MUTANTS, *others.MUTANTS, *workflows.MUTANTS, *one_store.MUTANTS)
+_MARKED = (workflow_ends, workflow_ids, workflow_rescue)  # each has marked its own
+_MADE = (
+    *brokers.MUTANTS,
+    *backends.MUTANTS,
+    *others.MUTANTS,
+    *workflows.MUTANTS,
+    *workflow_base.FOUND,
+    *one_store.MUTANTS,
+)
 
 ALL = tuple(evolve(mutant, by=QUICKEST.get((mutant.clause, mutant.name), mutant.by)) for mutant in _MADE)

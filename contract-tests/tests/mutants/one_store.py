@@ -10,7 +10,7 @@ from drivetrain.drivers.sqlite import SqliteBackend, SqliteBroker
 from drivetrain.drivers.sqlite.options import Options
 from drivetrain_contract_tests import Pair, Service
 from mutants.mutant import Mutant
-from mutants.workflows import Hasty
+from mutants.workflow_base import Hasty
 
 __all__ = ["MUTANTS"]
 

@@ -15,30 +15,12 @@ from drivetrain.contract import (
     evolve,
 )
 from drivetrain.drivers.memory import MemoryBackend, MemoryBroker
-from drivetrain_contract_tests import Pair, Service, WorkflowContract
+from drivetrain_contract_tests import Pair, Service
 from drivetrain_contract_tests.workflows.faults import Faults, Proxy
 from mutants.mutant import Mutant
+from mutants.workflow_base import Hasty, name_of, pair
 
 __all__ = ["MUTANTS"]
-
-
-class Hasty(WorkflowContract):
-    """What a broken driver does not do, it need not be waited for long."""
-
-    patience_seconds = 1.5
-    short_lease_seconds = 0.4
-    shrink_seconds = 0.0
-
-
-def name_of(url):
-    return url.partition("://")[2]
-
-
-def pair(broker=MemoryBroker, backend=MemoryBackend):
-    return Pair(
-        Service(broker_maker=lambda url, context: broker(name_of(url), context.clock)),
-        Service(backend_maker=lambda url, context: backend(name_of(url), context.clock)),
-    )
 
 
 # Brokers
