@@ -60,9 +60,7 @@ def looks_at_no_callbacks(patch):
 
     def without_callbacks(planned):
         planned = list(planned)
-        inside = {
-            id(each) for one in given(planned) for then in callbacks(one) for each in given([then])
-        }
+        inside = {id(each) for one in given(planned) for then in callbacks(one) for each in given([then])}
         return (one for one in given(planned) if id(one) not in inside)
 
     patch.setattr(task_ids, "parts", without_callbacks)

@@ -40,7 +40,7 @@ class Cancelling(Bench):
         with self.stage() as stage:
             first_id = f"{stage.namespace}.first"
             first = call("wait", label="w").set(task_id=first_id)
-            handle = stage.working().send(chain(first, call("act", label="next")))
+            handle = stage.working().send(chain(first, call("wait", label="next")))
             gate = stage.gates["w 0"]
             assert gate.reached.wait(self.patience_seconds), "the task has not begun"
 
@@ -50,7 +50,8 @@ class Cancelling(Bench):
 
             canceller = stage.app(faults=_JustBefore(happens=end))
             assert not canceller.cancel(first_id), "a task that has succeeded is said to be cancelled"
-            assert stage.outcome(handle) == ["next", "run 0"], "what follows a task that has succeeded was cancelled"
+            stage.gates["next 0"].opened.set()
+            assert stage.outcome(handle) == "run 0", "what follows a task that has succeeded was cancelled"
 
     @holds("W28")
     def test_a_cancellation_whose_replies_are_lost_answers_the_same(self) -> None:
@@ -61,6 +62,24 @@ class Cancelling(Bench):
             for attempt in (1, 2):
                 assert self._cancel(app, handle), f"call {attempt} says that nothing is cancelled, and all of it is"
             self._check_states(stage, handle)
+
+    @holds("W28")
+    def test_a_cancellation_answers_for_any_of_the_tasks(self) -> None:
+        """One has succeeded, another one waits: that one is cancelled, and what follows the first one is not."""
+        with self.stage() as stage:
+            app = stage.working()
+            names = [f"{stage.namespace}.{name}" for name in ("first", "next", "other")]
+            first, following, other = [call("act", label=name).set(task_id=name) for name in names]
+            _ = app.send(chain(first, following.set(delay=3600.0)))
+            app.result(names[0]).get(timeout=self.patience_seconds)
+            _ = app.send(other.set(delay=3600.0))
+            assert not app.cancel(names[0]), "a task that has succeeded is said to be cancelled"
+            answers = [app.cancel(names[0], names[2]), app.cancel(names[2]), app.cancel(names[0], names[2])]
+            assert answers == [True] * 3, f"answers when one of the tasks is cancelled: {answers}"
+            states = [one and one.state for one in stage.backend.read(names)]
+            assert states[0] is State.SUCCESS
+            assert states[1] is State.PENDING, "what follows a task that has succeeded was cancelled"
+            assert states[2] is State.CANCELLED
 
     def _cancel(self, app: App, handle: Result[Any]) -> bool:
         return app.cancel(*handle._parts)

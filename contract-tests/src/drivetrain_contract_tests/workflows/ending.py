@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
 import pytest
-from attrs import frozen
+from attrs import define, field, frozen
 
 from drivetrain import App, Result, TaskCancelled, TaskExpired, TaskFailed, chain, chord, group
 from drivetrain.contract import DEAD_REASON_HEADER, Message, State, Transition, evolve
@@ -16,6 +17,7 @@ from drivetrain.workflow.signature import Signature
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.bench import Bench
 from drivetrain_contract_tests.workflows.cast import Gate
+from drivetrain_contract_tests.workflows.faults import Faults
 from drivetrain_contract_tests.workflows.interpreter import FAILED
 from drivetrain_contract_tests.workflows.ledger import until
 from drivetrain_contract_tests.workflows.stage import QUEUE, Stage, call
@@ -47,6 +49,29 @@ _WAYS = {
     "kills its worker": Bad(lambda label: call("act", label=label), prepare="kill", dead="crashed"),
     "has wrong arguments": Bad(lambda _: Signature(task="act", kwargs={"wrong": 1}), dead="wrong arguments"),
 }
+
+
+@define(eq=False)
+class _Renewals(Faults):
+    """Nothing fails; the renewals of leases are counted."""
+
+    _changed: threading.Condition = field(factory=threading.Condition)
+    _renewals: int = 0
+
+    def call(self, method: str, function: Callable[[], Any]) -> Any:
+        """Do the call."""
+        if method == "renew":
+            with self._changed:
+                self._renewals += 1
+                self._changed.notify_all()
+        return super().call(method, function)
+
+    def wait_for_more(self, number: int, seconds: float) -> None:
+        """Wait until so many more have begun."""
+        with self._changed:
+            enough = self._renewals + number
+            begun = self._changed.wait_for(lambda: self._renewals >= enough, seconds)
+        assert begun, f"the worker has not renewed its leases {number} times within {seconds} s"
 
 
 class Ending(Bench):
@@ -129,6 +154,24 @@ class Ending(Bench):
             states = [one and one.state for one in stage.records(handle)]
             assert states == [State.CANCELLED] * 2, f"states after a cancellation: {states}"
 
+    @holds("W8")
+    def test_what_is_cancelled_while_it_waits_in_its_worker_does_not_run(self) -> None:
+        """It is recorded as started, and its worker learns when it renews the lease that it is not to begin."""
+        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
+            renewals = _Renewals()
+            app = stage.app(concurrency=1, faults=renewals)
+            running, waiting = [app.send(call("wait", label=label)) for label in ("running", "waiting")]
+            stage.hoarder(app)
+            assert stage.gates["running 0"].reached.wait(self.patience_seconds), "the task has not begun"
+            until(lambda: stage.started(waiting), "the other one waits in the worker", self.patience_seconds)
+            assert waiting.cancel()
+            # The answer to the first one is known when the second one begins.
+            renewals.wait_for_more(2, self.patience_seconds)
+            stage.gates["running 0"].opened.set()
+            assert stage.outcome(running) == "run 0"
+            stage.quiet()
+            assert stage.ledger.ran() == {"running": 1}, "a task began that its worker knew to be cancelled"
+
     @holds("W9")
     def test_callbacks_of_a_task_run_once(self) -> None:
         """Those of success with the value, or those of failure with the failure; never both."""
@@ -136,8 +179,8 @@ class Ending(Bench):
             app = stage.working()
             for label, task in (("good", "act"), ("bad", "fail")):
                 then, caught = call("act", label=f"{label} then"), call("caught", label=f"{label} caught")
-                stage.outcome(app.send(evolve(call(task, label=label), on_success=(then,), on_error=(caught,))))
-            self._check_called(stage, {"good then": (["good"],), "bad caught": (FAILED,)})
+                stage.outcome(app.send(evolve(call(task, 7, label=label), on_success=(then,), on_error=(caught,))))
+            self._check_called(stage, {"good then": (["good", 7],), "bad caught": (FAILED,)})
             assert not stage.ledger.of("good caught") + stage.ledger.of("bad then"), "a callback of the other end ran"
 
     @holds("W9")
@@ -177,6 +220,41 @@ class Ending(Bench):
             assert stage.outcome(app.send(chain(header, body, call("act", label="last")))) == FAILED
             self._check_called(stage, {"of body": (FAILED,)})
             assert not stage.ledger.of("body"), "a chord's callback ran though its header had failed"
+
+    @holds("W9")
+    def test_error_callbacks_of_a_task_that_has_expired_run_once(self) -> None:
+        """And those of what waits for it, which ends in the same way."""
+        with self.stage() as stage:
+            late, following = (
+                evolve(call("act", label=label), on_error=(call("caught", label=f"of {label}"),))
+                for label in ("late", "following")
+            )
+            handle = stage.app().send(chain(late.set(expires=0.001), following))
+            over = time.time() + 0.01
+            until(lambda: time.time() > over, "its time is over", self.patience_seconds)
+            stage.working()
+            assert stage.outcome(handle) == FAILED
+            self._check_called(stage, {"of late": (FAILED,), "of following": (FAILED,)})
+
+    @holds("W9")
+    def test_cancelling_runs_no_error_callbacks(self) -> None:
+        """Neither those of what is cancelled, nor those of what waits for it or is around it."""
+        with self.stage() as stage:
+            app = stage.app()
+            parts = [
+                evolve(call("act", label=label), on_error=(call("caught", label=f"of {label}"),))
+                for label in ("first", "second")
+            ]
+            around = [call("caught", label="of all")]
+            handles: list[Result[Any]] = [
+                app.send(chain(*parts).set(on_error=around)),
+                app.send(chord(group(*parts).set(on_error=around), parts[0])),
+            ]
+            assert [handle.cancel() for handle in handles] == [True, True]
+            stage.worker(app)
+            assert [stage.outcome(handle) for handle in handles] == [FAILED, FAILED]
+            stage.quiet()
+            assert not stage.ledger.runs, f"ran after a cancellation: {stage.ledger.ran()}"
 
     def _called(self, stage: Stage, label: str, times: int) -> bool:
         return len(stage.ledger.of(label)) >= times

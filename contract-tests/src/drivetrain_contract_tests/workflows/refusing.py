@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from drivetrain import App, InvalidSignature, NotSupported, TaskFailed, TooLarge, group
+from drivetrain import App, InvalidSignature, NotSupported, TaskFailed, TooLarge, chain, group
+from drivetrain.contract import evolve
+from drivetrain.workflow.signature import Workflow
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 from drivetrain_contract_tests.workflows.bench import Bench
@@ -64,6 +68,32 @@ class Refusing(Bench):
             self._check_refused(app)
             stage.quiet()
             assert stage.ledger.ran() == {"first": 1}, "what was refused has run"
+
+    @holds("W29")
+    def test_an_id_is_refused_wherever_it_stands(self) -> None:
+        """In a workflow or as the id of a group, in a callback or twice in one batch; and nothing is changed."""
+        with self.stage() as stage:
+            app = stage.app()
+            _ = app.send(group(call("act", label="member")).set(group_id="group"))
+            _ = app.send(call("act", label="first").set(task_id="taken"))
+            known, sent = stage.backend.read(["taken", "group"]), len(stage.ledger.messages)
+            fresh, last = [call("act", label=name).set(task_id=name) for name in ("fresh", "last")]
+            other, members = call("caught", label="other"), [fresh, last]
+            refused: dict[str, list[Workflow[Any]]] = {
+                "in a chain": [chain(fresh, other.set(task_id="taken"), last)],
+                "in a group": [group(fresh, other.set(task_id="taken"), last)],
+                "a callback": [evolve(fresh, on_success=(other.set(task_id="taken"),)), last],
+                "a group under a task's id": [group(members).set(group_id="taken")],
+                "a task under a group's id": [chain(fresh, other.set(task_id="group"), last)],
+                "twice in a batch": [chain(fresh, last), other.set(task_id="last")],
+            }
+            for where, workflows in refused.items():
+                with pytest.raises(InvalidSignature, match="belongs to"):
+                    app.send_many(workflows)
+                    pytest.fail(f"not refused: {where}")
+                assert list(stage.backend.read(["fresh", "last"])) == [None, None], f"recorded: {where}"
+                assert stage.backend.read(["taken", "group"]) == known, f"changed: {where}"
+                assert len(stage.ledger.messages) == sent, f"published: {where}"
 
     def _check_refused(self, app: App) -> None:
         with pytest.raises(InvalidSignature, match="taken"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from drivetrain import App, Result, chain, chord, group
@@ -71,7 +72,10 @@ class Rescuing(Bench):
 
     @holds("W27")
     def test_what_is_only_slow_is_not_ended(self) -> None:
-        """A backlog, a delay, a retry that waits, a task that runs, and all that waits for them; beside a lost task."""
+        """A backlog, a delay, a retry that waits, a task that runs, and all that waits for them; beside a lost task.
+
+        And a message that a consumer has received and not begun, as any worker may that is slow.
+        """
         with self._stage() as stage:
             app = self._app(stage, retry_seconds=3600.0)
             waiting = call("act", label="next")
@@ -84,16 +88,23 @@ class Rescuing(Bench):
             delayed = app.send(chain(call("act", label="delayed", delay=3600.0), waiting))
             lost = app.send(call("act", label="lost", queue=_LOST))
             stage.broker.purge(_LOST, Place.READY)
+            received = app.send(chain(call("act", label="slow", queue="received"), waiting))
+            hold_seconds = 3 * self.short_lease_seconds
+            held = stage.broker.receive(
+                ["received"], limit=1, wait_seconds=self.patience_seconds, hold_seconds=hold_seconds
+            )
             stage.worker(app, queues=_IDLE)
+            threading.Event().wait(hold_seconds)  # so a look, or two, miss the message
+            stage.broker.release(held)
             assert self._failure(stage, lost) == _LOST_TYPE  # so the rescue has had all the time that it takes
-            for handle in (running, retried, delayed, *backlog):
+            for handle in (running, retried, delayed, received, *backlog):
                 assert all(self._open(stage, handle)), f"what was only slow was ended: {stage.records(handle)}"
             stage.gates["runs 0"].opened.set()
-            stage.worker(app, queues="backlog")
-            for handle in (running, *backlog):
+            stage.worker(app, queues=("backlog", "received"))
+            for handle in (running, received, *backlog):
                 assert stage.outcome(handle) != FAILED
             working.stop()
-            assert stage.ledger.ran()["slow"] == len(backlog)
+            assert stage.ledger.ran()["slow"] == len([received, *backlog])
 
     def _stage(self) -> Stage:
         if not self.backend_declares().lists_tasks:

@@ -18,10 +18,12 @@ from drivetrain.contract import (
     Place,
     ResultTimeout,
     ServiceError,
+    State,
     TaskFailed,
     TaskRecord,
     hookimpl,
 )
+from drivetrain.worker.prefetch import Prefetch
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.signature import Signature
 from drivetrain_contract_tests.workflows import cast
@@ -84,6 +86,14 @@ class Wiring:
         for driver in self._made:
             with suppress(ServiceError):
                 driver.close()
+
+
+class _Greedy(Prefetch):
+    """Holds more than can run at once, however long tasks take."""
+
+    def window(self, stalled_seconds: float) -> int:  # noqa: ARG002  named by its base
+        """See `Prefetch.window`."""
+        return self.slots + 10
 
 
 class Stage:
@@ -167,6 +177,15 @@ class Stage:
         self._workers.append(worker)
         return worker
 
+    def hoarder(self, app: App) -> Worker:
+        """A worker that takes more than it can run at once, and keeps it until it has room."""
+        worker = app.worker()
+        load = worker._load
+        load.prefetch = {pool: _Greedy(prefetch.slots, 0) for pool, prefetch in load.prefetch.items()}
+        load.stuck = lambda _pool: False  # type: ignore[method-assign]
+        self._workers.append(worker.start())
+        return worker
+
     def working(self, **options: Any) -> App:
         """An app with a worker; see `app`."""
         app = self.app(**options)
@@ -207,6 +226,11 @@ class Stage:
     def records(self, handle: Result[Any]) -> list[TaskRecord | None]:
         """The records of everything in a workflow."""
         return list(self.backend.read(handle._parts))
+
+    def started(self, handle: Result[Any]) -> bool:
+        """Whether the last task of a workflow is recorded as started."""
+        (record,) = self.backend.read([handle.id])
+        return record is not None and record.state is State.STARTED
 
     def wait_ran(self, label: str, times: int = 1) -> None:
         """Wait until a task has run."""

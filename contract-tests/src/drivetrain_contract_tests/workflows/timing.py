@@ -92,15 +92,60 @@ class Timing(Bench):
 
     @holds("W7")
     def test_a_task_that_was_started_in_time_expires_no_more(self) -> None:
-        """Its worker has died, and its time is over when the message comes again: it runs."""
+        """Its worker has died, and its time is over when the message comes again: it runs.
+
+        Whether it died in the task, or right after it had recorded that the task is to be tried again.
+        """
+        for states in ((State.STARTED,), (State.STARTED, State.RETRY)):
+            with self.stage() as stage:
+                app = stage.app()
+                handle = app.send(call("act", label="begun", expires=_DELAY_SECONDS))
+                begun = time.time()
+                for state in states:
+                    dead = Transition(task_id=handle.id, state=state, at=begun, run="of the dead", lease=0.0)
+                    assert app.runtime.backend.record([dead])[0].applied, "a task that was sent cannot be started"
+                until(
+                    lambda begun=begun: time.time() > begun + _DELAY_SECONDS, "its time is over", self.patience_seconds
+                )
+                stage.worker(app)
+                assert stage.outcome(handle) == ["begun"]
+                stage.quiet()
+                assert stage.ledger.ran() == {"begun": 1}
+
+    @holds("W7")
+    def test_a_task_that_was_tried_in_time_is_tried_again_later(self) -> None:
+        """Its next attempt begins after its time is over."""
+        # On a machine that is so busy that even the first attempt is late, it may expire.
+        assert any(self._tries_again() for _ in range(_TRIES)), "a task expired between two attempts"
+
+    def _tries_again(self) -> bool:
         with self.stage() as stage:
-            app = stage.app()
-            handle = app.send(call("act", label="begun", expires=_DELAY_SECONDS))
-            begun = time.time()
-            dead = Transition(task_id=handle.id, state=State.STARTED, at=begun, run="of the dead", lease=0.0)
-            assert app.runtime.backend.record([dead])[0].applied, "a task that was sent cannot be started"
-            until(lambda: time.time() > begun + _DELAY_SECONDS, "its time is over", self.patience_seconds)
-            stage.worker(app)
-            assert stage.outcome(handle) == ["begun"]
+            handle = stage.working(retry_seconds=2 * _DELAY_SECONDS).send(
+                call("flaky", label="flaky", expires=_DELAY_SECONDS)
+            )
+            return stage.outcome(handle) == ["flaky"]
+
+    @holds("W7")
+    def test_a_task_that_waits_in_its_worker_expires(self) -> None:
+        """It is recorded as started, and its time is over before its worker has room for it."""
+        # Likewise, it may expire before it is recorded as started.
+        assert any(self._expires_in_its_worker() for _ in range(_TRIES)), "the task was never started in time"
+
+    def _expires_in_its_worker(self) -> bool:
+        with self.stage() as stage:
+            app = stage.app(concurrency=1)
+            running = app.send(call("wait", label="running"))
+            late = app.send(call("act", label="late", expires=_DELAY_SECONDS))
+            over = time.time() + _DELAY_SECONDS
+            stage.hoarder(app)
+            assert stage.gates["running 0"].reached.wait(self.patience_seconds), "the task has not begun"
+            until(lambda: stage.started(late) or time.time() > over, "it waits in its worker", self.patience_seconds)
+            waited = stage.started(late)
+            until(lambda: time.time() > over + _CLOCK_SECONDS, "its time is over", self.patience_seconds)
+            stage.gates["running 0"].opened.set()
+            assert stage.outcome(running) == "run 0"
+            with pytest.raises(TaskExpired):
+                late.get(timeout=self.patience_seconds)
             stage.quiet()
-            assert stage.ledger.ran() == {"begun": 1}
+            assert stage.ledger.ran() == {"running": 1}, "a task began when its time was over"
+            return waited
