@@ -6,8 +6,10 @@ from drivetrain.contract import evolve
 from mutants import (
     backends,
     brokers,
+    namespaces,
     one_store,
     others,
+    urls,
     workflow_base,
     workflow_ends,
     workflow_ids,
@@ -22,6 +24,8 @@ _MARKED = (workflow_ends, workflow_ids, workflow_rescue)  # each has marked its 
 _MADE = (
     *brokers.MUTANTS,
     *backends.MUTANTS,
+    *namespaces.MUTANTS,
+    *urls.MUTANTS,
     *others.MUTANTS,
     *workflows.MUTANTS,
     *workflow_base.FOUND,

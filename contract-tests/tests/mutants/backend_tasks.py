@@ -403,6 +403,63 @@ class DoesNotCount(Ruled):
         return after and evolve(after, starts=min(after.starts, 1))
 
 
+@broken("R13", "counts a start that its run records again")
+class CountsTheSameRun(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        same = before is not None and before.state is State.STARTED and before.run == wish.run
+        return evolve(after, starts=before.starts + 1) if after and same and wish.state is State.STARTED else after
+
+
+def again(before, wish):
+    """Whether a run records its start again."""
+    started = before is not None and before.state is State.STARTED and wish.state is State.STARTED
+    return started and before.run == wish.run and before.attempt == wish.attempt
+
+
+@broken("R13", "changes nothing when a run records its start again")
+class KeepsTheFirstStart(Ruled):
+    def rule(self, before, wish, now):
+        return before if again(before, wish) else apply(before, wish, now)
+
+
+@broken("R13", "keeps the payload of the first time when a run records its start again")
+class KeepsTheFirstPayload(Ruled):
+    def rule(self, before, wish, now):
+        return apply(before, evolve(wish, payload=None) if again(before, wish) else wish, now)
+
+
+@broken("R13", "keeps the lease of the first time when a run records its start again")
+class KeepsTheFirstLease(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        return evolve(after, leased_until=before.leased_until) if after and again(before, wish) else after
+
+
+@broken("R13", "never shortens a lease when a run records its start again")
+class NeverShortensALease(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        if not after or not again(before, wish) or None in (before.leased_until, after.leased_until):
+            return after
+        return evolve(after, leased_until=max(before.leased_until, after.leased_until))
+
+
+@broken("R13", "counts no more starts than were recorded since one was given back")
+class CountsFromWhatWasGivenBack(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        return evolve(after, starts=0) if after is not None and wish.state is State.RECEIVED else after
+
+
+@broken("R13", "counts one start less when a task is tried again")
+class CountsFromZero(Ruled):
+    def rule(self, before, wish, now):
+        after = apply(before, wish, now)
+        new = before is not None and after is not None and after.attempt > before.attempt
+        return evolve(after, starts=after.starts - 1) if new and after.starts else after
+
+
 @broken("R14", "lists tasks that have ended")
 class ListsAll(MemoryBackend):
     def unfinished(self, *, limit, cursor=None):

@@ -6,7 +6,7 @@ import time
 
 from drivetrain.contract import DEAD_REASON_HEADER, Place, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
-from mutants.broker_base import breaks
+from mutants.broker_base import breaks, entries
 from mutants.broker_publishing import decoded
 
 
@@ -131,3 +131,99 @@ class ReplaysOne(Replaying):
             dead.remove(letter)
         self.publish([letter.message for letter in letters.values()])
         return len(letters)
+
+
+# Dropping
+
+
+def drops(name):
+    """Mark a function that says which ids are dropped in place of those that were asked for; None: all."""
+
+    def mark(ids):
+        class Dropping(MemoryBroker):
+            def drop_dead_letters(self, queue, message_ids):
+                wanted = ids(message_ids)
+                if wanted is None:
+                    return self.purge(queue, Place.DEAD)
+                return super().drop_dead_letters(queue, wanted)
+
+        breaks("B30", name)(Dropping)
+        return ids
+
+    return mark
+
+
+@drops("drops all when some are asked for")
+def drops_all(_ids):
+    return None
+
+
+@drops("takes no ids for all when it drops")
+def drops_all_for_none(ids):
+    return ids or None
+
+
+@drops("drops the first of several that are asked for")
+def drops_the_first(ids):
+    return list(ids)[:1]
+
+
+@breaks("B30", "drops nothing and says that it has")
+class DropsNothing(MemoryBroker):
+    def drop_dead_letters(self, queue, message_ids):
+        return sum(each.id in message_ids for each in self.peek(queue, Place.DEAD, limit=10**6))
+
+
+@breaks("B30", "drops the oldest letters, as many as were asked for")
+class DropsTheOldest(MemoryBroker):
+    def drop_dead_letters(self, queue, message_ids):
+        dead = self._store.queue(queue).dead
+        dropped = min(len(dead), len(message_ids))
+        del dead[:dropped]
+        return dropped
+
+
+@breaks("B30", "tells how many it was asked to drop and not how many there were")
+class CountsAskedToDrop(MemoryBroker):
+    def drop_dead_letters(self, queue, message_ids):
+        super().drop_dead_letters(queue, message_ids)
+        return len(message_ids)
+
+
+@breaks("B30", "drops one of several letters with the same id")
+class DropsOne(MemoryBroker):
+    def drop_dead_letters(self, queue, message_ids):
+        dead = self._store.queue(queue).dead
+        letters = {letter.message.id: letter for letter in dead if letter.message.id in message_ids}
+        for letter in letters.values():
+            dead.remove(letter)
+        return len(letters)
+
+
+@breaks("B30", "drops what waits under the same id too")
+class DropsTheReady(MemoryBroker):
+    def drop_dead_letters(self, queue, message_ids):
+        dropped = super().drop_dead_letters(queue, message_ids)
+        found = self._store.queue(queue)
+        for entry in [*entries(found.ready), *entries(found.delayed)]:
+            if entry.message.id in message_ids:
+                entry.take()
+                entry.pile = None
+        return dropped
+
+
+@breaks("B30", "drops letters of other queues with the same id")
+class DropsEverywhere(MemoryBroker):
+    def drop_dead_letters(self, queue, message_ids):
+        others = [name for name in self._store.queues if name != queue]
+        for name in others:
+            super().drop_dead_letters(name, message_ids)
+        return super().drop_dead_letters(queue, message_ids)
+
+
+@breaks("B30", "takes ids for the same that differ by case when it drops")
+class DropsByCase(MemoryBroker):
+    def drop_dead_letters(self, queue, message_ids):
+        wanted = {each.lower() for each in message_ids}
+        dead = self._store.queue(queue).dead
+        return super().drop_dead_letters(queue, [x.message.id for x in dead if x.message.id.lower() in wanted])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from drivetrain.app import sending
 from drivetrain.contract import Renewal, State, apply, evolve
 from drivetrain.drivers.memory import MemoryBackend
-from drivetrain.worker import heartbeat, intake, publisher, settlement
+from drivetrain.worker import heartbeat, intake, settlement
 from drivetrain.worker.execution import Execution, NotOurs
 from drivetrain.workflow import advance as advancing
 from drivetrain.workflow import plan as planning
@@ -25,19 +25,6 @@ class NeverExpiresAfterAStart(Ruled):
 @breaks_core("W7", "lets a task expire whose worker has died")
 def looks_at_the_message_alone(patch):
     patch.setattr(intake.Intake, "_begun", lambda *_told: set())
-
-
-@breaks_core("W7", "gives the messages of later attempts an end too")
-def lets_attempts_expire(patch):
-    message = publisher.Publisher.message
-
-    def with_an_end(self, invocation, now, **how):
-        made, seconds = message(self, invocation, now, **how), invocation.call.expires_after
-        if invocation.attempt == 0 or seconds is None:
-            return made
-        return evolve(made, headers={**made.headers, publisher.EXPIRES_HEADER: repr(now + seconds)})
-
-    patch.setattr(publisher.Publisher, "message", with_an_end)
 
 
 @breaks_core("W7", "lets a task expire that is to be tried again")
@@ -97,7 +84,7 @@ def begins_what_is_cancelled(patch):
     patch.setattr(Execution, "admit", admit)
 
 
-# W9: callbacks
+# W9: what is called back
 
 
 @breaks_core("W9", "runs no error callbacks of a task that never ran")
