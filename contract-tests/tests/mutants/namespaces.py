@@ -154,7 +154,11 @@ _BACKENDS: dict[str, Callable[[], Service]] = {
     "has one set of locks for namespaces that are alike": lambda: _backend(_right, _LocksAlike),
     "keeps the bodies of namespaces that are alike together": lambda: _backend(_right, _BodiesAlike),
 }
-MUTANTS = (
-    *(Mutant(name=name, clause="B39", contract=broker_base.Impatient, service=made) for name, made in _BROKERS.items()),
-    *(Mutant(name=name, clause="R35", contract=backend_base.Impatient, service=made) for name, made in _BACKENDS.items()),
+MUTANTS = tuple(
+    Mutant(name=name, clause=clause, contract=contract, service=made)
+    for clause, contract, services in (
+        ("B39", broker_base.Impatient, _BROKERS),
+        ("R35", backend_base.Impatient, _BACKENDS),
+    )
+    for name, made in services.items()
 )

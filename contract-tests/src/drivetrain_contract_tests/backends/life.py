@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from drivetrain.contract import Backend, RunLease, ServiceError
+from drivetrain.contract import Backend, Group, RunLease, ServiceError
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import (
     NOTHING,
@@ -85,14 +85,20 @@ class LifeChecks(BackendBase):
         for name, backend in backends.items():
             assert read(backend) is None, f"the namespace {name!r} meets another one"
             record(backend, start(payload=name.encode()))
+            backend.store_bodies({"b": name.encode()})
+            backend.open_groups([Group(group_id="g", size=1, continuation=name.encode())])
             assert backend.acquire_lock("l", seconds=LONG) is not None, f"the locks of {name!r} meet those of another"
         for name in names:
             again = self.at(url, name)
             found = read(again)
             assert found is not None, f"two backends of the namespace {name!r} do not meet"
             assert found.payload == name.encode(), f"the namespace {name!r} meets another one"
+            assert list(again.load_bodies(["b"])) == [name.encode()], f"the bodies of {name!r} meet those of another"
+            (group,) = again.read_groups(["g"])
+            assert group is not None
+            assert group.continuation == name.encode(), f"the groups of {name!r} meet those of another"
             assert again.acquire_lock("l", seconds=LONG) is None
-            assert counts(again) == {**NOTHING, "tasks": 1, "locks": 1}
+            assert counts(again) == {**NOTHING, "tasks": 1, "groups": 1, "bodies": 1, "locks": 1}
 
     @holds("R35")
     def test_the_namespace_of_the_url_is_stronger(self) -> None:
