@@ -31,9 +31,10 @@ from drivetrain_contract_tests.workflows.stories import STORIES, Story, told
 __all__ = ["Dying"]
 
 
-#: How many workers may die of one task that may be started twice: of a start beside others, and of two alone; and one
-#: may have died before it was recorded that it was started.
-_MOST_DEATHS = 4
+#: How often the task that kills may be started. So often that a few of its starts happen beside others.
+_MAX_STARTS = 3
+#: How many workers may die of it: of one start more, and one before it was recorded that the task was started.
+_MOST_DEATHS = _MAX_STARTS + 2
 
 
 @frozen
@@ -126,8 +127,8 @@ class Dying(Bench):
     ) -> None:
         urls = self.pair.broker.url(stage.namespace), self.pair.backend.url(stage.namespace)
         where = str(path), str(self.short_lease_seconds), kill.step, str(kill.nth), json.dumps(settings)
-        process = subprocess.Popen([sys.executable, "-m", killed.__name__, *urls, *where])  # noqa: S603  our own
-
+        command = [sys.executable, "-m", killed.__name__, *urls, *where, self.pair.prelude]
+        process = subprocess.Popen(command)  # noqa: S603  our own
         try:
             until(lambda: process.poll() is not None or done(), "the worker dies", 3 * self.patience_seconds)
         finally:
@@ -157,12 +158,13 @@ class Dying(Bench):
             def done() -> bool:
                 return all(handle.wait(0) for handle in (killer, *others)) and bool(stage.dead())
 
-            deaths = 0
+            deaths, path = 0, Path(directory, "runs")
             while not done():
                 assert deaths < _MOST_DEATHS, f"{deaths} workers have died of one task, and it is not put aside"
-                path = Path(directory, "runs")
-                self._work_until_killed(stage, kill, path, done=done, concurrency=8, max_starts=2)
+                self._work_until_killed(stage, kill, path, done=done, concurrency=8, max_starts=_MAX_STARTS)
                 deaths += 1
+            begun = sum(run.label == "killer" for run in Runs(path).read())
+            assert begun <= _MAX_STARTS + 1, f"it began {begun} times, and max_starts is {_MAX_STARTS}"
             outcomes = [stage.outcome(handle) for handle in (killer, *others)]
             assert outcomes == [FAILED, *([label] for label in labels)], f"after {deaths} deaths: {outcomes}"
             dead = set(stage.dead())

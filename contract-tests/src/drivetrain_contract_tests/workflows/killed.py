@@ -1,8 +1,8 @@
 """A worker process that kills itself; started by the checks.
 
-python -m drivetrain_contract_tests.workflows.killed BROKER BACKEND FILE LEASE STEP NTH [SETTINGS]
+python -m drivetrain_contract_tests.workflows.killed BROKER BACKEND FILE LEASE STEP NTH [SETTINGS [PRELUDE]]
 
-SETTINGS is a JSON object with settings of its app.
+SETTINGS is a JSON object with settings of its app, and PRELUDE the Python that it runs first (`Service.prelude`).
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ class Runs:
 def main() -> None:
     """Work until killed."""
     broker, backend, path, lease, step, nth, *more = sys.argv[1:]
+    exec("\n".join(more[1:]))  # noqa: S102  of the driver's author
     killer = Killer(step, int(nth))
     settings = {"concurrency": 1, **(json.loads(more[0]) if more else {})}
     app = App(broker, backend, plugins=[killer], lease_seconds=float(lease), **settings)

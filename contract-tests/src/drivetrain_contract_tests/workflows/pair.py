@@ -26,6 +26,11 @@ class Pair:
         """Whether one of them is made by its author's factory, so that its URL tells another process nothing."""
         return self.broker.broker_maker is not None or self.backend.backend_maker is not None
 
+    @property
+    def prelude(self) -> str:
+        """Python that another process runs first; see `Service.prelude`."""
+        return "\n".join(dict.fromkeys(service.prelude for service in self._services()))
+
     def stop(self) -> None:
         """Stop whichever can be stopped; once where both are one service."""
         for stop in dict.fromkeys(service.stop for service in self._services() if service.stop is not None):

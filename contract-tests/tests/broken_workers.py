@@ -1,0 +1,117 @@
+"""Workers, and backends of SQLite, broken in this process: what a worker process is told to run first."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from drivetrain.contract import State, evolve
+from drivetrain.drivers.sqlite import SqliteBackend
+from drivetrain.worker import intake, verdict
+from drivetrain.worker.isolation import Isolation
+from drivetrain.worker.settlement import Settlement
+
+__all__ = ["install"]
+
+
+def backend_that_does_not_count():
+    record = SqliteBackend.record
+
+    def counts_one(self, transitions):
+        return [
+            one if one.before is None else evolve(one, before=evolve(one.before, starts=min(one.before.starts, 1)))
+            for one in record(self, transitions)
+        ]
+
+    SqliteBackend.record = counts_one
+
+
+def backend_that_keeps_the_first_payload():
+    record = SqliteBackend.record
+
+    def keeps_the_first(self, transitions):
+        before = self.read([wish.task_id for wish in transitions])
+        return record(self, [_without_payload(*each) for each in zip(transitions, before, strict=True)])
+
+    SqliteBackend.record = keeps_the_first
+
+
+def _without_payload(wish, before):
+    again = before is not None and wish.state is State.STARTED and before.run == wish.run
+    return evolve(wish, payload=None) if again else wish
+
+
+def condemns_the_company():
+    intake.starts_in_company = lambda max_starts: max_starts
+    intake.lone_start = lambda _known, **_how: None
+
+
+def never_condemns():
+    def lone_start(known, *, max_starts, tally):
+        found = verdict.lone_start(replace(known, lone_starts=0), max_starts=max_starts, tally=tally)
+        return found and evolve(found, record=known, last=False)
+
+    intake.lone_start = lone_start
+
+
+def condemns_late():
+    def lone_start(known, *, max_starts, tally):
+        return verdict.lone_start(known, max_starts=max_starts + 1, tally=tally)
+
+    intake.lone_start = lone_start
+
+
+def drops_what_kills():
+    condemned = Settlement.condemned
+    Settlement.condemned = lambda *told: replace(condemned(*told), dead_reason=None)
+
+
+def runs_suspects_in_company():
+    """And in several threads, so that they are in each other's company too."""
+
+    def submit(self, runs):
+        for run in runs:
+            self._record_start(run, run.lone)
+        self._run_here(runs)
+
+    Isolation.submit = submit
+
+
+def condemns_the_last_start():
+    def lone_start(known, *, max_starts, tally):
+        found = verdict.lone_start(known, max_starts=max_starts, tally=tally)
+        return None if found is None or found.last else found
+
+    intake.lone_start = lone_start
+
+
+def takes_company_for_none():
+    lone = intake.Intake._lone_start
+
+    def lone_start(self, run, before):
+        if before is None:
+            return lone(self, run, before)
+        known = verdict.Unfinished.load(self._runtime.payloads, before)
+        counted = replace(known, lone_starts=max(known.lone_starts, before.starts))
+        tally = f"started {before.starts + 1} times"
+        return verdict.lone_start(counted, max_starts=self._options.max_starts, tally=tally)
+
+    intake.Intake._lone_start = lone_start
+
+
+def records_lone_starts_at_receipt():
+    """Counts a lone start when it is received, and not when it begins."""
+    suspected = intake.Intake._suspected
+
+    def records(self, run, before):
+        ending = suspected(self, run, before)
+        if run.lone is not None:
+            payload = run.lone.record.dump(self._runtime.payloads)
+            wish = evolve(self._wish(run, self._runtime.clock.now()), payload=payload)
+            self._patience.call("start", lambda: self._runtime.backend.record([wish]))
+        return ending
+
+    intake.Intake._suspected = records
+
+
+def install(name):
+    globals()[name]()
