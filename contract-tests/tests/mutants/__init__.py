@@ -12,6 +12,7 @@ from mutants import (
     urls,
     workflow_base,
     workflow_crashes,
+    workflow_depth,
     workflow_ends,
     workflow_ids,
     workflow_rescue,
@@ -21,7 +22,7 @@ from mutants.quickest import QUICKEST
 
 __all__ = ["ALL"]
 
-_MARKED = (workflow_crashes, workflow_ends, workflow_ids, workflow_rescue)  # each has marked its own
+_MARKED = (workflow_crashes, workflow_depth, workflow_ends, workflow_ids, workflow_rescue)  # each has marked its own
 _MADE = (
     *brokers.MUTANTS,
     *backends.MUTANTS,
