@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mutants import (
+    broker_crashes,
     broker_dead_letters,
     broker_delays,
     broker_life,
@@ -26,6 +27,7 @@ _AREAS = (
     broker_looking,
     broker_life,
     broker_processes,
+    broker_crashes,
 )  # each has marked its own
 
 MUTANTS: tuple[Mutant, ...] = tuple(FOUND)

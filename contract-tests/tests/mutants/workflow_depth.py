@@ -36,7 +36,7 @@ def reads_no_deeper(patch, levels):
     patch.setattr(JsonSerializer, "loads", load)
 
 
-# W30: workflows
+# W30: how deep workflows may be
 
 
 @breaks_core("W30", "refuses a workflow of 100 levels")
@@ -85,7 +85,7 @@ def reads_few_levels(patch):
     reads_no_deeper(patch, 128)
 
 
-# W31: values
+# W31: how deep values may be
 
 
 @breaks_core("W31", "refuses a value of 100 levels")
