@@ -189,7 +189,7 @@ def drops_held(queue):
 
 @recovers("drops dead letters at a restart")
 def drops_dead(queue):
-    queue.drop_dead()
+    queue.take_dead(None)
 
 
 @recovers("lets delayed messages go at a restart")
