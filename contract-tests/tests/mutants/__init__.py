@@ -6,6 +6,7 @@ from drivetrain.contract import evolve
 from mutants import (
     backends,
     brokers,
+    forks,
     namespaces,
     one_store,
     others,
@@ -27,6 +28,7 @@ _MADE = (
     *brokers.MUTANTS,
     *backends.MUTANTS,
     *namespaces.MUTANTS,
+    *forks.MUTANTS,
     *urls.MUTANTS,
     *others.MUTANTS,
     *workflows.MUTANTS,

@@ -7,7 +7,17 @@ from collections.abc import Callable
 
 from drivetrain.contract import Backend, State
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
-from drivetrain_contract_tests.backends.calls import done, known, open_group, progress, read, record, start, wish
+from drivetrain_contract_tests.backends.calls import (
+    done,
+    known,
+    open_group,
+    progress,
+    read,
+    record,
+    refused,
+    start,
+    wish,
+)
 from drivetrain_contract_tests.backends.racing import Background
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.forking import in_child
@@ -62,6 +72,7 @@ class ForkChecks(BackendBase):
         if self.declared().shared:
             assert known(backend, "child")
         assert backend.renew_lock("mine", token, seconds=LONG)
+        assert refused(backend, start("mine", run="another")), "a child has ended its parent's lease"
         (ended,) = record(backend, wish("mine", run="r", payload=b"value"))
         assert ended.applied
 
