@@ -1,4 +1,4 @@
-"""Backends that break R39: lists of unfinished tasks, by pages."""
+"""Backends that break R40: lists of unfinished tasks, by pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drivetrain.drivers.memory.backend import MemoryBackend
 from mutants.backend_base import broken, mutants_of
 
 
-@broken("R39", "takes a position in the list for its cursor")
+@broken("R40", "takes a position in the list for its cursor")
 class PositionAsCursor(MemoryBackend):
     def unfinished(self, *, limit, cursor=None):
         first = int(cursor or 0)
@@ -21,25 +21,25 @@ class PositionAsCursor(MemoryBackend):
         return TaskPage(records=records, cursor=str(first + limit) if first + limit < len(ids) else None)
 
 
-@broken("R39", "gives no page but the first")
+@broken("R40", "gives no page but the first")
 class OnePage(MemoryBackend):
     def unfinished(self, *, limit, cursor=None):
         return evolve(super().unfinished(limit=limit, cursor=cursor), cursor=None)
 
 
-@broken("R39", "holds one record more on a page than its limit, to see whether there are more")
+@broken("R40", "holds one record more on a page than its limit, to see whether there are more")
 class OneMore(MemoryBackend):
     def unfinished(self, *, limit, cursor=None):
         return super().unfinished(limit=limit + 1, cursor=cursor)
 
 
-@broken("R39", "knows no limit on later pages")
+@broken("R40", "knows no limit on later pages")
 class LimitsTheFirstPage(MemoryBackend):
     def unfinished(self, *, limit, cursor=None):
         return super().unfinished(limit=limit if cursor is None else 10**6, cursor=cursor)
 
 
-@broken("R39", "ends the list where the task of its cursor has ended")
+@broken("R40", "ends the list where the task of its cursor has ended")
 class CursorIsGone(MemoryBackend):
     def unfinished(self, *, limit, cursor=None):
         if cursor is not None and cursor not in self._store.unfinished:
@@ -47,7 +47,7 @@ class CursorIsGone(MemoryBackend):
         return super().unfinished(limit=limit, cursor=cursor)
 
 
-@broken("R39", "takes a page with room left for the last")
+@broken("R40", "takes a page with room left for the last")
 class ShortPageIsTheLast(MemoryBackend):
     """Reads as many records as it may show, and leaves out those that have ended."""
 
@@ -58,7 +58,7 @@ class ShortPageIsTheLast(MemoryBackend):
         return TaskPage(records=records, cursor=ids[-1] if len(records) == limit else None)
 
 
-@broken("R39", "goes on behind the time of the last record of a page, at which others began too")
+@broken("R40", "goes on behind the time of the last record of a page, at which others began too")
 class TimeAsCursor(MemoryBackend):
     def unfinished(self, *, limit, cursor=None):
         with self._store.condition:
@@ -72,7 +72,7 @@ class TimeAsCursor(MemoryBackend):
         return min(entry.at for entry in self._store.tasks[task_id].entries.values())
 
 
-@broken("R39", "lists what has changed last first, and so leaves out what changes between two pages")
+@broken("R40", "lists what has changed last first, and so leaves out what changes between two pages")
 class LastChangedFirst(MemoryBackend):
     numbers = count(1)
     #: For each store, when each task changed last.
@@ -93,7 +93,7 @@ class LastChangedFirst(MemoryBackend):
         return TaskPage(records=records, cursor=str(behind[limit - 1][0]) if len(behind) > limit else None)
 
 
-@broken("R39", "goes on where whoever has asked last was")
+@broken("R40", "goes on where whoever has asked last was")
 class OneCursorForAll(MemoryBackend):
     listing: Iterator[str] = iter(())
 

@@ -1,4 +1,4 @@
-"""Brokers and backends that break B47 and R42: what a forked child inherits keeps it from working, or its parent."""
+"""Brokers and backends that break B46 and R39: what a forked child inherits keeps it from working, or its parent."""
 
 from __future__ import annotations
 
@@ -136,10 +136,10 @@ def _mutant(clause, name, kind):
 
 
 MUTANTS = (
-    _mutant("B47", "publishes under a lock of the process that nobody makes new in a child", LockedBroker),
-    _mutant("B47", "gives back in a child what its parent holds", GivesBack),
-    _mutant("B47", "settles in a child what its parent holds", Settles),
-    _mutant("R42", "records under a lock of the process that nobody makes new in a child", LockedBackend),
-    _mutant("R42", "lets go of its parent's locks in a child", LetsGo),
-    _mutant("R42", "ends its parent's leases in a child", EndsLeases),
+    _mutant("B46", "publishes under a lock of the process that nobody makes new in a child", LockedBroker),
+    _mutant("B46", "gives back in a child what its parent holds", GivesBack),
+    _mutant("B46", "settles in a child what its parent holds", Settles),
+    _mutant("R39", "records under a lock of the process that nobody makes new in a child", LockedBackend),
+    _mutant("R39", "lets go of its parent's locks in a child", LetsGo),
+    _mutant("R39", "ends its parent's leases in a child", EndsLeases),
 )

@@ -1,4 +1,4 @@
-"""Brokers and backends that break B46 and R41: they take URLs that can never work, or refuse them badly."""
+"""Brokers and backends that break B45 and R41: they take URLs that can never work, or refuse them badly."""
 
 from __future__ import annotations
 
@@ -164,6 +164,6 @@ def _mutants(clause: str, contract: Any, kind: Any, role: str) -> list[Mutant]:
 
 
 MUTANTS = (
-    *_mutants("B46", broker_base.Impatient, MemoryBroker, "broker"),
+    *_mutants("B45", broker_base.Impatient, MemoryBroker, "broker"),
     *_mutants("R41", backend_base.Impatient, MemoryBackend, "backend"),
 )

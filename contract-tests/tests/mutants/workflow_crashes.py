@@ -1,4 +1,4 @@
-"""Worker processes that break W24: one task that kills them makes others fail, or kills for ever."""
+"""Worker processes that break W21: one task that kills them makes others fail, or kills for ever."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _service(name):
 
 
 def _breaks(name, kind):
-    FOUND.append(Mutant(name=name, clause="W24", contract=Patient, service=lambda: _service(kind)))
+    FOUND.append(Mutant(name=name, clause="W21", contract=Patient, service=lambda: _service(kind)))
 
 
 class Patient(Hasty):

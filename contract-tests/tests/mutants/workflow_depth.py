@@ -1,4 +1,4 @@
-"""Senders, workers and serializers that break W30 and W31: what is nested deep is refused, and what is deeper sent."""
+"""Senders, workers and serializers that break W26 and W27: what is nested deep is refused, and what is deeper sent."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ def reads_no_deeper(patch, levels):
     patch.setattr(JsonSerializer, "loads", load)
 
 
-# W30: how deep workflows may be
+# W26: how deep workflows may be
 
 
-@breaks_core("W30", "refuses a workflow of 100 levels")
+@breaks_core("W26", "refuses a workflow of 100 levels")
 def refuses_the_deepest(patch):
     patch.setattr(planning, "DEEPEST", 99)
 
 
-@breaks_core("W30", "sends a workflow of 101 levels")
+@breaks_core("W26", "sends a workflow of 101 levels")
 def sends_what_is_too_deep(patch):
     patch.setattr(planning, "DEEPEST", 101)
 
 
-@breaks_core("W30", "runs what is nested deeper too")
+@breaks_core("W26", "runs what is nested deeper too")
 def runs_everything(patch):
     patch.setattr(planning, "DEEPEST", 150)
     patch.setattr(wire, "is_too_deep", lambda _frames: False)
 
 
-@breaks_core("W30", "counts no callbacks")
+@breaks_core("W26", "counts no callbacks")
 def counts_no_callbacks(patch):
     callbacks = _Planner._callbacks
     patch.setattr(_Planner, "_callbacks", lambda self, workflows, _level: callbacks(self, workflows, 0))
 
 
-@breaks_core("W30", "counts groups only where they stand in no other one")
+@breaks_core("W26", "counts groups only where they stand in no other one")
 def counts_no_groups(patch):
     fork = _Planner._fork
     patch.setattr(
@@ -69,7 +69,7 @@ def counts_no_groups(patch):
     )
 
 
-@breaks_core("W30", "puts aside a message of 100 levels")
+@breaks_core("W26", "puts aside a message of 100 levels")
 def reads_less_than_is_sent(patch):
     def is_too_deep(frames):
         level = list(frames)
@@ -80,30 +80,30 @@ def reads_less_than_is_sent(patch):
     patch.setattr(wire, "is_too_deep", is_too_deep)
 
 
-@breaks_core("W30", "reads no message that is nested deeper than 128 levels, its own envelope included")
+@breaks_core("W26", "reads no message that is nested deeper than 128 levels, its own envelope included")
 def reads_few_levels(patch):
     reads_no_deeper(patch, 128)
 
 
-# W31: how deep values may be
+# W27: how deep values may be
 
 
-@breaks_core("W31", "refuses a value of 100 levels")
+@breaks_core("W27", "refuses a value of 100 levels")
 def refuses_the_deepest_value(patch):
     patch.setattr(depth, "DEEPEST", 99)
 
 
-@breaks_core("W31", "takes a value of 101 levels")
+@breaks_core("W27", "takes a value of 101 levels")
 def takes_what_is_too_deep(patch):
     patch.setattr(depth, "DEEPEST", 101)
 
 
-@breaks_core("W31", "refuses no value")
+@breaks_core("W27", "refuses no value")
 def takes_everything(patch):
     patch.setattr(registry, "is_nested_too_deep", lambda _plain: False)
 
 
-@breaks_core("W31", "looks at arguments, and not at results")
+@breaks_core("W27", "looks at arguments, and not at results")
 def looks_at_no_results(patch):
     encode, here = Binding.encode_result, threading.local()
 
@@ -119,7 +119,7 @@ def looks_at_no_results(patch):
     patch.setattr(Binding, "encode_result", encode_result)
 
 
-@breaks_core("W31", "looks at results, and not at arguments")
+@breaks_core("W27", "looks at results, and not at arguments")
 def looks_at_no_arguments(patch):
     encode, here = Binding.encode_result, threading.local()
 
@@ -135,23 +135,23 @@ def looks_at_no_arguments(patch):
     patch.setattr(Binding, "encode_result", encode_result)
 
 
-@breaks_core("W31", "cannot tell of a failure whose arguments are nested deep")
+@breaks_core("W27", "cannot tell of a failure whose arguments are nested deep")
 def cannot_tell_of_failures(patch):
     patch.setattr(failures, "is_nested_too_deep", lambda _plain: False)
 
 
-@breaks_core("W31", "counts lists, and not dicts")
+@breaks_core("W27", "counts lists, and not dicts")
 def counts_lists(patch):
     containers = depth._containers_in
     patch.setattr(depth, "_containers_in", lambda one: containers(one) if isinstance(one, list) else ())
 
 
-@breaks_core("W31", "counts dicts, and not lists")
+@breaks_core("W27", "counts dicts, and not lists")
 def counts_dicts(patch):
     containers = depth._containers_in
     patch.setattr(depth, "_containers_in", lambda one: containers(one) if isinstance(one, dict) else ())
 
 
-@breaks_core("W31", "reads 100 levels, those of its own envelope included")
+@breaks_core("W27", "reads 100 levels, those of its own envelope included")
 def reads_few_levels_of_values(patch):
     reads_no_deeper(patch, 100)

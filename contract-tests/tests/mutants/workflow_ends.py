@@ -1,4 +1,4 @@
-"""Pairs, workers and senders that break W7 to W9 and W28: how tasks end that expire, are cancelled, or fail."""
+"""Pairs, workers and senders that break W7 to W9 and W24: how tasks end that expire, are cancelled, or fail."""
 
 from __future__ import annotations
 
@@ -168,17 +168,17 @@ def gives_the_first_argument(patch):
     patch.setattr(settlement, "advance", advance)
 
 
-# W28: what a cancellation answers
+# W24: what a cancellation answers
 
 
-@breaks_pair("W28", "says of every cancellation that it was granted")
+@breaks_pair("W24", "says of every cancellation that it was granted")
 class GrantsEveryCancellation(MemoryBackend):
     def _record(self, wish, now):
         outcome = super()._record(wish, now)
         return evolve(outcome, applied=True) if wish.state is State.CANCELLED else outcome
 
 
-@breaks_pair("W28", "tells nothing of what was there when it refuses")
+@breaks_pair("W24", "tells nothing of what was there when it refuses")
 class TellsNothingOfBefore(MemoryBackend):
     def _record(self, wish, now):
         outcome = super()._record(wish, now)
@@ -189,7 +189,7 @@ def cancels(name):
     """Mark a function that cancels tasks, given what is known of them; it gives the answer."""
 
     def mark(function):
-        @breaks_core("W28", name)
+        @breaks_core("W24", name)
         def change(patch):
             def cancel(self, task_ids):
                 return function(self, [record for record in self._read(list(task_ids)) if record is not None])

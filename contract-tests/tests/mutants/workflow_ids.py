@@ -1,4 +1,4 @@
-"""Pairs and senders that break W29: an id that belongs to several tasks."""
+"""Pairs and senders that break W25: an id that belongs to several tasks."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from mutants.backend_base import Ruled
 from mutants.workflow_base import breaks_core, breaks_pair
 
 
-@breaks_pair("W29", "keeps no name of a task that was only sent")
+@breaks_pair("W25", "keeps no name of a task that was only sent")
 class NamesWhatHasBegun(Ruled):
     def rule(self, before, wish, now):
         return apply(before, evolve(wish, task="") if wish.state is State.PENDING else wish, now)
 
 
-@breaks_pair("W29", "forgets the name of a task that has ended")
+@breaks_pair("W25", "forgets the name of a task that has ended")
 class ForgetsNamesAtTheEnd(Ruled):
     def rule(self, before, wish, now):
         after = apply(before, wish, now)
         return evolve(after, task="") if after is not None and after.state.terminal else after
 
 
-@breaks_pair("W29", "lets a task that is sent again begin again")
+@breaks_pair("W25", "lets a task that is sent again begin again")
 class BeginsAgain(Ruled):
     def rule(self, before, wish, now):
         over = before is not None and before.state.terminal and wish.state is State.PENDING
         return apply(None if over else before, wish, now)
 
 
-@breaks_core("W29", "does not look whether an id is known")
+@breaks_core("W25", "does not look whether an id is known")
 def looks_at_nothing(patch):
     patch.setattr(sending, "check_known", lambda *_told: None)
 
 
-@breaks_core("W29", "looks at the first id of a workflow only")
+@breaks_core("W25", "looks at the first id of a workflow only")
 def looks_at_the_first(patch):
     def first(planned, same=None):
         found = task_ids.names(planned) if same is None else task_ids.names(planned, same)
@@ -42,7 +42,7 @@ def looks_at_the_first(patch):
     patch.setattr(sending, "names", first)
 
 
-@breaks_core("W29", "looks at the ids of tasks, and not at those of groups")
+@breaks_core("W25", "looks at the ids of tasks, and not at those of groups")
 def looks_at_no_groups(patch):
     def of_tasks(planned, same=None):
         found = task_ids.names(planned) if same is None else task_ids.names(planned, same)
@@ -51,7 +51,7 @@ def looks_at_no_groups(patch):
     patch.setattr(sending, "names", of_tasks)
 
 
-@breaks_core("W29", "looks at what is sent, and not at its callbacks")
+@breaks_core("W25", "looks at what is sent, and not at its callbacks")
 def looks_at_no_callbacks(patch):
     def callbacks(one):
         return [*getattr(one, "on_success", ()), *getattr(one, "on_error", ())]
@@ -66,7 +66,7 @@ def looks_at_no_callbacks(patch):
     patch.setattr(task_ids, "parts", without_callbacks)
 
 
-@breaks_core("W29", "refuses a task after it has recorded what waits for it")
+@breaks_core("W25", "refuses a task after it has recorded what waits for it")
 def refuses_late(patch):
     check, announce = sending.Sending._check, sending.Sending._announce
     late = []
@@ -83,7 +83,7 @@ def refuses_late(patch):
     patch.setattr(sending.Sending, "_announce", announce_and_check)
 
 
-@breaks_core("W29", "forgets a task that has ended when it is sent again")
+@breaks_core("W25", "forgets a task that has ended when it is sent again")
 def starts_again(patch):
     def forget_the_ended(given, records, same):
         task_ids.check_known(given, records, same)
@@ -99,7 +99,7 @@ def starts_again(patch):
     patch.setattr(sending.Sending, "_announce", announce_and_forget)
 
 
-@breaks_core("W29", "refuses a task that is sent again")
+@breaks_core("W25", "refuses a task that is sent again")
 def refuses_the_same(patch):
     def check_known(given, records, _same):
         if any(record is not None for record in records):
@@ -108,7 +108,7 @@ def refuses_the_same(patch):
     patch.setattr(sending, "check_known", check_known)
 
 
-@breaks_core("W29", "takes one id for two tasks of a workflow")
+@breaks_core("W25", "takes one id for two tasks of a workflow")
 def takes_it_twice(patch):
     def names(planned, *_same):
         return {

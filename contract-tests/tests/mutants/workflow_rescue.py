@@ -1,4 +1,4 @@
-"""Pairs and workers that break W26 and W27: they do not end tasks whose message is gone, or end those that are slow."""
+"""Pairs and workers that break W22 and W23: they do not end tasks whose message is gone, or end those that are slow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drivetrain.worker.overdue import Overdue
 from drivetrain.worker.whereabouts import Whereabouts, _ids, _View
 from mutants.workflow_base import breaks_core, breaks_pair
 
-# W26: what is lost ends
+# W22: what is lost ends
 
 
 def lists_only(wanted):
@@ -23,23 +23,23 @@ def lists_only(wanted):
     return Listing
 
 
-breaks_pair("W26", "says that it lists tasks, and lists none")(lists_only(lambda _record: False))
-breaks_pair("W26", "lists what workers have begun, and nothing that waits")(
+breaks_pair("W22", "says that it lists tasks, and lists none")(lists_only(lambda _record: False))
+breaks_pair("W22", "lists what workers have begun, and nothing that waits")(
     lists_only(lambda record: record.state is not State.PENDING)
 )
-breaks_pair("W26", "lists nothing that is between two attempts")(
+breaks_pair("W22", "lists nothing that is between two attempts")(
     lists_only(lambda record: record.state is not State.RETRY)
 )
-breaks_pair("W26", "lists nothing that was started")(lists_only(lambda record: record.state is not State.STARTED))
+breaks_pair("W22", "lists nothing that was started")(lists_only(lambda record: record.state is not State.STARTED))
 
 
-@breaks_pair("W26", "lists the first three tasks")
+@breaks_pair("W22", "lists the first three tasks")
 class ListsThree(MemoryBackend):
     def unfinished(self, *, limit, cursor=None):
         return evolve(super().unfinished(limit=3, cursor=cursor), cursor=None)
 
 
-@breaks_pair("W26", "shows messages that are gone")
+@breaks_pair("W22", "shows messages that are gone")
 class ShowsAllThatWasPublished(MemoryBroker):
     def __init__(self, name, clock):
         super().__init__(name, clock)
@@ -62,7 +62,7 @@ class ShowsAllThatWasPublished(MemoryBroker):
 _ALL = defaultdict(dict)
 
 
-@breaks_pair("W26", "counts messages that are gone")
+@breaks_pair("W22", "counts messages that are gone")
 class CountsAllThatWasPublished(MemoryBroker):
     capabilities = evolve(MemoryBroker.capabilities, peeks=False, exact_sizes=False)
 
@@ -70,18 +70,18 @@ class CountsAllThatWasPublished(MemoryBroker):
         return {name: evolve(sizes, ready=max(1, sizes.ready)) for name, sizes in super().sizes(queues).items()}
 
 
-@breaks_core("W26", "ends what is lost, and not what waits for it")
+@breaks_core("W22", "ends what is lost, and not what waits for it")
 def ends_no_more_than_the_task(patch):
     patch.setattr(rescue, "downstream", lambda records, *_: [() for _ in records])
 
 
-@breaks_core("W26", "says of what is lost that its worker has died")
+@breaks_core("W22", "says of what is lost that its worker has died")
 def tells_another_cause(patch):
     failure = rescue.Rescue._failure
     patch.setattr(rescue.Rescue, "_failure", lambda *told: evolve(failure(*told), type="drivetrain.WorkerDied"))
 
 
-@breaks_core("W26", "leaves the looking to a worker that has stopped")
+@breaks_core("W22", "leaves the looking to a worker that has stopped")
 def keeps_the_lock(patch):
     def leads(self):
         if self._token is None:
@@ -93,7 +93,7 @@ def keeps_the_lock(patch):
 
 
 def leaves_out(name, unwanted):
-    @breaks_core("W26", name)
+    @breaks_core("W22", name)
     def change(patch):
         def overdue_tasks(*told):
             return (one for one in overdue.overdue_tasks(*told) if not unwanted(one))
@@ -106,33 +106,33 @@ leaves_out("does not look for what was started", lambda one: one.record.state is
 leaves_out("does not look for what comes after a lost task", lambda one: one.message_id != one.record.task_id)
 
 
-@breaks_core("W26", "takes no empty queue for evidence")
+@breaks_core("W22", "takes no empty queue for evidence")
 def trusts_no_number(patch):
     patch.setattr(Whereabouts, "_count", lambda _self, queue: _View(hidden=f"nobody can look into {queue}"))
 
 
-@breaks_core("W26", "ends one task at each look")
+@breaks_core("W22", "ends one task at each look")
 def ends_one(patch):
     end = rescue.Rescue.end
     patch.setattr(rescue.Rescue, "end", lambda self, found: end(self, found[:1]))
 
 
-# W27: what is slow does not
+# W23: what is slow does not
 
 
-@breaks_pair("W27", "shows nothing that is delayed")
+@breaks_pair("W23", "shows nothing that is delayed")
 class ShowsNothingDelayed(MemoryBroker):
     def peek(self, queue, place, *, limit):
         return [] if place is Place.DELAYED else super().peek(queue, place, limit=limit)
 
 
-@breaks_pair("W27", "shows no more than three messages")
+@breaks_pair("W23", "shows no more than three messages")
 class ShowsThree(MemoryBroker):
     def peek(self, queue, place, *, limit):
         return super().peek(queue, place, limit=min(limit, 3))
 
 
-@breaks_pair("W27", "says of every queue that it is empty")
+@breaks_pair("W23", "says of every queue that it is empty")
 class CountsNothing(MemoryBroker):
     capabilities = evolve(MemoryBroker.capabilities, peeks=False, exact_sizes=False)
 
@@ -140,19 +140,19 @@ class CountsNothing(MemoryBroker):
         return {name: evolve(sizes, ready=0) for name, sizes in super().sizes(queues).items()}
 
 
-@breaks_core("W27", "ends what one look has missed")
+@breaks_core("W23", "ends what one look has missed")
 def looks_once(patch):
     patch.setattr(rescue.Watch, "_certain", lambda *_told: True)
 
 
-@breaks_core("W27", "forgets when tasks are due")
+@breaks_core("W23", "forgets when tasks are due")
 def forgets_when_it_is_due(patch):
     patch.setattr(overdue, "due_since", lambda record, _unfinished: overdue._entered(record))
     # A broker that shows what is delayed would tell.
     patch.setattr(MemoryBroker, "capabilities", evolve(MemoryBroker.capabilities, peeks=False))
 
 
-@breaks_core("W27", "takes what waits for a slow task for lost")
+@breaks_core("W23", "takes what waits for a slow task for lost")
 def ends_what_waits(patch):
     def stranded(_runtime, records, _before):
         return (Overdue(record=each, since=overdue._entered(each), message_id=each.task_id) for each in records)
@@ -160,7 +160,7 @@ def ends_what_waits(patch):
     patch.setattr(overdue, "_stranded", stranded)
 
 
-@breaks_core("W27", "takes what runs for long for lost")
+@breaks_core("W23", "takes what runs for long for lost")
 def ends_what_runs(patch):
     def lose(self, found):
         failure = self._failure(found.overdue, "it has run for long")
@@ -172,7 +172,7 @@ def ends_what_runs(patch):
     patch.setattr(rescue.Rescue, "_lose", lose)
 
 
-@breaks_core("W27", "looks at the first messages of a queue only")
+@breaks_core("W23", "looks at the first messages of a queue only")
 def sees_no_backlog(patch):
     def peek(self, queue):
         found = [self._broker.peek(queue, place, limit=3) for place in (Place.DELAYED, Place.READY)]

@@ -1,4 +1,4 @@
-"""Processes that fork (R42)."""
+"""Processes that fork (R39)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["ForkChecks"]
 class ForkChecks(BackendBase):
     """A backend across a fork."""
 
-    @holds("R42")
+    @holds("R39")
     def test_a_child_uses_a_backend_of_its_own(self) -> None:
         """In a child, a new backend works: whether its parent has used one before the fork, was closed, or neither."""
         for use in (lambda _: None, lambda backend: backend.ping(), _use_and_close):
@@ -38,7 +38,7 @@ class ForkChecks(BackendBase):
             in_child(self._using(namespace, "child"))
             _use(backend, "parent")
 
-    @holds("R42")
+    @holds("R39")
     def test_a_fork_disturbs_no_thread(self) -> None:
         """A child's own backend works, and its parent's too, whatever other threads do at the time of the fork.
 
@@ -60,7 +60,7 @@ class ForkChecks(BackendBase):
             each.result()
         _use(backend, "parent")
 
-    @holds("R42")
+    @holds("R39")
     def test_a_child_that_ends_takes_nothing_with_it(self) -> None:
         """What a child has recorded is there when it has ended, and its parent's locks and leases last."""
         namespace = self.service.namespace()
@@ -76,7 +76,7 @@ class ForkChecks(BackendBase):
         (ended,) = record(backend, wish("mine", run="r", payload=b"value"))
         assert ended.applied
 
-    @holds("R42", needs="pushes")
+    @holds("R39", needs="pushes")
     def test_a_thread_that_waits_hears_of_what_a_child_has_recorded(self) -> None:
         """A fork in the middle of a `wait` ends no wait, and keeps nothing from it."""
         namespace = self.service.namespace()

@@ -1,4 +1,4 @@
-"""Lists of unfinished tasks, page by page, while others go on (R39)."""
+"""Lists of unfinished tasks, page by page, while others go on (R40)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Event: TypeAlias = Callable[[Backend, Sequence[str], Sequence[str]], AbstractSe
 class ListingChecks(BackendBase):
     """No page is too long, and no task is left out."""
 
-    @holds("R14", "R39", needs="lists_tasks")
+    @holds("R14", "R40", needs="lists_tasks")
     def test_unfinished_tasks_are_listed_by_pages(self) -> None:
         """No page is longer than its limit, and together they hold all tasks, whatever the limit is."""
         backend = self.fresh()
@@ -33,7 +33,7 @@ class ListingChecks(BackendBase):
             assert [len(page.records) for page in pages(backend, limit) if len(page.records) > limit] == []
             assert listed_ids(backend, limit) == sorted(_NAMES), f"by pages of {limit}"
 
-    @holds("R14", "R39", needs="lists_tasks")
+    @holds("R14", "R40", needs="lists_tasks")
     def test_what_happens_between_two_pages_hides_no_task(self) -> None:
         """Each task that is unfinished from the first page to the last is listed, and none that has ended before.
 
@@ -52,7 +52,7 @@ class ListingChecks(BackendBase):
             hidden = [name for name in _NAMES if name not in {*seen, *ended}]
             assert hidden == [], f"{event.__name__}: not listed"
 
-    @holds("R39", needs="lists_tasks")
+    @holds("R40", needs="lists_tasks")
     def test_each_of_several_lists_is_whole(self) -> None:
         """Whoever lists at the same time gets all tasks, by one object or by several."""
         one, other = self.several(2)

@@ -1,4 +1,4 @@
-"""Clause B47."""
+"""Clause B46."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Forks"]
 class Forks(Bench):
     """Processes that fork."""
 
-    @holds("B47")
+    @holds("B46")
     def test_a_child_uses_a_broker_of_its_own(self) -> None:
         """In a child, a new broker works: whether its parent has used one before the fork, was closed, or neither."""
         for use in (lambda _: None, lambda broker: broker.ping(), _use_and_close):
@@ -27,7 +27,7 @@ class Forks(Bench):
             in_child(self._using(namespace, "child"))
             self._use(broker, "parent")
 
-    @holds("B47")
+    @holds("B46")
     def test_a_fork_disturbs_no_thread(self) -> None:
         """A child's own broker works, and its parent's too, whatever other threads do at the time of the fork.
 
@@ -51,7 +51,7 @@ class Forks(Bench):
         )
         self._use(broker, "parent")
 
-    @holds("B47")
+    @holds("B46")
     def test_a_child_that_ends_takes_nothing_with_it(self) -> None:
         """What a child publishes is there when it has ended, and what its parent holds stays the parent's."""
         namespace = self.service.namespace()

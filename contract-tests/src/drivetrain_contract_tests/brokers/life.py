@@ -1,4 +1,4 @@
-"""Clauses B36 to B39, and B46."""
+"""Clauses B36 to B39, and B45."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ class Life(Bench):
             assert ids(self.take(long, "q")) == ["long"]
             assert ids(self.take(short, f"a{sign}q")) == ["short"]
 
-    @holds("B46")
+    @holds("B45")
     def test_a_url_that_can_never_work_is_refused(self) -> None:
         """At once, as a ConfigurationError that names every fault and no secret."""
         assert_impossible_urls_are_refused(self.service.broker_at, self.service.url(self.service.namespace()))

@@ -1,4 +1,4 @@
-"""Clause W28: what a cancellation answers."""
+"""Clause W24: what a cancellation answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _JustBefore(Faults):
 class Cancelling(Bench):
     """A cancellation answers what became of the tasks."""
 
-    @holds("W28")
+    @holds("W24")
     def test_a_task_that_ends_while_it_is_cancelled_is_not_said_to_be_cancelled(self) -> None:
         """Nor is what follows it cancelled."""
         with self.stage() as stage:
@@ -53,7 +53,7 @@ class Cancelling(Bench):
             stage.gates["next 0"].opened.set()
             assert stage.outcome(handle) == "run 0", "what follows a task that has succeeded was cancelled"
 
-    @holds("W28")
+    @holds("W24")
     def test_a_cancellation_whose_replies_are_lost_answers_the_same(self) -> None:
         """Within one call, and when the caller tries again."""
         with self.stage() as stage:
@@ -63,7 +63,7 @@ class Cancelling(Bench):
                 assert self._cancel(app, handle), f"call {attempt} says that nothing is cancelled, and all of it is"
             self._check_states(stage, handle)
 
-    @holds("W28")
+    @holds("W24")
     def test_a_cancellation_answers_for_any_of_the_tasks(self) -> None:
         """One has succeeded, another one waits: that one is cancelled, and what follows the first one is not."""
         with self.stage() as stage:

@@ -142,7 +142,7 @@ class Dying(Bench):
         if self.pair.made_here:
             raise NotDeclared("its author's factory makes the drivers, which other processes cannot")
 
-    @holds("W24")
+    @holds("W21")
     def test_a_task_that_kills_its_worker_makes_no_other_task_fail(self) -> None:
         """It goes to the dead letters; what was started beside it does not, however many workers die.
 

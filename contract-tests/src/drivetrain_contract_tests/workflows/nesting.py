@@ -1,4 +1,4 @@
-"""Clauses W30 and W31: how deep workflows and values may be nested."""
+"""Clauses W26 and W27: how deep workflows and values may be nested."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _value(levels: int) -> Any:
 class Nesting(Bench):
     """What is nested as deeply as allowed runs and arrives; what is nested deeper is refused when it is sent."""
 
-    @holds("W30")
+    @holds("W26")
     def test_a_workflow_that_is_nested_as_deeply_as_allowed_runs(self) -> None:
         """Every task of it, once; and every handle ends."""
         for name in _WAYS:
@@ -89,7 +89,7 @@ class Nesting(Bench):
             stage.quiet()
             self.check_ran(stage, expected)
 
-    @holds("W30")
+    @holds("W26")
     def test_a_workflow_that_is_nested_deeper_is_refused(self) -> None:
         """By its sender, with the limit; and nothing of it is sent."""
         for name, (outer, _) in _WAYS.items():
@@ -100,7 +100,7 @@ class Nesting(Bench):
                     assert not stage.ledger.messages, f"{name}: what was refused was published"
                     assert not stage.broker.sizes([QUEUE])[QUEUE].ready
 
-    @holds("W31")
+    @holds("W27")
     def test_a_value_that_is_nested_as_deeply_as_allowed_arrives(self) -> None:
         """As an argument, as a result, and in the failure of its task."""
         value = _value(_LEVELS - 1)
@@ -111,7 +111,7 @@ class Nesting(Bench):
             with pytest.raises(TaskFailed, match="as it should"):
                 app.send(call("fail", _value(_LEVELS), label="fails")).get(timeout=self.patience_seconds)
 
-    @holds("W31")
+    @holds("W27")
     def test_a_value_that_is_nested_deeper_is_refused(self) -> None:
         """An argument when it is sent; a result by the failure of its task, which says so."""
         with self.stage() as stage:

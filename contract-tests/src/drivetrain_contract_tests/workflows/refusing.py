@@ -1,4 +1,4 @@
-"""Clauses W17 and W29: what a pair cannot do, and what must not be sent."""
+"""Clauses W17 and W25: what a pair cannot do, and what must not be sent."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Refusing(Bench):
             with pytest.raises(TaskFailed, match="TooLarge"):
                 handle.get(timeout=self.patience_seconds)
 
-    @holds("W29")
+    @holds("W25")
     def test_another_task_under_a_known_id_is_refused(self) -> None:
         """While the first one waits, and when it has ended; the first one's handle gives its own result."""
         with self.stage() as stage:
@@ -69,7 +69,7 @@ class Refusing(Bench):
             stage.quiet()
             assert stage.ledger.ran() == {"first": 1}, "what was refused has run"
 
-    @holds("W29")
+    @holds("W25")
     def test_an_id_is_refused_wherever_it_stands(self) -> None:
         """In a workflow or as the id of a group, in a callback or twice in one batch; and nothing is changed."""
         with self.stage() as stage:
@@ -98,7 +98,7 @@ class Refusing(Bench):
         with pytest.raises(InvalidSignature, match="taken"):
             _ = app.send(call("measure", "text", label="second").set(task_id="taken"))
 
-    @holds("W29")
+    @holds("W25")
     def test_the_same_task_under_a_known_id_is_one_task(self) -> None:
         """Sent again before it runs and after it has ended, it runs once, and each handle gives its result."""
         # The second message is held back for as long as the first one's run may take.

@@ -1,4 +1,4 @@
-"""Clauses W26 and W27: tasks whose message is gone are ended, and tasks that are only slow are not."""
+"""Clauses W22 and W23: tasks whose message is gone are ended, and tasks that are only slow are not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOST_TYPE = "drivetrain.ResultLost"
 class Rescuing(Bench):
     """Messages vanish behind core's back, as when somebody deletes a queue."""
 
-    @holds("W26")
+    @holds("W22")
     def test_every_handle_ends_when_the_messages_are_gone(self) -> None:
         """Tasks, chains, chords and groups fail with ResultLost; error callbacks run once, and nothing else runs."""
         with self._stage() as stage:
@@ -44,7 +44,7 @@ class Rescuing(Bench):
             stage.quiet()
             assert stage.ledger.ran() == {"caught": 1}, "a lost task ran, or its callback otherwise than once"
 
-    @holds("W26")
+    @holds("W22")
     def test_what_was_lost_in_the_middle_of_a_workflow_ends_it(self) -> None:
         """A delayed member of a group, a retry, and a task after one that has succeeded."""
         with self._stage() as stage:
@@ -70,7 +70,7 @@ class Rescuing(Bench):
                 assert not stage.unfinished(handle), f"not all of it has ended: {stage.records(handle)}"
             assert stage.ledger.ran() == {"first": 1, "member": 1}
 
-    @holds("W27")
+    @holds("W23")
     def test_what_is_only_slow_is_not_ended(self) -> None:
         """A backlog, a delay, a retry that waits, a task that runs, and all that waits for them; beside a lost task.
 

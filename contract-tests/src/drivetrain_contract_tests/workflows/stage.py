@@ -182,7 +182,7 @@ class Stage:
         worker = app.worker()
         load = worker._load
         load.prefetch = {pool: _Greedy(prefetch.slots, 0) for pool, prefetch in load.prefetch.items()}
-        load.stuck = lambda _pool: False  # type: ignore[method-assign]
+        load.stuck = lambda _pool: False  # type: ignore[method-assign, assignment]
         self._workers.append(worker.start())
         return worker
 
