@@ -89,8 +89,11 @@ class ToyBackend:
             for kind in KINDS:
                 (self._directory / kind).mkdir(parents=True, exist_ok=True)
             with (self._directory / "lock").open("a") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, by the end of its process too
-                yield self._clock.now()
+                fcntl.flock(file, fcntl.LOCK_EX)  # let go by the end of its process too
+                try:
+                    yield self._clock.now()
+                finally:
+                    fcntl.flock(file, fcntl.LOCK_UN)  # not by closing the file: a forked child may have it open too
 
     # Files
 
@@ -337,4 +340,5 @@ def make_backend(url: str, context: DriverContext) -> ToyBackend:
     if faults:
         raise ConfigurationError(f"{parts.shown} is no URL of the toy backend", faults)
     namespace = options.get("namespace", context.namespace)
-    return ToyBackend(Path(parts.netloc + parts.path) / service_name(namespace, also="-"), context.clock)
+    directory = context.directory / (parts.netloc + parts.path) / service_name(namespace, also="-")
+    return ToyBackend(directory, context.clock)

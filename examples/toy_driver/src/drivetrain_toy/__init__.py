@@ -302,4 +302,5 @@ def make_broker(url: str, context: DriverContext) -> ToyBroker:
     if faults:
         raise ConfigurationError(f"{parts.shown} is no URL of the toy driver", faults)
     namespace = options.get("namespace", context.namespace)
-    return ToyBroker(Path(parts.netloc + parts.path) / service_name(namespace, also="-"), context.clock)
+    directory = context.directory / (parts.netloc + parts.path) / service_name(namespace, also="-")
+    return ToyBroker(directory, context.clock)
