@@ -7,9 +7,25 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeVar
 
+from drivetrain.contract import reset_after_fork
+
 __all__ = ["await_in_one_process", "call_in_one_process"]
 
 T = TypeVar("T")
+
+
+class _Generation:
+    """Which process this is: a number that changes with each fork. Asking the system takes ten times as long."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self.number += 1
+
+
+_generation = _Generation()
 
 
 def call_in_one_process(function: Callable[[], T]) -> T:
@@ -18,28 +34,28 @@ def call_in_one_process(function: Callable[[], T]) -> T:
     ``function`` may fork, and return or raise in the child too. There this ends the process, as Python ends a script:
     the child has none of the worker's threads, and the task is its parent's.
     """
-    process = os.getpid()
+    generation = _generation.number
     try:
         result = function()
     except BaseException as error:
-        if os.getpid() != process:
+        if _generation.number != generation:
             _end_process(error)
         raise
-    if os.getpid() != process:
+    if _generation.number != generation:
         _end_process(None)
     return result
 
 
 async def await_in_one_process(awaitable: Awaitable[T]) -> T:
     """As `call_in_one_process`, for what a coroutine returns or raises."""
-    process = os.getpid()
+    generation = _generation.number
     try:
         result = await awaitable
     except BaseException as error:
-        if os.getpid() != process:
+        if _generation.number != generation:
             _end_process(error)
         raise
-    if os.getpid() != process:
+    if _generation.number != generation:
         _end_process(None)
     return result
 
