@@ -181,8 +181,8 @@ class Stage:
         """A worker that takes more than it can run at once, and keeps it until it has room."""
         worker = app.worker()
         load = worker._load
-        load.prefetch = {pool: _Greedy(prefetch.slots, 0) for pool, prefetch in load.prefetch.items()}
-        load.stuck = lambda _pool: False  # type: ignore[method-assign, assignment]
+        load.prefetch.update([(pool, _Greedy(prefetch.slots, 0)) for pool, prefetch in load.prefetch.items()])
+        load.stuck = lambda pool: False  # type: ignore[method-assign]  # noqa: ARG005  named by its base
         self._workers.append(worker.start())
         return worker
 
