@@ -33,6 +33,12 @@ _SURVIVES = (Durability.PROCESS, Durability.POWER)
 _CRASH_MESSAGES, _FALL_DUE_SECONDS = 1_000, 2.0
 #: For how long they are held, in seconds: they are to come again soon.
 _CRASH_HOLD_SECONDS = 5.0
+#: How long the service is away at least when messages fall due meanwhile, in seconds.
+_AWAY_SECONDS = 0.3
+#: The ways in which messages are moved, each in a queue of its own, and how many messages at a time.
+_WAYS, _MOVED_AT_ONCE = ("released", "dead-lettered", "replayed"), 10
+#: How much later than the calls that move messages begin the service is killed, from crash to crash, in seconds.
+_LATER_SECONDS = 0.002
 
 
 class Outages(Bench):
@@ -90,54 +96,72 @@ class Outages(Bench):
             assert not lost, f"{lost} of {many} delayed messages were lost in crash {number + 1}"
 
     def _crash_while_falling_due(self, namespace: str, many: int, first: int) -> None:
-        """Kill the service when the first of many messages have come; none is acknowledged."""
+        """Kill the service when the first of many messages have come; none is acknowledged, some are released.
+
+        Others fall due while it is away.
+        """
         broker = self.on(namespace)
         now, step = time.time() + self.short_delay_seconds, _FALL_DUE_SECONDS / many
         broker.publish([message(f"{number}", eta=now + number * step) for number in range(many)])
-        self.take(broker, count=first, hold=_CRASH_HOLD_SECONDS)
+        taken = self.take(broker, count=first, hold=self._crash_hold_seconds)
+        broker.release(taken[::2], delay_seconds=_AWAY_SECONDS / 2)
         with self._stopped():
-            pass
+            threading.Event().wait(_AWAY_SECONDS)
+
+    @property
+    def _crash_hold_seconds(self) -> float:
+        return min(_CRASH_HOLD_SECONDS, self.patience_seconds / 2)
 
     @holds("B44", restarts=True)
     def test_a_crash_while_messages_are_moved_loses_none(self) -> None:
-        """Released with a delay, dead-lettered and replayed all the time: after a crash, each is in some place."""
+        """Released with a delay, dead-lettered or replayed: after a crash in such a call, each is in some place."""
         self._need_durability()
-        many = min(_CRASH_MESSAGES, self.profile.large) // 10
+        many = max(4, min(_CRASH_MESSAGES, self.profile.large) // 100) * _MOVED_AT_ONCE
         for number in range(self.profile.crashes):
             namespace = self.service.namespace()
-            self._crash_while_moving(namespace, many, rounds=2 + number)
-            lost = many - len(self._all_that_comes(namespace, many))
-            assert not lost, f"{lost} of {many} messages that were moved were lost in crash {number + 1}"
+            self._crash_while_moving(namespace, many, number)
+            lost = len(_WAYS) * many - len(self._all_that_comes(namespace, len(_WAYS) * many, *_WAYS))
+            assert not lost, f"{lost} of {len(_WAYS) * many} messages that were moved were lost in crash {number + 1}"
 
-    def _crash_while_moving(self, namespace: str, many: int, rounds: int) -> None:
-        broker, moved = self.on(namespace), threading.Semaphore(0)
-        broker.publish([message(f"{number}") for number in range(many)])
-        moving = Background(lambda: self._move_until_away(broker, moved))
-        for _ in range(rounds):
-            assert moved.acquire(timeout=self.patience_seconds), f"nothing was moved: {_raised(moving.result)!r}"
+    def _crash_while_moving(self, namespace: str, many: int, number: int) -> None:
+        """Kill the service while messages are moved in every way, after a few were."""
+        together = threading.Barrier(len(_WAYS) + 1)
+        brokers = {way: self.on(namespace) for way in _WAYS}
+        moving = [Background(partial(self._move, brokers[way], way, many, together)) for way in _WAYS]
+        with suppress(threading.BrokenBarrierError):  # what one of them has raised is told below
+            together.wait(self.patience_seconds)
+            threading.Event().wait(_LATER_SECONDS * number)
         with self._stopped():
-            moving.result(2 * self.patience_seconds)
+            for each in moving:
+                each.result(2 * self.patience_seconds)
 
-    def _move_until_away(self, broker: Broker, moved: threading.Semaphore) -> None:
+    def _move(self, broker: Broker, way: str, many: int, together: threading.Barrier) -> None:
+        """Move messages in one way until the service is away."""
+        broker.publish([message(f"{way} {number}", way) for number in range(many)])
+        taken = self.take(broker, way, count=many, hold=self._crash_hold_seconds)
+        if way == "replayed":
+            broker.dead_letter([(each, "why") for each in taken])
+        batches = [taken[first : first + _MOVED_AT_ONCE] for first in range(0, many, _MOVED_AT_ONCE)]
         with suppress(ServiceUnavailable):
-            while True:
-                taken = broker.receive(
-                    ["q"], limit=20, wait_seconds=self.prompt_seconds, hold_seconds=_CRASH_HOLD_SECONDS
-                )
-                half = len(taken) // 2
-                broker.release(taken[:half], delay_seconds=self.short_delay_seconds)
-                broker.dead_letter([(each, "why") for each in taken[half:]])
-                broker.replay("q")
-                moved.release()
+            for number, batch in enumerate(batches):
+                if number == len(batches) // 2:
+                    together.wait(self.patience_seconds)
+                if way == "released":
+                    broker.release(batch, delay_seconds=self.short_delay_seconds)
+                elif way == "dead-lettered":
+                    broker.dead_letter([(each, "why") for each in batch])
+                else:
+                    broker.replay(way, ids(batch))
 
-    def _all_that_comes(self, namespace: str, many: int) -> set[str]:
+    def _all_that_comes(self, namespace: str, many: int, *queues: str) -> set[str]:
         """The ids of what comes, dead letters included, until there are so many or nothing has come for long."""
-        broker, came = self.on(namespace), set[str]()
+        broker, came, names = self.on(namespace), set[str](), queues or ("q",)
         self._await_service(broker)
         deadline = time.monotonic() + self.patience_seconds
         while len(came) < many and time.monotonic() < deadline:
-            broker.replay("q")
-            taken = broker.receive(["q"], limit=many, wait_seconds=self.prompt_seconds, hold_seconds=self.hold_seconds)
+            for name in names:
+                broker.replay(name)
+            taken = broker.receive(names, limit=many, wait_seconds=self.prompt_seconds, hold_seconds=self.hold_seconds)
             broker.acknowledge(taken)
             if taken:
                 deadline = time.monotonic() + self.patience_seconds
