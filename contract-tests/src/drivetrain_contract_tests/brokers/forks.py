@@ -24,7 +24,7 @@ class Forks(Bench):
             namespace = self.service.namespace()
             broker = self.on(namespace)
             use(broker)
-            in_child(self._using(namespace, "child"))
+            self._in_child(self._using(namespace, "child"))
             self._use(broker, "parent")
 
     @holds("B46")
@@ -35,13 +35,12 @@ class Forks(Bench):
         mixes up their answers.
         """
         namespace = self.service.namespace()
-        _ = self.capabilities  # while this is found out, Python 3.11 holds a lock, which a child would wait for
         broker, over = self.on(namespace), threading.Event()
         sending = Background(lambda: self._publish_until(broker, over))
         receiving = Background(lambda: self._receive_until(broker, sending.ended))
         try:
             for number in range(self.profile.races):
-                in_child(self._using(namespace, f"child {number}"))
+                self._in_child(self._using(namespace, f"child {number}"))
         finally:
             over.set()
         sent = sending.result()
@@ -58,12 +57,16 @@ class Forks(Bench):
         broker = self.on(namespace)
         broker.publish([message("parent")])
         taken = self.take(broker)
-        in_child(lambda: self._publish(namespace, "child"))
+        self._in_child(lambda: self._publish(namespace, "child"))
         assert broker.extend(taken, hold_seconds=self.hold_seconds) == [True]
         broker.acknowledge(taken)
         if self.capabilities.shared:
             assert ids(self.take(broker)) == ["child"]
         self.none_comes(broker, seconds=0.0)
+
+    def _in_child(self, call: Callable[[], object]) -> None:
+        _ = self.capabilities  # while this is found out, Python 3.11 holds a lock, which a child would wait for
+        in_child(call)
 
     def _using(self, namespace: str, name: str) -> Callable[[], None]:
         return lambda: self._use(self.service.broker(namespace), name)
