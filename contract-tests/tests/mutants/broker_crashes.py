@@ -7,30 +7,13 @@ from weakref import WeakKeyDictionary
 
 from drivetrain.contract import evolve
 from drivetrain.drivers.memory.broker import _Letter
-from mutants.broker_base import FOUND, Impatient, entries
-from mutants.mutant import Mutant
-from mutants.remote import Remote, RemoteBroker
+from mutants.broker_base import breaks, entries
+from mutants.remote import RemoteBroker
 
 #: How long a message is on its way, in seconds.
 _STEP_SECONDS = 0.002
 #: How long it takes until what was only told is written.
 _UNSAFE_SECONDS = 0.05
-
-
-class Patient(Impatient):
-    """Messages fall due for two seconds."""
-
-    patience_seconds = 4.0
-
-
-def breaks(clause, name):
-    """Mark a broken broker with what it does wrong."""
-
-    def mark(kind):
-        FOUND.append(Mutant(name=name, clause=clause, contract=Patient, service=lambda: Remote(kind).service()))
-        return kind
-
-    return mark
 
 
 def recovers(clause, name):

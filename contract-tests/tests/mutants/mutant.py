@@ -12,7 +12,7 @@ from drivetrain.contract import evolve
 from drivetrain_contract_tests import PROFILES
 from drivetrain_contract_tests.contract import Contract
 
-__all__ = ["PROFILE", "Mutant", "catcher"]
+__all__ = ["PROFILE", "Mutant", "catcher", "fails"]
 
 #: A broken driver is caught by a few examples, and nobody reads how small its failing example is.
 PROFILE = evolve(PROFILES["quick"], name="mutants", large=200, shrinks=False)
@@ -49,10 +49,11 @@ def catcher(mutant: Mutant) -> str | None:
     with pytest.MonkeyPatch.context() as patch:
         if mutant.core is not None:
             mutant.core(patch)
-        return next((name for name in mutant.checks() if _fails(mutant.contract, service, name)), None)
+        return next((name for name in mutant.checks() if fails(mutant.contract, service, name)), None)
 
 
-def _fails(contract: type[Contract], service: Any, name: str) -> bool:
+def fails(contract: type[Contract], service: Any, name: str) -> bool:
+    """Whether a check that can be run fails on ``service``."""
     try:
         contract.run_check(name, service, PROFILE)
     except pytest.skip.Exception:

@@ -11,7 +11,7 @@ from drivetrain.drivers.memory import MemoryBackend, MemoryBroker
 from drivetrain_contract_tests import Pair, Service, WorkflowContract
 from mutants.mutant import Mutant
 
-__all__ = ["FOUND", "Hasty", "breaks_core", "breaks_pair", "name_of", "pair"]
+__all__ = ["FOUND", "Hasty", "Patient", "breaks_core", "breaks_pair", "contract_of", "name_of", "pair"]
 
 FOUND: list[Mutant] = []
 
@@ -22,6 +22,22 @@ class Hasty(WorkflowContract):
     patience_seconds = 1.5
     short_lease_seconds = 0.4
     shrink_seconds = 0.0
+
+
+class Patient(Hasty):
+    """For checks in which a correct pair takes longer: it waits for several leases, or tries again and again."""
+
+    patience_seconds = 6.0
+    short_lease_seconds = 0.2
+
+
+#: The clauses of such checks.
+_SLOW = ("W11", "W22", "W23")
+
+
+def contract_of(clause: str) -> type[Hasty]:
+    """The contract whose checks must catch what breaks ``clause``."""
+    return Patient if clause in _SLOW else Hasty
 
 
 def name_of(url):
@@ -40,7 +56,9 @@ def breaks_pair(clause: str, name: str) -> Callable[[Any], Any]:
 
     def mark(kind):
         role = "broker" if issubclass(kind, MemoryBroker) else "backend"
-        FOUND.append(Mutant(name=name, clause=clause, contract=Hasty, service=lambda: pair(**{role: kind})))
+        FOUND.append(
+            Mutant(name=name, clause=clause, contract=contract_of(clause), service=lambda: pair(**{role: kind}))
+        )
         return kind
 
     return mark
@@ -50,7 +68,7 @@ def breaks_core(clause: str, name: str) -> Callable[[Any], Any]:
     """Mark a function that breaks core, with the clause that core breaks then, and what it does."""
 
     def mark(change: Callable[[pytest.MonkeyPatch], None]):
-        FOUND.append(Mutant(name=name, clause=clause, contract=Hasty, service=pair, core=change))
+        FOUND.append(Mutant(name=name, clause=clause, contract=contract_of(clause), service=pair, core=change))
         return change
 
     return mark

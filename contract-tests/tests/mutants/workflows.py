@@ -18,7 +18,7 @@ from drivetrain.drivers.memory import MemoryBackend, MemoryBroker
 from drivetrain_contract_tests import Pair, Service
 from drivetrain_contract_tests.workflows.faults import Faults, Proxy
 from mutants.mutant import Mutant
-from mutants.workflow_base import Hasty, name_of, pair
+from mutants.workflow_base import contract_of, name_of, pair
 
 __all__ = ["MUTANTS"]
 
@@ -356,7 +356,7 @@ def lose_records(_brokers, backends):
 
 
 MUTANTS = [
-    Mutant(name=name, clause=clause, contract=Hasty, service=service)
+    Mutant(name=name, clause=clause, contract=contract_of(clause), service=service)
     for clause, name, service in (
         ("W1", "gives the first member's result for all", lambda: pair(backend=FirstForAll)),
         ("W1", "forgets that a group collects failures", lambda: pair(backend=CollectsNothing)),

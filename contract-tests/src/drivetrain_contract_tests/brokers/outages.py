@@ -101,7 +101,7 @@ class Outages(Bench):
         Others fall due while it is away.
         """
         broker = self.on(namespace)
-        now, step = time.time() + self.short_delay_seconds, _FALL_DUE_SECONDS / many
+        now, step = time.time() + self.short_delay_seconds, min(_FALL_DUE_SECONDS, self.patience_seconds / 2) / many
         broker.publish([message(f"{number}", eta=now + number * step) for number in range(many)])
         taken = self.take(broker, count=first, hold=self._crash_hold_seconds)
         broker.release(taken[::2], delay_seconds=_AWAY_SECONDS / 2)

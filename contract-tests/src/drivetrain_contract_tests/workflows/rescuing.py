@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drivetrain import App, Result, chain, chord, group
-from drivetrain.contract import Hold, Place, State, TaskFailed
+from drivetrain.contract import Hold, Place, State, TaskFailed, Transition
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 from drivetrain_contract_tests.workflows.bench import Bench
@@ -19,6 +21,8 @@ __all__ = ["Rescuing"]
 #: Queues that no worker serves, and that one serves which has nothing to do but to rescue.
 _LOST, _IDLE = "lost", "idle"
 _LOST_TYPE = "drivetrain.ResultLost"
+#: How many messages wait in a backlog.
+_BACKLOG = 6
 
 
 class Rescuing(Bench):
@@ -26,7 +30,10 @@ class Rescuing(Bench):
 
     @holds("W22")
     def test_every_handle_ends_when_the_messages_are_gone(self) -> None:
-        """Tasks, chains, chords and groups fail with ResultLost; error callbacks run once, and nothing else runs."""
+        """Tasks, chains, chords and groups fail with ResultLost; error callbacks run once, and nothing else runs.
+
+        Also when the worker that looked for them has stopped, and another one is left.
+        """
         with self._stage() as stage:
             app, other = self._app(stage), self._app(stage)
             act = [call("act", label=f"gone {number}") for number in range(3)]
@@ -34,11 +41,14 @@ class Rescuing(Bench):
             shapes = (act[0], guarded, chord(act[:2], act[2]), group(group(*act), act[0]))
             handles: list[Result[Any]] = [app.send(shape) for shape in shapes]
             stage.broker.purge(QUEUE, Place.READY)
-            for rescuing in (app, other):
-                stage.worker(rescuing, queues=_IDLE)
-            for handle in handles:
-                assert self._failure(stage, handle) == _LOST_TYPE
-                assert not stage.unfinished(handle), f"not all of it has ended: {stage.records(handle)}"
+            rescuing = [stage.worker(each, queues=_IDLE) for each in (app, other)]
+            self._check_lost(stage, handles)
+            for worker in rescuing:
+                worker.stop()
+            handles = [app.send(act[0])]
+            stage.broker.purge(QUEUE, Place.READY)
+            stage.worker(other, queues=_IDLE)
+            self._check_lost(stage, handles)
             stage.worker(app, queues=(QUEUE, "caught"))
             stage.wait_ran("caught")
             stage.quiet()
@@ -50,14 +60,15 @@ class Rescuing(Bench):
         with self._stage() as stage:
             if not self.broker_declares().peeks:
                 raise NotDeclared("not declared: peeks, without which what is delayed cannot always be purged")
-            app = self._app(stage, retry_seconds=3600.0)
-            late = call("act", label="late", delay=1.0)
+            app = self._app(stage, retry_seconds=2.0)
+            late, last = call("act", label="late", delay=2.0), call("act", label="last")
             handles: list[Result[Any]] = [
-                app.send(chain(call("act", label="first"), late, call("act", label="last"))),
-                app.send(chord([call("act", label="member"), late], call("act", label="after"))),
+                app.send(chain(call("act", label="first"), late, last)),
+                app.send(chord([call("act", label="member"), late], last)),
+                app.send(chain(call("flaky", label="tried"), last)),
             ]
             working = stage.worker(app)
-            for label in ("first", "member"):
+            for label in ("first", "member", "tried"):
                 stage.wait_ran(label)
             until(
                 lambda: stage.broker.sizes([QUEUE])[QUEUE].delayed == len(handles), "they wait", self.patience_seconds
@@ -65,10 +76,49 @@ class Rescuing(Bench):
             stage.broker.purge(QUEUE, Place.DELAYED)
             working.stop()
             stage.worker(app, queues=_IDLE)
+            self._check_lost(stage, handles)
+            assert stage.ledger.ran() == {"first": 1, "member": 1, "tried": 1}
+
+    @holds("W22")
+    def test_what_a_dead_worker_had_begun_ends_when_its_message_is_gone(self) -> None:
+        """It died in a task, or right after it had recorded the end of a task, before it published the next one."""
+        with self._stage() as stage:
+            app = self._app(stage)
+            handles: list[Result[Any]] = []
+            for states in ((State.STARTED,), (State.STARTED, State.SUCCESS)):
+                first = call("act", label="first").set(task_id=f"{stage.namespace}.{states[-1]}")
+                handles.append(app.send(chain(first, call("act", label="next"))))
+                for state in states:
+                    dead = Transition(
+                        task_id=f"{stage.namespace}.{states[-1]}", state=state, at=time.time(), run="dead", lease=0.0
+                    )
+                    assert stage.backend.record([dead])[0].applied
+            stage.broker.purge(QUEUE, Place.READY)
+            stage.worker(app, queues=_IDLE)
             for handle in handles:
                 assert self._failure(stage, handle) == _LOST_TYPE
-                assert not stage.unfinished(handle), f"not all of it has ended: {stage.records(handle)}"
-            assert stage.ledger.ran() == {"first": 1, "member": 1}
+            assert not stage.ledger.runs
+
+    @holds("W22", "W23")
+    def test_an_empty_queue_is_the_evidence_where_nothing_shows_messages(self) -> None:
+        """Of a broker that does not declare `peeks`; what is only delayed, or between two attempts, is not ended."""
+        with self._stage() as stage:
+            if stage.broker.sizes([QUEUE])[QUEUE].ready is None:
+                raise NotDeclared("this broker does not tell how many messages are ready")
+            app = self._app(stage, broker={"peeks": False}, retry_seconds=3600.0)
+            slow = [
+                app.send(chain(call("flaky", label="retried"), call("act", label="next"))),
+                app.send(chain(call("act", label="delayed", delay=3600.0), call("act", label="next"))),
+            ]
+            working = stage.worker(app)
+            until(lambda: self._state(stage, slow[0]) is State.RETRY, "it waits for its retry", self.patience_seconds)
+            working.stop()
+            lost = app.send(call("act", label="lost"))
+            stage.broker.purge(QUEUE, Place.READY)
+            stage.worker(app, queues=_IDLE)
+            self._check_lost(stage, [lost])
+            for handle in slow:
+                assert all(self._open(stage, handle)), f"what was only slow was ended: {stage.records(handle)}"
 
     @holds("W23")
     def test_what_is_only_slow_is_not_ended(self) -> None:
@@ -84,7 +134,9 @@ class Rescuing(Bench):
             working = stage.worker(app)
             assert stage.gates["runs 0"].reached.wait(self.patience_seconds), "the task has not begun"
             until(lambda: self._state(stage, retried) is State.RETRY, "it waits for its retry", self.patience_seconds)
-            backlog = app.send_many([chain(call("act", label="slow", queue="backlog"), waiting) for _ in range(3)])
+            backlog = app.send_many(
+                [chain(call("act", label="slow", queue="backlog"), waiting) for _ in range(_BACKLOG)]
+            )
             delayed = app.send(chain(call("act", label="delayed", delay=3600.0), waiting))
             lost = app.send(call("act", label="lost", queue=_LOST))
             stage.broker.purge(_LOST, Place.READY)
@@ -106,17 +158,24 @@ class Rescuing(Bench):
             working.stop()
             assert stage.ledger.ran()["slow"] == len([received, *backlog])
 
+    def _check_lost(self, stage: Stage, handles: Sequence[Result[Any]]) -> None:
+        for handle in handles:
+            assert self._failure(stage, handle) == _LOST_TYPE
+            assert not stage.unfinished(handle), f"not all of it has ended: {stage.records(handle)}"
+
     def _stage(self) -> Stage:
         if not self.backend_declares().lists_tasks:
             raise NotDeclared("not declared: lists_tasks")
         return self.stage(lease_seconds=self.short_lease_seconds)
 
-    def _app(self, stage: Stage, **options: Any) -> App:
+    def _app(self, stage: Stage, *, broker: Mapping[str, Any] | None = None, **options: Any) -> App:
         """An app whose workers rescue as soon as leases of this stage let them."""
         # Nobody here holds a message without saying so, so what a broker lets consumers hold need not be waited for.
         held = self.broker_declares().hold is Hold.CONNECTION
-        declared = {"longest_hold_seconds": self.short_lease_seconds} if held else {}
-        return stage.app(broker=declared, version_mismatch_seconds=0.0, rescue_after_seconds=0.1, **options)
+        declared: dict[str, Any] = {"longest_hold_seconds": self.short_lease_seconds} if held else {}
+        return stage.app(
+            broker={**declared, **(broker or {})}, version_mismatch_seconds=0.0, rescue_after_seconds=0.1, **options
+        )
 
     def _failure(self, stage: Stage, handle: Result[Any]) -> str:
         try:
