@@ -22,8 +22,8 @@ _SERVICE = "rabbitmq"
 _CONTROL_SECONDS = 60.0
 _CONTROL_PORTS = 10
 #: While it starts, RabbitMQ 3.10 has quorum queues pass on messages before it has the exchanges, and has them try again
-#: after this many milliseconds; by default after three minutes.
-_DEAD_LETTER_SETTING = "{dead_letter_worker_publisher_confirm_timeout,1000}"
+#: after this many milliseconds; by default after three minutes. As the README of drivetrain-amqp recommends.
+_DEAD_LETTER_SETTING = "{dead_letter_worker_publisher_confirm_timeout,5000}"
 
 
 class RabbitServer:

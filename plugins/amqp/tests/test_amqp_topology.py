@@ -140,6 +140,30 @@ def test_a_purge_of_the_delayed_leaves_those_of_others(make):
     assert broker.purge("r", Place.DELAYED) == 150
 
 
+def test_a_purge_of_the_delayed_keeps_the_order_of_the_others(make):
+    """A queue of delays passes on no message before the one at its head: a later one there would delay all others."""
+    broker, eta = make(), time.time() + 5
+    sent = [message(f"{number}", queue, eta=eta + number / 50) for number in range(100) for queue in ("q", "r")]
+    broker.publish(sent)
+    assert broker.purge("q", Place.DELAYED) == 100
+    assert time.time() < eta, "it was purged too late to show anything"
+    came = [each for _ in range(100) for each in ids(take(broker, "r"))]
+    assert came == sorted(came, key=int)
+
+
+@pytest.mark.parametrize("options", ["", "&queue_type=quorum"])
+def test_none_of_many_that_are_replayed_or_purged_stays_behind(make, options):
+    """RabbitMQ forgets what was said last of a quorum queue, when the channel is closed at once."""
+    broker, eta = make(options), time.time() + 3600
+    broker.publish([message(f"{number}") for number in range(150)])
+    broker.dead_letter([(each, "why") for each in take(broker, count=150)])
+    assert broker.replay("q") == 150
+    broker.acknowledge(take(broker, count=150))
+    broker.publish([message(f"{number}", eta=eta) for number in range(150)])
+    assert broker.purge("q", Place.DELAYED) == 150
+    assert (broker.replay("q"), broker.purge("q", Place.DELAYED)) == (0, 0)
+
+
 def test_two_who_look_at_once_see_the_same(make):
     one, other = make(), make()
     one.publish([message(f"{number}") for number in range(50)])

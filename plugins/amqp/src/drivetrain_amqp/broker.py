@@ -196,7 +196,7 @@ class AmqpBroker:
     def _purge_rung(self, queue: str, rung: str) -> int:
         waiting = {token(name) for name in self._names.queues(queue)}
         with self._looker.taking(rung, "purging what is delayed") as taking:
-            found = [each.tag for each in taking.all() if each.key.partition(".")[0] in waiting]
+            found = [each for each in taking.all() if each.key.partition(".")[0] in waiting]
             taking.drop(found)
         return len(found)
 
@@ -226,7 +226,7 @@ class AmqpBroker:
                 chosen = [each for each in some if wanted is None or each.opened.message.id in wanted]
                 if chosen:
                     first(chosen)
-                    taking.drop([each.tag for each in chosen])
+                    taking.drop(chosen)
                 taken += len(chosen)
         return taken
 

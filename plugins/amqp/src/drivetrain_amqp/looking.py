@@ -8,8 +8,8 @@ lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from attrs import frozen
 from pika import spec
@@ -22,14 +22,17 @@ from drivetrain_amqp.link import Link
 
 __all__ = ["Looked", "Looker"]
 
-#: How many messages are taken in one go.
-_TOGETHER = 100
+#: How many messages are taken on one channel. RabbitMQ passes on 32 settlements to a quorum queue, and keeps the others
+#: until it hears of these. When the channel is closed before that, it forgets them, and their messages come back.
+_TOGETHER = 32
 
 
 @frozen
 class Looked:
     """A message that was taken to be looked at."""
 
+    #: The channel that holds it, and its delivery tag there.
+    channel: Channel
     tag: int
     #: The routing key by which it came.
     key: str
@@ -72,9 +75,10 @@ class Looker:
     @contextmanager
     def taking(self, name: str, doing: str) -> Iterator[Taking]:
         """Take from a queue while nobody else does so; what is not dropped is given back, in its place."""
-        with self.alone(name), self._link.admin(doing) as channel:
-            yield Taking(channel, name)
-            _give_back(channel, name)
+        with self.alone(name), ExitStack() as channels:
+            taking = Taking(name, lambda: channels.enter_context(self._link.admin(doing)))
+            yield taking
+            taking.give_back()
 
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
@@ -84,20 +88,34 @@ class Looker:
 
 
 class Taking:
-    """A queue that is looked through."""
+    """A queue that is looked through.
 
-    def __init__(self, channel: Channel, name: str) -> None:
-        self._channel, self._name = channel, name
+    Args:
+        name: of the queue.
+        channel: opens a channel, which is open until all is given back.
+    """
+
+    def __init__(self, name: str, channel: Callable[[], Channel]) -> None:
+        self._name, self._channel = name, channel
+        #: The tags that each channel holds, in the order in which they were taken.
+        self._held: dict[Channel, list[int]] = {}
 
     def some(self, limit: int) -> list[Looked]:
         """The next messages, up to ``limit``; empty at the end."""
         found: list[Looked] = []
         while len(found) < limit:
             count = min(limit - len(found), _TOGETHER)
-            answers = self._channel.ask(*[spec.Basic.Get(queue=self._name)] * count)
-            found += [_looked(each) for each in answers if isinstance(each, Content)]
-            if any(isinstance(each, spec.Basic.GetEmpty) for each in answers):
+            more = self._take(count)
+            found += more
+            if len(more) < count:
                 break
+        return found
+
+    def _take(self, count: int) -> list[Looked]:
+        channel = self._channel()
+        answers = channel.ask(*[spec.Basic.Get(queue=self._name)] * count)
+        found = [_looked(channel, each) for each in answers if isinstance(each, Content)]
+        self._held[channel] = [each.tag for each in found]
         return found
 
     def all(self) -> Iterator[Looked]:
@@ -105,19 +123,24 @@ class Taking:
         while found := self.some(_TOGETHER):
             yield from found
 
-    def drop(self, tags: Sequence[int]) -> None:
+    def drop(self, looked: Iterable[Looked]) -> None:
         """These are not given back."""
-        if not tags:
-            return
-        self._channel.write(b"".join(wire.ack(self._channel.number, tag, False) for tag in tags))
-        self._channel.barrier()
+        gone: dict[Channel, list[int]] = {}
+        for each in looked:
+            gone.setdefault(each.channel, []).append(each.tag)
+        for channel, tags in gone.items():
+            channel.write(b"".join(wire.ack(channel.number, tag, False) for tag in tags))
+            channel.barrier()
+            self._held[channel] = [tag for tag in self._held[channel] if tag not in tags]
+
+    def give_back(self) -> None:
+        """Give back what was not dropped, in the order in which it was taken, which a quorum queue keeps then."""
+        for channel, tags in self._held.items():
+            channel.write(b"".join(wire.nack(channel.number, tag, True) for tag in tags))
+            channel.ask(spec.Queue.Declare(queue=self._name, passive=True))  # a classic queue answers when it has them
 
 
-def _looked(content: Content) -> Looked:
+def _looked(channel: Channel, content: Content) -> Looked:
     method = content.method
-    return Looked(method.delivery_tag, method.routing_key, open_content("", content.properties, content.body))
-
-
-def _give_back(channel: Channel, name: str) -> None:
-    channel.write(wire.nack(channel.number, 0, True))  # all of this channel
-    channel.ask(spec.Queue.Declare(queue=name, passive=True))  # the queue itself answers, after it has them back
+    opened = open_content("", content.properties, content.body)
+    return Looked(channel, method.delivery_tag, method.routing_key, opened)
