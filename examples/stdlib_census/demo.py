@@ -98,11 +98,13 @@ def main() -> int:
     parser.add_argument("--limit", type=int, help="how many files to take; all by default")
     directory = Path(sysconfig.get_path("stdlib"))
     paths = python_files(directory)[: parser.parse_args().limit]
-    with tempfile.TemporaryDirectory(prefix="drivetrain-demo-") as work, contextlib.chdir(work):
-        try:
-            problems = run(str(directory), paths)
-        finally:
-            app.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="drivetrain-demo-") as work,
+        contextlib.chdir(work),
+        # The workers start in this directory, and so their app finds the file by itself; this one was made elsewhere.
+        app.using(f"sqlite:///{work}/drivetrain.db"),
+    ):
+        problems = run(str(directory), paths)
     for problem in problems:
         print(f"WRONG: {problem}")
     return 1 if problems else 0

@@ -191,4 +191,4 @@ def test_two_claims_on_one_scheme_are_told(core_alone, stranger, tmp_path):
     assert "drivers" in told, "it does not say how to choose"
     with (tmp_path / "settings.toml").open("a") as settings:
         settings.write('[drivers]\ntwice = "other"\n')
-    assert core_alone.run(*describe, directory=tmp_path).stdout.startswith("broker  twice://x\n")
+    assert core_alone.run(*describe, directory=tmp_path).stdout.startswith("broker  twice://x,")

@@ -13,7 +13,6 @@ from random import Random
 
 from attrs import define, field, frozen
 
-from drivetrain.app.per_process import PerProcess
 from drivetrain.contract import Backend, Broker, ServiceUnavailable, evolve
 
 _NEVER_FAIL = {"capabilities", "close", "census"}
@@ -113,9 +112,8 @@ BROKER, BACKEND = methods(Broker), methods(Backend)
 
 
 def rewire(app, **changes):
-    """Let ``app`` use a runtime with other parts from now on: ``rewire(app, broker=Proxy(app.runtime.broker, …))``."""
-    made = app._assemble(evolve(app.runtime, **changes))
-    app._made = PerProcess(lambda: made)
+    """Let ``app`` use a runtime with other parts until it is closed: ``rewire(app, broker=Proxy(…))``."""
+    app._made._made = (app._assemble(evolve(app.runtime, **changes)),)
 
 
 def let_fail(app, faults):
