@@ -9,7 +9,7 @@ from functools import cached_property
 
 import pytest
 
-from drivetrain.contract import Hold, NotSupported, Place, evolve
+from drivetrain.contract import Hold, NotSupported, QueueSection, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from mutants.broker_base import local
 from mutants.broker_publishing import Limited
@@ -94,7 +94,7 @@ class Coarse(MemoryBroker):
         }
 
     def purge(self, queue, place):
-        if place is Place.DELAYED:
+        if place is QueueSection.DELAYED:
             raise NotSupported("what is delayed cannot be seen, and so not be purged")
         return super().purge(queue, place) and 1
 

@@ -22,7 +22,7 @@ class Cache(Limited):
     capabilities = evolve(
         Limited.capabilities,
         durability=Durability.CACHE,
-        pushes=False,
+        notifies=False,
         lists_tasks=False,
         expiry_resolution_seconds=1.0,
     )
@@ -33,8 +33,8 @@ class Cache(Limited):
     def _renew(self, lease, now):
         return super()._renew(evolve(lease, seconds=whole(lease.seconds)), now)
 
-    def settle(self, task_ids, *, retention_seconds):
-        super().settle(task_ids, retention_seconds=whole(retention_seconds))
+    def shorten_retention(self, task_ids, *, retention_seconds):
+        super().shorten_retention(task_ids, retention_seconds=whole(retention_seconds))
 
     def acquire_lock(self, name, *, seconds):
         return super().acquire_lock(name, seconds=whole(seconds))

@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from drivetrain import Place, TaskFailed, chain, chord, group, hookimpl
+from drivetrain import QueueSection, TaskFailed, chain, chord, group, hookimpl
 from matrix.pairs import pairs
 from support.waiting import happened, until
 
@@ -102,7 +102,7 @@ def pending_tasks(make, pair):
     assert app.operations.sizes(["default"])["default"].ready in {0, None}
     sent = app.send_many([app.add.s(n, n) for n in range(3)])
     if app.runtime.broker.capabilities.peeks:
-        waiting = app.operations.tasks("default", Place.READY)
+        waiting = app.operations.tasks("default", QueueSection.READY)
         assert [(one.task_id, one.task, list(one.args)) for one in waiting] == [
             (handle.id, "add", [n, n]) for n, handle in enumerate(sent)
         ]

@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 
 from drivetrain.contract import Backend, Broker, ServiceUnavailable, evolve
 
-_NEVER_FAIL = {"capabilities", "close", "census"}
+_NEVER_FAIL = {"capabilities", "close", "counts"}
 
 
 class Moment(StrEnum):

@@ -34,13 +34,13 @@ def test_a_body_that_is_too_large_waits_in_the_backend_and_goes_with_its_message
     with_broker(app, largest_message_bytes=1000)
     text = app.signature("value", BIG)
     handles = app.send_many([text, chain(text, app.signature("value")), group(text, text)])
-    assert app.runtime.backend.census()["bodies"] == 4
+    assert app.runtime.backend.counts()["bodies"] == 4
     with app.worker():
         assert handles[0].get(timeout=60) == BIG
         assert handles[1].get(timeout=60) == BIG
         assert handles[2].get(timeout=60) == [BIG, BIG]
         until(lambda: idle(app), "nothing is left to do")
-        until(lambda: app.runtime.backend.census()["bodies"] == 0, "no body is left behind")
+        until(lambda: app.runtime.backend.counts()["bodies"] == 0, "no body is left behind")
 
 
 def test_large_bodies_survive_retries_hops_and_workers_that_do_not_know_them(make_app, url):
@@ -64,9 +64,9 @@ def test_large_bodies_survive_retries_hops_and_workers_that_do_not_know_them(mak
             unknown.get(timeout=60)
         until(lambda: app.operations.dead_letters("default"), "the unknown one is put aside")
         until(lambda: idle(app), "nothing is left to do")
-        until(lambda: app.runtime.backend.census()["bodies"] == 1, "the dead letter keeps its body, nobody else")
+        until(lambda: app.runtime.backend.counts()["bodies"] == 1, "the dead letter keeps its body, nobody else")
     assert app.operations.drop_dead_letters("default") == 1
-    assert app.runtime.backend.census()["bodies"] == 0
+    assert app.runtime.backend.counts()["bodies"] == 0
 
 
 def test_a_second_message_with_a_body_that_is_gone_harms_nobody(app, log):
@@ -85,7 +85,7 @@ def test_a_second_message_with_a_body_that_is_gone_harms_nobody(app, log):
     broker.acknowledge([delivery])
     with app.worker():
         until(lambda: handle.state() is State.RETRY, "the first attempt has failed, and its body has gone")
-        until(lambda: app.runtime.backend.census()["bodies"] == 1, "only the retry's body is there")
+        until(lambda: app.runtime.backend.counts()["bodies"] == 1, "only the retry's body is there")
         broker.publish([delivery.message])
         assert handle.get(timeout=60) == len(BIG)
     assert app.operations.dead_letters("default") == []
@@ -96,7 +96,7 @@ def test_purging_takes_bodies_along(app):
     app.send(app.signature("value", BIG))
     app.send(app.signature("value", BIG).set(delay=600))
     assert app.operations.purge("default") == 2
-    assert app.runtime.backend.census()["bodies"] == 0
+    assert app.runtime.backend.counts()["bodies"] == 0
 
 
 def test_a_result_that_is_too_large_for_the_backend_fails_the_task(app):
@@ -203,7 +203,7 @@ def test_keeping_no_results_changes_no_workflow_and_leaves_nothing_behind(make_a
         until(lambda: idle(app), "nothing is left to do")
     assert sorted(seen) == [0, 1, 1, 3, 3, 5]
     later = make_app(url, clock=Ahead(2 * 86400))
-    until(lambda: later.runtime.backend.census() == SIMPLE, "nothing is left behind")
+    until(lambda: later.runtime.backend.counts() == SIMPLE, "nothing is left behind")
 
 
 def test_a_lone_task_whose_result_nobody_keeps_is_gone_at_once(make_app, url):
@@ -211,7 +211,7 @@ def test_a_lone_task_whose_result_nobody_keeps_is_gone_at_once(make_app, url):
     with app.worker():
         handles = app.send_many([app.signature("value", n) for n in range(10)])
         until(lambda: idle(app), "nothing is left to do")
-        until(lambda: app.runtime.backend.census() == SIMPLE, "nothing is left behind")
+        until(lambda: app.runtime.backend.counts() == SIMPLE, "nothing is left behind")
         with pytest.raises(UnknownResult):
             handles[0].get(timeout=1)
 
@@ -268,8 +268,8 @@ def _gone(handle):
 class _Cache(Changed):
     """A backend that drops things when it runs short of room, without a word."""
 
-    def __init__(self, backend, *, pushes=False):
-        super().__init__(backend, durability=Durability.CACHE, pushes=pushes)
+    def __init__(self, backend, *, notifies=False):
+        super().__init__(backend, durability=Durability.CACHE, notifies=notifies)
 
     def read_members(self, group_id):
         return [None, *self._driver.read_members(group_id)[1:]]
@@ -282,12 +282,12 @@ def cached(app, monkeypatch):
     return app
 
 
-@pytest.mark.parametrize("pushes", [False, True])
-def test_who_waits_for_what_a_cache_has_dropped_is_told(app, monkeypatch, pushes):
-    """Also by one that pushes ends: it does not know of what it has dropped, so who waits looks for that."""
+@pytest.mark.parametrize("notifies", [False, True])
+def test_who_waits_for_what_a_cache_has_dropped_is_told(app, monkeypatch, notifies):
+    """Also by one that notifies of ends: it does not know of what it has dropped, so who waits looks for that."""
     monkeypatch.setattr("drivetrain.app.lost._SENT_SECONDS", 0.0)
     monkeypatch.setattr("drivetrain.app.waiting._LONGEST_WAIT_OF_A_CACHE_SECONDS", 0.05)
-    rewire(app, backend=_Cache(app.runtime.backend, pushes=pushes))
+    rewire(app, backend=_Cache(app.runtime.backend, notifies=notifies))
     members = [app.signature("value", n) for n in range(3)]
     handle = app.send(chord(group(members).set(group_id="gone"), app.signature("total")))
     app.runtime.backend.forget(["gone"])

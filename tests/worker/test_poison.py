@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from drivetrain import DeadLetterFilter, Place, State, TaskFailed, group
+from drivetrain import DeadLetterFilter, QueueSection, State, TaskFailed, group
 from drivetrain.contract import Message
 from support.waiting import until
 
@@ -142,7 +142,7 @@ def test_an_unknown_task_does_not_spin(make_app, url):
     runtime.broker.publish = lambda messages: (published.append(len(messages)), publish(messages))
     with app.worker():
         until(lambda: len(published) >= 3, "it was put back three times")
-        delayed = until(lambda: app.operations.tasks("default", Place.DELAYED), "it is put back")
+        delayed = until(lambda: app.operations.tasks("default", QueueSection.DELAYED), "it is put back")
     assert len(published) <= 4
     assert len(delayed) == 1
 

@@ -11,7 +11,7 @@ from drivetrain.contract import (
     Durability,
     Hold,
     Member,
-    Place,
+    QueueSection,
     QueueSizes,
     RunLease,
     Transition,
@@ -56,7 +56,7 @@ class Operator:
 
     def lose(self, queue="default"):
         """Drop all messages, as somebody does who deletes a queue."""
-        for place in (Place.READY, Place.DELAYED):
+        for place in (QueueSection.READY, QueueSection.DELAYED):
             self.app.runtime.broker.purge(queue, place)
 
     def states(self, handle):
@@ -357,7 +357,7 @@ def test_where_a_broker_only_counts_an_empty_queue_is_evidence(counting):
     lost = counting.app.send(chain(s("value", 1).set(task_id="lost"), s("value")))
     elsewhere = counting.app.send(s("value", 1).set(queue="elsewhere"))
     late = counting.app.send(s("value", 2).set(delay=48 * HOUR))
-    counting.app.runtime.broker.purge("default", Place.READY)
+    counting.app.runtime.broker.purge("default", QueueSection.READY)
     assert counting.pass_hours() == ["lost"]
     assert_lost(lost)
     assert counting.pass_hours(24) == []

@@ -42,7 +42,7 @@ def test_a_chain_that_was_not_sent_leaves_nothing_behind_and_can_be_sent_again(c
     with pytest.raises(PublishFailed) as raised:
         app.send_many([workflow, good])
     assert set(raised.value.failures) == {"bad"}
-    assert app.runtime.backend.census()["tasks"] == 1
+    assert app.runtime.backend.counts()["tasks"] == 1
     app.runtime.broker.refused.clear()
     handle = app.send(workflow)
     with app.worker():
@@ -121,7 +121,7 @@ def test_two_tasks_under_one_id_are_refused_wherever_they_are(app):
     ):
         with pytest.raises(InvalidSignature, match="'both' belongs to task"):
             app.send_many(workflows)
-    assert app.runtime.backend.census()["tasks"] == 0
+    assert app.runtime.backend.counts()["tasks"] == 0
 
 
 @pytest.mark.parametrize("following", ["chain", "callback", "group"])

@@ -3,7 +3,7 @@
 import pytest
 
 from drivetrain import ConfigurationError, InvalidSignature, State, TaskFailed
-from drivetrain.contract import Place
+from drivetrain.contract import QueueSection
 from support.waiting import until
 
 
@@ -33,7 +33,7 @@ def new(make_app, url):
 def test_an_old_worker_leaves_arguments_that_do_not_fit_to_a_new_one(old, new):
     handle = new.send(new.signature("shop.price", 10, discount=1))
     with old.worker():
-        until(lambda: old.operations.tasks("default", Place.DELAYED), "the old worker offers it to others")
+        until(lambda: old.operations.tasks("default", QueueSection.DELAYED), "the old worker offers it to others")
         assert handle.state() is State.RECEIVED
         with new.worker():
             assert handle.get(timeout=60) == 19
@@ -45,7 +45,7 @@ def test_an_old_worker_leaves_arguments_that_do_not_fit_to_a_new_one(old, new):
 def test_what_waits_for_a_task_that_was_offered_to_others_goes_on(old, new):
     handle = new.send(new.signature("shop.price", 10, discount=1) | new.signature("shop.price"))
     with old.worker():
-        until(lambda: old.operations.tasks("default", Place.DELAYED), "the old worker offers it to others")
+        until(lambda: old.operations.tasks("default", QueueSection.DELAYED), "the old worker offers it to others")
     with new.worker():
         assert handle.get(timeout=60) == 38
 

@@ -261,7 +261,7 @@ def _taken(backend: Backend, name: str = "l", seconds: float = LONG) -> int:
 
 
 def _free(backend: Backend) -> bool:
-    return backend.census()["locks"] == 0
+    return backend.counts()["locks"] == 0
 
 
 def _refused(backend: Backend, name: str) -> bool:

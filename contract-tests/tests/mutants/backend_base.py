@@ -148,8 +148,8 @@ def _remote(name: str) -> Callable[..., Any]:
     return call
 
 
-_CALLS = """ping record read wait renew settle forget unfinished open_groups complete read_groups read_members
-store_bodies load_bodies drop_bodies acquire_lock renew_lock release_lock sweep census"""
+_CALLS = """ping record read wait renew shorten_retention forget unfinished open_groups complete read_groups
+read_members store_bodies load_bodies drop_bodies acquire_lock renew_lock release_lock sweep counts"""
 
 for _name in _CALLS.split():
     setattr(Remote, _name, _remote(_name))

@@ -517,8 +517,8 @@ class SweepsNothing(MemoryBackend):
     def sweep(self):
         return 0
 
-    def census(self):
-        return {**super().census(), "tasks": self._seen()}
+    def counts(self):
+        return {**super().counts(), "tasks": self._seen()}
 
     def _seen(self):
         self.most = max(getattr(self, "most", 0), len(self._store.tasks))
@@ -539,15 +539,15 @@ class SweepsLocks(MemoryBackend):
 
 @broken("R32", "counts locks that were released")
 class CountsReleased(MemoryBackend):
-    def census(self):
+    def counts(self):
         self.locks = max(getattr(self, "locks", 0), len(self._store.locks))
-        return {**super().census(), "locks": self.locks}
+        return {**super().counts(), "locks": self.locks}
 
 
 @broken("R32", "counts the places of members for members")
 class CountsPlaces(MemoryBackend):
-    def census(self):
-        return {**super().census(), "members": sum(found.group.size for found in self._store.groups.values())}
+    def counts(self):
+        return {**super().counts(), "members": sum(found.group.size for found in self._store.groups.values())}
 
 
 MUTANTS = mutants_of(globals())

@@ -240,8 +240,8 @@ class EncoderError(MemoryBackend):
 
 @broken("R38", "lets an error through when a time is too large")
 class TimeError(MemoryBackend):
-    def settle(self, task_ids, *, retention_seconds):
-        super().settle(task_ids, retention_seconds=int(retention_seconds * 1000) / 1000)
+    def shorten_retention(self, task_ids, *, retention_seconds):
+        super().shorten_retention(task_ids, retention_seconds=int(retention_seconds * 1000) / 1000)
 
 
 @broken("L5", "counts tokens from one after a restart")

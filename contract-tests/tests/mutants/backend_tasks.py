@@ -6,7 +6,7 @@ import json
 import math
 import threading
 
-from drivetrain.contract import Entry, Outcome, Renewal, State, TaskPage, TooLarge, apply, evolve
+from drivetrain.contract import Outcome, Renewal, State, StateChange, TaskPage, TooLarge, apply, evolve
 from drivetrain.drivers.memory.backend import MemoryBackend
 from mutants.backend_base import Ruled, broken, mutants_of
 
@@ -318,14 +318,14 @@ class CutsIds(Ruled):
 class LastEntryOnly(Ruled):
     def rule(self, before, wish, now):
         after = apply(before, wish, now)
-        return after and evolve(after, entries={wish.state: Entry(wish.at, wish.worker)})
+        return after and evolve(after, entries={wish.state: StateChange(wish.at, wish.worker)})
 
 
 @broken("R11", "forgets when a task was first sent")
 class SentAnew(Ruled):
     def rule(self, before, wish, now):
         after = apply(before, wish, now)
-        return after and evolve(after, entries={**after.entries, wish.state: Entry(wish.at, wish.worker)})
+        return after and evolve(after, entries={**after.entries, wish.state: StateChange(wish.at, wish.worker)})
 
 
 @broken("R11", "keeps times in whole seconds")

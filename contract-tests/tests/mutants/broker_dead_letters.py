@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from drivetrain.contract import DEAD_REASON_HEADER, Place, evolve
+from drivetrain.contract import DEAD_REASON_HEADER, QueueSection, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from mutants.broker_base import breaks, entries
 from mutants.broker_publishing import decoded
@@ -30,7 +30,7 @@ def buries(name, change):
     class Burying(MemoryBroker):
         def peek(self, queue, place, **how):
             found = super().peek(queue, place, **how)
-            return [change(each) for each in found] if place is Place.DEAD else found
+            return [change(each) for each in found] if place is QueueSection.DEAD else found
 
     breaks("B28", name)(Burying)
 
@@ -58,7 +58,7 @@ class KeepsTheOldReason(MemoryBroker):
 def shows_dead(name, change):
     class Showing(MemoryBroker):
         def peek(self, queue, place, *, limit):
-            if place is not Place.DEAD:
+            if place is not QueueSection.DEAD:
                 return super().peek(queue, place, limit=limit)
             return change(super().peek(queue, place, limit=10**6))[:limit]
 
@@ -73,7 +73,7 @@ shows_dead("shows dead letters by their ids", lambda dead: sorted(dead, key=lamb
 class RotatesDead(MemoryBroker):
     def peek(self, queue, place, *, limit):
         found = super().peek(queue, place, limit=limit)
-        if place is Place.DEAD and found:
+        if place is QueueSection.DEAD and found:
             dead = self._store.queue(queue).dead
             dead.append(dead.pop(0))
         return found
@@ -144,7 +144,7 @@ def drops(name):
             def drop_dead_letters(self, queue, message_ids):
                 wanted = ids(message_ids)
                 if wanted is None:
-                    return self.purge(queue, Place.DEAD)
+                    return self.purge(queue, QueueSection.DEAD)
                 return super().drop_dead_letters(queue, wanted)
 
         breaks("B30", name)(Dropping)
@@ -171,7 +171,7 @@ def drops_the_first(ids):
 @breaks("B30", "drops nothing and says that it has")
 class DropsNothing(MemoryBroker):
     def drop_dead_letters(self, queue, message_ids):
-        return sum(each.id in message_ids for each in self.peek(queue, Place.DEAD, limit=10**6))
+        return sum(each.id in message_ids for each in self.peek(queue, QueueSection.DEAD, limit=10**6))
 
 
 @breaks("B30", "drops the oldest letters, as many as were asked for")

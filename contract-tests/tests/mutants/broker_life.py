@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from weakref import WeakKeyDictionary
 
-from drivetrain.contract import Place, ServiceRefused, ServiceUnavailable, evolve
+from drivetrain.contract import QueueSection, ServiceRefused, ServiceUnavailable, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker, _Entry
 from mutants.broker_base import breaks, entries, publishes
 from mutants.remote import RemoteBroker
@@ -145,7 +145,7 @@ class OneGrave(MemoryBroker):
             self._store.queue(name).dead = _KEPT._store.queue(name).dead
 
     def peek(self, queue, place, *, limit):
-        if place is Place.DEAD:
+        if place is QueueSection.DEAD:
             return [letter.shown() for letter in _KEPT._store.queue(queue).dead][:limit]
         return super().peek(queue, place, limit=limit)
 

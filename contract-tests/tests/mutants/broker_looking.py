@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drivetrain.contract import Place, QueueSizes, evolve
+from drivetrain.contract import QueueSection, QueueSizes, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from mutants.broker_base import breaks
 
@@ -64,7 +64,7 @@ def all_of_them(broker, correct, queue, place, limit):
 
 @peeks("B32", "shows delayed messages among those that are ready")
 def all_places(broker, correct, queue, place, limit):
-    more = correct.peek(queue, Place.DELAYED, limit=limit) if place is Place.READY else []
+    more = correct.peek(queue, QueueSection.DELAYED, limit=limit) if place is QueueSection.READY else []
     return [*correct.peek(queue, place, limit=limit), *more][:limit]
 
 
@@ -75,7 +75,7 @@ def falsy_limit(broker, correct, queue, place, limit):
 
 @peeks("B33", "looks at messages by receiving and releasing them")
 def receives_and_releases(broker, correct, queue, place, limit):
-    if place is Place.READY:
+    if place is QueueSection.READY:
         broker.release(correct.receive([queue], limit=limit, wait_seconds=0, hold_seconds=30))
     return correct.peek(queue, place, limit=limit)
 
@@ -83,7 +83,7 @@ def receives_and_releases(broker, correct, queue, place, limit):
 @peeks("B33", "puts what it has looked at behind the rest")
 def puts_behind(broker, correct, queue, place, limit):
     found = correct.peek(queue, place, limit=limit)
-    if place is Place.READY:
+    if place is QueueSection.READY:
         with broker._store.condition:
             known = broker._store.queue(queue)
             for entry in known.ready.smallest(limit):
@@ -94,7 +94,7 @@ def puts_behind(broker, correct, queue, place, limit):
 @peeks("B33", "holds for a while what it shows")
 def holds_what_it_shows(broker, correct, queue, place, limit):
     found = correct.peek(queue, place, limit=limit)
-    if place is Place.READY:
+    if place is QueueSection.READY:
         correct.receive([queue], limit=limit, wait_seconds=0, hold_seconds=30)
     return found
 
@@ -140,14 +140,14 @@ def tells_nothing(broker, correct, queue, place):
 
 @purges("purges ready and delayed messages together")
 def both_places(broker, correct, queue, place):
-    if place is Place.READY:
-        correct.purge(queue, Place.DELAYED)
+    if place is QueueSection.READY:
+        correct.purge(queue, QueueSection.DELAYED)
     return correct.purge(queue, place)
 
 
 @purges("cannot purge delayed messages")
 def not_delayed(broker, correct, queue, place):
-    return len(correct.peek(queue, place, limit=1000)) if place is Place.DELAYED else correct.purge(queue, place)
+    return len(correct.peek(queue, place, limit=1000)) if place is QueueSection.DELAYED else correct.purge(queue, place)
 
 
 @breaks("B35", "names queues as they were first used")

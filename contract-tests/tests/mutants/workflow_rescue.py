@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from drivetrain.contract import Place, State, evolve
+from drivetrain.contract import QueueSection, State, evolve
 from drivetrain.drivers.memory import MemoryBackend, MemoryBroker
 from drivetrain.worker import overdue, rescue, rescuer
 from drivetrain.worker.overdue import Overdue
@@ -47,7 +47,7 @@ class ShowsAllThatWasPublished(MemoryBroker):
 
     def peek(self, queue, place, *, limit):
         found = super().peek(queue, place, limit=limit)
-        if place is not Place.READY:
+        if place is not QueueSection.READY:
             return found
         self.seen[queue].update((each.id, each) for each in found)
         return list(self.seen[queue].values())[:limit]
@@ -162,7 +162,7 @@ def ends_what_runs(patch):
 @breaks_core("W23", "looks at the first messages of a queue only")
 def sees_no_backlog(patch):
     def peek(self, queue):
-        found = [self._broker.peek(queue, place, limit=3) for place in (Place.DELAYED, Place.READY)]
+        found = [self._broker.peek(queue, place, limit=3) for place in (QueueSection.DELAYED, QueueSection.READY)]
         return _View(_ids([each for section in found for each in section]))
 
     patch.setattr(Whereabouts, "_peek", peek)

@@ -10,7 +10,7 @@ from drivetrain.contract import (
     Durability,
     GroupProgress,
     Outcome,
-    Place,
+    QueueSection,
     State,
     evolve,
 )
@@ -241,7 +241,7 @@ class MissesTheEnd(MemoryBackend):
 class CountsOnWithoutWhatItDropped(MemoryBackend):
     """A cache that counts the members of a group that it has dropped from there on."""
 
-    capabilities = evolve(MemoryBackend.capabilities, durability=Durability.CACHE, pushes=False)
+    capabilities = evolve(MemoryBackend.capabilities, durability=Durability.CACHE, notifies=False)
 
     def complete(self, completions):
         told = super().complete(completions)
@@ -264,9 +264,9 @@ class KeepsForEver(MemoryBackend):
     def record(self, transitions):
         return super().record([evolve(wish, retention=wish.retention or None) for wish in transitions])
 
-    def settle(self, task_ids, *, retention_seconds):
+    def shorten_retention(self, task_ids, *, retention_seconds):
         if retention_seconds:
-            super().settle(task_ids, retention_seconds=retention_seconds)
+            super().shorten_retention(task_ids, retention_seconds=retention_seconds)
 
 
 class ForgetsGroupsOfMembers(MemoryBackend):
@@ -344,11 +344,11 @@ def restartable(lose: Callable[[list[MemoryBroker], list[MemoryBackend]], None])
 
 
 def lose_delayed(brokers, _backends):
-    brokers[-1].purge("default", Place.DELAYED)
+    brokers[-1].purge("default", QueueSection.DELAYED)
 
 
 def lose_ready(brokers, _backends):
-    brokers[-1].purge("default", Place.READY)
+    brokers[-1].purge("default", QueueSection.READY)
 
 
 def lose_records(_brokers, backends):

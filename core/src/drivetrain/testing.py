@@ -23,7 +23,7 @@ from typing import Self
 
 from drivetrain.app.application import App
 from drivetrain.app.operations import QueuedTask
-from drivetrain.contract import Place, reset_after_fork
+from drivetrain.contract import QueueSection, reset_after_fork
 
 __all__ = ["VirtualClock", "VirtualTime"]
 
@@ -156,7 +156,7 @@ class VirtualTime:
 
     def _next_due(self) -> float | None:
         broker = self._app.runtime.broker
-        delayed = (broker.peek(queue, Place.DELAYED, limit=1) for queue in self._app.operations.queues())
+        delayed = (broker.peek(queue, QueueSection.DELAYED, limit=1) for queue in self._app.operations.queues())
         return min((message.eta for (message,) in filter(None, delayed) if message.eta is not None), default=None)
 
     def _next_task(self) -> str:
@@ -164,7 +164,7 @@ class VirtualTime:
         operations = self._app.operations
         queued = [
             task
-            for place in (Place.READY, Place.DELAYED)
+            for place in (QueueSection.READY, QueueSection.DELAYED)
             for queue in operations.queues()
             for task in operations.tasks(queue, place, limit=1)
         ]

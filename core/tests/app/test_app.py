@@ -25,7 +25,7 @@ from drivetrain import (
     InvalidSignature,
     LockHeld,
     NotSupported,
-    Place,
+    QueueSection,
     ResultTimeout,
     State,
     TaskFailed,
@@ -264,7 +264,7 @@ class TestResults:
         result.forget()
         with pytest.raises(UnknownResult):
             result.state()
-        assert not any(app.runtime.backend.census().values())
+        assert not any(app.runtime.backend.counts().values())
 
     def test_awaiting(self, app):
         square = app.task(name="square")(lambda x: x * x)
@@ -385,7 +385,7 @@ class TestUnusualOptions:
 
     def test_the_group_of_a_message_is_told_to_the_broker(self, app):
         app.signature("any").set(message_group="customer 42").send()
-        (message,) = app.runtime.broker.peek("default", Place.READY, limit=1)
+        (message,) = app.runtime.broker.peek("default", QueueSection.READY, limit=1)
         assert message.headers[MESSAGE_GROUP_HEADER] == "customer 42"
 
 
@@ -409,10 +409,10 @@ class TestOperations:
         later = note.s("later").set(delay=60).send()
         sizes = app.operations.sizes(["mails"])["mails"]
         assert (sizes.ready, sizes.delayed) == (1, 1)
-        (ready,) = app.operations.tasks("mails", Place.READY)
+        (ready,) = app.operations.tasks("mails", QueueSection.READY)
         assert (ready.task_id, ready.task, ready.args) == (sent.id, "note", ("hello",))
         assert "hello" not in repr(ready)
-        (delayed,) = app.operations.tasks("mails", Place.DELAYED)
+        (delayed,) = app.operations.tasks("mails", QueueSection.DELAYED)
         assert delayed.task_id == later.id
         assert delayed.eta - datetime.now(UTC) > timedelta(seconds=50)
         assert "mails" in app.operations.queues()

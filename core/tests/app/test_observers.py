@@ -14,7 +14,7 @@ from drivetrain.contract import DriverBroken, DriverContext, DriverNotFound, Tas
 from drivetrain.contract import hookspecs as specs
 
 EVENT = TaskEvent(task_id="1", task="add", attempt=0, queue="default", headers={})
-HOOKS = [name for name in vars(specs.Observers) if not name.startswith("_")]
+HOOKS = [name for name in vars(specs.ObserverHooks) if not name.startswith("_")]
 
 
 @attrs.define
@@ -40,7 +40,7 @@ def observers(*plugins) -> Observers:
 def test_every_hook_of_the_contract_reaches_who_watches_it():
     assert HOOKS
     for hook in HOOKS:
-        names = [name for name in inspect.signature(getattr(specs.Observers, hook)).parameters if name != "self"]
+        names = [name for name in inspect.signature(getattr(specs.ObserverHooks, hook)).parameters if name != "self"]
         heard = []
         scope = {"heard": heard}
         exec(f"def {hook}(self, {', '.join(names)}): heard.append([{', '.join(names)}])", scope)

@@ -104,7 +104,7 @@ class TestBackend:
         assert "Results of any size." in texts(told, Section.NATIVE)
 
     def test_limits(self):
-        told = of_backend(evolve(BACKEND, largest_value_bytes=5 << 20, expiry_resolution_seconds=0.1, pushes=True))
+        told = of_backend(evolve(BACKEND, largest_value_bytes=5 << 20, expiry_resolution_seconds=0.1, notifies=True))
         assert "Results of up to 5 MiB." in texts(told, Section.NATIVE)
         assert "at most 0.1 seconds late" in texts(told, Section.NATIVE)
         assert "A result of more than 5 MiB makes its task fail" in texts(told, Section.REFUSED)

@@ -8,7 +8,7 @@ import pytest
 
 from drivetrain import App, State, group
 from drivetrain.cli.commands import result as result_command
-from drivetrain.contract import Message, Place, ServiceUnavailable, Transition
+from drivetrain.contract import Message, QueueSection, ServiceUnavailable, Transition
 
 URL = "sqlite:///work.db"
 
@@ -412,7 +412,7 @@ class TestRescue:
     def lost(self, shop):
         """The handle of a task whose message somebody has dropped."""
         handle = shop.add.send(1, 2)
-        shop.app.runtime.broker.purge("default", Place.READY)
+        shop.app.runtime.broker.purge("default", QueueSection.READY)
         return handle
 
     def test_what_is_lost_is_shown_and_then_ended(self, lost, run_json):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain.contract import Entry, GroupProgress, State, TaskRecord, Transition, apply, evolve
+from drivetrain.contract import GroupProgress, State, StateChange, TaskRecord, Transition, apply, evolve
 
 NOW = 1000.0
 TERMINAL = [State.SUCCESS, State.FAILURE, State.CANCELLED, State.EXPIRED]
@@ -39,7 +39,7 @@ def test_the_first_transition_is_always_granted(state):
     record = apply(None, wish(state, attempt=2, task="mod.f", payload=b"p", downstream=b"d", worker="w"), NOW)
     assert (record.task_id, record.state, record.attempt, record.task) == ("t", state, 2, "mod.f")
     assert (record.payload, record.downstream) == (b"p", b"d")
-    assert record.entries == {state: Entry(5.0, "w")}
+    assert record.entries == {state: StateChange(5.0, "w")}
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(TERMINAL, State)))
@@ -50,7 +50,7 @@ def test_no_transition_leaves_a_terminal_state(before, after):
 class TestPending:
     def test_sending_again_keeps_when_it_was_first_sent(self):
         record = run(wish(State.PENDING, at=1.0), wish(State.PENDING, at=2.0, downstream=b"new"))
-        assert record.entries == {State.PENDING: Entry(1.0)}
+        assert record.entries == {State.PENDING: StateChange(1.0)}
         assert record.downstream == b"new"
 
     @pytest.mark.parametrize("state", [State.RECEIVED, State.STARTED, State.RETRY])
@@ -94,7 +94,7 @@ class TestStarting:
 
     def test_when_it_was_received_is_kept(self):
         record = run(started(received_at=4.5, worker="w"))
-        assert record.entries == {State.RECEIVED: Entry(4.5, "w"), State.STARTED: Entry(5.0, "w")}
+        assert record.entries == {State.RECEIVED: StateChange(4.5, "w"), State.STARTED: StateChange(5.0, "w")}
 
 
 class TestRuns:

@@ -10,7 +10,6 @@ from drivetrain.contract import (
     Backend,
     BackendCapabilities,
     Completion,
-    Entry,
     Group,
     GroupProgress,
     GroupRecord,
@@ -19,6 +18,7 @@ from drivetrain.contract import (
     Renewal,
     RunLease,
     State,
+    StateChange,
     TaskRecord,
     Transition,
 )
@@ -66,12 +66,12 @@ def test_an_empty_batch_does_nothing(backend):
     for method in (backend.record, backend.read, backend.renew, backend.complete, backend.read_groups):
         assert list(method([])) == []
     assert list(backend.load_bodies([])) == []
-    backend.settle([], retention_seconds=0)
+    backend.shorten_retention([], retention_seconds=0)
     backend.forget([])
     backend.open_groups([])
     backend.store_bodies({})
     backend.drop_bodies([])
-    assert dict(backend.census()) == NOTHING
+    assert dict(backend.counts()) == NOTHING
 
 
 class TestRecord:
@@ -90,16 +90,16 @@ class TestRecord:
             starts=1,
             downstream=b"\0down",
             entries={
-                State.PENDING: Entry(1.5),
-                State.RECEIVED: Entry(2.75, "w1"),
-                State.STARTED: Entry(3.25, "w1"),
+                State.PENDING: StateChange(1.5),
+                State.RECEIVED: StateChange(2.75, "w1"),
+                State.STARTED: StateChange(3.25, "w1"),
             },
         )
         assert applied(backend, ended) == [True]
         found = read(backend)
         assert (found.state, found.payload, found.downstream) == (State.SUCCESS, b"\xffdone", b"\0down")
         assert (found.leased_until, found.expires_at) == (None, clock.now() + 60)
-        assert found.entries[State.SUCCESS] == Entry(4.5, "w1")
+        assert found.entries[State.SUCCESS] == StateChange(4.5, "w1")
 
     def test_it_tells_the_record_before(self, backend):
         """Backend.record: for each, whether it did and what was there; in the order of the batch."""
@@ -244,8 +244,8 @@ class TestRenew:
 class TestWait:
     @pytest.fixture(autouse=True)
     def _pushing(self, service):
-        if not service.backend().capabilities.pushes:
-            pytest.skip("Backend.wait is only called where pushes is declared")
+        if not service.backend().capabilities.notifies:
+            pytest.skip("Backend.wait is only called where notifies is declared")
 
     def test_what_is_terminal_already_returns_at_once(self, backend):
         """Backend.wait never misses a state that was set before it was called."""
@@ -315,16 +315,16 @@ class TestRetention:
         assert read(backend).expires_at == clock.now() + 0.25
         clock.advance(0.25)
         assert read(backend) is None
-        assert dict(backend.census()) == NOTHING
+        assert dict(backend.counts()) == NOTHING
         assert list(backend.renew([RunLease(task_id="t", run="r", seconds=1)])) == [Renewal(held=False, state=None)]
 
     def test_what_has_expired_is_not_counted(self, backend, clock):
-        """Backend.census: gone for every method at once."""
+        """Backend.counts: gone for every method at once."""
         backend.open_groups([Group(group_id="t", size=1)])
         backend.complete([done(0, group_id="t")])
         record(backend, wish(retention=10), wish("kept", retention=11))
         clock.advance(10)
-        assert dict(backend.census()) == {**NOTHING, "tasks": 1}
+        assert dict(backend.counts()) == {**NOTHING, "tasks": 1}
 
     def test_no_retention_is_for_ever(self, backend, clock):
         """Transition.retention: None means for ever."""
@@ -353,7 +353,7 @@ class TestRetention:
         """Backend: only records of terminal tasks expire."""
         record(backend, wish("sent", State.PENDING, retention=1), start("run"), start("again"))
         record(backend, wish("again", State.RETRY, run="r", retention=1))
-        backend.settle(["sent", "run", "again"], retention_seconds=0)
+        backend.shorten_retention(["sent", "run", "again"], retention_seconds=0)
         clock.advance(1e9)
         assert backend.sweep() == 0
         assert None not in backend.read(["sent", "run", "again"])
@@ -365,29 +365,29 @@ class TestRetention:
         clock.advance(6)
         assert backend.sweep() == 20
         assert backend.sweep() == 0
-        assert dict(backend.census()) == {**NOTHING, "tasks": 1}
+        assert dict(backend.counts()) == {**NOTHING, "tasks": 1}
 
     @pytest.mark.parametrize("planned", [None, 100.0])
     def test_settle_brings_the_expiry_forward(self, backend, clock, planned):
-        """Backend.settle: expire from now, where that is earlier."""
+        """Backend.shorten_retention: expire from now, where that is earlier."""
         record(backend, wish(retention=planned))
         clock.advance(50)
-        backend.settle(["t", "unknown"], retention_seconds=10)
+        backend.shorten_retention(["t", "unknown"], retention_seconds=10)
         assert read(backend).expires_at == clock.now() + 10
         clock.advance(10)
         assert read(backend) is None
 
     def test_settle_never_puts_it_off(self, backend, clock):
-        """Backend.settle: where that is earlier than now planned."""
+        """Backend.shorten_retention: where that is earlier than now planned."""
         record(backend, wish(retention=5))
         before = read(backend)
-        backend.settle(["t"], retention_seconds=100)
+        backend.shorten_retention(["t"], retention_seconds=100)
         assert read(backend) == before
 
     def test_settle_to_nothing(self, backend):
-        """Backend.settle: zero included."""
+        """Backend.shorten_retention: zero included."""
         record(backend, wish("a"), wish("b"), start("c"))
-        backend.settle(["a", "c"], retention_seconds=0)
+        backend.shorten_retention(["a", "c"], retention_seconds=0)
         assert [each and each.task_id for each in backend.read("abc")] == [None, "b", "c"]
 
     def test_forget_drops_whatever_its_state(self, backend):
@@ -396,7 +396,7 @@ class TestRetention:
         backend.open_groups([Group(group_id="b", size=1), Group(group_id="alone", size=1)])
         backend.complete([done(0, group_id="b")])
         backend.forget(["a", "b", "c", "d", "alone", "unknown"])
-        assert dict(backend.census()) == NOTHING
+        assert dict(backend.counts()) == NOTHING
         assert list(backend.unfinished(limit=10).records) == []
 
     @pytest.mark.parametrize("how", ["forget", "expire", "expire and sweep", "settle"])
@@ -408,7 +408,7 @@ class TestRetention:
         if how == "forget":
             backend.forget(["g"])
         elif how == "settle":
-            backend.settle(["g"], retention_seconds=0)
+            backend.shorten_retention(["g"], retention_seconds=0)
         else:
             clock.advance(10)
         if how == "expire and sweep":
@@ -416,7 +416,7 @@ class TestRetention:
         assert [each and each.group_id for each in backend.read_groups(["g", "other"])] == [None, "other"]
         assert list(backend.complete([done(0)])) == [None]
         assert list(backend.read_members("g")) == []
-        assert dict(backend.census()) == {**NOTHING, "groups": 1}
+        assert dict(backend.counts()) == {**NOTHING, "groups": 1}
 
     def test_a_group_does_not_go_with_its_members(self, backend, clock):
         """Backend: nothing else ever goes by itself."""
@@ -466,7 +466,7 @@ class TestGroups:
         backend.open_groups([Group(group_id="g", size=1)])
         answers = backend.complete([done(0, group_id="unknown"), done(0)])
         assert list(answers) == [None, GroupProgress(size=1, done=1)]
-        assert dict(backend.census()) == {**NOTHING, "groups": 1, "members": 1}
+        assert dict(backend.counts()) == {**NOTHING, "groups": 1, "members": 1}
 
     def test_a_failed_member_fails_the_group(self, backend):
         """GroupProgress.failed: it will never be complete."""
@@ -610,7 +610,7 @@ class TestBodies:
         backend.store_bodies({"a": b"1"})
         clock.advance(1e9)
         backend.sweep()
-        assert dict(backend.census()) == {**NOTHING, "bodies": 2}
+        assert dict(backend.counts()) == {**NOTHING, "bodies": 2}
         backend.drop_bodies(["a", "unknown"])
         backend.drop_bodies(["a"])
         assert list(backend.load_bodies(["b", "a"])) == [b"2", None]
@@ -624,7 +624,7 @@ class TestLocks:
         assert other.acquire_lock("l", seconds=10) is None
         assert one.acquire_lock("l", seconds=10) is None
         assert other.acquire_lock("another", seconds=10) is not None
-        assert dict(one.census()) == {**NOTHING, "locks": 2}
+        assert dict(one.counts()) == {**NOTHING, "locks": 2}
 
     def test_it_ends(self, backend, clock):
         """Locks: with an end."""
@@ -634,7 +634,7 @@ class TestLocks:
         clock.advance(0.2)
         assert backend.renew_lock("l", token, seconds=10) is False
         assert backend.release_lock("l", token) is False
-        assert dict(backend.census()) == NOTHING
+        assert dict(backend.counts()) == NOTHING
         assert backend.acquire_lock("l", seconds=10) is not None
 
     def test_renewed_from_now(self, backend, clock):
@@ -715,12 +715,12 @@ class TestThreadsAndClose:
 
         def look():
             while not stop.is_set():
-                backend.census()
+                backend.counts()
                 backend.sweep()
             return True
 
         assert all(together(*[lambda n=n: work(n) for n in range(3)], look))
-        assert backend.census()["tasks"] == 30
+        assert backend.counts()["tasks"] == 30
 
     def test_close_twice_and_before_use(self, service):
         """Backend.close."""

@@ -172,9 +172,9 @@ class BackendMachine(RuleBasedStateMachine):
         assert renewal == Renewal(held=held, state=found and found.state)
 
     @rule(name=names, retention=seconds)
-    def settle(self, name, retention):
+    def shorten_retention(self, name, retention):
         task_id, at = self.prefix + name, self.clock.now() + retention
-        self.backend.settle([task_id], retention_seconds=retention)
+        self.backend.shorten_retention([task_id], retention_seconds=retention)
         self.model.expire()
         found = self.model.tasks.get(task_id)
         if found is not None and found.state.terminal and (found.expires_at is None or at < found.expires_at):
@@ -209,7 +209,7 @@ class BackendMachine(RuleBasedStateMachine):
 
     @invariant()
     def same_ended(self):
-        if self.backend.capabilities.pushes:
+        if self.backend.capabilities.notifies:
             unfinished = {name for name, found in self.model.tasks.items() if not found.state.terminal}
             ended = set(self.ids) - unfinished
             assert set(self.backend.wait(self.ids, timeout_seconds=0)) == ended
@@ -219,7 +219,7 @@ class BackendMachine(RuleBasedStateMachine):
 
 
 def test_every_story_goes_as_the_model_says(service, clock):
-    """Backend.record, renew, settle, forget, open_groups, complete, sweep and all that reads."""
+    """Backend.record, renew, shorten_retention, forget, open_groups, complete, sweep and all that reads."""
     backend = service.backend(clock)
     run_state_machine_as_test(
         lambda: BackendMachine(backend, clock),
@@ -230,4 +230,4 @@ def test_every_story_goes_as_the_model_says(service, clock):
             suppress_health_check=list(HealthCheck),
         ),
     )
-    assert set(backend.census().values()) == {0}
+    assert set(backend.counts().values()) == {0}

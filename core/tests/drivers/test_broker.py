@@ -10,7 +10,7 @@ from drivetrain.contract import (
     DEAD_REASON_HEADER,
     Broker,
     BrokerCapabilities,
-    Place,
+    QueueSection,
     QueueSizes,
 )
 
@@ -416,7 +416,7 @@ class TestSettling:
         a, b, c, d = take(broker, hold=10)
         clock.advance(11)
         assert sizes(broker) == QueueSizes(ready=4, delayed=0, held=0, dead=0)
-        assert len(broker.peek("q", Place.READY, limit=10)) == 4
+        assert len(broker.peek("q", QueueSection.READY, limit=10)) == 4
         broker.acknowledge([a])
         assert list(broker.extend([b], hold_seconds=10)) == [True]
         broker.release([c], delay_seconds=20)
@@ -434,7 +434,7 @@ class TestDeadLetters:
         broker.publish([sent])
         clock.advance(1.5)
         broker.dead_letter([(take(broker)[0], "no such tàsk\n'x'")])
-        (dead,) = broker.peek("q", Place.DEAD, limit=10)
+        (dead,) = broker.peek("q", QueueSection.DEAD, limit=10)
         assert (dead.id, dead.queue, dead.body, dead.priority, dead.eta) == ("m", "q", b"\0\xff", 4, None)
         assert dead.headers["a"] == "b"
         assert dead.headers[DEAD_REASON_HEADER] == "no such tàsk\n'x'"
@@ -456,7 +456,7 @@ class TestDeadLetters:
         for delivery in (c, a, b):
             broker.dead_letter([(delivery, "why")])
             clock.advance(1)
-        assert [dead.id for dead in broker.peek("q", Place.DEAD, limit=2)] == ["c", "a"]
+        assert [dead.id for dead in broker.peek("q", QueueSection.DEAD, limit=2)] == ["c", "a"]
 
     def test_replay_all(self, broker, message, take):
         """Broker.replay: ready, without the headers of dead_letter."""
@@ -476,7 +476,7 @@ class TestDeadLetters:
         broker.dead_letter([(delivery, "why") for delivery in take(broker)])
         assert broker.replay("q", ["a", "unknown"]) == 2
         assert ids(take(broker)) == ["a", "a"]
-        assert [dead.id for dead in broker.peek("q", Place.DEAD, limit=9)] == ["b", "c"]
+        assert [dead.id for dead in broker.peek("q", QueueSection.DEAD, limit=9)] == ["b", "c"]
         assert broker.replay("q", []) == 0
         assert broker.replay("never used") == 0
 
@@ -492,7 +492,7 @@ class TestDeadLetters:
         """Broker.dead_letter after a republished dead letter: the newest reason stands."""
         broker.publish([message(headers={DEAD_REASON_HEADER: "old"})])
         broker.dead_letter([(take(broker)[0], "new")])
-        (dead,) = broker.peek("q", Place.DEAD, limit=9)
+        (dead,) = broker.peek("q", QueueSection.DEAD, limit=9)
         assert dead.headers[DEAD_REASON_HEADER] == "new"
 
 
@@ -534,7 +534,7 @@ class TestInspection:
         assert broker.capabilities.lists_queues
         broker.publish([message(queue="b"), message(queue="a"), message(queue="ü")])
         broker.acknowledge(take(broker, "b"))
-        broker.purge("a", Place.READY)
+        broker.purge("a", QueueSection.READY)
         assert list(broker.queues()) == ["a", "b", "ü"]
 
     def test_peek_shows_delivery_order(self, broker, message, take, clock):
@@ -542,25 +542,25 @@ class TestInspection:
         now = clock.now()
         broker.publish([message("a"), message("b", priority=3), message("c")])
         broker.publish([message("z", eta=now + 20), message("y", eta=now + 10), message("x", eta=now + 15)])
-        assert [found.id for found in broker.peek("q", Place.READY, limit=2)] == ["b", "a"]
-        assert [found.id for found in broker.peek("q", Place.DELAYED, limit=2)] == ["y", "x"]
-        assert list(broker.peek("q", Place.DEAD, limit=2)) == []
-        assert list(broker.peek("unused", Place.READY, limit=2)) == []
+        assert [found.id for found in broker.peek("q", QueueSection.READY, limit=2)] == ["b", "a"]
+        assert [found.id for found in broker.peek("q", QueueSection.DELAYED, limit=2)] == ["y", "x"]
+        assert list(broker.peek("q", QueueSection.DEAD, limit=2)) == []
+        assert list(broker.peek("unused", QueueSection.READY, limit=2)) == []
 
     def test_peek_disturbs_nothing(self, broker, message, take, clock):
         """Broker.peek: changes nothing."""
         sent = [message("a", body=b"\0"), message("b", headers={"x": "y"}), message("c", eta=clock.now() + 1)]
         broker.publish(sent)
-        for place in Place:
+        for place in QueueSection:
             broker.peek("q", place, limit=10)
-        assert list(broker.peek("q", Place.READY, limit=10)) == sent[:2]
+        assert list(broker.peek("q", QueueSection.READY, limit=10)) == sent[:2]
         assert sizes(broker) == QueueSizes(ready=2, delayed=1, held=0, dead=0)
         clock.advance(2)
         deliveries = take(broker)
         assert [delivery.message for delivery in deliveries] == sent
         assert [(delivery.redelivered, delivery.delivery_count) for delivery in deliveries] == [(False, 1)] * 3
 
-    @pytest.mark.parametrize("place", list(Place))
+    @pytest.mark.parametrize("place", list(QueueSection))
     def test_purge_drops_that_place_of_that_queue_only(self, broker, message, take, clock, place):
         """Broker.purge: held messages and other queues are not touched."""
         for queue in ("q", "other"):
@@ -581,7 +581,7 @@ class TestInspection:
         broker.publish([message()])
         (delivery,) = take(broker, hold=10)
         clock.advance(11)
-        assert broker.purge("q", Place.READY) == 1
+        assert broker.purge("q", QueueSection.READY) == 1
         assert list(broker.extend([delivery], hold_seconds=10)) == [False]
         broker.release([delivery])
         broker.dead_letter([(delivery, "why")])

@@ -12,7 +12,7 @@ from drivetrain.contract import (
     ConfigurationError,
     DriverContext,
     Durability,
-    Place,
+    QueueSection,
     QueueSizes,
     State,
     SystemClock,
@@ -177,7 +177,7 @@ class TestPlaces:
         elif how == "close":
             broker.close()
         clock.advance(5)
-        assert [found.id for found in broker.peek("q", Place.READY, limit=9)] == ["a", "b", "c"]
+        assert [found.id for found in broker.peek("q", QueueSection.READY, limit=9)] == ["a", "b", "c"]
 
     def test_a_delayed_release_stands_behind(self, make_broker, message, take, clock):
         broker = make_broker()

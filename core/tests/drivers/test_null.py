@@ -28,7 +28,7 @@ def backend():
 def test_it_is_a_backend_that_stores_nothing(backend):
     assert isinstance(backend, Backend)
     assert not backend.capabilities.stores
-    assert not backend.capabilities.pushes
+    assert not backend.capabilities.notifies
     backend.ping()
 
 
@@ -45,11 +45,11 @@ def test_a_run_goes_on(backend):
 
 
 def test_forgetting_is_easy(backend):
-    backend.settle(["t"], retention_seconds=1)
+    backend.shorten_retention(["t"], retention_seconds=1)
     backend.forget(["t"])
     backend.drop_bodies(["k"])
     assert backend.sweep() == 0
-    assert set(backend.census().values()) == {0}
+    assert set(backend.counts().values()) == {0}
 
 
 def test_nothing_is_known(backend):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from drivetrain import App, Failure, Place, TaskFailed, group
+from drivetrain import App, Failure, QueueSection, TaskFailed, group
 from drivetrain.contract import InvalidSignature, SerializationError, evolve
 from drivetrain.workflow.frames import Call, Fork, Invocation, Join
 from drivetrain.workflow.nesting import DEEPEST, is_too_deep
@@ -132,7 +132,7 @@ def test_such_a_message_goes_to_the_dead_letters():
         app.task(name="act")(lambda: None)
         invocation = Invocation(call=Call(id="a", task="act", queue="default"), frames=(fork(DEEPEST + 1),))
         sent = app.task(name="later")(lambda: None).send()
-        (message,) = app.runtime.broker.peek("default", Place.READY, limit=1)
+        (message,) = app.runtime.broker.peek("default", QueueSection.READY, limit=1)
         body = app.runtime.payloads.dump_body(dump_invocation(invocation))
         app.runtime.broker.publish([evolve(message, id="a", body=body)])
         with app.worker():

@@ -130,7 +130,7 @@ class Tree:
     parent: Tree | None = None
 
 
-class Place(NamedTuple):
+class QueueSection(NamedTuple):
     name: str
     at: tuple[float, float] = (0.0, 0.0)
 
@@ -323,7 +323,7 @@ CLASSES: dict[Any, st.SearchStrategy[Any]] = {
     IntBox: st.builds(IntBox, integers, st.lists(integers), st.just({"n": None}), integers),
     Pair[str]: st.builds(Pair, content=st.lists(texts), more=st.just([["a"], []]), left=texts),
     Tree: trees,
-    Place: st.builds(Place, texts, st.tuples(floats, floats)),
+    QueueSection: st.builds(QueueSection, texts, st.tuples(floats, floats)),
     Labelled[bytes]: st.builds(Labelled, texts, st.binary(max_size=3)),
     Bare: st.builds(Bare, integers, jsons),
     Failure: failures,
@@ -363,7 +363,7 @@ OTHERS: dict[Any, st.SearchStrategy[Any]] = {
     set: st.sets(integers | texts, max_size=3),
 }
 SIMPLE = {**LEAVES, **CLASSES, **OTHERS}
-HASHABLE = [kind for kind in LEAVES if kind not in (bytearray, Decimal)] + [Color, Level, Point, Perm, Place]
+HASHABLE = [kind for kind in LEAVES if kind not in (bytearray, Decimal)] + [Color, Level, Point, Perm, QueueSection]
 
 kinds = st.sampled_from(list(SIMPLE)).map(lambda kind: (kind, SIMPLE[kind]))
 keys = st.sampled_from(HASHABLE).map(lambda kind: (kind, SIMPLE[kind]))
@@ -651,7 +651,7 @@ def test_a_value_that_holds_itself_is_refused():
         (True, Literal[1], "it expects Literal[1], got True (bool)"),
         ([], Literal[1], "it expects Literal[1], got [] (list)"),
         (Tree(1, [Tree("x", [])]), Tree, "it at .children[0].value expects int, got 'x' (str)"),
-        (Place("a", (1.0, "b")), Place, "it at .at[1] expects float, got 'b' (str)"),
+        (QueueSection("a", (1.0, "b")), QueueSection, "it at .at[1] expects float, got 'b' (str)"),
         ({"depth": "x"}, Options, "it at ['depth'] expects int, got 'x' (str)"),
         ({"x": 1}, Options, "it expects Options, got {'x': 1} (dict); key 'depth' is missing, key 'x' is unknown"),
         (Box("a"), Box[int], "it at .content expects int, got 'a' (str)"),

@@ -9,8 +9,8 @@ import pytest
 from drivetrain.contract import (
     DriverContext,
     Message,
-    Place,
     PublishFailed,
+    QueueSection,
     ServiceError,
     ServiceRefused,
     SystemClock,
@@ -98,7 +98,7 @@ def test_many_delays_make_few_queues(rabbit, make, namespace):
     found = [name for name in queues_of(rabbit, namespace) if "~~delay" in name]
     # Up to 112 seconds are 7,000 ticks, which have three digits in base 32, of which the highest is 6 at most.
     assert len(found) <= 31 + 31 + 6
-    assert broker.purge("q", Place.DELAYED) == 300
+    assert broker.purge("q", QueueSection.DELAYED) == 300
 
 
 def test_an_eta_a_microsecond_ahead_is_published(make):
@@ -134,10 +134,10 @@ def test_a_purge_of_the_delayed_leaves_those_of_others(make):
     broker, now = make(), time.time()
     broker.publish([message(f"{n}", queue, eta=now + 100 + n) for n in range(150) for queue in ("q", "r")])
     broker.publish([message("soon", "r", eta=now + 2)])
-    assert broker.purge("q", Place.DELAYED) == 150
-    assert broker.purge("q", Place.DELAYED) == 0
+    assert broker.purge("q", QueueSection.DELAYED) == 150
+    assert broker.purge("q", QueueSection.DELAYED) == 0
     assert ids(take(broker, "r")) == ["soon"], "to look through the delayed messages has changed when they come"
-    assert broker.purge("r", Place.DELAYED) == 150
+    assert broker.purge("r", QueueSection.DELAYED) == 150
 
 
 def test_a_purge_of_the_delayed_keeps_the_order_of_the_others(rabbit, make, namespace):
@@ -154,7 +154,7 @@ def test_a_purge_of_the_delayed_keeps_the_order_of_the_others(rabbit, make, name
         sender.publish([message(f"{number}", queue, eta=1005.0) for number in range(100) for queue in ("q", "r")])
     finally:
         sender.close()
-    assert broker.purge("q", Place.DELAYED) == 100
+    assert broker.purge("q", QueueSection.DELAYED) == 100
     assert [each for _ in range(100) for each in ids(take(broker, "r"))] == [f"{number}" for number in range(100)]
 
 
@@ -167,8 +167,8 @@ def test_none_of_many_that_are_replayed_or_purged_stays_behind(make, options):
     assert broker.replay("q") == 150
     broker.acknowledge(take(broker, count=150))
     broker.publish([message(f"{number}", eta=eta) for number in range(150)])
-    assert broker.purge("q", Place.DELAYED) == 150
-    assert (broker.replay("q"), broker.purge("q", Place.DELAYED)) == (0, 0)
+    assert broker.purge("q", QueueSection.DELAYED) == 150
+    assert (broker.replay("q"), broker.purge("q", QueueSection.DELAYED)) == (0, 0)
 
 
 def test_two_who_look_at_once_see_the_same(make):
@@ -178,7 +178,7 @@ def test_two_who_look_at_once_see_the_same(make):
     seen = []
 
     def look(broker):
-        seen.extend(len(broker.peek("q", Place.DEAD, limit=100)) for _ in range(5))
+        seen.extend(len(broker.peek("q", QueueSection.DEAD, limit=100)) for _ in range(5))
 
     threads = [threading.Thread(target=look, args=(broker,)) for broker in (one, other, one)]
     for each in threads:
@@ -195,7 +195,7 @@ def test_who_replays_or_purges_waits_for_whoever_looks(make):
     one.publish([message("later", eta=time.time() + 3600)])
     one.dead_letter([(each, "why") for each in take(one, count=2)])
     names, done = one._names, []
-    replay, purge = lambda: other.replay("q"), lambda: other.purge("q", Place.DELAYED)
+    replay, purge = lambda: other.replay("q"), lambda: other.purge("q", QueueSection.DELAYED)
     for looked, end in ((names.dead("q"), replay), (names.delay, purge)):
         with one._looker.alone(looked):
             working = threading.Thread(target=lambda end=end: done.append(end()))
@@ -281,7 +281,7 @@ def test_many_delayed_in_one_batch_are_all_published_and_each_refusal_is_named(m
     assert refused
     assert all(int(name) % 2 for name in refused)
     assert broker.sizes(["q"])["q"].ready == 500 - len(refused)
-    assert broker.purge("q", Place.DELAYED) == 500
+    assert broker.purge("q", QueueSection.DELAYED) == 500
 
 
 # Queues that are others'
@@ -530,8 +530,8 @@ def test_an_operation_on_a_channel_of_its_own_that_finds_nothing_disturbs_nobody
     broker.publish([message()])
     (held,) = take(broker)
     broker.dead_letter([(held, "why")])
-    assert broker.purge("q", Place.DEAD) == 1
-    assert (broker.replay("q"), list(broker.peek("q", Place.DEAD, limit=9))) == (0, [])
+    assert broker.purge("q", QueueSection.DEAD) == 1
+    assert (broker.replay("q"), list(broker.peek("q", QueueSection.DEAD, limit=9))) == (0, [])
     broker.publish([message("next")])
     held = take(broker)
     assert broker.replay("q") == 0

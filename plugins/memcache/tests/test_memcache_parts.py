@@ -13,11 +13,11 @@ from drivetrain.contract import (
     AuthenticationFailed,
     Completion,
     ConfigurationError,
-    Entry,
     Member,
     ServiceRefused,
     ServiceUnavailable,
     State,
+    StateChange,
     TaskRecord,
     Transition,
 )
@@ -171,7 +171,7 @@ def test_what_has_no_end_has_none():
         starts=st.integers(0),
         payload=st.none() | st.binary(),
         downstream=st.none() | st.binary(),
-        entries=st.dictionaries(st.sampled_from(State), st.builds(Entry, st.floats(allow_nan=False), st.text())),
+        entries=st.dictionaries(st.sampled_from(State), st.builds(StateChange, st.floats(allow_nan=False), st.text())),
         expires_at=st.none() | st.floats(allow_nan=False),
     )
     | st.none(),

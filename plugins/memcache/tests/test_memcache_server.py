@@ -64,8 +64,8 @@ def test_several_servers_share_the_keys_and_each_owner_has_one(three, backends):
     names = [f"t{number}" for number in range(300)]
     backend.record([wish(name, payload=name.encode()) for name in names])
     assert [found.payload for found in backend.read(names)] == [name.encode() for name in names]
-    assert backend.census()["tasks"] == 300
-    alone = [backends(url_of(server)).census()["tasks"] for server in three]
+    assert backend.counts()["tasks"] == 300
+    alone = [backends(url_of(server)).counts()["tasks"] for server in three]
     assert sum(alone) == 300
     assert min(alone) > 50
 
@@ -76,7 +76,7 @@ def test_a_group_is_on_one_server_with_all_that_is_its(three, backends):
     told = backend.complete([done(index, group_id=f"g{number}") for number in range(9) for index in range(5)])
     assert [progress.complete for progress in told] == [False, False, False, False, True] * 9
     for server in three:
-        alone = backends(url_of(server)).census()
+        alone = backends(url_of(server)).counts()
         assert alone["members"] == 5 * alone["groups"]
 
 
@@ -120,7 +120,7 @@ def test_values_around_and_beyond_the_largest_item_are_kept(memcached, backends,
     assert (record.payload, record.downstream, group.continuation) == (payload, payload, payload)
     assert backend.load_bodies(["b"]) == [payload]
     assert backend.read_members("g") == [payload]
-    assert backend.census() == {"tasks": 1, "groups": 1, "members": 1, "bodies": 1, "locks": 0}
+    assert backend.counts() == {"tasks": 1, "groups": 1, "members": 1, "bodies": 1, "locks": 0}
 
 
 def test_a_large_value_that_is_replaced_leaves_no_parts(memcached, backends):
@@ -215,7 +215,7 @@ def test_a_server_without_cas_is_refused(servers, backends):
 def test_a_server_that_lists_no_keys_works_and_cannot_be_counted(servers, backends):
     backend = backends(url_of(servers("-X")))
     assert backend.record([wish("t")])[0].applied
-    assert isinstance(error_of(backend.census), ServiceRefused)
+    assert isinstance(error_of(backend.counts), ServiceRefused)
     assert backend.read(["t"])[0] is not None
 
 
@@ -339,7 +339,7 @@ def test_an_end_takes_all_of_a_group_with_it(memcached, backends):
     backend.record([wish("g", retention=1_000.0)])
     (end,) = ends_of(backend, names)
     assert 995 < end - SystemClock().now() < 1_015
-    backend.settle(["g"], retention_seconds=0.0)
+    backend.shorten_retention(["g"], retention_seconds=0.0)
     assert ends_of(backend, names) == set()
 
 
@@ -452,12 +452,12 @@ def story(backend):
     token = again(lambda: backend.acquire_lock("l", seconds=0.0))
     records = again(lambda: backend.read(["g", "m0", "m1", "m2"]))
     (group,) = again(lambda: backend.read_groups(["g"]))
-    counted = again(backend.census)
+    counted = again(backend.counts)
     members = again(lambda: backend.read_members("g"))
     states = [(record.state, record.run, record.payload, record.starts) for record in records]
     again(lambda: backend.forget(["g", "m0", "m1", "m2"]))
     again(lambda: backend.drop_bodies(["b"]))
-    left = again(backend.census)
+    left = again(backend.counts)
     return told[-1], token > 0, states, (group.done, group.failed, len(group.continuation)), counted, members, left
 
 
@@ -517,7 +517,7 @@ def test_threads_have_connections_of_their_own_and_share_them_afterwards(memcach
     for thread in threads:
         thread.join()
     assert int(stat(memcached, b"total_connections")) - before <= 10  # the one that looks included
-    assert backend.census()["tasks"] == 400
+    assert backend.counts()["tasks"] == 400
 
 
 def stat(server, name):
@@ -580,7 +580,7 @@ def test_a_unix_socket_is_a_server_too(servers, tmp_path, backends):
     server = servers(path=tmp_path / "socket")
     backend = backends(server.url + "?namespace=a")
     assert backend.record([wish("t")])[0].applied
-    assert backend.census()["tasks"] == 1
+    assert backend.counts()["tasks"] == 1
 
 
 def test_user_and_password_are_told_and_not_shown(servers, tmp_path, backends):

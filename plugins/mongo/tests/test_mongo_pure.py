@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain.contract import Entry, State, SystemClock, TaskRecord
+from drivetrain.contract import State, StateChange, SystemClock, TaskRecord
 from drivetrain_mongo import bitmap, memberids
 from drivetrain_mongo.documents import FOREVER, UNFINISHED, changes, delete_at, is_live, micros, record_of, rounded
 from drivetrain_mongo.servertime import ServerTime
 
 _TEXTS = st.text(max_size=5)
 _TIMES = st.none() | st.floats(0, 1e11)
-_ENTRIES = st.dictionaries(st.sampled_from(list(State)), st.builds(Entry, st.floats(allow_nan=False), _TEXTS))
+_ENTRIES = st.dictionaries(st.sampled_from(list(State)), st.builds(StateChange, st.floats(allow_nan=False), _TEXTS))
 _RECORDS = st.builds(
     TaskRecord,
     task_id=st.just("t"),

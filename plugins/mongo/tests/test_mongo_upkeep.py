@@ -75,7 +75,7 @@ def test_the_server_drops_what_nobody_has_swept_an_hour_later(make, collections)
     before = datetime.now(UTC)
     backend.record([end("soon", retention=60.0), end("later", retention=10_000.0), end("never")])
     backend.record([Transition(task_id="runs", state=State.STARTED, run="r", at=1.0, retention=1.0)])
-    backend.settle(["later"], retention_seconds=60.0)
+    backend.shorten_retention(["later"], retention_seconds=60.0)
     dates = {document["_id"]: document.get("delete_at") for document in collections["records"].find()}
     assert (dates["never"], dates["runs"]) == (None, None)
     for name in ("soon", "later"):

@@ -175,7 +175,7 @@ def test_the_service_is_asked_once_whether_it_has_streams(make, mongo, monkeypat
         worker.record([end(name)])
         assert waiting.result() == [name]
     assert bool(opened) <= mongo.replicates
-    assert not make(waiting="poll")._connection.pushes() or mongo.replicates
+    assert not make(waiting="poll")._connection.notifies() or mongo.replicates
 
 
 def test_polling_asks_once_for_all_and_less_and_less_often(commands, make):

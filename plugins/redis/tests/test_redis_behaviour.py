@@ -13,7 +13,7 @@ from drivetrain.contract import (
     Group,
     Member,
     Message,
-    Place,
+    QueueSection,
     ServiceUnavailable,
     State,
     Transition,
@@ -288,7 +288,7 @@ def test_settled_and_purged_messages_leave_nothing(broker, client, prefix):
     taken = broker.receive(["q"], limit=3, wait_seconds=1, hold_seconds=HOLD)
     broker.dead_letter([(each, "why") for each in taken[:2]])
     broker.acknowledge(taken[2:])
-    for place in Place:
+    for place in QueueSection:
         broker.purge("q", place)
     assert broker_is_empty(client, prefix)
 

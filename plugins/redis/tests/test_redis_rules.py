@@ -5,7 +5,7 @@ import time
 from itertools import product
 from random import Random
 
-from drivetrain.contract import Entry, State, TaskRecord, Transition, apply, grants
+from drivetrain.contract import State, StateChange, TaskRecord, Transition, apply, grants
 from drivetrain_redis.keys import Keys
 from drivetrain_redis.records import STATES, record_of
 
@@ -36,7 +36,7 @@ def some_record(random, state, attempt, run, lease):
         starts=random.randrange(4),
         payload=random.choice(_BYTES),
         downstream=random.choice(_BYTES),
-        entries={each: Entry(random.uniform(0, 2e9), random.choice(_NAMES)) for each in sorted(entered)},
+        entries={each: StateChange(random.uniform(0, 2e9), random.choice(_NAMES)) for each in sorted(entered)},
     )
 
 
@@ -135,9 +135,9 @@ def test_a_task_that_is_tried_a_thousand_times_keeps_the_last_entry_of_each_stat
     backend.record([Transition(task_id="t", state=State.PENDING, at=0.5), *tries])
     (record,) = backend.read(["t"])
     assert dict(record.entries) == {
-        State.PENDING: Entry(0.5),
-        State.RECEIVED: Entry(598.0, "w"),
-        State.STARTED: Entry(598.0, "w"),
-        State.RETRY: Entry(599.0, "w"),
+        State.PENDING: StateChange(0.5),
+        State.RECEIVED: StateChange(598.0, "w"),
+        State.STARTED: StateChange(598.0, "w"),
+        State.RETRY: StateChange(599.0, "w"),
     }
     assert len(record.entries._data) < 2_000

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drivetrain.contract import Message, Place, SystemClock
+from drivetrain.contract import Message, QueueSection, SystemClock
 from drivetrain_sqs.broker import SqsBroker
 from drivetrain_sqs.clients import Clients, connect
 from drivetrain_sqs.options import Options
@@ -216,10 +216,10 @@ def test_each_role_needs_the_actions_of_its_policy_and_no_others(make, calls, fi
     operator = make(create="false", fifo=fifo)
     operator.ping()
     operator.sizes(["q"])
-    assert len(operator.peek("q", Place.DEAD, limit=10)) == 1
+    assert len(operator.peek("q", QueueSection.DEAD, limit=10)) == 1
     assert operator.replay("q") == 1
-    assert operator.purge("q", Place.READY) >= 1
-    assert operator.purge("q", Place.DEAD) == 0
+    assert operator.purge("q", QueueSection.READY) >= 1
+    assert operator.purge("q", QueueSection.DEAD) == 0
     used["operator"] = calls.actions()
 
     written = policies()

@@ -10,8 +10,8 @@ from drivetrain.contract import (
     MESSAGE_GROUP_HEADER,
     AuthenticationFailed,
     Message,
-    Place,
     PublishFailed,
+    QueueSection,
     ServiceRefused,
     ServiceUnavailable,
     SystemClock,
@@ -202,7 +202,7 @@ def test_a_dead_letter_is_sent_before_its_message_is_deleted(make):
     faults.next_errors["delete_message_batch"] = [client_error("InternalError", "DeleteMessageBatch", 500)]
     with pytest.raises(ServiceUnavailable):
         broker.dead_letter([(taken, "why")])
-    assert [each.id for each in broker.peek("q", Place.DEAD, limit=9)] == ["a"]
+    assert [each.id for each in broker.peek("q", QueueSection.DEAD, limit=9)] == ["a"]
     assert broker.sizes(["q"])["q"].held == 1
 
 
@@ -237,7 +237,7 @@ def test_a_hold_is_never_taken_to_last_longer_than_it_does(make):
     broker.release([late])
     broker.dead_letter([(late, "why")])
     assert list(other.extend([current], hold_seconds=30)) == [True]
-    assert other.peek("q", Place.DEAD, limit=1) == []
+    assert other.peek("q", QueueSection.DEAD, limit=1) == []
 
 
 def test_an_entry_that_is_refused_is_told_and_not_taken_as_done(make):

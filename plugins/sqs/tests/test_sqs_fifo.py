@@ -6,7 +6,7 @@ import time
 import pytest
 
 from drivetrain import App, retry
-from drivetrain.contract import MESSAGE_GROUP_HEADER, Message, Place, SystemClock
+from drivetrain.contract import MESSAGE_GROUP_HEADER, Message, QueueSection, SystemClock
 from drivetrain_sqs.broker import SqsBroker
 from drivetrain_sqs.options import Options
 
@@ -74,7 +74,7 @@ def test_dead_letters_of_one_group_are_all_seen_and_found(broker):
     for each in range(12):
         (taken,) = broker.receive(["q"], limit=1, wait_seconds=PATIENCE, hold_seconds=30)
         broker.dead_letter([(taken, f"why {each}")])
-    assert [each.id for each in broker.peek("q", Place.DEAD, limit=20)] == [str(each) for each in range(12)]
+    assert [each.id for each in broker.peek("q", QueueSection.DEAD, limit=20)] == [str(each) for each in range(12)]
     assert broker.replay("q", ["11"]) == 1
     assert drain(broker, 1) == ["11"]
 

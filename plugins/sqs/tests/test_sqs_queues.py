@@ -11,7 +11,7 @@ from drivetrain.contract import (
     DEAD_REASON_HEADER,
     Message,
     NotSupported,
-    Place,
+    QueueSection,
     ServiceRefused,
     SystemClock,
 )
@@ -55,7 +55,7 @@ def die_by_receiving(broker, times):
             taken = broker.receive(["q"], limit=1, wait_seconds=1, hold_seconds=30)
         broker.release(taken)
     end = time.monotonic() + PATIENCE
-    while not (dead := broker.peek("q", Place.DEAD, limit=10)):
+    while not (dead := broker.peek("q", QueueSection.DEAD, limit=10)):
         assert time.monotonic() < end, "SQS has not moved it"
         assert not broker.receive(["q"], limit=1, wait_seconds=0.2, hold_seconds=30)
     return dead
@@ -70,8 +70,12 @@ def test_queues_are_made_on_request_only(make):
         with pytest.raises(ServiceRefused, match=f"no queue {broker.prefix}--q in SQS; create it, or add create=true"):
             call()
     assert broker.sizes(["q"])["q"].ready == 0
-    assert broker.peek("q", Place.DEAD, limit=9) == []
-    assert (broker.replay("q"), broker.purge("q", Place.READY), broker.purge("q", Place.DEAD)) == (0, 0, 0)
+    assert broker.peek("q", QueueSection.DEAD, limit=9) == []
+    assert (broker.replay("q"), broker.purge("q", QueueSection.READY), broker.purge("q", QueueSection.DEAD)) == (
+        0,
+        0,
+        0,
+    )
     maker = make()
     maker.publish([message("a")])
     broker.publish([message("b")])
@@ -131,11 +135,11 @@ def test_a_redrive_policy_of_somebody_elses_is_respected(make, client):
     for queue in ("q", "other"):
         (taken,) = broker.receive([queue], limit=1, wait_seconds=5, hold_seconds=30)
         broker.dead_letter([(taken, "why")])
-    assert sorted(each.id for each in broker.peek("q", Place.DEAD, limit=9)) == ["by hand", "by receiving"]
-    assert [each.id for each in broker.peek("other", Place.DEAD, limit=9)] == ["of another"]
+    assert sorted(each.id for each in broker.peek("q", QueueSection.DEAD, limit=9)) == ["by hand", "by receiving"]
+    assert [each.id for each in broker.peek("other", QueueSection.DEAD, limit=9)] == ["of another"]
     assert broker.replay("q", ["by hand"]) == 1
-    assert broker.purge("q", Place.DEAD) == 1
-    assert [each.id for each in broker.peek("other", Place.DEAD, limit=9)] == ["of another"]
+    assert broker.purge("q", QueueSection.DEAD) == 1
+    assert [each.id for each in broker.peek("other", QueueSection.DEAD, limit=9)] == ["of another"]
 
 
 def test_what_somebody_else_has_sent_is_received_as_it_is(make, client):
@@ -148,12 +152,12 @@ def test_what_somebody_else_has_sent_is_received_as_it_is(make, client):
     (taken,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
     assert (taken.message.body, dict(taken.message.headers)) == (b"hello", {})
     broker.dead_letter([(taken, "unreadable")])
-    assert [each.body for each in broker.peek("q", Place.DEAD, limit=9)] == [b"hello"]
+    assert [each.body for each in broker.peek("q", QueueSection.DEAD, limit=9)] == [b"hello"]
 
 
 def test_what_is_delayed_cannot_be_purged_and_that_is_said(make):
     with pytest.raises(NotSupported, match="cannot drop the delayed messages"):
-        make().purge("q", Place.DELAYED)
+        make().purge("q", QueueSection.DELAYED)
 
 
 def test_a_reason_that_there_is_no_room_for_is_cut(make):
@@ -161,6 +165,6 @@ def test_a_reason_that_there_is_no_room_for_is_cut(make):
     broker.publish([Message(id="a", queue="q", body=b"x" * broker.capabilities.largest_message_bytes)])
     (taken,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
     broker.dead_letter([(taken, "why \n" * 100_000)])
-    (dead,) = broker.peek("q", Place.DEAD, limit=9)
+    (dead,) = broker.peek("q", QueueSection.DEAD, limit=9)
     assert dead.headers[DEAD_REASON_HEADER].startswith("why \nwhy")
     assert len(dead.body) == broker.capabilities.largest_message_bytes

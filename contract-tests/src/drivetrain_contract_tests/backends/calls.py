@@ -41,7 +41,7 @@ __all__ = [
     "wish",
 ]
 
-#: The census of an empty namespace.
+#: The counts of an empty namespace.
 NOTHING = {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 0}
 TERMINAL = tuple(state for state in State if state.terminal)
 #: Values that services have changed: empty, text of theirs, numbers, bytes that are no text, blanks at the ends, large.
@@ -163,5 +163,5 @@ def progress(backend: Backend, completions: Iterable[Completion]) -> list[tuple[
 
 
 def counts(backend: Backend) -> dict[str, int]:
-    """The census."""
-    return dict(backend.census())
+    """How much is kept."""
+    return dict(backend.counts())

@@ -85,6 +85,6 @@ def _odd_calls(backend: Backend) -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"a lease of {seconds}", lambda: record(backend, start(f"l{seconds}", lease=seconds))  # noqa: B023
         yield f"a renewal for {seconds}", lambda: renewed(backend, f"l{seconds}", seconds=seconds)  # noqa: B023
         yield f"the time {seconds}", lambda: record(backend, wish(f"t{seconds}", at=seconds))  # noqa: B023
-        yield f"settling in {seconds}", lambda: backend.settle([f"t{seconds}"], retention_seconds=seconds)  # noqa: B023
+        yield f"settling in {seconds}", lambda: backend.shorten_retention([f"t{seconds}"], retention_seconds=seconds)  # noqa: B023
         yield f"a lock for {seconds}", lambda: backend.acquire_lock(f"k{seconds}", seconds=seconds)  # noqa: B023
         yield f"reading what has {seconds}", lambda: backend.read([f"{kind}{seconds}" for kind in "rlt"])  # noqa: B023

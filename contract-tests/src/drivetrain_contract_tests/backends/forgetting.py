@@ -88,7 +88,7 @@ class ForgettingChecks(BackendBase):
         backend.sweep()
         eventually(
             lambda: counts(backend) == {**NOTHING, "groups": 1, "members": 1},
-            "the census counts nothing of what has expired",
+            "the counts leave out of what has expired",
             self.resolution + 1,
         )
 
@@ -100,7 +100,7 @@ class ForgettingChecks(BackendBase):
         record(backend, wish("a"), wish("b"))
         progress(backend, [done(0, b"a"), done(1, b"b")])
         backend.forget(["a"])
-        backend.settle(["b"], retention_seconds=0.0)
+        backend.shorten_retention(["b"], retention_seconds=0.0)
         assert list(backend.read_members("g")) == [b"a", b"b"]
 
     @holds("R31")
@@ -128,7 +128,7 @@ class ForgettingChecks(BackendBase):
         assert counts(backend) == NOTHING
 
     @holds("R32")
-    def test_a_census_counts_what_is_kept(self) -> None:
+    def test_the_counts_are_of_what_is_kept(self) -> None:
         """Of tasks, groups, members, bodies and held locks, each is counted, and nothing else."""
         backend = self.fresh()
         record(backend, wish("a"), start("b"), wish("c", State.PENDING), wish("gone", retention=0.0))
@@ -154,7 +154,7 @@ class ForgettingChecks(BackendBase):
         ended = timed(record, backend, *[wish(f"t{number}", retention=SHORT) for number in range(20)])
         assert_ends(partial(known, backend, "t19"), ended, SHORT, self.resolution)
         kept = {"tasks": 4, "groups": 1, "members": 0, "bodies": 1, "locks": 1}
-        eventually(lambda: _swept(backend) == kept, f"after a sweep the census is {kept}", self.resolution + 1)
+        eventually(lambda: _swept(backend) == kept, f"after a sweep the counts are {kept}", self.resolution + 1)
         assert None not in backend.read(["for ever", "long", "runs", "sent"])
         assert lock is not None
         assert backend.renew_lock("l", lock, seconds=LONG)
@@ -178,7 +178,7 @@ def _forget(backend: Backend) -> None:
 
 
 def _settle(backend: Backend) -> None:
-    backend.settle(["g"], retention_seconds=0.0)
+    backend.shorten_retention(["g"], retention_seconds=0.0)
 
 
 def _end_at_once(backend: Backend) -> None:

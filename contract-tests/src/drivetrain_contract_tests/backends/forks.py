@@ -76,7 +76,7 @@ class ForkChecks(BackendBase):
         (ended,) = record(backend, wish("mine", run="r", payload=b"value"))
         assert ended.applied
 
-    @holds("R39", needs="pushes")
+    @holds("R39", needs="notifies")
     def test_a_thread_that_waits_hears_of_what_a_child_has_recorded(self) -> None:
         """A fork in the middle of a `wait` ends no wait, and keeps nothing from it."""
         namespace = self.service.namespace()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from drivetrain.contract import Entry, Renewal, RunLease, State
+from drivetrain.contract import Renewal, RunLease, State, StateChange
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import granted, read, record, refused, renewed, start, wish
 from drivetrain_contract_tests.backends.timing import assert_ends, timed
@@ -27,11 +27,11 @@ class HoldingChecks(BackendBase):
         found = read(backend)
         assert found is not None
         assert dict(found.entries) == {
-            State.PENDING: Entry(1.5),
-            State.RECEIVED: Entry(5.0, "w2"),
-            State.STARTED: Entry(6.5, "w2"),
-            State.RETRY: Entry(4.125, "w1"),
-            State.SUCCESS: Entry(1_700_000_000.123456, "w3"),
+            State.PENDING: StateChange(1.5),
+            State.RECEIVED: StateChange(5.0, "w2"),
+            State.STARTED: StateChange(6.5, "w2"),
+            State.RETRY: StateChange(4.125, "w1"),
+            State.SUCCESS: StateChange(1_700_000_000.123456, "w3"),
         }
 
     @holds("R11")
@@ -41,7 +41,7 @@ class HoldingChecks(BackendBase):
         assert granted(backend, wish(state=State.PENDING, at=1.0), wish(state=State.PENDING, at=5.0)) == [True, True]
         found = read(backend)
         assert found is not None
-        assert found.entries[State.PENDING] == Entry(1.0)
+        assert found.entries[State.PENDING] == StateChange(1.0)
 
     @holds("R11")
     def test_a_start_without_a_time_of_receipt_tells_none(self) -> None:
@@ -50,7 +50,7 @@ class HoldingChecks(BackendBase):
         record(backend, start(at=2.0, worker="w"))
         found = read(backend)
         assert found is not None
-        assert dict(found.entries) == {State.STARTED: Entry(2.0, "w")}
+        assert dict(found.entries) == {State.STARTED: StateChange(2.0, "w")}
 
     @holds("R12")
     def test_a_renewed_lease_lives_on(self) -> None:

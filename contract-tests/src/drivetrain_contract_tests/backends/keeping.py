@@ -121,7 +121,7 @@ class KeepingChecks(BackendBase):
         backend = self.fresh()
         for name, planned in (("for ever", None), ("long", LONG)):
             record(backend, wish(name, retention=planned))
-            settled = timed(backend.settle, [name, "unknown"], retention_seconds=SHORT)
+            settled = timed(backend.shorten_retention, [name, "unknown"], retention_seconds=SHORT)
             assert_ends(partial(known, backend, name), settled, SHORT, self.resolution)
 
     @holds("R28")
@@ -129,7 +129,7 @@ class KeepingChecks(BackendBase):
         """A record that was to go earlier goes earlier."""
         backend = self.fresh()
         ended = timed(record, backend, wish(retention=SHORT))
-        backend.settle(["t"], retention_seconds=LONG)
+        backend.shorten_retention(["t"], retention_seconds=LONG)
         assert_ends(partial(known, backend), ended, SHORT, self.resolution)
 
     @holds("R28")
@@ -137,7 +137,7 @@ class KeepingChecks(BackendBase):
         """Zero is neither for ever nor a default, and of the batch only terminal records go."""
         backend = self.fresh()
         record(backend, wish("a"), wish("b"), start("c"), wish("d", State.PENDING))
-        backend.settle(["a", "c", "d"], retention_seconds=0.0)
+        backend.shorten_retention(["a", "c", "d"], retention_seconds=0.0)
         assert [found and found.task_id for found in backend.read(["a", "b", "c", "d"])] == [None, "b", "c", "d"]
 
     @holds("R28")
@@ -146,7 +146,7 @@ class KeepingChecks(BackendBase):
         backend = self.fresh()
         record(backend, start("a"), start("b"), start("c"), wish("c", State.RETRY, run="r"))
         before = list(backend.read(["a", "b", "c"]))
-        backend.settle(["a", "b", "c"], retention_seconds=0.0)
+        backend.shorten_retention(["a", "b", "c"], retention_seconds=0.0)
         assert list(backend.read(["a", "b", "c"])) == before
         record(backend, wish("a", run="r"))
         assert read(backend, "a") is not None
@@ -156,7 +156,7 @@ class KeepingChecks(BackendBase):
         assert [found and found.done for found in backend.read_groups(["g", "complete"])] == [2, 1]
         assert list(backend.read_members("g")) == [b"v", b"w", None]
         assert list(backend.load_bodies(["b"])) == [b"body"]
-        eventually(lambda: counts(backend) == kept, f"the census is {kept}", 2 * self.resolution)
+        eventually(lambda: counts(backend) == kept, f"the counts are {kept}", 2 * self.resolution)
 
     def _let_time_pass(self, backend: Backend) -> None:
         """Return when a record that is kept for a short time is over: one that was to go before it has gone."""

@@ -117,7 +117,7 @@ class LifeChecks(BackendBase):
         for method in (backend.record, backend.read, backend.renew, backend.complete, backend.read_groups):
             assert list(method([])) == []
         assert list(backend.load_bodies([])) == []
-        backend.settle([], retention_seconds=0.0)
+        backend.shorten_retention([], retention_seconds=0.0)
         backend.forget([])
         backend.open_groups([])
         backend.store_bodies({})
@@ -159,7 +159,7 @@ class LifeChecks(BackendBase):
         _assert_filled(other)
         record(other, wish(run="r"))
 
-    @holds("R34", needs="pushes")
+    @holds("R34", needs="notifies")
     def test_closing_wakes_who_waits(self) -> None:
         """A thread that waits while its object is closed does not wait on."""
         backend = self.fresh()
@@ -209,7 +209,7 @@ def _work(backend: Backend, number: int) -> None:
 
 def _look(backend: Backend, over: threading.Event) -> None:
     while not over.wait(0.001):
-        assert set(backend.census()) == set(NOTHING)
+        assert set(backend.counts()) == set(NOTHING)
         backend.sweep()
         assert list(backend.read(["unknown"])) == [None]
         backend.unfinished(limit=5)

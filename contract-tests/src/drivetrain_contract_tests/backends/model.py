@@ -123,8 +123,8 @@ class Model:
             self.tasks[lease.task_id] = evolve(found, leased_until=time.time() + lease.seconds)
         return Renewal(held=held, state=found.state)
 
-    def settle(self, task_id: str, retention_seconds: float) -> None:
-        """See `Backend.settle`."""
+    def shorten_retention(self, task_id: str, retention_seconds: float) -> None:
+        """See `Backend.shorten_retention`."""
         self.expire()
         found, expires_at = self.tasks.get(task_id), time.time() + retention_seconds
         if found is None or not found.state.terminal:
@@ -138,7 +138,7 @@ class Model:
         return {task_id for task_id, found in self.tasks.items() if not found.state.terminal}
 
     def counts(self) -> dict[str, int]:
-        """The census."""
+        """How much is kept."""
         self.expire()
         members = sum(len(done) for _, done in self.groups.values())
         kept = {"tasks": len(self.tasks), "groups": len(self.groups), "bodies": len(self.bodies)}

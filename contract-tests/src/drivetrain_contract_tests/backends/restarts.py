@@ -68,7 +68,7 @@ class RestartChecks(BackendBase):
                 for name, call in _calls(backend).items():
                     self._assert_unavailable(name, call)
 
-    @holds("R37", needs="pushes", restarts=True)
+    @holds("R37", needs="notifies", restarts=True)
     def test_who_waits_is_told_that_the_service_went_away(self) -> None:
         """A wait does not go on in silence when the service stops, and none begins."""
         backend = self.fresh()
@@ -160,7 +160,7 @@ def _calls(backend: Backend) -> dict[str, Callable[[], object]]:
         "record": lambda: record(backend, wish("new")),
         "read": lambda: read(backend, "ended"),
         "renew": lambda: backend.renew([lease]),
-        "settle": lambda: backend.settle(["ended"], retention_seconds=1.0),
+        "shorten_retention": lambda: backend.shorten_retention(["ended"], retention_seconds=1.0),
         "forget": lambda: backend.forget(["ended"]),
         "open_groups": lambda: open_group(backend, 1, "new"),
         "complete": lambda: progress(backend, [done(1)]),
@@ -172,5 +172,5 @@ def _calls(backend: Backend) -> dict[str, Callable[[], object]]:
         "acquire_lock": lambda: backend.acquire_lock("new", seconds=LONG),
         "renew_lock": lambda: backend.renew_lock("l", 1, seconds=LONG),
         "release_lock": lambda: backend.release_lock("l", 1),
-        "census": backend.census,
+        "counts": backend.counts,
     }

@@ -107,9 +107,9 @@ class _Story(RuleBasedStateMachine):
         assert list(self.backend.renew([lease])) == [self.model.renew(lease)]
 
     @rule(name=_names, seconds=_seconds)
-    def settle(self, name: str, seconds: float) -> None:
-        self.backend.settle([name], retention_seconds=seconds)
-        self.model.settle(name, seconds)
+    def shorten_retention(self, name: str, seconds: float) -> None:
+        self.backend.shorten_retention([name], retention_seconds=seconds)
+        self.model.shorten_retention(name, seconds)
 
     @rule(name=_names)
     def forget(self, name: str) -> None:
@@ -142,7 +142,7 @@ class _Story(RuleBasedStateMachine):
         self.counts(NOTHING)
 
     def counts(self, expected: dict[str, int]) -> None:
-        eventually(lambda: counts(self.backend) == expected, f"the census is {expected}", 2 * self.resolution)
+        eventually(lambda: counts(self.backend) == expected, f"the counts are {expected}", 2 * self.resolution)
 
     @invariant()
     def same_records(self) -> None:
@@ -166,7 +166,7 @@ class _Story(RuleBasedStateMachine):
     @invariant()
     def same_ended(self) -> None:
         ended = set(_NAMES) - self.model.unfinished()
-        if self.capabilities.pushes and ended:
+        if self.capabilities.notifies and ended:
             assert set(self.backend.wait(_NAMES, timeout_seconds=0)) == ended
 
     def teardown(self) -> None:

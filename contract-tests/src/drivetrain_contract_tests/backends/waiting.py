@@ -15,14 +15,14 @@ __all__ = ["WaitingChecks"]
 
 
 class WaitingChecks(BackendBase):
-    """A wait is woken when it should be, and only then. Of backends that declare `pushes`."""
+    """A wait is woken when it should be, and only then. Of backends that declare `notifies`."""
 
     @property
     def wait_seconds(self) -> float:
         """How long a wait lasts that is to be woken."""
         return 2 * self.prompt_seconds
 
-    @holds("R15", needs="pushes")
+    @holds("R15", needs="notifies")
     def test_an_end_wakes_who_waits(self) -> None:
         """A wait returns the task that has ended, soon after it did, whatever the state and whoever recorded it.
 
@@ -39,7 +39,7 @@ class WaitingChecks(BackendBase):
             if told[names[1]] is not None:
                 assert [told[names[1]]] == worker.read([names[1]]), "what goes with it is not its record"
 
-    @holds("R15", needs="pushes")
+    @holds("R15", needs="notifies")
     def test_forgetting_wakes_who_waits(self) -> None:
         """A task that is gone will not end any more, so who waits for it is told."""
         waiter, other = self.several(2)
@@ -48,7 +48,7 @@ class WaitingChecks(BackendBase):
         other.forget(["t"])
         assert list(waiting.result(self.prompt_seconds)) == ["t"]
 
-    @holds("R15", needs="pushes")
+    @holds("R15", needs="notifies")
     def test_an_end_wakes_all_who_wait(self) -> None:
         """Several that wait, by one object or another, are all woken."""
         one, other = self.several(2)
@@ -61,7 +61,7 @@ class WaitingChecks(BackendBase):
         record(other, wish("b", run="r"))
         assert [set(each.result(self.prompt_seconds)) for each in waiting] == [{"b"}] * len(waiting)
 
-    @holds("R15", needs="pushes")
+    @holds("R15", needs="notifies")
     def test_an_end_in_another_process_wakes_who_waits(self) -> None:
         """It makes no difference which process records the end."""
         self.require_processes()
@@ -73,7 +73,7 @@ class WaitingChecks(BackendBase):
         in_processes(self.service.url(namespace), _end, 1)
         assert list(waiting.result(self.prompt_seconds).answer) == ["t"]
 
-    @holds("R16", needs="pushes")
+    @holds("R16", needs="notifies")
     def test_what_was_set_before_is_not_missed(self) -> None:
         """What is terminal or gone when it is called is told at once."""
         backend = self.fresh()
@@ -84,7 +84,7 @@ class WaitingChecks(BackendBase):
         told = Background(backend.wait, ["running", *gone], timeout_seconds=self.wait_seconds)
         assert sorted(told.result(self.prompt_seconds)) == sorted(gone)
 
-    @holds("R16", needs="pushes")
+    @holds("R16", needs="notifies")
     def test_what_is_set_at_that_instant_is_not_missed(self) -> None:
         """A state that is set just before or while it begins to wait is told, however it falls.
 
@@ -101,7 +101,7 @@ class WaitingChecks(BackendBase):
             assert list(told.answer) == [name]
             assert told.seconds < self.prompt_seconds, "the state was missed, and seen only when the time was out"
 
-    @holds("R17", needs="pushes")
+    @holds("R17", needs="notifies")
     def test_in_vain(self) -> None:
         """Empty when the time is out: not much earlier, and not much later."""
         backend = self.fresh()
@@ -111,7 +111,7 @@ class WaitingChecks(BackendBase):
             assert list(told.answer) == []
             assert seconds - 0.05 <= told.seconds < seconds + self.prompt_seconds
 
-    @holds("R17", needs="pushes")
+    @holds("R17", needs="notifies")
     def test_nothing_else_wakes_who_waits(self) -> None:
         """Neither a transition that is not terminal, nor a refused one, nor another task's end wakes it."""
         waiter, worker = self.several(2)

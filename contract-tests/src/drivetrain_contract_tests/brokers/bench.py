@@ -18,7 +18,7 @@ from drivetrain.contract import (
     Hold,
     Message,
     NotSupported,
-    Place,
+    QueueSection,
     QueueSizes,
 )
 from drivetrain_contract_tests.contract import Contract, NotDeclared
@@ -188,12 +188,12 @@ class Bench(Contract):
 
         self.eventually(lambda: not wrong(), lambda: f"sizes are {self.sizes(broker, queue)}, not {wanted}")
 
-    def purge(self, broker: Broker, queue: str, place: Place) -> int | None:
+    def purge(self, broker: Broker, queue: str, place: QueueSection) -> int | None:
         """Purge a place; how many messages were dropped, None where the broker cannot purge it."""
         try:
             return broker.purge(queue, place)
         except NotSupported:
-            assert place is Place.DELAYED and not self.capabilities.peeks, f"it refuses to purge what is {place}"  # noqa: PT018
+            assert place is QueueSection.DELAYED and not self.capabilities.peeks, f"it refuses to purge what is {place}"  # noqa: PT018
             return None
 
     def counted(self, told: int | None, number: int) -> bool:
@@ -209,7 +209,7 @@ class Bench(Contract):
 
     def dead(self, broker: Broker, queue: str = "q", limit: int = 100) -> Sequence[Message]:
         """The dead letters of a queue."""
-        return broker.peek(queue, Place.DEAD, limit=limit)
+        return broker.peek(queue, QueueSection.DEAD, limit=limit)
 
 
 def _close_all(brokers: list[Broker]) -> None:

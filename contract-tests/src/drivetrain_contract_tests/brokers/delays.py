@@ -7,7 +7,7 @@ import time
 import hypothesis
 from hypothesis import strategies as st
 
-from drivetrain.contract import Broker, Message, Place
+from drivetrain.contract import Broker, Message, QueueSection
 from drivetrain_contract_tests.brokers.bench import Bench, ids, message
 from drivetrain_contract_tests.brokers.running import Background
 from drivetrain_contract_tests.clauses import holds
@@ -139,7 +139,7 @@ class Delays(Bench):
         self.none_comes(broker, seconds=2 * self.quiet_seconds)
         self.await_sizes(broker, delayed=len(delays))
         if self.capabilities.peeks:
-            peeked = broker.peek("q", Place.DELAYED, limit=10)
+            peeked = broker.peek("q", QueueSection.DELAYED, limit=10)
             assert ids(peeked) == [f"{delay}" for delay in sorted(delays)]
 
     @holds("B26")

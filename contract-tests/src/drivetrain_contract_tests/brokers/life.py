@@ -9,7 +9,7 @@ from functools import partial
 from drivetrain.contract import (
     Broker,
     Delivery,
-    Place,
+    QueueSection,
     ServiceError,
 )
 from drivetrain_contract_tests.brokers.bench import Bench, ids, message
@@ -74,7 +74,7 @@ class Life(Bench):
         broker.sizes(["q"])
         broker.replay("q")
         broker.drop_dead_letters("q", ["unknown"])
-        broker.purge("q", Place.DEAD)
+        broker.purge("q", QueueSection.DEAD)
         broker.publish([message("end", "empty")])
         assert ids(waiting.result()) == ["end"]
         assert time.monotonic() - before < wait, "other methods have waited for a receive"
@@ -148,8 +148,8 @@ class Life(Bench):
             broker.publish([message(f"{name} dead")])
             broker.dead_letter([(self.take(broker)[0], "why")])
             broker.publish([message(name)])
-        one.purge("q", Place.READY)
-        one.purge("q", Place.DEAD)
+        one.purge("q", QueueSection.READY)
+        one.purge("q", QueueSection.DEAD)
         assert other.replay("q", ["mine dead"]) == 0
         assert ids(self.take(other)) == ["yours"]
         assert ids(self.dead(other)) == ["yours dead"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from drivetrain.contract import Broker, Place, QueueSizes
+from drivetrain.contract import Broker, QueueSection, QueueSizes
 from drivetrain_contract_tests.brokers.bench import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 
@@ -68,11 +68,11 @@ class Looking(Bench):
         """Higher priorities first; at most so many as were asked for; as they were published."""
         broker, highest = self.fresh(), self.capabilities.priority_levels - 1
         broker.publish([message("a", headers={"x": "y"}), message("b", priority=highest), message("c", body=b"\0")])
-        shown = broker.peek("q", Place.READY, limit=10)
+        shown = broker.peek("q", QueueSection.READY, limit=10)
         assert len(shown) == 3
         assert (dict(shown[ids(shown).index("a")].headers), shown[ids(shown).index("c")].body) == ({"x": "y"}, b"\0")
-        assert ids(broker.peek("q", Place.READY, limit=2)) == ids(shown)[:2]
-        assert list(broker.peek("q", Place.READY, limit=0)) == []
+        assert ids(broker.peek("q", QueueSection.READY, limit=2)) == ids(shown)[:2]
+        assert list(broker.peek("q", QueueSection.READY, limit=0)) == []
         if highest and self.capabilities.ordered:
             assert ids(shown) == ["b", "a", "c"]
         assert [name for each in range(3) for name in ids(self.take(broker))] == ids(shown)
@@ -84,10 +84,10 @@ class Looking(Bench):
         gap = max(1.0, 2 * self.capabilities.delay_resolution_seconds)
         broker.publish([message("ready"), message("z", eta=start + 3 * gap), message("x", eta=start + gap)])
         broker.publish([message("y", eta=start + 2 * gap)])
-        assert ids(broker.peek("q", Place.DELAYED, limit=9)) == ["x", "y", "z"]
-        assert ids(broker.peek("q", Place.DELAYED, limit=2)) == ["x", "y"]
-        assert ids(broker.peek("q", Place.READY, limit=9)) == ["ready"]
-        for place in Place:
+        assert ids(broker.peek("q", QueueSection.DELAYED, limit=9)) == ["x", "y", "z"]
+        assert ids(broker.peek("q", QueueSection.DELAYED, limit=2)) == ["x", "y"]
+        assert ids(broker.peek("q", QueueSection.READY, limit=9)) == ["ready"]
+        for place in QueueSection:
             assert list(broker.peek("unused", place, limit=9)) == []
 
     @holds("B33")
@@ -123,7 +123,7 @@ class Looking(Bench):
     @holds("B34")
     def test_purge_drops_that_place_of_that_queue_only(self) -> None:
         """`purge` tells how many it has dropped; held messages, other places and other queues stay as they are."""
-        for place in Place:
+        for place in QueueSection:
             broker = self.fresh()
             for queue in ("q", "q2"):
                 self._fill(broker, queue)
@@ -138,15 +138,15 @@ class Looking(Bench):
         """Nothing brings it back: no ETA, no replay, no new object."""
         broker, other = self.pair()
         broker.publish([message(eta=time.time() + self.short_delay_seconds)])
-        delayed = self.purge(broker, "q", Place.DELAYED)
+        delayed = self.purge(broker, "q", QueueSection.DELAYED)
         if delayed is None:
             self.take(broker)
         else:
             # On a slow machine it is ready by now.
-            assert self.counted(delayed + broker.purge("q", Place.READY), 1)
+            assert self.counted(delayed + broker.purge("q", QueueSection.READY), 1)
         broker.publish([message("dead", "d")])
         broker.dead_letter([(self.take(broker, "d")[0], "why")])
-        broker.purge("d", Place.DEAD)
+        broker.purge("d", QueueSection.DEAD)
         assert broker.replay("d") == 0
         broker.close()
         self.none_comes(other, "q", "d", seconds=self.short_delay_seconds + self.margin_seconds)
@@ -159,13 +159,13 @@ class Looking(Bench):
         broker.publish([message(queue=queue) for queue in ("b", "ü ☃", "a", "B")])
         broker.publish([message(queue="z", eta=time.time() + self.long_delay_seconds())])
         broker.acknowledge(self.take(broker, "b"))
-        broker.purge("a", Place.READY)
+        broker.purge("a", QueueSection.READY)
         assert list(other.queues()) == sorted(["b", "ü ☃", "a", "B", "z"])
 
     def _look(self, broker: Broker, limit: int) -> None:
         broker.sizes(["q"])
-        for place in Place:
-            if place is Place.DEAD or self.capabilities.peeks:
+        for place in QueueSection:
+            if place is QueueSection.DEAD or self.capabilities.peeks:
                 broker.peek("q", place, limit=limit)
 
     def _fill(self, broker: Broker, queue: str) -> None:
@@ -178,8 +178,8 @@ class Looking(Bench):
         broker.publish([message(f"ready{number}", queue) for number in range(2)])
         broker.publish([message(f"delayed{number}", queue, eta=eta) for number in range(2)])
 
-    def _is_left(self, broker: Broker, queue: str, without: Place | None) -> None:
-        counts = {place.value: 0 if place is without else 2 for place in Place}
+    def _is_left(self, broker: Broker, queue: str, without: QueueSection | None) -> None:
+        counts = {place.value: 0 if place is without else 2 for place in QueueSection}
         self.await_sizes(broker, queue, held=2, **counts)
         assert list(broker.extend(self.held[queue], hold_seconds=self.hold_seconds)) == [True, True]
         assert len(self.dead(broker, queue)) == counts["dead"]

@@ -10,7 +10,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from drivetrain.contract import Broker, Delivery, Message, Place
+from drivetrain.contract import Broker, Delivery, Message, QueueSection
 from drivetrain_contract_tests.brokers.bench import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 
@@ -48,7 +48,7 @@ class _Model:
     delayed: list[_Known] = field(factory=list)
     dead: list[_Known] = field(factory=list)
 
-    def place(self, place: Place) -> list[_Known]:
+    def place(self, place: QueueSection) -> list[_Known]:
         found: list[_Known] = getattr(self, place.value)
         return found
 
@@ -80,7 +80,7 @@ class _Machine(RuleBasedStateMachine):
         self.turns += 1
         eta = time.time() + self.bench.long_delay_seconds() if delayed else None
         made = message(f"m{self.turns}", queue, priority=priority, eta=eta, headers={"turn": f"{self.turns}"})
-        place = Place.DELAYED if delayed else Place.READY
+        place = QueueSection.DELAYED if delayed else QueueSection.READY
         self.model[queue].place(place).append(_Known(made, self.turns))
         return made
 
@@ -127,7 +127,7 @@ class _Machine(RuleBasedStateMachine):
         held = self._settle(pick)
         delay = self.bench.long_delay_seconds() if delayed else 0.0
         held.broker.release([held.delivery], delay_seconds=delay)
-        place = Place.DELAYED if delayed else Place.READY
+        place = QueueSection.DELAYED if delayed else QueueSection.READY
         self.model[held.known.message.queue].place(place).append(held.known)
 
     @precondition(lambda self: self.held)
@@ -174,8 +174,8 @@ class _Machine(RuleBasedStateMachine):
         assert self.brokers[which].drop_dead_letters(queue, wanted) == len(chosen)
         model.dead = [each for each in model.dead if each not in chosen]
 
-    @rule(which=st.booleans(), queue=_QUEUES, place=st.sampled_from(Place))
-    def purge(self, which: bool, queue: str, place: Place) -> None:
+    @rule(which=st.booleans(), queue=_QUEUES, place=st.sampled_from(QueueSection))
+    def purge(self, which: bool, queue: str, place: QueueSection) -> None:
         """Drop everything in one place."""
         lying = self.model[queue].place(place)
         told = self.bench.purge(self.brokers[which], queue, place)
@@ -188,11 +188,11 @@ class _Machine(RuleBasedStateMachine):
         """Sizes and places are those of the model, and looking changes nothing."""
         broker, model = self.brokers[which], self.model[queue]
         held = sum(each.known.message.queue == queue for each in self.held)
-        counts = {place.value: len(model.place(place)) for place in Place}
+        counts = {place.value: len(model.place(place)) for place in QueueSection}
         self.bench.await_sizes(broker, queue, held=held, **counts)
         assert ids(self.bench.dead(broker, queue, 1000)) == ids(each.message for each in model.dead)
         if self.bench.capabilities.peeks:
-            for place in (Place.READY, Place.DELAYED):
+            for place in (QueueSection.READY, QueueSection.DELAYED):
                 shown = ids(broker.peek(queue, place, limit=1000))
                 assert sorted(shown) == sorted(ids(each.message for each in model.place(place)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from drivetrain.contract import Broker, NotSupported, Place, ServiceError
+from drivetrain.contract import Broker, NotSupported, QueueSection, ServiceError
 from drivetrain_contract_tests.brokers.bench import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 
@@ -37,5 +37,5 @@ class Undeclared(Bench):
 
     def _peeked(self, broker: Broker) -> bool:
         with suppress(ServiceError, NotSupported):
-            return len(broker.peek("q", Place.READY, limit=1)) == 1
+            return len(broker.peek("q", QueueSection.READY, limit=1)) == 1
         return False

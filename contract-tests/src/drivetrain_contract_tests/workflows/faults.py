@@ -21,7 +21,7 @@ __all__ = ["Fault", "Faults", "Moment", "Proxy"]
 _MOVES = {"publish", "acknowledge", "release", "dead_letter"}
 
 #: These answer from memory, or let go.
-_NEVER_FAIL = {"close", "census"}
+_NEVER_FAIL = {"close", "counts"}
 #: How often these are called is chance, so they have no number; a service that is away is away for them too.
 _NOT_NUMBERED = {"renew", "extend", "sweep", "wait", "ping", "sizes"}
 

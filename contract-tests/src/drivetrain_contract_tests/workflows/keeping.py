@@ -56,7 +56,7 @@ class Keeping(Bench):
     def _check_nothing_left(self, stage: Stage) -> None:
         def empty() -> bool:
             stage.backend.sweep()
-            return not any(stage.backend.census().values())
+            return not any(stage.backend.counts().values())
 
         late = self.backend_declares().expiry_resolution_seconds
         until(empty, "nothing is kept of a workflow that is over", self.patience_seconds + late)
@@ -79,7 +79,7 @@ class Keeping(Bench):
             assert outcome == ["all", [size, size]], f"large bodies give {outcome}, not their sizes"
             assert stage.outcome(alone) == size, "a large body arrives otherwise than it was sent"
             stage.quiet()
-            until(lambda: not stage.backend.census()["bodies"], "the bodies are dropped", self.patience_seconds)
+            until(lambda: not stage.backend.counts()["bodies"], "the bodies are dropped", self.patience_seconds)
             stored = [message for message in stage.ledger.messages if "drivetrain-body" in message.headers]
             assert stored, "no message was too large"
 

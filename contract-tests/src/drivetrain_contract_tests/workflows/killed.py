@@ -51,17 +51,17 @@ class Killer:
 
     @hookimpl
     def worker_step(self, step: str, task_ids: Sequence[str]) -> None:  # noqa: ARG002  named by the hook
-        """See `drivetrain.contract.hookspecs.Observers`."""
+        """See `drivetrain.contract.hookspecs.ObserverHooks`."""
         self.come_to(step)
 
     @hookimpl
     def before_publish(self, messages: Sequence[Message]) -> None:  # noqa: ARG002  named by the hook
-        """See `drivetrain.contract.hookspecs.Observers`."""
+        """See `drivetrain.contract.hookspecs.ObserverHooks`."""
         self.come_to("before_publish")
 
     @hookimpl
     def after_publish(self, messages: Sequence[Message]) -> None:  # noqa: ARG002  named by the hook
-        """See `drivetrain.contract.hookspecs.Observers`."""
+        """See `drivetrain.contract.hookspecs.ObserverHooks`."""
         self.come_to("after_publish")
 
     def come_to(self, step: str) -> None:

@@ -42,7 +42,7 @@ class Ledger:
 
     @hookimpl
     def before_publish(self, messages: Sequence[Message]) -> None:
-        """See `drivetrain.contract.hookspecs.Observers`."""
+        """See `drivetrain.contract.hookspecs.ObserverHooks`."""
         with self._changed:
             self._messages.extend(messages)
 

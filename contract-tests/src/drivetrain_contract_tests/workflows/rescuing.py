@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drivetrain import App, Result, chain, chord, group
-from drivetrain.contract import Hold, Place, State, TaskFailed, Transition
+from drivetrain.contract import Hold, QueueSection, State, TaskFailed, Transition
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 from drivetrain_contract_tests.workflows.bench import Bench
@@ -40,13 +40,13 @@ class Rescuing(Bench):
             guarded = chain(*act).set(on_error=[call("caught", label="caught", queue="caught")])
             shapes = (act[0], guarded, chord(act[:2], act[2]), group(group(*act), act[0]))
             handles: list[Result[Any]] = [app.send(shape) for shape in shapes]
-            stage.broker.purge(QUEUE, Place.READY)
+            stage.broker.purge(QUEUE, QueueSection.READY)
             rescuing = [stage.worker(each, queues=_IDLE) for each in (app, other)]
             self._check_lost(stage, handles)
             for worker in rescuing:
                 worker.stop()
             handles = [app.send(act[0])]
-            stage.broker.purge(QUEUE, Place.READY)
+            stage.broker.purge(QUEUE, QueueSection.READY)
             stage.worker(other, queues=_IDLE)
             self._check_lost(stage, handles)
             stage.worker(app, queues=(QUEUE, "caught"))
@@ -73,7 +73,7 @@ class Rescuing(Bench):
             until(
                 lambda: stage.broker.sizes([QUEUE])[QUEUE].delayed == len(handles), "they wait", self.patience_seconds
             )
-            stage.broker.purge(QUEUE, Place.DELAYED)
+            stage.broker.purge(QUEUE, QueueSection.DELAYED)
             working.stop()
             stage.worker(app, queues=_IDLE)
             self._check_lost(stage, handles)
@@ -93,7 +93,7 @@ class Rescuing(Bench):
                         task_id=f"{stage.namespace}.{states[-1]}", state=state, at=time.time(), run="dead", lease=0.0
                     )
                     assert stage.backend.record([dead])[0].applied
-            stage.broker.purge(QUEUE, Place.READY)
+            stage.broker.purge(QUEUE, QueueSection.READY)
             stage.worker(app, queues=_IDLE)
             for handle in handles:
                 assert self._failure(stage, handle) == _LOST_TYPE
@@ -114,7 +114,7 @@ class Rescuing(Bench):
             until(lambda: self._state(stage, slow[0]) is State.RETRY, "it waits for its retry", self.patience_seconds)
             working.stop()
             lost = app.send(call("act", label="lost"))
-            stage.broker.purge(QUEUE, Place.READY)
+            stage.broker.purge(QUEUE, QueueSection.READY)
             stage.worker(app, queues=_IDLE)
             self._check_lost(stage, [lost])
             for handle in slow:
@@ -139,7 +139,7 @@ class Rescuing(Bench):
             )
             delayed = app.send(chain(call("act", label="delayed", delay=3600.0), waiting))
             lost = app.send(call("act", label="lost", queue=_LOST))
-            stage.broker.purge(_LOST, Place.READY)
+            stage.broker.purge(_LOST, QueueSection.READY)
             received = app.send(chain(call("act", label="slow", queue="received"), waiting))
             hold_seconds = 3 * self.short_lease_seconds
             held = stage.broker.receive(

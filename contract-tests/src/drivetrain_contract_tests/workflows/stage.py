@@ -15,7 +15,7 @@ from drivetrain.contract import (
     Broker,
     Clock,
     DriverContext,
-    Place,
+    QueueSection,
     ResultTimeout,
     ServiceError,
     State,
@@ -64,7 +64,7 @@ class Wiring:
 
     @hookimpl
     def make_broker(self, url: str, context: DriverContext) -> Any:
-        """See `drivetrain.contract.hookspecs.Drivers`."""
+        """See `drivetrain.contract.hookspecs.DriverHooks`."""
         if not url.startswith(_SCHEME):
             return None
         broker = self._pair.broker.broker(self._namespace, context.clock)
@@ -74,7 +74,7 @@ class Wiring:
 
     @hookimpl
     def make_backend(self, url: str, context: DriverContext) -> Any:
-        """See `drivetrain.contract.hookspecs.Drivers`."""
+        """See `drivetrain.contract.hookspecs.DriverHooks`."""
         if not url.startswith(_SCHEME):
             return None
         backend = self._pair.backend.backend(self._namespace, context.clock)
@@ -251,7 +251,7 @@ class Stage:
 
     def dead(self) -> dict[str, Mapping[str, str]]:
         """The headers of the dead letters, by the id of the message."""
-        return {message.id: message.headers for message in self.broker.peek(QUEUE, Place.DEAD, limit=100)}
+        return {message.id: message.headers for message in self.broker.peek(QUEUE, QueueSection.DEAD, limit=100)}
 
 
 def call(task: str, *args: Any, label: str, **options: Any) -> Signature[Any]:

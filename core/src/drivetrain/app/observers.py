@@ -15,7 +15,7 @@ __all__ = ["Observers", "plugin_manager"]
 
 logger = get_logger("drivetrain.observers")
 
-_HOOKS = tuple(name for name in vars(specs.Observers) if not name.startswith("_"))
+_HOOKS = tuple(name for name in vars(specs.ObserverHooks) if not name.startswith("_"))
 
 
 def plugin_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
@@ -28,8 +28,8 @@ def plugin_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
         DriverBroken: a plugin has a hook that drivetrain does not know, or takes arguments that the hook has not.
     """
     manager = pluggy.PluginManager(specs.PROJECT)
-    manager.add_hookspecs(specs.Drivers)
-    manager.add_hookspecs(specs.Observers)
+    manager.add_hookspecs(specs.DriverHooks)
+    manager.add_hookspecs(specs.ObserverHooks)
     for name, plugin in plugins.items():
         try:
             manager.register(plugin, name)
@@ -61,7 +61,7 @@ class Observers:
         return hook in self._calls
 
     def notify(self, hook: str, **arguments: object) -> None:
-        """Call every observer of ``hook`` with what `drivetrain.contract.hookspecs.Observers` says. Never raises."""
+        """Call every observer of ``hook``, with arguments as in `ObserverHooks`. Never raises."""
         for name, call in self._calls.get(hook, ()):
             try:
                 call(**arguments)

@@ -16,7 +16,7 @@ from drivetrain.contract import (
     DEAD_AT_HEADER,
     DEAD_REASON_HEADER,
     Message,
-    Place,
+    QueueSection,
     QueueSizes,
     SerializationError,
     TaskRecord,
@@ -70,7 +70,7 @@ class Operations:
         """How many messages lie in each queue; None: in all that are known."""
         return self._app.runtime.broker.sizes(self.queues() if queues is None else queues)
 
-    def tasks(self, queue: str, place: Place, *, limit: int = 100) -> list[QueuedTask]:
+    def tasks(self, queue: str, place: QueueSection, *, limit: int = 100) -> list[QueuedTask]:
         """Up to ``limit`` messages that lie there, in the order in which they will be delivered."""
         return [self._queued(message) for message in self._app.runtime.broker.peek(queue, place, limit=limit)]
 
@@ -105,7 +105,7 @@ class Operations:
         """
         dropped = 0
         broker = self._app.runtime.broker
-        for place in (Place.READY, Place.DELAYED):
+        for place in (QueueSection.READY, QueueSection.DELAYED):
             messages = self._cancel_all(queue, place) if broker.capabilities.peeks else ()
             dropped += broker.purge(queue, place)
             self._drop_bodies(messages)
@@ -114,7 +114,7 @@ class Operations:
     def dead_letters(self, queue: str, where: DeadLetterFilter | None = None, *, limit: int = 100) -> list[QueuedTask]:
         """Up to ``limit`` dead letters of ``queue``, oldest first: all, or those that ``where`` chooses."""
         if where is None:
-            return self.tasks(queue, Place.DEAD, limit=limit)
+            return self.tasks(queue, QueueSection.DEAD, limit=limit)
         return [letter for _, letter in self._chosen(queue, where, set())][:limit]
 
     def replay(self, queue: str, where: DeadLetterFilter | None = None) -> int:
@@ -137,8 +137,8 @@ class Operations:
         """
         if where is not None:
             return self._for_each_page(queue, where, self._drop)
-        letters = self._all(queue, Place.DEAD)
-        dropped = self._app.runtime.broker.purge(queue, Place.DEAD)
+        letters = self._all(queue, QueueSection.DEAD)
+        dropped = self._app.runtime.broker.purge(queue, QueueSection.DEAD)
         self._drop_bodies(letters)
         return dropped
 
@@ -165,16 +165,16 @@ class Operations:
         return dropped
 
     def _chosen(self, queue: str, where: DeadLetterFilter, seen: AbstractSet[str]) -> list[tuple[Message, QueuedTask]]:
-        letters = [(one, self._queued(one)) for one in self._all(queue, Place.DEAD) if one.id not in seen]
+        letters = [(one, self._queued(one)) for one in self._all(queue, QueueSection.DEAD) if one.id not in seen]
         return [(message, letter) for message, letter in letters if where.matches(letter)]
 
-    def _cancel_all(self, queue: str, place: Place) -> Sequence[Message]:
+    def _cancel_all(self, queue: str, place: QueueSection) -> Sequence[Message]:
         messages = self._all(queue, place)
         known = self._app.runtime.backend.read([message.id for message in messages])
         self._app.cancel(*(record.task_id for record in known if record is not None))
         return messages
 
-    def _all(self, queue: str, place: Place) -> Sequence[Message]:
+    def _all(self, queue: str, place: QueueSection) -> Sequence[Message]:
         """All messages that lie there. Not asked for by their number, which not every broker knows."""
         limit = _PAGE
         while len(messages := self._app.runtime.broker.peek(queue, place, limit=limit)) >= limit:

@@ -183,7 +183,7 @@ class Result(Generic[R]):
     def forget(self) -> None:
         """Drop the results of the whole workflow from the backend. What has not ended goes on, and keeps its result."""
         backend = self._app.runtime.backend
-        self._app.patiently("forget", lambda: backend.settle(self._parts, retention_seconds=0.0))
+        self._app.patiently("forget", lambda: backend.shorten_retention(self._parts, retention_seconds=0.0))
 
     def _value(self, record: TaskRecord, limit_seconds: float | None) -> R:
         if record.state is State.SUCCESS:

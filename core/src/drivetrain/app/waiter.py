@@ -160,7 +160,7 @@ class Waiter:
         runtime = self._runtime
         task_ids = list(dict.fromkeys(one.task_id for one in waiting))
         ended = look(runtime, task_ids, seconds)
-        if not ended and not runtime.backend.capabilities.pushes:
+        if not ended and not runtime.backend.capabilities.notifies:
             waited = runtime.clock.monotonic() - max(one.began for one in waiting)
             pause_seconds = polling_pause_seconds(waited, self._poll_seconds)
             pause(runtime, max(pause_seconds, len(task_ids) * _COST_SECONDS), seconds)

@@ -51,7 +51,7 @@ def wait_for_any(
             pause(runtime, polling_pause_seconds(waited + 1.0, poll_seconds), left)
         if left is not None and left <= 0:
             return {}
-        if not runtime.backend.capabilities.pushes:
+        if not runtime.backend.capabilities.notifies:
             pause(runtime, polling_pause_seconds(waited, poll_seconds), left)
 
 
@@ -71,7 +71,7 @@ def look(runtime: Runtime, task_ids: Sequence[str], longest_seconds: float | Non
     if not capabilities.stores:
         raise NotSupported("this app's backend keeps no results, so there is nothing to wait for; configure a backend")
     forgets = capabilities.durability is Durability.CACHE
-    if capabilities.pushes:
+    if capabilities.notifies:
         longest = _LONGEST_WAIT_OF_A_CACHE_SECONDS if forgets else _LONGEST_WAIT_SECONDS
         longest = longest if longest_seconds is None else max(0.0, min(longest_seconds, longest))
         ended = runtime.backend.wait(task_ids, timeout_seconds=longest)

@@ -201,7 +201,7 @@ def _keeping(declared: BackendCapabilities) -> _Statements:
 
 
 def _results(declared: BackendCapabilities) -> _Statements:
-    if declared.pushes:
+    if declared.notifies:
         yield _native("Who waits for a result is told when it is there.")
     else:
         yield _supplied("Who waits for a result looks again and again, with growing pauses.")

@@ -46,18 +46,19 @@ from drivetrain.contract.messages import (
     MESSAGE_GROUP_HEADER,
     Delivery,
     Message,
-    Place,
+    QueueSection,
     QueueSizes,
 )
 from drivetrain.contract.namespaces import DEFAULT_NAMESPACE, namespace_option, service_name
+from drivetrain.contract.records import evolve
 from drivetrain.contract.retry import Retries, RetryPolicy, exception_name
 from drivetrain.contract.serializer import Plain, Serializer
 from drivetrain.contract.states import (
-    Entry,
     GroupProgress,
     Member,
     Outcome,
     State,
+    StateChange,
     TaskRecord,
     Transition,
     apply,
@@ -74,7 +75,6 @@ from drivetrain.contract.url_options import (
     whole_number_option,
 )
 from drivetrain.contract.urls import DriverUrl, redact
-from drivetrain.contract.values import evolve
 
 __all__ = [
     "DEAD_AT_HEADER",
@@ -97,7 +97,6 @@ __all__ = [
     "DriverUrl",
     "DrivetrainError",
     "Durability",
-    "Entry",
     "Failure",
     "ForkAware",
     "Group",
@@ -113,9 +112,9 @@ __all__ = [
     "NotSupported",
     "OptionReader",
     "Outcome",
-    "Place",
     "Plain",
     "PublishFailed",
+    "QueueSection",
     "QueueSizes",
     "RecordingBroker",
     "Renewal",
@@ -131,6 +130,7 @@ __all__ = [
     "ServiceRefused",
     "ServiceUnavailable",
     "State",
+    "StateChange",
     "SystemClock",
     "TaskCancelled",
     "TaskEvent",

@@ -129,7 +129,7 @@ class Backend(Locks, Protocol):
 
         With each goes its record, if it is at hand; None if it is gone, or would have to be read, which core does then.
 
-        Only called where `capabilities.pushes` is declared. Never misses a state that was set before it was called.
+        Only called where `capabilities.notifies` is declared. Never misses a state that was set before it was called.
         Core calls it for ten thousand tasks too, and again whenever one of them has ended: keep nothing of a call that
         has returned, and do not keep other calls waiting for long.
         """
@@ -139,7 +139,7 @@ class Backend(Locks, Protocol):
         """Prolong the leases of runs; a run that no longer holds its task gets nothing."""
         ...
 
-    def settle(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
+    def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
         """Let terminal records expire ``retention_seconds`` from now, where that is earlier than now planned."""
         ...
 
@@ -201,7 +201,7 @@ class Backend(Locks, Protocol):
         """Drop what has expired; how many records. Called by workers every so often; bounded work."""
         ...
 
-    def census(self) -> Mapping[str, int]:
+    def counts(self) -> Mapping[str, int]:
         """How many of each kind are kept: ``tasks``, ``groups``, ``members``, ``bodies``, ``locks`` (held ones).
 
         For operators and tests; may be slow.

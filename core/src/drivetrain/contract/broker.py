@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from drivetrain.contract.capabilities import BrokerCapabilities
-from drivetrain.contract.messages import Delivery, Message, Place, QueueSizes
+from drivetrain.contract.messages import Delivery, Message, QueueSection, QueueSizes
 from drivetrain.contract.states import Transition
 
 __all__ = ["Broker", "RecordingBroker"]
@@ -87,14 +87,14 @@ class Broker(Protocol):
         """The names of the queues that were ever used, sorted; empty where `lists_queues` is not declared."""
         ...
 
-    def peek(self, queue: str, place: Place, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
         """Up to ``limit`` messages that lie there, in delivery order (the dead: oldest first).
 
         Changes nothing: not the order, not what `Delivery.redelivered` will say.
         """
         ...
 
-    def purge(self, queue: str, place: Place) -> int:
+    def purge(self, queue: str, place: QueueSection) -> int:
         """Drop the messages that lie there; how many. Held messages and other queues are not touched.
 
         Raises:

@@ -82,7 +82,7 @@ class BackendCapabilities:
     #: Whether other processes see the same records.
     shared: bool = True
     #: Whether `Backend.wait` is told by the service; otherwise core polls with back-off.
-    pushes: bool = False
+    notifies: bool = False
     #: The largest payload, in bytes; None: any.
     largest_value_bytes: int | None = None
     #: How long an expired record may still be seen, in seconds.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from drivetrain.contract.retry import RetryPolicy
     from drivetrain.contract.serializer import Plain, Serializer
 
-__all__ = ["PROJECT", "DriverContext", "Drivers", "Observers", "TaskEvent", "hookimpl"]
+__all__ = ["PROJECT", "DriverContext", "DriverHooks", "ObserverHooks", "TaskEvent", "hookimpl"]
 
 #: The name of the pluggy project.
 PROJECT = "drivetrain"
@@ -72,7 +72,7 @@ class TaskEvent:
     worker: str = ""
 
 
-class Drivers:
+class DriverHooks:
     """Makers of drivers. The first result wins."""
 
     @hookspec(firstresult=True)
@@ -104,7 +104,7 @@ class Drivers:
         """
 
 
-class Observers:
+class ObserverHooks:
     """The life of a task and of a worker. All implementations are called."""
 
     @hookspec

@@ -8,7 +8,15 @@ from typing import Any
 
 from msgspec import Struct, field
 
-__all__ = ["DEAD_AT_HEADER", "DEAD_REASON_HEADER", "MESSAGE_GROUP_HEADER", "Delivery", "Message", "Place", "QueueSizes"]
+__all__ = [
+    "DEAD_AT_HEADER",
+    "DEAD_REASON_HEADER",
+    "MESSAGE_GROUP_HEADER",
+    "Delivery",
+    "Message",
+    "QueueSection",
+    "QueueSizes",
+]
 
 #: The header that `Broker.dead_letter` adds: why the message was put aside.
 DEAD_REASON_HEADER = "drivetrain-dead-reason"
@@ -18,7 +26,7 @@ MESSAGE_GROUP_HEADER = "drivetrain-message-group"
 DEAD_AT_HEADER = "drivetrain-dead-at"
 
 
-class Place(StrEnum):
+class QueueSection(StrEnum):
     """Where a message may lie in a queue."""
 
     READY = "ready"

@@ -13,11 +13,11 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 __all__ = [
-    "Entry",
     "GroupProgress",
     "Member",
     "Outcome",
     "State",
+    "StateChange",
     "TaskRecord",
     "Transition",
     "apply",
@@ -46,7 +46,7 @@ class State(StrEnum):
         self.terminal = value in {"SUCCESS", "FAILURE", "CANCELLED", "EXPIRED"}
 
 
-class Entry(Struct, frozen=True):
+class StateChange(Struct, frozen=True):
     """The last time at which a task entered a state, and who recorded it."""
 
     #: Unix seconds, by the clock of who recorded it.
@@ -110,7 +110,7 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
     payload: bytes | None = None
     downstream: bytes | None = None
     #: The last entry of each state that the task was ever in.
-    entries: Mapping[State, Entry] = field(default_factory=dict)
+    entries: Mapping[State, StateChange] = field(default_factory=dict)
     #: When the record goes (Unix seconds, by the backend's clock); None while unfinished, or for ever.
     expires_at: float | None = None
 
@@ -194,9 +194,9 @@ def _enter(before: TaskRecord, wish: Transition, now: float) -> TaskRecord:
     started = wish.state is State.STARTED
     entries = dict(before.entries)
     if started and wish.received_at is not None:
-        entries[State.RECEIVED] = Entry(wish.received_at, wish.worker)
+        entries[State.RECEIVED] = StateChange(wish.received_at, wish.worker)
     if not (wish.state is State.PENDING and State.PENDING in entries):  # when it was first sent stays known
-        entries[wish.state] = Entry(wish.at, wish.worker)
+        entries[wish.state] = StateChange(wish.at, wish.worker)
     # Written out, not evolved: this is the hottest spot of every backend that runs it.
     return TaskRecord(
         task_id=before.task_id,

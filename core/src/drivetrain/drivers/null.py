@@ -92,7 +92,7 @@ class NullBackend:
         """Every run goes on: nobody can have taken its task over in here."""
         return [Renewal(held=True, state=None) for _ in leases]
 
-    def settle(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
+    def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
         """Nothing is kept any longer than that."""
 
     def forget(self, task_ids: Sequence[str]) -> None:
@@ -165,7 +165,7 @@ class NullBackend:
         """There is nothing to drop."""
         return 0
 
-    def census(self) -> Mapping[str, int]:
+    def counts(self) -> Mapping[str, int]:
         """Nothing is kept."""
         return dict.fromkeys(("tasks", "groups", "members", "bodies", "locks"), 0)
 

@@ -364,7 +364,7 @@ class Settlement:
                 continue
             if FOLLOWS_HEADER not in ending.delivery.message.headers:
                 soon[wanted].append(ending.task_id)
-        settle = self._runtime.backend.settle
+        settle = self._runtime.backend.shorten_retention
         for seconds, task_ids in soon.items():
             self._patience.call("settle", partial(settle, task_ids, retention_seconds=seconds))
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from attrs import frozen
 
-from drivetrain.contract import Broker, Message, Place
+from drivetrain.contract import Broker, Message, QueueSection
 
 __all__ = ["MOST_MESSAGES", "Finding", "Whereabouts"]
 
@@ -104,9 +104,9 @@ class Whereabouts:
         if hidden := _too_many(queue, self._broker.sizes([queue])[queue].ready):
             return _View(hidden=hidden)
         # In the order in which a message goes from one section to the next, so that none slips past.
-        delayed = self._broker.peek(queue, Place.DELAYED, limit=MOST_MESSAGES)
-        ready = self._broker.peek(queue, Place.READY, limit=MOST_MESSAGES)
-        dead = self._broker.peek(queue, Place.DEAD, limit=MOST_MESSAGES)
+        delayed = self._broker.peek(queue, QueueSection.DELAYED, limit=MOST_MESSAGES)
+        ready = self._broker.peek(queue, QueueSection.READY, limit=MOST_MESSAGES)
+        dead = self._broker.peek(queue, QueueSection.DEAD, limit=MOST_MESSAGES)
         hidden = _too_many(queue, len(ready) + 1)
         # They come in due order: behind one that is far from due there is none that is due.
         if len(delayed) >= MOST_MESSAGES and (delayed[-1].eta or 0.0) <= self._latest:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain.contract import Entry, State, Transition, apply
+from drivetrain.contract import State, StateChange, Transition, apply
 from drivetrain.drivers.sqlite import entries
 from drivetrain.drivers.sqlite.entries import Entries, entered
 
@@ -48,14 +48,14 @@ def test_a_thousand_attempts_do_not_make_it_long():
             text = entered(text, wish)
     assert len(text) < 2_000
     assert Entries(text) == {
-        State.STARTED: Entry(999.25, "w"),
-        State.RECEIVED: Entry(0.5, "w"),
-        State.RETRY: Entry(999.25, "w"),
+        State.STARTED: StateChange(999.25, "w"),
+        State.RECEIVED: StateChange(0.5, "w"),
+        State.RETRY: StateChange(999.25, "w"),
     }
 
 
 def test_it_is_a_mapping_like_any_other():
-    known = {State.PENDING: Entry(1.0), State.RETRY: Entry(2.5, "a worker\ud800")}
+    known = {State.PENDING: StateChange(1.0), State.RETRY: StateChange(2.5, "a worker\ud800")}
     text = ""
     for state, entry in known.items():
         text = entered(text, Transition(task_id="t", state=state, at=entry.at, worker=entry.worker))

@@ -147,7 +147,7 @@ def test_too_large_a_value_is_refused(make, monkeypatch):
     ):
         with pytest.raises(TooLarge):
             attempt()
-    assert sum(backend.census().values()) == 0
+    assert sum(backend.counts().values()) == 0
 
 
 def test_an_error_in_a_transaction_leaves_nothing_behind(make):

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from drivetrain.contract import Group, Member, Place, ServiceRefused, State, Transition
+from drivetrain.contract import Group, Member, QueueSection, ServiceRefused, State, Transition
 from drivetrain.drivers.sqlite import backend, queries, tasks
 
 
@@ -19,7 +19,7 @@ def test_what_was_written_is_there_when_the_file_is_opened_again(make, messages,
     again, backend = make("broker"), make("backend")
     assert [d.message for d in receive(again)] == messages("a", headers={"k": "ü\0"}, priority=3, eta=5.0)
     assert backend.read(["t"])[0].state is State.PENDING
-    assert backend.census()["groups"] == 1
+    assert backend.counts()["groups"] == 1
     assert backend.renew_lock("l", token, seconds=60)
 
 
@@ -64,7 +64,7 @@ def test_namespaces_do_not_meet(make, ids, messages, receive, sent):
     one.open_groups([Group(group_id="g", size=1)])
     one.store_bodies({"k": b"v"})
     assert all(backend.acquire_lock("l", seconds=60) for backend in (one, two, none))
-    assert two.census() == none.census() == {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 1}
+    assert two.counts() == none.counts() == {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 1}
 
 
 def test_a_file_with_other_tables_in_it_keeps_them(make, tmp_path, messages):
@@ -127,7 +127,7 @@ def test_what_is_due_is_merged_with_what_is_ready_in_order(make, clock, messages
         clock.advance(1)
     expected = sorted(range(40), key=lambda n: (-(n % 10), n + 7 if n % 3 == 0 else n, n))
     clock.advance(10)
-    assert [int(message.id) for message in broker.peek("q", Place.READY, limit=100)] == expected
+    assert [int(message.id) for message in broker.peek("q", QueueSection.READY, limit=100)] == expected
     received = [int(delivery.message.id) for _ in range(10) for delivery in receive(broker, limit=4)]
     assert received == expected
 
@@ -136,7 +136,7 @@ def test_no_query_of_the_hot_path_walks_through_a_table(make):
     database_ = make("backend")._database
     asked = {"queue": 1, "now": 1.0, "limit": 1, "until": 2.0}
     statements = [(queries.NEXT, asked), (queries.TAKE, asked), (queries.REMOVE, (1, 1)), (queries.COUNT, asked)]
-    statements += [(queries.PEEK[place.value], asked) for place in Place]
+    statements += [(queries.PEEK[place.value], asked) for place in QueueSection]
     statements += [(tasks._UNFINISHED, (0, 1)), (backend._EXPIRED, (1.0, 1))]
     with database_.read() as session:
         for sql, parameters in statements:

@@ -95,7 +95,7 @@ def test_kill_9_while_recording_leaves_whole_batches(make, child, assert_sound):
         last = int(victim.line())
     victim.kill()
     last = max([last, *(int(line) for line in victim.lines() if line)])
-    tasks = make("backend").census()["tasks"]
+    tasks = make("backend").counts()["tasks"]
     assert tasks in ((last + 1) * 20, (last + 2) * 20)
     assert_sound()
 

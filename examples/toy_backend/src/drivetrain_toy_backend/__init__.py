@@ -169,7 +169,7 @@ class ToyBackend:
             self._store("tasks", lease.task_id, evolve(record, leased_until=now + lease.seconds))
         return Renewal(held=held, state=record.state)
 
-    def settle(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
+    def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
         with self._alone() as now:
             for task_id in task_ids:
                 record, end = self._task(task_id, now), now + retention_seconds
@@ -296,7 +296,7 @@ class ToyBackend:
                 self._drop(record.task_id)
             return len(over)
 
-    def census(self) -> Mapping[str, int]:
+    def counts(self) -> Mapping[str, int]:
         self.sweep()
         with self._alone() as now:
             kept = {kind: len(_names(self._directory / kind)) for kind in KINDS}

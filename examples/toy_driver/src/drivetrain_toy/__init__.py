@@ -31,7 +31,7 @@ from drivetrain.contract import (
     DriverUrl,
     Durability,
     Message,
-    Place,
+    QueueSection,
     QueueSizes,
     ServiceUnavailable,
     evolve,
@@ -136,7 +136,7 @@ class ToyBroker:
             self._settle(delivery, partial(self._bury, reason=reason))
 
     def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
-        places = {"ready": Place.READY, "delayed": Place.DELAYED, "dead": Place.DEAD}
+        places = {"ready": QueueSection.READY, "delayed": QueueSection.DELAYED, "dead": QueueSection.DEAD}
         with told_apart():
             return {
                 queue: QueueSizes(
@@ -149,12 +149,12 @@ class ToyBroker:
     def queues(self) -> Sequence[str]:
         return []  # lists_queues is not declared
 
-    def peek(self, queue: str, place: Place, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
         with told_apart():
             found = (_read(path) for path in self._lying(queue, place))
             return [message for message in found if message is not None][:limit]
 
-    def purge(self, queue: str, place: Place) -> int:
+    def purge(self, queue: str, place: QueueSection) -> int:
         with told_apart():
             return sum(_done(Path.unlink, path) for path in self._lying(queue, place))
 
@@ -200,24 +200,24 @@ class ToyBroker:
         except FileNotFoundError:
             return []  # never used
 
-    def _lying(self, queue: str, place: Place) -> list[Path]:
+    def _lying(self, queue: str, place: QueueSection) -> list[Path]:
         """The files of a queue that lie there, in order; a message whose hold has ended is ready."""
-        if place is Place.DEAD:
+        if place is QueueSection.DEAD:
             return [self._queue(queue) / "dead" / str(name) for name in self._names(queue, "dead")]
-        late, now = place is Place.DELAYED, self._now()
+        late, now = place is QueueSection.DELAYED, self._now()
         found = [(name, where) for where in ("pending", "held") for name in self._names(queue, where)]
         kept = [(name, where) for name, where in found if (name.time > now) is late and not (late and where == "held")]
         return [self._queue(queue) / where / str(name) for name, where in sorted(kept)]
 
     def _dead(self, queue: str, message_ids: Collection[str] | None) -> list[Path]:
-        dead = [(path, _read(path)) for path in self._lying(queue, Place.DEAD)]
+        dead = [(path, _read(path)) for path in self._lying(queue, QueueSection.DEAD)]
         return [path for path, one in dead if one and (message_ids is None or one.id in message_ids)]
 
     def _take(self, queues: Sequence[str], limit: int, hold_seconds: float) -> list[Delivery]:
         taken: list[Delivery] = []
         with told_apart():
             for queue in queues:
-                for path in self._lying(queue, Place.READY) if len(taken) < limit else ():
+                for path in self._lying(queue, QueueSection.READY) if len(taken) < limit else ():
                     until = _nanoseconds(self._clock.now() + hold_seconds)
                     if len(taken) < limit and (delivery := _hand_out(path, until)) is not None:
                         taken.append(delivery)

@@ -13,8 +13,8 @@ from drivetrain.contract import (
     Durability,
     Hold,
     Message,
-    Place,
     PublishFailed,
+    QueueSection,
     QueueSizes,
     evolve,
 )
@@ -164,21 +164,21 @@ class AmqpBroker:
         """See `Broker.queues`: not told."""
         return []
 
-    def peek(self, queue: str, place: Place, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
         """See `Broker.peek`: the dead only, for RabbitMQ marks what was looked at as delivered."""
         name = self._names.dead(queue)
-        if place is not Place.DEAD or limit <= 0 or not self._looker.there(name):
+        if place is not QueueSection.DEAD or limit <= 0 or not self._looker.there(name):
             return []
         with self._looker.taking(name, "peeking") as taking:
             # A quorum queue puts what it is given back behind what it was given back before: so all, in their order.
             shown = list(taking.all())[:limit] if self._quorum else taking.some(limit)
             return [evolve(each.opened.message, queue=queue) for each in shown]
 
-    def purge(self, queue: str, place: Place) -> int:
+    def purge(self, queue: str, place: QueueSection) -> int:
         """See `Broker.purge`. What is delayed is looked for among the delayed messages of all queues."""
-        if place is Place.DEAD:
+        if place is QueueSection.DEAD:
             return self._looker.purge(self._names.dead(queue))
-        if place is Place.READY:
+        if place is QueueSection.READY:
             return sum(self._looker.purge(name) for name in self._names.queues(queue))
         return self._purge_delayed(queue)
 

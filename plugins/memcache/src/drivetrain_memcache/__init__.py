@@ -11,5 +11,5 @@ __all__ = ["MemcacheBackend", "make_backend"]
 
 @hookimpl
 def make_backend(url: str, context: DriverContext) -> MemcacheBackend:
-    """See `drivetrain.contract.hookspecs.Drivers.make_backend`."""
+    """See `drivetrain.contract.hookspecs.DriverHooks.make_backend`."""
     return MemcacheBackend(Options.parse(url, context.namespace).in_directory(context.directory), context.clock)

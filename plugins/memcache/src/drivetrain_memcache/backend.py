@@ -26,8 +26,8 @@ from drivetrain.contract import (
 from drivetrain_memcache import tasks
 from drivetrain_memcache.bodies import Bodies
 from drivetrain_memcache.catalogue import Catalogue
-from drivetrain_memcache.census import census
 from drivetrain_memcache.groups import Groups
+from drivetrain_memcache.key_counts import key_counts
 from drivetrain_memcache.keys import Keys
 from drivetrain_memcache.locks import Locks
 from drivetrain_memcache.options import Options
@@ -50,7 +50,7 @@ class MemcacheBackend:
     def __init__(self, options: Options, clock: Clock) -> None:
         self.capabilities = BackendCapabilities(
             durability=Durability.CACHE,
-            pushes=False,
+            notifies=False,
             largest_value_bytes=options.largest_value_bytes,
             expiry_resolution_seconds=0.0,
             lists_tasks=False,
@@ -106,7 +106,7 @@ class MemcacheBackend:
         return [kept[task_id].record if task_id in kept else None for task_id in task_ids]
 
     def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
-        """Refuse: Memcached tells nobody anything, so `capabilities.pushes` is not declared.
+        """Refuse: Memcached tells nobody anything, so `capabilities.notifies` is not declared.
 
         Raises:
             NotSupported: always, unless there is nothing to wait for.
@@ -125,9 +125,9 @@ class MemcacheBackend:
         answers = {task_id: iter(renewals) for task_id, renewals in told.items()}
         return [next(answers[lease.task_id]) for lease in leases]
 
-    def settle(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
-        """See `Backend.settle`."""
-        self._catalogue.change({task_id: tasks.settle(retention_seconds) for task_id in task_ids})
+    def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
+        """See `Backend.shorten_retention`."""
+        self._catalogue.change({task_id: tasks.shorten_retention(retention_seconds) for task_id in task_ids})
 
     def forget(self, task_ids: Sequence[str]) -> None:
         """See `Backend.forget`."""
@@ -196,13 +196,13 @@ class MemcacheBackend:
         """See `Backend.sweep`; nothing to do: Memcached drops what has ended by itself."""
         return 0
 
-    def census(self) -> Mapping[str, int]:
-        """See `Backend.census`. Goes over all keys of the servers, those of others included.
+    def counts(self) -> Mapping[str, int]:
+        """See `Backend.counts`. Goes over all keys of the servers, those of others included.
 
         Raises:
             ServiceRefused: a server does not list its keys (it was started with -X).
         """
-        return census(self._servers, self._store, self._keys, self._clock)
+        return key_counts(self._servers, self._store, self._keys, self._clock)
 
     def close(self) -> None:
         """See `Backend.close`. The object may be used again afterwards."""

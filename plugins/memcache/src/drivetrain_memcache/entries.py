@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from drivetrain.contract import Entry, Group, State, TaskRecord
+from drivetrain.contract import Group, State, StateChange, TaskRecord
 
 __all__ = ["Head", "Kept", "dump", "live", "load"]
 
@@ -124,7 +124,7 @@ def _load_record(task_id: str, head: list[Any], data: bytes, at: int) -> tuple[T
         starts=starts,
         payload=payload,
         downstream=downstream,
-        entries={_STATES[name]: Entry(entered, worker) for name, (entered, worker) in entries.items()},
+        entries={_STATES[name]: StateChange(entered, worker) for name, (entered, worker) in entries.items()},
         expires_at=expires_at,
     )
     return record, at

@@ -8,7 +8,7 @@ from drivetrain.contract import Outcome, Renewal, RunLease, State, TaskRecord, T
 from drivetrain_memcache.catalogue import Change
 from drivetrain_memcache.entries import Kept, live
 
-__all__ = ["forget", "record", "renew", "segments", "settle"]
+__all__ = ["forget", "record", "renew", "segments", "shorten_retention"]
 
 
 def segments(transitions: Sequence[Transition]) -> list[list[Transition]]:
@@ -60,7 +60,7 @@ def renew(leases: Sequence[RunLease]) -> Change[list[Renewal]]:
     return change
 
 
-def settle(retention_seconds: float) -> Change[None]:
+def shorten_retention(retention_seconds: float) -> Change[None]:
     """Bring the end of a terminal record forward."""
 
     def change(kept: Kept | None, now: float) -> tuple[Kept | None, None]:

@@ -59,7 +59,7 @@ class MongoBackend:
 
     capabilities: BackendCapabilities = BackendCapabilities(
         durability=Durability.POWER,
-        pushes=True,
+        notifies=True,
         largest_value_bytes=LARGEST_VALUE_BYTES,
         expiry_resolution_seconds=0.1,
         lists_tasks=True,
@@ -125,8 +125,8 @@ class MongoBackend:
             }
         return [_renewal(lease, found.get(lease.task_id, {})) for lease in leases]
 
-    def settle(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
-        """See `Backend.settle`."""
+    def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
+        """See `Backend.shorten_retention`."""
         if not task_ids:
             return
         now = self._connection.now()
@@ -245,8 +245,8 @@ class MongoBackend:
             self._orphans.drop(collections)
         return dropped
 
-    def census(self) -> Mapping[str, int]:
-        """See `Backend.census`."""
+    def counts(self) -> Mapping[str, int]:
+        """See `Backend.counts`."""
         now = self._connection.now()
         live = {"expires": {"$gt": micros(now)}}
         with self._connection.use() as collections:

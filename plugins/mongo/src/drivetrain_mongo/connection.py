@@ -105,7 +105,7 @@ class Connection:
         with self._mapping():
             return micros(self._opened().time.now()) / 1e6
 
-    def pushes(self) -> bool:
+    def notifies(self) -> bool:
         """Whether the service has change streams: it is a replica set, or several behind routers."""
         with self._mapping():
             hello = self._opened().collections.database.client.admin.command("hello")

@@ -14,7 +14,7 @@ from typing import Any
 
 from bson import Int64
 
-from drivetrain.contract import Entry, State, TaskRecord, evolve
+from drivetrain.contract import State, StateChange, TaskRecord, evolve
 
 __all__ = [
     "FOREVER",
@@ -91,7 +91,7 @@ def record_of(document: Mapping[str, Any] | None) -> TaskRecord | None:
         starts=int(document["starts"]),
         payload=document["payload"],
         downstream=document["downstream"],
-        entries={_STATES[state]: Entry(at, worker) for state, (at, worker) in document["entries"].items()},
+        entries={_STATES[state]: StateChange(at, worker) for state, (at, worker) in document["entries"].items()},
         expires_at=None if expires >= FOREVER else expires / 1e6,
     )
 

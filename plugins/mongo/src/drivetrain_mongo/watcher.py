@@ -172,7 +172,7 @@ class Watcher:
 
     def _streams(self) -> bool:
         if self._waiting is Waiting.AUTO:
-            self._waiting = Waiting.STREAM if self._connection.pushes() else Waiting.POLL
+            self._waiting = Waiting.STREAM if self._connection.notifies() else Waiting.POLL
         return self._waiting is Waiting.STREAM
 
     def _listen(self, closings: int) -> None:

@@ -60,7 +60,7 @@ class RedisBackend(RedisLocks):
     def __init__(self, options: Options) -> None:
         self.capabilities = BackendCapabilities(
             durability=options.durability,
-            pushes=True,
+            notifies=True,
             largest_value_bytes=LARGEST_VALUE_BYTES,
             expiry_resolution_seconds=0.01,
             lists_tasks=True,
@@ -174,8 +174,8 @@ class RedisBackend(RedisLocks):
                 renewals[place] = Renewal(held=bool(held), state=None if state < 0 else STATES[state])
         return [renewals[place] for place in range(len(leases))]
 
-    def settle(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
-        """See `Backend.settle`."""
+    def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
+        """See `Backend.shorten_retention`."""
         keys = [self._keys.task(task_id) for task_id in task_ids]
         self._on_tasks(_SETTLE, keys, _nothing, (retention_seconds,))
 
@@ -267,9 +267,9 @@ class RedisBackend(RedisLocks):
         """See `Backend.sweep`. Nothing is left to do: Redis drops what has expired."""
         return 0
 
-    def census(self) -> Mapping[str, int]:
-        """See `Backend.census`."""
-        return self._inventory.census()
+    def counts(self) -> Mapping[str, int]:
+        """See `Backend.counts`."""
+        return self._inventory.counts()
 
     def close(self) -> None:
         """See `Backend.close`. The object may be used again afterwards."""

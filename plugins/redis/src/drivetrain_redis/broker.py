@@ -12,7 +12,7 @@ from drivetrain.contract import (
     BrokerCapabilities,
     Delivery,
     Message,
-    Place,
+    QueueSection,
     QueueSizes,
     TooLarge,
     Transition,
@@ -232,11 +232,11 @@ class RedisBroker:
         """See `Broker.queues`."""
         return self._looking.queues()
 
-    def peek(self, queue: str, place: Place, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
         """See `Broker.peek`."""
         return self._looking.peek(queue, place, limit)
 
-    def purge(self, queue: str, place: Place) -> int:
+    def purge(self, queue: str, place: QueueSection) -> int:
         """See `Broker.purge`."""
         return self._looking.purge(queue, place)
 

@@ -58,7 +58,7 @@ class Inventory:
     def _values(self, keys: list[bytes]) -> list[bytes | None]:
         return self._server.run([command("GET", key, key=key, writes=False) for key in keys]) if keys else []
 
-    def census(self) -> Mapping[str, int]:
+    def counts(self) -> Mapping[str, int]:
         """How many of each kind there are."""
         suffixes: Counter[tuple[str, bytes]] = Counter()
         members = 0

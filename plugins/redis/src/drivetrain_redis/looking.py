@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from drivetrain.contract import DEAD_AT_HEADER, DEAD_REASON_HEADER, Message, Place, QueueSizes, evolve
+from drivetrain.contract import DEAD_AT_HEADER, DEAD_REASON_HEADER, Message, QueueSection, QueueSizes, evolve
 from drivetrain_redis.keys import BESIDE_QUEUE, Keys
 from drivetrain_redis.packing import unpack_message
 from drivetrain_redis.scripts import Script
@@ -56,7 +56,7 @@ class Looking:
         (names,) = self._server.run([command("SMEMBERS", self._keys.queues, key=self._keys.queues, writes=False)])
         return sorted(name.decode("utf-8", "surrogatepass") for name in names)
 
-    def peek(self, queue: str, place: Place, limit: int) -> list[Message]:
+    def peek(self, queue: str, place: QueueSection, limit: int) -> list[Message]:
         """See `Broker.peek`."""
         found: list[Message] = []
         while len(found) < limit:
@@ -70,7 +70,7 @@ class Looking:
                 break
         return found
 
-    def purge(self, queue: str, place: Place) -> int:
+    def purge(self, queue: str, place: QueueSection) -> int:
         """See `Broker.purge`. What comes meanwhile may stay."""
         most: int = getattr(self.sizes([queue])[queue], place.value)
         dropped: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 
-from drivetrain.contract import Entry, ServiceRefused, State, TaskRecord, TooLarge, Transition
+from drivetrain.contract import ServiceRefused, State, StateChange, TaskRecord, TooLarge, Transition
 
 __all__ = ["LARGEST_VALUE_BYTES", "STATES", "check_size", "check_sizes", "pack_new", "pack_wishes", "record_of"]
 
@@ -165,21 +165,21 @@ _name_bytes = lru_cache(maxsize=1024)(_encode)
 _name_text = lru_cache(maxsize=1024)(_decode)
 
 
-class Entries(Mapping[State, Entry]):
+class Entries(Mapping[State, StateChange]):
     """The entries of a record, decoded when somebody looks at them, which hardly anybody does. Immutable."""
 
     __slots__ = ("_data", "_entries")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._entries: dict[State, Entry] | None = None
+        self._entries: dict[State, StateChange] | None = None
 
-    def _decoded(self) -> dict[State, Entry]:
+    def _decoded(self) -> dict[State, StateChange]:
         if self._entries is None:
             self._entries = dict(_entries_of(self._data))
         return self._entries
 
-    def __getitem__(self, state: State) -> Entry:
+    def __getitem__(self, state: State) -> StateChange:
         return self._decoded()[state]
 
     def __iter__(self) -> Iterator[State]:
@@ -192,10 +192,10 @@ class Entries(Mapping[State, Entry]):
         return repr(self._decoded())
 
 
-def _entries_of(data: bytes) -> Iterator[tuple[State, Entry]]:
+def _entries_of(data: bytes) -> Iterator[tuple[State, StateChange]]:
     at = 0
     while at < len(data):
         state, time, length = _unpack_entry(data, at)
         at += _ENTRY.size
-        yield STATES[state], Entry(time, _name_text(data[at : at + length]))
+        yield STATES[state], StateChange(time, _name_text(data[at : at + length]))
         at += length

@@ -11,7 +11,7 @@ from drivetrain.contract import (
     Durability,
     Message,
     NotSupported,
-    Place,
+    QueueSection,
     QueueSizes,
 )
 from drivetrain_sqs.clients import Clients, connect
@@ -118,23 +118,23 @@ class SqsBroker:
         """See `Broker.queues`. Not declared: SQS knows our queues under other names."""
         return []
 
-    def peek(self, queue: str, place: Place, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
         """See `Broker.peek`. Only the dead can be seen, and nobody else sees them meanwhile."""
-        return self._letters.peek_dead(queue, limit) if place is Place.DEAD else []
+        return self._letters.peek_dead(queue, limit) if place is QueueSection.DEAD else []
 
-    def purge(self, queue: str, place: Place) -> int:
+    def purge(self, queue: str, place: QueueSection) -> int:
         """See `Broker.purge`.
 
         Raises:
             NotSupported: delayed ones are meant, which SQS drops only with all others.
         """
-        if place is Place.DELAYED:
+        if place is QueueSection.DELAYED:
             raise NotSupported(
                 f"SQS cannot drop the delayed messages of queue {queue!r} alone; purge them as they become ready, "
                 "cancel their tasks, or let `aws sqs purge-queue` drop all messages of the queue, held ones too"
             )
         dropped = 0
-        if place is Place.READY:
+        if place is QueueSection.READY:
             waiting = self._receiver.forget_waiting(queue)
             self._settler.delete(waiting)
             dropped = sum(receipt.settled for receipt in waiting)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from drivetrain.contract import Clock, Message, Place, QueueSizes, ServiceError, evolve
+from drivetrain.contract import Clock, Message, QueueSection, QueueSizes, ServiceError, evolve
 from drivetrain_sqs.limits import BATCH_ENTRIES
 from drivetrain_sqs.names import Role
 from drivetrain_sqs.options import Options
@@ -96,9 +96,9 @@ class Letters:
             self._give_back(others)
         return counted
 
-    def purge(self, queue: str, place: Place) -> int:
+    def purge(self, queue: str, place: QueueSection) -> int:
         """See `Broker.purge`; not for what is delayed."""
-        where = self._queues.look_dead(queue) if place is Place.DEAD else self._queues.look(queue)
+        where = self._queues.look_dead(queue) if place is QueueSection.DEAD else self._queues.look(queue)
         if where is None:
             return 0
         dropped = 0

@@ -13,7 +13,7 @@ from drivetrain.app.operations import QueuedTask
 from drivetrain.cli.choice import app_options, choice_of
 from drivetrain.cli.output import echo_json, echo_table, json_option
 from drivetrain.cli.queued import HEADERS, queued_document, queued_row
-from drivetrain.contract import Place, QueueSizes
+from drivetrain.contract import QueueSection, QueueSizes
 
 __all__ = ["inspect"]
 
@@ -22,7 +22,7 @@ __all__ = ["inspect"]
 class _Queue:
     name: str
     sizes: QueueSizes
-    tasks: dict[Place, list[QueuedTask]]
+    tasks: dict[QueueSection, list[QueuedTask]]
 
 
 @click.command()
@@ -48,7 +48,7 @@ def inspect(ctx: click.Context, queues: tuple[str, ...], limit: int, with_args: 
 
 def _look(app: App, name: str, sizes: QueueSizes, limit: int) -> _Queue:
     sees_all = app.runtime.broker.capabilities.peeks
-    places = [place for place in Place if sees_all or place is Place.DEAD] if limit else []
+    places = [place for place in QueueSection if sees_all or place is QueueSection.DEAD] if limit else []
     tasks = {place: app.operations.tasks(name, place, limit=limit) for place in places}
     return _Queue(name, sizes, tasks)
 

@@ -154,7 +154,7 @@ class MemoryBackend:
     capabilities: BackendCapabilities = BackendCapabilities(
         durability=Durability.NONE,
         shared=False,
-        pushes=True,
+        notifies=True,
         expiry_resolution_seconds=0.0,
         lists_tasks=True,
     )
@@ -234,8 +234,8 @@ class MemoryBackend:
             self._store.put(evolve(record, leased_until=now + lease.seconds))
         return Renewal(held=held, state=record.state)
 
-    def settle(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
-        """See `Backend.settle`."""
+    def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
+        """See `Backend.shorten_retention`."""
         with self._store.condition:
             now = self._clock.now()
             for task_id in task_ids:
@@ -341,8 +341,8 @@ class MemoryBackend:
             self._store.drop_ended_locks(self._clock.monotonic())
             return self._store.drop_expired(self._clock.now(), _SWEEP_LIMIT)
 
-    def census(self) -> Mapping[str, int]:
-        """See `Backend.census`."""
+    def counts(self) -> Mapping[str, int]:
+        """See `Backend.counts`."""
         with self._store.condition:
             self._store.drop_ended_locks(self._clock.monotonic())
             self._store.drop_expired(self._clock.now(), None)

@@ -17,7 +17,7 @@ from drivetrain.contract import (
     Delivery,
     Durability,
     Message,
-    Place,
+    QueueSection,
     QueueSizes,
     evolve,
 )
@@ -324,23 +324,23 @@ class MemoryBroker:
         with self._store.condition:
             return sorted(self._store.queues)
 
-    def peek(self, queue: str, place: Place, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
         """See `Broker.peek`."""
         with self._store.condition:
             for found in self._store.known([queue], self._clock):
-                if place is Place.DEAD:
+                if place is QueueSection.DEAD:
                     return [letter.shown() for letter in found.dead[:limit]]
-                pile = found.ready if place is Place.READY else found.delayed
+                pile = found.ready if place is QueueSection.READY else found.delayed
                 return [entry.message for entry in pile.smallest(limit)]
         return []
 
-    def purge(self, queue: str, place: Place) -> int:
+    def purge(self, queue: str, place: QueueSection) -> int:
         """See `Broker.purge`."""
         with self._store.condition:
             for found in self._store.known([queue], self._clock):
-                if place is Place.DEAD:
+                if place is QueueSection.DEAD:
                     return len(found.take_dead(None))
-                return found.drop(found.ready if place is Place.READY else found.delayed)
+                return found.drop(found.ready if place is QueueSection.READY else found.delayed)
         return 0
 
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:

@@ -58,7 +58,7 @@ _RENEW_LOCK = "UPDATE @locks SET ends = ? WHERE name = ? AND token = ? AND ends 
 _RELEASE_LOCK = "DELETE FROM @locks WHERE name = ? AND token = ? AND ends > ?"
 _FREE_LOCKS = "DELETE FROM @locks WHERE ends <= ?"
 
-_CENSUS = """
+_COUNTS = """
 WITH gone (id) AS (SELECT id FROM @tasks WHERE expires <= :now),
     gone_groups (number) AS (SELECT number FROM @groups WHERE id IN gone)
 SELECT
@@ -83,7 +83,7 @@ class SqliteBackend:
     def __init__(self, options: Options, clock: Clock) -> None:
         self.capabilities = BackendCapabilities(
             durability=options.durability,
-            pushes=True,
+            notifies=True,
             largest_value_bytes=LARGEST_VALUE_BYTES,
             expiry_resolution_seconds=0.0,
             lists_tasks=True,
@@ -157,8 +157,8 @@ class SqliteBackend:
             known = {row[0]: (State(row[1]), row[2]) for row in session.rows_in(_RUNS, ids, now)}
         return [_renewal(lease, *known.get(lease.task_id, (None, None))) for lease in leases]
 
-    def settle(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
-        """See `Backend.settle`."""
+    def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
+        """See `Backend.shorten_retention`."""
         if task_ids:
             with self._database.write() as session:
                 now = self._clock.now()
@@ -269,10 +269,10 @@ class SqliteBackend:
             rows = session.execute(_EXPIRED, (self._clock.now(), _SWEEP_CHUNK)).fetchall()
             return tasks.drop(session, [task_id for (task_id,) in rows])
 
-    def census(self) -> Mapping[str, int]:
-        """See `Backend.census`."""
+    def counts(self) -> Mapping[str, int]:
+        """See `Backend.counts`."""
         with self._database.read() as session:
-            counts = session.execute(_CENSUS, {"now": self._clock.now()}).fetchone()
+            counts = session.execute(_COUNTS, {"now": self._clock.now()}).fetchone()
         return dict(zip(("tasks", "groups", "members", "bodies", "locks"), counts, strict=True))
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from drivetrain.contract import (
     Clock,
     Delivery,
     Message,
-    Place,
+    QueueSection,
     QueueSizes,
     TooLarge,
     Transition,
@@ -206,14 +206,14 @@ class SqliteBroker:
         with self._database.read() as session:
             return sorted(name for (name,) in session.execute(queries.QUEUES))
 
-    def peek(self, queue: str, place: Place, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
         """See `Broker.peek`."""
         with self._database.read() as session:
             asked = {"queue": _find(session, queue), "now": self._clock.now(), "limit": max(0, limit)}
             rows = session.execute(queries.PEEK[place.value], asked).fetchall()
         return [_shown(queue, place, row) for row in sorted(rows)]
 
-    def purge(self, queue: str, place: Place) -> int:
+    def purge(self, queue: str, place: QueueSection) -> int:
         """See `Broker.purge`."""
         with self._database.write() as session:
             asked = {"queue": _find(session, queue), "now": self._clock.now()}
@@ -286,9 +286,9 @@ def _message(queue: str, fields: Sequence[Any]) -> Message:
     return Message(id=message_id, queue=queue, body=body, headers=known, priority=priority, eta=eta)
 
 
-def _shown(queue: str, place: Place, row: tuple[Any, ...]) -> Message:
+def _shown(queue: str, place: QueueSection, row: tuple[Any, ...]) -> Message:
     _, _, _, reason, at, *fields = row
     message = _message(queue, fields)
-    if place is not Place.DEAD:
+    if place is not QueueSection.DEAD:
         return message
     return evolve(message, headers={**message.headers, DEAD_REASON_HEADER: reason, DEAD_AT_HEADER: f"{at:.6f}"})

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
-from drivetrain.contract import Entry, State, Transition
+from drivetrain.contract import State, StateChange, Transition
 
 __all__ = ["Entries", "entered"]
 
@@ -21,21 +21,21 @@ _STATES = {state.value: state for state in State}
 _NAMES = {state: state.value for state in State}
 
 
-class Entries(Mapping[State, Entry]):
+class Entries(Mapping[State, StateChange]):
     """What a text says. Immutable."""
 
     __slots__ = ("_entries", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._entries: dict[State, Entry] | None = None
+        self._entries: dict[State, StateChange] | None = None
 
-    def _decoded(self) -> dict[State, Entry]:
+    def _decoded(self) -> dict[State, StateChange]:
         if self._entries is None:
             self._entries = _decode(self._text)
         return self._entries
 
-    def __getitem__(self, state: State) -> Entry:
+    def __getitem__(self, state: State) -> StateChange:
         return self._decoded()[state]
 
     def __iter__(self) -> Iterator[State]:
@@ -64,10 +64,10 @@ def _shortened(text: str) -> str:
     return " ".join([f"{_NAMES[state]} {entry.at!r} {_quoted(entry.worker)}" for state, entry in _decode(text).items()])
 
 
-def _decode(text: str) -> dict[State, Entry]:
+def _decode(text: str) -> dict[State, StateChange]:
     words = iter(text.split(" "))
     return {
-        _STATES[state]: Entry(float(at), _unquoted(worker))
+        _STATES[state]: StateChange(float(at), _unquoted(worker))
         for state, at, worker in zip(words, words, words, strict=True)
     }
 

@@ -14,7 +14,7 @@ from drivetrain_memcache.servers import Servers
 from drivetrain_memcache.shards import Shard, sizes
 from drivetrain_memcache.store import Store
 
-__all__ = ["census"]
+__all__ = ["key_counts"]
 
 #: How often a server that is busy with the same is asked again, and after how long, in seconds.
 _TRIES = 200
@@ -23,8 +23,8 @@ _PAUSE_SECONDS = 0.02
 _WALKS = (b"lru_crawler metadump hash", b"lru_crawler metadump all")
 
 
-def census(servers: Servers, store: Store, keys: Keys, clock: Clock) -> Mapping[str, int]:
-    """See `drivetrain.contract.Backend.census`.
+def key_counts(servers: Servers, store: Store, keys: Keys, clock: Clock) -> Mapping[str, int]:
+    """See `drivetrain.contract.Backend.counts`.
 
     Raises:
         ServiceRefused: a server does not let its keys be listed.
