@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from drivetrain.contract import State, evolve
 from drivetrain.drivers.sqlite import SqliteBackend
-from drivetrain.worker import intake, verdict
+from drivetrain.worker import receiving, start_decision
+from drivetrain.worker.finishing import Finisher
 from drivetrain.worker.isolation import Isolation
-from drivetrain.worker.settlement import Settlement
 
 __all__ = ["install"]
 
@@ -41,28 +41,28 @@ def _without_payload(wish, before):
 
 
 def condemns_the_company():
-    intake.starts_in_company = lambda max_starts: max_starts
-    intake.lone_start = lambda _known, **_how: None
+    receiving.starts_in_company = lambda max_starts: max_starts
+    receiving.lone_start = lambda _known, **_how: None
 
 
 def never_condemns():
     def lone_start(known, *, max_starts, tally):
-        found = verdict.lone_start(replace(known, lone_starts=0), max_starts=max_starts, tally=tally)
+        found = start_decision.lone_start(replace(known, lone_starts=0), max_starts=max_starts, tally=tally)
         return found and evolve(found, record=known, last=False)
 
-    intake.lone_start = lone_start
+    receiving.lone_start = lone_start
 
 
 def condemns_late():
     def lone_start(known, *, max_starts, tally):
-        return verdict.lone_start(known, max_starts=max_starts + 1, tally=tally)
+        return start_decision.lone_start(known, max_starts=max_starts + 1, tally=tally)
 
-    intake.lone_start = lone_start
+    receiving.lone_start = lone_start
 
 
 def drops_what_kills():
-    condemned = Settlement.condemned
-    Settlement.condemned = lambda *told: replace(condemned(*told), dead_reason=None)
+    condemned = Finisher.condemned
+    Finisher.condemned = lambda *told: replace(condemned(*told), dead_reason=None)
 
 
 def runs_suspects_in_company():
@@ -78,39 +78,39 @@ def runs_suspects_in_company():
 
 def condemns_the_last_start():
     def lone_start(known, *, max_starts, tally):
-        found = verdict.lone_start(known, max_starts=max_starts, tally=tally)
+        found = start_decision.lone_start(known, max_starts=max_starts, tally=tally)
         return None if found is None or found.last else found
 
-    intake.lone_start = lone_start
+    receiving.lone_start = lone_start
 
 
 def takes_company_for_none():
-    lone = intake.Intake._lone_start
+    lone = receiving.Receiver._lone_start
 
     def lone_start(self, run, before):
         if before is None:
             return lone(self, run, before)
-        known = verdict.Unfinished.load(self._runtime.payloads, before)
+        known = start_decision.Unfinished.load(self._runtime.payloads, before)
         counted = replace(known, lone_starts=max(known.lone_starts, before.starts))
         tally = f"started {before.starts + 1} times"
-        return verdict.lone_start(counted, max_starts=self._options.max_starts, tally=tally)
+        return start_decision.lone_start(counted, max_starts=self._options.max_starts, tally=tally)
 
-    intake.Intake._lone_start = lone_start
+    receiving.Receiver._lone_start = lone_start
 
 
 def records_lone_starts_at_receipt():
     """Counts a lone start when it is received, and not when it begins."""
-    suspected = intake.Intake._suspected
+    suspected = receiving.Receiver._suspected
 
     def records(self, run, before):
         ending = suspected(self, run, before)
         if run.lone is not None:
             payload = run.lone.record.dump(self._runtime.payloads)
-            wish = evolve(self._wish(run, self._runtime.clock.now()), payload=payload)
-            self._patience.call("start", lambda: self._runtime.backend.record([wish]))
+            wish = evolve(self._transition(run, self._runtime.clock.now()), payload=payload)
+            self._retrier.call("start", lambda: self._runtime.backend.record([wish]))
         return ending
 
-    intake.Intake._suspected = records
+    receiving.Receiver._suspected = records
 
 
 def install(name):

@@ -7,7 +7,7 @@ import pytest
 
 from certify import run
 from certify.run import DRIVERS, ROOT, main, merged, place_of
-from drivetrain.app.certified import certificate
+from drivetrain.app.contract_report import certificate
 
 
 def report(scheme, kind, failed=0):

@@ -10,8 +10,8 @@ from typing import Any, Self
 from chaos.judging import LOST, Sent
 from chaos.story import Expected, Story
 from drivetrain import App, Result, ResultTimeout, ServiceError, TaskCancelled, TaskFailed
-from drivetrain_contract_tests.workflows.cast import plain
 from drivetrain_contract_tests.workflows.interpreter import FAILED
+from drivetrain_contract_tests.workflows.tasks import plain
 
 __all__ = ["Sender"]
 

@@ -13,7 +13,7 @@ from attrs import frozen
 from drivetrain.contract import evolve
 from drivetrain.workflow.signature import Chain, Group, Options, Signature, Workflow
 from drivetrain_contract_tests.workflows.interpreter import NOTHING, interpret
-from drivetrain_contract_tests.workflows.trees import labelled
+from drivetrain_contract_tests.workflows.strategies import labelled
 
 __all__ = ["Expected", "Story"]
 

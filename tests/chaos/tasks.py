@@ -14,7 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from drivetrain import App, current_task
-from drivetrain_contract_tests.workflows.cast import Gates, register
+from drivetrain_contract_tests.workflows.tasks import Gates, register
 
 __all__ = ["RUNS_VARIABLE", "RunEvent", "Runs", "add_tasks", "app"]
 
@@ -43,7 +43,7 @@ class Runs:
         self._path = path
 
     def note(self, label: str, _args: tuple[Any, ...]) -> int:
-        """A task begins; see `drivetrain_contract_tests.workflows.cast.Notes`."""
+        """A task begins; see `drivetrain_contract_tests.workflows.tasks.Notes`."""
         self.write("begin", label)
         return 0
 

@@ -84,7 +84,7 @@ def all_seen_to(app):
 
 def free(stuck, handle):
     """Let the message of the stuck run be delivered again, as when its hold has ended on a broker."""
-    run = next(run for run in stuck.worker._held.all() if run.task_id == handle.id)
+    run = next(run for run in stuck.worker._in_flight.all() if run.task_id == handle.id)
     stuck.app.runtime.broker.release([run.delivery])
 
 
@@ -97,7 +97,7 @@ def test_the_result_of_the_run_that_took_over_stands(stuck):
             assert handle.get(timeout=60) == "run 1 of 1"
         stuck.go.set()
         happened(stuck.returned, "the first run returns")
-        until(lambda: not len(stuck.worker._held), "the first worker lets go of it")
+        until(lambda: not len(stuck.worker._in_flight), "the first worker lets go of it")
     assert handle.get(timeout=60) == "run 1 of 1"
     assert stuck.app.result("w").get(timeout=60) == "run 1 of 1"
     assert Counter(name for name, _ in stuck.log.notes) == {"work": 2, "next": 1}
@@ -117,14 +117,14 @@ def test_a_run_that_lost_its_lease_to_one_that_still_runs_changes_nothing(stuck)
         free(stuck, handle)
         (delivery,) = app.runtime.broker.receive(["default"], limit=1, wait_seconds=5, hold_seconds=600)
         other = stuck.other.worker()
-        (run,) = other._intake.start([delivery])  # the second run has begun, and goes on
+        (run,) = other._receiver.start([delivery])  # the second run has begun, and goes on
         stuck.go.set()
         happened(stuck.returned, "the first run returns")
-        until(lambda: not len(stuck.worker._held), "the first worker lets go of it")
+        until(lambda: not len(stuck.worker._in_flight), "the first worker lets go of it")
         assert handle.state() is State.STARTED
         assert handle.record().run == run.id
         assert app.runtime.broker.sizes(["default"])["default"].held == 1
-        other._settlement.settle([copy_context().run(other._execution.run, run)])
+        other._finisher.settle([copy_context().run(other._execution.run, run)])
         assert handle.get(timeout=60) == "run 1 of 1"
     assert all_seen_to(app)
 
@@ -138,7 +138,7 @@ def test_the_failure_of_a_run_that_lost_its_lease_brings_no_retry(stuck):
             assert handle.get(timeout=60) == 0
         stuck.go.set()
         happened(stuck.returned, "the first run returns")
-        until(lambda: not len(stuck.worker._held), "the first worker lets go of it")
+        until(lambda: not len(stuck.worker._in_flight), "the first worker lets go of it")
     assert stuck.log.notes == [("broken", 0), ("broken", 0)]
     assert handle.get(timeout=60) == 0
     assert all_seen_to(stuck.app)
@@ -155,7 +155,7 @@ def test_a_member_that_two_runs_complete_counts_once(stuck):
             assert handle.get(timeout=60) == 3
             stuck.go.set()
             happened(stuck.returned, "the first run returns")
-            until(lambda: not len(stuck.worker._held), "the first worker lets go of it")
+            until(lambda: not len(stuck.worker._in_flight), "the first worker lets go of it")
     counts = [values for name, values in stuck.log.notes if name == "count"]
     assert len(counts) == 1
     assert counts[0][0] != "run 0 of 0"
@@ -190,7 +190,7 @@ def test_what_waited_longer_in_a_worker_than_its_lease_is_not_begun(url):
             happened(stuck.started, "the first run is stuck")
             waiting = app.send(app.signature("work", 1))
             until(lambda: waiting.state() is State.STARTED, "it waits in the worker")
-            run = next(run for run in worker._held.all() if run.task_id == waiting.id)
+            run = next(run for run in worker._in_flight.all() if run.task_id == waiting.id)
             run.held_until = -1.0
             stuck.go.set()
             assert waiting.get(timeout=60) == "run 1 of 1"

@@ -79,7 +79,7 @@ def test_what_has_not_begun_is_given_back_at_once(url):
     app.send(app.signature("long"))
     happened(started, "it starts")
     waiting = app.send_many([app.signature("value", n) for n in range(10)])
-    until(lambda: len(worker._held) == 11, "the worker has taken all")
+    until(lambda: len(worker._in_flight) == 11, "the worker has taken all")
     worker.stop(wait=False)
     with other.worker():
         assert [handle.get(timeout=60) for handle in waiting] == list(range(10))

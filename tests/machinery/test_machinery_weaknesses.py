@@ -14,7 +14,7 @@ import pytest
 
 from drivetrain import App, ConfigurationError, TaskFailed, current_task, retry
 from drivetrain.contract import ServiceUnavailable, SystemClock
-from drivetrain.worker.patience import GaveUp, Patience
+from drivetrain.worker.retrying import GaveUp, Retrier
 from support.faults import Faults, let_fail
 from support.waiting import Log, until
 
@@ -74,7 +74,7 @@ class Turning(SystemClock):
 def test_an_outage_is_tried_at_a_bounded_rate_and_recovery_begins_anew(caplog):
     """W26: pauses grow to a bound, are said in the log, and are short again after the service was back."""
     clock = Turning()
-    patience = Patience(clock)
+    retrier = Retrier(clock)
     failing = iter([*(True for _ in range(20)), False, True, False])
 
     def ping():
@@ -82,13 +82,13 @@ def test_an_outage_is_tried_at_a_bounded_rate_and_recovery_begins_anew(caplog):
             raise ServiceUnavailable("the service is away")
         return "pong"
 
-    assert patience.call("ping", ping) == "pong"
+    assert retrier.call("ping", ping) == "pong"
     first, last = clock.pauses[0], clock.pauses[-1]
     assert len(clock.pauses) == 20
     assert first <= 0.05
     assert 5.0 <= last <= 10.0
     assert caplog.text.count("the service is away; trying again in") == 20
-    assert patience.call("ping", ping) == "pong"
+    assert retrier.call("ping", ping) == "pong"
     assert clock.pauses[-1] <= 0.05
 
 
@@ -101,7 +101,7 @@ def test_trying_again_ends_when_the_worker_is_told_to_stop():
         raise ServiceUnavailable("away")
 
     with pytest.raises(GaveUp):
-        Patience(Turning(), give_up=stop).call("ping", away)
+        Retrier(Turning(), give_up=stop).call("ping", away)
 
 
 @EACH

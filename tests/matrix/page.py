@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.results import kept, rows
-from drivetrain.cli.described import Statement, of_backend, of_broker, of_pair
+from drivetrain.cli.capability_report import Statement, of_backend, of_broker, of_pair
 from drivetrain.contract import BackendCapabilities, BrokerCapabilities, Durability, Hold
 from drivetrain_contract_tests.clauses import clauses
 from matrix.pairs import BACKENDS, BROKERS, Pair, pairs, why_not

@@ -16,7 +16,7 @@ from drivetrain import (
     DriverNotFound,
     ServiceUnavailable,
 )
-from drivetrain.app import installed
+from drivetrain.app import entry_points
 from drivetrain.cli.exit_codes import Exit
 from services.processes import free_port
 from services.redis import RedisServer
@@ -56,13 +56,13 @@ def test_no_scheme_at_all():
 def core_alone(monkeypatch):
     """As if nothing but core were installed."""
     everything = importlib_metadata.distributions
-    installed._read.cache_clear()
+    entry_points._read.cache_clear()
     with monkeypatch.context() as patched:
         patched.setattr(
             importlib_metadata, "distributions", lambda: [found for found in everything() if found.name == "drivetrain"]
         )
         yield
-    installed._read.cache_clear()
+    entry_points._read.cache_clear()
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp", "sqs"])

@@ -139,6 +139,6 @@ def hurry(app):
 
 def hoard(worker, number):
     """Let ``worker`` take up to ``number`` messages at once, however few it can run, and keep them."""
-    for prefetch in worker._load.prefetch.values():
+    for prefetch in worker._flow_control.prefetch.values():
         prefetch.window = lambda _stalled: number
-    worker._load.stuck = lambda _pool: False
+    worker._flow_control.stuck = lambda _pool: False

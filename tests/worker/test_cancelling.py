@@ -199,7 +199,7 @@ def test_what_waits_in_a_worker_is_not_run_once_it_is_cancelled(make_app, memory
         happened(started, "it starts")
         waiting = app.send(app.signature("value", 1))
         until(lambda: waiting.state() is State.STARTED, "it waits in the worker")
-        run = next(run for run in worker._held.all() if run.task_id == waiting.id)
+        run = next(run for run in worker._in_flight.all() if run.task_id == waiting.id)
         waiting.cancel()
         until(lambda: run.stopped, "the worker is told")
         go.set()

@@ -84,8 +84,8 @@ def test_what_follows_a_run_in_its_thread_is_no_part_of_its_context(make_app, me
     app.task(name="spoil")(_spoil)
     seen = []
     worker = app.worker()
-    settle = worker._settlement.settle
-    worker._settlement.settle = lambda endings: (seen.append(user.get()), settle(endings))[1]
+    settle = worker._finisher.settle
+    worker._finisher.settle = lambda endings: (seen.append(user.get()), settle(endings))[1]
     with worker:
         app.send(app.signature("spoil")).get(timeout=60)
     assert set(seen) == {"nobody"}
@@ -315,7 +315,7 @@ def test_a_logging_filter_that_raises_changes_nothing(make_app, memory_url):
         handle = app.send(app.signature("sleepy"))
         until(lambda: handle.state() is State.STARTED, "it runs")
         handle.cancel()  # the heartbeat logs that it was
-        until(lambda: not len(worker._held), "it is let go of")
+        until(lambda: not len(worker._in_flight), "it is let go of")
         assert app.send(app.signature("value", 1)).get(timeout=60) == 1
 
 

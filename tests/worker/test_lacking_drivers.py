@@ -277,7 +277,7 @@ class _Cache(Changed):
 
 @pytest.fixture
 def cached(app, monkeypatch):
-    monkeypatch.setattr("drivetrain.app.lost._SENT_SECONDS", 0.0)
+    monkeypatch.setattr("drivetrain.app.lost_results._SENT_SECONDS", 0.0)
     rewire(app, backend=_Cache(app.runtime.backend))
     return app
 
@@ -285,7 +285,7 @@ def cached(app, monkeypatch):
 @pytest.mark.parametrize("notifies", [False, True])
 def test_who_waits_for_what_a_cache_has_dropped_is_told(app, monkeypatch, notifies):
     """Also by one that notifies of ends: it does not know of what it has dropped, so who waits looks for that."""
-    monkeypatch.setattr("drivetrain.app.lost._SENT_SECONDS", 0.0)
+    monkeypatch.setattr("drivetrain.app.lost_results._SENT_SECONDS", 0.0)
     monkeypatch.setattr("drivetrain.app.waiting._LONGEST_WAIT_OF_A_CACHE_SECONDS", 0.05)
     rewire(app, backend=_Cache(app.runtime.backend, notifies=notifies))
     members = [app.signature("value", n) for n in range(3)]

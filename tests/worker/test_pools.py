@@ -183,11 +183,11 @@ def test_coroutines_that_are_cancelled_before_they_begin_leave_nothing_behind(ma
             handles = app.send_many([app.signature("idle") for _ in range(20)])
             until(lambda handles=handles: all(h.state() is State.STARTED for h in handles), "they start")
             pool = next(iter(worker._pools.values()))
-            runs = worker._held.all()
+            runs = worker._in_flight.all()
             app.cancel(*(handle.id for handle in handles))
             for run in runs:
                 pool.cancel(run)
-        until(lambda: not len(worker._held), "all are let go of")
+        until(lambda: not len(worker._in_flight), "all are let go of")
 
 
 def test_a_coroutine_cancelled_between_its_making_and_its_first_step(make_app, memory_url):
@@ -209,7 +209,7 @@ def test_a_coroutine_cancelled_between_its_making_and_its_first_step(make_app, m
         until(lambda: handle.state() is State.STARTED, "it is started")
         handle.cancel()
         pool._fill = fill
-        until(lambda: not len(worker._held), "it is let go of")
+        until(lambda: not len(worker._in_flight), "it is let go of")
         with pytest.raises(TaskCancelled):
             handle.get(timeout=1)
 
@@ -313,13 +313,13 @@ def test_a_child_that_stood_still_until_its_hold_had_ended_does_not_begin(childr
                 handle.get(timeout=60)
         finally:
             os.kill(pid, signal.SIGCONT)
-        until(lambda: not len(first._held), "the child has answered")
+        until(lambda: not len(first._in_flight), "the child has answered")
     assert path.read_text().split() != [str(pid)]
     assert len(path.read_text().split()) == 1
 
 
 def _begun(worker):
-    return [run for run in worker._held.all() if run.began is not None]
+    return [run for run in worker._in_flight.all() if run.began is not None]
 
 
 def test_a_task_whose_hold_ends_while_its_child_gets_ready_does_not_begin(children, tmp_path, monkeypatch):
@@ -328,7 +328,7 @@ def test_a_task_whose_hold_ends_while_its_child_gets_ready_does_not_begin(childr
 
     def lose_hold(slot, task):
         prepare(slot, task)
-        (run,) = worker._held.all()
+        (run,) = worker._in_flight.all()
         run.held_until = 0.0
         lost.append(run.id)
         monkeypatch.setattr(Slot, "prepare", prepare)
@@ -378,11 +378,11 @@ def test_a_worker_with_a_loop_too_takes_no_more_for_its_threads_than_they_can_ru
         with apps[1].worker():
             busy.wait_for(4)
             assert Counter(busy.notes) == {"a": 2, "b": 2}, "each runs as many as it can"
-            assert len(first._held) <= 2 + 8, "it holds what it can run, and a few to look through at the most"
+            assert len(first._in_flight) <= 2 + 8, "it holds what it can run, and a few to look through at the most"
             go.set()
             for handle in slow:
                 handle.get(timeout=60)
-                assert len(first._held) <= 2 + 8, "as before"
+                assert len(first._in_flight) <= 2 + 8, "as before"
 
 
 def test_coroutines_run_while_all_threads_are_busy(make_app, url):
@@ -429,13 +429,13 @@ def test_what_waits_behind_a_long_task_runs_elsewhere(make_app, url):
         app.task(name="work")(_working(busy, name))
         app.task(name="long")(lambda: happened(go, "the long one may end"))
     worker = apps[0].worker()
-    for prefetch in worker._load.prefetch.values():
+    for prefetch in worker._flow_control.prefetch.values():
         prefetch.window = lambda _stalled: 50  # as after many short ones
     with worker:
         apps[0].send(apps[0].signature("long"))
-        until(lambda: len(worker._held) == 1, "the long one is taken")
+        until(lambda: len(worker._in_flight) == 1, "the long one is taken")
         handles = apps[0].send_many([apps[0].signature("work", 0.0) for _ in range(10)])
-        until(lambda: len(worker._held) >= 5, "some wait behind it")
+        until(lambda: len(worker._in_flight) >= 5, "some wait behind it")
         with apps[1].worker():
             for handle in handles:
                 handle.get(timeout=60)

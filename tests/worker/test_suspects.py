@@ -11,8 +11,8 @@ import pytest
 from drivetrain import App, State, TaskCancelled, TaskFailed, retry
 from drivetrain.contract import Transition
 from drivetrain.worker import isolation
+from drivetrain.worker.start_decision import lone_start, starts_in_company
 from drivetrain.worker.unfinished import Unfinished
-from drivetrain.worker.verdict import lone_start, starts_in_company
 from support.clocks import Ahead
 from support.faults import hoard, hurry
 from support.waiting import Log, happened, until
@@ -263,7 +263,7 @@ def test_a_backend_that_keeps_nothing_condemns_by_what_is_seen(forgetful):
 def start_and_die(app):
     """Start a task, and never be heard of again."""
     worker = app.worker()
-    (run,) = worker._intake.start(worker._intake.receive(1, 5.0))
+    (run,) = worker._receiver.start(worker._receiver.receive(1, 5.0))
     if run.lone is not None:
         worker._isolating()._record_start(run, run.lone)
 

@@ -7,12 +7,12 @@ import pytest
 
 from drivetrain import State, WorkerFailed, current_task
 from drivetrain.worker import deadlines
+from drivetrain.worker.finishing import Finisher
 from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.pools.loop import LoopPool
 from drivetrain.worker.pools.processes import ProcessPool
 from drivetrain.worker.pools.threads import ThreadPool
 from drivetrain.worker.rescuer import Rescuer
-from drivetrain.worker.settlement import Settlement
 from drivetrain.worker.worker import Worker
 from support.faults import hurry
 from support.waiting import happened
@@ -159,14 +159,14 @@ def test_the_receiving_thread_that_fails_gives_everything_back_too(make_app, mem
 def test_an_ending_that_cannot_be_settled_ends_no_thread(make_app, memory_url, monkeypatch, error):
     """Its message comes again, and the next one is settled."""
     app = make_app(memory_url, lease_seconds=0.3)
-    settle, failures = Settlement.settle, [error]
+    settle, failures = Finisher.settle, [error]
 
     def fail_once(settlement, endings):
         if endings and failures:
             raise failures.pop()
         settle(settlement, endings)
 
-    monkeypatch.setattr(Settlement, "settle", fail_once)
+    monkeypatch.setattr(Finisher, "settle", fail_once)
     with app.worker():
         assert app.send(app.signature("value", 1)).get(timeout=60) == 1
         assert app.send(app.signature("value", 2)).get(timeout=60) == 2

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from drivetrain.app.installed import Kind
+from drivetrain.app.entry_points import Kind
 from drivetrain_contract_tests.clauses import Check, check_of
+from drivetrain_contract_tests.drivers_under_test import Subject, of_service
 from drivetrain_contract_tests.findings import Counts, Findings, Undeclared
 from drivetrain_contract_tests.profiles import PROFILES, Profile
 from drivetrain_contract_tests.service import Service
-from drivetrain_contract_tests.subjects import Subject, of_service
 
 if TYPE_CHECKING:
     from _pytest.outcomes import Skipped

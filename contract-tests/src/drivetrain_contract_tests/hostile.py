@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["BELONG_TO_NO_FORMAT", "attacks", "tempting_values", "watched"]
 
-_BAIT = "drivetrain_contract_tests.bait"
+_BAIT = "drivetrain_contract_tests.attack_payloads"
 
 #: No format reads these: neither UTF-8 nor anything that MessagePack, CBOR, BSON or Protocol Buffers begin with.
 BELONG_TO_NO_FORMAT = (b"\xc1\xff\xc1", b"\xff\xff\xff\xff\xff\xff\xff\xff", b"\xc1")

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from drivetrain.contract import Backend, Durability
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import HOSTILE_NAMES
-from drivetrain_contract_tests.backends.racing import in_processes, together
+from drivetrain_contract_tests.backends.concurrency import in_processes, together
 from drivetrain_contract_tests.backends.restarts import stopped, works
 from drivetrain_contract_tests.backends.timing import assert_ends, eventually, timed
 from drivetrain_contract_tests.clauses import holds

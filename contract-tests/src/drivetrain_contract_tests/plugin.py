@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from drivetrain_contract_tests.report import Report
-from drivetrain_contract_tests.terminal import Gathering
+from drivetrain_contract_tests.report_plugin import Gathering
 
 if TYPE_CHECKING:
     from drivetrain_contract_tests.contract import Contract
@@ -102,9 +102,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     told: Any = yield
     kind = _contract_of(item)
     if kind is not None and _name(item) in kind.checks() and (told.when == "call" or told.outcome != "passed"):
-        from drivetrain_contract_tests import words
+        from drivetrain_contract_tests import check_result
 
-        setattr(told, _WORD, words.word(item, kind, told, call, item.config.stash[_TOLD]))
+        setattr(told, _WORD, check_result.word(item, kind, told, call, item.config.stash[_TOLD]))
         if told.failed:
             again = f"--contract-profile {kind.profile.name} --contract-seed {kind.profile.seed}"
             told.sections.append(("drivetrain contract", f"the same again: pytest {again} {item.nodeid}"))

@@ -17,7 +17,7 @@ from drivetrain_contract_tests import markdown
 from drivetrain_contract_tests.clauses import clauses
 from drivetrain_contract_tests.findings import Counts
 
-__all__ = ["SCHEMA", "VERDICTS", "Certificate", "Ended", "Report", "Row"]
+__all__ = ["SCHEMA", "VERDICTS", "ContractReport", "Ended", "Report", "Row"]
 
 #: The name and version of the JSON form. A reader that knows a version reads all that have the same number.
 SCHEMA = "drivetrain-contract-report/1"
@@ -48,7 +48,7 @@ class Row:
 
 
 @define
-class Certificate:
+class ContractReport:
     """What was shown for one class of tests."""
 
     #: The name of the class that the driver's author wrote.
@@ -120,13 +120,13 @@ class Report:
 
     def __init__(self, profile: str = "default", seed: int = 0) -> None:
         self.profile, self.seed = profile, seed
-        self._certificates: dict[str, Certificate] = {}
+        self._certificates: dict[str, ContractReport] = {}
 
     def __bool__(self) -> bool:
         return bool(self._certificates)
 
     @property
-    def certificates(self) -> list[Certificate]:
+    def certificates(self) -> list[ContractReport]:
         """What was shown, class by class."""
         return list(self._certificates.values())
 
@@ -137,7 +137,7 @@ class Report:
 
     def add(self, told: Mapping[str, Any]) -> None:
         """Take note of what a process that runs tests has sent about a check."""
-        certificate = self._certificates.setdefault(told["class"], Certificate(told["test"]))
+        certificate = self._certificates.setdefault(told["class"], ContractReport(told["test"]))
         if told["about"] is not None:
             certificate.about(told["about"])
         certificate.add(told["check"], Ended(told["verdict"], told["reason"]), told["findings"])

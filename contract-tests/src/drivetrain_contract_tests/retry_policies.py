@@ -14,11 +14,11 @@ from attrs import frozen
 from hypothesis import strategies as st
 
 from drivetrain.app.discovery import Drivers
-from drivetrain.app.installed import Kind
+from drivetrain.app.entry_points import Kind
 from drivetrain.contract import DriverContext, InvalidSignature, Plain, RetryPolicy
 from drivetrain_contract_tests.clauses import Check, holds
 from drivetrain_contract_tests.contract import Contract
-from drivetrain_contract_tests.subjects import Subject
+from drivetrain_contract_tests.drivers_under_test import Subject
 
 __all__ = ["PolicyUnderTest", "RetryPolicyContract"]
 

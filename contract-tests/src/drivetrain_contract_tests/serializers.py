@@ -15,13 +15,13 @@ import pytest
 from hypothesis import strategies as st
 
 from drivetrain.app.discovery import Drivers
-from drivetrain.app.installed import Kind
+from drivetrain.app.entry_points import Kind
 from drivetrain.contract import DriverContext, SerializationError, Serializer
 from drivetrain_contract_tests.clauses import Check, holds
 from drivetrain_contract_tests.contract import Contract
+from drivetrain_contract_tests.drivers_under_test import Subject
 from drivetrain_contract_tests.hostile import BELONG_TO_NO_FORMAT, attacks, tempting_values, watched
-from drivetrain_contract_tests.plain import EDGES, differences, misfits, plain_values
-from drivetrain_contract_tests.subjects import Subject
+from drivetrain_contract_tests.json_values import EDGES, differences, misfits, plain_values
 
 __all__ = ["SerializerContract"]
 

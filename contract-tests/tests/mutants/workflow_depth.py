@@ -9,7 +9,7 @@ from drivetrain.drivers.json import JsonSerializer
 from drivetrain.workflow import nesting, wire
 from drivetrain.workflow import plan as planning
 from drivetrain.workflow.binding import Binding
-from drivetrain.workflow.values import depth, failures, registry
+from drivetrain.workflow.values import converter, depth, failures
 from mutants.workflow_base import breaks_core
 
 _Planner = planning._Planner
@@ -100,7 +100,7 @@ def takes_what_is_too_deep(patch):
 
 @breaks_core("W27", "refuses no value")
 def takes_everything(patch):
-    patch.setattr(registry, "is_nested_too_deep", lambda _plain: False)
+    patch.setattr(converter, "is_nested_too_deep", lambda _plain: False)
 
 
 @breaks_core("W27", "looks at arguments, and not at results")
@@ -114,8 +114,8 @@ def looks_at_no_results(patch):
         finally:
             here.off = False
 
-    real = registry.is_nested_too_deep
-    patch.setattr(registry, "is_nested_too_deep", lambda plain: not getattr(here, "off", False) and real(plain))
+    real = converter.is_nested_too_deep
+    patch.setattr(converter, "is_nested_too_deep", lambda plain: not getattr(here, "off", False) and real(plain))
     patch.setattr(Binding, "encode_result", encode_result)
 
 
@@ -130,8 +130,8 @@ def looks_at_no_arguments(patch):
         finally:
             here.on = False
 
-    real = registry.is_nested_too_deep
-    patch.setattr(registry, "is_nested_too_deep", lambda plain: getattr(here, "on", False) and real(plain))
+    real = converter.is_nested_too_deep
+    patch.setattr(converter, "is_nested_too_deep", lambda plain: getattr(here, "on", False) and real(plain))
     patch.setattr(Binding, "encode_result", encode_result)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from drivetrain.app import sending
 from drivetrain.contract import Renewal, State, apply, evolve
 from drivetrain.drivers.memory import MemoryBackend
-from drivetrain.worker import heartbeat, intake, settlement
+from drivetrain.worker import finishing, heartbeat, receiving
 from drivetrain.worker.execution import Execution, NotOurs
 from drivetrain.workflow import advance as advancing
 from drivetrain.workflow import plan as planning
@@ -24,12 +24,12 @@ class NeverExpiresAfterAStart(Ruled):
 
 @breaks_core("W7", "lets a task expire whose worker has died")
 def looks_at_the_message_alone(patch):
-    patch.setattr(intake.Intake, "_begun", lambda *_told: set())
+    patch.setattr(receiving.Receiver, "_begun", lambda *_told: set())
 
 
 @breaks_core("W7", "lets a task expire that is to be tried again")
 def forgets_the_first_attempt(patch):
-    patch.setattr(intake, "_BEGUN", frozenset({State.STARTED}))
+    patch.setattr(receiving, "_BEGUN", frozenset({State.STARTED}))
 
 
 @breaks_core("W7", "begins what has expired while it waited in its worker")
@@ -45,7 +45,7 @@ def looks_at_expiry_once(patch):
 
 @breaks_core("W7", "drops what has expired while it waited in its worker")
 def drops_what_is_late(patch):
-    give_back = settlement.Settlement.give_back
+    give_back = finishing.Finisher.give_back
 
     def give_back_what_is_in_time(self, runs, **how):
         now = self._runtime.clock.now()
@@ -53,7 +53,7 @@ def drops_what_is_late(patch):
         self.acknowledge([run.delivery for run in late])
         give_back(self, [run for run in runs if run not in late], **how)
 
-    patch.setattr(settlement.Settlement, "give_back", give_back_what_is_in_time)
+    patch.setattr(finishing.Finisher, "give_back", give_back_what_is_in_time)
 
 
 # W8: what was cancelled
@@ -147,14 +147,14 @@ def calls_back_for_all(patch):
 
 @breaks_core("W9", "runs error callbacks when an attempt fails that another follows")
 def calls_back_at_once(patch):
-    real = settlement.Settlement._effects_of
+    real = finishing.Finisher._effects_of
 
     def effects_of(self, ending):
         if ending.state is State.RETRY:
             return tuple(advancing._error_callbacks(advancing.Failed(ending.failure, ending.invocation.call)))
         return real(self, ending)
 
-    patch.setattr(settlement.Settlement, "_effects_of", effects_of)
+    patch.setattr(finishing.Finisher, "_effects_of", effects_of)
 
 
 @breaks_core("W9", "gives success callbacks the value that their task was given")
@@ -165,7 +165,7 @@ def gives_the_first_argument(patch):
             return (*callbacks, *advancing._resume(frames, event.value))
         return advancing.advance(frames, event)
 
-    patch.setattr(settlement, "advance", advance)
+    patch.setattr(finishing, "advance", advance)
 
 
 # W24: what a cancellation answers
@@ -203,7 +203,7 @@ def cancels(name):
 
 def _granted(self, records):
     """Those of which this very call has granted the cancellation."""
-    wishes = [self._follow_up.ended(self._cancelled(each)) for each in records if not each.state.terminal]
+    wishes = [self._effect_runner.ended(self._cancelled(each)) for each in records if not each.state.terminal]
     outcomes = self.patience.call("record", lambda: self._runtime.backend.record(wishes))
     return [outcome.before for outcome in outcomes if outcome.applied and outcome.before is not None]
 

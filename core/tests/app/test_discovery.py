@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import attrs
 import pytest
 
-from drivetrain.app import installed
+from drivetrain.app import entry_points
 from drivetrain.app.discovery import Drivers, InstalledDriver, Kind
 from drivetrain.contract import (
     AmbiguousDriver,
@@ -77,13 +77,13 @@ def hide_plugins(monkeypatch):
     import importlib_metadata
 
     everything = importlib_metadata.distributions
-    installed._read.cache_clear()
+    entry_points._read.cache_clear()
     with monkeypatch.context() as patched:
         patched.setattr(
             importlib_metadata, "distributions", lambda: [found for found in everything() if found.name == "drivetrain"]
         )
         yield
-    installed._read.cache_clear()
+    entry_points._read.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from enum import StrEnum
 import pytest
 from attrs import evolve, frozen
 
-from drivetrain.cli.described import Section, of_backend, of_broker, of_pair
+from drivetrain.cli.capability_report import Section, of_backend, of_broker, of_pair
 from drivetrain.contract import BackendCapabilities, BrokerCapabilities, Durability, Hold
 
 BROKER = BrokerCapabilities(durability=Durability.POWER)

@@ -1,7 +1,7 @@
 """How a task is started that may have killed its worker."""
 
+from drivetrain.worker.start_decision import lone_start
 from drivetrain.worker.unfinished import Unfinished
-from drivetrain.worker.verdict import lone_start
 
 
 def test_a_lone_start_keeps_what_else_is_known_of_the_task():

@@ -8,7 +8,7 @@ from drivetrain import App, TaskFailed, UnknownResult, chord, current_task, grou
 from drivetrain.contract import Completion, Group, Member
 from drivetrain.workflow.frames import Join
 from drivetrain.workflow.wire import load_frames
-from drivetrain_contract_tests.backends.racing import in_processes
+from drivetrain_contract_tests.backends.concurrency import in_processes
 from drivetrain_memcache.keys import Kind
 from support.completing import MEMBERS, complete_all
 from support.waiting import Log, until

@@ -6,9 +6,9 @@ import pytest
 
 from drivetrain import App, ResultLost, TaskFailed, UnknownResult, chain, chord, current_task, group
 from drivetrain.contract import Failure, GroupProgress, State, evolve
-from drivetrain.worker.follow_up import FollowUp
-from drivetrain.worker.patience import Patience
+from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.publisher import Publisher
+from drivetrain.worker.retrying import Retrier
 from drivetrain.workflow.advance import Complete, Open
 from drivetrain.workflow.frames import Call, Join
 from drivetrain.workflow.wire import load_frames
@@ -58,8 +58,8 @@ class Lossy:
     def perform(self, *effects, known=None):
         """As a worker does."""
         runtime = self.app.runtime
-        patience = Patience(runtime.clock, limit_seconds=60)
-        FollowUp(runtime, Publisher(runtime, patience, worker=True), patience, worker="w").perform(effects, known)
+        retrier = Retrier(runtime.clock, limit_seconds=60)
+        EffectRunner(runtime, Publisher(runtime, retrier, worker=True), retrier, worker="w").perform(effects, known)
 
     def drop(self, group_id):
         """Drop every item of a group: its record, which is its head too, its bits and its payloads."""
@@ -101,7 +101,7 @@ class Lossy:
 @pytest.fixture
 def lossy(memcached, tmp_path, request, monkeypatch):
     # Whoever waits looks whether something is lost only some time after it was sent.
-    monkeypatch.setattr("drivetrain.app.lost._SENT_SECONDS", 0.0)
+    monkeypatch.setattr("drivetrain.app.lost_results._SENT_SECONDS", 0.0)
     made = Lossy(memcached, tmp_path, f"lost-{abs(hash(request.node.name))}")
     with made.app:
         yield made

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivetrain.contract import MESSAGE_GROUP_HEADER, ConfigurationError, Message
-from drivetrain_contract_tests.brokers.hostile import NAMES
+from drivetrain_contract_tests.brokers.attack_payloads import NAMES
 from drivetrain_sqs.limits import BATCH_BYTES, LONGEST_HOLD_SECONDS
 from drivetrain_sqs.names import LONGEST_PREFIX, Names, Role
 from drivetrain_sqs.options import Options

@@ -5,15 +5,15 @@ from __future__ import annotations
 from drivetrain_contract_tests.backends.errors import ErrorChecks
 from drivetrain_contract_tests.backends.forgetting import ForgettingChecks
 from drivetrain_contract_tests.backends.forks import ForkChecks
-from drivetrain_contract_tests.backends.granting import GrantingChecks
 from drivetrain_contract_tests.backends.groups import GroupChecks
-from drivetrain_contract_tests.backends.holding import HoldingChecks
-from drivetrain_contract_tests.backends.keeping import KeepingChecks
-from drivetrain_contract_tests.backends.life import LifeChecks
+from drivetrain_contract_tests.backends.leases import HoldingChecks
+from drivetrain_contract_tests.backends.lifecycle import LifeChecks
 from drivetrain_contract_tests.backends.listing import ListingChecks
 from drivetrain_contract_tests.backends.records import RecordChecks
 from drivetrain_contract_tests.backends.restarts import RestartChecks
-from drivetrain_contract_tests.backends.stories import StoryChecks
+from drivetrain_contract_tests.backends.retention import KeepingChecks
+from drivetrain_contract_tests.backends.state_machine import StoryChecks
+from drivetrain_contract_tests.backends.transitions import GrantingChecks
 from drivetrain_contract_tests.backends.waiting import WaitingChecks
 
 __all__ = ["BackendContract"]

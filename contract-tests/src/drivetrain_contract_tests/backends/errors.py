@@ -10,8 +10,8 @@ from drivetrain.contract import Backend, BackendCapabilities, Group, ServiceErro
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import read, record, renewed, start, wish
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.io_audit import io_of_this_thread
 from drivetrain_contract_tests.refusing import assert_impossible_urls_are_refused
-from drivetrain_contract_tests.watching import io_of_this_thread
 
 __all__ = ["ErrorChecks"]
 

@@ -18,7 +18,7 @@ from drivetrain_contract_tests.backends.calls import (
     start,
     wish,
 )
-from drivetrain_contract_tests.backends.racing import Background
+from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.forking import in_child
 

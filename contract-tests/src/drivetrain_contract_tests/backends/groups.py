@@ -22,7 +22,7 @@ from drivetrain_contract_tests.backends.calls import (
     start,
     wish,
 )
-from drivetrain_contract_tests.backends.racing import in_processes, together
+from drivetrain_contract_tests.backends.concurrency import in_processes, together
 from drivetrain_contract_tests.backends.timing import timed
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.comparing import assert_same

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from drivetrain.contract import Backend, Durability, RunLease, ServiceUnavailable, State
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import counts, done, open_group, progress, read, record, start, wish
-from drivetrain_contract_tests.backends.racing import Background
+from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_contract_tests.backends.timing import eventually
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared

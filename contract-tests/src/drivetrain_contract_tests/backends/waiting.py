@@ -7,7 +7,7 @@ import threading
 from drivetrain.contract import Backend, State
 from drivetrain_contract_tests.backends.base import SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import TERMINAL, record, start, wish
-from drivetrain_contract_tests.backends.racing import Background, in_processes
+from drivetrain_contract_tests.backends.concurrency import Background, in_processes
 from drivetrain_contract_tests.backends.timing import timed
 from drivetrain_contract_tests.clauses import holds
 

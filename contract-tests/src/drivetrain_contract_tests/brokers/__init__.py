@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from drivetrain_contract_tests.brokers.admin import Looking
 from drivetrain_contract_tests.brokers.dead_letters import DeadLetters
 from drivetrain_contract_tests.brokers.delays import Delays
 from drivetrain_contract_tests.brokers.forks import Forks
-from drivetrain_contract_tests.brokers.life import Life
-from drivetrain_contract_tests.brokers.looking import Looking
+from drivetrain_contract_tests.brokers.lifecycle import Life
 from drivetrain_contract_tests.brokers.machine import AnyProgram
 from drivetrain_contract_tests.brokers.outages import Outages
 from drivetrain_contract_tests.brokers.publishing import Publishing

@@ -8,8 +8,8 @@ import hypothesis
 from hypothesis import strategies as st
 
 from drivetrain.contract import Broker, Message, QueueSection
-from drivetrain_contract_tests.brokers.bench import Bench, ids, message
-from drivetrain_contract_tests.brokers.running import Background
+from drivetrain_contract_tests.brokers.background import Background
+from drivetrain_contract_tests.brokers.base import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["Delays"]

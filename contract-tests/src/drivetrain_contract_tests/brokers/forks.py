@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 
 from drivetrain.contract import Broker
-from drivetrain_contract_tests.brokers.bench import Bench, ids, message
-from drivetrain_contract_tests.brokers.running import Background
+from drivetrain_contract_tests.brokers.background import Background
+from drivetrain_contract_tests.brokers.base import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.forking import in_child
 

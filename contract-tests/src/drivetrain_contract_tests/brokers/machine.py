@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from drivetrain.contract import Broker, Delivery, Message, QueueSection
-from drivetrain_contract_tests.brokers.bench import Bench, ids, message
+from drivetrain_contract_tests.brokers.base import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["AnyProgram"]

@@ -19,9 +19,9 @@ from drivetrain.contract import (
     ServiceError,
     ServiceUnavailable,
 )
-from drivetrain_contract_tests.brokers import elsewhere
-from drivetrain_contract_tests.brokers.bench import Bench, ids, message
-from drivetrain_contract_tests.brokers.running import Background
+from drivetrain_contract_tests.brokers import consumer_process
+from drivetrain_contract_tests.brokers.background import Background
+from drivetrain_contract_tests.brokers.base import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared, NotRun
 
@@ -78,7 +78,7 @@ class Outages(Bench):
         """What a process has published is there when it was killed just after `publish` has returned."""
         self._need_durability()
         url, broker = self._other_process()
-        elsewhere.publish_and_die(self.service, url, [message("a"), message("b", eta=time.time() + 1)])
+        consumer_process.publish_and_die(self.service, url, [message("a"), message("b", eta=time.time() + 1)])
         assert sorted(ids(self.take(broker, count=2))) == ["a", "b"]
 
     @holds("B40", restarts=True)
@@ -255,7 +255,7 @@ class Outages(Bench):
         """The messages of a process that was killed are delivered to others, once their hold has ended."""
         url, broker = self._other_process()
         broker.publish([message("a"), message("b")])
-        elsewhere.receive_and_die(self.service, url, 1, self.patience_seconds, self.short_hold_seconds)
+        consumer_process.receive_and_die(self.service, url, 1, self.patience_seconds, self.short_hold_seconds)
         assert sorted(ids(self.take(broker, count=2))) == ["a", "b"]
 
     def _leave_something(self, broker: Broker) -> float:

@@ -6,8 +6,8 @@ import hypothesis
 from hypothesis import strategies as st
 
 from drivetrain.contract import Broker, Message, TooLarge
-from drivetrain_contract_tests.brokers.bench import Bench, ids, message
-from drivetrain_contract_tests.brokers.hostile import BODIES, NAMES, messages
+from drivetrain_contract_tests.brokers.attack_payloads import BODIES, NAMES, messages
+from drivetrain_contract_tests.brokers.base import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.comparing import assert_same
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from drivetrain.contract import Broker, Delivery, SystemClock
-from drivetrain_contract_tests.brokers.bench import Bench, ids, message
-from drivetrain_contract_tests.brokers.running import Background, together
+from drivetrain_contract_tests.brokers.background import Background, together
+from drivetrain_contract_tests.brokers.base import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.comparing import assert_same
 from drivetrain_contract_tests.contract import NotDeclared

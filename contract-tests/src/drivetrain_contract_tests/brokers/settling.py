@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from drivetrain.contract import Broker, Delivery
-from drivetrain_contract_tests.brokers.bench import Bench, ids, message
+from drivetrain_contract_tests.brokers.base import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["Settling"]

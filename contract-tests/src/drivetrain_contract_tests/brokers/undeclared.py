@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from drivetrain.contract import Broker, NotSupported, QueueSection, ServiceError
-from drivetrain_contract_tests.brokers.bench import Bench, ids, message
+from drivetrain_contract_tests.brokers.base import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["Undeclared"]

@@ -10,9 +10,9 @@ from attrs import define
 from drivetrain import App, Result, chain
 from drivetrain.contract import State
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows.app_harness import Stage, call
+from drivetrain_contract_tests.workflows.base import Bench
 from drivetrain_contract_tests.workflows.faults import Faults
-from drivetrain_contract_tests.workflows.stage import Stage, call
 
 __all__ = ["Cancelling"]
 

@@ -8,8 +8,8 @@ from drivetrain import TaskFailed, chord, group
 from drivetrain.contract import Durability
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
-from drivetrain_contract_tests.workflows.bench import Bench
-from drivetrain_contract_tests.workflows.stage import call
+from drivetrain_contract_tests.workflows.app_harness import call
+from drivetrain_contract_tests.workflows.base import Bench
 
 __all__ = ["Dropping"]
 

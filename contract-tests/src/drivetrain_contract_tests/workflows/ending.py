@@ -15,14 +15,14 @@ from drivetrain import App, Result, TaskCancelled, TaskExpired, TaskFailed, chai
 from drivetrain.contract import DEAD_REASON_HEADER, Message, State, Transition, evolve
 from drivetrain.workflow.signature import Signature
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.bench import Bench
-from drivetrain_contract_tests.workflows.cast import Gate
+from drivetrain_contract_tests.workflows.app_harness import QUEUE, Stage, call
+from drivetrain_contract_tests.workflows.base import Bench
 from drivetrain_contract_tests.workflows.faults import Faults
 from drivetrain_contract_tests.workflows.interpreter import FAILED
-from drivetrain_contract_tests.workflows.ledger import until
-from drivetrain_contract_tests.workflows.stage import QUEUE, Stage, call
+from drivetrain_contract_tests.workflows.run_log import until
+from drivetrain_contract_tests.workflows.tasks import Gate
 
-__all__ = ["Ending"]
+__all__ = ["RunResult"]
 
 #: What becomes of a group when a member fails.
 _ON_MEMBER_FAILURE: tuple[Literal["collect", "fail"], ...] = ("collect", "fail")
@@ -74,14 +74,14 @@ class _Renewals(Faults):
         assert begun, f"the worker has not renewed its leases {number} times within {seconds} s"
 
 
-class Ending(Bench):
+class RunResult(Bench):
     """How tasks end, and what waits for them."""
 
     @holds("W4")
     def test_every_bad_end_ends_all_that_waits_for_it(self) -> None:
         """A chain and a chord around a task that ends badly: each handle ends, with the cause, and nothing goes on."""
         with self.stage() as stage:
-            app, stranger = stage.app(version_mismatch_seconds=0, max_starts=1), stage.app(tasks=False)
+            app, stranger = stage.app(version_mismatch_seconds=0, max_starts=1), stage.app(with_tasks=False)
             handles = [
                 (name, handle)
                 for name, bad in _WAYS.items()
@@ -271,7 +271,10 @@ class Ending(Bench):
         """With its reason, and what is behind it runs all the same."""
         wanted = {name: str(bad.dead) for name, bad in _WAYS.items() if bad.dead}
         with self.stage() as stage:
-            app, stranger = stage.app(version_mismatch_seconds=0, max_starts=1, concurrency=1), stage.app(tasks=False)
+            app, stranger = (
+                stage.app(version_mismatch_seconds=0, max_starts=1, concurrency=1),
+                stage.app(with_tasks=False),
+            )
             for name in wanted:
                 _ = stranger.send(_WAYS[name].make(name).set(task_id=name))
                 _prepare(stage, stranger, name, name)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from drivetrain import App
-from drivetrain_contract_tests.workflows.stage import Stage
+from drivetrain_contract_tests.workflows.app_harness import Stage
 
 __all__ = ["Examples"]
 

@@ -14,7 +14,7 @@ __all__ = ["ATTEMPTS", "FAILED", "NOTHING", "interpret"]
 FAILED = "failed"
 #: What the first task of a workflow is given.
 NOTHING = object()
-#: How often each task runs, and whether it succeeds in the end; see `drivetrain_contract_tests.workflows.cast`.
+#: How often each task runs, and whether it succeeds in the end; see `drivetrain_contract_tests.workflows.tasks`.
 ATTEMPTS = {"act": (1, True), "caught": (1, True), "flaky": (2, True), "fail": (1, False), "hopeless": (3, False)}
 
 

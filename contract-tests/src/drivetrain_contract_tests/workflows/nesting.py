@@ -12,8 +12,8 @@ from drivetrain import InvalidArguments, InvalidSignature, TaskFailed, chain, ch
 from drivetrain.contract import evolve
 from drivetrain.workflow.signature import Signature, Workflow
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.bench import Bench
-from drivetrain_contract_tests.workflows.stage import QUEUE, call
+from drivetrain_contract_tests.workflows.app_harness import QUEUE, call
+from drivetrain_contract_tests.workflows.base import Bench
 
 __all__ = ["Nesting"]
 

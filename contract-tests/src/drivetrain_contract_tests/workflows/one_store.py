@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from drivetrain.contract import Backend, Delivery, Message, RecordingBroker, State, Transition
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
-from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows.base import Bench
 
 __all__ = ["OneStore"]
 

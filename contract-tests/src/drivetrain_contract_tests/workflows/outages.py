@@ -12,10 +12,10 @@ from drivetrain.contract import Hold
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.signature import Signature
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows.app_harness import LOST, Stage, call
+from drivetrain_contract_tests.workflows.base import Bench
 from drivetrain_contract_tests.workflows.faults import Fault, Faults, Moment
-from drivetrain_contract_tests.workflows.stage import LOST, Stage, call
-from drivetrain_contract_tests.workflows.stories import STORIES, told
+from drivetrain_contract_tests.workflows.state_machine import STORIES, told
 
 __all__ = ["Outages"]
 

@@ -11,8 +11,8 @@ from drivetrain.contract import evolve
 from drivetrain.workflow.signature import Workflow
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
-from drivetrain_contract_tests.workflows.bench import Bench
-from drivetrain_contract_tests.workflows.stage import QUEUE, Stage, call
+from drivetrain_contract_tests.workflows.app_harness import QUEUE, Stage, call
+from drivetrain_contract_tests.workflows.base import Bench
 
 __all__ = ["Refusing"]
 

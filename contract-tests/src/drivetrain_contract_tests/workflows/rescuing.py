@@ -11,10 +11,10 @@ from drivetrain import App, Result, chain, chord, group
 from drivetrain.contract import Hold, QueueSection, State, TaskFailed, Transition
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
-from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows.app_harness import QUEUE, Stage, call
+from drivetrain_contract_tests.workflows.base import Bench
 from drivetrain_contract_tests.workflows.interpreter import FAILED
-from drivetrain_contract_tests.workflows.ledger import until
-from drivetrain_contract_tests.workflows.stage import QUEUE, Stage, call
+from drivetrain_contract_tests.workflows.run_log import until
 
 __all__ = ["Rescuing"]
 

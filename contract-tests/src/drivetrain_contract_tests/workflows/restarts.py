@@ -10,9 +10,9 @@ from drivetrain import chain
 from drivetrain.contract import Durability
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
-from drivetrain_contract_tests.workflows.bench import Bench
-from drivetrain_contract_tests.workflows.stage import Stage, call
-from drivetrain_contract_tests.workflows.stories import STORIES, told
+from drivetrain_contract_tests.workflows.app_harness import Stage, call
+from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.state_machine import STORIES, told
 
 __all__ = ["Restarts"]
 

@@ -11,9 +11,9 @@ import pytest
 from drivetrain import TaskExpired, chain
 from drivetrain.contract import State, Transition
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.bench import Bench
-from drivetrain_contract_tests.workflows.ledger import until
-from drivetrain_contract_tests.workflows.stage import Stage, call
+from drivetrain_contract_tests.workflows.app_harness import Stage, call
+from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.run_log import until
 
 __all__ = ["Timing"]
 

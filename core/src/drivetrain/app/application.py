@@ -38,9 +38,9 @@ from drivetrain.contract import (
 from drivetrain.worker.functions import check_callable, is_async, wraps_async
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.origins import module_name
-from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.registry import Pool, Registry, TaskDefinition
+from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.binding import Binding
@@ -266,9 +266,9 @@ class App:
         """
         return self._sending.cancel(task_ids)
 
-    def revive(self, invocation: Invocation) -> None:
+    def reset_for_replay(self, invocation: Invocation) -> None:
         """Let a task that has ended, and all that waited for it, be waited for again; its message is replayed next."""
-        self._sending.revive(invocation)
+        self._sending.reset_for_replay(invocation)
 
     def decode_result(self, record: TaskRecord, handle: Result[Any], *, limit_seconds: float | None) -> Any:
         """The value of a successful record; with the types that its tasks declare, where they are registered.
@@ -287,8 +287,8 @@ class App:
             plain = None if record.payload is None else payloads.load(record.payload)
             return self._typed(record.task, plain)
         backend = self.runtime.backend
-        patience = Patience(self.runtime.clock, limit_seconds=limit_seconds)
-        members = patience.call("read members", lambda: backend.read_members(record.task_id))
+        retrier = Retrier(self.runtime.clock, limit_seconds=limit_seconds)
+        members = retrier.call("read members", lambda: backend.read_members(record.task_id))
         if None in members:
             raise ResultLost(record.task_id, f"the backend has lost results of members of group {record.task_id}")
         plain_members = [None if payload is None else payloads.load(payload) for payload in members]
@@ -318,9 +318,9 @@ class App:
         call: Call = last
         return Result(self, call.id, (), all_ids, task=call.task)
 
-    def patiently(self, what: str, function: Callable[[], T]) -> T:
+    def with_retries(self, what: str, function: Callable[[], T]) -> T:
         """The result of ``function``, which is called again while a service is away, for as long as sending tries."""
-        return self._sending.patience.call(what, function)
+        return self._sending.retrier.call(what, function)
 
     # Workers
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from drivetrain.app.certified import Certificate
-from drivetrain.app.installed import Claim, Claims, Kind
+from drivetrain.app.contract_report import ContractReport
+from drivetrain.app.entry_points import DriverEntries, DriverEntry, Kind
 from drivetrain.app.observers import Observers, plugin_manager
 from drivetrain.contract import (
     Backend,
@@ -62,7 +62,7 @@ class InstalledDriver:
     #: Of a broker or backend, when asked for.
     capabilities: BrokerCapabilities | BackendCapabilities | None = None
     #: What the contract tests have said of it, where its distribution ships their report.
-    certificate: Certificate | None = None
+    certificate: ContractReport | None = None
 
 
 class Drivers:
@@ -89,7 +89,7 @@ class Drivers:
         plugins: Sequence[object] = (),
     ) -> None:
         self._context = context
-        self._claims = Claims(choose or {})
+        self._claims = DriverEntries(choose or {})
         loaded = self._load_plugins(plugins)
         self.observers = Observers(loaded)
         self._makers = {name: plugin for name, plugin in loaded.items() if _makes_drivers(name, plugin)}
@@ -201,7 +201,7 @@ class Drivers:
             return made
         return self._make_claimed(claim, arguments)
 
-    def _make_claimed(self, claim: Claim, arguments: Mapping[str, Any]) -> Any:
+    def _make_claimed(self, claim: DriverEntry, arguments: Mapping[str, Any]) -> Any:
         driver = claim.load()
         _check_maker(claim, driver)
         plugins = {name: plugin for name, plugin in self._makers.items() if plugin is not driver}
@@ -224,7 +224,7 @@ class Drivers:
             raise DriverBroken(f"{who} has made no {kind}: {type(made).__qualname__} lacks {', '.join(lacks)}")
         return made
 
-    def _inspect(self, claim: Claim, capabilities: bool) -> InstalledDriver:
+    def _inspect(self, claim: DriverEntry, capabilities: bool) -> InstalledDriver:
         told: dict[str, Any] = {"importable": True, "certificate": claim.certificate()}
         try:
             driver = claim.load()
@@ -238,7 +238,7 @@ class Drivers:
             kind=claim.kind, name=claim.name, distribution=claim.distribution, version=claim.version, **told
         )
 
-    def _capabilities(self, claim: Claim) -> dict[str, Any]:
+    def _capabilities(self, claim: DriverEntry) -> dict[str, Any]:
         errors = []
         # Making a driver does no I/O, so any URL that it takes will do; some want a host, a path or both.
         for rest in ("", "localhost", "/drivetrain", "localhost/drivetrain"):
@@ -266,7 +266,7 @@ def _makes_drivers(name: str, plugin: object) -> bool:
     return any(getattr(hook, maker).get_hookimpls() for maker, _ in _MAKERS.values())
 
 
-def _check_maker(claim: Claim, driver: object) -> None:
+def _check_maker(claim: DriverEntry, driver: object) -> None:
     if driver is None:
         raise DriverBroken(f"{claim} is None")
     manager = plugin_manager({str(claim): driver})

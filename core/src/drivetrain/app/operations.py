@@ -156,7 +156,7 @@ class Operations:
     def _replay(self, queue: str, messages: Sequence[Message]) -> int:
         for message in messages:
             self._revive(message)
-        # By name: one that has come since then is not revived, so replaying it would come to nothing.
+        # By name: one that has come since then is not reset, so replaying it would come to nothing.
         return self._app.runtime.broker.replay(queue, [message.id for message in messages])
 
     def _drop(self, queue: str, messages: Sequence[Message]) -> int:
@@ -190,7 +190,7 @@ class Operations:
             invocation = self._read(message)
         except SerializationError:
             return  # still unreadable, perhaps not for the worker that gets it next
-        self._app.revive(invocation)
+        self._app.reset_for_replay(invocation)
 
     def _queued(self, message: Message) -> QueuedTask:
         died_at, reason = message.headers.get(DEAD_AT_HEADER), message.headers.get(DEAD_REASON_HEADER)

@@ -11,8 +11,8 @@ from attrs import frozen
 
 from drivetrain.contract import NotSupported
 from drivetrain.worker.options import worker_name
-from drivetrain.worker.patience import Patience
 from drivetrain.worker.rescue import LOOKS, Found, Look, Rescue, Watch, watch_seconds
+from drivetrain.worker.retrying import Retrier
 
 if TYPE_CHECKING:
     from drivetrain.app.application import App
@@ -98,5 +98,5 @@ def _rescue(app: App, watch: Watch) -> Rescue:
         worker=worker_name(),
         lease_seconds=app.settings.lease_seconds,
         watch=watch,
-        patience=Patience(app.runtime.clock, limit_seconds=app.settings.send_seconds),
+        retrier=Retrier(app.runtime.clock, limit_seconds=app.settings.send_seconds),
     )

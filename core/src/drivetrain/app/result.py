@@ -21,8 +21,8 @@ from drivetrain.contract import (
     UnknownResult,
 )
 from drivetrain.worker.context import task_or_none
-from drivetrain.worker.follow_up import GROUP_TASK
-from drivetrain.worker.patience import Patience
+from drivetrain.worker.effects import GROUP_TASK
+from drivetrain.worker.retrying import Retrier
 
 if TYPE_CHECKING:
     from drivetrain.app.application import App
@@ -165,8 +165,8 @@ class Result(Generic[R]):
 
     def _record(self, limit_seconds: float | None) -> TaskRecord:
         runtime = self._app.runtime
-        patience = Patience(runtime.clock, limit_seconds=limit_seconds)
-        record = patience.call("read", lambda: runtime.backend.read([self.id]))[0]
+        retrier = Retrier(runtime.clock, limit_seconds=limit_seconds)
+        record = retrier.call("read", lambda: runtime.backend.read([self.id]))[0]
         if record is None:
             raise UnknownResult(self.id)
         return record
@@ -183,7 +183,7 @@ class Result(Generic[R]):
     def forget(self) -> None:
         """Drop the results of the whole workflow from the backend. What has not ended goes on, and keeps its result."""
         backend = self._app.runtime.backend
-        self._app.patiently("forget", lambda: backend.shorten_retention(self._parts, retention_seconds=0.0))
+        self._app.with_retries("forget", lambda: backend.shorten_retention(self._parts, retention_seconds=0.0))
 
     def _value(self, record: TaskRecord, limit_seconds: float | None) -> R:
         if record.state is State.SUCCESS:
@@ -244,7 +244,7 @@ class GroupResult(Result[list[T]]):
     def done(self) -> int:
         """How many members are complete now."""
         backend = self._app.runtime.backend
-        return self._done(self._app.patiently("read groups", lambda: backend.read_groups([self.id])))
+        return self._done(self._app.with_retries("read groups", lambda: backend.read_groups([self.id])))
 
     def _show_progress(self, progress: Progress | bool, timeout: float | None, /) -> None:
         report = self._app.progress_bar(len(self)) if progress is True else progress

@@ -20,10 +20,10 @@ from drivetrain.contract import (
     UnknownResult,
 )
 from drivetrain.worker.downstream import downstream
+from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.execution import failure_of
-from drivetrain.worker.follow_up import FollowUp
-from drivetrain.worker.patience import Patience
 from drivetrain.worker.publisher import Publisher
+from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance, preceding
 from drivetrain.workflow.frames import Call, Frames, Invocation, ids
@@ -45,8 +45,8 @@ class Sending:
         """
         self._runtime = runtime
         #: Tries again while a service is away, for a while.
-        self.patience = Patience(runtime.clock, limit_seconds=try_seconds)
-        self._follow_up = FollowUp(runtime, Publisher(runtime, self.patience), self.patience)
+        self.retrier = Retrier(runtime.clock, limit_seconds=try_seconds)
+        self._effect_runner = EffectRunner(runtime, Publisher(runtime, self.retrier), self.retrier)
 
     def send(self, workflows: Sequence[Workflow[Any]]) -> list[Frames]:
         """Send workflows, as one batch; the frames of each, with all ids given.
@@ -68,7 +68,7 @@ class Sending:
         effects = [effect for frames in planned for effect in advance(frames, Resumed())]
         self._announce(effects)
         try:
-            self._follow_up.perform(effects)
+            self._effect_runner.perform(effects)
         except PublishFailed as error:
             with suppress(ServiceError):  # the error itself matters more
                 self._take_back(effects, error)
@@ -82,7 +82,7 @@ class Sending:
                 call, frames = effect.invocation.call, effect.invocation.frames
                 failure = failure_of(effect.invocation, error.failures[call.id])
                 ended = advance(frames, Failed(self._runtime.registry.codec.encode(failure)))
-                self._follow_up.perform(
+                self._effect_runner.perform(
                     one for one in ended if isinstance(one, Complete)
                 )  # others may be in that group
                 self._runtime.backend.forget([call.id, *ids(frames)])
@@ -111,12 +111,12 @@ class Sending:
         if not records:
             return []
         backend = self._runtime.backend
-        transitions = [self._follow_up.ended(self._cancelled(record)) for record in records]
-        outcomes = self.patience.call("record", lambda: backend.record(transitions))
+        transitions = [self._effect_runner.ended(self._cancelled(record)) for record in records]
+        outcomes = self.retrier.call("record", lambda: backend.record(transitions))
         # One that was granted where nothing was: the task has ended since, and its record has expired.
         gone = [one.task_id for one, outcome in zip(records, outcomes, strict=True) if outcome.before is None]
         if gone:
-            self.patience.call("forget", lambda: backend.forget(gone))
+            self.retrier.call("forget", lambda: backend.forget(gone))
         # After a lost reply, what the first try has recorded is found by the second.
         return [
             outcome.before
@@ -125,22 +125,22 @@ class Sending:
         ]
 
     def _cancel_downstream(self, records: Sequence[TaskRecord]) -> None:
-        self._follow_up.perform(
+        self._effect_runner.perform(
             effect
             for record, frames in zip(records, downstream(records, self._runtime.payloads, self._read), strict=True)
             for effect in advance(frames, Failed(self._cancelled(record).failure, None, State.CANCELLED))
         )
 
-    def revive(self, invocation: Invocation) -> None:
+    def reset_for_replay(self, invocation: Invocation) -> None:
         """Record a task that has ended, and all that waited for it, as they were when it was sent."""
-        backend, first = self._runtime.backend, self._follow_up.pending(invocation)
+        backend, first = self._runtime.backend, self._effect_runner.pending(invocation)
         gone = [invocation.call.id, *ids(invocation.frames)]
-        self.patience.call("forget", lambda: backend.forget(gone))
-        self.patience.call("record", lambda: backend.record([first]))
+        self.retrier.call("forget", lambda: backend.forget(gone))
+        self.retrier.call("record", lambda: backend.record([first]))
         self._announce([Publish(invocation)])
 
     def _read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
-        return self.patience.call("read", lambda: self._runtime.backend.read(task_ids))
+        return self.retrier.call("read", lambda: self._runtime.backend.read(task_ids))
 
     # Checking
 
@@ -194,7 +194,7 @@ class Sending:
             for task_id, task in _named(frames)
         ]
         if waiting:
-            self.patience.call("record", lambda: self._runtime.backend.record(waiting))
+            self.retrier.call("record", lambda: self._runtime.backend.record(waiting))
 
     # Cancelling
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import attrs
 from attrs import field, frozen
 
-from drivetrain.app.sources import code_source, environment_source, file_source
-from drivetrain.app.structure import from_text, shown, structure
+from drivetrain.app.settings_parsing import from_text, shown, structure
+from drivetrain.app.settings_sources import code_source, environment_source, file_source
 from drivetrain.contract import ConfigurationError, Retries, redact
 
 __all__ = ["Settings", "load_settings"]

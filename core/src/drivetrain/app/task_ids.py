@@ -7,7 +7,7 @@ from operator import eq
 from typing import TypeAlias
 
 from drivetrain.contract import InvalidSignature, TaskRecord
-from drivetrain.worker.follow_up import GROUP_TASK
+from drivetrain.worker.effects import GROUP_TASK
 from drivetrain.workflow.frames import Call, Fork, Frames
 
 __all__ = ["check_known", "names", "parts"]

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from drivetrain.app.lost import lost
+from drivetrain.app.lost_results import lost
 from drivetrain.contract import Durability, NotSupported, ServiceUnavailable, TaskRecord
 from drivetrain.worker.runtime import Runtime
 

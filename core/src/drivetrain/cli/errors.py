@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-from drivetrain.cli.choice import Choice
+from drivetrain.cli.app_options import Choice
 from drivetrain.cli.secrets import without_secrets
 from drivetrain.contract import DrivetrainError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from drivetrain.cli.choice import app_options, choice_of
+from drivetrain.cli.app_options import app_options, choice_of
 from drivetrain.cli.commands.cancel import cancel
 from drivetrain.cli.commands.dead import dead
 from drivetrain.cli.commands.describe import describe

@@ -21,7 +21,7 @@ import click
 from attrs import define
 
 from drivetrain.app.application import App
-from drivetrain.cli.choice import Choice
+from drivetrain.cli.app_options import Choice
 from drivetrain.cli.errors import message_of
 from drivetrain.cli.exit_codes import Exit, exit_code
 from drivetrain.cli.logging_setup import set_up_logging

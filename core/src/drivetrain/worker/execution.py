@@ -22,7 +22,7 @@ from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
-from drivetrain.worker.run import Ending, Run, event_of, marks
+from drivetrain.worker.run import Run, RunResult, event_of, marks
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 
@@ -94,7 +94,7 @@ class Execution:
         """The context of a new run: a copy of the one in which this was made, without its decimal context."""
         return self._context.copy()
 
-    def run(self, run: Run, limited: Limited | None = None) -> Ending:
+    def run(self, run: Run, limited: Limited | None = None) -> RunResult:
         """Run a plain function, from its arguments to its ending. Raises nothing.
 
         Args:
@@ -103,7 +103,7 @@ class Execution:
         """
         return self._context.copy().run(self._run, run, limited)
 
-    def _run(self, run: Run, limited: Limited | None) -> Ending:
+    def _run(self, run: Run, limited: Limited | None) -> RunResult:
         try:
             args, kwargs = self.begin(run)
             function = partial(run.definition.function, *args, **kwargs)
@@ -115,13 +115,13 @@ class Execution:
             return self.failed(run, error)
         return self.returned(run, value)
 
-    def run_here(self, run: Run) -> Ending:
+    def run_here(self, run: Run) -> RunResult:
         """Run a function, plain or async, to its ending in this thread, without a limit on its time."""
         if run.definition.pool is not Pool.LOOP:
             return self.run(run)
         return self._context.copy().run(self._run_coroutine, run)
 
-    def _run_coroutine(self, run: Run) -> Ending:
+    def _run_coroutine(self, run: Run) -> RunResult:
         try:
             import asyncio
 
@@ -150,13 +150,13 @@ class Execution:
             raise NotOurs
         run.began = now
 
-    def returned(self, run: Run, value: Any) -> Ending:
+    def returned(self, run: Run, value: Any) -> RunResult:
         """The ending of a function that returned ``value``. Raises nothing."""
         try:
             plain = run.definition.binding.encode_result(value)
         except BaseException as error:  # noqa: BLE001 - an application's own way of encoding may raise anything
             return self._whatever_it_does(self._final, run, error)
-        return Ending(
+        return RunResult(
             delivery=run.delivery,
             invocation=run.invocation,
             run=run,
@@ -165,11 +165,13 @@ class Execution:
             run_seconds=self._ran_seconds(run),
         )
 
-    def failed(self, run: Run, error: BaseException) -> Ending:
+    def failed(self, run: Run, error: BaseException) -> RunResult:
         """The ending of a function that raised ``error``: a retry, or the final failure. Raises nothing."""
         return self._whatever_it_does(self._failed, run, error)
 
-    def _whatever_it_does(self, end: Callable[[Run, BaseException], Ending], run: Run, error: BaseException) -> Ending:
+    def _whatever_it_does(
+        self, end: Callable[[Run, BaseException], RunResult], run: Run, error: BaseException
+    ) -> RunResult:
         """What ``end`` makes of ``error``; a plain failure where ``error`` cannot be looked at. Raises nothing."""
         with suppress(BaseException):  # its class may raise anything when it is asked for anything
             return end(run, error)
@@ -177,9 +179,9 @@ class Execution:
         logger.error("failed in attempt %d: %s: %s", run.invocation.attempt, kind, text, extra=marks(run.invocation))
         return self._ending(run, State.FAILURE, failure_of(run.invocation, None, kind, text))
 
-    def _failed(self, run: Run, error: BaseException) -> Ending:
+    def _failed(self, run: Run, error: BaseException) -> RunResult:
         if run.stopped or isinstance(error, NotOurs):
-            return Ending(delivery=run.delivery, invocation=run.invocation, run=run, state=State.RECEIVED)
+            return RunResult(delivery=run.delivery, invocation=run.invocation, run=run, state=State.RECEIVED)
         if isinstance(error, InvalidArguments) and _raised_by_us(error):
             failure = failure_of(run.invocation, error)
             return self._ending(run, State.FAILURE, failure, dead_reason=f"wrong arguments: {error}", mismatch=True)
@@ -190,7 +192,7 @@ class Execution:
         blamed = _cause_of_retry(error)
         return self._final(run, blamed) if delay is None else self._retry(run, blamed, delay)
 
-    def _retry(self, run: Run, error: BaseException, delay: float) -> Ending:
+    def _retry(self, run: Run, error: BaseException, delay: float) -> RunResult:
         self._notify_raised(run, error, retrying=True)
         logger.info(
             "attempt %d ended with %s; next in %.3f s",
@@ -203,7 +205,7 @@ class Execution:
         failure, due = failure_of(run.invocation, error), self._runtime.clock.now() + delay
         return self._ending(run, State.RETRY, failure, retry_at=due)
 
-    def _final(self, run: Run, error: BaseException, *, dead_reason: str | None = None) -> Ending:
+    def _final(self, run: Run, error: BaseException, *, dead_reason: str | None = None) -> RunResult:
         self._notify_raised(run, error, retrying=False)
         failure = failure_of(run.invocation, error)
         logger.error(
@@ -225,8 +227,8 @@ class Execution:
         dead_reason: str | None = None,
         retry_at: float | None = None,
         mismatch: bool = False,
-    ) -> Ending:
-        return Ending(
+    ) -> RunResult:
+        return RunResult(
             delivery=run.delivery,
             invocation=run.invocation,
             run=run,

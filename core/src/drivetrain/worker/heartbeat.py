@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from drivetrain.contract import Hold, RunLease, ServiceError, State
-from drivetrain.worker.held import Held
+from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.run import Run, marks
 from drivetrain.worker.runtime import Runtime
@@ -23,17 +23,19 @@ _SWEEP_SECONDS = 60.0
 class Heartbeat:
     """Beats in a thread of its own until told to stop."""
 
-    def __init__(self, runtime: Runtime, held: Held, *, lease_seconds: float, stopped: Callable[[Run], None]) -> None:
+    def __init__(
+        self, runtime: Runtime, in_flight: InFlight, *, lease_seconds: float, stopped: Callable[[Run], None]
+    ) -> None:
         """Make it.
 
         Args:
             runtime: whose drivers.
-            held: what to keep alive.
+            in_flight: what to keep alive.
             lease_seconds: how long each beat holds.
             stopped: called with a run whose task was cancelled or taken over.
         """
         self._runtime = runtime
-        self._held = held
+        self._in_flight = in_flight
         self._lease_seconds = lease_seconds
         self._stopped = stopped
         self._end = threading.Event()
@@ -56,7 +58,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Extend everything that is held, once."""
-        runs = [run for run in self._held.all() if not run.stopped]
+        runs = [run for run in self._in_flight.all() if not run.stopped]
         if not runs:
             return
         self._renew(runs)
@@ -67,7 +69,7 @@ class Heartbeat:
         leases = [RunLease(task_id=run.task_id, run=run.id, seconds=self._lease_seconds) for run in runs]
         held_until = self._runtime.clock.monotonic() + self._lease_seconds
         renewals = self._runtime.backend.renew(leases)
-        still = set(map(id, self._held.all()))
+        still = set(map(id, self._in_flight.all()))
         for run, renewal in zip(runs, renewals, strict=True):
             if renewal.held:
                 run.held_until = held_until

@@ -15,19 +15,19 @@ from msgspec.structs import replace
 
 from drivetrain.contract import ConfigurationError, State, Transition
 from drivetrain.worker.execution import Execution, NotOurs
-from drivetrain.worker.held import Held
+from drivetrain.worker.finishing import Finisher
+from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.pools import program
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.pools.slot import ChildDied, Slot
 from drivetrain.worker.registry import Pool
-from drivetrain.worker.run import Ending, Run, marks
+from drivetrain.worker.retrying import GaveUp, Retrier
+from drivetrain.worker.run import Run, RunResult, marks
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.settlement import Settlement
+from drivetrain.worker.start_decision import LoneStart
 from drivetrain.worker.threads import Threads
-from drivetrain.worker.verdict import LoneStart
 
 __all__ = ["Isolation"]
 
@@ -52,12 +52,12 @@ class Isolation:
         options: WorkerOptions,
         *,
         execution: Execution,
-        settlement: Settlement,
-        patience: Patience,
-        held: Held,
+        finisher: Finisher,
+        retrier: Retrier,
+        in_flight: InFlight,
         stopping: threading.Event,
         run_here: Callable[[Sequence[Run]], None],
-        done: Callable[[Ending], None],
+        done: Callable[[RunResult], None],
         threads: Threads,
     ) -> None:
         """Make it.
@@ -66,9 +66,9 @@ class Isolation:
             runtime: whose drivers.
             options: how the worker works.
             execution: makes endings of what happens to a run.
-            settlement: takes back what is not begun, and what has died.
-            patience: how services are called.
-            held: what the worker holds.
+            finisher: takes back what is not begun, and what has died.
+            retrier: how services are called.
+            in_flight: what the worker holds.
             stopping: set when the worker begins nothing new.
             run_here: runs something in the worker itself, in the pool that it is for.
             done: takes the ending of what ran in a child process.
@@ -77,9 +77,9 @@ class Isolation:
         self._runtime = runtime
         self._options = options
         self._execution = execution
-        self._settlement = settlement
-        self._patience = patience
-        self._held = held
+        self._finisher = finisher
+        self._retrier = retrier
+        self._in_flight = in_flight
         self._stopping = stopping
         self._run_here = run_here
         self._done = done
@@ -110,9 +110,9 @@ class Isolation:
             room = max(0, _MOST_WAITING - len(self._waiting))
             self._waiting.extend(runs[:room])
             self._changed.notify_all()
-        self._settlement.give_back(runs[room:], delay_seconds=_LATER_SECONDS)
+        self._finisher.give_back(runs[room:], delay_seconds=_LATER_SECONDS)
 
-    def run_now(self, run: Run) -> Ending:
+    def run_now(self, run: Run) -> RunResult:
         """Run a suspect in this thread, in which nothing else runs; its ending."""
         try:
             self._record_start(run, _lone(run))
@@ -131,7 +131,7 @@ class Isolation:
         """Give back what waits behind a suspect that takes long: another worker may run it at once."""
         began = self._began
         if began is not None and self._runtime.clock.monotonic() - began >= _LONG_SECONDS:
-            self._settlement.give_back(self.take_back(), delay_seconds=_LATER_SECONDS)
+            self._finisher.give_back(self.take_back(), delay_seconds=_LATER_SECONDS)
 
     def cancel(self, run: Run) -> None:
         """Kill the child process, if it runs ``run``."""
@@ -167,7 +167,7 @@ class Isolation:
             except GaveUp:
                 continue  # the worker stops while a service is away; the message comes again
             except Exception:  # the errors of a stranger's driver, say; what does not run must not be kept alive
-                self._held.remove([run])
+                self._in_flight.remove([run])
                 text = "task %s could not be run alone; its message will come again"
                 logger.exception(text, run.task_id, extra=marks(run.invocation))
                 ending = None
@@ -186,14 +186,14 @@ class Isolation:
             self._changed.wait_for(lambda: self._waiting or self._ended)
             return None if self._ended else self._waiting.popleft()
 
-    def _attempt(self, run: Run, lone: LoneStart) -> Ending | None:
+    def _attempt(self, run: Run, lone: LoneStart) -> RunResult | None:
         if run.stopped:
             return self._execution.failed(run, NotOurs())
         reference = self._reference(run)
         if reference is not None and not self._prepare(run, reference, lone):
             reference = None
         if (lone.exclusive or reference is None) and not self._get_worker():
-            self._settlement.give_back([run], delay_seconds=_LATER_SECONDS)
+            self._finisher.give_back([run], delay_seconds=_LATER_SECONDS)
             return None
         try:
             self._record_start(run, lone)
@@ -243,8 +243,8 @@ class Isolation:
 
     def _await_settled(self, run: Run) -> None:
         """Keep the worker to itself until what became of ``run`` is recorded: what comes next may end the worker."""
-        while self._held.holds(run) and not self._ended:
-            self._held.wait_below(len(self._held), _LOOK_SECONDS)
+        while self._in_flight.holds(run) and not self._ended:
+            self._in_flight.wait_below(len(self._in_flight), _LOOK_SECONDS)
         self._wanted.clear()
         self._granted.clear()
 
@@ -261,12 +261,12 @@ class Isolation:
             payload=lone.record.dump(self._runtime.payloads),
         )
         held_until = self._runtime.clock.monotonic() + self._options.lease_seconds
-        (outcome,) = self._patience.call("start alone", lambda: self._runtime.backend.record([wish]))
+        (outcome,) = self._retrier.call("start alone", lambda: self._runtime.backend.record([wish]))
         if not outcome.applied:
             raise NotOurs
         run.held_until = held_until
 
-    def _run_in_child(self, run: Run, reference: TaskReference, lone: LoneStart) -> Ending | None:
+    def _run_in_child(self, run: Run, reference: TaskReference, lone: LoneStart) -> RunResult | None:
         self._began = self._runtime.clock.monotonic()
         try:
             ending = self._slot.execute(run, reference)
@@ -278,7 +278,7 @@ class Isolation:
             self._began = None
         return replace(ending, delivery=run.delivery, invocation=run.invocation, run=run)
 
-    def _died(self, run: Run, lone: LoneStart, error: ChildDied) -> Ending | None:
+    def _died(self, run: Run, lone: LoneStart, error: ChildDied) -> RunResult | None:
         if self._ended:
             return None  # killed by us, after it was given back
         if run.stopped:
@@ -286,9 +286,9 @@ class Isolation:
         alone = lone.record.lone_starts
         text = f"{lone.tally}, {alone} of them alone, and never finished; the last time its process {error}"
         if lone.last:
-            return self._settlement.condemned(run, text)
+            return self._finisher.condemned(run, text)
         logger.error("task %s was %s", run.task_id, text, extra=marks(run.invocation))
-        self._settlement.give_up(run)
+        self._finisher.give_up(run)
         return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from attrs import frozen
 
 from drivetrain.contract import GroupRecord, SerializationError, State, TaskRecord
-from drivetrain.worker.follow_up import GROUP_TASK, waits
+from drivetrain.worker.effects import GROUP_TASK, waits
 from drivetrain.worker.listing import PAGE, unfinished_tasks
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.runtime import Runtime

@@ -20,8 +20,8 @@ from drivetrain.contract import (
     Transition,
     evolve,
 )
-from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
+from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Call, Invocation
 from drivetrain.workflow.wire import dump_invocation
@@ -93,16 +93,16 @@ def offers(message: Message) -> int:
 class Publisher:
     """Publishes invocations. Thread-safe."""
 
-    def __init__(self, runtime: Runtime, patience: Patience, *, worker: bool = False) -> None:
+    def __init__(self, runtime: Runtime, retrier: Retrier, *, worker: bool = False) -> None:
         """Make it.
 
         Args:
             runtime: whose broker.
-            patience: how long to try.
+            retrier: how long to try.
             worker: whether what is published follows a delivery, which may come again.
         """
         self._runtime = runtime
-        self._patience = patience
+        self._retrier = retrier
         self._capabilities = runtime.broker.capabilities
         self._follows = {FOLLOWS_HEADER: "1"} if worker else {}
         self._recorder = _recorder(runtime)
@@ -127,26 +127,28 @@ class Publisher:
         """
         if self._recorder is None:
             record = self._runtime.backend.record
-            outcomes = self._patience.call("record", lambda: record(pending))
+            outcomes = self._retrier.call("record", lambda: record(pending))
             self.publish([one for one, outcome in zip(invocations, outcomes, strict=True) if outcome.applied])
             return
         recorder, now = self._recorder, self._runtime.clock.now()
-        messages = self._check_in([self.message(invocation, now) for invocation in invocations])
+        messages = self._store_large_bodies([self.message(invocation, now) for invocation in invocations])
         sends = list(zip(pending, messages, strict=True))
-        self._tell("before_publish", messages)
-        granted = self._patience.call("send", lambda: recorder.record_and_publish(sends))
-        self._tell("after_publish", [message for message, yes in zip(messages, granted, strict=True) if yes])
+        self._notify_observers("before_publish", messages)
+        granted = self._retrier.call("send", lambda: recorder.record_and_publish(sends))
+        self._notify_observers(
+            "after_publish", [message for message, yes in zip(messages, granted, strict=True) if yes]
+        )
 
     def publish_messages(self, messages: Sequence[Message]) -> None:
         """Publish messages as they are, but for bodies that are too large."""
         if not messages:
             return
-        messages = self._check_in(messages)
-        self._tell("before_publish", messages)
+        messages = self._store_large_bodies(messages)
+        self._notify_observers("before_publish", messages)
         self._hand_over(messages)
-        self._tell("after_publish", messages)
+        self._notify_observers("after_publish", messages)
 
-    def _tell(self, hook: str, messages: Sequence[Message]) -> None:
+    def _notify_observers(self, hook: str, messages: Sequence[Message]) -> None:
         if self._runtime.observers.watches(hook):
             shown = tuple(evolve(message, headers=MappingProxyType(message.headers)) for message in messages)
             self._runtime.observers.notify(hook, messages=shown)
@@ -165,10 +167,10 @@ class Publisher:
                 raise
 
         try:
-            self._patience.call("publish", publish)
+            self._retrier.call("publish", publish)
         except PublishFailed:
             # Refused one by one: once more for those, so that one refusal leaves nothing behind by chance.
-            self._patience.call("publish", publish)
+            self._retrier.call("publish", publish)
 
     def message(self, invocation: Invocation, now: float, *, eta: float | None = None) -> Message:
         """The message of an invocation; for a retry with its own ``eta`` (Unix seconds)."""
@@ -197,7 +199,7 @@ class Publisher:
         longest = self._capabilities.longest_delay_seconds
         return eta if eta is None or longest is None else min(eta, now + longest)
 
-    def hop(self, deliveries: Sequence[Delivery], now: float) -> None:
+    def republish_delayed(self, deliveries: Sequence[Delivery], now: float) -> None:
         """Publish messages that came before they are due once more, for the rest of their delay."""
         self.publish_messages([self._once_more(one, self.native_eta(due(one.message), now)) for one in deliveries])
 
@@ -216,7 +218,7 @@ class Publisher:
     def _once_more(self, delivery: Delivery, eta: float | None, headers: Mapping[str, str] = _NONE) -> Message:
         return evolve(delivery.message, headers={**delivery.message.headers, **self._follows, **headers}, eta=eta)
 
-    def _check_in(self, messages: Sequence[Message]) -> Sequence[Message]:
+    def _store_large_bodies(self, messages: Sequence[Message]) -> Sequence[Message]:
         limit = self._capabilities.largest_message_bytes
         if limit is None:
             return messages
@@ -225,7 +227,7 @@ class Publisher:
             return messages
         small = {message_id: self._checked(message, limit) for message_id, message in large.items()}
         bodies = {small[message_id].headers[BODY_HEADER]: message.body for message_id, message in large.items()}
-        self._patience.call("keep large messages", lambda: self._runtime.backend.store_bodies(bodies))
+        self._retrier.call("keep large messages", lambda: self._runtime.backend.store_bodies(bodies))
         return [small.get(message.id, message) for message in messages]
 
     def _checked(self, message: Message, limit: int) -> Message:

@@ -44,7 +44,7 @@ class TaskDefinition:
 class Registry(Mapping[str, TaskDefinition]):
     """Task definitions by name, and by alias when looked up. Knows how to plan workflows of them.
 
-    See `drivetrain.workflow.plan.TaskBook`. Iterating gives names only, no aliases.
+    See `drivetrain.workflow.plan.TaskCatalog`. Iterating gives names only, no aliases.
     """
 
     def __init__(self, values: Values, fallback: Defaults) -> None:

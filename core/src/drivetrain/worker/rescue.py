@@ -29,11 +29,11 @@ from drivetrain.contract import (
     Transition,
 )
 from drivetrain.worker.downstream import downstream
-from drivetrain.worker.follow_up import FollowUp
+from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.overdue import Overdue, overdue_among, overdue_tasks, state_mark
-from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.publisher import Publisher
+from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.run import event_of, marks
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.whereabouts import Finding, Whereabouts
@@ -152,7 +152,7 @@ class Rescue:
         worker: str,
         lease_seconds: float,
         watch: Watch,
-        patience: Patience,
+        retrier: Retrier,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         """Make it.
@@ -162,16 +162,16 @@ class Rescue:
             worker: the name that is recorded with what it ends.
             lease_seconds: how long a task that it ends is kept from workers meanwhile.
             watch: what was missed so far.
-            patience: tries again while a service is away.
+            retrier: tries again while a service is away.
             stopped: whether to leave the rest.
         """
         self._runtime = runtime
         self._worker = worker
         self._lease_seconds = lease_seconds
         self._watch = watch
-        self._patience = patience
+        self._retrier = retrier
         self._stopped = stopped
-        self._follow_up = FollowUp(runtime, Publisher(runtime, patience, worker=True), patience, worker=worker)
+        self._effect_runner = EffectRunner(runtime, Publisher(runtime, retrier, worker=True), retrier, worker=worker)
 
     def look(self, overdue_seconds: float) -> Look:
         """Look for the messages of overdue tasks, once. Nothing is changed.
@@ -212,7 +212,7 @@ class Rescue:
             ServiceError: a service did not answer.
         """
         now = self._runtime.clock.now()
-        records = self._patience.call("read", lambda: self._runtime.backend.read(task_ids))
+        records = self._retrier.call("read", lambda: self._runtime.backend.read(task_ids))
         unfinished = [record for record in records if record is not None and not record.state.terminal]
         whereabouts = Whereabouts(self._runtime.broker, now=now, longest_pause_seconds=self._longest_pause())
         return [self._find(whereabouts, one) for one in overdue_among(self._runtime, unfinished, now)]
@@ -258,7 +258,7 @@ class Rescue:
         failure = self._failure(one, "a member of it failed, and the worker that noticed it did not go on")
         complete = Complete(Join(member.group_id, member.index), None, self._encoded(failure), State.FAILURE)
         logger.warning("group %s is complete and did not go on; it does now", group.group_id, extra=_extra(one))
-        self._follow_up.perform([complete], {member: progress})
+        self._effect_runner.perform([complete], {member: progress})
         return "resumed"
 
     # Tasks
@@ -283,7 +283,7 @@ class Rescue:
             return ""
         failure = self._failure(one, _text(found))
         plain = self._encoded(failure)
-        self._follow_up.perform(advance(invocation.frames, Failed(plain, invocation.call)))
+        self._effect_runner.perform(advance(invocation.frames, Failed(plain, invocation.call)))
         payload = self._runtime.payloads.dump(plain)
         self._record(one, run, attempt, State.FAILURE, payload=payload, retention=self._runtime.kept_seconds(None))
         logger.warning("task %s is lost: %s", record.task_id, failure.message, extra=marks(invocation))
@@ -295,14 +295,14 @@ class Rescue:
         wish = Transition(
             task_id=one.record.task_id, state=state, attempt=attempt, at=now, worker=self._worker, run=run, **fields
         )
-        (outcome,) = self._patience.call("record", lambda: self._runtime.backend.record([wish]))
+        (outcome,) = self._retrier.call("record", lambda: self._runtime.backend.record([wish]))
         return outcome
 
     def _invocation(self, one: Overdue, attempt: int) -> Invocation:
         """What its message would have held, as far as it is recorded: neither arguments nor headers are."""
         runtime, record = self._runtime, one.record
         read = runtime.backend.read
-        (frames,) = downstream([record], runtime.payloads, lambda ids: self._patience.call("read", lambda: read(ids)))
+        (frames,) = downstream([record], runtime.payloads, lambda ids: self._retrier.call("read", lambda: read(ids)))
         callbacks = one.unfinished.callbacks()
         call = Call(id=record.task_id, task=record.task, queue=one.queue, on_error=callbacks)
         return Invocation(call=call, frames=frames, attempt=attempt)

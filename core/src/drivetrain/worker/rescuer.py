@@ -7,8 +7,8 @@ import threading
 from drivetrain.contract import ServiceError
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.rescue import LOOKS, Found, Look, Rescue, Watch, watch_seconds
+from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.runtime import Runtime
 
 __all__ = ["Rescuer", "rescuer"]
@@ -54,7 +54,7 @@ class Rescuer:
             worker=options.name,
             lease_seconds=options.lease_seconds,
             watch=self._watch,
-            patience=Patience(runtime.clock, give_up=self._end),
+            retrier=Retrier(runtime.clock, give_up=self._end),
             stopped=self._end.is_set,
         )
 

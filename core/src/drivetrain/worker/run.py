@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from drivetrain.contract import Delivery, Failure, Plain, State, TaskEvent, evolve
 from drivetrain.worker.registry import TaskDefinition
-from drivetrain.worker.verdict import LoneStart
+from drivetrain.worker.start_decision import LoneStart
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Ending", "Run", "event_of", "marks", "shown_failure"]
+__all__ = ["Run", "RunResult", "event_of", "marks", "shown_failure"]
 
 
 class Run(Struct, kw_only=True, eq=False):
@@ -46,7 +46,7 @@ class Run(Struct, kw_only=True, eq=False):
         return self.invocation.call.id
 
 
-class Ending(Struct, frozen=True, kw_only=True):
+class RunResult(Struct, frozen=True, kw_only=True):
     """What became of a delivery: the state to record, or found recorded, and what to do with the message."""
 
     delivery: Delivery

@@ -13,23 +13,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from drivetrain.contract import Broker, Delivery, WorkerFailed
+from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.execution import Execution
-from drivetrain.worker.follow_up import FollowUp
+from drivetrain.worker.finishing import Finisher
+from drivetrain.worker.flow_control import STUCK_SECONDS, FlowControl
 from drivetrain.worker.heartbeat import Heartbeat
-from drivetrain.worker.held import Held
-from drivetrain.worker.intake import Intake
-from drivetrain.worker.load import STUCK_SECONDS, Load
+from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.patience import GaveUp, Patience
 from drivetrain.worker.pools import RunPool
 from drivetrain.worker.pools.threads import ThreadPool
 from drivetrain.worker.publisher import Publisher
+from drivetrain.worker.receiving import Receiver
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.rescuer import rescuer
-from drivetrain.worker.run import Ending, Run
+from drivetrain.worker.retrying import GaveUp, Retrier
+from drivetrain.worker.run import Run, RunResult
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.settlement import Settlement
 from drivetrain.worker.threads import Threads
 
 if TYPE_CHECKING:
@@ -80,25 +80,25 @@ class Worker:
         self._threads = Threads(self.fail)
         #: The first thread that has failed, by its name, and why.
         self._failure: tuple[str, BaseException] | None = None
-        self._held = Held(runtime.clock)
-        self._ended: SimpleQueue[Ending | None] = SimpleQueue()
+        self._in_flight = InFlight(runtime.clock)
+        self._ended: SimpleQueue[RunResult | None] = SimpleQueue()
         self._build()
 
     def _build(self) -> None:
-        runtime, options, held = self._runtime, self.options, self._held
-        patience = Patience(runtime.clock, give_up=self._abandoning)
-        publisher = Publisher(runtime, patience, worker=True)
-        follow_up = FollowUp(runtime, publisher, patience, worker=options.name)
-        self._settlement = Settlement(
-            runtime, options, publisher=publisher, follow_up=follow_up, patience=patience, held=held
+        runtime, options, in_flight = self._runtime, self.options, self._in_flight
+        retrier = Retrier(runtime.clock, give_up=self._abandoning)
+        publisher = Publisher(runtime, retrier, worker=True)
+        effect_runner = EffectRunner(runtime, publisher, retrier, worker=options.name)
+        self._finisher = Finisher(
+            runtime, options, publisher=publisher, effect_runner=effect_runner, retrier=retrier, in_flight=in_flight
         )
-        self._intake = Intake(
-            runtime, options, publisher=publisher, settlement=self._settlement, patience=patience, held=held
+        self._receiver = Receiver(
+            runtime, options, publisher=publisher, finisher=self._finisher, retrier=retrier, in_flight=in_flight
         )
-        self._patience = patience
-        self._receiving = Patience(runtime.clock, give_up=self._stopping)
+        self._retrier = retrier
+        self._receiving = Retrier(runtime.clock, give_up=self._stopping)
         self._execution = Execution(runtime, options)
-        self._heartbeat = Heartbeat(runtime, held, lease_seconds=options.lease_seconds, stopped=self._stop_run)
+        self._heartbeat = Heartbeat(runtime, in_flight, lease_seconds=options.lease_seconds, stopped=self._stop_run)
         self._makers: dict[Pool, Callable[[], RunPool]] = {
             Pool.THREADS: self._thread_pool,
             Pool.LOOP: self._loop_pool,
@@ -110,7 +110,7 @@ class Worker:
         self._check_tasks()
         sizes = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
         used = {definition.pool for definition in runtime.registry.values()}
-        self._load = Load(runtime.clock, held, sizes, used, options.prefetch_limit)
+        self._flow_control = FlowControl(runtime.clock, in_flight, sizes, used, options.prefetch_limit)
 
     # Life
 
@@ -123,7 +123,9 @@ class Worker:
         """
         self._check_process()
         observers = self._runtime.observers
-        logger.info("worker %s receives from %s%s", self.options.name, ", ".join(self.options.queues), self._doubts())
+        logger.info(
+            "worker %s receives from %s%s", self.options.name, ", ".join(self.options.queues), self._startup_warnings()
+        )
         observers.notify("worker_started", worker=self.options.name, queues=self.options.queues)
         settler = self._threads.start("drivetrain-settle", self._settle_all)
         heart = self._threads.start("drivetrain-heartbeat", self._heartbeat.run)
@@ -158,7 +160,7 @@ class Worker:
         """
         self._failure = self._failure or (thread, error)
         self.stop(grace_seconds=0.0, wait=False)
-        self._held.wake()
+        self._in_flight.wake()
 
     def _start_rescue(self) -> Callable[[], None]:
         """Look for lost tasks in a thread beside this one, if it is set to; what ends that."""
@@ -173,7 +175,7 @@ class Worker:
 
         return stop
 
-    def _doubts(self) -> str:
+    def _startup_warnings(self) -> str:
         """What looks like a mistake in how it was started, and may be none."""
         definitions = self._runtime.registry.values()
         if not definitions:
@@ -213,7 +215,7 @@ class Worker:
         if self._grace_seconds == 0:
             self._abandoning.set()
         if wait and self._thread is not None:
-            self._held.wake()
+            self._in_flight.wake()
             self._thread.join()
             if self._failed is not None:
                 raise self._failed
@@ -234,13 +236,13 @@ class Worker:
         """
         self._check_process()
         ran = 0
-        while deliveries := self._intake.receive(self.options.concurrency, 0.0):
-            runs = self._intake.start(deliveries)
-            self._settlement.settle([self._run_now(run) for run in runs])
+        while deliveries := self._receiver.receive(self.options.concurrency, 0.0):
+            runs = self._receiver.start(deliveries)
+            self._finisher.settle([self._run_now(run) for run in runs])
             ran += len(runs)
         return ran
 
-    def _run_now(self, run: Run) -> Ending:
+    def _run_now(self, run: Run) -> RunResult:
         return self._execution.run_here(run) if run.lone is None else self._isolating().run_now(run)
 
     def _check_process(self) -> None:
@@ -274,9 +276,9 @@ class Worker:
             if self._isolation is not None and self._isolation.wants_worker:
                 self._make_way(self._isolation)
                 return
-            room = self._load.room()
+            room = self._flow_control.room()
             if room <= 0:
-                self._held.wait_below(max(1, len(self._held) - self._load.slack()), STUCK_SECONDS)
+                self._in_flight.wait_below(max(1, len(self._in_flight) - self._flow_control.slack()), STUCK_SECONDS)
                 return
             deliveries = self._receiving.call("receive", lambda: self._receive(room))
             self._take(deliveries)
@@ -292,25 +294,27 @@ class Worker:
             return ()
         wait = self._runtime.broker.capabilities.receive_wait_seconds
         # While something waits in a pool, look now and then whether it is stuck there.
-        return self._intake.receive(room, min(wait, STUCK_SECONDS) if any(map(self._load.waits, Pool)) else wait)
+        return self._receiver.receive(
+            room, min(wait, STUCK_SECONDS) if any(map(self._flow_control.waits, Pool)) else wait
+        )
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
         if self._stopping.is_set():
-            self._patience.call("release", lambda: self._runtime.broker.release(deliveries))
+            self._retrier.call("release", lambda: self._runtime.broker.release(deliveries))
             return
-        runs = self._isolate(self._intake.start(deliveries))
-        excess = self._load.excess(runs)
+        runs = self._isolate(self._receiver.start(deliveries))
+        excess = self._flow_control.excess(runs)
         if excess:
-            self._settlement.give_back(excess, delay_seconds=_EXCESS_DELAY_SECONDS)
+            self._finisher.give_back(excess, delay_seconds=_EXCESS_DELAY_SECONDS)
             runs = [run for run in runs if run not in excess]
         self._submit(runs)
-        if len(runs) == len(self._held) == 1:
+        if len(runs) == len(self._in_flight) == 1:
             # Asking for more beside it would take interpreter and broker from the one task that there is.
-            self._held.wait_below(1, _LONE_SECONDS)
+            self._in_flight.wait_below(1, _LONE_SECONDS)
         if excess and not runs:
-            self._held.wait_below(len(self._held), STUCK_SECONDS)
+            self._in_flight.wait_below(len(self._in_flight), STUCK_SECONDS)
 
     def _isolate(self, runs: list[Run]) -> list[Run]:
         """Hand the suspects among ``runs`` over; the others."""
@@ -321,16 +325,16 @@ class Worker:
             self._isolating().submit(suspects)
         except Exception:
             logger.exception("%d tasks could not be begun, and are given back", len(suspects))
-            self._settlement.give_back(suspects, delay_seconds=1.0)
+            self._finisher.give_back(suspects, delay_seconds=1.0)
         return [run for run in runs if run.lone is None]
 
     def _make_way(self, isolation: Isolation) -> None:
         """Come to run nothing but one suspect, and take nothing new meanwhile."""
         if not isolation.has_worker:
             self._give_back_waiting()
-            if self._held.only_suspects():
+            if self._in_flight.only_suspects():
                 isolation.grant()
-        self._held.wait_below(max(1, len(self._held)), STUCK_SECONDS)
+        self._in_flight.wait_below(max(1, len(self._in_flight)), STUCK_SECONDS)
 
     def _submit(self, runs: Sequence[Run]) -> None:
         for pool, together in groupby(runs, key=lambda run: run.definition.pool):
@@ -340,17 +344,17 @@ class Worker:
             except Exception:
                 # No thread or process can be started, for instance; somebody else may have more luck.
                 logger.exception("%d tasks could not be begun, and are given back", len(batch))
-                self._settlement.give_back(batch, delay_seconds=1.0)
+                self._finisher.give_back(batch, delay_seconds=1.0)
 
     def _return_stuck(self) -> None:
         """What waits behind long tasks here may be run at once by somebody else."""
-        stuck = [pool for kind, pool in self._pools.items() if self._load.stuck(kind)]
-        self._settlement.give_back([run for pool in stuck for run in pool.take_back()])
+        stuck = [pool for kind, pool in self._pools.items() if self._flow_control.stuck(kind)]
+        self._finisher.give_back([run for pool in stuck for run in pool.take_back()])
         if self._isolation is not None:
             self._isolation.return_stuck()
 
     def _give_back_waiting(self) -> None:
-        self._settlement.give_back([run for pool in self._pools.values() for run in pool.take_back()])
+        self._finisher.give_back([run for pool in self._pools.values() for run in pool.take_back()])
 
     # Run
 
@@ -373,7 +377,7 @@ class Worker:
     def _process_pool(self) -> RunPool:
         from drivetrain.worker.pools.processes import ProcessPool
 
-        done, died = self._ended.put, self._settlement.give_up
+        done, died = self._ended.put, self._finisher.give_up
         return ProcessPool(
             self.options.concurrency,
             self._execution,
@@ -392,9 +396,9 @@ class Worker:
                 self._runtime,
                 self.options,
                 execution=self._execution,
-                settlement=self._settlement,
-                patience=self._patience,
-                held=self._held,
+                finisher=self._finisher,
+                retrier=self._retrier,
+                in_flight=self._in_flight,
                 stopping=self._stopping,
                 run_here=self._submit,
                 done=self._ended.put,
@@ -418,9 +422,9 @@ class Worker:
 
     # Settle
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, ending: RunResult) -> None:
         """An ending, in the thread that ran it. If it is all that is held, no other thread need be woken for it."""
-        if len(self._held) != 1:  # with none, it was given back: then it is nobody's any more
+        if len(self._in_flight) != 1:  # with none, it was given back: then it is nobody's any more
             self._ended.put(ending)
             return
         with suppress(GaveUp):  # told to stop while a service was away: its message will come again
@@ -433,19 +437,19 @@ class Worker:
             except GaveUp:
                 return
 
-    def _settle(self, endings: Sequence[Ending]) -> None:
+    def _settle(self, endings: Sequence[RunResult]) -> None:
         try:
-            self._load.settled(endings)
-            self._settlement.settle(endings)
+            self._flow_control.settled(endings)
+            self._finisher.settle(endings)
         except GaveUp:
             raise
         except BaseException:
             # Whatever it is, this thread must live on, and must not keep alive what will not be settled.
-            self._held.remove(ending.run for ending in endings if ending.run is not None)
+            self._in_flight.remove(ending.run for ending in endings if ending.run is not None)
             logger.exception("%d tasks could not be settled; their messages will come again", len(endings))
 
-    def _ended_too(self) -> list[Ending]:
-        endings: list[Ending] = []
+    def _ended_too(self) -> list[RunResult]:
+        endings: list[RunResult] = []
         try:
             while len(endings) < _LARGEST_BATCH:
                 ending = self._ended.get_nowait()
@@ -465,9 +469,9 @@ class Worker:
             self._threads.start("drivetrain-grace", partial(self._end_grace, finished))
             self._give_back_waiting()
             if self._isolation is not None:
-                self._settlement.give_back(self._isolation.take_back())
-            while len(self._held) and not self._abandoning.is_set():
-                self._held.wait_below(1, 0.2)
+                self._finisher.give_back(self._isolation.take_back())
+            while len(self._in_flight) and not self._abandoning.is_set():
+                self._in_flight.wait_below(1, 0.2)
             self._abandon()
         except GaveUp:
             logger.warning("stopped while a service was away; what was not settled is delivered again")
@@ -486,14 +490,14 @@ class Worker:
             if clock.wait_event(finished, min(left, 0.2)):
                 return
         self._abandoning.set()
-        self._held.wake()
+        self._in_flight.wake()
 
     def _abandon(self) -> None:
-        runs = self._held.all()
+        runs = self._in_flight.all()
         if not runs:
             return
         logger.warning("%d tasks still run at the end of the grace period; they are given back", len(runs))
         for run in runs:
             run.stopped = True
             self._stop_run(run)
-        self._settlement.give_back(runs, delay_seconds=_ABANDONED_DELAY_SECONDS)
+        self._finisher.give_back(runs, delay_seconds=_ABANDONED_DELAY_SECONDS)

@@ -15,7 +15,7 @@ from drivetrain.workflow.frames import Call, Fork, Frame, Frames, ids
 from drivetrain.workflow.nesting import DEEPEST
 from drivetrain.workflow.signature import NO_OPTIONS, Chain, Group, Signature, Workflow
 
-__all__ = ["Defaults", "TaskBook", "plan"]
+__all__ = ["Defaults", "TaskCatalog", "plan"]
 
 
 @frozen(kw_only=True)
@@ -30,7 +30,7 @@ class Defaults:
     dead_letter: bool = False
 
 
-class TaskBook(Protocol):
+class TaskCatalog(Protocol):
     """What is known of the tasks that signatures name."""
 
     def defaults(self, task: str) -> Defaults:
@@ -44,7 +44,7 @@ class TaskBook(Protocol):
         ...
 
 
-def plan(workflow: Workflow[Any], book: TaskBook, new_id: Callable[[], str]) -> Frames:
+def plan(workflow: Workflow[Any], book: TaskCatalog, new_id: Callable[[], str]) -> Frames:
     """The frames of ``workflow``.
 
     Raises:
@@ -64,7 +64,7 @@ def _check_unique(frames: Frames) -> None:
 
 
 class _Planner:
-    def __init__(self, book: TaskBook, new_id: Callable[[], str]) -> None:
+    def __init__(self, book: TaskCatalog, new_id: Callable[[], str]) -> None:
         self._book = book
         self._new_id = new_id
 

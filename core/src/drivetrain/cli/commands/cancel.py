@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from drivetrain.app.application import App
-from drivetrain.cli.choice import app_options, choice_of
+from drivetrain.cli.app_options import app_options, choice_of
 from drivetrain.cli.exit_codes import Exit
 from drivetrain.cli.output import echo_json, echo_table, json_option
 from drivetrain.contract import State

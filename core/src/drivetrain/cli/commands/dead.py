@@ -10,11 +10,11 @@ import click
 
 from drivetrain.app.application import App
 from drivetrain.app.dead_letters import DeadLetterFilter
-from drivetrain.cli.asking import check_queue, confirm, not_found, yes_option
-from drivetrain.cli.choice import app_options, choice_of
+from drivetrain.cli.app_options import app_options, choice_of
+from drivetrain.cli.message_rows import HEADERS, queued_document, queued_row
 from drivetrain.cli.moments import moment
 from drivetrain.cli.output import echo_json, echo_table, json_option
-from drivetrain.cli.queued import HEADERS, queued_document, queued_row
+from drivetrain.cli.prompts import check_queue, confirm, not_found, yes_option
 
 __all__ = ["dead", "drop", "list_letters", "replay"]
 

@@ -10,8 +10,8 @@ import click
 from attrs import frozen
 
 from drivetrain.app.application import App
-from drivetrain.cli.choice import app_options, choice_of
-from drivetrain.cli.described import Statement, of_backend, of_broker, of_pair
+from drivetrain.cli.app_options import app_options, choice_of
+from drivetrain.cli.capability_report import Statement, of_backend, of_broker, of_pair
 from drivetrain.cli.output import echo_json, json_option, printable
 from drivetrain.contract import DriverUrl, redact
 

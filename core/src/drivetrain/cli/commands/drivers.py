@@ -9,7 +9,7 @@ import attrs
 import click
 
 from drivetrain.app.discovery import Drivers, InstalledDriver
-from drivetrain.cli.choice import verbose_option
+from drivetrain.cli.app_options import verbose_option
 from drivetrain.cli.output import echo_json, echo_table, json_option, one_line
 from drivetrain.contract import DriverContext, SystemClock
 

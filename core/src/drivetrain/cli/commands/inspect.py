@@ -10,9 +10,9 @@ from attrs import frozen
 
 from drivetrain.app.application import App
 from drivetrain.app.operations import QueuedTask
-from drivetrain.cli.choice import app_options, choice_of
+from drivetrain.cli.app_options import app_options, choice_of
+from drivetrain.cli.message_rows import HEADERS, queued_document, queued_row
 from drivetrain.cli.output import echo_json, echo_table, json_option
-from drivetrain.cli.queued import HEADERS, queued_document, queued_row
 from drivetrain.contract import QueueSection, QueueSizes
 
 __all__ = ["inspect"]

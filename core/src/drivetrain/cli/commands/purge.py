@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from drivetrain.cli.asking import check_queue, confirm, yes_option
-from drivetrain.cli.choice import app_options, choice_of
+from drivetrain.cli.app_options import app_options, choice_of
 from drivetrain.cli.output import echo_json, json_option
+from drivetrain.cli.prompts import check_queue, confirm, yes_option
 from drivetrain.contract import QueueSizes
 
 __all__ = ["purge"]

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from drivetrain.app.rescue import RescueReport
-from drivetrain.cli.asking import not_found
-from drivetrain.cli.choice import app_options, choice_of
+from drivetrain.cli.app_options import app_options, choice_of
 from drivetrain.cli.output import echo_json, echo_table, json_option, timestamp
+from drivetrain.cli.prompts import not_found
 from drivetrain.worker.rescue import Found
 
 __all__ = ["rescue_command"]

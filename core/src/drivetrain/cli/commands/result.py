@@ -8,7 +8,7 @@ import click
 
 from drivetrain.app.application import App
 from drivetrain.app.result import group_task
-from drivetrain.cli.choice import app_options, choice_of
+from drivetrain.cli.app_options import app_options, choice_of
 from drivetrain.cli.exit_codes import Exit
 from drivetrain.cli.output import echo_json, json_option, one_line, printable, shown_in_lines, timestamp
 from drivetrain.contract import Failure, SerializationError, State, TaskRecord

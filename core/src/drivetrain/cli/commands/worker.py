@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from drivetrain.cli.choice import APP_VARIABLE, choice_of, verbose_option
+from drivetrain.cli.app_options import APP_VARIABLE, choice_of, verbose_option
 from drivetrain.cli.logging_setup import FORMATS
 from drivetrain.cli.signals import Signals
 from drivetrain.cli.supervisor import Supervisor

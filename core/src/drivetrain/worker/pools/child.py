@@ -24,7 +24,7 @@ from drivetrain.worker.fork_signals import restore_in_children
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.process_signals import dump_stacks_on_signal, leave_stopping_to_the_worker
-from drivetrain.worker.run import Ending, Run
+from drivetrain.worker.run import Run, RunResult
 from drivetrain.workflow.frames import Invocation
 
 __all__ = ["Import", "Work", "serve"]
@@ -42,7 +42,7 @@ class Import:
 
 @frozen
 class Work:
-    """The order to run a task. The answer is its `Ending`, without the run."""
+    """The order to run a task. The answer is its `RunResult`, without the run."""
 
     task: TaskReference
     invocation: Invocation
@@ -114,7 +114,7 @@ def _imported(task: TaskReference) -> str | None:
     return None
 
 
-def _run(work: Work, options: WorkerOptions) -> Ending:
+def _run(work: Work, options: WorkerOptions) -> RunResult:
     task, call = work.task.find(), work.invocation.call
     message = Message(id=call.id, queue=call.queue, body=b"")
     run = Run(

@@ -14,7 +14,7 @@ from drivetrain.worker.deadlines import STRIKE_AGAIN_SECONDS
 from drivetrain.worker.execution import Execution, NotOurs
 from drivetrain.worker.forked import await_in_one_process
 from drivetrain.worker.logs import get_logger
-from drivetrain.worker.run import Ending, Run
+from drivetrain.worker.run import Run, RunResult
 from drivetrain.worker.threads import Threads
 
 __all__ = ["LoopPool"]
@@ -34,7 +34,7 @@ class LoopPool:
         self,
         size: int,
         execution: Execution,
-        done: Callable[[Ending], None],
+        done: Callable[[RunResult], None],
         threads: Threads,
         *,
         again_seconds: float = STRIKE_AGAIN_SECONDS,
@@ -136,7 +136,7 @@ class LoopPool:
             self._begin(run)
 
     def _begin(self, run: Run) -> None:
-        endings: list[Ending] = []
+        endings: list[RunResult] = []
         work = self._run(run, endings)
         try:
             task = self._loop.create_task(work, context=self._execution.fresh_context())
@@ -147,7 +147,7 @@ class LoopPool:
         self._running[run.id] = task
         task.add_done_callback(partial(self._ended, run, endings))
 
-    def _ended(self, run: Run, endings: Sequence[Ending], _task: asyncio.Task[None]) -> None:
+    def _ended(self, run: Run, endings: Sequence[RunResult], _task: asyncio.Task[None]) -> None:
         del self._running[run.id]
         self._fill()
         if self._ending.is_set():
@@ -155,7 +155,7 @@ class LoopPool:
         # A task that is cancelled before its first step never gets to an ending.
         self._done(endings[0] if endings else self._execution.failed(run, NotOurs()))
 
-    async def _run(self, run: Run, endings: list[Ending]) -> None:
+    async def _run(self, run: Run, endings: list[RunResult]) -> None:
         # The ending is no result of the asyncio task: one that cancels itself as its last step has none.
         timeout = run.invocation.call.timeout
         try:

@@ -18,7 +18,7 @@ from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.pools.slot import ChildDied, Slot
-from drivetrain.worker.run import Ending, Run, marks
+from drivetrain.worker.run import Run, RunResult, marks
 from drivetrain.worker.threads import Threads
 
 __all__ = ["ProcessPool"]
@@ -35,7 +35,7 @@ class ProcessPool:
         execution: Execution,
         options: WorkerOptions,
         *,
-        done: Callable[[Ending], None],
+        done: Callable[[RunResult], None],
         died: Callable[[Run], None],
         threads: Threads,
         directory: Path,
@@ -108,7 +108,7 @@ class ProcessPool:
                 self._done(ending)
         slot.dismiss()
 
-    def _attempt(self, slot: Slot, run: Run) -> Ending | None:
+    def _attempt(self, slot: Slot, run: Run) -> RunResult | None:
         try:
             task = TaskReference.to(run.definition)
             slot.prepare(task)
@@ -121,7 +121,7 @@ class ProcessPool:
             return self._execution.failed(run, error)
         return replace(ending, delivery=run.delivery, invocation=run.invocation, run=run)
 
-    def _broken(self, run: Run, error: ChildDied) -> Ending | None:
+    def _broken(self, run: Run, error: ChildDied) -> RunResult | None:
         if self._ending.is_set():
             return None  # killed by us, after its run was given back
         if run.stopped:

@@ -16,7 +16,7 @@ from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools import child
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.process_exit import describe_exit
-from drivetrain.worker.run import Ending, Run
+from drivetrain.worker.run import Run, RunResult
 
 __all__ = ["ChildDied", "Launch", "Process", "Slot", "spawn"]
 
@@ -88,7 +88,7 @@ class Slot:
         self._connection: connection.Connection[Any, Any] | None = None
         #: The modules that the child has imported, which takes its time and is no task's.
         self._imported: set[str] = set()
-        #: Held while the next three change, or a process is killed or looked at because of them.
+        #: InFlight while the next three change, or a process is killed or looked at because of them.
         self._lock = threading.Lock()
         self._process: Process | None = None
         self._run: Run | None = None
@@ -109,7 +109,7 @@ class Slot:
                 raise ImportError(f"a child process cannot import {task.module}:\n{trouble}", name=task.module)
             self._imported.add(task.module)
 
-    def execute(self, run: Run, task: TaskReference) -> Ending:
+    def execute(self, run: Run, task: TaskReference) -> RunResult:
         """The ending of ``run``, without delivery and run, as the child has made it.
 
         Raises:
@@ -121,7 +121,7 @@ class Slot:
         self._serve(run)
         try:
             work = child.Work(task, run.invocation, held_until=run.held_until, expires_at=run.expires_at)
-            ending: Ending = self._ask(work, call.timeout)
+            ending: RunResult = self._ask(work, call.timeout)
         finally:
             self._serve(None)
         return ending
@@ -177,7 +177,7 @@ class Slot:
             process.kill()
             process.join(_LAST_SECONDS)
 
-    def _bury(self) -> str:
+    def _dead_letter(self) -> str:
         """Let go of a child that has died or closed its connection; what became of it, in words."""
         assert self._process is not None  # noqa: S101
         code = _exit_code_soon(self._process)
@@ -206,7 +206,7 @@ class Slot:
             if self._answers(ours, timeout_seconds):
                 return ours.recv()
         except (EOFError, OSError) as error:
-            raise ChildDied(self._bury()) from error
+            raise ChildDied(self._dead_letter()) from error
         self.dismiss()
         raise TaskTimeout
 

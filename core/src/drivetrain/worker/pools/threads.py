@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from drivetrain.contract import Clock
 from drivetrain.worker.deadlines import Deadlines
 from drivetrain.worker.execution import Execution
-from drivetrain.worker.run import Ending, Run
+from drivetrain.worker.run import Run, RunResult
 from drivetrain.worker.threads import Threads
 
 __all__ = ["ThreadPool"]
@@ -26,7 +26,7 @@ class ThreadPool:
     """A fixed number of threads that take runs from one queue: as many of them as are of use."""
 
     def __init__(
-        self, size: int, execution: Execution, clock: Clock, done: Callable[[Ending], None], threads: Threads
+        self, size: int, execution: Execution, clock: Clock, done: Callable[[RunResult], None], threads: Threads
     ) -> None:
         """Start it.
 

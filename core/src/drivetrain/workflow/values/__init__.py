@@ -11,7 +11,7 @@ that is annotated (see `drivetrain.workflow.values.narrowing`). Decoding imports
 from the wire, and no code of a class that it rebuilds.
 """
 
-from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, ValueMismatch, shown
-from drivetrain.workflow.values.registry import Values
+from drivetrain.workflow.values.converter import Values
+from drivetrain.workflow.values.errors import UnsupportedAnnotation, ValueMismatch, shown
 
 __all__ = ["UnsupportedAnnotation", "ValueMismatch", "Values", "shown"]

@@ -20,7 +20,7 @@ from typing import (
     is_typeddict,
 )
 
-from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, name_of
+from drivetrain.workflow.values.errors import UnsupportedAnnotation, name_of
 
 __all__ = ["bare", "hints_of", "is_plain_class", "member_types", "resolved", "scope_of", "substituted"]
 

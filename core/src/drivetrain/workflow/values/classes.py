@@ -13,9 +13,9 @@ from drivetrain.contract import Plain
 from drivetrain.workflow.values.annotations import member_types
 from drivetrain.workflow.values.codec import Codec, Compile, Convert, named, payload_of
 from drivetrain.workflow.values.containers import as_dict, pairs_of
-from drivetrain.workflow.values.leaves import Travels, encode_int, narrowed, refuse
-from drivetrain.workflow.values.mismatch import ValueMismatch, name_of, shown
+from drivetrain.workflow.values.errors import ValueMismatch, name_of, shown
 from drivetrain.workflow.values.records import lost_attributes
+from drivetrain.workflow.values.scalars import Travels, encode_int, narrowed, refuse
 
 __all__ = ["enum_codec", "is_tuple_record", "tuple_record_codec", "typed_dict_codec"]
 

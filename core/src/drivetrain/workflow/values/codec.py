@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from attrs import frozen
 
 from drivetrain.contract import Plain
-from drivetrain.workflow.values.mismatch import ValueMismatch
+from drivetrain.workflow.values.errors import ValueMismatch
 
 __all__ = [
     "TAG",

@@ -18,7 +18,6 @@ from attrs import define
 
 from drivetrain.contract import Failure, Plain, reset_after_fork
 from drivetrain.workflow.values.annotations import bare, is_plain_class, resolved, scope_of
-from drivetrain.workflow.values.anything import Anything
 from drivetrain.workflow.values.classes import enum_codec, is_tuple_record, tuple_record_codec, typed_dict_codec
 from drivetrain.workflow.values.codec import Codec
 from drivetrain.workflow.values.containers import (
@@ -30,11 +29,12 @@ from drivetrain.workflow.values.containers import (
     tuple_codec,
 )
 from drivetrain.workflow.values.custom import Custom, custom_codec
+from drivetrain.workflow.values.errors import UnsupportedAnnotation, name_of
 from drivetrain.workflow.values.failures import failure_codec
-from drivetrain.workflow.values.leaves import LEAVES, leaf_codec, pattern_codec, scalar_codecs
-from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, name_of
 from drivetrain.workflow.values.records import is_record, record_codec
+from drivetrain.workflow.values.scalars import LEAVES, leaf_codec, pattern_codec, scalar_codecs
 from drivetrain.workflow.values.unions import literal_codec, union_codec
+from drivetrain.workflow.values.untyped import Anything
 
 __all__ = ["Compiler"]
 

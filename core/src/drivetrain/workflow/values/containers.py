@@ -8,8 +8,8 @@ from typing import Any
 
 from drivetrain.contract import Plain
 from drivetrain.workflow.values.codec import TAG, Codec, Convert, each, tagged, untagged
-from drivetrain.workflow.values.leaves import Travels, narrowed
-from drivetrain.workflow.values.mismatch import ValueMismatch, shown
+from drivetrain.workflow.values.errors import ValueMismatch, shown
+from drivetrain.workflow.values.scalars import Travels, narrowed
 
 __all__ = [
     "as_dict",

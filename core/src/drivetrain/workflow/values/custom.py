@@ -9,8 +9,8 @@ from attrs import frozen
 
 from drivetrain.contract import Plain
 from drivetrain.workflow.values.codec import TAG, Codec
-from drivetrain.workflow.values.leaves import Travels, refuse
-from drivetrain.workflow.values.mismatch import ValueMismatch, shown
+from drivetrain.workflow.values.errors import ValueMismatch, shown
+from drivetrain.workflow.values.scalars import Travels, refuse
 
 __all__ = ["Custom", "custom_codec"]
 

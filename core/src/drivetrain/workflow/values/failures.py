@@ -9,9 +9,9 @@ from attrs import evolve
 from drivetrain.contract import Failure, Plain
 from drivetrain.workflow.values.codec import Codec, Compile
 from drivetrain.workflow.values.depth import is_nested_too_deep
-from drivetrain.workflow.values.leaves import Travels
-from drivetrain.workflow.values.mismatch import ValueMismatch
+from drivetrain.workflow.values.errors import ValueMismatch
 from drivetrain.workflow.values.records import record_codec
+from drivetrain.workflow.values.scalars import Travels
 
 __all__ = ["failure_codec"]
 

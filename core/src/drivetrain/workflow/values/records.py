@@ -18,8 +18,8 @@ from attrs import frozen
 from drivetrain.contract import Plain
 from drivetrain.workflow.values.annotations import member_types
 from drivetrain.workflow.values.codec import Codec, Compile, Convert, named, payload_of
-from drivetrain.workflow.values.leaves import Travels, refuse
-from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, ValueMismatch, name_of, shown
+from drivetrain.workflow.values.errors import UnsupportedAnnotation, ValueMismatch, name_of, shown
+from drivetrain.workflow.values.scalars import Travels, refuse
 
 __all__ = ["is_record", "lost_attributes", "record_codec"]
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from drivetrain.contract import Failure, Plain
 from drivetrain.workflow.values.codec import TAG, Codec
-from drivetrain.workflow.values.leaves import LEAVES, SCALARS, Travels, refuse
-from drivetrain.workflow.values.mismatch import UnsupportedAnnotation, ValueMismatch, shown
+from drivetrain.workflow.values.errors import UnsupportedAnnotation, ValueMismatch, shown
+from drivetrain.workflow.values.scalars import LEAVES, SCALARS, Travels, refuse
 
 __all__ = ["literal_codec", "union_codec"]
 

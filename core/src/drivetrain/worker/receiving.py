@@ -18,23 +18,23 @@ from drivetrain.contract import (
     Transition,
 )
 from drivetrain.worker.execution import error_text
-from drivetrain.worker.held import Held
+from drivetrain.worker.finishing import Finisher
+from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.publisher import BODY_HEADER, Publisher, due, expires_at, offers
-from drivetrain.worker.run import Ending, Run, event_of, marks
+from drivetrain.worker.retrying import Retrier
+from drivetrain.worker.run import Run, RunResult, event_of, marks
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.settlement import Settlement
+from drivetrain.worker.start_decision import LoneStart, Verdict, judge, lone_start, starts_in_company
 from drivetrain.worker.unfinished import Unfinished
-from drivetrain.worker.verdict import LoneStart, Verdict, judge, lone_start, starts_in_company
 from drivetrain.worker.version_mismatch import next_offer_seconds
 from drivetrain.workflow.frames import Call, Frames, Invocation
 from drivetrain.workflow.wire import load_frames, load_invocation
 
-__all__ = ["Intake"]
+__all__ = ["Receiver"]
 
 logger = get_logger("drivetrain.worker")
 
@@ -59,7 +59,7 @@ class _Received(Struct, frozen=True, eq=False):
     offers: int
 
 
-class Intake:
+class Receiver:
     """Turns deliveries into runs whose start is recorded. Used by one thread."""
 
     def __init__(
@@ -68,9 +68,9 @@ class Intake:
         options: WorkerOptions,
         *,
         publisher: Publisher,
-        settlement: Settlement,
-        patience: Patience,
-        held: Held,
+        finisher: Finisher,
+        retrier: Retrier,
+        in_flight: InFlight,
     ) -> None:
         self._runtime = runtime
         self._options = options
@@ -78,9 +78,9 @@ class Intake:
         self._stores = runtime.backend.capabilities.stores
         self._in_company = starts_in_company(options.max_starts)
         self._publisher = publisher
-        self._settlement = settlement
-        self._patience = patience
-        self._held = held
+        self._finisher = finisher
+        self._retrier = retrier
+        self._in_flight = in_flight
         # Not the worker's name, which another may share: what a lease is known by must be nobody else's.
         self._series = f"{uuid4().hex[:16]}."
         self._numbers = count(1)
@@ -98,8 +98,8 @@ class Intake:
         """
         now = self._runtime.clock.now()
         received = [one for one in self._read(deliveries) if one is not None]
-        self._tell("received", received)
-        received = self._hop_early(received, now)
+        self._notify_observers("received", received)
+        received = self._republish_delayed(received, now)
         received = self._drop_expired(received, now)
         held_until = self._runtime.clock.monotonic() + self._options.lease_seconds
         runs = [self._run(one, now, held_until) for one in self._known(received)]
@@ -113,13 +113,13 @@ class Intake:
             try:
                 yield self._decode(delivery, bodies)
             except Exception as error:  # noqa: BLE001 - whatever a stranger's message or serializer makes of it
-                self._see_to_unreadable(delivery, error)
+                self._handle_unreadable(delivery, error)
 
     def _load_bodies(self, deliveries: Sequence[Delivery]) -> dict[str, bytes | None]:
         keys = [key for one in deliveries if (key := one.message.headers.get(BODY_HEADER)) is not None]
         if not keys:
             return {}
-        bodies = self._patience.call("load bodies", lambda: self._runtime.backend.load_bodies(keys))
+        bodies = self._retrier.call("load bodies", lambda: self._runtime.backend.load_bodies(keys))
         return dict(zip(keys, bodies, strict=True))
 
     def _decode(self, delivery: Delivery, bodies: dict[str, bytes | None]) -> _Received:
@@ -134,15 +134,15 @@ class Intake:
         invocation = load_invocation(self._runtime.payloads.load_body(headers.get(CONTENT_TYPE_HEADER), body))
         return _Received(delivery, invocation, *told)
 
-    def _see_to_unreadable(self, delivery: Delivery, error: Exception) -> None:
+    def _handle_unreadable(self, delivery: Delivery, error: Exception) -> None:
         message = delivery.message
-        record = self._patience.call("read", lambda: self._runtime.backend.read([message.id]))[0]
+        record = self._retrier.call("read", lambda: self._runtime.backend.read([message.id]))[0]
         if isinstance(error, _BodyGone) and record is not None and record.state is not State.PENDING:
             # Bodies go when their message has been seen to; so this is that message once more.
-            self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge([delivery]))
+            self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge([delivery]))
             return
         call = Call(id=message.id, task=record.task if record else "", queue=message.queue)
-        self._bury(
+        self._dead_letter(
             delivery, Invocation(call=call, frames=self._frames_of(record)), f"unreadable: {error_text(error)}", error
         )
 
@@ -153,11 +153,11 @@ class Intake:
         plain = self._runtime.payloads.load(record.downstream)
         return load_frames(plain) if isinstance(plain, list) else ()
 
-    def _bury(self, delivery: Delivery, invocation: Invocation, reason: str, error: Exception) -> None:
+    def _dead_letter(self, delivery: Delivery, invocation: Invocation, reason: str, error: Exception) -> None:
         told = (delivery.message.id, invocation.call.queue, shortened(reason))
         logger.error("message %s goes to the dead letters of %s: %s", *told, extra=marks(invocation))
-        failure = self._settlement.failure_of(invocation, error)
-        ending = Ending(
+        failure = self._finisher.failure_of(invocation, error)
+        ending = RunResult(
             delivery=delivery,
             invocation=invocation,
             state=State.FAILURE,
@@ -165,16 +165,16 @@ class Intake:
             error=failure,
             dead_reason=reason,
         )
-        self._settlement.settle([ending])
+        self._finisher.settle([ending])
 
     # What is not to be started
 
-    def _hop_early(self, received: list[_Received], now: float) -> list[_Received]:
+    def _republish_delayed(self, received: list[_Received], now: float) -> list[_Received]:
         early = [one.delivery for one in received if one.due is not None and one.due > now]
         if not early:
             return received
-        self._publisher.hop(early, now)
-        self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge(early))
+        self._publisher.republish_delayed(early, now)
+        self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge(early))
         gone = {id(delivery) for delivery in early}
         return [one for one in received if id(one.delivery) not in gone]
 
@@ -183,7 +183,7 @@ class Intake:
         if not late:
             return received
         begun = self._begun(late)
-        self._settlement.settle([self._expired_ending(one) for one in late if one.invocation.call.id not in begun])
+        self._finisher.settle([self._expired_ending(one) for one in late if one.invocation.call.id not in begun])
         in_time = [one for one in received if one.expires_at is None or one.expires_at >= now]
         # What was started in time is started again, at any time.
         return in_time + [replace(one, expires_at=None) for one in late if one.invocation.call.id in begun]
@@ -191,12 +191,12 @@ class Intake:
     def _begun(self, late: Sequence[_Received]) -> set[str]:
         """The ids of those that were started in time: their worker runs them or has died, or they are to be retried."""
         task_ids = [one.invocation.call.id for one in late]
-        records = self._patience.call("read", lambda: self._runtime.backend.read(task_ids))
+        records = self._retrier.call("read", lambda: self._runtime.backend.read(task_ids))
         return {record.task_id for record in records if record is not None and record.state in _BEGUN}
 
-    def _expired_ending(self, one: _Received) -> Ending:
-        failure = self._settlement.failure_of(one.invocation, None, "drivetrain.TaskExpired", "not started in time")
-        return Ending(
+    def _expired_ending(self, one: _Received) -> RunResult:
+        failure = self._finisher.failure_of(one.invocation, None, "drivetrain.TaskExpired", "not started in time")
+        return RunResult(
             delivery=one.delivery,
             invocation=one.invocation,
             state=State.EXPIRED,
@@ -213,22 +213,22 @@ class Intake:
 
     def _offer_to_others(self, one: _Received) -> None:
         if one.invocation.call.ignore_unknown:
-            self._settlement.settle([self._ignored_ending(one)])
+            self._finisher.settle([self._ignored_ending(one)])
             return
         delay = next_offer_seconds(one.offers, self._options.version_mismatch_seconds)
         if delay is None:
             try:
                 self._runtime.registry.find(one.invocation.call.task)
             except Exception as error:  # noqa: BLE001 - it is UnknownTask, raised to have its traceback
-                self._bury(one.delivery, one.invocation, f"unknown task: {error}", error)
+                self._dead_letter(one.delivery, one.invocation, f"unknown task: {error}", error)
             return
         self._publisher.offer_again([(one.delivery, delay)])
-        self._patience.call("acknowledge", lambda: self._runtime.broker.acknowledge([one.delivery]))
+        self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge([one.delivery]))
 
-    def _ignored_ending(self, one: _Received) -> Ending:
+    def _ignored_ending(self, one: _Received) -> RunResult:
         text = "no such task here, and it was sent with ignore_unknown"
-        failure = self._settlement.failure_of(one.invocation, None, "drivetrain.UnknownTask", text)
-        return Ending(
+        failure = self._finisher.failure_of(one.invocation, None, "drivetrain.UnknownTask", text)
+        return RunResult(
             delivery=one.delivery,
             invocation=one.invocation,
             state=State.CANCELLED,
@@ -252,19 +252,19 @@ class Intake:
     def _start(self, runs: list[Run], now: float) -> list[Run]:
         if not runs:
             return []
-        wishes = [self._wish(run, now) for run in runs]
-        outcomes = self._patience.call("start", lambda: self._runtime.backend.record(wishes))
+        wishes = [self._transition(run, now) for run in runs]
+        outcomes = self._retrier.call("start", lambda: self._runtime.backend.record(wishes))
         verdicts = [
             (run, outcome, self._judge(run, outcome, wish))
             for run, outcome, wish in zip(runs, outcomes, wishes, strict=True)
         ]
         started = [run for run, _, verdict in verdicts if verdict is Verdict.RUN]
-        self._held.add(started)
+        self._in_flight.add(started)
         others = [entry for entry in verdicts if entry[2] is not Verdict.RUN]
         try:
-            started += self._see_to_the_rest(others, now)
+            started += self._handle_refused(others, now)
         except BaseException:
-            self._held.remove(started)  # they are not run, so their leases must end
+            self._in_flight.remove(started)  # they are not run, so their leases must end
             raise
         self._tell_started(started)
         return started
@@ -274,7 +274,7 @@ class Intake:
             return Verdict.SUSPECT
         return judge(outcome, wish, in_company=self._in_company)
 
-    def _wish(self, run: Run, now: float) -> Transition:
+    def _transition(self, run: Run, now: float) -> Transition:
         return Transition(
             task_id=run.task_id,
             state=State.STARTED,
@@ -287,7 +287,7 @@ class Intake:
             received_at=run.received_at,
         )
 
-    def _see_to_the_rest(self, verdicts: Sequence[tuple[Run, Outcome, Verdict]], now: float) -> list[Run]:
+    def _handle_refused(self, verdicts: Sequence[tuple[Run, Outcome, Verdict]], now: float) -> list[Run]:
         """Settle them; the suspects among them that are to be run, which are held from now on."""
         endings, suspects = [], []
         for run, outcome, verdict in verdicts:
@@ -299,23 +299,23 @@ class Intake:
             elif verdict is Verdict.BUSY and before is not None:
                 self._release_busy(run, before, now)
             elif verdict is Verdict.STALE or before is None:
-                self._settlement.acknowledge([run.delivery])
+                self._finisher.acknowledge([run.delivery])
             else:
                 ending = self._found(run, before)
             if ending is not None:
                 endings.append(ending)
-        self._settlement.settle(endings)
-        self._held.add(suspects)
+        self._finisher.settle(endings)
+        self._in_flight.add(suspects)
         return suspects
 
-    def _suspected(self, run: Run, before: TaskRecord | None) -> Ending | None:
+    def _suspected(self, run: Run, before: TaskRecord | None) -> RunResult | None:
         """Say how it is to be started alone; or its ending, if it is not to be started any more."""
         try:
             run.lone = self._lone_start(run, before)
         except SerializationError as error:
-            self._bury(run.delivery, run.invocation, f"what is recorded of it cannot be read: {error}", error)
+            self._dead_letter(run.delivery, run.invocation, f"what is recorded of it cannot be read: {error}", error)
             return None
-        return None if run.lone is not None else self._settlement.condemned(run, self._crash(run, before))
+        return None if run.lone is not None else self._finisher.condemned(run, self._crash(run, before))
 
     def _lone_start(self, run: Run, before: TaskRecord | None) -> LoneStart | None:
         limit = self._options.max_starts
@@ -337,11 +337,11 @@ class Intake:
         tally = f"started {before.starts} times and never finished, {lone} of them alone"
         return f"{tally}; the last time its worker ran nothing else, and was not heard of again"
 
-    def _found(self, run: Run, before: TaskRecord) -> Ending | None:
+    def _found(self, run: Run, before: TaskRecord) -> RunResult | None:
         try:
-            return self._settlement.found(run.delivery, run.invocation, before)
+            return self._finisher.found(run.delivery, run.invocation, before)
         except SerializationError as error:
-            self._bury(run.delivery, run.invocation, f"what is recorded of it cannot be read: {error}", error)
+            self._dead_letter(run.delivery, run.invocation, f"what is recorded of it cannot be read: {error}", error)
             return None
 
     def _release_busy(self, run: Run, before: TaskRecord, now: float) -> None:
@@ -349,16 +349,16 @@ class Intake:
         longest = self._runtime.broker.capabilities.longest_delay_seconds
         delay = min(max(left, 0.05), self._options.lease_seconds, longest if longest is not None else left + 1)
         busy = [run.delivery]
-        self._patience.call("release", lambda: self._runtime.broker.release(busy, delay_seconds=delay))
+        self._retrier.call("release", lambda: self._runtime.broker.release(busy, delay_seconds=delay))
 
     def _tell_started(self, runs: Sequence[Run]) -> None:
         observers = self._runtime.observers
         if observers.watches("task_started"):
             for run in runs:
                 observers.notify("task_started", event=event_of(run.invocation, self._options.name))
-        self._settlement.step("started", runs)
+        self._finisher.step("started", runs)
 
-    def _tell(self, step: str, received: Sequence[_Received]) -> None:
+    def _notify_observers(self, step: str, received: Sequence[_Received]) -> None:
         observers = self._runtime.observers
         if observers.watches("task_received"):
             for one in received:

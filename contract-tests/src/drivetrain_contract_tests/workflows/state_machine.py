@@ -10,9 +10,9 @@ from attrs import frozen
 
 from drivetrain.contract import evolve
 from drivetrain.workflow.signature import Signature, Workflow, chain, chord, group
+from drivetrain_contract_tests.workflows.app_harness import Stage
 from drivetrain_contract_tests.workflows.interpreter import NOTHING, interpret
-from drivetrain_contract_tests.workflows.stage import Stage
-from drivetrain_contract_tests.workflows.trees import labelled
+from drivetrain_contract_tests.workflows.strategies import labelled
 
 __all__ = ["STORIES", "Story", "told"]
 

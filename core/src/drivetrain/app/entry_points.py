@@ -19,10 +19,10 @@ from typing import Any
 import importlib_metadata
 from attrs import field, frozen
 
-from drivetrain.app.certified import Certificate, certificate
+from drivetrain.app.contract_report import ContractReport, certificate
 from drivetrain.contract import AmbiguousDriver, DriverBroken, DriverNotFound
 
-__all__ = ["Claim", "Claims", "Kind", "normalized"]
+__all__ = ["DriverEntries", "DriverEntry", "Kind", "normalized"]
 
 logger = logging.getLogger("drivetrain.discovery")
 
@@ -68,7 +68,7 @@ def normalized(distribution: str) -> str:
 
 
 @frozen(kw_only=True)
-class Claim:
+class DriverEntry:
     """A distribution's claim to serve a URL scheme or a name."""
 
     kind: Kind
@@ -96,12 +96,12 @@ class Claim:
                 f"pip install --force-reinstall {self.distribution}"
             ) from error
 
-    def certificate(self) -> Certificate | None:
+    def certificate(self) -> ContractReport | None:
         """What the contract tests have said of it, if its distribution ships their report."""
         return certificate(self._entry.dist, self.kind, self.name)
 
 
-def _claims_of(found: Any) -> list[Claim]:
+def _claims_of(found: Any) -> list[DriverEntry]:
     # Any distribution's metadata may be damaged, one that has nothing to do with us too; that must break nobody.
     try:
         entries = [entry for entry in found.entry_points if entry.group in _KINDS]
@@ -111,13 +111,13 @@ def _claims_of(found: Any) -> list[Claim]:
     return [_claim(found, entry) for entry in entries]
 
 
-def _claim(found: Any, entry: importlib_metadata.EntryPoint) -> Claim:
+def _claim(found: Any, entry: importlib_metadata.EntryPoint) -> DriverEntry:
     try:
         name, version = found.name or "", found.version or ""
     except Exception:  # as above
         logger.warning("the metadata of the distribution that provides %r cannot be read", entry, exc_info=True)
         name = version = ""
-    return Claim(
+    return DriverEntry(
         kind=_KINDS[entry.group],
         name=entry.name,
         distribution=name or f"a distribution without a name, for {entry.value}",
@@ -126,7 +126,7 @@ def _claim(found: Any, entry: importlib_metadata.EntryPoint) -> Claim:
     )
 
 
-def _installed() -> Sequence[Claim]:
+def _installed() -> Sequence[DriverEntry]:
     # Reading it takes most of the time of making an app. What is installed meanwhile changes its directory.
     return _read(tuple((place, _changed_at(place)) for place in sys.path))
 
@@ -139,8 +139,8 @@ def _changed_at(place: str) -> int:
 
 
 @lru_cache(maxsize=4)
-def _read(_: tuple[tuple[str, int], ...]) -> Sequence[Claim]:
-    by_distribution: dict[str, list[Claim]] = {}
+def _read(_: tuple[tuple[str, int], ...]) -> Sequence[DriverEntry]:
+    by_distribution: dict[str, list[DriverEntry]] = {}
     for found in importlib_metadata.distributions():
         claims = _claims_of(found)
         if claims:
@@ -149,7 +149,7 @@ def _read(_: tuple[tuple[str, int], ...]) -> Sequence[Claim]:
     return tuple(itertools.chain.from_iterable(by_distribution.values()))
 
 
-class Claims:
+class DriverEntries:
     """All claims, read once from the installed distributions' metadata.
 
     Args:
@@ -158,13 +158,13 @@ class Claims:
 
     def __init__(self, choose: Mapping[str, str]) -> None:
         self._choose = choose
-        self.all: Sequence[Claim] = _installed()
+        self.all: Sequence[DriverEntry] = _installed()
 
     def claims(self, kind: Kind, name: str) -> bool:
         """Whether any installed distribution claims this."""
         return any(claim.kind is kind and claim.name == name for claim in self.all)
 
-    def find(self, kind: Kind, name: str) -> Claim:
+    def find(self, kind: Kind, name: str) -> DriverEntry:
         """The one claim to take.
 
         Raises:
@@ -182,7 +182,7 @@ class Claims:
             raise AmbiguousDriver(_ambiguous(kind, name, candidates))
         return candidates[0]
 
-    def _chosen(self, name: str, same_name: Sequence[Claim]) -> str | None:
+    def _chosen(self, name: str, same_name: Sequence[DriverEntry]) -> str | None:
         if name not in self._choose:
             return None
         chosen = normalized(self._choose[name])
@@ -209,7 +209,7 @@ class Claims:
         return f"{listed}; did you mean {' or '.join(near)}?" if near and not others else listed
 
 
-def _one_each(claims: Iterable[Claim]) -> list[Claim]:
+def _one_each(claims: Iterable[DriverEntry]) -> list[DriverEntry]:
     return list({normalized(claim.distribution): claim for claim in claims}.values())
 
 
@@ -217,7 +217,7 @@ def _shown(kind: Kind, name: str) -> str:
     return f"{name}:// as a {kind}" if kind in _BOTH else f"the {kind} {name!r}"
 
 
-def _ambiguous(kind: Kind, name: str, claims: Sequence[Claim]) -> str:
+def _ambiguous(kind: Kind, name: str, claims: Sequence[DriverEntry]) -> str:
     claimants = " and ".join(sorted(f"{claim.distribution} {claim.version}" for claim in claims))
     example = claims[0].distribution
     return (

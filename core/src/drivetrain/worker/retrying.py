@@ -10,7 +10,7 @@ from typing import TypeVar
 from drivetrain.contract import Clock, PublishFailed, ServiceError, ServiceUnavailable, TooLarge
 from drivetrain.worker.logs import get_logger
 
-__all__ = ["GaveUp", "Patience"]
+__all__ = ["GaveUp", "Retrier"]
 
 T = TypeVar("T")
 logger = get_logger("drivetrain.worker")
@@ -25,7 +25,7 @@ class GaveUp(Exception):
     """The worker was told to stop while a service was away. What was not done, the next worker does."""
 
 
-class Patience:
+class Retrier:
     """Calls a service until it answers. Every call of the contract may be made again."""
 
     def __init__(

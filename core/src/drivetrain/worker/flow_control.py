@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from drivetrain.contract import Clock
-from drivetrain.worker.held import Held
+from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.prefetch import Prefetch
 from drivetrain.worker.registry import Pool
-from drivetrain.worker.run import Ending, Run
+from drivetrain.worker.run import Run, RunResult
 
-__all__ = ["STUCK_SECONDS", "Load"]
+__all__ = ["STUCK_SECONDS", "FlowControl"]
 
 #: When no task of a full pool has ended for so long, what waits there may be run at once by somebody else.
 STUCK_SECONDS = 0.25
@@ -19,21 +19,23 @@ STUCK_SECONDS = 0.25
 _PROBE = 8
 
 
-class Load:
+class FlowControl:
     """What the pools of one worker hold. Told by the settling thread, asked by the receiving one."""
 
-    def __init__(self, clock: Clock, held: Held, sizes: Mapping[Pool, int], used: Iterable[Pool], limit: int) -> None:
+    def __init__(
+        self, clock: Clock, in_flight: InFlight, sizes: Mapping[Pool, int], used: Iterable[Pool], limit: int
+    ) -> None:
         """Make it.
 
         Args:
             clock: tells how long nothing has ended.
-            held: what is held now.
+            in_flight: what is held now.
             sizes: how many tasks each pool can run at once.
             used: the pools that tasks are known to run in.
             limit: the most to hold beyond what can run.
         """
         self._clock = clock
-        self._held = held
+        self._in_flight = in_flight
         self._used = set(used) or {Pool.THREADS}
         self.prefetch = {pool: Prefetch(size, limit) for pool, size in sizes.items()}
         #: When a task of each pool has last ended; when there was work again; when there was enough for all its slots.
@@ -42,7 +44,7 @@ class Load:
         self._full_since = dict(self._ended_at)
         self._probe = _PROBE
 
-    def settled(self, endings: Sequence[Ending]) -> None:
+    def settled(self, endings: Sequence[RunResult]) -> None:
         """Take note of runs that have ended."""
         now = self._clock.monotonic()
         ran: defaultdict[Pool, list[float]] = defaultdict(list)
@@ -74,7 +76,7 @@ class Load:
         pools = {run.definition.pool for run in runs}
         self._used |= pools
         self._note_taken(runs, pools)
-        over = {pool: max(0, self._held.in_pool(pool) - self._window(pool)) for pool in pools}
+        over = {pool: max(0, self._in_flight.in_pool(pool) - self._window(pool)) for pool in pools}
         excess = [run for pool in pools if over[pool] for run in _of(runs, pool)[-over[pool] :]]
         self._probe = 1 if len(excess) == len(runs) else _PROBE  # a vain look keeps messages from others
         return excess
@@ -82,7 +84,7 @@ class Load:
     def _note_taken(self, runs: Sequence[Run], pools: Iterable[Pool]) -> None:
         now = self._clock.monotonic()
         for pool in pools:
-            before = self._held.in_pool(pool) - len(_of(runs, pool))
+            before = self._in_flight.in_pool(pool) - len(_of(runs, pool))
             if before <= 0:
                 self._busy_since[pool] = now
             if before < self.prefetch[pool].slots:
@@ -90,14 +92,14 @@ class Load:
 
     def waits(self, pool: Pool) -> bool:
         """Whether some of what is held for ``pool`` must be waiting there."""
-        return self._held.in_pool(pool) > self.prefetch[pool].slots
+        return self._in_flight.in_pool(pool) > self.prefetch[pool].slots
 
     def stuck(self, pool: Pool) -> bool:
         """Whether what waits for ``pool`` should be given back."""
         return self.waits(pool) and self._stalled_seconds(pool) >= STUCK_SECONDS
 
     def _room(self, pool: Pool) -> int:
-        room = self._window(pool) - self._held.in_pool(pool)
+        room = self._window(pool) - self._in_flight.in_pool(pool)
         # With short tasks a little room is not worth a round trip yet.
         return room if room >= self._ahead(pool) // 4 else 0
 
@@ -108,7 +110,7 @@ class Load:
         return self.prefetch[pool].window(self._stalled_seconds(pool))
 
     def _stalled_seconds(self, pool: Pool) -> float:
-        full = self._held.in_pool(pool) >= self.prefetch[pool].slots
+        full = self._in_flight.in_pool(pool) >= self.prefetch[pool].slots
         return self._clock.monotonic() - max(self._ended_at[pool], self._full_since[pool]) if full else 0.0
 
 

@@ -8,8 +8,8 @@ from itertools import product
 from drivetrain.contract import Backend, State, Transition, evolve
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import TERMINAL, granted, read, record, refused, start, wish
+from drivetrain_contract_tests.backends.concurrency import in_processes, together
 from drivetrain_contract_tests.backends.model import Model, assert_outcomes, assert_records
-from drivetrain_contract_tests.backends.racing import in_processes, together
 from drivetrain_contract_tests.backends.timing import assert_ends, timed
 from drivetrain_contract_tests.clauses import holds
 

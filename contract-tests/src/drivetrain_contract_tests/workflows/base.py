@@ -9,14 +9,14 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 
-from drivetrain.app.installed import Kind
+from drivetrain.app.entry_points import Kind
 from drivetrain.contract import BackendCapabilities, BrokerCapabilities
 from drivetrain_contract_tests.clauses import Check
 from drivetrain_contract_tests.contract import Contract, NotDeclared, NotRun
+from drivetrain_contract_tests.drivers_under_test import Subject, of_service
 from drivetrain_contract_tests.service import Service
-from drivetrain_contract_tests.subjects import Subject, of_service
+from drivetrain_contract_tests.workflows.app_harness import Stage
 from drivetrain_contract_tests.workflows.pair import Pair
-from drivetrain_contract_tests.workflows.stage import Stage
 
 __all__ = ["Bench"]
 

@@ -21,16 +21,16 @@ from drivetrain.contract import (
     Transition,
 )
 from drivetrain.worker.logs import get_logger
-from drivetrain.worker.patience import Patience
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.publisher import Publisher, first_due
+from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished, error_callbacks
 from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance
 from drivetrain.workflow.frames import Frames, Invocation
 from drivetrain.workflow.wire import dump_frames, load_frames, skeleton
 
-__all__ = ["GROUP_TASK", "FollowUp", "waits"]
+__all__ = ["GROUP_TASK", "EffectRunner", "waits"]
 
 logger = get_logger("drivetrain.worker")
 
@@ -46,13 +46,13 @@ class _Decided:
     effects: tuple[Effect, ...]
 
 
-class FollowUp:
+class EffectRunner:
     """Performs effects with the drivers of an app, for senders and workers alike. Thread-safe."""
 
-    def __init__(self, runtime: Runtime, publisher: Publisher, patience: Patience, *, worker: str = "") -> None:
+    def __init__(self, runtime: Runtime, publisher: Publisher, retrier: Retrier, *, worker: str = "") -> None:
         self._runtime = runtime
         self._publisher = publisher
-        self._patience = patience
+        self._retrier = retrier
         self._worker = worker
         #: Whether a rescue can find tasks, and whether it cannot find their queues by itself.
         self._rescuable = runtime.backend.capabilities.lists_tasks
@@ -100,8 +100,8 @@ class FollowUp:
             )
             for one in opens
         ]
-        self._patience.call("open groups", lambda: self._runtime.backend.open_groups(groups))
-        self._patience.call("record", lambda: self._runtime.backend.record(records))
+        self._retrier.call("open groups", lambda: self._runtime.backend.open_groups(groups))
+        self._retrier.call("record", lambda: self._runtime.backend.record(records))
 
     def _publish(self, invocations: Sequence[Invocation]) -> None:
         if not invocations:
@@ -150,7 +150,7 @@ class FollowUp:
         if not ends:
             return
         records = [self.ended(one) for one in ends]
-        self._patience.call("record", lambda: self._runtime.backend.record(records))
+        self._retrier.call("record", lambda: self._runtime.backend.record(records))
 
     def ended(self, end: End) -> Transition:
         """What is recorded of a task or group that has ended without being run."""
@@ -190,7 +190,7 @@ class FollowUp:
         ]
         answers: dict[Member, GroupProgress | None] = dict(known)
         if completions:
-            progress = self._patience.call("complete", lambda: self._runtime.backend.complete(completions))
+            progress = self._retrier.call("complete", lambda: self._runtime.backend.complete(completions))
             answers.update(zip((one.member for one in missing), progress, strict=True))
         return answers
 
@@ -212,7 +212,7 @@ class FollowUp:
         followed = {one.join.then: one.member.group_id for one in unknown if one.join.then}
         if not followed:
             return set()
-        records = self._patience.call("read", lambda: self._runtime.backend.read(list(followed)))
+        records = self._retrier.call("read", lambda: self._runtime.backend.read(list(followed)))
         payloads = self._runtime.payloads
         return {
             followed[record.task_id] for record in records if record is not None and waits(record, payloads) is None
@@ -221,9 +221,9 @@ class FollowUp:
     def _decide(self, ready: Mapping[str, Complete]) -> tuple[list[_Decided], list[Complete]]:
         """What follows from the ends of these groups; and of those that are gone meanwhile, the members."""
         group_ids, backend = list(ready), self._runtime.backend
-        records = self._patience.call("read", lambda: backend.read(group_ids))
+        records = self._retrier.call("read", lambda: backend.read(group_ids))
         states = {record.task_id: record.state for record in records if record is not None}
-        groups = self._patience.call("read groups", lambda: backend.read_groups(group_ids))
+        groups = self._retrier.call("read groups", lambda: backend.read_groups(group_ids))
         decided = [
             self._decided(group, ready[group.group_id], states.get(group.group_id))
             for group in groups
@@ -241,7 +241,7 @@ class FollowUp:
             return None if last.failure is None else _failed(group.group_id, continuation, last.failure, last.state)
         if not continuation:
             return _Decided(End(group.group_id, State.SUCCESS), ())
-        payloads = self._patience.call("read members", lambda: self._runtime.backend.read_members(group.group_id))
+        payloads = self._retrier.call("read members", lambda: self._runtime.backend.read_members(group.group_id))
         results = [self._runtime.payloads.load(payload) for payload in payloads if payload is not None]
         if len(results) == group.size:
             return _Decided(End(group.group_id, State.SUCCESS), advance(continuation, Resumed(results)))

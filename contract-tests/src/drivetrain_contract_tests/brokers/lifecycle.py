@@ -12,12 +12,12 @@ from drivetrain.contract import (
     QueueSection,
     ServiceError,
 )
-from drivetrain_contract_tests.brokers.bench import Bench, ids, message
-from drivetrain_contract_tests.brokers.running import Background, together
+from drivetrain_contract_tests.brokers.background import Background, together
+from drivetrain_contract_tests.brokers.base import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.io_audit import io_of_this_thread
 from drivetrain_contract_tests.refusing import assert_impossible_urls_are_refused
 from drivetrain_contract_tests.urls import alike, with_namespace, without_namespace
-from drivetrain_contract_tests.watching import io_of_this_thread
 
 __all__ = ["Life"]
 

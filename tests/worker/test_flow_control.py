@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
-from drivetrain.worker.held import Held
-from drivetrain.worker.load import Load
+from drivetrain.worker.flow_control import FlowControl
+from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.registry import Pool
 
 SLOTS, LIMIT = 4, 1000
@@ -22,8 +22,8 @@ class Bench:
 
     def __init__(self):
         self.clock = Clock()
-        self.held = Held(self.clock)
-        self.load = Load(self.clock, self.held, dict.fromkeys(Pool, SLOTS), {Pool.THREADS}, LIMIT)
+        self.held = InFlight(self.clock)
+        self.load = FlowControl(self.clock, self.held, dict.fromkeys(Pool, SLOTS), {Pool.THREADS}, LIMIT)
         self.number = 0
 
     def take(self, count):

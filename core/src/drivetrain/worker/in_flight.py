@@ -10,10 +10,10 @@ from drivetrain.contract import Clock
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.run import Run
 
-__all__ = ["Held"]
+__all__ = ["InFlight"]
 
 
-class Held:
+class InFlight:
     """The runs that a worker has started and not yet settled. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:

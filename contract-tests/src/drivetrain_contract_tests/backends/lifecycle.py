@@ -20,7 +20,7 @@ from drivetrain_contract_tests.backends.calls import (
     start,
     wish,
 )
-from drivetrain_contract_tests.backends.racing import Background, together
+from drivetrain_contract_tests.backends.concurrency import Background, together
 from drivetrain_contract_tests.backends.timing import eventually
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.urls import alike, with_namespace, without_namespace

@@ -1,6 +1,6 @@
 """A worker process that kills itself; started by the checks.
 
-python -m drivetrain_contract_tests.workflows.killed BROKER BACKEND FILE LEASE STEP NTH [SETTINGS [PRELUDE]]
+python -m drivetrain_contract_tests.workflows.killed_worker BROKER BACKEND FILE LEASE STEP NTH [SETTINGS [PRELUDE]]
 
 SETTINGS is a JSON object with settings of its app, and PRELUDE the Python that it runs first (`Service.prelude`).
 """
@@ -19,8 +19,8 @@ from typing import Any
 
 from drivetrain import App, current_task
 from drivetrain.contract import Message, hookimpl
-from drivetrain_contract_tests.workflows import cast
-from drivetrain_contract_tests.workflows.ledger import Ran
+from drivetrain_contract_tests.workflows import tasks
+from drivetrain_contract_tests.workflows.run_log import Ran
 
 __all__ = ["STEPS", "Runs"]
 
@@ -105,7 +105,7 @@ def main() -> None:
     killer = Killer(step, int(nth))
     settings = {"concurrency": 1, **(json.loads(more[0]) if more else {})}
     app = App(broker, backend, plugins=[killer], lease_seconds=float(lease), **settings)
-    cast.register(app, Runs(Path(path), killer), cast.Gates())
+    tasks.register(app, Runs(Path(path), killer), tasks.Gates())
     app.worker().run()
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from drivetrain.contract import Durability, State, TaskRecord
-from drivetrain.worker.follow_up import waits
+from drivetrain.worker.effects import waits
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.advance import preceding
 from drivetrain.workflow.wire import load_frames

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-__all__ = ["Certificate", "certificate"]
+__all__ = ["ContractReport", "certificate"]
 
 logger = logging.getLogger("drivetrain.discovery")
 
@@ -23,7 +23,7 @@ _VERDICTS = ("pass", "fail", "not declared", "not run")
 
 
 @frozen(kw_only=True)
-class Certificate:
+class ContractReport:
     """What the contract tests have said of a driver, as its distribution tells it."""
 
     #: How many clauses there are of each verdict: ``pass``, ``fail``, ``not declared``, ``not run``.
@@ -38,7 +38,7 @@ class Certificate:
         return ", ".join(f"{number} {verdict}" for verdict, number in self.verdicts.items() if number)
 
 
-def certificate(found: Any, kind: str, name: str) -> Certificate | None:
+def certificate(found: Any, kind: str, name: str) -> ContractReport | None:
     """What the report that this distribution ships says of one of its drivers; None if there is none.
 
     Args:
@@ -60,7 +60,7 @@ def _document(found: Any) -> Mapping[str, Any]:
     return document if document.get("schema") == _SCHEMA else {}
 
 
-def _read(document: Mapping[str, Any], kind: str, name: str) -> Certificate | None:
+def _read(document: Mapping[str, Any], kind: str, name: str) -> ContractReport | None:
     told = [
         (contract, driver)
         for contract in document.get("contracts", ())
@@ -73,4 +73,4 @@ def _read(document: Mapping[str, Any], kind: str, name: str) -> Certificate | No
     verdicts = {verdict: sum(int(contract["summary"][verdict]) for contract, _ in told) for verdict in _VERDICTS}
     version = str(told[0][1]["version"])
     suite = str(document["suite"]["version"])
-    return Certificate(verdicts=verdicts, version=version, suite=suite, profile=str(document["profile"]))
+    return ContractReport(verdicts=verdicts, version=version, suite=suite, profile=str(document["profile"]))

@@ -26,12 +26,12 @@ from drivetrain.contract import (
 from drivetrain.worker.prefetch import Prefetch
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.signature import Signature
-from drivetrain_contract_tests.workflows import cast
-from drivetrain_contract_tests.workflows.cast import Gates
+from drivetrain_contract_tests.workflows import tasks
 from drivetrain_contract_tests.workflows.faults import Faults, Proxy
 from drivetrain_contract_tests.workflows.interpreter import FAILED
-from drivetrain_contract_tests.workflows.ledger import Ledger, until
 from drivetrain_contract_tests.workflows.pair import Pair
+from drivetrain_contract_tests.workflows.run_log import Ledger, until
+from drivetrain_contract_tests.workflows.tasks import Gates
 
 __all__ = ["LOST", "QUEUE", "Stage", "Wiring", "call"]
 
@@ -139,7 +139,7 @@ class Stage:
         broker: Mapping[str, Any] | None = None,
         backend: Mapping[str, Any] | None = None,
         plugins: tuple[object, ...] = (),
-        tasks: bool = True,
+        with_tasks: bool = True,
         retry_seconds: float = 0.0,
         **settings: Any,
     ) -> App:
@@ -151,7 +151,7 @@ class Stage:
             broker: what its broker declares besides.
             backend: what its backend declares besides.
             plugins: observers, besides the ledger.
-            tasks: whether it knows the tasks.
+            with_tasks: whether it knows the tasks.
             retry_seconds: the delay of retries.
             settings: any of `drivetrain.Settings`.
         """
@@ -166,8 +166,8 @@ class Stage:
             **settings,
         }
         app = App(url, url, clock=clock, plugins=[wiring, self.ledger, *plugins], **known)
-        if tasks:
-            cast.register(app, self.ledger, self.gates, retry_seconds=retry_seconds)
+        if with_tasks:
+            tasks.register(app, self.ledger, self.gates, retry_seconds=retry_seconds)
         self._apps.append(app)
         return app
 
@@ -180,7 +180,7 @@ class Stage:
     def hoarder(self, app: App) -> Worker:
         """A worker that takes more than it can run at once, and keeps it until it has room."""
         worker = app.worker()
-        load = worker._load
+        load = worker._flow_control
         load.prefetch.update([(pool, _Greedy(prefetch.slots, 0)) for pool, prefetch in load.prefetch.items()])
         load.stuck = lambda pool: False  # type: ignore[method-assign]  # noqa: ARG005  named by its base
         self._workers.append(worker.start())
@@ -207,7 +207,7 @@ class Stage:
     def outcome(self, handle: Result[Any]) -> Any:
         """The value of a handle; FAILED if it has failed, LOST if it does not end."""
         try:
-            return cast.plain(handle.get(timeout=self.patience_seconds))
+            return tasks.plain(handle.get(timeout=self.patience_seconds))
         except TaskFailed:
             return FAILED
         except ResultTimeout:
@@ -255,5 +255,5 @@ class Stage:
 
 
 def call(task: str, *args: Any, label: str, **options: Any) -> Signature[Any]:
-    """A signature of one of the cast."""
+    """A signature of one of the tasks."""
     return Signature(task=task, args=args, kwargs={"label": label}).set(**options)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from drivetrain import chain, chord, group
 from drivetrain.contract import evolve
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.bench import Bench
-from drivetrain_contract_tests.workflows.ledger import until
-from drivetrain_contract_tests.workflows.stage import Stage, call
-from drivetrain_contract_tests.workflows.stories import STORIES, told
+from drivetrain_contract_tests.workflows.app_harness import Stage, call
+from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.run_log import until
+from drivetrain_contract_tests.workflows.state_machine import STORIES, told
 
 __all__ = ["Keeping"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from drivetrain_contract_tests.markdown import summary
-from drivetrain_contract_tests.report import Certificate, Report, Row
+from drivetrain_contract_tests.report import ContractReport, Report, Row
 
 __all__ = ["Gathering"]
 
@@ -53,7 +53,7 @@ class Gathering:
         terminal.write_line(f"the same choices again: {again}")
 
 
-def _print(certificate: Certificate, terminal: Any, width: int, *, whole: bool) -> None:
+def _print(certificate: ContractReport, terminal: Any, width: int, *, whole: bool) -> None:
     counted = certificate.summary()
     line = f"{certificate.test}: {summary(counted)}  ({certificate.title()})"
     verdict = next((one for one in ("fail", "pass") if counted[one]), "not run")

@@ -8,8 +8,8 @@ from typing import Any, Final
 from drivetrain.contract import Plain
 from drivetrain.workflow.values.codec import TAG, Codec, Convert, each, stand_as_one_kind
 from drivetrain.workflow.values.containers import deque_codec, dict_codec, list_codec, pairs_of, set_codec, tuple_codec
-from drivetrain.workflow.values.leaves import FLOAT, INT, LEAVES, SCALARS, STR, Travels, leaf_codec, scalar_codec
-from drivetrain.workflow.values.mismatch import ValueMismatch, advise
+from drivetrain.workflow.values.errors import ValueMismatch, advise
+from drivetrain.workflow.values.scalars import FLOAT, INT, LEAVES, SCALARS, STR, Travels, leaf_codec, scalar_codec
 
 __all__ = ["Anything"]
 

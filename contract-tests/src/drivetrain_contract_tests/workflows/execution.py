@@ -12,12 +12,12 @@ from hypothesis import example, given
 from drivetrain import App, chain, chord, group
 from drivetrain.workflow.signature import Workflow
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows.app_harness import Stage, call
+from drivetrain_contract_tests.workflows.base import Bench
 from drivetrain_contract_tests.workflows.examples import Examples
-from drivetrain_contract_tests.workflows.ledger import until
-from drivetrain_contract_tests.workflows.stage import Stage, call
-from drivetrain_contract_tests.workflows.stories import told
-from drivetrain_contract_tests.workflows.trees import KNOWN, trees
+from drivetrain_contract_tests.workflows.run_log import until
+from drivetrain_contract_tests.workflows.state_machine import told
+from drivetrain_contract_tests.workflows.strategies import KNOWN, trees
 
 __all__ = ["Playing"]
 

@@ -4,7 +4,7 @@ import pytest
 
 from drivetrain.contract import ServiceUnavailable
 from drivetrain.testing import VirtualClock
-from drivetrain.worker.patience import Patience
+from drivetrain.worker.retrying import Retrier
 
 
 class Away:
@@ -28,7 +28,7 @@ def test_all_tries_together_take_as_long_as_the_limit(limit_seconds):
         clock = VirtualClock()
         service = Away(clock)
         with pytest.raises(ServiceUnavailable):
-            Patience(clock, limit_seconds=limit_seconds).call("send", service)
+            Retrier(clock, limit_seconds=limit_seconds).call("send", service)
         assert clock.monotonic() == pytest.approx(limit_seconds, abs=0.001)
         assert service.called_at[-1] == pytest.approx(limit_seconds, abs=0.001)
 
@@ -37,5 +37,5 @@ def test_beyond_the_limit_there_is_only_the_time_of_a_call_itself():
     for _ in range(50):
         clock = VirtualClock()
         with pytest.raises(ServiceUnavailable):
-            Patience(clock, limit_seconds=10.0).call("send", Away(clock, call_seconds=1.0))
+            Retrier(clock, limit_seconds=10.0).call("send", Away(clock, call_seconds=1.0))
         assert clock.monotonic() <= 11.0

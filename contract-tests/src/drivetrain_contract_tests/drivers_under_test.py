@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from drivetrain.app.installed import Claims, Kind
+from drivetrain.app.entry_points import DriverEntries, Kind
 from drivetrain.contract import DrivetrainError
 from drivetrain_contract_tests.service import Service
 
@@ -47,7 +47,7 @@ class Subject:
     def _origin(self, module: str) -> dict[str, str | None]:
         if self.installed:
             with suppress(DrivetrainError):
-                claim = Claims({}).find(self.kind, self.name)
+                claim = DriverEntries({}).find(self.kind, self.name)
                 return {"distribution": claim.distribution, "version": claim.version}
         for name in importlib.metadata.packages_distributions().get(module.partition(".")[0], []):
             return {"distribution": name, "version": importlib.metadata.version(name)}

@@ -13,8 +13,8 @@ from drivetrain.workflow.values.codec import Convert
 from drivetrain.workflow.values.compiler import Compiler
 from drivetrain.workflow.values.custom import Custom
 from drivetrain.workflow.values.depth import CONTAINERS, is_nested_too_deep
-from drivetrain.workflow.values.leaves import LEAVES, SCALARS
-from drivetrain.workflow.values.mismatch import ValueMismatch
+from drivetrain.workflow.values.errors import ValueMismatch
+from drivetrain.workflow.values.scalars import LEAVES, SCALARS
 
 __all__ = ["Values"]
 

@@ -19,14 +19,14 @@ from drivetrain import Result, chain
 from drivetrain.contract import State
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
-from drivetrain_contract_tests.workflows import killed
-from drivetrain_contract_tests.workflows.bench import Bench
+from drivetrain_contract_tests.workflows import killed_worker
+from drivetrain_contract_tests.workflows.app_harness import Stage, call
+from drivetrain_contract_tests.workflows.base import Bench
 from drivetrain_contract_tests.workflows.faults import Fault, Faults, Moment
 from drivetrain_contract_tests.workflows.interpreter import FAILED
-from drivetrain_contract_tests.workflows.killed import STEPS, Runs
-from drivetrain_contract_tests.workflows.ledger import until
-from drivetrain_contract_tests.workflows.stage import Stage, call
-from drivetrain_contract_tests.workflows.stories import STORIES, Story, told
+from drivetrain_contract_tests.workflows.killed_worker import STEPS, Runs
+from drivetrain_contract_tests.workflows.run_log import until
+from drivetrain_contract_tests.workflows.state_machine import STORIES, Story, told
 
 __all__ = ["Dying"]
 
@@ -127,7 +127,7 @@ class Dying(Bench):
     ) -> None:
         urls = self.pair.broker.url(stage.namespace), self.pair.backend.url(stage.namespace)
         where = str(path), str(self.short_lease_seconds), kill.step, str(kill.nth), json.dumps(settings)
-        command = [sys.executable, "-m", killed.__name__, *urls, *where, self.pair.prelude]
+        command = [sys.executable, "-m", killed_worker.__name__, *urls, *where, self.pair.prelude]
         process = subprocess.Popen(command)  # noqa: S603  our own
         try:
             until(lambda: process.poll() is not None or done(), "the worker dies", 3 * self.patience_seconds)

@@ -20,7 +20,7 @@ from attrs import frozen
 
 from drivetrain.contract import Plain
 from drivetrain.workflow.values.codec import TAG, Codec, stand_as, tagged
-from drivetrain.workflow.values.mismatch import ValueMismatch, advise
+from drivetrain.workflow.values.errors import ValueMismatch, advise
 from drivetrain.workflow.values.narrowing import exact
 
 __all__ = [
