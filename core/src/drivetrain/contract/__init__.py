@@ -1,8 +1,8 @@
-"""What a driver implements. A driver package imports this room and nothing else of drivetrain.
+"""What a driver implements, and a kit to write one with. A driver imports this package and nothing else of drivetrain.
 
-`Broker` carries messages, `Backend` remembers, a `Serializer` turns plain values into bytes, a `RetryPolicy` says how
-long to wait. A driver's module makes one of them in a hook (`hookimpl`) that its entry point names. It imports nothing
-of ours but this package.
+A `Broker` carries messages, a `Backend` stores records of tasks, a `Serializer` turns plain values into bytes, and a
+`RetryPolicy` says how long to wait. A driver's module makes one of them in a hook (`hookimpl`) that its entry point
+names. The driver kit has what several drivers do alike: options of URLs, checks of sizes, batches, records and waiting.
 """
 
 from drivetrain.contract.backend import Backend, Completion, Group, GroupRecord, Locks, Renewal, RunLease, TaskPage
@@ -40,6 +40,32 @@ from drivetrain.contract.failure import Failure
 from drivetrain.contract.forks import ForkAware, finish_before_forks, reset_after_fork
 from drivetrain.contract.hookspecs import DriverContext, TaskEvent, hookimpl
 from drivetrain.contract.hosts import Host, read_hosts
+from drivetrain.contract.kit.batches import chunks, completion_of, record_and_complete, split_at_groups
+from drivetrain.contract.kit.dead_letters import mark_dead
+from drivetrain.contract.kit.folding import (
+    FoldedBatch,
+    GroupTally,
+    fold_transitions,
+    group_record,
+    is_expired,
+    renew_record,
+    shorten_record,
+)
+from drivetrain.contract.kit.options import (
+    TIMEOUT_OPTIONS,
+    TLS_OPTIONS,
+    TlsOptions,
+    check_driver_options,
+    file_option,
+    raise_for_faults,
+    socket_path_faults,
+    take_tls_options,
+)
+from drivetrain.contract.kit.record_codec import decode_record, encode_record
+from drivetrain.contract.kit.sizes import check_message_size, check_size, check_transition_sizes, message_bytes
+from drivetrain.contract.kit.text import name_digest, utf8
+from drivetrain.contract.kit.times import whole_units
+from drivetrain.contract.kit.waiting import WaitLoop
 from drivetrain.contract.messages import (
     DEAD_AT_HEADER,
     DEAD_REASON_HEADER,
@@ -81,6 +107,8 @@ __all__ = [
     "DEAD_REASON_HEADER",
     "DEFAULT_NAMESPACE",
     "MESSAGE_GROUP_HEADER",
+    "TIMEOUT_OPTIONS",
+    "TLS_OPTIONS",
     "AmbiguousDriver",
     "AuthenticationFailed",
     "Backend",
@@ -98,10 +126,12 @@ __all__ = [
     "DrivetrainError",
     "Durability",
     "Failure",
+    "FoldedBatch",
     "ForkAware",
     "Group",
     "GroupProgress",
     "GroupRecord",
+    "GroupTally",
     "Hold",
     "Host",
     "InvalidArguments",
@@ -138,28 +168,54 @@ __all__ = [
     "TaskFailed",
     "TaskPage",
     "TaskRecord",
+    "TlsOptions",
     "TooLarge",
     "Transition",
     "UnknownContentType",
     "UnknownResult",
     "UnknownTask",
+    "WaitLoop",
     "WorkerFailed",
     "apply",
     "boolean_option",
+    "check_driver_options",
+    "check_message_size",
+    "check_size",
+    "check_transition_sizes",
     "choice_option",
+    "chunks",
+    "completion_of",
+    "decode_record",
+    "encode_record",
     "evolve",
     "exception_name",
+    "file_option",
     "finish_before_forks",
+    "fold_transitions",
     "grants",
+    "group_record",
     "hookimpl",
+    "is_expired",
+    "mark_dead",
+    "message_bytes",
+    "name_digest",
     "namespace_option",
+    "raise_for_faults",
     "read_hosts",
     "read_options",
+    "record_and_complete",
     "redact",
+    "renew_record",
     "reset_after_fork",
     "seconds_option",
     "service_name",
+    "shorten_record",
+    "socket_path_faults",
+    "split_at_groups",
     "starts_after",
+    "take_tls_options",
     "unknown_option",
+    "utf8",
     "whole_number_option",
+    "whole_units",
 ]
