@@ -15,6 +15,7 @@ from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, ov
 from attrs import evolve, fields_dict, frozen
 
 from drivetrain.app.discovery import Drivers
+from drivetrain.app.driver_options import DriverOptions, check_shape
 from drivetrain.app.locks import Lock
 from drivetrain.app.operations import Operations
 from drivetrain.app.per_process import PerProcess
@@ -94,6 +95,7 @@ class App:
         *,
         config: str | Path | None = None,
         clock: Clock | None = None,
+        driver_options: DriverOptions | None = None,
         **settings: Any,
     ) -> None:
         """Make it.
@@ -103,14 +105,19 @@ class App:
             backend: the URL of the backend; by default the broker's, where it can serve as one.
             config: a TOML or YAML file with settings.
             clock: for tests; see `drivetrain.testing`.
+            driver_options: for the name of a driver, the options that no URL can hold:
+                ``{"redis": {"credential_provider": provider}}``. Any URL scheme that a driver serves is a name of it.
             settings: any of `drivetrain.Settings`; they are stronger than ``DRIVETRAIN_…`` variables, and these are
                 stronger than the file.
 
         Raises:
-            ConfigurationError: a setting is unknown or wrong; all that are, are named.
+            ConfigurationError: a setting is unknown or wrong; all that are, are named. Or ``driver_options`` names a
+                driver that the app does not use.
         """
         code = {**settings, **{k: v for k, v in (("broker", broker), ("backend", backend)) if v is not None}}
         self.settings: Settings = load_settings(config, os.environ, code)
+        self._driver_options = driver_options or {}
+        check_shape(self._driver_options)
         context = self._driver_context(clock or SystemClock())
         self._place = _Place(self.settings.broker, self.settings.backend, context)
         self._values = Values()
@@ -123,6 +130,7 @@ class App:
             ),
         )
         self._drivers = self._find_drivers(context)
+        self._drivers.check_options(self.settings.broker, self.settings.backend)
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._made = PerProcess(self._make)
 
@@ -429,7 +437,7 @@ class App:
         return DriverContext(clock=clock, namespace=self.settings.name)
 
     def _find_drivers(self, context: DriverContext) -> Drivers:
-        return Drivers(context, self.settings.drivers, self.settings.plugins)
+        return Drivers(context, self.settings.drivers, self.settings.plugins, self._driver_options)
 
     def close(self) -> None:
         """Let go of connections. The app can be used again, and connects anew."""

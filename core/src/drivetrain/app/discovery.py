@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from drivetrain.app.contract_report import ContractReport
+from drivetrain.app.driver_options import DriverOptions, hide_texts, option_name, unused_options
 from drivetrain.app.entry_points import DriverEntries, DriverEntry, Kind
 from drivetrain.app.observers import Observers, plugin_manager
 from drivetrain.contract import (
@@ -72,6 +73,7 @@ class Drivers:
         context: handed to the makers of brokers and backends.
         choose: for a scheme or name that several distributions claim, the distribution to take.
         plugins: observers: names of entry points in ``drivetrain.plugins``, or objects with hooks.
+        options: for the name of a driver, its `DriverContext.options`; see `drivetrain.app.driver_options`.
 
     Attributes:
         observers: tells the plugins what happens.
@@ -87,8 +89,10 @@ class Drivers:
         context: DriverContext,
         choose: Mapping[str, str] | None = None,
         plugins: Sequence[object] = (),
+        options: DriverOptions | None = None,
     ) -> None:
         self._context = context
+        self._options = options or {}
         self._claims = DriverEntries(choose or {})
         loaded = self._load_plugins(plugins)
         self.observers = Observers(loaded)
@@ -102,7 +106,7 @@ class Drivers:
         Raises:
             ConfigurationError: the URL is wrong, or (its children) no sound driver serves its scheme.
         """
-        made: Broker = self._make(Kind.BROKER, _scheme(url), {"url": url, "context": self._context})
+        made: Broker = self._make(Kind.BROKER, _scheme(url), self._arguments(Kind.BROKER, url))
         return made
 
     def backend(self, url: str) -> Backend:
@@ -111,7 +115,7 @@ class Drivers:
         Raises:
             ConfigurationError: the URL is wrong, or (its children) no sound driver serves its scheme.
         """
-        made: Backend = self._make(Kind.BACKEND, _scheme(url), {"url": url, "context": self._context})
+        made: Backend = self._make(Kind.BACKEND, _scheme(url), self._arguments(Kind.BACKEND, url))
         return made
 
     def backend_url(self, broker: str, backend: str | None) -> str:
@@ -128,6 +132,23 @@ class Drivers:
             f"{redact(broker)} keeps no results: set backend= to a URL that does "
             "(redis://…, sqlite:///…), or to null:// to do without results"
         )
+
+    def check_options(self, broker: str, backend: str | None) -> None:
+        """Check that each name in the options is the name of a driver that serves one of these URLs. Imports none.
+
+        Args:
+            broker: the URL of the broker.
+            backend: the URL of the backend; None: the same as the broker's.
+
+        Raises:
+            ConfigurationError: a name is not; the drivers in use are listed.
+        """
+        if not self._options:
+            return
+        in_use = [(Kind.BROKER, _scheme(broker)), (Kind.BACKEND, _scheme(backend or broker))]
+        taken = {self._option_name(kind, scheme) for kind, scheme in in_use}
+        if unused := [name for name in self._options if name not in taken]:
+            raise unused_options(unused, in_use)
 
     def serializer(self, name: str) -> Serializer:
         """The serializer of this name, made once.
@@ -190,6 +211,14 @@ class Drivers:
                 continue
             loaded[name if name not in loaded else f"{name} ({len(loaded) + 1})"] = plugin
         return loaded
+
+    def _arguments(self, kind: Kind, url: str) -> dict[str, Any]:
+        name = self._option_name(kind, _scheme(url))
+        context = self._context if name is None else evolve(self._context, options=self._options[name])
+        return {"url": url, "context": context}
+
+    def _option_name(self, kind: Kind, scheme: str) -> str | None:
+        return option_name(self._options, scheme, lambda name: self._claims.same_driver(kind, name, scheme))
 
     def _make(self, kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
         try:
@@ -278,5 +307,7 @@ def _check_maker(claim: DriverEntry, driver: object) -> None:
 
 
 def _without_secret(error: Exception, arguments: Mapping[str, Any]) -> str:
-    text, url = f"{type(error).__name__}: {error}", arguments.get("url")
+    text, url, context = f"{type(error).__name__}: {error}", arguments.get("url"), arguments.get("context")
+    if context is not None:
+        text = hide_texts(text, context.options)
     return text.replace(url, redact(url)) if url else text

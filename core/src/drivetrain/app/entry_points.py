@@ -81,6 +81,11 @@ class DriverEntry:
     def __str__(self) -> str:
         return f"the {self.kind} {self.name!r} of {self.distribution} {self.version}"
 
+    @property
+    def target(self) -> tuple[str, str]:
+        """The distribution, and what the entry point names: the same for all schemes of a driver."""
+        return normalized(self.distribution), self._entry.value
+
     def load(self) -> Any:
         """Import what the entry point names.
 
@@ -181,6 +186,13 @@ class DriverEntries:
         if len(candidates) > 1:
             raise AmbiguousDriver(_ambiguous(kind, name, candidates))
         return candidates[0]
+
+    def same_driver(self, kind: Kind, one: str, other: str) -> bool:
+        """Whether one driver serves both schemes, as the Redis driver serves ``redis`` and ``rediss``."""
+        try:
+            return self.find(kind, one).target == self.find(kind, other).target
+        except (DriverNotFound, AmbiguousDriver):
+            return False
 
     def _chosen(self, name: str, same_name: Sequence[DriverEntry]) -> str | None:
         if name not in self._choose:

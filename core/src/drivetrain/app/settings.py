@@ -194,6 +194,8 @@ def load_settings(file: str | Path | None, environ: Mapping[str, str], code: Map
 
 def _value(name: str, raw: Any, *, text: bool) -> Any:
     attribute = _FIELDS.get(name)
+    if name in _CODE_ONLY:
+        raise ConfigurationError("wrong", [f"{name!r} is not a setting; pass it in code: App({name}=…)"])
     if attribute is None:
         near = get_close_matches(name, _FIELDS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -212,6 +214,9 @@ def _built(values: Mapping[str, Any], faults: list[str]) -> Settings:
             faults.append(str(error))
     raise ConfigurationError("the settings are wrong:", faults)
 
+
+#: Arguments of `App` that hold objects, which no file and no variable can hold.
+_CODE_ONLY = frozenset({"driver_options"})
 
 _FIELDS: Mapping[str, attrs.Attribute[Any]] = {
     attribute.name: attribute for attribute in attrs.fields(attrs.resolve_types(Settings))

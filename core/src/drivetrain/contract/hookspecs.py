@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 from attrs import field, frozen
@@ -44,6 +45,10 @@ def _current_directory() -> Path:
         return Path()
 
 
+def _read_only(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType(dict(options))
+
+
 @frozen(kw_only=True)
 class DriverContext:
     """What an app hands to the maker of a driver."""
@@ -55,6 +60,9 @@ class DriverContext:
     #: Where relative paths in a URL begin: the current directory when the app was made. Drivers are made later, in each
     #: process, which may have changed its directory.
     directory: Path = field(factory=_current_directory)
+    #: What the app passes to this driver as ``driver_options``: objects that no URL can hold, by name. Read-only. A
+    #: driver refuses a name that it does not know with a ConfigurationError, and shows no value: it may be a secret.
+    options: Mapping[str, Any] = field(factory=dict, converter=_read_only, repr=False, hash=False)
 
 
 @frozen(kw_only=True)
