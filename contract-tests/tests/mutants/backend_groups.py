@@ -379,7 +379,7 @@ class Settles(MemoryBackend):
     def settled(self, record, expires_at, now):
         """The record afterwards."""
 
-    def _settle(self, task_id, now, expires_at):
+    def _shorten(self, task_id, now, expires_at):
         record = self._store.find(task_id, now)
         if record is not None:
             self._store.put(self.settled(record, expires_at, now))
@@ -454,9 +454,9 @@ class MembersComeBack(MemoryBackend):
 
 @broken("R30", "keeps a group when its record is settled")
 class KeepsTheSettledGroup(MemoryBackend):
-    def _settle(self, task_id, now, expires_at):
+    def _shorten(self, task_id, now, expires_at):
         groups = dict(self._store.groups)
-        super()._settle(task_id, now, expires_at)
+        super()._shorten(task_id, now, expires_at)
         self._store.find(task_id, now)
         self._store.groups.update(groups)
 

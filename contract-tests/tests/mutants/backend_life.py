@@ -48,13 +48,13 @@ class OneAtATime(MemoryBackend):
 
 @broken("R34", "cannot be closed twice")
 class ClosesOnce(MemoryBackend):
-    def close(self):
-        if self._closings:
-            raise ServiceError("it is closed already")
-        super().close()
+    closed = False
 
-    def __del__(self):
-        self._closings = 0
+    def close(self):
+        if self.closed:
+            raise ServiceError("it is closed already")
+        self.closed = True
+        super().close()
 
 
 @broken("R34", "cannot be closed before it was used")

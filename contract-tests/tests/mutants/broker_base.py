@@ -75,7 +75,7 @@ def orders(clause, name):
             def _take(self, queues, limit, hold_seconds):
                 for queue in self._store.known(queues, self._clock):
                     for entry in queue.ready.clear():
-                        entry.pile = None
+                        entry.heap = None
                         entry.move(queue.ready, key(entry))
                 return super()._take(queues, limit, hold_seconds)
 

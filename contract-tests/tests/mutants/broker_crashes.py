@@ -40,7 +40,7 @@ def drop(found, unwanted):
     for entry in entries(found):
         if unwanted(entry):
             entry.take()
-            entry.pile = None
+            entry.heap = None
 
 
 @recovers("B40", "loses what falls due while the service is away")

@@ -208,7 +208,7 @@ class DropsTheReady(MemoryBroker):
         for entry in [*entries(found.ready), *entries(found.delayed)]:
             if entry.message.id in message_ids:
                 entry.take()
-                entry.pile = None
+                entry.heap = None
         return dropped
 
 

@@ -19,7 +19,7 @@ from drivetrain.contract import (
     Transition,
 )
 from drivetrain.drivers import memory
-from drivetrain.drivers.memory.pile import Pile
+from drivetrain.drivers.memory.indexed_heap import IndexedHeap
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ class TestCost:
             broker.acknowledge(take(broker))
         queue = broker._store.queues["q"]
         assert not queue.open
-        assert sum(len(pile._heap) for pile in (queue.ready, queue.delayed, queue.held)) < 500
+        assert sum(len(heap._heap) for heap in (queue.ready, queue.delayed, queue.held)) < 500
 
     def test_heartbeats_leave_nothing_behind(self, make_broker, message, take):
         broker = make_broker()
@@ -237,33 +237,33 @@ steps = st.lists(
 
 
 @given(steps)
-def test_a_pile_is_a_sorted_dict(story):
-    pile, model = Pile(), {}
+def test_a_heap_is_a_sorted_dict(story):
+    heap, model = IndexedHeap(), {}
     for step, key in story:
         if step == "put" and key not in model:
-            pile.put(key, str(key))
+            heap.put(key, str(key))
             model[key] = str(key)
         elif step == "take":
-            assert pile.take(key) == model.pop(key, None)
+            assert heap.take(key) == model.pop(key, None)
         elif step == "pop" and model:
-            assert pile.pop() == model.pop(min(model))
+            assert heap.pop() == model.pop(min(model))
         elif step == "until":
             expected = [model.pop(each) for each in sorted(model) if each[0] <= key[0]]
-            assert list(pile.pop_until(key[0])) == expected
-        assert len(pile) == len(model)
-        assert pile.first_key() == min(model, default=None)
-        assert pile.smallest(2) == [model[each] for each in sorted(model)[:2]]
-    assert sorted(pile.clear()) == sorted(model.values())
-    assert pile.first_key() is None
+            assert list(heap.pop_until(key[0])) == expected
+        assert len(heap) == len(model)
+        assert heap.first_key() == min(model, default=None)
+        assert heap.smallest(2) == [model[each] for each in sorted(model)[:2]]
+    assert sorted(heap.clear()) == sorted(model.values())
+    assert heap.first_key() is None
 
 
-def test_a_pile_forgets_keys_and_keeps_its_order():
-    pile = Pile()
+def test_a_heap_forgets_keys_and_keeps_its_order():
+    heap = IndexedHeap()
     for number in range(1000):
-        pile.put((float(number), number), str(number))
+        heap.put((float(number), number), str(number))
     for number in range(0, 1000, 2):
-        pile.take((float(number), number))
+        heap.take((float(number), number))
     for number in range(101, 1000, 2):
-        pile.take((float(number), number))
-    assert len(pile._heap) < 250
-    assert [pile.pop() for _ in range(len(pile))] == [str(number) for number in range(1, 100, 2)]
+        heap.take((float(number), number))
+    assert len(heap._heap) < 250
+    assert [heap.pop() for _ in range(len(heap))] == [str(number) for number in range(1, 100, 2)]

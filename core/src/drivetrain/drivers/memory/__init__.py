@@ -1,8 +1,8 @@
-"""``memory://``: a broker and a backend in this process; the reference of the contract.
+"""``memory://``: a broker and a backend in this process; the reference implementation of the contract.
 
-``memory://`` is private to the driver object; ``memory://name`` is shared by all objects of this process that name it
-in the same namespace, for as long as one of them lives. Nothing survives the process, and a forked child starts with
-nothing. The namespace is the app's name, or what the URL says as its option ``namespace``.
+``memory://`` is private to its driver object. All objects of this process with the same ``memory://name`` and the same
+namespace share one store, as long as one of them exists. Nothing survives the process; a forked child starts empty.
+The namespace is the option ``namespace`` of the URL, by default the app's name.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from drivetrain.contract import (
     Backend,
     Broker,
-    ConfigurationError,
     DriverContext,
     DriverUrl,
+    check_driver_options,
     hookimpl,
     namespace_option,
+    raise_for_faults,
     read_options,
-    redact,
 )
 from drivetrain.drivers.memory.backend import MemoryBackend
 from drivetrain.drivers.memory.broker import MemoryBroker
@@ -29,8 +29,9 @@ def make_broker(url: str, context: DriverContext) -> Broker:
     """Make the broker of a ``memory://`` URL.
 
     Raises:
-        ConfigurationError: the URL says more than a name.
+        ConfigurationError: the URL says more than a name, or `DriverContext.options` is not empty.
     """
+    check_driver_options("memory", context.options)
     return MemoryBroker(shared_name(url, context.namespace), context.clock)
 
 
@@ -39,20 +40,21 @@ def make_backend(url: str, context: DriverContext) -> Backend:
     """Make the backend of a ``memory://`` URL.
 
     Raises:
-        ConfigurationError: the URL says more than a name.
+        ConfigurationError: the URL says more than a name, or `DriverContext.options` is not empty.
     """
+    check_driver_options("memory", context.options)
     return MemoryBackend(shared_name(url, context.namespace), context.clock)
 
 
 def shared_name(url: str, namespace: str) -> str:
-    """Under which name the memory of a URL is shared in this process; empty: it is private.
+    """The name under which the store of a URL is shared in this process; empty: the store is private.
 
     Args:
         url: the URL.
-        namespace: the namespace where the URL names none.
+        namespace: the namespace of a URL without the option ``namespace``.
 
     Raises:
-        ConfigurationError: the URL is wrong; every fault is named.
+        ConfigurationError: the URL is wrong; the error names every fault.
     """
     parts = DriverUrl.parse(url)
     options, faults = read_options(parts.options, {"namespace": namespace_option})
@@ -60,7 +62,6 @@ def shared_name(url: str, namespace: str) -> str:
         faults.append("it has a path; write memory:// for a private store, or memory://name for a shared one")
     if "@" in parts.netloc:
         faults.append("it has a user; memory:// takes none")
-    if faults:
-        raise ConfigurationError(f"{redact(url)} is no URL of the memory driver", faults)
-    # A name holds no question mark, so no two pairs of a name and a namespace look the same.
+    raise_for_faults("memory", parts, faults)
+    # A name contains no question mark, so two pairs of a name and a namespace never give the same text.
     return f"{parts.netloc}?{options.get('namespace', namespace)}" if parts.netloc else ""

@@ -25,10 +25,14 @@ from drivetrain.contract import (
     TaskPage,
     TaskRecord,
     Transition,
+    WaitLoop,
     apply,
-    evolve,
+    group_record,
+    is_expired,
+    renew_record,
+    shorten_record,
 )
-from drivetrain.drivers.memory.pile import Pile
+from drivetrain.drivers.memory.indexed_heap import IndexedHeap
 from drivetrain.drivers.memory.stores import NamedStores
 
 __all__ = ["MemoryBackend"]
@@ -39,7 +43,7 @@ _SWEEP_LIMIT = 10_000
 
 @define(eq=False)
 class _OpenGroup:
-    """A group and the payloads of its members that are complete, by index."""
+    """A group, and the payloads of its complete members by index."""
 
     group: Group
     failed: bool = False
@@ -49,56 +53,49 @@ class _OpenGroup:
         if index not in self.members and 0 <= index < self.group.size:
             self.members[index] = payload
             self.failed = self.failed or (failed and not self.group.collect)
-        return GroupProgress(size=self.group.size, done=len(self.members), failed=self.failed)
+        return self.progress()
 
-    def record(self) -> GroupRecord:
-        return GroupRecord(
-            group_id=self.group.group_id,
-            size=self.group.size,
-            collect=self.group.collect,
-            continuation=self.group.continuation,
-            done=len(self.members),
-            failed=self.failed,
-        )
+    def progress(self) -> GroupProgress:
+        return GroupProgress(size=self.group.size, done=len(self.members), failed=self.failed)
 
 
 @frozen
 class _Lock:
     token: int
-    #: When it ends, by the monotonic clock: setting the machine's clock neither frees nor prolongs a lock.
+    #: Its end by the monotonic clock: to set the machine's clock neither frees nor prolongs a lock.
     ends: float
 
 
-def _expiries() -> Pile[tuple[float, str], str]:
-    return Pile()
+def _expiries() -> IndexedHeap[tuple[float, str], str]:
+    return IndexedHeap()
 
 
 @define(eq=False)
 class _Store:
-    """What backends of one name share. Everything in it is used with `condition` held."""
+    """What backends of one name share. Used with `condition` held."""
 
     condition: threading.Condition = field(factory=threading.Condition)
     tasks: dict[str, TaskRecord] = field(factory=dict)
     #: The ids of records that are not terminal.
     unfinished: dict[str, None] = field(factory=dict)
     #: Task ids, by (time of expiry, task id).
-    expiries: Pile[tuple[float, str], str] = field(factory=_expiries)
+    expiries: IndexedHeap[tuple[float, str], str] = field(factory=_expiries)
     groups: dict[str, _OpenGroup] = field(factory=dict)
     bodies: dict[str, bytes] = field(factory=dict)
     locks: dict[str, _Lock] = field(factory=dict)
-    #: One for all names: a token is never given twice, even though ended locks are dropped.
+    #: One counter for all names: no token repeats, although ended locks are dropped.
     tokens: Iterator[int] = field(factory=lambda: count(1))
 
     def find(self, task_id: str, now: float) -> TaskRecord | None:
-        """The record of a task, unless its time has come."""
+        """The record of a task, unless it has expired."""
         record = self.tasks.get(task_id)
-        if record is not None and record.expires_at is not None and record.expires_at <= now:
+        if record is not None and is_expired(record, now):
             self.drop(task_id)
             return None
         return record
 
     def find_group(self, group_id: str, now: float) -> _OpenGroup | None:
-        """A group, unless the time of the record of the same id has come."""
+        """A group, unless the record of the same id has expired."""
         self.find(group_id, now)
         return self.groups.get(group_id)
 
@@ -123,7 +120,7 @@ class _Store:
             self.expiries.take((record.expires_at, task_id))
 
     def drop_expired(self, now: float, limit: int | None) -> int:
-        """Drop records whose time has come, at most ``limit``; how many."""
+        """Drop expired records, at most ``limit``; how many it dropped."""
         dropped = 0
         for task_id in islice(self.expiries.pop_until(now), limit):
             self.drop(task_id)
@@ -131,7 +128,7 @@ class _Store:
         return dropped
 
     def drop_ended_locks(self, now: float) -> None:
-        """Drop locks that nobody holds any more."""
+        """Drop locks that have ended."""
         self.locks = {name: lock for name, lock in self.locks.items() if lock.ends > now}
 
     def holds_lock(self, name: str, token: int, now: float) -> bool:
@@ -147,8 +144,8 @@ class MemoryBackend:
     """A backend in this process; see `drivetrain.contract.Backend`.
 
     Args:
-        name: of the memory that is shared with other backends of this name; empty: none is.
-        clock: tells when leases and locks end and records expire.
+        name: backends of the same name share their records; empty: this one shares none.
+        clock: the clock by which leases and locks end and records expire.
     """
 
     capabilities: BackendCapabilities = BackendCapabilities(
@@ -162,7 +159,7 @@ class MemoryBackend:
     def __init__(self, name: str, clock: Clock) -> None:
         self._store = _stores.get(name)
         self._clock = clock
-        self._closings = 0
+        self._waits = WaitLoop(clock)
 
     def ping(self) -> None:
         """See `Backend.ping`."""
@@ -171,23 +168,23 @@ class MemoryBackend:
         """See `Backend.record`."""
         with self._store.condition:
             now = self._clock.now()
-            outcomes = [self._record(wish, now) for wish in transitions]
-            if any(wish.state.terminal for wish in transitions):
+            outcomes = [self._record(transition, now) for transition in transitions]
+            if any(transition.state.terminal for transition in transitions):
                 self._store.condition.notify_all()
             return outcomes
 
-    def _record(self, wish: Transition, now: float) -> Outcome:
-        before = self._store.find(wish.task_id, now)
-        after = apply(before, wish, now)
+    def _record(self, transition: Transition, now: float) -> Outcome:
+        before = self._store.find(transition.task_id, now)
+        after = apply(before, transition, now)
         if after is None:
             return Outcome(applied=False, before=before)
         self._store.put(after)
-        return Outcome(applied=True, before=before, group=self._complete_of(wish, now))
+        return Outcome(applied=True, before=before, group=self._complete_of(transition, now))
 
-    def _complete_of(self, wish: Transition, now: float) -> GroupProgress | None:
-        if wish.member is None or not wish.state.terminal:
+    def _complete_of(self, transition: Transition, now: float) -> GroupProgress | None:
+        if transition.member is None or not transition.state.terminal:
             return None
-        return self._complete(wish.member, wish.payload or b"", wish.state is not State.SUCCESS, now)
+        return self._complete(transition.member, transition.payload or b"", transition.state is not State.SUCCESS, now)
 
     def _complete(self, member: Member, payload: bytes, failed: bool, now: float) -> GroupProgress | None:
         group = self._store.find_group(member.group_id, now)
@@ -201,20 +198,17 @@ class MemoryBackend:
 
     def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
         """See `Backend.wait`."""
-        deadline = self._clock.monotonic() + timeout_seconds
+        if not task_ids:
+            return {}
+
+        def pause(seconds: float) -> None:
+            self._clock.wait(self._store.condition, seconds)
+
         with self._store.condition:
-            closings = self._closings
-            while True:
-                ended = self._ended(task_ids)
-                left = deadline - self._clock.monotonic()
-                if ended or left <= 0 or not task_ids:
-                    return ended
-                self._clock.wait(self._store.condition, left)
-                if self._closings != closings:
-                    return {}
+            return self._waits.run(lambda: self._ended(task_ids), pause, timeout_seconds=timeout_seconds)
 
     def _ended(self, task_ids: Sequence[str]) -> dict[str, TaskRecord | None]:
-        """Those that are terminal or gone, with their records."""
+        """The tasks that are terminal or gone, with their records."""
         now = self._clock.now()
         unfinished, find = self._store.unfinished, self._store.find
         return {task_id: find(task_id, now) for task_id in task_ids if task_id not in unfinished}
@@ -226,27 +220,22 @@ class MemoryBackend:
             return [self._renew(lease, now) for lease in leases]
 
     def _renew(self, lease: RunLease, now: float) -> Renewal:
-        record = self._store.find(lease.task_id, now)
-        if record is None:
-            return Renewal(held=False, state=None)
-        held = record.state is State.STARTED and record.run == lease.run
-        if held:
-            self._store.put(evolve(record, leased_until=now + lease.seconds))
-        return Renewal(held=held, state=record.state)
+        renewal, renewed = renew_record(self._store.find(lease.task_id, now), lease, now)
+        if renewed is not None:
+            self._store.put(renewed)
+        return renewal
 
     def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
         """See `Backend.shorten_retention`."""
         with self._store.condition:
             now = self._clock.now()
             for task_id in task_ids:
-                self._settle(task_id, now, now + retention_seconds)
+                self._shorten(task_id, now, now + retention_seconds)
 
-    def _settle(self, task_id: str, now: float, expires_at: float) -> None:
-        record = self._store.find(task_id, now)
-        if record is None or not record.state.terminal:
-            return
-        if record.expires_at is None or expires_at < record.expires_at:
-            self._store.put(evolve(record, expires_at=expires_at))
+    def _shorten(self, task_id: str, now: float, expires_at: float) -> None:
+        shortened = shorten_record(self._store.find(task_id, now), expires_at)
+        if shortened is not None:
+            self._store.put(shortened)
 
     def forget(self, task_ids: Sequence[str]) -> None:
         """See `Backend.forget`."""
@@ -256,7 +245,7 @@ class MemoryBackend:
             self._store.condition.notify_all()
 
     def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        """See `Backend.unfinished`; in the order of their ids, the last of which is the cursor."""
+        """See `Backend.unfinished`; by task id. The cursor is the last id of the page."""
         with self._store.condition:
             behind = (task_id for task_id in self._store.unfinished if cursor is None or task_id > cursor)
             ids = nsmallest(limit + 1, behind)
@@ -283,10 +272,10 @@ class MemoryBackend:
         with self._store.condition:
             now = self._clock.now()
             found = [self._store.find_group(group_id, now) for group_id in group_ids]
-            return [None if group is None else group.record() for group in found]
+            return [None if group is None else group_record(group.group, group.progress()) for group in found]
 
     def read_members(self, group_id: str) -> Sequence[bytes | None]:
-        """See `Backend.read_members`. Empty where the group is not known."""
+        """See `Backend.read_members`. Empty for an unknown group."""
         with self._store.condition:
             found = self._store.find_group(group_id, self._clock.now())
             return [] if found is None else [found.members.get(index) for index in range(found.group.size)]
@@ -357,5 +346,5 @@ class MemoryBackend:
     def close(self) -> None:
         """See `Backend.close`. The object may be used again afterwards."""
         with self._store.condition:
-            self._closings += 1
+            self._waits.close()
             self._store.condition.notify_all()

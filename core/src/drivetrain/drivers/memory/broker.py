@@ -10,8 +10,6 @@ from itertools import count
 from attrs import define, field, frozen
 
 from drivetrain.contract import (
-    DEAD_AT_HEADER,
-    DEAD_REASON_HEADER,
     BrokerCapabilities,
     Clock,
     Delivery,
@@ -19,9 +17,11 @@ from drivetrain.contract import (
     Message,
     QueueSection,
     QueueSizes,
+    WaitLoop,
     evolve,
+    mark_dead,
 )
-from drivetrain.drivers.memory.pile import Pile
+from drivetrain.drivers.memory.indexed_heap import IndexedHeap
 from drivetrain.drivers.memory.stores import NamedStores
 
 __all__ = ["MemoryBroker"]
@@ -34,28 +34,28 @@ class _Entry:
     """A message in a queue."""
 
     message: Message
-    #: Its place among the ready messages of its priority; kept when it is handed out and comes back.
+    #: Its rank among the ready messages of its priority. A released message keeps it.
     turn: int = 0
-    #: How often it was handed out since it was published or replayed.
+    #: How many deliveries there were since the message was published or replayed.
     deliveries: int = 0
-    #: The receipt of the last time that it was handed out.
+    #: The receipt of the last delivery.
     receipt: int = 0
-    #: Whether it was among the dead letters: it was handed out before, whatever `deliveries` says.
+    #: Whether the message was a dead letter: it was delivered before, whatever `deliveries` says.
     replayed: bool = False
-    #: The pile in which it lies, and under which key.
-    pile: Pile[_Key, _Entry] | None = None
+    #: The heap that the entry is in, and its key there.
+    heap: IndexedHeap[_Key, _Entry] | None = None
     key: _Key = (0.0, 0)
 
     def take(self) -> None:
-        """Take it out of the pile in which it lies, if it still does."""
-        if self.pile is not None:
-            self.pile.take(self.key)
+        """Remove the entry from its heap, if it is still there."""
+        if self.heap is not None:
+            self.heap.take(self.key)
 
-    def move(self, pile: Pile[_Key, _Entry], key: _Key) -> None:
-        """Take it from where it lies to ``pile``."""
+    def move(self, heap: IndexedHeap[_Key, _Entry], key: _Key) -> None:
+        """Remove the entry from its heap and put it into ``heap``."""
         self.take()
-        self.pile, self.key = pile, key
-        pile.put(key, self)
+        self.heap, self.key = heap, key
+        heap.put(key, self)
 
     def deliver(self) -> Delivery:
         return Delivery(
@@ -68,42 +68,41 @@ class _Entry:
 
 @frozen
 class _Letter:
-    """A dead letter. The message is kept as it was, so that replaying it restores exactly that."""
+    """A dead letter. The message stays as it was published, so that a replay restores exactly that."""
 
     message: Message
     reason: str
     at: float
 
     def shown(self) -> Message:
-        marks = {DEAD_REASON_HEADER: self.reason, DEAD_AT_HEADER: f"{self.at:.6f}"}
-        return evolve(self.message, headers={**self.message.headers, **marks})
+        return mark_dead(self.message, self.reason, self.at)
 
 
-def _piles() -> Pile[_Key, _Entry]:
-    return Pile()
+def _heap() -> IndexedHeap[_Key, _Entry]:
+    return IndexedHeap()
 
 
 @define(eq=False)
 class _Queue:
     """One queue. Its methods are called with the store's condition held."""
 
-    #: Gives every turn, receipt and other number; shared by the queues of a store.
+    #: The source of turns, receipts and the numbers in keys; the queues of a store share it.
     numbers: Iterator[int]
     #: By (-priority, turn).
-    ready: Pile[_Key, _Entry] = field(factory=_piles)
+    ready: IndexedHeap[_Key, _Entry] = field(factory=_heap)
     #: By (due time, number).
-    delayed: Pile[_Key, _Entry] = field(factory=_piles)
-    #: By (end of the hold, number).
-    held: Pile[_Key, _Entry] = field(factory=_piles)
-    #: What was handed out and not settled, by receipt. Its hold may have ended: then it lies in `ready`.
+    delayed: IndexedHeap[_Key, _Entry] = field(factory=_heap)
+    #: In flight, by (end of the hold, number).
+    held: IndexedHeap[_Key, _Entry] = field(factory=_heap)
+    #: Unsettled deliveries by receipt. When the hold has ended, the entry is in `ready` too.
     open: dict[int, _Entry] = field(factory=dict)
     #: Oldest first.
     dead: list[_Letter] = field(factory=list)
 
     def ripen(self, clock: Clock) -> None:
-        """Make ready what is due and what is no longer held.
+        """Make messages ready that are due or whose hold has ended.
 
-        Called before anything is added or read, so that turns are given in the order in which messages became due.
+        Called before every change and every read, so that turns follow the order in which messages became due.
         """
         for entry in self.delayed.pop_until(clock.now()):
             self.add_ready(entry)
@@ -134,28 +133,28 @@ class _Queue:
         return [entry.deliver() for entry in handed]
 
     def settle(self, delivery: Delivery) -> _Entry | None:
-        """Take out the message of a delivery; None when it was settled, purged or handed out again."""
+        """Remove the message of a delivery; None if it was settled, purged or delivered again."""
         entry = self.open.pop(delivery.receipt, None)
         if entry is not None:
             entry.take()
         return entry
 
     def seconds_to_change(self, clock: Clock) -> float:
-        """How long until a message becomes ready by itself."""
+        """Seconds until a message becomes ready by itself."""
         due, end = self.delayed.first_key(), self.held.first_key()
         return min(
             math.inf if due is None else due[0] - clock.now(),
             math.inf if end is None else end[0] - clock.monotonic(),
         )
 
-    def drop(self, pile: Pile[_Key, _Entry]) -> int:
-        dropped = pile.clear()
+    def drop(self, heap: IndexedHeap[_Key, _Entry]) -> int:
+        dropped = heap.clear()
         for entry in dropped:
             self.open.pop(entry.receipt, None)
         return len(dropped)
 
     def take_dead(self, message_ids: Sequence[str] | None) -> list[_Letter]:
-        """Take dead letters out, all or those of these ids."""
+        """Remove and return dead letters: all, or those of these ids."""
         wanted = frozenset(letter.message.id for letter in self.dead) if message_ids is None else frozenset(message_ids)
         taken = [letter for letter in self.dead if letter.message.id in wanted]
         self.dead = [letter for letter in self.dead if letter.message.id not in wanted]
@@ -173,18 +172,18 @@ class _Queue:
 
 @define(eq=False)
 class _Store:
-    """The queues that brokers of one name share. Everything in it is used with `condition` held."""
+    """The queues that brokers of one name share. Used with `condition` held."""
 
     condition: threading.Condition = field(factory=threading.Condition)
     numbers: Iterator[int] = field(factory=lambda: count(1))
     queues: dict[str, _Queue] = field(factory=dict)
 
     def queue(self, name: str) -> _Queue:
-        """The queue of this name, made if it is new."""
+        """The queue of this name; a new one if it was never used."""
         return self.queues.get(name) or self.queues.setdefault(name, _Queue(self.numbers))
 
     def known(self, names: Sequence[str], clock: Clock) -> list[_Queue]:
-        """Those of the queues that were ever used, up to date."""
+        """The queues of these names that were ever used, after `_Queue.ripen`."""
         queues = [self.queues[name] for name in names if name in self.queues]
         for queue in queues:
             queue.ripen(clock)
@@ -197,11 +196,11 @@ _stores = NamedStores(_Store)
 class MemoryBroker:
     """A broker in this process; see `drivetrain.contract.Broker`.
 
-    What is handed back, by `release` or by the end of its hold, keeps its place among the ready messages.
+    A message that is released, or whose hold has ended, keeps its rank among the ready messages.
 
     Args:
-        name: of the queues that are shared with other brokers of this name; empty: none are.
-        clock: tells when messages are due and holds end.
+        name: brokers of the same name share their queues; empty: this one shares none.
+        clock: the clock by which messages become due and holds end.
     """
 
     capabilities: BrokerCapabilities = BrokerCapabilities(
@@ -219,7 +218,7 @@ class MemoryBroker:
     def __init__(self, name: str, clock: Clock) -> None:
         self._store = _stores.get(name)
         self._clock = clock
-        self._closings = 0
+        self._waits = WaitLoop(clock)
 
     def ping(self) -> None:
         """See `Broker.ping`."""
@@ -236,7 +235,7 @@ class MemoryBroker:
 
     def _add(self, message: Message, now: float) -> None:
         queue = self._store.queue(message.queue)
-        # The sender may go on to change the headers that it gave.
+        # A copy: the sender may change its headers afterwards.
         entry = _Entry(evolve(message, headers=dict(message.headers)))
         if message.eta is not None and message.eta > now:
             queue.add_delayed(entry, message.eta)
@@ -247,17 +246,17 @@ class MemoryBroker:
         self, queues: Sequence[str], *, limit: int, wait_seconds: float, hold_seconds: float
     ) -> Sequence[Delivery]:
         """See `Broker.receive`."""
-        deadline = self._clock.monotonic() + wait_seconds
+        if limit <= 0 or not queues:
+            return []
+
+        def attempt() -> list[Delivery]:
+            return self._take(queues, limit, hold_seconds)
+
+        def pause(seconds: float) -> None:
+            self._clock.wait(self._store.condition, min(seconds, self._seconds_to_change(queues)))
+
         with self._store.condition:
-            closings = self._closings
-            while True:
-                deliveries = self._take(queues, limit, hold_seconds)
-                left = deadline - self._clock.monotonic()
-                if deliveries or left <= 0 or limit <= 0 or not queues:
-                    return deliveries
-                self._clock.wait(self._store.condition, min(left, self._seconds_to_change(queues)))
-                if self._closings != closings:
-                    return []
+            return self._waits.run(attempt, pause, timeout_seconds=wait_seconds)
 
     def _take(self, queues: Sequence[str], limit: int, hold_seconds: float) -> list[Delivery]:
         taken: list[Delivery] = []
@@ -301,7 +300,7 @@ class MemoryBroker:
         with self._store.condition:
             until = self._clock.monotonic() + hold_seconds
             extended = [self._extend(delivery, until) for delivery in deliveries]
-            self._store.condition.notify_all()  # a hold may end sooner now than a receive waits for
+            self._store.condition.notify_all()  # a hold may end before the pause of a receive does
             return extended
 
     def _extend(self, delivery: Delivery, until: float) -> bool:
@@ -330,8 +329,8 @@ class MemoryBroker:
             for found in self._store.known([queue], self._clock):
                 if place is QueueSection.DEAD:
                     return [letter.shown() for letter in found.dead[:limit]]
-                pile = found.ready if place is QueueSection.READY else found.delayed
-                return [entry.message for entry in pile.smallest(limit)]
+                heap = found.ready if place is QueueSection.READY else found.delayed
+                return [entry.message for entry in heap.smallest(limit)]
         return []
 
     def purge(self, queue: str, place: QueueSection) -> int:
@@ -358,5 +357,5 @@ class MemoryBroker:
     def close(self) -> None:
         """See `Broker.close`. The object may be used again afterwards."""
         with self._store.condition:
-            self._closings += 1
+            self._waits.close()
             self._store.condition.notify_all()

@@ -1,4 +1,4 @@
-"""What several objects of one process share by a name."""
+"""Stores that driver objects of one process share by name."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 class NamedStores(Generic[T]):
-    """Stores by name, each kept for as long as an object uses it. Thread-safe.
+    """Stores by name; each exists as long as an object uses it. Thread-safe.
 
-    A forked child has none: its parent goes on with what is in them, and may be in the middle of a change.
+    A forked child starts without any: a thread of the parent may have been in the middle of a change.
 
     Args:
         make: makes an empty store.

@@ -1,4 +1,4 @@
-"""A priority queue out of which any entry can be taken."""
+"""A heap from which any value can be removed by its key."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import heapq
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-__all__ = ["Pile"]
+__all__ = ["IndexedHeap"]
 
-# Constrained, not bound: the keys of one pile must compare with each other.
+# Constrained, not bound: the keys of one heap must compare with each other.
 K = TypeVar("K", tuple[float, int], tuple[float, str])
 V = TypeVar("V")
 
-#: So many keys of entries that are gone are always borne, however few entries there are.
+#: How many keys of removed values the heap may hold before it is rebuilt, in addition to one for each value.
 _SLACK = 64
 
 
-class Pile(Generic[K, V]):
-    """Values by distinct keys; the smallest key comes first. Every operation is O(log n), amortised.
+class IndexedHeap(Generic[K, V]):
+    """Values by distinct keys; the smallest key comes first. Not thread-safe.
 
-    Taking out leaves the key in the heap, where it is skipped later: finding it there would be O(n).
+    `put`, `take` and `pop` are O(log n), amortised. `take` leaves its key in the heap, where it is skipped later: to
+    find it there would be O(n).
     """
 
     def __init__(self) -> None:
@@ -30,19 +31,19 @@ class Pile(Generic[K, V]):
         return len(self._values)
 
     def put(self, key: K, value: V) -> None:
-        """Add a value. ``key`` is not in the pile."""
+        """Add a value. ``key`` must not be in the heap."""
         heapq.heappush(self._heap, key)
         self._values[key] = value
 
     def take(self, key: K) -> V | None:
-        """Take out the value of ``key``; None if there is none."""
+        """Remove and return the value of ``key``; None if there is none."""
         value = self._values.pop(key, None)
         if len(self._heap) > 2 * len(self._values) + _SLACK:
             self._heap = sorted(self._values)  # a sorted list is a heap
         return value
 
     def first_key(self) -> K | None:
-        """The smallest key; None if the pile is empty."""
+        """The smallest key; None if there is no value."""
         while self._heap:
             if self._heap[0] in self._values:
                 return self._heap[0]
@@ -50,22 +51,22 @@ class Pile(Generic[K, V]):
         return None
 
     def pop(self) -> V:
-        """Take out the value of the smallest key. The pile is not empty."""
+        """Remove and return the value of the smallest key. There must be one."""
         while (key := heapq.heappop(self._heap)) not in self._values:
             continue
         return self._values.pop(key)
 
     def pop_until(self, limit: float) -> Iterator[V]:
-        """Take out, in order, the values whose keys begin with ``limit`` or less."""
+        """Remove and return, in order, the values whose keys begin with ``limit`` or less."""
         while (key := self.first_key()) is not None and key[0] <= limit:
             yield self.pop()
 
     def smallest(self, count: int) -> list[V]:
-        """The values of the ``count`` smallest keys, in order. Takes nothing out; O(n)."""
+        """The values of the ``count`` smallest keys, in order. Removes nothing; O(n)."""
         return [self._values[key] for key in heapq.nsmallest(count, self._values)]
 
     def clear(self) -> list[V]:
-        """Take out everything; what was there, in no order."""
+        """Remove and return all values, in no order."""
         values = list(self._values.values())
         self._heap.clear()
         self._values.clear()
