@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-from drivetrain import GroupResult, Result, ResultTimeout, chord, group
+from drivetrain import Result, ResultTimeout, chord, group
+from drivetrain.app.progress import progress_bar
 from stdlib_census.audit import audit, in_hand
 from stdlib_census.tasks import Census, analyse, app, merge
 
@@ -142,12 +143,13 @@ def run(directory: str, paths: list[str]) -> list[str]:
 
 def watch(workers: Workers, total: int) -> None:
     """Show how far the group is; when it is halfway, kill one worker and start another."""
-    files: GroupResult[object] = GroupResult(app, "files")
-    show = app.progress_bar(total)
+    files = app.result("files")
+    show = progress_bar(total)
     ended = killed = False
     while not ended:
         ended = files.wait(0.2)
-        done = files.done()
+        (counts,) = app.runtime.backend.read_groups([files.id])
+        done = 0 if counts is None else counts.done
         show(done, total)
         if not killed and done >= total / 2 and workers.kill_one():
             workers.start()

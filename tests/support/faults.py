@@ -113,7 +113,8 @@ BROKER, BACKEND = methods(Broker), methods(Backend)
 
 def rewire(app, **changes):
     """Let ``app`` use a runtime with other parts until it is closed: ``rewire(app, broker=Proxy(…))``."""
-    app._made._made = (app._assemble(evolve(app.runtime, **changes)),)
+    services = app._services
+    services._made._made = (services._assemble(evolve(app.runtime, **changes)),)
 
 
 def let_fail(app, faults):

@@ -18,7 +18,8 @@ def waiting_threads():
 
 def forgotten(app):
     """Whether the waiter waits for nothing."""
-    return not any(not one.ended.done() for one in [*app.waiter._recent, *app.waiter._settled])
+    waiter = app._services.waiter
+    return not any(not one.ended.done() for one in [*waiter._recent, *waiter._settled])
 
 
 def test_a_quick_result_is_seen_while_ten_thousand_others_are_awaited(app):
@@ -56,7 +57,7 @@ def test_what_is_awaited_for_long_is_seen_when_it_ends(app):
     async def main():
         handle = await app.send_async(app.signature("value", 1).set(task_id="slow"))
         waits = [asyncio.ensure_future(handle.get_async()) for _ in range(4)]
-        await asyncio.to_thread(until, lambda: len(app.waiter._settled) == 4, "they wait in long turns")
+        await asyncio.to_thread(until, lambda: len(app._services.waiter._settled) == 4, "they wait in long turns")
         waits.pop().cancel()
         app.worker().drain()
         return await asyncio.wait_for(asyncio.gather(*waits), DEADLINE_SECONDS)
@@ -69,7 +70,7 @@ def test_more_threads_than_wait_by_themselves(app):
     slow = app.send_many(app.signature("value", n).set(delay=3600) for n in range(40))
     with ThreadPoolExecutor(50) as threads:
         pending = [threads.submit(one.get) for one in slow]
-        until(lambda: len(app.waiter._settled) >= 30, "they wait")
+        until(lambda: len(app._services.waiter._settled) >= 30, "they wait")
         with app.worker():
             assert app.send(app.signature("value", 1)).get(timeout=DEADLINE_SECONDS) == 1
         assert not any(one.done() for one in pending)
@@ -283,8 +284,9 @@ def test_progress_and_result_take_no_longer_than_the_limit_together(memory_app, 
     app = memory_app
     handle = app.send(group(app.signature("value", 1)))
     limits = []
-    wait = app.waiter.wait
-    monkeypatch.setattr(app.waiter, "wait", lambda task_id, limit: limits.append(limit) or wait(task_id, limit))
+    waiter = app._services.waiter
+    wait = waiter.wait
+    monkeypatch.setattr(waiter, "wait", lambda task_id, limit: limits.append(limit) or wait(task_id, limit))
     with pytest.raises(ResultTimeout):
         handle.get(timeout=0.3, progress=lambda *_: None)
     assert limits[-1] == pytest.approx(0.0)

@@ -15,10 +15,11 @@ Driver authors need `drivetrain.contract` and nothing else.
 """
 
 from drivetrain.app import retry
-from drivetrain.app.application import App, TaskOptions
+from drivetrain.app.application import App
 from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.locks import Lock, LockHeld
-from drivetrain.app.operations import QueuedTask
+from drivetrain.app.queued_tasks import QueuedTask
+from drivetrain.app.registration import TaskOptions
 from drivetrain.app.result import GroupResult, Result
 from drivetrain.app.settings import Settings
 from drivetrain.app.task import AsyncTask, Task

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from drivetrain.app.application import App
-from drivetrain.app.operations import QueuedTask
+from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.contract import QueueSection, reset_after_fork
 
 __all__ = ["VirtualClock", "VirtualTime"]

@@ -1,17 +1,15 @@
-"""Which dead letters an operator means. Pure."""
+"""A filter that chooses dead letters. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import field, frozen
 
+from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.contract import ConfigurationError
-
-if TYPE_CHECKING:
-    from drivetrain.app.operations import QueuedTask
 
 __all__ = ["DeadLetterFilter"]
 
@@ -27,7 +25,7 @@ def _aware(_filter: object, attribute: Any, moment: datetime | None) -> None:
 
 @frozen(kw_only=True)
 class DeadLetterFilter:
-    """Chooses dead letters: those that fit all that is said. What is left out fits every letter.
+    """Chooses the dead letters that match all its conditions. A condition that is left out matches every letter.
 
     Raises:
         ConfigurationError: a time has no time zone.
@@ -35,17 +33,17 @@ class DeadLetterFilter:
 
     #: The ids of the tasks; empty: any.
     task_ids: frozenset[str] = field(default=frozenset(), converter=_names)
-    #: The names of the tasks; empty: any. A letter that cannot be read has no name.
+    #: The names of the tasks; empty: any. An unreadable letter has no name.
     tasks: frozenset[str] = field(default=frozenset(), converter=_names)
-    #: A part of the reason, in small or capital letters; empty: any reason.
+    #: A part of the reason, in upper or lower case; empty: any reason.
     reason: str = ""
-    #: Put aside before this time; must have a time zone.
+    #: Dead-lettered before this time; must have a time zone.
     died_before: datetime | None = field(default=None, validator=_aware)
-    #: Put aside at this time or later; must have a time zone.
+    #: Dead-lettered at this time or later; must have a time zone.
     died_after: datetime | None = field(default=None, validator=_aware)
 
     def matches(self, letter: QueuedTask) -> bool:
-        """Whether ``letter`` fits all that is said."""
+        """Whether ``letter`` matches all conditions."""
         return (
             (not self.task_ids or letter.task_id in self.task_ids)
             and (not self.tasks or letter.task in self.tasks)

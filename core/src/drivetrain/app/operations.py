@@ -1,151 +1,132 @@
-"""What an operator does: look into queues, purge them, see to dead letters."""
+"""What operators do: read queues, purge them, replay or drop dead letters, rescue lost tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any
-
-from attrs import field, frozen
 
 from drivetrain.app.dead_letters import DeadLetterFilter
+from drivetrain.app.queued_tasks import QueuedTask, queued_task
 from drivetrain.app.rescue import DEFAULT_OVERDUE_SECONDS, RescueReport, end_tasks, rescue
-from drivetrain.contract import (
-    DEAD_AT_HEADER,
-    DEAD_REASON_HEADER,
-    Message,
-    QueueSection,
-    QueueSizes,
-    SerializationError,
-    TaskRecord,
-)
+from drivetrain.app.services import Services
+from drivetrain.contract import Broker, Message, QueueSection, QueueSizes, SerializationError, TaskRecord
 from drivetrain.worker.listing import unfinished_tasks
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
-from drivetrain.worker.publisher import BODY_HEADER, due
+from drivetrain.worker.publisher import BODY_HEADER
 from drivetrain.workflow.frames import Invocation
 from drivetrain.workflow.wire import load_invocation
 
-if TYPE_CHECKING:
-    from drivetrain.app.application import App
+__all__ = ["Operations"]
 
-__all__ = ["Operations", "QueuedTask"]
-
-#: How many messages are looked at in one call.
+#: The number of messages that the first call of `peek` asks for.
 _PAGE = 1000
 
 
-@frozen(kw_only=True)
-class QueuedTask:
-    """A message in a queue, as an operator sees it."""
-
-    task_id: str
-    #: The name of the task; empty if the message cannot be read.
-    task: str
-    queue: str
-    attempt: int = 0
-    #: The arguments, plain. Not shown by ``repr``, which ends up in logs.
-    args: Sequence[Any] = field(default=(), repr=False)
-    kwargs: Mapping[str, Any] = field(factory=dict, repr=False)
-    eta: datetime | None = None
-    #: For a dead letter: why and when it was put aside.
-    reason: str | None = None
-    died_at: datetime | None = None
-
-
 class Operations:
-    """Queues and dead letters of an app. Thread-safe."""
+    """Queues, dead letters and lost tasks of an app. Thread-safe."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     def queues(self) -> list[str]:
-        """The queues that the broker knows of, and those that the app's settings and tasks name; sorted."""
-        runtime = self._app.runtime
+        """The queues that the broker lists, and those that the app's settings and tasks name; sorted."""
+        runtime = self._services.runtime
         named = {definition.defaults.queue for definition in runtime.registry.values()}
-        return sorted({*runtime.broker.queues(), *named, *self._app.settings.served_queues})
+        return sorted({*runtime.broker.queues(), *named, *self._services.settings.served_queues})
 
     def sizes(self, queues: Sequence[str] | None = None) -> Mapping[str, QueueSizes]:
-        """How many messages lie in each queue; None: in all that are known."""
-        return self._app.runtime.broker.sizes(self.queues() if queues is None else queues)
+        """The number of messages in each queue; None: in all queues of `queues`."""
+        return self._broker.sizes(self.queues() if queues is None else queues)
 
-    def tasks(self, queue: str, place: QueueSection, *, limit: int = 100) -> list[QueuedTask]:
-        """Up to ``limit`` messages that lie there, in the order in which they will be delivered."""
-        return [self._queued(message) for message in self._app.runtime.broker.peek(queue, place, limit=limit)]
+    def tasks(self, queue: str, section: QueueSection, *, limit: int = 100) -> list[QueuedTask]:
+        """Up to ``limit`` messages in a section of a queue, in the order of their delivery."""
+        return [self._queued(message) for message in self._broker.peek(queue, section, limit=limit)]
 
     def unfinished(self, *, limit: int = 100) -> Sequence[TaskRecord]:
         """Up to ``limit`` tasks that have not ended, where the backend can list them."""
-        return list(islice(unfinished_tasks(self._app.runtime.backend, page=limit), limit))
+        return list(islice(unfinished_tasks(self._services.runtime.backend, page=limit), limit))
 
     def rescue(self, *, overdue_seconds: float | None = None, dry_run: bool = False) -> RescueReport:
-        """Look for tasks whose message is gone, and end them as lost; workers do the same by themselves.
+        """Find tasks whose message is gone, and end them as lost. Workers do the same on their own.
 
-        It looks several times, and waits for minutes between the looks if there is any doubt.
+        It searches several times, with minutes between the searches, while the result is uncertain.
 
         Args:
-            overdue_seconds: for how long tasks must be due; None: as the setting ``rescue_after_seconds`` says.
-            dry_run: end nothing.
+            overdue_seconds: the least time for which tasks must be due; None: the setting ``rescue_after_seconds``.
+            dry_run: end no task.
 
         Raises:
             NotSupported: the backend cannot list tasks.
+            ServiceError: a service could not be reached.
         """
+        settings = self._services.settings
         if overdue_seconds is None:
-            overdue_seconds = self._app.settings.rescue_after_seconds or DEFAULT_OVERDUE_SECONDS
-        return rescue(self._app, overdue_seconds=overdue_seconds, dry_run=dry_run)
+            overdue_seconds = settings.rescue_after_seconds or DEFAULT_OVERDUE_SECONDS
+        return rescue(self._services.runtime, settings, overdue_seconds=overdue_seconds, dry_run=dry_run)
 
     def end_lost(self, *task_ids: str) -> RescueReport:
         """End unfinished tasks of which you know that their message is gone; see `drivetrain.app.rescue.end_tasks`."""
-        return end_tasks(self._app, task_ids)
+        return end_tasks(self._services.runtime, self._services.settings, task_ids)
 
     def purge(self, queue: str) -> int:
-        """Cancel the tasks that wait in ``queue``, delayed ones included, and drop their messages; how many.
+        """Cancel the tasks that wait in ``queue``, delayed tasks included, and drop their messages; how many.
 
-        Whoever waits for them is told at once. Tasks that run now are not touched, nor are dead letters.
+        Callers that wait for these tasks get TaskCancelled at once. Running tasks and dead letters are not touched.
         """
         dropped = 0
-        broker = self._app.runtime.broker
-        for place in (QueueSection.READY, QueueSection.DELAYED):
-            messages = self._cancel_all(queue, place) if broker.capabilities.peeks else ()
-            dropped += broker.purge(queue, place)
+        for section in (QueueSection.READY, QueueSection.DELAYED):
+            messages = self._cancel_all(queue, section) if self._broker.capabilities.peeks else ()
+            dropped += self._broker.purge(queue, section)
             self._drop_bodies(messages)
         return dropped
 
     def dead_letters(self, queue: str, where: DeadLetterFilter | None = None, *, limit: int = 100) -> list[QueuedTask]:
-        """Up to ``limit`` dead letters of ``queue``, oldest first: all, or those that ``where`` chooses."""
+        """Up to ``limit`` dead letters of ``queue``, oldest first.
+
+        Args:
+            queue: the queue.
+            where: chooses dead letters; None: all.
+            limit: the largest number.
+        """
         if where is None:
             return self.tasks(queue, QueueSection.DEAD, limit=limit)
         return [letter for _, letter in self._chosen(queue, where, set())][:limit]
 
     def replay(self, queue: str, where: DeadLetterFilter | None = None) -> int:
-        """Let dead letters of ``queue`` be run again, as if they were sent now; how many.
+        """Run dead letters of ``queue`` again, as if they were sent now; how many.
+
+        Tasks that depend on them wait again. A group that has failed meanwhile stays failed.
 
         Args:
-            queue: whose dead letters.
-            where: which ones; None: all.
-
-        What waited for them waits again, up to a group that has failed meanwhile, which stays failed.
+            queue: the queue.
+            where: chooses dead letters; None: all.
         """
         return self._for_each_page(queue, where or DeadLetterFilter(), self._replay)
 
     def drop_dead_letters(self, queue: str, where: DeadLetterFilter | None = None) -> int:
-        """Drop dead letters of ``queue`` for good; how many.
+        """Delete dead letters of ``queue``; how many.
 
         Args:
-            queue: whose dead letters.
-            where: which ones; None: all.
+            queue: the queue.
+            where: chooses dead letters; None: all.
         """
         if where is not None:
             return self._for_each_page(queue, where, self._drop)
         letters = self._all(queue, QueueSection.DEAD)
-        dropped = self._app.runtime.broker.purge(queue, QueueSection.DEAD)
+        dropped = self._broker.purge(queue, QueueSection.DEAD)
         self._drop_bodies(letters)
         return dropped
 
-    def _for_each_page(self, queue: str, where: DeadLetterFilter, do: Callable[[str, Sequence[Message]], int]) -> int:
-        """Do something with the chosen dead letters; the sum of what it counts.
+    @property
+    def _broker(self) -> Broker:
+        return self._services.runtime.broker
 
-        Page by page, for a broker may show some of very many only. One that dies again meanwhile has had its turn.
+    def _for_each_page(self, queue: str, where: DeadLetterFilter, do: Callable[[str, Sequence[Message]], int]) -> int:
+        """Do something with the chosen dead letters; the sum of the counts that it returns.
+
+        In pages, since some brokers show only a part of many dead letters. A letter that is replayed and
+        dead-lettered again is not processed a second time.
         """
         counted, seen = 0, set[str]()
         while messages := [message for message, _ in self._chosen(queue, where, seen)]:
@@ -155,12 +136,12 @@ class Operations:
 
     def _replay(self, queue: str, messages: Sequence[Message]) -> int:
         for message in messages:
-            self._revive(message)
-        # By name: one that has come since then is not reset, so replaying it would come to nothing.
-        return self._app.runtime.broker.replay(queue, [message.id for message in messages])
+            self._reset(message)
+        # By id: a letter that arrived after the reset has a finished record, so a worker would drop it.
+        return self._broker.replay(queue, [message.id for message in messages])
 
     def _drop(self, queue: str, messages: Sequence[Message]) -> int:
-        dropped = self._app.runtime.broker.drop_dead_letters(queue, [message.id for message in messages])
+        dropped = self._broker.drop_dead_letters(queue, [message.id for message in messages])
         self._drop_bodies(messages)
         return dropped
 
@@ -168,76 +149,36 @@ class Operations:
         letters = [(one, self._queued(one)) for one in self._all(queue, QueueSection.DEAD) if one.id not in seen]
         return [(message, letter) for message, letter in letters if where.matches(letter)]
 
-    def _cancel_all(self, queue: str, place: QueueSection) -> Sequence[Message]:
-        messages = self._all(queue, place)
-        known = self._app.runtime.backend.read([message.id for message in messages])
-        self._app.cancel(*(record.task_id for record in known if record is not None))
+    def _cancel_all(self, queue: str, section: QueueSection) -> Sequence[Message]:
+        messages = self._all(queue, section)
+        records = self._services.runtime.backend.read([message.id for message in messages])
+        self._services.sender.cancel(record.task_id for record in records if record is not None)
         return messages
 
-    def _all(self, queue: str, place: QueueSection) -> Sequence[Message]:
-        """All messages that lie there. Not asked for by their number, which not every broker knows."""
+    def _all(self, queue: str, section: QueueSection) -> Sequence[Message]:
+        """All messages in a section. Not by its size, which some brokers do not know."""
         limit = _PAGE
-        while len(messages := self._app.runtime.broker.peek(queue, place, limit=limit)) >= limit:
+        while len(messages := self._broker.peek(queue, section, limit=limit)) >= limit:
             limit *= 4
         return messages
 
     def _drop_bodies(self, messages: Sequence[Message]) -> None:
         keys = [key for message in messages if (key := message.headers.get(BODY_HEADER)) is not None]
-        self._app.runtime.backend.drop_bodies(keys)
+        self._services.runtime.backend.drop_bodies(keys)
 
-    def _revive(self, message: Message) -> None:
+    def _reset(self, message: Message) -> None:
         try:
             invocation = self._read(message)
         except SerializationError:
-            return  # still unreadable, perhaps not for the worker that gets it next
-        self._app.reset_for_replay(invocation)
+            return  # it is replayed all the same: a worker with another version may read it
+        self._services.sender.reset_for_replay(invocation)
 
     def _queued(self, message: Message) -> QueuedTask:
-        died_at, reason = message.headers.get(DEAD_AT_HEADER), message.headers.get(DEAD_REASON_HEADER)
-        told = QueuedTask(
-            task_id=message.id,
-            task="",
-            queue=message.queue,
-            eta=_eta(message),
-            reason=reason,
-            died_at=_time(None if died_at is None else float(died_at)),
-        )
-        try:
-            return self._with_call(told, self._read(message))
-        except SerializationError:
-            return told
-
-    def _with_call(self, told: QueuedTask, invocation: Invocation) -> QueuedTask:
-        call = invocation.call
-        return QueuedTask(
-            task_id=told.task_id,
-            task=call.task,
-            queue=told.queue,
-            attempt=invocation.attempt,
-            args=call.args,
-            kwargs=call.kwargs,
-            eta=told.eta,
-            reason=told.reason,
-            died_at=told.died_at,
-        )
+        return queued_task(message, self._read)
 
     def _read(self, message: Message) -> Invocation:
-        runtime, key = self._app.runtime, message.headers.get(BODY_HEADER)
+        runtime, key = self._services.runtime, message.headers.get(BODY_HEADER)
         body = message.body if key is None else runtime.backend.load_bodies([key])[0]
         if body is None:
-            raise SerializationError(f"the body of message {message.id} is no longer kept in the backend")
+            raise SerializationError(f"the backend no longer has the body of message {message.id}")
         return load_invocation(runtime.payloads.load_body(message.headers.get(CONTENT_TYPE_HEADER), body))
-
-
-def _eta(message: Message) -> datetime | None:
-    try:
-        return _time(due(message))
-    except SerializationError:  # such a message is put aside, and must still be listed
-        return None
-
-
-def _time(seconds: float | None) -> datetime | None:
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError):  # beyond what a datetime can say
-        return None

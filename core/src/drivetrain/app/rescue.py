@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from drivetrain.app.settings import Settings
 from drivetrain.contract import NotSupported
 from drivetrain.worker.options import worker_name
 from drivetrain.worker.rescue import LOOKS, Found, Look, Rescue, Watch, watch_seconds
 from drivetrain.worker.retrying import Retrier
-
-if TYPE_CHECKING:
-    from drivetrain.app.application import App
+from drivetrain.worker.runtime import Runtime
 
 __all__ = ["DEFAULT_OVERDUE_SECONDS", "RescueReport", "end_tasks", "rescue"]
 
@@ -37,13 +35,14 @@ class RescueReport:
     backlog: str = ""
 
 
-def rescue(app: App, *, overdue_seconds: float, dry_run: bool) -> RescueReport:
+def rescue(runtime: Runtime, settings: Settings, *, overdue_seconds: float, dry_run: bool) -> RescueReport:
     """Look for the messages of overdue tasks, several times, and end the tasks whose message is certainly gone.
 
     It waits between the looks, unless there is nothing to look for again; minutes, with the default settings.
 
     Args:
-        app: whose tasks.
+        runtime: whose tasks.
+        settings: the app's settings.
         overdue_seconds: for how long they must be due.
         dry_run: end nothing; what would be ended has no reason in the report.
 
@@ -51,16 +50,16 @@ def rescue(app: App, *, overdue_seconds: float, dry_run: bool) -> RescueReport:
         NotSupported: the backend cannot list tasks.
         ServiceError: a service could not be reached.
     """
-    needed = _needed_seconds(app)
-    worker = _rescue(app, Watch(math.inf if needed is None else needed))
+    needed = _needed_seconds(runtime, settings)
+    worker = _rescue(runtime, settings, Watch(math.inf if needed is None else needed))
     look = worker.look(overdue_seconds)
     if needed is not None and needed <= _LONGEST_WAIT_SECONDS:
-        look = _look_again(app, worker, look, overdue_seconds, needed / (LOOKS - 1))
+        look = _look_again(runtime, worker, look, overdue_seconds, needed / (LOOKS - 1))
     done = look.lost if dry_run else worker.end(look.lost)
     return RescueReport(tasks=[*done, *look.missing, *look.unclear], more=look.more, backlog=look.backlog)
 
 
-def end_tasks(app: App, task_ids: Collection[str]) -> RescueReport:
+def end_tasks(runtime: Runtime, settings: Settings, task_ids: Collection[str]) -> RescueReport:
     """End these unfinished tasks as lost, unless their message can be seen in a queue, or a worker runs them now.
 
     For tasks of which an operator knows that their message is gone. Those that have ended, or are not known, are left
@@ -68,35 +67,35 @@ def end_tasks(app: App, task_ids: Collection[str]) -> RescueReport:
 
     Raises: as `rescue`.
     """
-    _needed_seconds(app)
-    worker = _rescue(app, Watch(math.inf))
+    _needed_seconds(runtime, settings)
+    worker = _rescue(runtime, settings, Watch(math.inf))
     return RescueReport(tasks=worker.end(worker.find(list(dict.fromkeys(task_ids)))))
 
 
-def _look_again(app: App, worker: Rescue, look: Look, overdue_seconds: float, pause_seconds: float) -> Look:
+def _look_again(runtime: Runtime, worker: Rescue, look: Look, overdue_seconds: float, pause_seconds: float) -> Look:
     for _ in range(LOOKS - 1):
         if not look.missing:
             break
-        app.runtime.clock.wait_event(threading.Event(), pause_seconds)
+        runtime.clock.wait_event(threading.Event(), pause_seconds)
         look = worker.look(overdue_seconds)
     return look
 
 
-def _needed_seconds(app: App) -> float | None:
-    if not app.runtime.backend.capabilities.lists_tasks:
+def _needed_seconds(runtime: Runtime, settings: Settings) -> float | None:
+    if not runtime.backend.capabilities.lists_tasks:
         raise NotSupported("this app's backend cannot list tasks (see `drivetrain describe`), so none can be rescued")
     return watch_seconds(
-        app.runtime.broker.capabilities,
-        lease_seconds=app.settings.lease_seconds,
-        version_mismatch_seconds=app.settings.version_mismatch_seconds,
+        runtime.broker.capabilities,
+        lease_seconds=settings.lease_seconds,
+        version_mismatch_seconds=settings.version_mismatch_seconds,
     )
 
 
-def _rescue(app: App, watch: Watch) -> Rescue:
+def _rescue(runtime: Runtime, settings: Settings, watch: Watch) -> Rescue:
     return Rescue(
-        app.runtime,
+        runtime,
         worker=worker_name(),
-        lease_seconds=app.settings.lease_seconds,
+        lease_seconds=settings.lease_seconds,
         watch=watch,
-        retrier=Retrier(app.runtime.clock, limit_seconds=app.settings.send_seconds),
+        retrier=Retrier(runtime.clock, limit_seconds=settings.send_seconds),
     )

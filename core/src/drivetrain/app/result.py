@@ -1,14 +1,15 @@
-"""Handles to what was sent: wait for it, read it, cancel it, forget it."""
+"""Handles to results: wait for a result, read it, cancel its workflow, drop it from the backend."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
+from drivetrain.app.progress import Progress, progress_bar
+from drivetrain.app.services import Services
 from drivetrain.app.waiting import Ended, pause, wait_for_any
 from drivetrain.contract import (
-    Failure,
     GroupRecord,
     ResultLost,
     ResultTimeout,
@@ -21,97 +22,91 @@ from drivetrain.contract import (
     UnknownResult,
 )
 from drivetrain.worker.context import task_or_none
-from drivetrain.worker.effects import GROUP_TASK
 from drivetrain.worker.retrying import Retrier
 
-if TYPE_CHECKING:
-    from drivetrain.app.application import App
-
-__all__ = ["GroupResult", "Progress", "Result", "group_task"]
+__all__ = ["GroupResult", "Progress", "Result"]
 
 logger = logging.getLogger("drivetrain")
 
 R = TypeVar("R")
 T = TypeVar("T")
 
-#: For who waits inside a task.
+#: For a task that waits for another task.
 _ADVICE = (
-    "it keeps a place of its worker busy meanwhile, and if all places wait, nothing goes on; "
-    "let what follows take the result instead: chain(…), chord(…) or on_success"
+    "a waiting task blocks a worker slot, and if all slots wait, the worker deadlocks; "
+    "pass the result on instead, with chain(…), chord(…) or on_success"
 )
 
-#: And how long it waits before it is logged, if it has no limit, in seconds.
-_UNTOLD_SECONDS = 5.0
+#: How long a task waits without a time limit before that is logged, in seconds.
+_QUIET_SECONDS = 5.0
 
-#: Called with how many members are complete, and how many there are.
-Progress = Callable[[int, int], object]
-
-#: How often progress is looked at, in seconds.
+#: How often progress is read, in seconds.
 _PROGRESS_SECONDS = 0.1
 _ERRORS = {State.FAILURE: TaskFailed, State.CANCELLED: TaskCancelled, State.EXPIRED: TaskExpired}
 
 
 class Result(Generic[R]):
-    """A handle to the result of a task, or of a workflow. Holds no result itself. Thread-safe.
+    """A handle to the result of a task, or of a workflow. It contains no result. Thread-safe.
 
-    ``app.result(id)`` gives the same handle in another process.
+    ``app.result(id)`` makes the same handle in another process.
     """
 
     def __init__(
         self,
-        app: App,
+        services: Services,
         task_id: str,
         members: Sequence[Result[Any]] = (),
         parts: Sequence[str] = (),
         *,
         task: str = "",
     ) -> None:
-        """Make it; use ``app.send`` or ``app.result`` instead.
+        """Make it; applications use ``app.send`` or ``app.result`` instead.
 
         Args:
-            app: whose backend is asked.
-            task_id: the task, or the group, whose result is that of the whole.
+            services: the services of the app whose backend is asked.
+            task_id: the task or group whose result is the result of the workflow.
             members: for a group: the handles of its members.
             parts: the ids of all tasks and groups of the workflow.
             task: the name of the task, where it is known.
         """
-        self._app = app
+        self._services = services
         self.id = task_id
         self.task = task
         self.members = tuple(members)
         self._parts = tuple(parts) or (task_id,)
 
     def get(self, timeout: float | None = None, *, progress: Progress | bool | None = None) -> R:
-        """Wait for the result, and give it.
+        """Wait for the result, and return it.
 
         Args:
-            timeout: how long at most, in seconds; None: as long as it takes.
+            timeout: how long to wait at most, in seconds; None: without limit.
             progress: for a group: called as members complete; True: a progress bar (needs the extra ``progress``).
 
         Raises:
-            TaskFailed: it ended without success (TaskCancelled, TaskExpired among them); carries the task's error.
+            TaskFailed: it ended without success (also TaskCancelled, TaskExpired); carries the task's error.
             ResultTimeout: it has not ended in time.
-            UnknownResult: nothing is known of it; ResultLost: or of what it waits for.
+            UnknownResult: the backend has no record of it.
+            ResultLost: the backend has dropped a record on which it depends.
             ServiceUnavailable: the backend could not be reached in time.
         """
-        clock = self._app.runtime.clock
+        clock = self._services.runtime.clock
         began = clock.monotonic()
         if progress:
             self._show_progress(progress, timeout)
         ended: Ended = {}
         if timeout is None and (waiting := task_or_none()) is not None and not (ended := self._ended_soon()):
-            logger.warning("task %s waits without a limit for task %s; %s", waiting.task, self.id, _ADVICE)
-        left = _left(timeout, clock.monotonic() - began)
-        if not (ended := ended or self._ended(left)):
+            logger.warning("task %s waits without a time limit for task %s; %s", waiting.task, self.id, _ADVICE)
+        remaining = _remaining(timeout, clock.monotonic() - began)
+        if not (ended := ended or self._ended(remaining)):
             raise self._timeout(timeout)
-        left = _left(timeout, clock.monotonic() - began)
-        return self._value(ended[self.id] or self._record(left), left)
+        remaining = _remaining(timeout, clock.monotonic() - began)
+        return self._value(ended[self.id] or self._record(remaining), remaining)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it has ended, whichever way; whether it has.
+        """Wait until it has ended, with success or without; whether it has ended.
 
         Args:
-            timeout: how long at most, in seconds; None: as long as it takes.
+            timeout: how long to wait at most, in seconds; None: without limit.
 
         Raises:
             ServiceUnavailable: the backend could not be reached in time.
@@ -119,52 +114,54 @@ class Result(Generic[R]):
         return bool(self._ended(timeout))
 
     def _ended(self, timeout: float | None) -> Ended:
-        return self._app.waiter.wait(self.id, timeout)
+        return self._services.waiter.wait(self.id, timeout)
 
     def _ended_soon(self) -> Ended:
-        """As `_ended`, for a moment, while the backend may be away: it is waited for on afterwards."""
+        """As `_ended`, for a few seconds; empty while the backend is unavailable, since the caller waits on."""
         try:
-            return self._ended(_UNTOLD_SECONDS)
+            return self._ended(_QUIET_SECONDS)
         except ServiceUnavailable:
             return {}
 
     def __await__(self) -> Generator[Any, None, R]:
-        """``await result``: as `get`, while the event loop goes on."""
+        """``await result``: as `get`, without blocking the event loop."""
         return self.get_async().__await__()
 
-    async def get_async(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - the same words as `get`
+    async def get_async(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - the same parameter as `get`
         """As `get`, for ``async`` code."""
-        import asyncio  # seven megabytes, which who does not await need not pay
+        import asyncio  # seven megabytes; an application without coroutines does not need them
 
-        clock = self._app.runtime.clock
+        clock = self._services.runtime.clock
         began = clock.monotonic()
-        ended = await asyncio.wrap_future(self._app.waiter.submit(self.id, timeout))
+        ended = await asyncio.wrap_future(self._services.waiter.submit(self.id, timeout))
         if not ended:
             raise self._timeout(timeout)
         if (record := ended[self.id]) is None:
             raise UnknownResult(self.id)
-        left = _left(timeout, clock.monotonic() - began)
-        return await asyncio.get_running_loop().run_in_executor(self._app.readers, self._value, record, left)
+        remaining = _remaining(timeout, clock.monotonic() - began)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._services.readers, self._value, record, remaining)
 
     def state(self) -> State:
-        """The state of it; PENDING for a group that is not complete.
+        """Its state; PENDING for a group that is not complete.
 
         Raises:
-            UnknownResult: nothing is known of it.
+            UnknownResult: the backend has no record of it.
+            ServiceUnavailable: the backend could not be reached in time.
         """
         return self.record().state
 
     def record(self) -> TaskRecord:
-        """All that the backend knows of it: state, attempt, worker, the time of each state.
+        """Its record: state, attempt, worker, the time of each state.
 
         Raises:
-            UnknownResult: nothing is known of it.
+            UnknownResult: the backend has no record of it.
             ServiceUnavailable: the backend could not be reached in time.
         """
-        return self._record(self._app.settings.send_seconds)
+        return self._record(self._services.settings.send_seconds)
 
     def _record(self, limit_seconds: float | None) -> TaskRecord:
-        runtime = self._app.runtime
+        runtime = self._services.runtime
         retrier = Retrier(runtime.clock, limit_seconds=limit_seconds)
         record = retrier.call("read", lambda: runtime.backend.read([self.id]))[0]
         if record is None:
@@ -172,45 +169,46 @@ class Result(Generic[R]):
         return record
 
     def cancel(self) -> bool:
-        """Cancel every task of the workflow that has not ended, and all that waits for it.
+        """Cancel every task of the workflow that has not ended, and all tasks that depend on it.
 
-        Returns whether any of them is cancelled, by this call or by an earlier one; False if all had ended before.
-        A task that runs goes on, unless it is on the event loop or in a child process (these are stopped), but its
-        result counts no more. A handle made by ``app.result(id)`` knows, and cancels, that task and what waits for it.
+        A running task continues and its result is ignored; on the event loop or in a child process it is stopped. A
+        handle made by ``app.result(id)`` cancels that task and the tasks that depend on it.
+
+        Returns:
+            Whether any of them is cancelled, by this call or by an earlier one; False if all had ended before.
         """
-        return self._app.cancel(*self._parts)
+        return self._services.sender.cancel(self._parts)
 
     def forget(self) -> None:
-        """Drop the results of the whole workflow from the backend. What has not ended goes on, and keeps its result."""
-        backend = self._app.runtime.backend
-        self._app.with_retries("forget", lambda: backend.shorten_retention(self._parts, retention_seconds=0.0))
+        """Drop the results of the workflow from the backend. Unfinished tasks continue, and keep their results."""
+        backend = self._services.runtime.backend
+        self._services.with_retries("forget", lambda: backend.shorten_retention(self._parts, retention_seconds=0.0))
 
     def _value(self, record: TaskRecord, limit_seconds: float | None) -> R:
+        decoder = self._services.decoder
         if record.state is State.SUCCESS:
-            value: R = self._app.decode_result(record, self, limit_seconds=limit_seconds)
+            value: R = decoder.value(record, self, limit_seconds=limit_seconds)
             return value
-        runtime = self._app.runtime
         if not record.state.terminal:
-            raise ResultLost(self.id, f"what task {self.id} waits for was dropped by the backend; it will never run")
-        plain = None if record.payload is None else runtime.payloads.load(record.payload)
-        failure = runtime.registry.codec.decode(plain, Failure)
-        raise _ERRORS[record.state](self.id, failure)
+            text = f"task {self.id} will never run: the backend has dropped a record on which it depends"
+            raise ResultLost(self.id, text)
+        raise _ERRORS[record.state](self.id, decoder.failure(record))
 
     def _show_progress(self, _progress: Progress | bool, _timeout: float | None, /) -> None:
-        raise TypeError("progress= is for the result of a group")
+        raise TypeError(f"result {self.id} has no members; use progress= with the result of a group")
 
     def _timeout(self, timeout: float | None) -> ResultTimeout:
-        told = f"task {self.id} has not ended within {timeout} seconds; it goes on, ask again"
-        if (waits := task_or_none()) is not None:
-            told += f". Task {waits.task} waited for it; {_ADVICE}"
-        return ResultTimeout(self.id, told)
+        text = f"task {self.id} has not ended within {timeout} seconds; it is not cancelled, so you can wait again"
+        if (waiting := task_or_none()) is not None:
+            text += f". Task {waiting.task} waited for it; {_ADVICE}"
+        return ResultTimeout(self.id, text)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
 
 
 class GroupResult(Result[list[T]]):
-    """A handle to the result of a group. Iterating over it gives its members' handles as they complete."""
+    """A handle to the result of a group. Iterating over it gives the handles of its members as they complete."""
 
     members: tuple[Result[T], ...]
 
@@ -221,58 +219,53 @@ class GroupResult(Result[list[T]]):
         return self.as_completed()
 
     def as_completed(self, timeout: float | None = None) -> Iterator[Result[T]]:
-        """The handles of the members, each as soon as it has ended, whichever way.
+        """The handles of the members, each as soon as it has ended, with success or without.
 
         Args:
-            timeout: how long at most for all of them, in seconds; None: as long as it takes.
+            timeout: how long to wait at most for all of them, in seconds; None: without limit.
 
         Raises:
             ResultTimeout: not all have ended in time.
-            ServiceUnavailable: the time is out, and the backend could not be reached at the end of it.
+            ServiceUnavailable: the time has passed, and the backend could not be reached at its end.
         """
         waiting = {member.id: member for member in self.members}
-        clock = self._app.runtime.clock
-        began = clock.monotonic()
+        runtime, poll_seconds = self._services.runtime, self._services.settings.poll_seconds
+        began = runtime.clock.monotonic()
         while waiting:
-            left = None if timeout is None else timeout - (clock.monotonic() - began)
-            ended = wait_for_any(self._app.runtime, list(waiting), left, self._app.settings.poll_seconds)
+            remaining = None if timeout is None else timeout - (runtime.clock.monotonic() - began)
+            ended = wait_for_any(self._services.runtime, list(waiting), remaining, poll_seconds)
             if not ended:
                 raise self._timeout(timeout)
             for task_id in ended:
                 yield waiting.pop(task_id)
 
     def done(self) -> int:
-        """How many members are complete now."""
-        backend = self._app.runtime.backend
-        return self._done(self._app.with_retries("read groups", lambda: backend.read_groups([self.id])))
+        """The number of members that are complete now."""
+        backend = self._services.runtime.backend
+        return self._done(self._services.with_retries("read groups", lambda: backend.read_groups([self.id])))
 
     def _show_progress(self, progress: Progress | bool, timeout: float | None, /) -> None:
-        report = self._app.progress_bar(len(self)) if progress is True else progress
+        report = progress_bar(len(self)) if progress is True else progress
         if not callable(report):
-            raise TypeError(f"progress is {progress!r}; it must be a function of (done, total), or True")
-        runtime, ended = self._app.runtime, False
-        began, seen = runtime.clock.monotonic(), -1
+            raise TypeError(f"progress is {progress!r}; use a function of (done, total), or True")
+        runtime, ended = self._services.runtime, False
+        began, reported = runtime.clock.monotonic(), -1
         while not ended and (timeout is None or runtime.clock.monotonic() - began < timeout):
             try:
                 ended = self.wait(_PROGRESS_SECONDS)
                 done = self._done(runtime.backend.read_groups([self.id]))
             except ServiceUnavailable as error:
-                logger.warning("progress of group %s: %s; trying again", self.id, error)
-                left = _left(timeout, runtime.clock.monotonic() - began)
-                pause(runtime, self._app.settings.poll_seconds, left)
+                logger.warning("cannot read the progress of group %s: %s; retrying", self.id, error)
+                remaining = _remaining(timeout, runtime.clock.monotonic() - began)
+                pause(runtime, self._services.settings.poll_seconds, remaining)
                 continue
-            if done != seen:
+            if done != reported:
                 report(done, len(self))
-                seen = done
+                reported = done
 
     def _done(self, groups: Sequence[GroupRecord | None]) -> int:
         return 0 if groups[0] is None else groups[0].done
 
 
-def _left(timeout: float | None, waited: float) -> float | None:
-    return None if timeout is None else max(0.0, timeout - waited)
-
-
-def group_task(record: TaskRecord) -> bool:
-    """Whether a record is that of a group."""
-    return record.task == GROUP_TASK
+def _remaining(timeout: float | None, waited_seconds: float) -> float | None:
+    return None if timeout is None else max(0.0, timeout - waited_seconds)

@@ -30,22 +30,21 @@ from drivetrain.workflow.frames import Call, Frames, Invocation, ids
 from drivetrain.workflow.plan import plan
 from drivetrain.workflow.signature import Workflow
 
-__all__ = ["Sending"]
+__all__ = ["Sender"]
 
 
-class Sending:
-    """The sender's side of an app. Thread-safe."""
+class Sender:
+    """Sends and cancels workflows. Thread-safe.
 
-    def __init__(self, runtime: Runtime, *, try_seconds: float) -> None:
-        """Make it.
+    Args:
+        runtime: the drivers and settings of the app.
+        limit_seconds: how long to retry while a service is unavailable.
+    """
 
-        Args:
-            runtime: whose drivers.
-            try_seconds: how long to try again while a service is away.
-        """
+    def __init__(self, runtime: Runtime, *, limit_seconds: float) -> None:
         self._runtime = runtime
-        #: Tries again while a service is away, for a while.
-        self.retrier = Retrier(runtime.clock, limit_seconds=try_seconds)
+        #: Retries while a service is unavailable.
+        self.retrier = Retrier(runtime.clock, limit_seconds=limit_seconds)
         self._effect_runner = EffectRunner(runtime, Publisher(runtime, self.retrier), self.retrier)
 
     def send(self, workflows: Sequence[Workflow[Any]]) -> list[Frames]:

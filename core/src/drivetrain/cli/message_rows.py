@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drivetrain.app.application import App
-from drivetrain.app.operations import QueuedTask
+from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.cli.output import shown, timestamp
 from drivetrain.contract import SerializationError
 

@@ -9,7 +9,7 @@ import click
 from attrs import frozen
 
 from drivetrain.app.application import App
-from drivetrain.app.operations import QueuedTask
+from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.cli.app_options import app_options, choice_of
 from drivetrain.cli.message_rows import HEADERS, queued_document, queued_row
 from drivetrain.cli.output import echo_json, echo_table, json_option

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from drivetrain.app.application import App
-from drivetrain.app.result import group_task
+from drivetrain.app.decoding import is_group
 from drivetrain.cli.app_options import app_options, choice_of
 from drivetrain.cli.exit_codes import Exit
 from drivetrain.cli.output import echo_json, json_option, one_line, printable, shown_in_lines, timestamp
@@ -55,7 +55,7 @@ def _document(app: App, record: TaskRecord) -> dict[str, Any]:
         "worker": _worker(record),
         "times": {state.value: timestamp(entry.at) for state, entry in _in_order(record)},
         "expires_at": timestamp(record.expires_at),
-        **(_members(app, record) if group_task(record) else {}),
+        **(_members(app, record) if is_group(record) else {}),
         **(_ending(app, record) if record.state.terminal else {}),
     }
 
@@ -77,9 +77,7 @@ def _members(app: App, record: TaskRecord) -> dict[str, Any]:
 def _ending(app: App, record: TaskRecord) -> dict[str, Any]:
     try:
         if record.state is State.SUCCESS:
-            return {
-                "result": app.decode_result(record, app.result(record.task_id), limit_seconds=app.settings.send_seconds)
-            }
+            return {"result": app.result(record.task_id).get(timeout=app.settings.send_seconds)}
         return {"failure": _failure(app, record)}
     except SerializationError as error:
         return {"unreadable": str(error)}

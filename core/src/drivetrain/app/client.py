@@ -1,0 +1,65 @@
+"""The client of an app: sends workflows, and gives handles to their results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar, overload
+
+from drivetrain.app.result import GroupResult, Result
+from drivetrain.app.services import Services
+from drivetrain.workflow.frames import Call, Fork, Frames, ids
+from drivetrain.workflow.signature import Group, Workflow
+
+__all__ = ["Client"]
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Client:
+    """Sends workflows and gives handles to their results; see the methods of the same names of `App`. Thread-safe."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    @overload
+    def send(self, workflow: Group[T], /) -> GroupResult[T]: ...
+    @overload
+    def send(self, workflow: Workflow[R], /) -> Result[R]: ...
+    def send(self, workflow: Workflow[Any], /) -> Result[Any]:
+        """Send one workflow."""
+        return self.send_many([workflow])[0]
+
+    def send_many(self, workflows: Iterable[Workflow[Any]]) -> list[Result[Any]]:
+        """Send many workflows in one batch."""
+        return [self._handle(frames) for frames in self._services.sender.send(list(workflows))]
+
+    async def send_async(self, workflow: Workflow[R], /) -> Result[R]:
+        """Send one workflow in a thread."""
+        import asyncio  # seven megabytes; an application without coroutines does not need them
+
+        result: Result[R] = await asyncio.to_thread(self.send, workflow)
+        return result
+
+    async def send_many_async(self, workflows: Iterable[Workflow[Any]]) -> list[Result[Any]]:
+        """Send many workflows in one batch, in a thread."""
+        import asyncio
+
+        return await asyncio.to_thread(self.send_many, workflows)
+
+    def result(self, task_id: str) -> Result[Any]:
+        """The handle to a task or a group that was sent before."""
+        return Result(self._services, task_id)
+
+    def cancel(self, *task_ids: str) -> bool:
+        """Cancel tasks that have not ended, and all that depends on them."""
+        return self._services.sender.cancel(task_ids)
+
+    def _handle(self, frames: Frames, *, with_parts: bool = True) -> Result[Any]:
+        last: Any = frames[-1]
+        parts = tuple(ids(frames)) if with_parts else ()
+        if isinstance(last, Fork):
+            members = [self._handle(branch, with_parts=False) for branch in last.branches]
+            return GroupResult(self._services, last.group_id, members, parts)
+        call: Call = last
+        return Result(self._services, call.id, (), parts, task=call.task)

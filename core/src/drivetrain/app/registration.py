@@ -1,0 +1,141 @@
+"""Registering functions as tasks: their options checked, their names and defaults filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal, TypedDict
+
+from drivetrain.app.settings import Settings
+from drivetrain.contract import ConfigurationError, InvalidSignature, Plain, Retries, RetryPolicy
+from drivetrain.worker.functions import check_callable, is_async, wraps_async
+from drivetrain.worker.origins import module_name
+from drivetrain.worker.registry import Pool, Registry, TaskDefinition
+from drivetrain.workflow.binding import Binding
+from drivetrain.workflow.plan import Defaults
+from drivetrain.workflow.signature import Options
+from drivetrain.workflow.values import shown
+
+__all__ = ["Registrar", "TaskOptions", "task_name"]
+
+#: Options of a task that are not options of each call.
+_OF_TASK_ONLY = frozenset({"name", "aliases", "pool"})
+
+
+class TaskOptions(TypedDict, total=False):
+    """The options of ``@app.task(…)``. The app's settings apply where an option is left out."""
+
+    #: The registered name; by default ``module.function``.
+    name: str
+    queue: str
+    #: 0 is the lowest priority; the broker defines the number of priorities.
+    priority: int
+    #: See `drivetrain.retry`.
+    retry: Retries
+    #: How long one attempt may run, in seconds.
+    timeout: float | timedelta
+    #: How long its result is kept, in seconds.
+    retention: float | timedelta
+    #: Whether its message is kept in the dead letters of its queue when it has finally failed.
+    dead_letter: bool
+    #: Other names under which messages may name it, for instance its name before a renaming.
+    aliases: Sequence[str]
+    #: The pool that runs it: by default threads, and the event loop for ``async def`` tasks.
+    pool: Literal["threads", "processes", "loop"]
+
+
+class Registrar:
+    """Registers functions as tasks in a registry.
+
+    Args:
+        settings: defaults of task options.
+        registry: the registry of the app's tasks.
+        retry_policy: makes a retry policy from its name and parameters; raises where these are wrong.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        retry_policy: Callable[[str, Mapping[str, Plain]], RetryPolicy],
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._retry_policy = retry_policy
+
+    def register(self, function: Callable[..., Any], options: Mapping[str, Any]) -> TaskDefinition:
+        """Register a function as a task; its definition.
+
+        Args:
+            function: the function.
+            options: as `TaskOptions`, not checked yet.
+
+        Raises:
+            ConfigurationError: another function has the name, or the function cannot run in its pool.
+            InvalidSignature: an option is unknown or wrong, or no worker can run such a function.
+        """
+        known = TaskOptions.__annotations__
+        if unknown := sorted(set(options) - set(known)):
+            raise InvalidSignature(f"unknown task option(s): {', '.join(unknown)}; use {', '.join(known)}")
+        check_callable(function)
+        name = options.get("name") or task_name(function)
+        self._registry.register(
+            TaskDefinition(
+                name=name,
+                function=function,
+                binding=Binding(name, function, self._registry.codec),
+                pool=self._pool(name, function, options.get("pool")),
+                defaults=self._defaults(options),
+                aliases=_aliases(name, options.get("aliases", ())),
+            )
+        )
+        return self._registry[name]
+
+    def _pool(self, name: str, function: Callable[..., Any], asked: str | None) -> Pool:
+        if asked is not None and asked not in set(Pool):
+            raise InvalidSignature(f"task {name!r} has pool={asked!r}; use one of {', '.join(Pool)}")
+        pool = Pool(asked or (Pool.LOOP if is_async(function) else self._settings.pool))
+        # The result of a decorated coroutine function may be awaited on the loop, or in a thread.
+        if is_async(function) is not (pool is Pool.LOOP) and not wraps_async(function):
+            kind = "an async def function" if is_async(function) else "a plain function"
+            raise ConfigurationError(f"task {name!r} is {kind}, which cannot run in the pool {pool.value!r}")
+        return pool
+
+    def _defaults(self, options: Mapping[str, Any]) -> Defaults:
+        # Options has the validators, and the messages for wrong values.
+        checked = Options(**{name: value for name, value in options.items() if name not in _OF_TASK_ONLY})
+        if checked.retry is not None:
+            self._retry_policy(checked.retry.policy, checked.retry.parameters)
+        settings = self._settings
+        return Defaults(
+            queue=checked.queue or settings.default_queue,
+            priority=checked.priority or 0,
+            retries=checked.retry if checked.retry is not None else settings.retry,
+            timeout=checked.timeout,
+            retention=checked.retention,
+            dead_letter=settings.dead_letter if checked.dead_letter is None else checked.dead_letter,
+        )
+
+
+def task_name(function: Callable[..., Any]) -> str:
+    """The default name of a task: ``module.function``, the same however its module was started.
+
+    Raises:
+        InvalidSignature: the function has no name: it is a partial, or a callable object.
+    """
+    qualname = getattr(function, "__qualname__", None)
+    if qualname is None:
+        raise InvalidSignature(f"{shown(function)} has no name of its own; give it one: app.task(name=…)")
+    return f"{module_name(function.__module__ or 'builtins')}.{qualname}"
+
+
+def _aliases(name: str, aliases: object) -> tuple[str, ...]:
+    if isinstance(aliases, str) or not isinstance(aliases, Sequence) or not all(map(_is_name, aliases)):
+        raise InvalidSignature(
+            f"aliases of task {name!r} are {aliases!r}; give a list of names, like ['shop.old_name']"
+        )
+    return tuple(aliases)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)

@@ -1,0 +1,165 @@
+"""The services of an app: its drivers, and what sends, waits and decodes with them. Each process makes its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from attrs import evolve, frozen
+
+from drivetrain.app.decoding import ResultDecoder
+from drivetrain.app.discovery import Drivers
+from drivetrain.app.driver_options import DriverOptions
+from drivetrain.app.per_process import PerProcess
+from drivetrain.app.sending import Sender
+from drivetrain.app.settings import Settings
+from drivetrain.app.waiter import Waiter
+from drivetrain.contract import Broker, Clock, DriverContext
+from drivetrain.worker.payloads import Payloads
+from drivetrain.worker.registry import Registry
+from drivetrain.worker.runtime import Runtime
+
+__all__ = ["Services"]
+
+T = TypeVar("T")
+
+#: The largest number of threads that read and decode results for coroutines.
+_READER_THREADS = 8
+
+
+@frozen
+class _Target:
+    """The URLs of the broker and the backend, and the drivers that serve them."""
+
+    broker: str
+    backend: str | None
+    context: DriverContext
+    drivers: Drivers
+
+
+@frozen
+class _ProcessServices:
+    """What one process makes at first use."""
+
+    runtime: Runtime
+    sender: Sender
+    waiter: Waiter
+    decoder: ResultDecoder
+    readers: ThreadPoolExecutor
+
+
+class Services:
+    """The services of one app. Making it connects to nothing. Thread-safe, except `using`.
+
+    Args:
+        settings: the app's settings.
+        registry: the app's tasks.
+        clock: the app's clock.
+        driver_options: see `drivetrain.app.driver_options`.
+
+    Raises:
+        ConfigurationError: ``driver_options`` names a driver that the app does not use, or (its children) a plugin
+            cannot be used.
+    """
+
+    def __init__(self, settings: Settings, registry: Registry, clock: Clock, driver_options: DriverOptions) -> None:
+        self.settings = settings
+        self._registry = registry
+        self._driver_options = driver_options
+        context = DriverContext(clock=clock, namespace=settings.name)
+        self._target = self._make_target(settings.broker, settings.backend, context)
+        self._target.drivers.check_options(settings.broker, settings.backend)
+        self._made = PerProcess(lambda: self._assemble(self._make_runtime()))
+
+    @property
+    def drivers(self) -> Drivers:
+        """The drivers that are installed, and the app's own plugins."""
+        return self._target.drivers
+
+    @property
+    def runtime(self) -> Runtime:
+        """The drivers of this process, with the settings that senders and workers share."""
+        return self._made.get().runtime
+
+    @property
+    def sender(self) -> Sender:
+        """Sends and cancels workflows."""
+        return self._made.get().sender
+
+    @property
+    def waiter(self) -> Waiter:
+        """Waits for tasks to end."""
+        return self._made.get().waiter
+
+    @property
+    def decoder(self) -> ResultDecoder:
+        """Decodes results."""
+        return self._made.get().decoder
+
+    @property
+    def readers(self) -> ThreadPoolExecutor:
+        """The threads that read and decode results for coroutines."""
+        return self._made.get().readers
+
+    def with_retries(self, what: str, function: Callable[[], T]) -> T:
+        """Call ``function``, again while a service is unavailable, for at most ``send_seconds``; its result."""
+        return self.sender.retrier.call(what, function)
+
+    def another_broker(self) -> Broker:
+        """Another broker object of the same URL."""
+        return self._target.drivers.broker(self._target.broker)
+
+    @contextmanager
+    def using(self, broker: str, backend: str | None, clock: Clock | None) -> Iterator[None]:
+        """Use other drivers until the context ends; see `App.using`."""
+        before = self._target
+        context = before.context if clock is None else evolve(before.context, clock=clock)
+        self._switch(self._make_target(broker, backend, context))
+        try:
+            yield
+        finally:
+            self._switch(before)
+
+    def close(self) -> None:
+        """Close the connections of this process. The next use connects again."""
+        if (made := self._made.take()) is not None:
+            made.runtime.broker.close()
+            made.runtime.backend.close()
+            made.readers.shutdown(wait=False)
+
+    def _switch(self, target: _Target) -> None:
+        self.close()
+        self._target = target
+
+    def _make_target(self, broker: str, backend: str | None, context: DriverContext) -> _Target:
+        drivers = Drivers(context, self.settings.drivers, self.settings.plugins, self._driver_options)
+        return _Target(broker, backend, context, drivers)
+
+    def _assemble(self, runtime: Runtime) -> _ProcessServices:
+        return _ProcessServices(
+            runtime,
+            Sender(runtime, limit_seconds=self.settings.send_seconds),
+            Waiter(runtime, self.settings.poll_seconds),
+            ResultDecoder(runtime),
+            ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="drivetrain-read"),
+        )
+
+    def _make_runtime(self) -> Runtime:
+        settings, target = self.settings, self._target
+        drivers = target.drivers
+        serializer = drivers.serializer(settings.serializer)
+        return Runtime(
+            broker=drivers.broker(target.broker),
+            backend=drivers.backend(drivers.backend_url(target.broker, target.backend)),
+            payloads=Payloads(serializer, lambda content_type: drivers.serializer_for(content_type, settings.accept)),
+            registry=self._registry,
+            observers=drivers.observers,
+            clock=target.context.clock,
+            retry_policy=drivers.retry_policy,
+            default_queue=settings.default_queue,
+            directory=target.context.directory,
+            retention_seconds=settings.result_retention_seconds,
+            redelivery_window_seconds=settings.redelivery_window_seconds,
+        )
