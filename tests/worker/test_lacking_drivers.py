@@ -291,7 +291,7 @@ def test_who_waits_for_what_a_cache_has_dropped_is_told(app, monkeypatch, notifi
     members = [app.signature("value", n) for n in range(3)]
     handle = app.send(chord(group(members).set(group_id="gone"), app.signature("total")))
     app.runtime.backend.forget(["gone"])
-    with app.worker(), pytest.raises(ResultLost, match="was dropped by the backend"):
+    with app.worker(), pytest.raises(ResultLost, match="the backend has dropped a record"):
         handle.get(timeout=60)
 
 

@@ -182,7 +182,7 @@ def test_coroutines_that_are_cancelled_before_they_begin_leave_nothing_behind(ma
         for _ in range(5):
             handles = app.send_many([app.signature("idle") for _ in range(20)])
             until(lambda handles=handles: all(h.state() is State.STARTED for h in handles), "they start")
-            pool = next(iter(worker._pools.values()))
+            pool = next(iter(worker._pools._pools.values()))
             runs = worker._in_flight.all()
             app.cancel(*(handle.id for handle in handles))
             for run in runs:
@@ -195,7 +195,7 @@ def test_a_coroutine_cancelled_between_its_making_and_its_first_step(make_app, m
     app = make_app(memory_url, lease_seconds=0.3)
     app.task(name="idle")(_sleep_long)
     worker = app.worker()
-    pool = worker._pool(app.tasks["idle"].pool)
+    pool = worker._pools.get(app.tasks["idle"].pool)
     fill = pool._fill
 
     def fill_and_cancel():

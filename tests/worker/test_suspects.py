@@ -265,7 +265,7 @@ def start_and_die(app):
     worker = app.worker()
     (run,) = worker._receiver.start(worker._receiver.receive(1, 5.0))
     if run.lone is not None:
-        worker._isolating()._record_start(run, run.lone)
+        worker._suspects.isolation()._record_start(run, run.lone)
 
 
 def test_a_task_whose_workers_keep_dying_is_put_aside_and_keeps_its_retries(tmp_path):
@@ -312,9 +312,9 @@ def test_a_suspect_that_no_other_process_finds_runs_when_the_worker_runs_nothing
     with app.worker() as worker:
         log.wait_for(1)
         come()
-        until(lambda: worker._isolation and worker._isolation.wants_worker, "it waits for the worker")
+        until(lambda: worker._suspects.want_worker, "it waits for the worker")
         later = app.send(app.signature("value", 1))
-        assert not worker._isolation.has_worker
+        assert not worker._suspects.have_worker
         go.set()
         handle.get(timeout=60)
         assert later.get(timeout=60) == 1

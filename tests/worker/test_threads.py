@@ -13,6 +13,7 @@ from drivetrain.worker.pools.loop import LoopPool
 from drivetrain.worker.pools.processes import ProcessPool
 from drivetrain.worker.pools.threads import ThreadPool
 from drivetrain.worker.rescuer import Rescuer
+from drivetrain.worker.settler import Settler
 from drivetrain.worker.worker import Worker
 from support.faults import hurry
 from support.waiting import happened
@@ -23,7 +24,7 @@ def _fail(*_args, **_options):
 
 
 def _settling(patch):
-    patch.setattr(Worker, "_ended_too", _fail)
+    patch.setattr(Settler, "_more", _fail)
 
 
 def _beating(patch):
@@ -35,7 +36,7 @@ def _rescuing(patch):
 
 
 def _running(patch):
-    patch.setattr(Worker, "_end", _fail)
+    patch.setattr(Settler, "settle_or_put", _fail)
 
 
 def _waking(patch):
@@ -89,7 +90,7 @@ def test_a_thread_that_fails_stops_its_worker_which_gives_everything_back(
     with monkeypatch.context() as patch:
         fails(patch)
         if task == "quick" and fails is not _running:
-            patch.setattr(Worker, "_end", lambda worker, ending: worker._ended.put(ending))
+            patch.setattr(Settler, "settle_or_put", Settler.put)
         worker = app.worker(lease_seconds=0.6, grace_seconds=600, concurrency=2)
         held = app.send(app.signature("long"))
         worker.start()
@@ -146,7 +147,7 @@ def test_the_receiving_thread_that_fails_gives_everything_back_too(make_app, mem
     worker = app.worker().start()
     held = app.send(app.signature("long"))
     happened(started, "it runs")
-    monkeypatch.setattr(worker, "_receive_once", _fail)
+    monkeypatch.setattr(worker._receive_loop, "_receive_once", _fail)
     worker._thread.join(60)
     with pytest.raises(SystemExit):
         worker.stop()
@@ -187,7 +188,7 @@ def test_a_pool_whose_threads_cannot_all_be_started_leaves_none_behind(make_app,
     before = set(threading.enumerate())
     monkeypatch.setattr(threading.Thread, "start", start_few)
     with pytest.raises(RuntimeError, match="can't start"):
-        worker._thread_pool()
+        worker._pools._thread_pool()
     for thread in set(threading.enumerate()) - before:
         thread.join(60)
         assert not thread.is_alive()

@@ -241,7 +241,7 @@ def test_a_time_limit_holds_while_the_backend_is_away(leaving, way):
 
 
 def test_a_task_that_waits_without_a_limit_waits_on_while_the_backend_is_away(leaving, monkeypatch):
-    monkeypatch.setattr(results, "_UNTOLD_SECONDS", 0.05)
+    monkeypatch.setattr(results, "_QUIET_SECONDS", 0.05)
     app, backend = leaving, leaving.runtime.backend
     waits = threading.Event()
     other = app.send(app.signature("value", 1).set(queue="other"))

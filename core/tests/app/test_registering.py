@@ -43,7 +43,7 @@ class Thing:
 
     def __init__(self, number: int = 1) -> None:
         self.number = number
-        self.app = "an attribute with a name of ours"
+        self.runtime = "an attribute with a name of ours"
 
     def method(self, x: int) -> int:
         return x + self.number
@@ -284,19 +284,19 @@ def test_a_task_may_be_registered_once_more_and_in_another_app(app):
         first = app.task(name="task")(plus_one)
         assert app.task(name="task", queue="q")(first).definition.defaults.queue == "q"
         second = other.task(first)
-        assert second.app is other
+        assert second.runtime is other.runtime
         assert second.definition.function is plus_one
 
 
 def test_attributes_of_the_function_do_not_hide_ours(app):
     class Configured(Caller):
         def __init__(self):
-            self.app = self.definition = self.name = "mine"
+            self.runtime = self.definition = self.name = "mine"
 
     task = app.task(name="task")(Configured())
     with app.worker():
         assert task.send(1).get(WAIT) == 2
-    assert (task.app, task.name) == (app, "task")
+        assert (task.runtime, task.name) == (app.runtime, "task")
 
 
 def test_a_task_of_the_processes_pool_that_a_child_could_not_find_is_refused_when_the_worker_is_made(app):

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, overload
 
 from drivetrain.app.result import GroupResult, Result
 from drivetrain.app.services import Services
+from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Call, Fork, Frames, ids
 from drivetrain.workflow.signature import Group, Workflow
 
@@ -21,6 +22,11 @@ class Client:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+
+    @property
+    def runtime(self) -> Runtime:
+        """The drivers of the app, in this process."""
+        return self._services.runtime
 
     @overload
     def send(self, workflow: Group[T], /) -> GroupResult[T]: ...

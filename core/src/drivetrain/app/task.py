@@ -10,6 +10,7 @@ from drivetrain.app.client import Client
 from drivetrain.app.result import Result
 from drivetrain.worker.functions import is_async
 from drivetrain.worker.registry import TaskDefinition
+from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.signature import Signature, Takes
 
 __all__ = ["AsyncTask", "Task", "TaskBase", "TaskDecorator", "make_task"]
@@ -33,6 +34,11 @@ class TaskBase(Generic[P, R]):
     def name(self) -> str:
         """The registered name."""
         return self.definition.name
+
+    @property
+    def runtime(self) -> Runtime:
+        """The drivers of its app, in this process."""
+        return self._client.runtime
 
     def send(self, /, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """Send it with these arguments, for a worker to run.

@@ -108,7 +108,7 @@ def _keep_to_this_process(worker: connection.Connection[Any, Any]) -> None:
 
 def _imported(task: TaskReference) -> str | None:
     try:
-        _ = task.find().app.runtime  # made at first use
+        _ = task.find().runtime  # made at first use
     except BaseException:  # noqa: BLE001 - a module may raise anything, and the worker is to know
         return traceback.format_exc()
     return None
@@ -126,4 +126,4 @@ def _run(work: Work, options: WorkerOptions) -> RunResult:
         held_until=work.held_until,
         expires_at=work.expires_at,
     )
-    return replace(Execution(task.app.runtime, options).run_here(run), run=None)
+    return replace(Execution(task.runtime, options).run_here(run), run=None)

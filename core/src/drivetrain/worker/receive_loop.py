@@ -1,0 +1,150 @@
+"""The receiving stage of a worker: takes messages while there is room, and hands their runs to the pools."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from drivetrain.contract import Delivery
+from drivetrain.worker.finishing import Finisher
+from drivetrain.worker.flow_control import STUCK_SECONDS, FlowControl
+from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.logs import get_logger
+from drivetrain.worker.pool_set import PoolSet
+from drivetrain.worker.receiving import Receiver
+from drivetrain.worker.registry import Pool
+from drivetrain.worker.retrying import GaveUp, Retrier
+from drivetrain.worker.run import Run
+from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.suspects import Suspects
+
+__all__ = ["ReceiveLoop"]
+
+logger = get_logger("drivetrain.worker")
+
+#: How long to wait for the only run in flight before more messages are received, in seconds. Most runs are shorter.
+_SINGLE_RUN_SECONDS = 0.001
+#: How long messages stay back for which this worker has no room, in seconds, so that other workers get them first.
+_EXCESS_DELAY_SECONDS = 0.05
+#: How long to wait after an unexpected error, in seconds; and how long runs stay back that could not begin.
+_ERROR_DELAY_SECONDS = 1.0
+
+
+class ReceiveLoop:
+    """Receives until the worker stops. Used by one thread.
+
+    Args:
+        runtime: the drivers and settings of the app.
+        receiver: receives messages and records starts.
+        finisher: gives runs back.
+        flow_control: tells how many messages to receive.
+        in_flight: the runs of the worker.
+        pools: run most tasks.
+        suspects: runs tasks that may have killed a worker.
+        retrier: used to release deliveries while the worker stops.
+        stopping: set when the worker stops.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        receiver: Receiver,
+        finisher: Finisher,
+        flow_control: FlowControl,
+        in_flight: InFlight,
+        pools: PoolSet,
+        suspects: Suspects,
+        retrier: Retrier,
+        stopping: threading.Event,
+    ) -> None:
+        self._runtime = runtime
+        self._receiver = receiver
+        self._finisher = finisher
+        self._flow_control = flow_control
+        self._in_flight = in_flight
+        self._pools = pools
+        self._suspects = suspects
+        self._retrier = retrier
+        self._stopping = stopping
+        self._receive_retrier = Retrier(runtime.clock, give_up=stopping)
+
+    def run(self) -> None:
+        """Receive until the worker stops."""
+        while not self._stopping.is_set():
+            self._receive_once()
+
+    def give_back_waiting(self) -> None:
+        """Give back all runs that wait in a pool."""
+        self._finisher.give_back(self._pools.take_back())
+
+    def _receive_once(self) -> None:
+        try:
+            self._return_stuck()
+            if self._suspects.want_worker:
+                self._make_room_for_suspect()
+                return
+            room = self._flow_control.room()
+            if room <= 0:
+                self._in_flight.wait_below(max(1, len(self._in_flight) - self._flow_control.slack()), STUCK_SECONDS)
+                return
+            deliveries = self._receive_retrier.call("receive", lambda: self._receive(room))
+            self._take(deliveries)
+        except GaveUp:
+            return
+        except Exception:
+            # The loop must survive any error. No message is lost: each is delivered again when its hold ends.
+            logger.exception("unexpected error while receiving; retrying in %.0f s", _ERROR_DELAY_SECONDS)
+            self._runtime.clock.wait_event(self._stopping, _ERROR_DELAY_SECONDS)
+
+    def _receive(self, room: int) -> Sequence[Delivery]:
+        if self._stopping.is_set():
+            return ()
+        wait = self._runtime.broker.capabilities.receive_wait_seconds
+        # While a run waits in a pool, check now and then whether it is stuck there.
+        waiting = any(map(self._flow_control.waits, Pool))
+        return self._receiver.receive(room, min(wait, STUCK_SECONDS) if waiting else wait)
+
+    def _take(self, deliveries: Sequence[Delivery]) -> None:
+        if not deliveries:
+            return
+        if self._stopping.is_set():
+            self._retrier.call("release", lambda: self._runtime.broker.release(deliveries))
+            return
+        runs = self._isolate(self._receiver.start(deliveries))
+        excess = self._flow_control.excess(runs)
+        if excess:
+            self._finisher.give_back(excess, delay_seconds=_EXCESS_DELAY_SECONDS)
+            runs = [run for run in runs if run not in excess]
+        self._pools.submit(runs)
+        if len(runs) == len(self._in_flight) == 1:
+            # Receiving at the same time would take the interpreter and the broker from the only run.
+            self._in_flight.wait_below(1, _SINGLE_RUN_SECONDS)
+        if excess and not runs:
+            self._in_flight.wait_below(len(self._in_flight), STUCK_SECONDS)
+
+    def _isolate(self, runs: list[Run]) -> list[Run]:
+        """Hand over the suspects among ``runs``; the other runs."""
+        suspects = [run for run in runs if run.lone is not None]
+        if not suspects:
+            return runs
+        try:
+            self._suspects.submit(suspects)
+        except Exception:
+            # The system may start no more threads here; another worker may have room.
+            logger.exception("%d suspect tasks cannot begin; giving them back", len(suspects))
+            self._finisher.give_back(suspects, delay_seconds=_ERROR_DELAY_SECONDS)
+        return [run for run in runs if run.lone is None]
+
+    def _make_room_for_suspect(self) -> None:
+        """Receive nothing, until the worker runs nothing but one suspect and that suspect has ended."""
+        if not self._suspects.have_worker:
+            self.give_back_waiting()
+            if self._in_flight.only_suspects():
+                self._suspects.grant_worker()
+        self._in_flight.wait_below(max(1, len(self._in_flight)), STUCK_SECONDS)
+
+    def _return_stuck(self) -> None:
+        """Give back runs that wait behind long tasks: another worker may run them at once."""
+        self._finisher.give_back(self._pools.take_back(self._flow_control.stuck))
+        self._suspects.return_stuck()
