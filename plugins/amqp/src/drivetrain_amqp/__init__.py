@@ -1,23 +1,24 @@
-"""``amqp://user:password@host:5672/vhost``: a broker on RabbitMQ 3.10 or later; ``amqps://`` over TLS.
+"""The RabbitMQ broker of drivetrain: the driver of ``amqp://`` and ``amqps://`` URLs.
 
-Several hosts, separated by commas, are tried in turn at every connect. The options of a URL are those of
-`drivetrain_amqp.options`.
+The URL's options are those of `drivetrain_amqp.options.Options`. What no URL can hold comes by ``driver_options``:
+pika's ``ConnectionParameters``, ``SSLOptions`` and credentials, client properties, and a source of OAuth 2 tokens.
 """
 
 from __future__ import annotations
 
 from drivetrain.contract import DriverContext, hookimpl
 from drivetrain_amqp.broker import AmqpBroker
-from drivetrain_amqp.options import Options
+from drivetrain_amqp.options import AccessToken, Options
 
-__all__ = ["AmqpBroker", "make_broker"]
+__all__ = ["AccessToken", "AmqpBroker", "make_broker"]
 
 
 @hookimpl
 def make_broker(url: str, context: DriverContext) -> AmqpBroker:
-    """Make the broker of an ``amqp://`` or ``amqps://`` URL.
+    """Make the broker of an ``amqp://`` or ``amqps://`` URL. Does no I/O.
 
     Raises:
-        ConfigurationError: the URL is wrong; every fault is named.
+        ConfigurationError: the URL or ``context.options`` is wrong; the error lists every fault.
     """
-    return AmqpBroker(Options.parse(url, context.namespace).in_directory(context.directory), context.clock)
+    options = Options.parse(url, context.namespace, context.options)
+    return AmqpBroker(options.in_directory(context.directory), context.clock)

@@ -1,8 +1,8 @@
-"""The broker of ``amqp://``."""
+"""The broker of ``amqp://``: what `drivetrain.contract.Broker` asks for, passed to the parts of the driver."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from drivetrain.contract import (
     DEAD_AT_HEADER,
@@ -13,78 +13,64 @@ from drivetrain.contract import (
     Durability,
     Hold,
     Message,
-    PublishFailed,
     QueueSection,
     QueueSizes,
     evolve,
 )
-from drivetrain_amqp import ladder
-from drivetrain_amqp.link import Link
-from drivetrain_amqp.looking import Looked, Looker
-from drivetrain_amqp.management import Management
-from drivetrain_amqp.names import token
+from drivetrain_amqp.admin import Admin
+from drivetrain_amqp.connection_manager import ConnectionManager, Declarer
+from drivetrain_amqp.delay_queues import LONGEST_DELAY_SECONDS
 from drivetrain_amqp.options import Options
-from drivetrain_amqp.receiver import Receiver
-from drivetrain_amqp.sender import Parcel, Sender
+from drivetrain_amqp.publish import OutgoingMessage, Publisher
+from drivetrain_amqp.receive import Receiver
+from drivetrain_amqp.settle import Settler
 from drivetrain_amqp.topology import Topology
 
 __all__ = ["AmqpBroker"]
 
-#: How many dead letters are put back in one go.
-_TOGETHER = 500
-#: How late a delayed message may be: each step of the ladder takes about a millisecond, or a round of a quorum.
+#: How late a delayed message may be: each delay queue adds about a millisecond, or a round of its quorum.
 _LATE_SECONDS, _QUORUM_LATE_SECONDS = 0.1, 0.5
-_ADDED = (DEAD_REASON_HEADER, DEAD_AT_HEADER)
 
 
 class AmqpBroker:
-    """A broker on RabbitMQ; see `drivetrain.contract.Broker`.
+    """A broker on RabbitMQ. Thread-safe as `drivetrain.contract.Broker` says.
 
-    It has two connections: RabbitMQ stops reading those that publish when it is short of memory, and acknowledgements,
-    by which it gets some back, must not wait behind them.
+    It has two connections. RabbitMQ stops reading connections that publish when it is short of memory. Acknowledgements
+    free memory, so they must not wait behind publishes.
 
     Args:
-        options: of its URL.
-        clock: tells when messages are due.
+        options: the options of its URL.
+        clock: the clock for due times and waits.
     """
 
     def __init__(self, options: Options, clock: Clock) -> None:
-        self.capabilities = BrokerCapabilities(
-            durability=Durability.POWER,
-            hold=Hold.CONNECTION,
-            longest_delay_seconds=ladder.LONGEST_DELAY_SECONDS,
-            delay_resolution_seconds=_QUORUM_LATE_SECONDS if options.quorum else _LATE_SECONDS,
-            largest_message_bytes=options.largest_message_bytes,
-            priority_levels=options.levels,
-            ordered=True,
-            longest_hold_seconds=options.consumer_timeout_seconds,
-            counts_deliveries=options.quorum,
-            settles_late=False,
-        )
+        self.capabilities = _capabilities(options)
         self._clock = clock
-        self._quorum = options.quorum
         topology = Topology(options)
         self._names = topology.names
-        self._sending, self._receiving = Link(options, topology, clock), Link(options, topology, clock)
-        self._sender = Sender(
-            self._sending,
+        self._publishing = ConnectionManager(options, "publish")
+        self._receiving = ConnectionManager(options, "receive")
+        self._publisher = Publisher(
+            self._publishing,
+            Declarer(self._publishing, topology, clock),
             clock,
             largest_message_bytes=options.largest_message_bytes,
             call_timeout_seconds=options.call_timeout_seconds,
         )
-        self._receiver = Receiver(self._receiving, clock, prefetch=options.prefetch, quorum=options.quorum)
-        self._looker = Looker(self._receiving)
-        self._management = Management(options) if options.management_url else None
+        declarer = Declarer(self._receiving, topology, clock)
+        self._receiver = Receiver(self._receiving, declarer, clock, prefetch=options.prefetch, quorum=options.quorum)
+        self._settler = Settler(self._receiving, lambda: self._receiver.channel)
+        self._admin = Admin(self._receiving, declarer, self._publisher, options)
 
     def ping(self) -> None:
         """See `Broker.ping`."""
-        with self._receiving.admin("asking whether RabbitMQ is there") as channel:
+        with self._receiving.admin_channel("checking whether RabbitMQ answers") as channel:
             channel.barrier()
 
     def publish(self, messages: Sequence[Message]) -> None:
         """See `Broker.publish`."""
         if messages:
-            self._sender.publish(messages)
+            self._publisher.publish(messages)
 
     def receive(
         self,
@@ -100,143 +86,80 @@ class AmqpBroker:
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See `Broker.acknowledge`."""
         if deliveries:
-            self._receiver.settle(deliveries)
+            self._settler.settle(deliveries)
 
     def release(self, deliveries: Sequence[Delivery], *, delay_seconds: float = 0.0) -> None:
-        """See `Broker.release`. With a delay, what goes back is a copy."""
+        """See `Broker.release`. With a delay, the driver publishes a copy and acknowledges the original."""
         if not deliveries:
             return
         if not delay_seconds > 0:
-            self._receiver.settle(deliveries, requeue=True)
+            self._settler.settle(deliveries, requeue=True)
             return
         due = self._clock.now() + delay_seconds
-        self._replace({id(each): self._parcel(each.message, each.receipt[2], due) for each in deliveries}, deliveries)
+        self._settler.replace([(each, self._delayed(each, due)) for each in deliveries], self._publisher.send)
+
+    def _delayed(self, delivery: Delivery, due: float) -> OutgoingMessage:
+        message = delivery.message
+        name = self._names.queue_of(message.queue, message.priority)
+        return OutgoingMessage(message, name, due, delivery.receipt[2])
 
     def dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
         """See `Broker.dead_letter`."""
         if not letters:
             return
         at = f"{self._clock.now():.6f}"
-        buried = {id(each): self._buried(each, reason, at) for each, reason in letters}
-        self._replace(buried, [each for each, _ in letters])
+        self._settler.replace([(each, self._dead(each, reason, at)) for each, reason in letters], self._publisher.send)
 
-    def _buried(self, delivery: Delivery, reason: str, at: str) -> Parcel:
-        message = delivery.message
-        headers = {**message.headers, DEAD_REASON_HEADER: reason, DEAD_AT_HEADER: at}
-        return Parcel(
-            evolve(message, headers=headers), self._names.dead(message.queue), None, delivery.receipt[2], True
-        )
-
-    def _parcel(self, message: Message, handouts: int, due: float | None = None) -> Parcel:
-        return Parcel(message, self._names.queue_of(message.queue, message.priority), due, handouts)
-
-    def _replace(self, parcels: Mapping[int, Parcel], deliveries: Sequence[Delivery]) -> None:
-        """Publish something in the place of deliveries, and then acknowledge them."""
-
-        def send(held: Sequence[Delivery]) -> dict[str, Exception]:
-            try:
-                self._sender.send([parcels[id(each)] for each in held])
-            except PublishFailed as error:
-                refused.append(error)
-                return error.failures
-            return {}
-
-        refused: list[PublishFailed] = []
-        self._receiver.replace(deliveries, send)
-        if refused:
-            raise refused[0]
+    def _dead(self, delivery: Delivery, reason: str, at: str) -> OutgoingMessage:
+        headers = {**delivery.message.headers, DEAD_REASON_HEADER: reason, DEAD_AT_HEADER: at}
+        message = evolve(delivery.message, headers=headers)
+        return OutgoingMessage(message, self._names.dead(message.queue), None, delivery.receipt[2], dead=True)
 
     def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:  # noqa: ARG002 - as above
-        """See `Broker.extend`. It has nothing to prolong, and tells what is still held."""
-        return self._receiver.extend(deliveries) if deliveries else []
+        """See `Broker.extend`. A hold has no end to extend; the result says which deliveries are still held."""
+        return self._settler.extend(deliveries) if deliveries else []
 
     def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
-        """See `Broker.sizes`. RabbitMQ does not tell for whom messages wait that are delayed."""
-        return {queue: self._sizes(queue) for queue in queues}
-
-    def _sizes(self, queue: str) -> QueueSizes:
-        names = self._names.queues(queue)
-        ready = sum(self._looker.ready(name) for name in names)
-        held = None if self._management is None else sum(self._management.held(name) for name in names)
-        return QueueSizes(ready=ready, delayed=None, held=held, dead=self._looker.ready(self._names.dead(queue)))
+        """See `Broker.sizes`."""
+        return {queue: self._admin.sizes(queue) for queue in queues}
 
     def queues(self) -> Sequence[str]:
-        """See `Broker.queues`: not told."""
+        """See `Broker.queues`; not declared."""
         return []
 
     def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
-        """See `Broker.peek`: the dead only, for RabbitMQ marks what was looked at as delivered."""
-        name = self._names.dead(queue)
-        if place is not QueueSection.DEAD or limit <= 0 or not self._looker.there(name):
-            return []
-        with self._looker.taking(name, "peeking") as taking:
-            # A quorum queue puts what it is given back behind what it was given back before: so all, in their order.
-            shown = list(taking.all())[:limit] if self._quorum else taking.some(limit)
-            return [evolve(each.opened.message, queue=queue) for each in shown]
+        """See `Broker.peek`. Dead letters only: RabbitMQ marks a message that was shown as redelivered."""
+        return self._admin.peek_dead(queue, limit) if place is QueueSection.DEAD else []
 
     def purge(self, queue: str, place: QueueSection) -> int:
-        """See `Broker.purge`. What is delayed is looked for among the delayed messages of all queues."""
-        if place is QueueSection.DEAD:
-            return self._looker.purge(self._names.dead(queue))
-        if place is QueueSection.READY:
-            return sum(self._looker.purge(name) for name in self._names.queues(queue))
-        return self._purge_delayed(queue)
-
-    def _purge_delayed(self, queue: str) -> int:
-        dropped = 0
-        with self._looker.alone(self._names.delay):
-            # From the bottom, level by level: messages only ever climb up, so that none gets by.
-            for level in range(ladder.LEVELS):
-                if not self._looker.exchange_there(self._names.climbed(level + 1)):
-                    break  # no delay has had so many digits
-                rungs = [self._names.rung(level, each.digit) for each in ladder.rungs_of(level)]
-                dropped += sum(self._purge_rung(queue, rung) for rung in self._looker.occupied(rungs))
-        return dropped
-
-    def _purge_rung(self, queue: str, rung: str) -> int:
-        waiting = {token(name) for name in self._names.queues(queue)}
-        with self._looker.taking(rung, "purging what is delayed") as taking:
-            found = [each for each in taking.all() if each.key.partition(".")[0] in waiting]
-            taking.drop(found)
-        return len(found)
+        """See `Broker.purge`."""
+        return self._admin.purge(queue, place)
 
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
         """See `Broker.replay`."""
-        return self._take_dead(
-            queue, message_ids, lambda chosen: self._sender.send([self._revived(queue, each) for each in chosen])
-        )
+        return self._admin.replay(queue, message_ids)
 
     def drop_dead_letters(self, queue: str, message_ids: Sequence[str]) -> int:
         """See `Broker.drop_dead_letters`."""
-        return self._take_dead(queue, message_ids, lambda _: None)
-
-    def _take_dead(
-        self, queue: str, message_ids: Sequence[str] | None, first: Callable[[Sequence[Looked]], None]
-    ) -> int:
-        """Take dead letters of these ids (None: all) out of their queue, after ``first`` was done with them."""
-        name = self._names.dead(queue)
-        if (message_ids is not None and not message_ids) or not self._looker.there(name):
-            return 0
-        wanted = None if message_ids is None else set(message_ids)
-        taken = 0
-        with self._looker.taking(name, "taking dead letters") as taking:
-            left = self._looker.ready(name)
-            while left > 0 and (some := taking.some(min(left, _TOGETHER))):
-                left -= len(some)
-                chosen = [each for each in some if wanted is None or each.opened.message.id in wanted]
-                if chosen:
-                    first(chosen)
-                    taking.drop(chosen)
-                taken += len(chosen)
-        return taken
-
-    def _revived(self, queue: str, looked: Looked) -> Parcel:
-        message = looked.opened.message
-        headers = {name: text for name, text in message.headers.items() if name not in _ADDED}
-        return self._parcel(evolve(message, queue=queue, headers=headers), looked.opened.handouts)
+        return self._admin.drop_dead_letters(queue, message_ids)
 
     def close(self) -> None:
-        """See `Broker.close`. The object may be used again afterwards."""
+        """See `Broker.close`. The next call opens the connections again."""
         self._receiver.close()
         self._receiving.close()
-        self._sending.close()
+        self._publishing.close()
+
+
+def _capabilities(options: Options) -> BrokerCapabilities:
+    return BrokerCapabilities(
+        durability=Durability.POWER,
+        hold=Hold.CONNECTION,
+        longest_delay_seconds=LONGEST_DELAY_SECONDS,
+        delay_resolution_seconds=_QUORUM_LATE_SECONDS if options.quorum else _LATE_SECONDS,
+        largest_message_bytes=options.largest_message_bytes,
+        priority_levels=options.priority_levels,
+        ordered=True,
+        longest_hold_seconds=options.consumer_timeout_seconds,
+        counts_deliveries=options.quorum,
+        settles_late=False,
+    )

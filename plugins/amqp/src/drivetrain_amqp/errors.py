@@ -1,4 +1,4 @@
-"""From pika's errors, and the server's words, to ours."""
+"""The error map: from pika's errors, sockets' errors and RabbitMQ's reply codes to drivetrain's errors."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pika import exceptions
 
 from drivetrain.contract import AuthenticationFailed, ServiceError, ServiceRefused, ServiceUnavailable
 
-__all__ = ["CLIENT_ERRORS", "LOCKED", "NOT_FOUND", "Timeout", "reply_code", "translated"]
+__all__ = ["CLIENT_ERRORS", "LOCKED", "NOT_FOUND", "PRECONDITION_FAILED", "Timeout", "reply_code", "translated"]
 
-#: All that pika and sockets raise; the last for names of hosts that are none.
+#: All that pika and sockets raise. Python raises UnicodeError for a host name that cannot be one.
 CLIENT_ERRORS = (exceptions.AMQPError, exceptions.ChannelError, exceptions.ReentrancyError, OSError, UnicodeError)
 
 
 class Timeout(exceptions.AMQPConnectionError):
-    """The server has not answered in time."""
+    """RabbitMQ has not answered in time."""
 
 
-#: The server's reply codes that say no to what was asked, or to who asks. After any other one may try again.
+#: Reply codes of requests that RabbitMQ will refuse again. After any other code the caller may try again.
 _REFUSALS = {311, 312, 313, 403, 405, 406, 506, 530, 540}
-_LOGIN = 403
-#: Its reply codes for what does not exist, and for a queue that is another connection's own.
-NOT_FOUND, LOCKED = 404, 405
+_ACCESS_REFUSED = 403
+#: Reply codes: the object does not exist; it belongs to another connection; a condition does not hold.
+NOT_FOUND, LOCKED, PRECONDITION_FAILED = 404, 405, 406
 
 _DIFFERS = re.compile(
     r"inequivalent arg '(?P<name>[^']+)' for (?P<what>\w+) '(?P<which>.*)' in vhost.*?: (?P<how>.*)", re.DOTALL
@@ -31,30 +31,44 @@ _DIFFERS = re.compile(
 
 
 def translated(error: Exception, doing: str) -> ServiceError:
-    """The error of ours for one of pika's, of a socket or of TLS; to be raised from it.
+    """The drivetrain error for an error of pika, a socket or TLS. The caller raises it from ``error``.
 
     Args:
-        error: what was raised.
-        doing: what was tried, for the message ("publishing", "connecting to localhost:5672").
+        error: the client's error.
+        doing: what the driver was doing, as the start of the message ("publishing").
     """
     if isinstance(error, exceptions.ProbableAuthenticationError | exceptions.AuthenticationError):
-        told = "RabbitMQ refused the user name or password; look at the user and password of the URL"
-        return AuthenticationFailed(f"{doing}: {told}")
+        return AuthenticationFailed(f"{doing}: {_failed_login(error)}")
     if isinstance(error, exceptions.ProbableAccessDeniedError):
         return ServiceRefused(
-            f"{doing}: {_text(error)}; the virtual host does not exist, or the user has no permission"
+            f"{doing}: {_text(error)}; create the virtual host, or give the user permissions for it (rabbitmqctl "
+            "add_vhost, set_permissions)"
         )
     if isinstance(error, exceptions.ConnectionClosedByBroker | exceptions.ChannelClosedByBroker):
         return _closed(error, doing)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return ServiceRefused(f"{doing}: the server's certificate is not trusted ({_text(error)}); see ca_file")
+        return ServiceRefused(
+            f"{doing}: the certificate of RabbitMQ is not trusted ({_text(error)}); name its authority with ca_file"
+        )
     if isinstance(error, exceptions.MethodNotImplemented | exceptions.UnsupportedAMQPFieldException):
         return ServiceRefused(f"{doing}: {_text(error)}")
     return ServiceUnavailable(f"{doing}: {_text(error)}")
 
 
+def _failed_login(error: Exception) -> str:
+    if isinstance(error, exceptions.AuthenticationError):
+        return (
+            f"RabbitMQ does not offer the authentication mechanism {_text(error)}; enable it with auth_mechanisms in "
+            "rabbitmq.conf, or use other credentials"
+        )
+    return (
+        "RabbitMQ refused the user name or password, or the access token; check the user and password of the URL, or "
+        "the credentials or token of driver_options"
+    )
+
+
 def reply_code(error: ServiceError) -> int:
-    """RabbitMQ's reply code in the error that ``error`` was raised from; 0: there is none."""
+    """RabbitMQ's reply code in the cause of ``error``; 0: there is none."""
     cause = error.__cause__
     return cause.reply_code if isinstance(cause, exceptions.ChannelClosed) else 0
 
@@ -63,18 +77,18 @@ def _closed(error: exceptions.ConnectionClosed | exceptions.ChannelClosed, doing
     code, text = error.reply_code, error.reply_text
     if found := _DIFFERS.search(text):
         return ServiceRefused(f"{doing}: {_difference(found)}")
-    if code == _LOGIN:
-        return ServiceRefused(f"{doing}: RabbitMQ does not permit it: {text}")
+    if code == _ACCESS_REFUSED:
+        return ServiceRefused(f"{doing}: RabbitMQ denies access: {text}; give the user the permission")
     if code in _REFUSALS:
-        return ServiceRefused(f"{doing}: RabbitMQ refused it: {text}")
-    return ServiceUnavailable(f"{doing}: RabbitMQ has closed the connection or channel: {text} ({code})")
+        return ServiceRefused(f"{doing}: RabbitMQ refused the request: {text}")
+    return ServiceUnavailable(f"{doing}: RabbitMQ closed the connection or channel: {text} ({code})")
 
 
 def _difference(found: re.Match[str]) -> str:
     what, which, name, how = found["what"], found["which"], found["name"], found["how"]
     return (
-        f"the {what} {which!r} was declared elsewhere with another {name!r}: {how.strip()} ('received' is what this "
-        "URL asks for, 'current' what is there). Say the same in the URL (max_priority, queue_type, queue_mode, "
+        f"the {what} {which!r} exists with another {name!r}: {how.strip()} ('received' is what the URL asks for, "
+        "'current' is what exists). Set the same value in the URL (max_priority, queue_type, queue_mode, "
         f"queue_arguments, exchange_type), or use another name or namespace, or delete the {what} when it is empty"
     )
 

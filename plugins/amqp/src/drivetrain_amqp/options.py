@@ -1,14 +1,19 @@
-"""What an ``amqp://`` URL may say: its hosts, user, virtual host and options. Pure."""
+"""The options of the driver: from an ``amqp://`` URL and ``driver_options`` to pika's ``ConnectionParameters``."""
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterator, Mapping
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import field, frozen
+from pika import ConnectionParameters, PlainCredentials, SSLOptions
+from pika.connection import Parameters
+from pika.credentials import ExternalCredentials
 
 from drivetrain.contract import (
     DEFAULT_NAMESPACE,
@@ -16,8 +21,10 @@ from drivetrain.contract import (
     DriverUrl,
     Host,
     OptionReader,
+    boolean_option,
     choice_option,
     evolve,
+    finish_before_forks,
     namespace_option,
     read_hosts,
     read_options,
@@ -27,19 +34,91 @@ from drivetrain.contract import (
     whole_number_option,
 )
 
-__all__ = ["Options"]
+__all__ = ["AccessToken", "ClientOptions", "Options", "TokenSource", "connection_parameters"]
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
-#: RabbitMQ's own refuse what begins so.
+#: RabbitMQ reserves names that begin with this.
 _RESERVED = "amq."
 _LONGEST_PART_BYTES = 60
 #: No dot, so that no name begins with ``amq.``.
-_PREFIX_CHARACTERS = f"{ascii_uppercase}-"
+_NAMESPACE_CHARACTERS = f"{ascii_uppercase}-"
+_TLS_FILES = ("ca_file", "cert_file", "key_file")
+_CONNECTING = (*_TLS_FILES, "verify", "heartbeat_seconds", "connect_timeout_seconds")
+
+
+@frozen
+class AccessToken:
+    """An OAuth 2 access token, with which a connection logs in. ``repr`` does not show it."""
+
+    value: str = field(repr=False)
+    #: For how many seconds from now RabbitMQ accepts it. The driver asks for the next one after 80 % of this time.
+    lifetime_seconds: float
+
+
+#: Returns a valid token. The driver calls it in a thread of its own, or in one that connects.
+TokenSource: TypeAlias = Callable[[], AccessToken]
+
+
+@frozen(kw_only=True, repr=False)
+class ClientOptions:
+    """What the application passes as ``driver_options={"amqp": …}``: objects of pika's, which no URL can hold."""
+
+    #: How to connect, in place of the URL's hosts, user, virtual host and TLS; tried in turn.
+    parameters: Sequence[Parameters] = ()
+    #: In place of the URL's user and password.
+    credentials: PlainCredentials | ExternalCredentials | None = None
+    #: In place of the URL's files of certificates.
+    ssl_options: SSLOptions | None = None
+    #: Shown by RabbitMQ for each connection, besides the driver's own. ``connection_name`` replaces the driver's.
+    client_properties: Mapping[str, Any] = field(factory=dict)
+    #: Where access tokens come from, in place of a password (OAuth 2).
+    token: TokenSource | None = None
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> tuple[ClientOptions, list[str]]:
+        """The options, and a sentence for each fault, which shows no value."""
+        faults = [
+            f"driver_options['amqp'] has an unknown name {name!r}; use {', '.join(_CLIENT_OPTIONS)}"
+            for name in given
+            if name not in _CLIENT_OPTIONS
+        ]
+        values = {name: value for name, value in given.items() if name in _CLIENT_OPTIONS and value is not None}
+        if isinstance(values.get("parameters"), Parameters):
+            values["parameters"] = (values["parameters"],)
+        for name, value in values.items():
+            is_right, wanted = _CLIENT_OPTIONS[name]
+            if not is_right(value):
+                faults.append(f"driver_options['amqp'][{name!r}] is of type {type(value).__name__}; pass {wanted}")
+        return (cls() if faults else cls(**values)), faults
+
+
+def _are_parameters(value: object) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and bool(value)
+        and all(isinstance(each, Parameters) and not callable(each.heartbeat) for each in value)
+    )
+
+
+#: For each name: whether a value fits, and what to pass.
+_CLIENT_OPTIONS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "parameters": (
+        _are_parameters,
+        "pika's ConnectionParameters or URLParameters, or a list of them, with a heartbeat that is a number or None",
+    ),
+    "credentials": (
+        lambda value: isinstance(value, PlainCredentials | ExternalCredentials),
+        "pika's PlainCredentials or ExternalCredentials",
+    ),
+    "ssl_options": (lambda value: isinstance(value, SSLOptions), "pika's SSLOptions"),
+    "client_properties": (lambda value: isinstance(value, Mapping), "a dict"),
+    "token": (callable, "a function that returns a drivetrain_amqp.AccessToken"),
+}
 
 
 @frozen(kw_only=True)
 class Options:
-    """An ``amqp://`` URL, checked. ``repr`` shows no secret."""
+    """The checked options of an ``amqp://`` URL. ``repr`` shows no secret."""
 
     hosts: tuple[Host, ...]
     #: Whether to use TLS.
@@ -47,113 +126,220 @@ class Options:
     vhost: str = "/"
     user: str = field(default="guest", repr=False)
     password: str = field(default="guest", repr=False)
-    #: Any text; apps of different namespaces share the virtual host and do not meet.
+    #: Any text. Apps of different namespaces share the virtual host and do not see each other's queues.
     namespace: str = DEFAULT_NAMESPACE
     #: ``classic`` or ``quorum``.
     queue_type: str = "classic"
-    #: ``lazy`` or ``default``: what a classic queue is told to keep in memory, where RabbitMQ is older than 3.12.
+    #: ``lazy`` or ``default``: what a classic queue keeps in memory, before RabbitMQ 3.12.
     queue_mode: str = "lazy"
     #: The highest priority, from 0.
     max_priority: int = 9
-    #: More arguments of the queues of tasks, as they are declared.
+    #: More arguments for the declaration of task queues.
     queue_arguments: Mapping[str, Any] = field(factory=dict)
-    #: Where tasks are published; empty: RabbitMQ's default exchange.
+    #: The exchange for tasks; empty: RabbitMQ's default exchange.
     exchange: str = ""
     #: ``direct`` or ``topic``.
     exchange_type: str = "direct"
-    #: By which key a queue is bound to the exchange; ``{queue}`` stands for its name.
+    #: The key that binds a queue to the exchange; ``{queue}`` stands for the queue's name.
     binding_key: str = "{queue}"
-    #: The most messages that one `receive` takes from the server; 0: as many as it was asked for.
+    #: The most messages that one `receive` takes from RabbitMQ; 0: as many as its caller asked for.
     prefetch: int = 0
-    #: After how many seconds without any sign a connection counts as lost (detected within twice as long); 0: never.
+    #: RabbitMQ counts as lost after twice this time without a byte; 0: never.
     heartbeat_seconds: float = 30.0
-    #: How long to try each host.
-    connection_timeout_seconds: float = 10.0
-    #: How long a call waits for its answer.
+    #: The time limit for connecting to one host and logging in.
+    connect_timeout_seconds: float = 10.0
+    #: The time limit for RabbitMQ's answer to a call.
     call_timeout_seconds: float = 30.0
-    #: How long publishers wait while the server is short of memory or disk.
+    #: How long publishers wait while RabbitMQ is short of memory or disk space.
     blocked_timeout_seconds: float = 300.0
-    #: How long the server lets a message be unacknowledged (its ``consumer_timeout``); None: for ever.
+    #: RabbitMQ's ``consumer_timeout``, after which it takes back an unacknowledged message; None: never.
     consumer_timeout_seconds: float | None = 1800.0
-    #: Larger messages are refused. RabbitMQ's ``max_message_size`` is 128 MiB, since 4.0 16 MiB.
+    #: The driver refuses larger messages. RabbitMQ's ``max_message_size`` is 128 MiB, since 4.0 16 MiB.
     largest_message_bytes: int = 16_000_000
-    #: A file of certificates that are trusted instead of the system's.
+    #: With TLS: whether to check RabbitMQ's certificate and host name.
+    verify: bool = True
+    #: A file of trusted authorities, in place of the system's.
     ca_file: str = ""
-    #: The client's certificate, and its key where that is in a file of its own.
+    #: The client's certificate; and its key, where the key has its own file.
     cert_file: str = ""
     key_file: str = ""
-    #: The management plugin, as ``http://user:password@host:15672``; empty: not asked.
+    #: The management plugin, as ``http://user:password@host:15672``; empty: none.
     management_url: str = field(default="", repr=False)
+    #: What the application passes in ``driver_options``.
+    client: ClientOptions = field(factory=ClientOptions, repr=False)
 
     @property
-    def prefix(self) -> str:
-        """What the names of all queues and exchanges begin with, followed by ``~``; empty: nothing, and no ``~``."""
+    def service_namespace(self) -> str:
+        """The namespace in the names of queues and exchanges; empty: names without a namespace."""
         if self.namespace == DEFAULT_NAMESPACE:
             return ""
-        return service_name(self.namespace, also=_PREFIX_CHARACTERS, longest=_LONGEST_PART_BYTES)
+        return service_name(self.namespace, also=_NAMESPACE_CHARACTERS, longest=_LONGEST_PART_BYTES)
 
     @property
-    def levels(self) -> int:
-        """How many levels of priority there are."""
+    def priority_levels(self) -> int:
+        """The number of priorities."""
         return self.max_priority + 1
 
     @property
     def quorum(self) -> bool:
-        """Whether queues are quorum queues."""
+        """Whether task queues are quorum queues."""
         return self.queue_type == "quorum"
 
     def in_directory(self, directory: Path) -> Options:
-        """The same with absolute paths of certificates: relative ones begin in ``directory``."""
-        paths = {"ca_file": self.ca_file, "cert_file": self.cert_file, "key_file": self.key_file}
+        """The same options with absolute file paths: relative paths start in ``directory``."""
+        paths = {name: getattr(self, name) for name in _TLS_FILES}
         return evolve(self, **{name: path and str(directory / path) for name, path in paths.items()})
 
     @classmethod
-    def parse(cls, url: str, namespace: str = DEFAULT_NAMESPACE) -> Options:
-        """Check ``url`` and take it apart.
+    def parse(
+        cls, url: str, namespace: str = DEFAULT_NAMESPACE, driver_options: Mapping[str, Any] | None = None
+    ) -> Options:
+        """Parse and check a URL, with what the application passes besides.
 
         Args:
             url: the URL.
-            namespace: the namespace where the URL names none.
+            namespace: the namespace of a URL without the option ``namespace``.
+            driver_options: see `ClientOptions`.
 
         Raises:
-            ConfigurationError: it is wrong; every fault is named, secrets are not.
+            ConfigurationError: something is wrong; the error lists every fault, and no secret.
         """
         parts = DriverUrl.parse(url)
-        known, faults = _place(parts)
+        client, faults = ClientOptions.read(driver_options or {})
         options, wrong = read_options(parts.options, _READERS)
-        known |= {"namespace": namespace, **options}
-        if not (faults := [*faults, *wrong]):
-            faults += _together(known)
+        faults += wrong
+        if not faults:
+            faults += _conflicts(parts, options, client)
+        known, wrong = _target_of_parameters(client) if client.parameters else _target_of_url(parts)
+        faults += wrong
         if faults:
-            raise ConfigurationError(f"{redact(url)} is no URL of the amqp driver", faults)
-        if known.get("queue_type") == "quorum":
-            known.setdefault("max_priority", 0)
-        return cls(**known)
+            raise ConfigurationError(f"{redact(url)} is not a valid URL for the amqp driver", faults)
+        if isinstance(client.credentials, PlainCredentials):
+            known |= _login(client.credentials)
+        if options.get("queue_type") == "quorum":
+            options.setdefault("max_priority", 0)
+        return cls(client=client, **{"namespace": namespace, **known, **options})
 
 
-def _place(parts: DriverUrl) -> tuple[dict[str, Any], list[str]]:
+def _target_of_url(parts: DriverUrl) -> tuple[dict[str, Any], list[str]]:
     hosts, faults = parts.hosts(port=_PORTS.get(parts.scheme, 5672))
     known: dict[str, Any] = {"hosts": hosts, "tls": parts.scheme == "amqps"}
     if parts.user is not None:
         known["user"] = parts.user
         known["password"] = parts.password or ""
-    # DriverUrl has unquoted the path: amqp://host/%2F is the virtual host /, as amqp://host and amqp://host/ are.
+    # DriverUrl has unquoted the path: amqp://host/%2F names the virtual host /, as amqp://host and amqp://host/ do.
     known["vhost"] = parts.path[1:] or "/"
     if len(known["vhost"].encode(errors="replace")) > 255:
         faults.append("the name of its virtual host is longer than 255 bytes")
     return known, faults
 
 
-def _together(known: Mapping[str, Any]) -> Iterator[str]:
-    exchange, kind = known.get("exchange", ""), known.get("exchange_type")
-    if not exchange and (kind or "binding_key" in known):
-        yield "exchange_type and binding_key are those of an exchange; name one with exchange=…"
-    if known.get("queue_type") == "quorum" and "queue_mode" in known:
-        yield "queue_mode is that of classic queues; leave it out"
-    if not known["tls"] and any(known.get(name) for name in ("ca_file", "cert_file", "key_file")):
-        yield "ca_file, cert_file and key_file are for TLS; write amqps://…"
-    if known.get("key_file") and not known.get("cert_file"):
-        yield "key_file is the key of a certificate; name that with cert_file=…"
+def _target_of_parameters(client: ClientOptions) -> tuple[dict[str, Any], list[str]]:
+    first = client.parameters[0]
+    known: dict[str, Any] = {
+        "hosts": tuple(Host(each.host, each.port) for each in client.parameters),
+        "tls": first.ssl_options is not None,
+        "vhost": first.virtual_host,
+    }
+    if isinstance(first.credentials, PlainCredentials):
+        known |= _login(first.credentials)
+    return known, []
+
+
+def _login(credentials: PlainCredentials) -> dict[str, str]:
+    return {"user": credentials.username or "", "password": credentials.password or ""}
+
+
+def _conflicts(parts: DriverUrl, options: Mapping[str, Any], client: ClientOptions) -> Iterator[str]:
+    exchange, kind = options.get("exchange", ""), options.get("exchange_type")
+    if not exchange and (kind or "binding_key" in options):
+        yield "exchange_type and binding_key need an exchange; add exchange=…"
+    if options.get("queue_type") == "quorum" and "queue_mode" in options:
+        yield "queue_mode is for classic queues; remove it"
+    if options.get("key_file") and not options.get("cert_file"):
+        yield "key_file needs the certificate of the key; add cert_file=…"
+    if parts.scheme != "amqps" and not client.parameters:
+        if given := [name for name in (*_TLS_FILES, "verify") if name in options]:
+            yield f"{', '.join(given)} needs TLS; write amqps://…"
+        if client.ssl_options:
+            yield "driver_options['amqp']['ssl_options'] needs TLS; write amqps://…"
+    if client.ssl_options and (given := [name for name in (*_TLS_FILES, "verify") if name in options]):
+        yield f"{', '.join(given)} and driver_options['amqp']['ssl_options'] both configure TLS; remove one"
+    if client.token and client.credentials:
+        yield "driver_options['amqp'] has token and credentials; pass one of them"
+    if client.parameters:
+        yield from _conflicts_of_parameters(parts, options, client)
+
+
+def _conflicts_of_parameters(parts: DriverUrl, options: Mapping[str, Any], client: ClientOptions) -> Iterator[str]:
+    in_url = [name for name in _CONNECTING if name in options]
+    in_url += [name for name, given in (("a user", parts.user), ("a virtual host", parts.path[1:])) if given]
+    if in_url:
+        yield f"the URL has {', '.join(in_url)}; set it in driver_options['amqp']['parameters']"
+    for name in ("credentials", "ssl_options", "client_properties"):
+        if getattr(client, name):
+            yield f"driver_options['amqp'] has parameters and {name}; set {name} in the parameters"
+
+
+def connection_parameters(options: Options, *, name: str, token: str = "") -> list[Parameters]:
+    """The parameters of pika for each host, in the order to try. Reads the files of certificates.
+
+    Args:
+        options: the options.
+        name: the connection's name in RabbitMQ, unless the application passes another ``connection_name``.
+        token: the access token to log in with; empty: the credentials of the options.
+
+    Raises:
+        OSError: a file of certificates cannot be read; ``ssl.SSLError`` is one.
+    """
+    client = options.client
+    found = [copy.copy(each) for each in client.parameters] or _parameters_of_url(options)
+    for each in found:
+        if token:
+            each.credentials = PlainCredentials("", token)
+        each.client_properties = {
+            "connection_name": name,
+            **(each.client_properties or {}),
+            **client.client_properties,
+        }
+        if each.blocked_connection_timeout is None:
+            each.blocked_connection_timeout = options.blocked_timeout_seconds
+    return found
+
+
+def _parameters_of_url(options: Options) -> list[Parameters]:
+    tls = (options.client.ssl_options or SSLOptions(_ssl_context(options))) if options.tls else None
+    return [
+        ConnectionParameters(
+            host=host.name,
+            port=host.port,
+            virtual_host=options.vhost,
+            credentials=options.client.credentials or _credentials(options),
+            heartbeat=max(1, round(options.heartbeat_seconds)) if options.heartbeat_seconds else 0,
+            ssl_options=tls,
+            socket_timeout=options.connect_timeout_seconds,
+            stack_timeout=options.connect_timeout_seconds,
+            blocked_connection_timeout=options.blocked_timeout_seconds,
+        )
+        for host in options.hosts
+    ]
+
+
+def _credentials(options: Options) -> PlainCredentials | ExternalCredentials:
+    if options.cert_file and not options.password:
+        return ExternalCredentials()  # the certificate says who connects
+    return PlainCredentials(options.user, options.password)
+
+
+def _ssl_context(options: Options) -> ssl.SSLContext:
+    with finish_before_forks():
+        context = ssl.create_default_context(cafile=options.ca_file or None)
+        if not options.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if options.cert_file:
+            context.load_cert_chain(options.cert_file, options.key_file or None)
+        return context
 
 
 def _consumer_timeout(text: str) -> float | None:
@@ -162,19 +348,19 @@ def _consumer_timeout(text: str) -> float | None:
 
 def _name(text: str) -> str:
     if text.startswith(_RESERVED):
-        raise ValueError(f"is {text!r}; names that begin with {_RESERVED} are RabbitMQ's own")
+        raise ValueError(f"is {text!r}; RabbitMQ reserves names that begin with {_RESERVED}: use another one")
     if "~" in text or not text.isprintable() or len(text.encode()) > _LONGEST_PART_BYTES:
         raise ValueError(f"is {text!r}; use up to {_LONGEST_PART_BYTES} bytes of printable text without ~")
     return text
 
 
 def _binding_key(text: str) -> str:
-    # With one key for all queues a message would be copied to each of them.
+    # With one key for all queues RabbitMQ would copy a message to each of them.
     if text.count("{queue}") != 1:
         raise ValueError(f"is {text!r}; write {{queue}} once in it, for the name of the queue, like tasks.{{queue}}")
     rest = text.replace("{queue}", "")
     if "*" in rest or "#" in rest:
-        raise ValueError(f"is {text!r}; with a wildcard a message would be copied to several queues")
+        raise ValueError(f"is {text!r}; remove * and #: RabbitMQ would copy a message to several queues")
     return _name(text)
 
 
@@ -184,14 +370,14 @@ def _arguments(text: str) -> dict[str, Any]:
         name, colon, value = pair.partition(":")
         if not colon or not name:
             raise ValueError(f"has {pair!r}; write name:value,name:value, like x-max-length:10000")
-        if name in _OURS:
-            raise ValueError(f"has {name}, which is set by the option {_OURS[name]}")
+        if name in _OWN_ARGUMENTS:
+            raise ValueError(f"has {name}; use the option {_OWN_ARGUMENTS[name]}")
         found[name] = _value(value)
     return found
 
 
-#: Arguments of a queue that have an option of their own, or that would lose messages.
-_OURS = {"x-queue-type": "queue_type", "x-queue-mode": "queue_mode", "x-max-priority": "max_priority"}
+#: Arguments of a queue that have an option of their own.
+_OWN_ARGUMENTS = {"x-queue-type": "queue_type", "x-queue-mode": "queue_mode", "x-max-priority": "max_priority"}
 
 
 def _value(text: str) -> Any:
@@ -204,7 +390,7 @@ def _management(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     hosts, faults = read_hosts(rest.partition("/")[0].rpartition("@")[2], port=15672)
     if scheme not in {"http", "https"} or not separator or faults or len(hosts) != 1:
-        raise ValueError("is no URL; write http://user:password@host:15672, percent-encoded")
+        raise ValueError("is not a URL; write http://user:password@host:15672, percent-encoded")
     return text.rstrip("/")
 
 
@@ -219,11 +405,12 @@ _READERS: Mapping[str, OptionReader] = {
     "binding_key": _binding_key,
     "prefetch": whole_number_option(0, 65_535),
     "heartbeat_seconds": seconds_option(0, 3600),
-    "connection_timeout_seconds": seconds_option(0.01, 3600),
+    "connect_timeout_seconds": seconds_option(0.01, 3600),
     "call_timeout_seconds": seconds_option(0.01, 86_400),
     "blocked_timeout_seconds": seconds_option(0.01, 86_400),
     "consumer_timeout_seconds": _consumer_timeout,
     "largest_message_bytes": whole_number_option(10_000, 512_000_000),
+    "verify": boolean_option,
     "ca_file": str,
     "cert_file": str,
     "key_file": str,

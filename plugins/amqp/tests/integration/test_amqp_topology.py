@@ -15,7 +15,7 @@ from drivetrain.contract import (
     ServiceRefused,
     SystemClock,
 )
-from drivetrain_amqp import link, make_broker
+from drivetrain_amqp import connection_manager, make_broker
 
 HOLD = 60.0
 
@@ -196,8 +196,8 @@ def test_who_replays_or_purges_waits_for_whoever_looks(make):
     one.dead_letter([(each, "why") for each in take(one, count=2)])
     names, done = one._names, []
     replay, purge = lambda: other.replay("q"), lambda: other.purge("q", QueueSection.DELAYED)
-    for looked, end in ((names.dead("q"), replay), (names.delay, purge)):
-        with one._looker.alone(looked):
+    for looked, end in ((names.dead("q"), replay), (names.delay_entrance, purge)):
+        with one._admin.exclusively(looked):
             working = threading.Thread(target=lambda end=end: done.append(end()))
             working.start()
             working.join(0.3)
@@ -421,7 +421,7 @@ def test_an_exchange_that_is_deleted_is_made_again(rabbit, make, namespace, exch
 
 def test_queues_of_delays_that_somebody_has_tidied_away_are_made_again(rabbit, make, namespace, monkeypatch):
     """After a while: a message that has no way on is told of to nobody."""
-    monkeypatch.setattr(link, "_LADDER_SECONDS", 0.0)
+    monkeypatch.setattr(connection_manager, "_DELAYS_TRUSTED_SECONDS", 0.0)
     sender, worker = make(), make()
     sender.publish([message("before", eta=time.time() + 1.1)])
     worker.acknowledge(take(worker))
@@ -477,7 +477,7 @@ def test_a_sender_waits_for_delay_queues_that_another_one_is_making(make):
         other.publish([message(eta=time.time() + 0.2)])
         done.set()
 
-    with one._sending.exclusion.holding(link.MAKING):
+    with one._publisher._declarer.locks.holding(connection_manager.QUORUM_LOCK):
         publishing = threading.Thread(target=publish)
         publishing.start()
         assert not done.wait(0.3), "it has not waited"

@@ -4,12 +4,10 @@ import socket
 import threading
 
 import pytest
-from pika import exceptions
+from pika import ConnectionParameters, exceptions
 
-from drivetrain.contract import Host
-from drivetrain_amqp.options import Options
-from drivetrain_amqp.reading import Handlers, Reading
-from drivetrain_amqp.stream import Stream
+from drivetrain_amqp.transport import Transport
+from drivetrain_amqp.waiting import Handlers, ReadLoop
 
 PATIENCE = 60.0
 
@@ -18,14 +16,14 @@ class Read:
     """A connection to a server that says what the test wants it to say; what came, and who has read it."""
 
     def __init__(self, server):
-        host = Host(*server.getsockname())
-        self.stream = Stream(Options(hosts=(host,)), host)
+        host, port = server.getsockname()
+        self.transport = Transport(ConnectionParameters(host, port))
         self.server, _ = server.accept()
-        self.reading = Reading(self.stream, Handlers(self._take, lambda: 1.0, self._fail))
+        self.read_loop = ReadLoop(self.transport, Handlers(self._take, lambda: 1.0, self._fail))
         self.came, self.readers, self.errors = b"", [], []
         self.changed = threading.Condition()
         self.take = lambda: None
-        self.reading.start("reads while nobody waits")
+        self.read_loop.start("reads while nobody waits")
 
     def _take(self, data):
         self.readers.append(threading.current_thread().name)
@@ -36,7 +34,7 @@ class Read:
 
     def _fail(self, error):
         self.errors.append(error)
-        self.reading.stop()
+        self.read_loop.stop()
         with self.changed:
             self.changed.notify_all()
 
@@ -44,12 +42,12 @@ class Read:
         def done():
             return sign in self.came or bool(self.errors)
 
-        def sleep(left):
+        def sleep(remaining):
             with self.changed:
                 if not done():
-                    self.changed.wait(left)
+                    self.changed.wait(remaining)
 
-        return self.reading.wait(done, sleep, seconds)
+        return self.read_loop.wait(done, sleep, seconds)
 
 
 @pytest.fixture
@@ -57,8 +55,8 @@ def read():
     with socket.create_server(("127.0.0.1", 0)) as server:
         read = Read(server)
         yield read
-        read.reading.stop()
-        assert read.reading.ended.wait(PATIENCE), "its thread goes on"
+        read.read_loop.stop()
+        assert read.read_loop.ended.wait(PATIENCE), "its thread goes on"
         read.server.close()
 
 
@@ -119,4 +117,4 @@ def test_who_is_interrupted_while_he_reads_gives_the_connection_up(read):
     with pytest.raises(KeyboardInterrupt):
         read.wait(b"a")
     assert "interrupted" in str(read.errors[0])
-    assert read.reading.ended.wait(PATIENCE)
+    assert read.read_loop.ended.wait(PATIENCE)

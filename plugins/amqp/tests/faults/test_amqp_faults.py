@@ -167,14 +167,14 @@ def test_publishers_wait_while_memory_is_short_and_go_on(rabbit, make, caplog):
         try:
             publishing = threading.Thread(target=publish)
             publishing.start()
-            eventually(lambda: "takes no messages now" in caplog.text, "nothing was said")
+            eventually(lambda: "accepts no messages now" in caplog.text, "nothing was said")
             worker.acknowledge(worker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=HOLD))
             assert not done.is_set()
         finally:
             rabbit.control("set_vm_memory_high_watermark", "0.4")
         assert done.wait(PATIENCE)
         publishing.join(PATIENCE)
-        eventually(lambda: "takes messages again" in caplog.text, "nothing was said")
+        eventually(lambda: "accepts messages again" in caplog.text, "nothing was said")
     (delivery,) = worker.receive(["q"], limit=9, wait_seconds=5, hold_seconds=HOLD)
     assert delivery.message.id == "meanwhile"
 
@@ -201,7 +201,7 @@ def _works(call):
 
 def test_a_server_that_hangs_is_noticed(rabbit, make):
     """No answer, no end of the connection: the call ends after its time all the same, also one with much to send."""
-    broker = make(rabbit.url(), "&call_timeout_seconds=0.5&connection_timeout_seconds=0.5")
+    broker = make(rabbit.url(), "&call_timeout_seconds=0.5&connect_timeout_seconds=0.5")
     broker.publish([message()])
     rabbit.process.pause()
     try:
@@ -273,7 +273,7 @@ def test_a_service_that_speaks_something_else_is_an_error(make):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        broker = make(f"amqp://127.0.0.1:{server.getsockname()[1]}", "&connection_timeout_seconds=5")
+        broker = make(f"amqp://127.0.0.1:{server.getsockname()[1]}", "&connect_timeout_seconds=5")
 
         def answer():
             connection, _ = server.accept()

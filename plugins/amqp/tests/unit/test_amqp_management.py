@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from drivetrain.contract import AuthenticationFailed, ServiceRefused, ServiceUnavailable
-from drivetrain_amqp.management import Management
+from drivetrain_amqp.admin import Management
 from drivetrain_amqp.options import Options
 from services.processes import free_port
 
@@ -49,8 +49,8 @@ def _management(port, user="me:hunter2@"):
     return Management(Options.parse(f"amqp://guest:other@h?management_url={url}"))
 
 
-def test_held_messages_are_told(plugin):
-    assert [plugin.held(name) for name in ("app~q", "new", "unknown")] == [3, 0, 0]
+def test_messages_in_flight_are_counted(plugin):
+    assert [plugin.in_flight(name) for name in ("app~q", "new", "unknown")] == [3, 0, 0]
     assert _Plugin.seen[-1] == "Basic bWU6aHVudGVyMg=="
 
 
@@ -60,11 +60,11 @@ def test_held_messages_are_told(plugin):
 )
 def test_what_else_it_says_is_one_of_our_errors(plugin, name, kind):
     with pytest.raises(kind) as caught:
-        plugin.held(name)
+        plugin.in_flight(name)
     assert caught.value.__cause__ is not None
     assert "hunter2" not in str(caught.value)
 
 
 def test_its_absence_is_an_error_of_ours():
     with pytest.raises(ServiceUnavailable, match="management plugin"):
-        _management(free_port()).held("q")
+        _management(free_port()).in_flight("q")
