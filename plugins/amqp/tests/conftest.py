@@ -15,6 +15,8 @@ _CERTIFICATES = (
     "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout ca.key -out ca.crt",
     "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr",
     "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt",
+    "req -newkey rsa:2048 -nodes -subj /CN=worker -keyout client.key -out client.csr",
+    "x509 -req -in client.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out client.crt",
 )
 
 

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pika
 import pytest
+from pika.credentials import ExternalCredentials
 
 from drivetrain.contract import ConfigurationError, Host
-from drivetrain_amqp.options import Options
+from drivetrain_amqp import AccessToken
+from drivetrain_amqp.options import Options, connection_parameters
 from drivetrain_amqp.topology import Topology
 
 
@@ -80,3 +83,109 @@ def test_relative_paths_begin_in_the_directory_of_the_app():
 def test_a_parsed_url_shows_no_secret():
     options = Options.parse("amqp://me:hunter2@h?management_url=http%3A%2F%2Fa%3Ahunter3%40h%3A15672")
     assert "hunter" not in repr(options)
+
+
+# What the application passes in driver_options
+
+
+def parameters(url, token="", **given):
+    return connection_parameters(Options.parse(url, driver_options=given), name="mine", token=token)
+
+
+def token():
+    return AccessToken("hunter2", 60)
+
+
+def test_a_url_becomes_pikas_parameters():
+    url = "amqp://me:hunter2@one,two:5673/shop?heartbeat_seconds=7&connect_timeout_seconds=3&blocked_timeout_seconds=9"
+    one, two = parameters(url)
+    assert ((one.host, one.port), (two.host, two.port)) == (("one", 5672), ("two", 5673))
+    assert (one.virtual_host, one.heartbeat, one.socket_timeout, one.stack_timeout) == ("shop", 7, 3, 3)
+    assert one.blocked_connection_timeout == 9
+    assert one.credentials == pika.PlainCredentials("me", "hunter2")
+    assert one.ssl_options is None
+    assert one.client_properties == {"connection_name": "mine"}
+
+
+def test_a_heartbeat_of_less_than_a_second_is_not_none():
+    assert parameters("amqp://h?heartbeat_seconds=0.1")[0].heartbeat == 1
+    assert parameters("amqp://h?heartbeat_seconds=0")[0].heartbeat == 0
+
+
+@pytest.mark.parametrize(("query", "checked"), [("", True), ("?verify=true", True), ("?verify=false", False)])
+def test_tls_checks_the_certificate_unless_the_url_says_otherwise(query, checked):
+    context = parameters(f"amqps://h{query}")[0].ssl_options.context
+    assert context.check_hostname is checked
+    assert bool(context.verify_mode) is checked
+
+
+def test_a_token_replaces_user_and_password():
+    assert parameters("amqp://me:x@h", token="t")[0].credentials == pika.PlainCredentials("", "t")
+
+
+def test_what_the_application_passes_replaces_what_the_url_says():
+    context = pika.SSLOptions(parameters("amqps://h")[0].ssl_options.context, "other.host")
+    (found,) = parameters(
+        "amqps://me:x@h",
+        credentials=ExternalCredentials(),
+        ssl_options=context,
+        client_properties={"connection_name": "theirs", "team": "billing"},
+    )
+    assert isinstance(found.credentials, ExternalCredentials)
+    assert found.ssl_options is context
+    assert found.client_properties == {"connection_name": "theirs", "team": "billing"}
+
+
+def test_parameters_replace_the_whole_target_and_are_not_changed():
+    theirs = pika.URLParameters("amqp://me:hunter2@one:99/shop?heartbeat=5&blocked_connection_timeout=2")
+    options = Options.parse("amqp://?namespace=n&queue_type=quorum", driver_options={"parameters": theirs})
+    (found,) = connection_parameters(options, name="mine")
+    assert (found.host, found.port, found.heartbeat, found.blocked_connection_timeout) == ("one", 99, 5, 2)
+    assert (options.hosts, options.vhost, options.user) == ((Host("one", 99),), "shop", "me")
+    assert (options.namespace, options.quorum) == ("n", True)
+    assert found.client_properties == {"connection_name": "mine"}
+    assert theirs.client_properties is None
+    assert "hunter2" not in repr(options)
+
+
+def test_an_unknown_name_is_refused_with_those_that_there_are():
+    with pytest.raises(ConfigurationError) as caught:
+        Options.parse("amqp://h", driver_options={"credential": "hunter2", "ssl_option": None})
+    assert len(caught.value.faults) == 2
+    for known in ("parameters", "credentials", "ssl_options", "client_properties", "token"):
+        assert known in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["parameters", "credentials", "ssl_options", "client_properties", "token"])
+def test_a_wrong_type_is_refused_with_what_to_pass(name):
+    with pytest.raises(ConfigurationError, match=rf"'{name}'\] is of type str; pass ") as caught:
+        Options.parse("amqps://h", driver_options={name: "hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "fault"),
+    [
+        ("amqp://h", {"ssl_options": True}, "needs TLS; write amqps"),
+        ("amqps://h?ca_file=x", {"ssl_options": True}, "both configure TLS"),
+        ("amqps://h?verify=false", {"ssl_options": True}, "both configure TLS"),
+        ("amqp://h?verify=false", {}, "needs TLS; write amqps"),
+        ("amqp://h", {"credentials": pika.PlainCredentials("a", "b"), "token": token}, "token and credentials"),
+        ("amqp://me:x@", {"parameters": pika.ConnectionParameters()}, "the URL has a user"),
+        ("amqp:///shop", {"parameters": pika.ConnectionParameters()}, "the URL has a virtual host"),
+        ("amqp://?heartbeat_seconds=3", {"parameters": pika.ConnectionParameters()}, "the URL has heartbeat_seconds"),
+        (
+            "amqp://",
+            {"parameters": pika.ConnectionParameters(), "credentials": ExternalCredentials()},
+            "set credentials in the parameters",
+        ),
+        ("amqp://", {"parameters": []}, "pass pika's ConnectionParameters"),
+        ("amqp://", {"parameters": pika.ConnectionParameters(heartbeat=lambda *_: 3)}, "a heartbeat that is a number"),
+    ],
+)
+def test_what_contradicts_is_refused(url, given, fault):
+    if given.get("ssl_options"):
+        given = {"ssl_options": parameters("amqps://h")[0].ssl_options}
+    with pytest.raises(ConfigurationError, match=fault):
+        Options.parse(url, driver_options=given)
