@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from drivetrain_contract_tests import Service
+from services.processes import NotStarted
 from services.rabbitmq import RabbitServer
 
 #: So that a consumer timeout of two seconds is noticed after two seconds, and not after a minute.
@@ -36,10 +37,22 @@ def certificates(tmp_path_factory):
     return directory
 
 
+#: Another process may take a free port before RabbitMQ does. Then a new server gets other ports.
+_STARTS = 3
+
+
 @pytest.fixture(scope="session")
 def rabbit(tmp_path_factory, certificates):
-    server = RabbitServer(tmp_path_factory.mktemp("rabbit"), advanced=_ADVANCED, certificates=certificates)
-    server.start()
+    for attempt in range(1, _STARTS + 1):
+        server = RabbitServer(tmp_path_factory.mktemp("rabbit"), advanced=_ADVANCED, certificates=certificates)
+        try:
+            server.start()
+        except NotStarted:
+            server.end()
+            if attempt == _STARTS:
+                raise
+        else:
+            break
     yield server
     server.end()
 
