@@ -1,4 +1,4 @@
-"""One RabbitMQ for each process that runs tests: those that stop it would disturb the others."""
+"""One RabbitMQ for each process that runs tests, because some tests stop it."""
 
 import os
 import subprocess
@@ -58,7 +58,7 @@ def rabbit(tmp_path_factory, certificates):
 
 
 class _Namespaces:
-    """Makes URLs of namespaces, and drops the queues of those no longer used: each makes a start take longer."""
+    """Makes URLs of namespaces, and deletes the queues of earlier ones, each of which makes a start take longer."""
 
     def __init__(self, rabbit, options):
         self._rabbit, self._options, self._recent = rabbit, options, []

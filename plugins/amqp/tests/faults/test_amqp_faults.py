@@ -1,4 +1,4 @@
-"""What breaks: connections, the node, its memory, who we are. On a real RabbitMQ."""
+"""Faults of a real RabbitMQ: lost connections, a killed node, a memory alarm, refused logins, a consumer timeout."""
 
 import logging
 import threading
@@ -44,10 +44,10 @@ def message(name="m", queue="q", **fields):
     return Message(**{"id": name, "queue": queue, "body": b"body", **fields})
 
 
-def eventually(what, told):
+def eventually(what, otherwise):
     deadline = time.monotonic() + PATIENCE
     while not what():
-        assert time.monotonic() < deadline, told
+        assert time.monotonic() < deadline, otherwise
         time.sleep(0.01)
 
 
@@ -77,14 +77,14 @@ class Load:
             each.join(PATIENCE)
 
     def await_more(self, count):
-        """Wait until so many more were worked off."""
+        """Wait until ``count`` more messages are acknowledged."""
         before = len(self.finished)
         eventually(lambda: len(self.finished) >= before + count, f"{len(self.finished) - before} of {count} came")
 
-    def _publish(self, broker, who):
+    def _publish(self, broker, name):
         number = 0
         while not self._ending.is_set():
-            batch = [message(f"{who}-{number + each}") for each in range(20)]
+            batch = [message(f"{name}-{number + each}") for each in range(20)]
             if self._tried(lambda batch=batch: broker.publish(batch)):
                 self.published += [each.id for each in batch]
                 number += 20
@@ -125,7 +125,7 @@ def _close_all(rabbit):
 
 @pytest.mark.parametrize("fault", [_kill, _restart, _close_all])
 def test_a_fault_under_load_loses_nothing(rabbit, make, fault):
-    """What was published is worked off, all of it, whatever happens to the server; everybody goes on by himself."""
+    """Every published message is acknowledged in the end; senders and workers reconnect without help."""
     url = rabbit.url()
     with Load([make(url), make(url)], [make(url), make(url)]) as load:
         load.await_more(200)
@@ -133,7 +133,7 @@ def test_a_fault_under_load_loses_nothing(rabbit, make, fault):
         load.await_more(200)
     lost = set(load.published) - load.finished
     assert not lost, f"{len(lost)} of {len(load.published)} were lost"
-    assert load.errors, "nobody has noticed anything: the fault was none"
+    assert load.errors, "no call has failed: there was no fault"
     assert all(each.__cause__ is not None for each in load.errors)
 
 
@@ -259,13 +259,13 @@ def test_virtual_hosts_do_not_meet(rabbit, make, namespace):
 
 def test_hosts_are_tried_in_turn(rabbit, make):
     """The first that answers is used; and when none does, the error names all of them."""
-    nobody, url = f"127.0.0.1:{free_port()}", rabbit.url()
-    broker = make(url.replace("@", f"@{nobody},"))
+    unused, url = f"127.0.0.1:{free_port()}", rabbit.url()
+    broker = make(url.replace("@", f"@{unused},"))
     broker.publish([message()])
     assert broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=HOLD)
     with pytest.raises(ServiceUnavailable) as caught:
-        make(f"amqp://{nobody},127.0.0.2:{nobody.rpartition(':')[2]}").ping()
-    assert nobody in str(caught.value)
+        make(f"amqp://{unused},127.0.0.2:{unused.rpartition(':')[2]}").ping()
+    assert unused in str(caught.value)
     assert "127.0.0.2" in str(caught.value)
 
 

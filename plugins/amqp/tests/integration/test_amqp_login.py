@@ -118,8 +118,8 @@ def test_pikas_parameters_say_how_to_connect(rabbit, make, wrap):
 
 
 def test_several_parameters_are_tried_in_turn(rabbit, make):
-    nobody = pika.ConnectionParameters("127.0.0.1", 1)
-    assert works(make("amqp://", parameters=[nobody, pika.ConnectionParameters("127.0.0.1", rabbit.port)]))
+    unused = pika.ConnectionParameters("127.0.0.1", 1)
+    assert works(make("amqp://", parameters=[unused, pika.ConnectionParameters("127.0.0.1", rabbit.port)]))
 
 
 def test_credentials_replace_those_of_the_url(rabbit, make):

@@ -1,4 +1,4 @@
-"""Queues, exchanges and delays on a real RabbitMQ: what Machinery's topology loses or doubles is neither."""
+"""Queues, exchanges and delays on a real RabbitMQ: no message is lost or doubled."""
 
 import threading
 import time
@@ -69,7 +69,7 @@ def queues_of(rabbit, namespace):
 )
 def test_one_send_is_one_message_in_one_queue(rabbit, make, namespace, options):
     """Whatever the exchange: no copy lies in any queue, and the worker of a queue sees that queue only."""
-    # An exchange is not the namespace's own: it may be that of somebody else, as it was given.
+    # An exchange is outside the namespace: another program may own it.
     options = options.replace("tasks", f"tasks-{namespace}")
     broker = make(options)
     broker.publish([message("a", "one"), message("b", "two"), message("c", "two.one")])
@@ -120,7 +120,7 @@ def test_short_delays_overtake_and_keys_do_not_matter(make):
 
 
 def test_a_delayed_message_waits_for_a_worker_that_never_was(rabbit, make, namespace):
-    """W17: its queue is there when it is due, although nobody has declared it but its sender, who is gone."""
+    """W17: its queue exists when it is due, although only its sender, which is gone, has declared it."""
     sender = make()
     sender.publish([message(eta=time.time() + 0.3)])
     sender.close()
@@ -136,7 +136,7 @@ def test_a_purge_of_the_delayed_leaves_those_of_others(make):
     broker.publish([message("soon", "r", eta=now + 2)])
     assert broker.purge("q", QueueSection.DELAYED) == 150
     assert broker.purge("q", QueueSection.DELAYED) == 0
-    assert ids(take(broker, "r")) == ["soon"], "to look through the delayed messages has changed when they come"
+    assert ids(take(broker, "r")) == ["soon"], "purging has changed when the other messages are due"
     assert broker.purge("r", QueueSection.DELAYED) == 150
 
 
@@ -171,33 +171,33 @@ def test_none_of_many_that_are_replayed_or_purged_stays_behind(make, options):
     assert (broker.replay("q"), broker.purge("q", QueueSection.DELAYED)) == (0, 0)
 
 
-def test_two_who_look_at_once_see_the_same(make):
+def test_two_brokers_that_peek_at_once_get_the_same(make):
     one, other = make(), make()
     one.publish([message(f"{number}") for number in range(50)])
     one.dead_letter([(each, "why") for each in take(one, count=50)])
-    seen = []
+    counts = []
 
-    def look(broker):
-        seen.extend(len(broker.peek("q", QueueSection.DEAD, limit=100)) for _ in range(5))
+    def peek(broker):
+        counts.extend(len(broker.peek("q", QueueSection.DEAD, limit=100)) for _ in range(5))
 
-    threads = [threading.Thread(target=look, args=(broker,)) for broker in (one, other, one)]
+    threads = [threading.Thread(target=peek, args=(broker,)) for broker in (one, other, one)]
     for each in threads:
         each.start()
     for each in threads:
         each.join(60)
-    assert seen == [50] * 15
+    assert counts == [50] * 15
 
 
-def test_who_replays_or_purges_waits_for_whoever_looks(make):
-    """What somebody has taken to look at is not ready for that moment, and must not be passed over."""
+def test_replay_and_purge_wait_for_a_peek(make):
+    """Messages that were taken to be shown are not ready in that moment, and must not be missed."""
     one, other = make(), make()
     one.publish([message("a"), message("b")])
     one.publish([message("later", eta=time.time() + 3600)])
     one.dead_letter([(each, "why") for each in take(one, count=2)])
     names, done = one._names, []
     replay, purge = lambda: other.replay("q"), lambda: other.purge("q", QueueSection.DELAYED)
-    for looked, end in ((names.dead("q"), replay), (names.delay_entrance, purge)):
-        with one._admin.exclusively(looked):
+    for locked, end in ((names.dead("q"), replay), (names.delay_entrance, purge)):
+        with one._admin.exclusively(locked):
             working = threading.Thread(target=lambda end=end: done.append(end()))
             working.start()
             working.join(0.3)
@@ -210,7 +210,7 @@ def test_who_replays_or_purges_waits_for_whoever_looks(make):
 
 
 def test_each_publisher_has_its_own_verdict(make):
-    """W24: a hundred publish at once; those whose queue is full are refused, by name, and nobody else is."""
+    """W24: of a hundred publishers at once, exactly those with a full queue get an error, which names the message."""
     options = "&queue_arguments=x-max-length:0,x-overflow:reject-publish"
     full, broker = make(options), make()
     full.publish([]) or broker.publish([message("first", "free")])
@@ -260,7 +260,7 @@ def test_a_message_without_a_queue_is_an_error_that_names_it(rabbit, make, names
 
 
 def test_of_a_large_batch_each_that_reaches_no_queue_is_named(rabbit, make, namespace):
-    """Thousands of verdicts take no search each; and those that arrived are not among them."""
+    """Thousands of failures need no search each; published messages are not among them."""
     broker = make()
     broker.publish([message("a"), message("b", "other")])
     with rabbit.client() as connection, connection.channel() as channel:
@@ -294,12 +294,8 @@ def test_a_queue_with_other_arguments_is_an_error_that_says_which(rabbit, make, 
     for call in (lambda: broker.publish([message()]), lambda: take(broker)):
         with pytest.raises(ServiceRefused) as caught:
             call()
-        told = str(caught.value)
-        assert "x-max-priority" in told
-        assert "'9'" in told
-        assert "'3'" in told
-        assert f"{namespace}~q" in told
-        assert "delete the queue" in told
+        for part in ("x-max-priority", "'9'", "'3'", f"{namespace}~q", "delete the queue"):
+            assert part in str(caught.value)
     with pytest.raises(ServiceRefused, match=r"x-queue-mode(.|\n)*queue_mode"):
         make("&max_priority=3").publish([message()])
     fitting = make("&max_priority=3&queue_mode=default")
@@ -308,13 +304,13 @@ def test_a_queue_with_other_arguments_is_an_error_that_says_which(rabbit, make, 
 
 
 @pytest.mark.parametrize("options", ["", "&queue_type=quorum"])
-def test_who_has_waited_for_a_message_is_sent_no_other(rabbit, make, namespace, options):
+def test_a_consumer_that_has_waited_gets_no_second_message(rabbit, make, namespace, options):
     """Not while it is held, when RabbitMQ has not heard yet that its consumer ends; nor when it is given back."""
     one, other, came = make(options), make(options), []
     one.receive(["q"], limit=1, wait_seconds=0, hold_seconds=HOLD)
     waiting = threading.Thread(target=lambda: came.extend(take(one, seconds=60)))
     waiting.start()
-    eventually(lambda: _consumers(rabbit, namespace) == 1, "nobody waits")
+    eventually(lambda: _consumers(rabbit, namespace) == 1, "no consumer waits")
     other.publish([message("first")])
     waiting.join(60)
     assert ids(came) == ["first"]
@@ -339,13 +335,13 @@ def eventually(true, otherwise, seconds=60.0):
 
 
 def test_a_consumer_that_the_server_ends_comes_back(rabbit, make, namespace, caplog):
-    """A queue is deleted while somebody waits for its messages: it is declared again, and they come."""
+    """A queue is deleted while a receive waits: it is declared again, and its messages come."""
     broker, sender = make(), make()
     broker.receive(["q"], limit=1, wait_seconds=0, hold_seconds=HOLD)
     came = []
     waiting = threading.Thread(target=lambda: came.extend(take(broker, seconds=60)))
     waiting.start()
-    eventually(lambda: _consumers(rabbit, namespace) == 1, "nobody waits")
+    eventually(lambda: _consumers(rabbit, namespace) == 1, "no consumer waits")
     with rabbit.client() as connection, connection.channel() as channel:
         channel.queue_delete(f"{namespace}~q")
     eventually(lambda: "deleted?" in caplog.text, "it has not noticed")
@@ -380,8 +376,8 @@ def test_what_is_delayed_arrives_after_its_queue_was_deleted(rabbit, make, names
 
 @pytest.mark.parametrize("options", ["", "&queue_type=quorum", "&exchange=named&exchange_type=topic"])
 @pytest.mark.parametrize("seconds", [0.001, 0.4])
-def test_who_sends_delayed_messages_only_makes_a_deleted_queue_anew(rabbit, make, namespace, options, seconds):
-    """Nobody else is there who could notice. Delays of other lengths, under way meanwhile, lead there again too.
+def test_a_sender_of_delayed_messages_declares_a_deleted_queue_again(rabbit, make, namespace, options, seconds):
+    """No worker could notice. Earlier messages with delays of other lengths have a route again too.
 
     Also where the delay is over before all is declared, so that the message itself goes to the queue.
     """
@@ -400,13 +396,13 @@ def test_who_sends_delayed_messages_only_makes_a_deleted_queue_anew(rabbit, make
 
 def _bindings(rabbit, namespace):
     """Where the queue ``q`` gets its messages from."""
-    told = rabbit.control("list_bindings", "--no-table-headers", "source_name", "routing_key", "destination_name")
-    return {line for line in told.splitlines() if line.endswith(f"\t{namespace}~q")}
+    listed = rabbit.control("list_bindings", "--no-table-headers", "source_name", "routing_key", "destination_name")
+    return {line for line in listed.splitlines() if line.endswith(f"\t{namespace}~q")}
 
 
 @pytest.mark.parametrize(("exchange", "delay"), [("-tasks", 0.0), ("~drivetrain~~delay2", 0.4)])
 def test_an_exchange_that_is_deleted_is_made_again(rabbit, make, namespace, exchange, delay):
-    """RabbitMQ closes the channel of whoever publishes to it: one call fails, and those after it work."""
+    """RabbitMQ closes the channel that publishes to it: one call fails, and later ones work."""
     options = f"&exchange={namespace}-tasks"
     sender, worker = make(options), make(options)
     sender.publish([message("before", eta=time.time() + delay)])
@@ -419,8 +415,8 @@ def test_an_exchange_that_is_deleted_is_made_again(rabbit, make, namespace, exch
     assert ids(take(worker)) == ["after"]
 
 
-def test_queues_of_delays_that_somebody_has_tidied_away_are_made_again(rabbit, make, namespace, monkeypatch):
-    """After a while: a message that has no way on is told of to nobody."""
+def test_deleted_delay_queues_and_exchanges_are_declared_again(rabbit, make, namespace, monkeypatch):
+    """After a while, because RabbitMQ does not report a delayed message without a route."""
     monkeypatch.setattr(connection_manager, "_DELAYS_TRUSTED_SECONDS", 0.0)
     sender, worker = make(), make()
     sender.publish([message("before", eta=time.time() + 1.1)])
@@ -433,7 +429,7 @@ def test_queues_of_delays_that_somebody_has_tidied_away_are_made_again(rabbit, m
     assert ids(take(worker)) == ["after"]
 
 
-def test_what_is_due_and_has_no_queue_any_more_is_kept_and_holds_up_no_others(rabbit, make, namespace):
+def test_due_messages_without_a_queue_are_stored_and_stop_no_others(rabbit, make, namespace):
     """RabbitMQ passes on 32 messages of a queue at a time: as many that cannot go on would stop all behind them."""
     broker, eta = make(), time.time() + 2
     broker.publish([message(f"{number}", "gone", eta=eta) for number in range(100)])
@@ -446,7 +442,7 @@ def test_what_is_due_and_has_no_queue_any_more_is_kept_and_holds_up_no_others(ra
 
 
 @pytest.mark.parametrize("options", ["", "&queue_type=quorum"])
-def test_senders_that_are_the_first_at_one_moment_all_succeed(make, options):
+def test_several_first_senders_at_one_moment_all_succeed(make, options):
     """RabbitMQ's quorum queues refuse messages while they are made; no sender may see that, nor another queue."""
     senders = [make(options) for _ in range(6)]
     start = threading.Barrier(len(senders))
@@ -486,7 +482,7 @@ def test_a_sender_waits_for_delay_queues_that_another_one_is_making(make):
     assert ids(take(one)) == ["m"]
 
 
-def test_a_deleted_queue_that_others_have_made_differently_is_told_of(rabbit, make, namespace):
+def test_a_queue_that_another_program_has_declared_differently_is_an_error(rabbit, make, namespace):
     """A delayed message would come to a queue that is not ours, or to none."""
     sender = make()
     sender.publish([message("before", eta=time.time() + 3600)])
@@ -500,7 +496,7 @@ def test_a_deleted_queue_that_others_have_made_differently_is_told_of(rabbit, ma
 
 
 def test_a_queue_that_is_deleted_between_two_receives_is_made_again(rabbit, make, namespace, caplog):
-    """RabbitMQ closes the channel of whoever consumes from a queue that is not there; what it held comes again."""
+    """RabbitMQ closes the channel that consumes from a missing queue, and redelivers its messages."""
     broker = make()
     broker.publish([message("held", "other")])
     take(broker, "other")
@@ -513,7 +509,7 @@ def test_a_queue_that_is_deleted_between_two_receives_is_made_again(rabbit, make
     assert ids(take(broker)) == ["m"]
 
 
-def test_somebody_elses_messages_do_not_stop_anybody(rabbit, make, namespace):
+def test_messages_of_another_program_stop_no_worker(rabbit, make, namespace):
     broker = make()
     broker.publish([message("first")])
     with rabbit.client() as connection, connection.channel() as channel:
@@ -524,8 +520,8 @@ def test_somebody_elses_messages_do_not_stop_anybody(rabbit, make, namespace):
     assert taken[1].message.body == b"theirs"
 
 
-def test_an_operation_on_a_channel_of_its_own_that_finds_nothing_disturbs_nobody(make):
-    """What was emptied meanwhile is looked through all the same: its channel is open before it is closed."""
+def test_an_operation_on_a_missing_queue_leaves_the_connection_open(make):
+    """Its channel is opened by the first request, and closed where there was none."""
     broker = make()
     broker.publish([message()])
     (held,) = take(broker)
@@ -542,7 +538,7 @@ def test_a_batch_that_is_late_comes_in_due_order(rabbit, namespace):
     """Its messages become due while it waits to be sent: then they are ready at once, and still in their order."""
 
     class Slow(SystemClock):
-        """Each look takes an hour, as it does on a machine that stood still."""
+        """An hour passes between two calls, as on a machine that was suspended."""
 
         hours = 0
 

@@ -22,13 +22,13 @@ _MESSAGES = st.builds(
 
 
 @given(_MESSAGES, st.integers(0, 3))
-def test_a_message_is_what_it_was(message, deliveries):
+def test_a_decoded_message_equals_the_encoded_one(message, deliveries):
     decoded = codec.decode_message("q", *codec.encode_message(message, deliveries))
     assert (decoded.message, decoded.deliveries_before) == (message, deliveries)
 
 
 @given(_MESSAGES, st.integers(0, 5))
-def test_it_still_is_when_rabbitmq_has_added_headers(message, count):
+def test_it_does_so_after_rabbitmq_has_added_headers(message, count):
     properties, body = codec.encode_message(message)
     known = spec.BasicProperties().decode(properties)
     known.headers |= {"x-death": [{"queue": "a", "count": 3}], "x-delivery-count": count}
@@ -36,7 +36,7 @@ def test_it_still_is_when_rabbitmq_has_added_headers(message, count):
     assert (decoded.message, decoded.returns) == (message, count)
 
 
-def test_somebody_elses_message_is_read_too():
+def test_the_message_of_another_program_is_decoded():
     properties = spec.BasicProperties(headers={"n": 1, "list": [1, 2], "x-death": []}, message_id="theirs", priority=3)
     decoded = codec.decode_message("q", b"".join(properties.encode()), b"{}")
     assert decoded.message.headers == {"n": "1", "list": "[1, 2]"}
@@ -44,18 +44,18 @@ def test_somebody_elses_message_is_read_too():
 
 
 @pytest.mark.parametrize("head", ["", "[]", "{", "null", '{"h": 3}', "99", '"x"', '{"n": "x"}'])
-def test_a_head_of_nonsense_raises_nothing(head):
+def test_wrong_metadata_raises_nothing(head):
     properties = spec.BasicProperties(headers={codec.HEADER: head})
     assert codec.decode_message("q", b"".join(properties.encode()), b"body").message.queue == "q"
 
 
 @given(st.binary(max_size=60))
-def test_properties_of_nonsense_raise_nothing(properties):
+def test_random_properties_raise_nothing(properties):
     assert codec.decode_message("q", properties, b"body").message.queue == "q"
 
 
 @given(_MESSAGES, st.integers(20, 200))
-def test_our_frames_are_those_of_pika(message, largest):
+def test_pika_decodes_the_frames_of_the_driver(message, largest):
     properties, body = codec.encode_message(message)
     data = frames.publish_frame(3, "ex", "key") + b"".join(frames.content_frames(3, properties, body, largest))
     kinds = []
@@ -72,7 +72,7 @@ def test_our_frames_are_those_of_pika(message, largest):
 
 
 @given(st.lists(st.integers(1, 2**40), min_size=1, max_size=5), st.integers(1, 40))
-def test_frames_are_found_however_they_are_cut(tags, step):
+def test_frames_are_complete_however_the_bytes_are_cut(tags, step):
     data = b"".join(frames.ack_frame(1, tag, False) for tag in tags) + frames.heartbeat_frame()
     splitter, found = frames.FrameSplitter(), []
     for start in range(0, len(data), step):
@@ -81,7 +81,7 @@ def test_frames_are_found_however_they_are_cut(tags, step):
     assert found[-1][0] == frames.HEARTBEAT
 
 
-def test_what_is_no_amqp_is_refused():
+def test_other_protocols_are_refused():
     with pytest.raises(exceptions.AMQPError):
         list(frames.FrameSplitter().feed(b"AMQP\x00\x01\x00\x00" + b"\0" * 8))
     with pytest.raises(exceptions.AMQPError):

@@ -31,7 +31,7 @@ def _wait(exchange, key, declared):
             and (each.exchange if isinstance(each, Bind) else each.source) == exchange
             and _matches(each.key.split("."), words)
         ]
-        assert len(to) == 1, f"{key} has {len(to)} ways out of {exchange}"
+        assert len(to) == 1, f"{key} has {len(to)} routes out of {exchange}"
         if isinstance(to[0], BindExchange):
             exchange = to[0].destination
         elif to[0].queue not in ttl:
@@ -56,8 +56,8 @@ _TICKS = st.integers(1, 2**28 - 1) | st.integers(0, 27).map(lambda power: 2**pow
 
 
 @given(_TICKS)
-def test_a_message_climbs_for_exactly_its_delay(ticks):
-    """On the whole ladder, and on what its own sender has declared alone."""
+def test_a_message_waits_exactly_its_delay(ticks):
+    """With all delay queues, and with only those that its sender declares."""
     exchange, key = delay_queues.route(Names(), "a.b", ticks)
     levels = delay_queues.levels_for(ticks)
     own = [*delay_queues.declare_exchanges(Names(), levels, {}), delay_queues.due_binding(Names(), "a.b", levels)]
@@ -73,8 +73,8 @@ def test_a_message_climbs_for_exactly_its_delay(ticks):
 
 
 @given(_TICKS)
-def test_a_message_climbs_only_up(ticks):
-    """So that whoever looks through the ladder from the bottom misses none."""
+def test_a_message_moves_only_to_higher_levels(ticks):
+    """So a purge from the lowest level up misses none."""
     levels = [each.level for each in delay_queues.path(ticks)]
     assert levels == sorted(set(levels))
     assert set(delay_queues.path(ticks)) <= set(delay_queues.DELAY_QUEUES)
@@ -85,12 +85,12 @@ def test_a_delay_is_never_rounded_down(seconds):
     assert seconds * 1000 <= delay_queues.ticks_in(seconds) * delay_queues.TICK_MILLISECONDS < 2**32
 
 
-def test_no_delay_is_none():
+def test_no_delay_is_zero_ticks():
     assert delay_queues.ticks_in(0) == delay_queues.ticks_in(-5) == 0
 
 
-def test_however_many_delays_there_are_there_are_as_many_queues():
-    """W15: there are 162 queues at most, and none waits longer than RabbitMQ's timers can."""
+def test_the_number_of_delay_queues_is_bounded():
+    """W15: there are 162 at most, and no time to live is above the longest of RabbitMQ."""
     queues = [each for each in _DECLARED if isinstance(each, DeclareQueue) and each.name != Names().lost]
     waits = [each.arguments["x-message-ttl"] for each in queues]
     assert len(waits) == 162
@@ -98,16 +98,16 @@ def test_however_many_delays_there_are_there_are_as_many_queues():
 
 
 @pytest.mark.parametrize("query", ["", "?queue_type=quorum"])
-def test_the_ladder_keeps_what_it_passes_on_whatever_the_type_of_the_queues_of_tasks(query):
-    """RabbitMQ takes one of these arguments without the others, and then forgets what it passes on at once."""
+def test_delay_queues_forward_at_least_once_whatever_the_type_of_task_queues(query):
+    """RabbitMQ accepts one of these arguments without the others, and then forwards without a confirm."""
     arguments = Topology(Options.parse(f"amqp://h{query}")).delay_arguments()
     assert arguments["x-queue-type"] == "quorum"
     assert arguments["x-dead-letter-strategy"] == "at-least-once"
     assert arguments["x-overflow"] == "reject-publish"
 
 
-def test_what_climbs_and_finds_no_way_is_kept_and_holds_up_nobody():
-    """At the entrance it goes back to its sender instead, who hears of it."""
+def test_a_delayed_message_without_a_route_goes_to_the_queue_of_lost_messages():
+    """But RabbitMQ returns it to its sender at the entrance."""
     exchanges = {each.name: each for each in _DECLARED if isinstance(each, DeclareExchange)}
     lost = exchanges.pop(Names().lost)
     assert exchanges.pop(Names().delay_entrance).alternate == ""

@@ -37,7 +37,7 @@ def _made(kind):
 
 
 @pytest.mark.parametrize("kind", _classes(), ids=lambda kind: kind.__name__)
-def test_every_error_of_pika_is_one_of_ours(kind):
+def test_every_error_of_pika_is_translated(kind):
     """The driver catches all of its errors, and translates each."""
     error = _made(kind)
     assert isinstance(error, CLIENT_ERRORS)
@@ -56,7 +56,7 @@ _CODES = {
     ("kind", "code"),
     list(itertools.product([exceptions.ChannelClosedByBroker, exceptions.ConnectionClosedByBroker], _CODES)),
 )
-def test_what_the_server_says_tells_whether_to_try_again(kind, code):
+def test_the_reply_code_decides_whether_to_try_again(kind, code):
     assert type(translated(kind(code, "SAID"), "trying")) is _CODES[code]
 
 

@@ -1,4 +1,4 @@
-"""What the management plugin tells, and what its absence, its refusal and nonsense come to."""
+"""The management plugin: its counts, and the errors for its absence, its refusal and other answers."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -21,10 +21,10 @@ _ANSWERS = {
 
 
 class _Plugin(BaseHTTPRequestHandler):
-    seen = []
+    authorizations = []
 
     def do_GET(self):
-        self.seen.append(self.headers["Authorization"])
+        self.authorizations.append(self.headers["Authorization"])
         code, body = _ANSWERS.get(self.path, (404, b""))
         self.send_response(code)
         self.end_headers()
@@ -51,20 +51,20 @@ def _management(port, user="me:hunter2@"):
 
 def test_messages_in_flight_are_counted(plugin):
     assert [plugin.in_flight(name) for name in ("app~q", "new", "unknown")] == [3, 0, 0]
-    assert _Plugin.seen[-1] == "Basic bWU6aHVudGVyMg=="
+    assert _Plugin.authorizations[-1] == "Basic bWU6aHVudGVyMg=="
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("nonsense", ServiceRefused), ("secret", AuthenticationFailed), ("broken", ServiceUnavailable)],
 )
-def test_what_else_it_says_is_one_of_our_errors(plugin, name, kind):
+def test_another_answer_is_a_drivetrain_error(plugin, name, kind):
     with pytest.raises(kind) as caught:
         plugin.in_flight(name)
     assert caught.value.__cause__ is not None
     assert "hunter2" not in str(caught.value)
 
 
-def test_its_absence_is_an_error_of_ours():
+def test_its_absence_is_a_drivetrain_error():
     with pytest.raises(ServiceUnavailable, match="management plugin"):
         _management(free_port()).in_flight("q")

@@ -31,7 +31,7 @@ def test_different_queues_have_different_names_that_rabbitmq_takes(queues, names
         assert not name.startswith("amq.")
 
 
-def test_usual_names_are_kept():
+def test_plain_names_stay_as_they_are():
     assert Names().queues("mail.urgent") == ("mail.urgent",)
     assert Names("app").dead("mail") == "app~mail.dead"
     assert Names("", 3).queues("mail") == ("mail~~2", "mail~~1", "mail")

@@ -39,8 +39,8 @@ def test_arguments_of_queues_have_types():
     ("query", "mode"),
     [("", "lazy"), ("?queue_mode=lazy", "lazy"), ("?queue_mode=default", None), ("?queue_type=quorum", None)],
 )
-def test_classic_queues_are_lazy_unless_told_otherwise(query, mode):
-    """But for those of delays, whose messages are to be at hand when they are due."""
+def test_classic_queues_are_lazy_unless_the_url_says_otherwise(query, mode):
+    """But not delay queues, which are quorum queues."""
     topology = Topology(Options.parse(f"amqp://h{query}"))
     (task, *_), (dead, *_) = topology.task_queue("q"), topology.dead_queue("q.dead")
     assert task.arguments.get("x-queue-mode") == dead.arguments.get("x-queue-mode") == mode
@@ -60,7 +60,7 @@ def test_every_fault_is_named_and_no_secret():
 
 @pytest.mark.parametrize("key", ["tasks", "tasks.#.{queue}", "{queue}.{queue}", "*.{queue}"])
 def test_one_key_for_several_queues_is_refused(key):
-    """Otherwise every message would be copied to each of them (W23)."""
+    """RabbitMQ would copy every message to each of them (W23)."""
     with pytest.raises(ConfigurationError, match="binding_key"):
         Options.parse(f"amqp://h?exchange=e&binding_key={key.replace('#', '%23')}")
 

@@ -8,8 +8,8 @@ from drivetrain_amqp.settle import Unacked
 
 
 @given(st.lists(st.sets(st.integers(1, 12)), max_size=6))
-def test_what_is_settled_is_what_was_claimed_and_no_more(batches):
-    """A frame that says 'all up to here' never covers what somebody else holds or is about to settle."""
+def test_frames_settle_what_was_claimed_and_nothing_else(batches):
+    """A frame for all tags up to one never covers a tag that is unsettled or that another caller has claimed."""
     unacked, settled = Unacked(), set()
     for tag in range(1, 13):
         unacked.add(tag)
@@ -20,20 +20,20 @@ def test_what_is_settled_is_what_was_claimed_and_no_more(batches):
         pending.append(claimed)
         if len(pending) > 1:  # settled later, while others are claimed
             done = pending.pop(0)
-            told = _told(unacked.settle(1, done), settled)
-            assert told == set(done)
-            settled |= told
+            covered = _covered(unacked.settle(1, done), settled)
+            assert covered == set(done)
+            settled |= covered
 
 
-def _told(data, settled):
+def _covered(data, settled):
     frames = [decode_method(payload) for _, _, payload in FrameSplitter().feed(data)]
-    told = set()
+    covered = set()
     for each in frames:
-        told |= set(range(1, each.delivery_tag + 1)) if each.multiple else {each.delivery_tag}
-    return told - settled
+        covered |= set(range(1, each.delivery_tag + 1)) if each.multiple else {each.delivery_tag}
+    return covered - settled
 
 
-def test_what_was_unclaimed_is_held_again():
+def test_an_unclaimed_tag_can_be_claimed_again():
     unacked = Unacked()
     unacked.add(1)
     assert unacked.claim([1, 1]) == [1]

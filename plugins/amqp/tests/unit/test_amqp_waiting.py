@@ -1,4 +1,4 @@
-"""Who reads a connection: those who wait for something by it, in turn, and a thread when nobody does."""
+"""The read loop: a waiting thread reads the socket, and a thread of its own reads while no other thread waits."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ PATIENCE = 60.0
 
 
 class Read:
-    """A connection to a server that says what the test wants it to say; what came, and who has read it."""
+    """A connection to a server that the test plays: the received bytes, and the names of the threads that read."""
 
     def __init__(self, server):
         host, port = server.getsockname()
@@ -23,7 +23,7 @@ class Read:
         self.came, self.readers, self.errors = b"", [], []
         self.changed = threading.Condition()
         self.take = lambda: None
-        self.read_loop.start("reads while nobody waits")
+        self.read_loop.start("background thread")
 
     def _take(self, data):
         self.readers.append(threading.current_thread().name)
@@ -38,9 +38,9 @@ class Read:
         with self.changed:
             self.changed.notify_all()
 
-    def wait(self, sign, seconds=PATIENCE):
+    def wait(self, answer, seconds=PATIENCE):
         def done():
-            return sign in self.came or bool(self.errors)
+            return answer in self.came or bool(self.errors)
 
         def sleep(remaining):
             with self.changed:
@@ -60,35 +60,35 @@ def read():
         read.server.close()
 
 
-def test_who_waits_reads_himself(read):
+def test_a_waiting_thread_reads(read):
     threading.Timer(0.05, read.server.sendall, [b"a"]).start()
     assert read.wait(b"a")
     assert read.readers == [threading.current_thread().name]
 
 
-def test_a_thread_reads_while_nobody_waits(read):
+def test_the_background_thread_reads_while_no_thread_waits(read):
     read.server.sendall(b"a")
     with read.changed:
         assert read.changed.wait_for(lambda: read.came == b"a", PATIENCE)
-    assert read.readers == ["reads while nobody waits"]
-    assert read.wait(b"a"), "what has come already is not waited for"
+    assert read.readers == ["background thread"]
+    assert read.wait(b"a"), "it waits for bytes that have come already"
 
 
-def test_one_reads_for_all_and_when_he_has_his_own_others_go_on(read):
-    """Ten wait at once, and what they wait for comes one by one, in another order: nobody is forgotten."""
-    signs = [bytes([number]) for number in range(10)]
-    came = dict.fromkeys(signs, False)
+def test_one_thread_reads_for_all_and_another_goes_on_when_it_has_its_answer(read):
+    """Ten threads wait at once. Their answers come one by one, in another order; each thread gets its own."""
+    answers = [bytes([number]) for number in range(10)]
+    came = dict.fromkeys(answers, False)
 
-    def wait(sign):
-        came[sign] = read.wait(sign)
+    def wait(answer):
+        came[answer] = read.wait(answer)
 
-    threads = [threading.Thread(target=wait, args=(sign,)) for sign in signs]
+    threads = [threading.Thread(target=wait, args=(answer,)) for answer in answers]
     for each in threads:
         each.start()
-    for sign in reversed(signs):
-        read.server.sendall(sign)
-        threads[signs.index(sign)].join(PATIENCE)
-        assert came[sign], f"{sign} came, and who waits for it was not told"
+    for answer in reversed(answers):
+        read.server.sendall(answer)
+        threads[answers.index(answer)].join(PATIENCE)
+        assert came[answer], f"{answer} came, and the thread that waits for it sleeps on"
 
 
 def test_a_wait_ends_with_its_time(read):
@@ -106,8 +106,8 @@ def test_the_end_of_the_connection_ends_every_wait(read):
     assert isinstance(read.errors[0], exceptions.StreamLostError)
 
 
-def test_who_is_interrupted_while_he_reads_gives_the_connection_up(read):
-    """Half of what he has read may be lost: nobody must go on from there."""
+def test_an_interrupt_while_reading_ends_the_connection(read):
+    """Half a frame may be lost, so no thread may read on."""
 
     def interrupted():
         raise KeyboardInterrupt
