@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from drivetrain.contract import (
-    DEAD_AT_HEADER,
-    DEAD_REASON_HEADER,
     BrokerCapabilities,
     Clock,
     Delivery,
@@ -15,7 +13,7 @@ from drivetrain.contract import (
     Message,
     QueueSection,
     QueueSizes,
-    evolve,
+    mark_dead,
 )
 from drivetrain_amqp.admin import Admin
 from drivetrain_amqp.connection_manager import ConnectionManager, Declarer
@@ -107,12 +105,11 @@ class AmqpBroker:
         """See `Broker.dead_letter`."""
         if not letters:
             return
-        at = f"{self._clock.now():.6f}"
+        at = self._clock.now()
         self._settler.replace([(each, self._dead(each, reason, at)) for each, reason in letters], self._publisher.send)
 
-    def _dead(self, delivery: Delivery, reason: str, at: str) -> OutgoingMessage:
-        headers = {**delivery.message.headers, DEAD_REASON_HEADER: reason, DEAD_AT_HEADER: at}
-        message = evolve(delivery.message, headers=headers)
+    def _dead(self, delivery: Delivery, reason: str, at: float) -> OutgoingMessage:
+        message = mark_dead(delivery.message, reason, at)
         return OutgoingMessage(message, self._names.dead(message.queue), None, delivery.receipt[2], dead=True)
 
     def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:  # noqa: ARG002 - as above

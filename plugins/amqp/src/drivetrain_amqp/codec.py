@@ -17,7 +17,7 @@ from pika import exceptions, spec
 
 from drivetrain.contract import Message
 
-__all__ = ["HEADER", "DecodedMessage", "decode_message", "encode_message", "size"]
+__all__ = ["HEADER", "DecodedMessage", "decode_message", "encode_message"]
 
 #: The one header that the driver writes.
 HEADER = "drivetrain"
@@ -146,11 +146,3 @@ def _decoded(fields: _AmqpFields, encoded: str, returns: int | None) -> DecodedM
         eta=metadata.get("e"),
     )
     return DecodedMessage(message, metadata.get("n", 0), returns)
-
-
-def size(message: Message) -> int:
-    """The size of body and headers together, in bytes of UTF-8."""
-    if not message.headers:
-        return len(message.body)
-    texts = (text for pair in message.headers.items() for text in pair)
-    return len(message.body) + sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)

@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from pika import exceptions, spec
+from pika.connection import Parameters
 
-from drivetrain.contract import Clock, ServiceError, ServiceUnavailable
+from drivetrain.contract import Clock, ConfigurationError, ServiceError, ServiceUnavailable
 from drivetrain_amqp import delay_queues
 from drivetrain_amqp.connection import Channel, Connection, Request
 from drivetrain_amqp.errors import CLIENT_ERRORS, NOT_FOUND, reply_code, translated
@@ -85,8 +86,7 @@ class ConnectionManager:
     def _connect(self) -> Connection:
         source = self._options.client.token
         token = _next_token(source) if source else None
-        with errors_translated("reading the files of certificates"):
-            hosts = connection_parameters(self._options, name=self._name(), token=token.value if token else "")
+        hosts = self._parameters(token)
         failed: list[tuple[ServiceError, Exception]] = []
         for parameters in hosts:
             try:
@@ -104,9 +104,13 @@ class ConnectionManager:
         others = "".join(f"; {each}" for each, _ in failed if each is not ours)
         raise type(ours)(f"{ours}{others}") from cause
 
-    def _name(self) -> str:
-        """The connection's name in RabbitMQ, which tells an operator the app, the process and the purpose."""
-        return f"{self._options.namespace}@{socket.gethostname()}:{os.getpid()} {self._purpose}"
+    def _parameters(self, token: AccessToken | None) -> list[Parameters]:
+        # Shows an operator of RabbitMQ the app, the process and the purpose of the connection.
+        name = f"{self._options.namespace}@{socket.gethostname()}:{os.getpid()} {self._purpose}"
+        try:
+            return connection_parameters(self._options, name=name, token=token.value if token else "")
+        except ConfigurationError as error:  # a file of certificates may be missing while it is replaced
+            raise ServiceUnavailable(f"connecting to RabbitMQ: {error}") from error
 
     def channel(self, kind: Callable[[Connection, int], C]) -> C:
         """A new channel."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
@@ -17,20 +16,22 @@ from pika.credentials import ExternalCredentials
 
 from drivetrain.contract import (
     DEFAULT_NAMESPACE,
-    ConfigurationError,
+    TIMEOUT_OPTIONS,
+    TLS_OPTIONS,
     DriverUrl,
     Host,
     OptionReader,
-    boolean_option,
+    TlsOptions,
+    check_driver_options,
     choice_option,
     evolve,
-    finish_before_forks,
     namespace_option,
+    raise_for_faults,
     read_hosts,
     read_options,
-    redact,
     seconds_option,
     service_name,
+    take_tls_options,
     whole_number_option,
 )
 
@@ -42,8 +43,7 @@ _RESERVED = "amq."
 _LONGEST_PART_BYTES = 60
 #: No dot, so that no name begins with ``amq.``.
 _NAMESPACE_CHARACTERS = f"{ascii_uppercase}-"
-_TLS_FILES = ("ca_file", "cert_file", "key_file")
-_CONNECTING = (*_TLS_FILES, "verify", "heartbeat_seconds", "connect_timeout_seconds")
+_CONNECTING = (*TLS_OPTIONS, "heartbeat_seconds", "connect_timeout_seconds")
 
 
 @frozen
@@ -76,19 +76,20 @@ class ClientOptions:
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> tuple[ClientOptions, list[str]]:
-        """The options, and a sentence for each fault, which shows no value."""
-        faults = [
-            f"driver_options['amqp'] has an unknown name {name!r}; use {', '.join(_CLIENT_OPTIONS)}"
-            for name in given
-            if name not in _CLIENT_OPTIONS
-        ]
-        values = {name: value for name, value in given.items() if name in _CLIENT_OPTIONS and value is not None}
+        """The options, and a sentence for each wrong value, which does not show it.
+
+        Raises:
+            ConfigurationError: a name is unknown.
+        """
+        check_driver_options("amqp", given, _CLIENT_OPTIONS)
+        values = {name: value for name, value in given.items() if value is not None}
         if isinstance(values.get("parameters"), Parameters):
             values["parameters"] = (values["parameters"],)
-        for name, value in values.items():
-            is_right, wanted = _CLIENT_OPTIONS[name]
-            if not is_right(value):
-                faults.append(f"driver_options['amqp'][{name!r}] is of type {type(value).__name__}; pass {wanted}")
+        faults = [
+            f"driver_options['amqp'][{name!r}] is of type {type(value).__name__}; pass {_CLIENT_OPTIONS[name][1]}"
+            for name, value in values.items()
+            if not _CLIENT_OPTIONS[name][0](value)
+        ]
         return (cls() if faults else cls(**values)), faults
 
 
@@ -121,8 +122,8 @@ class Options:
     """The checked options of an ``amqp://`` URL. ``repr`` shows no secret."""
 
     hosts: tuple[Host, ...]
-    #: Whether to use TLS.
-    tls: bool = False
+    #: The certificates; None: the URL does not use TLS.
+    tls: TlsOptions | None = None
     vhost: str = "/"
     user: str = field(default="guest", repr=False)
     password: str = field(default="guest", repr=False)
@@ -156,13 +157,6 @@ class Options:
     consumer_timeout_seconds: float | None = 1800.0
     #: The driver refuses larger messages. RabbitMQ's ``max_message_size`` is 128 MiB, since 4.0 16 MiB.
     largest_message_bytes: int = 16_000_000
-    #: With TLS: whether to check RabbitMQ's certificate and host name.
-    verify: bool = True
-    #: A file of trusted authorities, in place of the system's.
-    ca_file: str = ""
-    #: The client's certificate; and its key, where the key has its own file.
-    cert_file: str = ""
-    key_file: str = ""
     #: The management plugin, as ``http://user:password@host:15672``; empty: none.
     management_url: str = field(default="", repr=False)
     #: What the application passes in ``driver_options``.
@@ -187,8 +181,7 @@ class Options:
 
     def in_directory(self, directory: Path) -> Options:
         """The same options with absolute file paths: relative paths start in ``directory``."""
-        paths = {name: getattr(self, name) for name in _TLS_FILES}
-        return evolve(self, **{name: path and str(directory / path) for name, path in paths.items()})
+        return evolve(self, tls=self.tls and self.tls.in_directory(directory))
 
     @classmethod
     def parse(
@@ -212,8 +205,10 @@ class Options:
             faults += _conflicts(parts, options, client)
         known, wrong = _target_of_parameters(client) if client.parameters else _target_of_url(parts)
         faults += wrong
-        if faults:
-            raise ConfigurationError(f"{redact(url)} is not a valid URL for the amqp driver", faults)
+        if not client.parameters:
+            known["tls"], wrong = take_tls_options(options, tls=parts.scheme == "amqps", how="write amqps://…")
+            faults += wrong
+        raise_for_faults("amqp", parts, faults)
         if isinstance(client.credentials, PlainCredentials):
             known |= _login(client.credentials)
         if options.get("queue_type") == "quorum":
@@ -223,7 +218,7 @@ class Options:
 
 def _target_of_url(parts: DriverUrl) -> tuple[dict[str, Any], list[str]]:
     hosts, faults = parts.hosts(port=_PORTS.get(parts.scheme, 5672))
-    known: dict[str, Any] = {"hosts": hosts, "tls": parts.scheme == "amqps"}
+    known: dict[str, Any] = {"hosts": hosts}
     if parts.user is not None:
         known["user"] = parts.user
         known["password"] = parts.password or ""
@@ -238,7 +233,6 @@ def _target_of_parameters(client: ClientOptions) -> tuple[dict[str, Any], list[s
     first = client.parameters[0]
     known: dict[str, Any] = {
         "hosts": tuple(Host(each.host, each.port) for each in client.parameters),
-        "tls": first.ssl_options is not None,
         "vhost": first.virtual_host,
     }
     if isinstance(first.credentials, PlainCredentials):
@@ -256,14 +250,9 @@ def _conflicts(parts: DriverUrl, options: Mapping[str, Any], client: ClientOptio
         yield "exchange_type and binding_key need an exchange; add exchange=…"
     if options.get("queue_type") == "quorum" and "queue_mode" in options:
         yield "queue_mode is for classic queues; remove it"
-    if options.get("key_file") and not options.get("cert_file"):
-        yield "key_file needs the certificate of the key; add cert_file=…"
-    if parts.scheme != "amqps" and not client.parameters:
-        if given := [name for name in (*_TLS_FILES, "verify") if name in options]:
-            yield f"{', '.join(given)} needs TLS; write amqps://…"
-        if client.ssl_options:
-            yield "driver_options['amqp']['ssl_options'] needs TLS; write amqps://…"
-    if client.ssl_options and (given := [name for name in (*_TLS_FILES, "verify") if name in options]):
+    if client.ssl_options and parts.scheme != "amqps" and not client.parameters:
+        yield "driver_options['amqp']['ssl_options'] needs TLS; write amqps://…"
+    if client.ssl_options and (given := [name for name in TLS_OPTIONS if name in options]):
         yield f"{', '.join(given)} and driver_options['amqp']['ssl_options'] both configure TLS; remove one"
     if client.token and client.credentials:
         yield "driver_options['amqp'] has token and credentials; pass one of them"
@@ -290,7 +279,7 @@ def connection_parameters(options: Options, *, name: str, token: str = "") -> li
         token: the access token to log in with; empty: the credentials of the options.
 
     Raises:
-        OSError: a file of certificates cannot be read; ``ssl.SSLError`` is one.
+        ConfigurationError: a file of certificates cannot be read.
     """
     client = options.client
     found = [copy.copy(each) for each in client.parameters] or _parameters_of_url(options)
@@ -308,7 +297,7 @@ def connection_parameters(options: Options, *, name: str, token: str = "") -> li
 
 
 def _parameters_of_url(options: Options) -> list[Parameters]:
-    tls = (options.client.ssl_options or SSLOptions(_ssl_context(options))) if options.tls else None
+    tls = (options.client.ssl_options or SSLOptions(options.tls.context())) if options.tls else None
     return [
         ConnectionParameters(
             host=host.name,
@@ -326,20 +315,9 @@ def _parameters_of_url(options: Options) -> list[Parameters]:
 
 
 def _credentials(options: Options) -> PlainCredentials | ExternalCredentials:
-    if options.cert_file and not options.password:
+    if options.tls and options.tls.cert_file and not options.password:
         return ExternalCredentials()  # the certificate says who connects
     return PlainCredentials(options.user, options.password)
-
-
-def _ssl_context(options: Options) -> ssl.SSLContext:
-    with finish_before_forks():
-        context = ssl.create_default_context(cafile=options.ca_file or None)
-        if not options.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if options.cert_file:
-            context.load_cert_chain(options.cert_file, options.key_file or None)
-        return context
 
 
 def _consumer_timeout(text: str) -> float | None:
@@ -395,6 +373,8 @@ def _management(text: str) -> str:
 
 
 _READERS: Mapping[str, OptionReader] = {
+    **TIMEOUT_OPTIONS,
+    **TLS_OPTIONS,
     "namespace": namespace_option,
     "queue_type": choice_option("classic", "quorum"),
     "queue_mode": choice_option("lazy", "default"),
@@ -405,14 +385,8 @@ _READERS: Mapping[str, OptionReader] = {
     "binding_key": _binding_key,
     "prefetch": whole_number_option(0, 65_535),
     "heartbeat_seconds": seconds_option(0, 3600),
-    "connect_timeout_seconds": seconds_option(0.01, 3600),
-    "call_timeout_seconds": seconds_option(0.01, 86_400),
     "blocked_timeout_seconds": seconds_option(0.01, 86_400),
     "consumer_timeout_seconds": _consumer_timeout,
     "largest_message_bytes": whole_number_option(10_000, 512_000_000),
-    "verify": boolean_option,
-    "ca_file": str,
-    "cert_file": str,
-    "key_file": str,
     "management_url": _management,
 }

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import define, field, frozen
 from pika import exceptions, spec
 
-from drivetrain.contract import Clock, Message, PublishFailed, ServiceRefused, TooLarge
+from drivetrain.contract import Clock, Message, PublishFailed, ServiceRefused, check_message_size
 from drivetrain_amqp import delay_queues
-from drivetrain_amqp.codec import decode_message, encode_message, size
+from drivetrain_amqp.codec import decode_message, encode_message
 from drivetrain_amqp.connection import Channel, Connection
 from drivetrain_amqp.connection_manager import ConnectionManager, Declarer, errors_translated, forget_declared
 from drivetrain_amqp.errors import Timeout, translated
@@ -198,9 +198,8 @@ class Publisher:
         limit, latest = self._largest_message_bytes, self._clock.now() + delay_queues.LONGEST_DELAY_SECONDS
         for outgoing in messages:
             message = outgoing.message
-            # Dead letters also carry a reason; the limit leaves room for it.
-            if not outgoing.dead and (length := size(message)) > limit:
-                raise TooLarge(f"message {message.id[:100]}", length, limit)
+            if not outgoing.dead:  # a dead letter also carries a reason, for which RabbitMQ has room
+                check_message_size(message, limit)
             if outgoing.due is not None and outgoing.due > latest:
                 raise ServiceRefused(
                     f"message {message.id[:100]} has a delay above the longest of RabbitMQ, "

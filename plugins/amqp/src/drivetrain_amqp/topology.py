@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any
 
 from attrs import field, frozen
 from pika import spec
 
+from drivetrain.contract import name_digest
 from drivetrain_amqp.options import Options
 
 __all__ = ["Bind", "BindExchange", "Declaration", "DeclareExchange", "DeclareQueue", "Names", "Topology", "token"]
@@ -88,7 +88,7 @@ class Names:
 
 def token(name: str) -> str:
     """A word for the name of a queue in a routing key: short, and without the special characters of topics."""
-    return sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_TOKEN_CHARACTERS]
+    return name_digest(name)[:_TOKEN_CHARACTERS]
 
 
 @lru_cache(4096)
@@ -103,8 +103,7 @@ def _plain(queue: str) -> str:
     fits = printable == queue and 0 < len(queue.encode()) <= _LONGEST_BYTES
     if fits and not queue.startswith("amq.") and not _SPECIAL.search(queue):
         return queue
-    digest = sha256(queue.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{_beginning(printable)}~~{digest}"
+    return f"{_beginning(printable)}~~{name_digest(queue)}"
 
 
 def _beginning(printable: str) -> str:

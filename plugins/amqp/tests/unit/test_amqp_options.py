@@ -6,7 +6,7 @@ import pika
 import pytest
 from pika.credentials import ExternalCredentials
 
-from drivetrain.contract import ConfigurationError, Host
+from drivetrain.contract import ConfigurationError, Host, TlsOptions
 from drivetrain_amqp import AccessToken
 from drivetrain_amqp.options import Options, connection_parameters
 from drivetrain_amqp.topology import Topology
@@ -14,7 +14,7 @@ from drivetrain_amqp.topology import Topology
 
 def test_a_bare_url_has_rabbitmqs_defaults():
     options = Options.parse("amqp://localhost")
-    assert (options.hosts, options.vhost, options.tls) == ((Host("localhost", 5672),), "/", False)
+    assert (options.hosts, options.vhost, options.tls) == ((Host("localhost", 5672),), "/", None)
     assert (options.user, options.password, options.max_priority) == ("guest", "guest", 9)
 
 
@@ -22,7 +22,7 @@ def test_a_full_url_is_taken_apart():
     options = Options.parse("amqps://us%40er:p%2Fw@one,two:5673,[::1]:99/v%2Fhost?queue_type=quorum&prefetch=10")
     assert options.hosts == (Host("one", 5671), Host("two", 5673), Host("::1", 99))
     assert (options.user, options.password, options.vhost) == ("us@er", "p/w", "v/host")
-    assert (options.tls, options.quorum, options.prefetch, options.max_priority) == (True, True, 10, 0)
+    assert (options.tls, options.quorum, options.prefetch, options.max_priority) == (TlsOptions(), True, 10, 0)
 
 
 @pytest.mark.parametrize("path", ["", "/", "/%2F"])
@@ -76,7 +76,7 @@ def test_options_that_mean_nothing_alone_are_refused(query):
 def test_relative_paths_begin_in_the_directory_of_the_app():
     url = "amqps://host?ca_file=ca.crt&cert_file=/own.crt&key_file=keys/own.key"
     options = Options.parse(url).in_directory(Path("/srv"))
-    assert (options.ca_file, options.cert_file, options.key_file) == ("/srv/ca.crt", "/own.crt", "/srv/keys/own.key")
+    assert options.tls == TlsOptions(ca_file="/srv/ca.crt", cert_file="/own.crt", key_file="/srv/keys/own.key")
     assert Options.parse("amqps://host").in_directory(Path("/srv")) == Options.parse("amqps://host")
 
 
@@ -170,7 +170,7 @@ def test_a_wrong_type_is_refused_with_what_to_pass(name):
         ("amqp://h", {"ssl_options": True}, "needs TLS; write amqps"),
         ("amqps://h?ca_file=x", {"ssl_options": True}, "both configure TLS"),
         ("amqps://h?verify=false", {"ssl_options": True}, "both configure TLS"),
-        ("amqp://h?verify=false", {}, "needs TLS; write amqps"),
+        ("amqp://h?verify=false", {}, "verify need TLS; write amqps"),
         ("amqp://h", {"credentials": pika.PlainCredentials("a", "b"), "token": token}, "token and credentials"),
         ("amqp://me:x@", {"parameters": pika.ConnectionParameters()}, "the URL has a user"),
         ("amqp:///shop", {"parameters": pika.ConnectionParameters()}, "the URL has a virtual host"),
