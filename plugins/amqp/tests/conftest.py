@@ -42,19 +42,31 @@ _STARTS = 3
 
 
 @pytest.fixture(scope="session")
-def rabbit(tmp_path_factory, certificates):
-    for attempt in range(1, _STARTS + 1):
-        server = RabbitServer(tmp_path_factory.mktemp("rabbit"), advanced=_ADVANCED, certificates=certificates)
+def start_rabbit(tmp_path_factory, certificates):
+    """Starts a RabbitMQ with TLS, after ``prepare`` has changed the files in its directory."""
+    running = []
+
+    def start(prepare=lambda directory: None, *, starts=_STARTS, **options):
+        directory = tmp_path_factory.mktemp("rabbit")
+        server = RabbitServer(directory, certificates=certificates, **options)
+        prepare(directory)
+        running.append(server)
         try:
             server.start()
         except NotStarted:
-            server.end()
-            if attempt == _STARTS:
+            if starts <= 1:
                 raise
-        else:
-            break
-    yield server
-    server.end()
+            return start(prepare, starts=starts - 1, **options)
+        return server
+
+    yield start
+    for each in running:
+        each.end()
+
+
+@pytest.fixture(scope="session")
+def rabbit(start_rabbit):
+    return start_rabbit(advanced=_ADVANCED)
 
 
 class _Namespaces:

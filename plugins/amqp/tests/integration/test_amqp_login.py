@@ -18,7 +18,6 @@ from pika.credentials import ExternalCredentials
 from drivetrain import App
 from drivetrain.contract import AuthenticationFailed, DriverContext, Message, ServiceRefused, ServiceUnavailable
 from drivetrain_amqp import AccessToken, connection_manager, make_broker
-from services.rabbitmq import RabbitServer
 
 PATIENCE = 60.0
 _TOKEN_KEY = b"tokenkey"
@@ -37,21 +36,20 @@ _OAUTH = (
 )
 
 
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory, certificates):
-    """A RabbitMQ that takes passwords, access tokens, and client certificates."""
-    directory = tmp_path_factory.mktemp("secured")
-    server = RabbitServer(directory, certificates=certificates)
-    settings = directory / "rabbitmq.conf"
+def _accept_tokens_and_certificates(directory):
+    settings, advanced = directory / "rabbitmq.conf", directory / "advanced.config"
     settings.write_text(settings.read_text().replace("verify = verify_none", "verify = verify_peer") + _SETTINGS)
-    advanced = directory / "advanced.config"
     advanced.write_text(advanced.read_text().removesuffix("].") + f",{_OAUTH}].")
     (directory / "enabled_plugins").write_text(_PLUGINS)
-    server.start()
+
+
+@pytest.fixture(scope="module")
+def secured(start_rabbit):
+    """A RabbitMQ that takes passwords, access tokens, and client certificates."""
+    server = start_rabbit(_accept_tokens_and_certificates)
     server.control("add_user", "worker", "not-used")
     server.control("set_permissions", "worker", ".*", ".*", ".*")
-    yield server
-    server.end()
+    return server
 
 
 @pytest.fixture
