@@ -51,6 +51,6 @@ def test_closing_ends_the_calls_that_run_and_no_later_ones(clock, moment):
         calls.append("pause")
         loop.close()
 
-    assert loop.run(attempt, pause, timeout_seconds=1e9) is None
-    assert calls == ["attempt", "pause"][: 1 if moment == "attempt" else 2]
-    assert loop.run(lambda: 1, pytest.fail, timeout_seconds=1) == 1
+    assert loop.run(attempt, pause, timeout_seconds=1e9, when_closed=lambda: calls.append("closed")) is None
+    assert calls == {"attempt": ["attempt", "closed"], "pause": ["attempt", "pause", "closed"]}[moment]
+    assert loop.run(lambda: 1, pytest.fail, timeout_seconds=1, when_closed=pytest.fail) == 1

@@ -51,5 +51,9 @@ def check_transition_sizes(transitions: Iterable[Transition], largest_bytes: int
         TooLarge: one of them has more than ``largest_bytes``.
     """
     for transition in transitions:
-        check_size("a payload", transition.payload, largest_bytes)
-        check_size("a downstream", transition.downstream, largest_bytes)
+        # Called for every task that is sent, so without a call for each value.
+        payload, downstream = transition.payload, transition.downstream
+        if payload is not None and len(payload) > largest_bytes:
+            raise TooLarge("a payload", len(payload), largest_bytes)
+        if downstream is not None and len(downstream) > largest_bytes:
+            raise TooLarge("a downstream", len(downstream), largest_bytes)

@@ -25,7 +25,14 @@ class WaitLoop:
         self._clock = clock
         self._closings = 0
 
-    def run(self, attempt: Callable[[], T], pause: Callable[[float], object], *, timeout_seconds: float) -> T:
+    def run(
+        self,
+        attempt: Callable[[], T],
+        pause: Callable[[float], object],
+        *,
+        timeout_seconds: float,
+        when_closed: Callable[[], object] | None = None,
+    ) -> T:
         """Call ``attempt``, and again after each ``pause``, until its result is true.
 
         Args:
@@ -33,6 +40,7 @@ class WaitLoop:
             pause: waits until another attempt may find more, at most as many seconds as it is given. It must return
                 soon after `close`; for no reason it may return too.
             timeout_seconds: how long to wait.
+            when_closed: called at the end if `close` was called meanwhile, to close what the last attempt has opened.
 
         Returns:
             The result of the last attempt.
@@ -41,11 +49,14 @@ class WaitLoop:
         end = self._clock.monotonic() + timeout_seconds
         while True:
             found = attempt()
-            if found or (left := end - self._clock.monotonic()) <= 0 or self._closings != closings:
-                return found
-            pause(left)
-            if self._closings != closings:
-                return found
+            left = end - self._clock.monotonic()
+            if not found and left > 0 and self._closings == closings:
+                pause(left)
+                if self._closings == closings:
+                    continue
+            if when_closed is not None and self._closings != closings:
+                when_closed()
+            return found
 
     def close(self) -> None:
         """Let every call that runs return after its pause. The driver wakes the pauses itself, afterwards."""
