@@ -15,7 +15,7 @@ from drivetrain.contract import (
     TooLarge,
     Transition,
 )
-from drivetrain.drivers.sqlite import database, errors, make_broker
+from drivetrain.drivers.sqlite import connection, errors, make_broker, schema
 
 
 def sqlite_errors():
@@ -78,7 +78,7 @@ def test_a_directory_in_place_of_the_file_is_named(tmp_path):
 
 def test_a_file_that_is_no_database_is_refused(make, tmp_path):
     (tmp_path / "work.db").write_bytes(b"this is not a database" * 1000)
-    with pytest.raises(ServiceRefused, match="no SQLite database"):
+    with pytest.raises(ServiceRefused, match="file is not a database; name another file, or move this one away"):
         make("broker").ping()
 
 
@@ -137,7 +137,7 @@ def test_too_large_a_message_publishes_nothing(make, monkeypatch, receive):
 
 
 def test_too_large_a_value_is_refused(make, monkeypatch):
-    monkeypatch.setattr("drivetrain.drivers.sqlite.recording.LARGEST_VALUE_BYTES", 20)
+    monkeypatch.setattr("drivetrain.drivers.sqlite.backend.LARGEST_VALUE_BYTES", 20)
     backend, large = make("backend"), b"x" * 21
     for attempt in (
         lambda: backend.record([Transition(task_id="t", state=State.SUCCESS, at=1.0, payload=large)]),
@@ -162,7 +162,7 @@ def test_use_in_a_forked_process_is_refused(make, monkeypatch, messages, receive
     broker, backend = make("broker"), make("backend")
     broker.ping()
     backend.ping()
-    monkeypatch.setattr(database.os, "getpid", lambda: -1)
+    monkeypatch.setattr(connection.os, "getpid", lambda: -1)
     for use in (
         broker.ping,
         lambda: broker.publish(messages("a")),
@@ -174,3 +174,20 @@ def test_use_in_a_forked_process_is_refused(make, monkeypatch, messages, receive
     broker.close()  # leaves the parent's connections alone
     monkeypatch.undo()
     broker.ping()
+
+
+class EndsTransactions(sqlite3.Connection):
+    """Ends the transaction by itself, as SQLite does for some errors."""
+
+    def execute(self, sql, *parameters):
+        if "CREATE TABLE" in sql:
+            super().execute("ROLLBACK")
+            raise sqlite3.OperationalError("database or disk is full")
+        return super().execute(sql, *parameters)
+
+
+def test_an_error_that_ends_the_transaction_is_not_hidden_by_another(tmp_path):
+    connection = sqlite3.connect(tmp_path / "work.db", isolation_level=None, factory=EndsTransactions)
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        schema.create(connection, "drivetrain_")
+    connection.close()

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from drivetrain.contract import Group, Member, QueueSection, ServiceRefused, State, Transition
-from drivetrain.drivers.sqlite import backend, queries, tasks
+from drivetrain.drivers.sqlite import backend, queries, records
 
 
 def test_what_was_written_is_there_when_the_file_is_opened_again(make, messages, receive, sent):
@@ -137,12 +137,12 @@ def test_no_query_of_the_hot_path_walks_through_a_table(make):
     asked = {"queue": 1, "now": 1.0, "limit": 1, "until": 2.0}
     statements = [(queries.NEXT, asked), (queries.TAKE, asked), (queries.REMOVE, (1, 1)), (queries.COUNT, asked)]
     statements += [(queries.PEEK[place.value], asked) for place in QueueSection]
-    statements += [(tasks._UNFINISHED, (0, 1)), (backend._EXPIRED, (1.0, 1))]
+    statements += [(records._UNFINISHED, (0, 1)), (backend._EXPIRED, (1.0, 1))]
     with database_.read() as session:
         for sql, parameters in statements:
             plan = [row[3] for row in session.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
             assert not [step for step in plan if step.startswith("SCAN") and "drivetrain_" in step], sql
-        for sql in (tasks._READ, backend._UNFINISHED_OF, backend._RUNS):
+        for sql in (records._READ, backend._UNFINISHED_OF, backend._RUNS):
             parameters = (1.0,) * sql.count("?")
             (steps,) = session.execute_in(f"EXPLAIN QUERY PLAN {sql}", ["a"], *parameters)
             assert "USING INDEX" in " ".join(row[3] for row in steps), sql

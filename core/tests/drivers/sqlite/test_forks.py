@@ -3,9 +3,14 @@
 import pytest
 
 # What the forking processes have in common: work in a child, and other objects than those that were made before.
+# Two threads of one process write lines at the same moment, so a line must be one write: print() makes several.
 FORKING = """
-import threading, time, traceback, warnings
+import threading, traceback, warnings
+from drivetrain.contract import SystemClock
 warnings.simplefilter("ignore")  # of forks in processes with threads, which are what is tried
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
 def other_broker():
     return make_broker(url, DriverContext())
@@ -39,17 +44,17 @@ def test_a_child_keeps_the_log_when_its_parent_closes_the_file(forking, child, m
     """SQLite's last connection removes the log. A process whose locks SQLite only believes to hold is not counted."""
     process = forking("""
 broker.ping()
+wrote, writes = os.pipe()
 def work():
     mine = other_broker()
-    send(mine, "child 1"); say("child writes"); hear()
+    send(mine, "child 1"); say("child writes"); os.write(writes, b"1"); hear()
     send(mine, "child 2")
 forked = fork(work)
-while broker.sizes(["q"])["q"].ready != 1:
-    time.sleep(0.01)
+os.read(wrote, 1)
 broker.close(); backend.close(); say("parent has closed")
 say("child ended with", code(forked))
 """)
-    assert sorted([process.line(), process.line()]) == ["child writes", "parent has closed"]
+    assert [process.line(), process.line()] == ["child writes", "parent has closed"]
     other = child("publish(['other']); broker.close(); say('other writes')")
     assert other.line() == "other writes"
     other.process.wait(30)
@@ -61,14 +66,15 @@ say("child ended with", code(forked))
 
 def test_children_write_that_were_forked_while_a_thread_wrote(forking, make, assert_sound):
     process = forking("""
-over = threading.Event()
+over, sent = threading.Event(), threading.Semaphore(0)
 def write():
     while not over.is_set():
         send(broker, "parent")
+        sent.release()
 writing = threading.Thread(target=write); writing.start()
 forked = []
 for _ in range(10):
-    time.sleep(0.01)
+    assert sent.acquire(timeout=30)  # the next message is being written
     forked.append(fork(lambda: other_broker().publish([Message(id="child", queue="children", body=b"")])))
 say([code(each) for each in forked])
 over.set(); writing.join()
@@ -103,8 +109,8 @@ send(broker, "parent"); say("end")
 
 def test_a_fork_waits_no_longer_than_it_must_for_a_thread(forking):
     process = forking("""
-from drivetrain.drivers.sqlite import forks
-forks._PATIENCE_SECONDS = 0.05
+from drivetrain.drivers.sqlite import fork_safety
+fork_safety._LONGEST_WAIT_SECONDS = 0.05
 entered, over = threading.Event(), threading.Event()
 def stay():
     with broker._database.write():
@@ -129,11 +135,17 @@ send(broker, "parent"); say("end")
 def test_a_thread_that_waits_is_woken_by_what_came_right_after_a_fork(forking):
     """Its connection was closed meanwhile, and what SQLite tells of another one is not comparable."""
     process = forking("""
-from drivetrain.drivers.sqlite import hints
-hints.Hint.give = lambda self: None  # nobody is told: all that is seen is the file
+from drivetrain.drivers.sqlite import file_notify
+file_notify.FileNotifier.notify = lambda self: None  # nobody is told: all that is seen is the file
+class Telling(SystemClock):
+    waits = threading.Event()
+    def wait(self, condition, timeout):
+        self.waits.set()
+        return super().wait(condition, timeout)
+backend = make_backend(url, DriverContext(clock=Telling()))
 backend.record([Transition(task_id="t", state=State.PENDING, at=1.0)])
 waiting = threading.Thread(target=lambda: say(backend.wait(["t"], timeout_seconds=60.0))); waiting.start()
-time.sleep(0.2)
+assert Telling.waits.wait(30)
 def work():
     mine = make_backend(url, DriverContext())
     mine.record([Transition(task_id="t", state=State.CANCELLED, at=1.0, payload=b"")])

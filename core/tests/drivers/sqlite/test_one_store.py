@@ -46,7 +46,7 @@ def test_both_or_neither(make, receive, monkeypatch):
 
 
 def test_what_is_too_large_changes_nothing(make, receive, monkeypatch):
-    monkeypatch.setattr("drivetrain.drivers.sqlite.recording.LARGEST_VALUE_BYTES", 20)
+    monkeypatch.setattr("drivetrain.drivers.sqlite.broker.LARGEST_VALUE_BYTES", 20)
     broker, backend = make("broker"), make("backend")
     with pytest.raises(TooLarge):
         broker.record_and_publish([send("one"), send("large", downstream=b"x" * 21)])

@@ -167,7 +167,7 @@ def test_a_stopped_writer_that_is_killed_leaves_nothing_locked(make, stopped, me
 
 def test_a_process_that_is_stopped_before_or_after_its_transaction_keeps_nobody_waiting(make, child, messages):
     """Its turn is one to queue for. It holds none of SQLite's own locks."""
-    process = child("assert broker._database._turn.take(10.0); say('its turn'); hear()")
+    process = child("assert broker._database._write_lock.acquire(10.0); say('its turn'); hear()")
     assert process.line() == "its turn"
     os.kill(process.process.pid, signal.SIGSTOP)
     make("broker", "?busy_timeout_seconds=80000").publish(messages("a"))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivetrain.contract import State, StateChange, Transition, apply
-from drivetrain.drivers.sqlite import entries
-from drivetrain.drivers.sqlite.entries import Entries, entered
+from drivetrain.drivers.sqlite import codec
+from drivetrain.drivers.sqlite.codec import StateHistory, history_after
 
 # PENDING is granted to nobody but who is PENDING, which is where the text relies on the rule.
 stories = st.lists(
@@ -31,13 +31,13 @@ stories = st.lists(
 def test_the_text_says_what_apply_says(story, longest):
     before, text = None, ""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(entries, "_LONGEST", longest)
+        patch.setattr(codec, "_LONGEST_HISTORY", longest)
         for wish in story:
             after = apply(before, wish, 0.0)
             if after is not None:
-                before, text = after, entered(text, wish)
-                assert Entries(text) == after.entries
-                assert after.entries == Entries(text)
+                before, text = after, history_after(text, wish)
+                assert StateHistory(text) == after.entries
+                assert after.entries == StateHistory(text)
 
 
 def test_a_thousand_attempts_do_not_make_it_long():
@@ -45,9 +45,9 @@ def test_a_thousand_attempts_do_not_make_it_long():
     for attempt in range(1_000):
         for state in (State.STARTED, State.RETRY):
             wish = Transition(task_id="t", state=state, attempt=attempt, at=attempt + 0.25, worker="w", received_at=0.5)
-            text = entered(text, wish)
+            text = history_after(text, wish)
     assert len(text) < 2_000
-    assert Entries(text) == {
+    assert StateHistory(text) == {
         State.STARTED: StateChange(999.25, "w"),
         State.RECEIVED: StateChange(0.5, "w"),
         State.RETRY: StateChange(999.25, "w"),
@@ -58,8 +58,8 @@ def test_it_is_a_mapping_like_any_other():
     known = {State.PENDING: StateChange(1.0), State.RETRY: StateChange(2.5, "a worker\ud800")}
     text = ""
     for state, entry in known.items():
-        text = entered(text, Transition(task_id="t", state=state, at=entry.at, worker=entry.worker))
-    found = Entries(text)
+        text = history_after(text, Transition(task_id="t", state=state, at=entry.at, worker=entry.worker))
+    found = StateHistory(text)
     assert found == known
     assert (list(found), len(found), repr(found)) == (list(known), 2, repr(known))
     assert found.get(State.STARTED) is None

@@ -8,10 +8,10 @@ from itertools import count
 import pytest
 
 from drivetrain.contract import ServiceUnavailable, SystemClock
-from drivetrain.drivers.sqlite import database, files, hints, watcher
-from drivetrain.drivers.sqlite.hints import Hint
-from drivetrain.drivers.sqlite.turn import Turn
-from drivetrain.drivers.sqlite.watcher import Watcher
+from drivetrain.drivers.sqlite import connection, file_notify, fork_safety, waiting
+from drivetrain.drivers.sqlite.file_notify import FileNotifier
+from drivetrain.drivers.sqlite.waiting import Watcher
+from drivetrain.drivers.sqlite.write_lock import WriteLock
 
 
 @pytest.fixture
@@ -25,30 +25,32 @@ def statements(monkeypatch):
         connection.set_trace_callback(seen.append)
         return connection
 
-    monkeypatch.setattr(database.sqlite3, "connect", traced)
+    monkeypatch.setattr(connection.sqlite3, "connect", traced)
     return seen
 
 
 @pytest.fixture
-def no_hints(monkeypatch):
-    """As where nobody tells when a file was closed, or no more of those who do are to be had."""
+def no_notifications(monkeypatch):
+    """As on a system without inotify, or when its descriptors are used up."""
 
     def refuse(path):
         raise OSError(f"not {path}")
 
-    monkeypatch.setattr(hints, "_watch", refuse)
+    monkeypatch.setattr(file_notify, "_watch", refuse)
 
 
 @pytest.fixture
-def hints_only(monkeypatch):
-    """What is not hinted is not found in time."""
-    if hints.sys.platform != "linux":
-        pytest.skip("hints are heard on Linux only")
-    monkeypatch.setattr(watcher, "_BUSY_SECONDS", 20.0)
-    monkeypatch.setattr(watcher, "_HINTED_IDLE_SECONDS", 20.0)
+def notifications_only(monkeypatch):
+    """Polling finds nothing in time."""
+    if file_notify.sys.platform != "linux":
+        pytest.skip("notifications need Linux")
+    monkeypatch.setattr(waiting, "_BUSY_SECONDS", 20.0)
+    monkeypatch.setattr(waiting, "_NOTIFIED_IDLE_SECONDS", 20.0)
 
 
-def test_an_idle_receive_and_an_idle_wait_only_look_at_the_version(no_hints, make, statements, messages, receive, sent):
+def test_an_idle_receive_and_an_idle_wait_only_look_at_the_version(
+    no_notifications, make, statements, messages, receive, sent
+):
     broker, backend = make("broker"), make("backend")
     backend.record([sent("t")])
     broker.publish(messages("later", eta=time.time() + 1000))
@@ -63,7 +65,7 @@ def test_an_idle_receive_and_an_idle_wait_only_look_at_the_version(no_hints, mak
     assert not any("BEGIN" in statement for statement in others)
 
 
-def test_where_there_are_hints_the_file_is_hardly_looked_at(hints_only, make, statements, receive, sent):
+def test_with_notifications_the_file_is_hardly_polled(notifications_only, make, statements, receive, sent):
     broker, backend = make("broker"), make("backend")
     backend.record([sent("t")])
     receive(broker, wait=0.05)
@@ -104,14 +106,14 @@ def await_watchers():
 
 
 @pytest.fixture
-def hint(tmp_path):
-    return Hint(tmp_path / "hint")
+def notifier(tmp_path):
+    return FileNotifier(tmp_path / "notifier")
 
 
-def test_nobody_looks_while_nobody_waits_and_the_thread_ends(monkeypatch, hint, await_watchers):
-    monkeypatch.setattr(watcher, "_LINGER_SECONDS", 0.0)
+def test_nobody_looks_while_nobody_waits_and_the_thread_ends(monkeypatch, notifier, await_watchers):
+    monkeypatch.setattr(waiting, "_LINGER_SECONDS", 0.0)
     file = FakeFile()
-    watching = Watcher(file, SystemClock(), hint)
+    watching = Watcher(file, SystemClock(), notifier)
     watching.wait(watching.mark(), 0.05)
     await_watchers()
     assert watching._thread is None
@@ -121,29 +123,29 @@ def test_nobody_looks_while_nobody_waits_and_the_thread_ends(monkeypatch, hint, 
     assert file.looks > looks
 
 
-def test_an_error_while_looking_wakes_those_who_wait(background, hint):
+def test_an_error_while_looking_wakes_those_who_wait(background, notifier):
     file = FakeFile()
-    watching = Watcher(file, SystemClock(), hint)
+    watching = Watcher(file, SystemClock(), notifier)
     mark = watching.mark()
     file.error = ServiceUnavailable("gone")
-    waiting = background(watching.wait, mark, 30.0)
-    assert waiting.result() is None
+    waiter = background(watching.wait, mark, 30.0)
+    assert waiter.result() is None
 
 
-@pytest.mark.parametrize("how", ["hints_only", "no_hints"])
+@pytest.mark.parametrize("how", ["notifications_only", "no_notifications"])
 def test_a_publish_of_another_process_wakes_a_waiting_receive(request, how, make, child, background, ids, receive):
     request.getfixturevalue(how)
     broker = make("broker")
     broker.ping()
     other = child("say('ready'); hear(); publish(['a']); say('published')")
     assert other.line() == "ready"
-    waiting = background(receive, broker, wait=60.0)
+    waiter = background(receive, broker, wait=60.0)
     other.tell()
     assert other.line() == "published"
-    assert ids(waiting.result()) == ["a"]
+    assert ids(waiter.result()) == ["a"]
 
 
-@pytest.mark.parametrize("how", ["hints_only", "no_hints"])
+@pytest.mark.parametrize("how", ["notifications_only", "no_notifications"])
 def test_a_result_of_another_process_wakes_a_waiting_wait(request, how, make, child, background, sent):
     request.getfixturevalue(how)
     backend = make("backend")
@@ -154,55 +156,55 @@ def test_a_result_of_another_process_wakes_a_waiting_wait(request, how, make, ch
         "hear(); backend.forget(['a']); say('done')"
     )
     assert other.line() == "ready"
-    waiting = background(backend.wait, ["a", "b"], timeout_seconds=60.0)
+    waiter = background(backend.wait, ["a", "b"], timeout_seconds=60.0)
     other.tell()
-    assert list(waiting.result()) == ["b"]
-    waiting = background(backend.wait, ["a"], timeout_seconds=60.0)
+    assert list(waiter.result()) == ["b"]
+    waiter = background(backend.wait, ["a"], timeout_seconds=60.0)
     other.tell()
-    assert list(waiting.result()) == ["a"]
+    assert list(waiter.result()) == ["a"]
 
 
-def test_what_nobody_hints_at_is_found_too(make, background, monkeypatch, ids, messages, receive):
-    monkeypatch.setattr(Hint, "give", lambda self: None)  # as if killed right after the commit
+def test_a_change_without_a_notification_is_found_too(make, background, monkeypatch, ids, messages, receive):
+    monkeypatch.setattr(FileNotifier, "notify", lambda self: None)  # as if killed right after the commit
     broker, other = make("broker"), make("broker")
-    waiting = background(receive, broker, wait=60.0)
-    assert not waiting.ended(0.3)
+    waiter = background(receive, broker, wait=60.0)
+    assert not waiter.ended(0.3)
     other.publish(messages("a"))
-    assert ids(waiting.result()) == ["a"]
+    assert ids(waiter.result()) == ["a"]
 
 
-@pytest.mark.skipif(hints.sys.platform != "linux", reason="hints are heard on Linux only")
+@pytest.mark.skipif(file_notify.sys.platform != "linux", reason="notifications need Linux")
 def test_who_has_listened_leaves_an_empty_file_and_nothing_open(
     monkeypatch, tmp_path, make, background, receive, await_watchers
 ):
-    monkeypatch.setattr(watcher, "_LINGER_SECONDS", 0.0)
-    before = set(files._files)
+    monkeypatch.setattr(waiting, "_LINGER_SECONDS", 0.0)
+    before = set(fork_safety._files)
     broker = make("broker")
-    waiting = background(receive, broker, wait=60.0)
-    while not files._files - before:
-        assert not waiting.ended(0.01)
+    waiter = background(receive, broker, wait=60.0)
+    while not fork_safety._files - before:
+        assert not waiter.ended(0.01)
     broker.close()
-    assert waiting.result() == []
+    assert waiter.result() == []
     await_watchers()
-    assert files._files <= before
+    assert fork_safety._files <= before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["work.db", "work.db-published"]
     assert (tmp_path / "work.db-published").read_bytes() == b""
 
 
-def test_a_hint_is_for_those_who_listen_and_harmless_where_it_cannot_be(tmp_path):
-    hint, none = Hint(tmp_path / "hint"), Hint(tmp_path / "nowhere" / "hint")
-    for each in (hint, none):
-        each.give()
-    assert not (tmp_path / "hint").exists()
+def test_a_notifier_is_for_those_who_listen_and_harmless_where_it_cannot_be(tmp_path):
+    notifier, none = FileNotifier(tmp_path / "notifier"), FileNotifier(tmp_path / "nowhere" / "notifier")
+    for each in (notifier, none):
+        each.notify()
+    assert not (tmp_path / "notifier").exists()
     assert none.listen() is None
 
 
-@pytest.mark.skipif(hints.sys.platform != "linux", reason="hints are heard on Linux only")
-def test_hints_are_heard_by_all_and_many_as_one(tmp_path):
-    hint = Hint(tmp_path / "hint")
-    listeners = [hint.listen(), hint.listen()]
+@pytest.mark.skipif(file_notify.sys.platform != "linux", reason="notifications need Linux")
+def test_notifiers_are_heard_by_all_and_many_as_one(tmp_path):
+    notifier = FileNotifier(tmp_path / "notifier")
+    listeners = [notifier.listen(), notifier.listen()]
     for _ in range(1000):
-        hint.give()
+        notifier.notify()
     for listener in listeners:
         assert listener.wait(10)
         assert not listener.wait(0.0)
@@ -212,11 +214,11 @@ def test_hints_are_heard_by_all_and_many_as_one(tmp_path):
 FORK_WHILE_LISTENING = """
 import threading, time
 from pathlib import Path
-from drivetrain.drivers.sqlite import files
+from drivetrain.drivers.sqlite import fork_safety
 def listening():
     return "anon_inode:inotify" in [os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
 threading.Thread(target=receive, args=(1, 60.0), daemon=True).start()
-while not files._files:
+while not fork_safety._files:
     time.sleep(0.01)
 if (fork := os.fork()) == 0:
     say("the fork listens:", listening())
@@ -226,7 +228,7 @@ say("we listen:", listening())
 """
 
 
-@pytest.mark.skipif(hints.sys.platform != "linux", reason="hints are heard on Linux only")
+@pytest.mark.skipif(file_notify.sys.platform != "linux", reason="notifications need Linux")
 def test_a_fork_does_not_go_on_listening(child):
     other = child(FORK_WHILE_LISTENING)
     assert [other.line(), other.line()] == ["the fork listens: False", "we listen: True"]
@@ -247,10 +249,10 @@ def test_close_wakes_waiters_and_the_objects_can_be_used_again(make, background,
 def test_a_turn_that_is_not_given_back_only_delays(make, tmp_path, ids, messages, receive):
     broker = make("broker")
     broker.ping()
-    turn = Turn(tmp_path / "work.db-lock")
-    assert turn.take(1.0)
+    turn = WriteLock(tmp_path / "work.db-lock")
+    assert turn.acquire(1.0)
     broker.publish(messages("a"))
-    turn.leave()
+    turn.release()
     turn.close()
     broker.publish(messages("b"))
     assert ids(receive(broker)) == ["a", "b"]
@@ -260,13 +262,13 @@ def test_turns_are_taken_one_at_a_time(tmp_path, together):
     inside, most, numbers = [], [], count()
 
     def work():
-        turn = Turn(tmp_path / "lock")
+        turn = WriteLock(tmp_path / "lock")
         for _ in range(50):
-            assert turn.take(30.0)
+            assert turn.acquire(30.0)
             inside.append(next(numbers))
             most.append(len(inside))
             inside.pop()
-            turn.leave()
+            turn.release()
         turn.close()
 
     together(*[work] * 4)
@@ -275,27 +277,27 @@ def test_turns_are_taken_one_at_a_time(tmp_path, together):
 
 
 def test_a_wait_for_a_turn_that_was_given_up_is_taken_up_again_and_leaves_nothing_locked(tmp_path):
-    holder, waiter, third = (Turn(tmp_path / "lock") for _ in range(3))
-    assert holder.take(1.0)
-    assert [waiter.take(0.01) for _ in range(3)] == [False] * 3
-    threads = [thread for thread in threading.enumerate() if thread.name == "drivetrain-sqlite-turn"]
+    holder, waiter, third = (WriteLock(tmp_path / "lock") for _ in range(3))
+    assert holder.acquire(1.0)
+    assert [waiter.acquire(0.01) for _ in range(3)] == [False] * 3
+    threads = [thread for thread in threading.enumerate() if thread.name == "drivetrain-sqlite-write-lock"]
     assert len(threads) == 1
-    holder.leave()
+    holder.release()
     threads[0].join(10)
     for turn in (third, waiter):
-        assert turn.take(30.0)
-        turn.leave()
+        assert turn.acquire(30.0)
+        turn.release()
     for turn in (holder, waiter, third):
         turn.close()
 
 
 def test_a_turn_that_was_taken_is_not_taken_twice(tmp_path):
-    one, other = Turn(tmp_path / "lock"), Turn(tmp_path / "lock")
-    assert one.take(0.0)
-    assert one.take(0.0)
-    one.leave()
-    one.leave()
-    assert other.take(0.0)
+    one, other = WriteLock(tmp_path / "lock"), WriteLock(tmp_path / "lock")
+    assert one.acquire(0.0)
+    assert one.acquire(0.0)
+    one.release()
+    one.release()
+    assert other.acquire(0.0)
     for turn in (one, other):
         turn.close()
 
@@ -305,16 +307,16 @@ def test_a_fork_does_not_keep_a_turn(child, tmp_path):
     other = child("with broker._database.write():\n" + "\n".join(f"    {line}" for line in code.split("\n")))
     assert other.line() == "inside"
     other.kill()  # its fork lives on
-    turn = Turn(tmp_path / "work.db-lock")
-    assert turn.take(30.0)
-    turn.leave()
+    turn = WriteLock(tmp_path / "work.db-lock")
+    assert turn.acquire(30.0)
+    turn.release()
     turn.close()
     other.tell()
 
 
 def test_no_turn_is_needed_where_the_lock_cannot_be_made(tmp_path):
-    turn = Turn(tmp_path / "nowhere" / "lock")
-    assert not turn.take(1.0)
-    turn.leave()
+    turn = WriteLock(tmp_path / "nowhere" / "lock")
+    assert not turn.acquire(1.0)
+    turn.release()
     turn.close()
     assert not (tmp_path / "nowhere").exists()

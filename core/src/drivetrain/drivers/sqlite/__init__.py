@@ -1,9 +1,10 @@
 """``sqlite:///work.db``: a broker and a backend in one file, for all processes and threads of one machine.
 
 ``sqlite:///relative.db`` and ``sqlite:////absolute.db``, with the options of `drivetrain.drivers.sqlite.options`. What
-was acknowledged survives ``kill -9``, and with ``synchronous=full`` (the default) the loss of power. Beside the file
-lie SQLite's ``-wal`` and ``-shm``, ``-lock``, in which writers queue, and ``-published`` and ``-finished``, by
-which those who wait are woken; all of them must be on a local disk.
+was acknowledged survives ``kill -9``, and with ``synchronous=full`` (the default) the loss of power.
+
+Beside the file are SQLite's ``-wal`` and ``-shm``, the write lock ``-lock``, and ``-published`` and ``-finished``, by
+which processes notify each other. All of them must be on a local disk.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ __all__ = ["SqliteBackend", "SqliteBroker", "make_backend", "make_broker"]
 
 @hookimpl
 def make_broker(url: str, context: DriverContext) -> SqliteBroker:
-    """Make the broker of a ``sqlite://`` URL.
+    """Make the broker of a ``sqlite://`` URL. Does no I/O.
 
     Raises:
-        ConfigurationError: the URL is wrong; every fault is named.
+        ConfigurationError: the URL or `DriverContext.options` is wrong; the error names every fault.
     """
-    return SqliteBroker(Options.parse(url, context.namespace).in_directory(context.directory), context.clock)
+    return SqliteBroker(Options.in_context(url, context), context.clock)
 
 
 @hookimpl
 def make_backend(url: str, context: DriverContext) -> SqliteBackend:
-    """Make the backend of a ``sqlite://`` URL.
+    """Make the backend of a ``sqlite://`` URL. Does no I/O.
 
     Raises:
-        ConfigurationError: the URL is wrong; every fault is named.
+        ConfigurationError: the URL or `DriverContext.options` is wrong; the error names every fault.
     """
-    return SqliteBackend(Options.parse(url, context.namespace).in_directory(context.directory), context.clock)
+    return SqliteBackend(Options.in_context(url, context), context.clock)

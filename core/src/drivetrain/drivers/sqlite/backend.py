@@ -19,33 +19,37 @@ from drivetrain.contract import (
     TaskPage,
     TaskRecord,
     Transition,
+    WaitLoop,
+    check_size,
+    check_transition_sizes,
+    chunks,
 )
-from drivetrain.drivers.sqlite import members, tasks
-from drivetrain.drivers.sqlite.database import Database
+from drivetrain.drivers.sqlite import groups as group_rows
+from drivetrain.drivers.sqlite import records
+from drivetrain.drivers.sqlite.connection import Database
 from drivetrain.drivers.sqlite.errors import LARGEST_VALUE_BYTES
-from drivetrain.drivers.sqlite.hints import Hint
+from drivetrain.drivers.sqlite.file_notify import FileNotifier
 from drivetrain.drivers.sqlite.options import Options
-from drivetrain.drivers.sqlite.recording import Recording, check_size, check_sizes
-from drivetrain.drivers.sqlite.watcher import Watcher
+from drivetrain.drivers.sqlite.waiting import Watcher
 
 __all__ = ["SqliteBackend"]
 
-#: How many records one `SqliteBackend.sweep` drops at most, and how many of them before others may write.
+#: How many records one `SqliteBackend.sweep` drops at most, and how many of them in one transaction.
 _SWEEP_LIMIT = 10_000
 _SWEEP_CHUNK = 1_000
 
-#: How many tasks that are waited for are looked at before another thread may read: many are looked at for long.
-_LOOK_CHUNK = 512
-#: How long another thread has to begin reading, in real time: a lock that is taken again at once is never free for it.
+#: How many tasks `SqliteBackend.wait` reads at once. Between two chunks another thread may read.
+_WAIT_CHUNK = 512
+#: The pause between two chunks, in real time. Without it the thread would take the lock again before any other one.
 _YIELD_SECONDS = 1e-4
-#: How long to pause between two looks at many tasks, for each of them, in real time. A look at 10,000 takes 20 ms, and
-#: every commit of anybody is reason for one.
-_LOOK_SECONDS = 1e-5
+#: The pause between two reads of all tasks, for each task, in real time. To read 10,000 tasks takes 20 ms, and every
+#: commit of any process causes one.
+_PAUSE_SECONDS_PER_TASK = 1e-5
 
 _UNFINISHED_OF = "SELECT id FROM @tasks WHERE expires IS NULL AND id IN (…)"
 _RENEW = "UPDATE @tasks SET leased_until = ? WHERE id = ? AND state = 'STARTED' AND run = ?"
 _RUNS = "SELECT id, state, run FROM @tasks WHERE (expires IS NULL OR expires > ?) AND id IN (…)"
-_SETTLE = "UPDATE @tasks SET expires = ? WHERE expires > ? AND expires > ? AND id IN (…)"
+_SHORTEN = "UPDATE @tasks SET expires = ? WHERE expires > ? AND expires > ? AND id IN (…)"
 _EXPIRED = "SELECT id FROM @tasks WHERE expires <= ? ORDER BY expires LIMIT ?"
 
 _STORE_BODY = "INSERT INTO @bodies (key, body) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body"
@@ -73,11 +77,11 @@ SELECT
 class SqliteBackend:
     """A backend in a file; see `drivetrain.contract.Backend`.
 
-    Leases, locks and expiry are counted by the machine's clock, which all processes on it share.
+    Leases, locks and expiry follow the clock of the machine, which all processes of the file share.
 
     Args:
-        options: of its URL.
-        clock: tells when leases and locks end and records expire.
+        options: the options of its URL.
+        clock: the clock by which leases and locks end and records expire.
     """
 
     def __init__(self, options: Options, clock: Clock) -> None:
@@ -90,9 +94,9 @@ class SqliteBackend:
             store=options.store,
         )
         self._database = Database(options)
-        self._watcher = Watcher(self._database, clock, Hint(options.beside("finished")))
+        self._watcher = Watcher(self._database, clock, FileNotifier(options.beside("finished")))
         self._clock = clock
-        self._closings = 0
+        self._waits = WaitLoop(clock)
 
     def ping(self) -> None:
         """See `Backend.ping`."""
@@ -104,45 +108,44 @@ class SqliteBackend:
         """See `Backend.record`."""
         if not transitions:
             return []
-        check_sizes(transitions)
+        check_transition_sizes(transitions, LARGEST_VALUE_BYTES)
         with self._database.write() as session:
-            outcomes = Recording(session, transitions, self._clock.now()).outcomes()
-        if any(wish.state.terminal for wish in transitions):
+            outcomes = records.record(session, transitions, self._clock.now())
+        if any(transition.state.terminal for transition in transitions):
             self._watcher.announce()
         return outcomes
 
     def read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
         """See `Backend.read`."""
         with self._database.read() as session:
-            return tasks.read(session, task_ids, self._clock.now())
+            return records.read(session, task_ids, self._clock.now())
 
     def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
-        """See `Backend.wait`. No record is at hand."""
+        """See `Backend.wait`. Returns no records."""
         if not task_ids:
             return {}
-        closings = self._closings
-        deadline = self._clock.monotonic() + timeout_seconds
-        while True:
+        mark = 0
+
+        def attempt() -> list[str]:
+            nonlocal mark
             mark = self._watcher.mark()
-            if self._closings != closings:
-                self._database.close()  # what was opened again since
-                return {}
-            ended = self._ended(task_ids)
-            left = deadline - self._clock.monotonic()
-            if ended or left <= 0:
-                return dict.fromkeys(ended)
-            self._watcher.wait(mark, left)
-            if len(task_ids) > _LOOK_CHUNK:
-                time.sleep(min(left, len(task_ids) * _LOOK_SECONDS))
+            return self._ended(task_ids)
+
+        def pause(seconds: float) -> None:
+            self._watcher.wait(mark, seconds)
+            if len(task_ids) > _WAIT_CHUNK:
+                time.sleep(min(seconds, len(task_ids) * _PAUSE_SECONDS_PER_TASK))
+
+        ended = self._waits.run(attempt, pause, timeout_seconds=timeout_seconds, when_closed=self._database.close)
+        return dict.fromkeys(ended)
 
     def _ended(self, task_ids: Sequence[str]) -> list[str]:
-        """Those that are terminal or gone. No look at the expiry is needed: it comes to terminal records only."""
+        """The tasks that are terminal or gone. Expiry need not be checked: only terminal records have one."""
         running: set[str] = set()
-        for first in range(0, len(task_ids), _LOOK_CHUNK):
-            if first:
+        for number, chunk in enumerate(chunks(task_ids, _WAIT_CHUNK)):
+            if number:
                 time.sleep(_YIELD_SECONDS)
             with self._database.read() as session:
-                chunk = task_ids[first : first + _LOOK_CHUNK]
                 running.update(task_id for (task_id,) in session.rows_in(_UNFINISHED_OF, chunk))
         return [task_id for task_id in task_ids if task_id not in running]
 
@@ -163,56 +166,56 @@ class SqliteBackend:
             with self._database.write() as session:
                 now = self._clock.now()
                 expires = now + retention_seconds
-                session.change_in(_SETTLE, task_ids, expires, expires, now)
+                session.change_in(_SHORTEN, task_ids, expires, expires, now)
 
     def forget(self, task_ids: Sequence[str]) -> None:
         """See `Backend.forget`."""
         if task_ids:
             with self._database.write() as session:
-                tasks.drop(session, task_ids)
+                records.drop(session, task_ids)
             self._watcher.announce()
 
     def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
         """See `Backend.unfinished`; oldest first."""
         with self._database.read() as session:
-            return tasks.unfinished(session, limit, cursor)
+            return records.unfinished(session, limit, cursor)
 
     # Groups
 
     def open_groups(self, groups: Sequence[Group]) -> None:
         """See `Backend.open_groups`."""
         for group in groups:
-            check_size("a continuation", group.continuation)
+            check_size("a continuation", group.continuation, LARGEST_VALUE_BYTES)
         if groups:
             with self._database.write() as session:
-                tasks.drop_expired(session, [group.group_id for group in groups], self._clock.now())
-                members.open_groups(session, groups)
+                records.drop_expired(session, [group.group_id for group in groups], self._clock.now())
+                group_rows.open_groups(session, groups)
 
     def complete(self, completions: Sequence[Completion]) -> Sequence[GroupProgress | None]:
         """See `Backend.complete`."""
         if not completions:
             return []
         for completion in completions:
-            check_size("a payload", completion.payload)
+            check_size("a payload", completion.payload, LARGEST_VALUE_BYTES)
         with self._database.write() as session:
-            return members.complete(session, completions, self._clock.now())
+            return group_rows.complete(session, completions, self._clock.now())
 
     def read_groups(self, group_ids: Sequence[str]) -> Sequence[GroupRecord | None]:
         """See `Backend.read_groups`."""
         with self._database.read() as session:
-            return members.read(session, group_ids, self._clock.now())
+            return group_rows.read(session, group_ids, self._clock.now())
 
     def read_members(self, group_id: str) -> Sequence[bytes | None]:
-        """See `Backend.read_members`. Empty where the group is not known."""
+        """See `Backend.read_members`. Empty for an unknown group."""
         with self._database.read() as session:
-            return members.read_members(session, group_id, self._clock.now())
+            return group_rows.read_members(session, group_id, self._clock.now())
 
     # Bodies
 
     def store_bodies(self, bodies: Mapping[str, bytes]) -> None:
         """See `Backend.store_bodies`."""
         for body in bodies.values():
-            check_size("a body", body)
+            check_size("a body", body, LARGEST_VALUE_BYTES)
         if bodies:
             with self._database.write() as session:
                 session.execute_many(_STORE_BODY, bodies.items())
@@ -267,7 +270,7 @@ class SqliteBackend:
     def _sweep_some(self) -> int:
         with self._database.write() as session:
             rows = session.execute(_EXPIRED, (self._clock.now(), _SWEEP_CHUNK)).fetchall()
-            return tasks.drop(session, [task_id for (task_id,) in rows])
+            return records.drop(session, [task_id for (task_id,) in rows])
 
     def counts(self) -> Mapping[str, int]:
         """See `Backend.counts`."""
@@ -277,7 +280,7 @@ class SqliteBackend:
 
     def close(self) -> None:
         """See `Backend.close`. The object may be used again afterwards."""
-        self._closings += 1
+        self._waits.close()
         self._watcher.notify()
         self._database.close()
 

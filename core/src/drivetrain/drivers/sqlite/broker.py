@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from drivetrain.contract import (
-    DEAD_AT_HEADER,
-    DEAD_REASON_HEADER,
     BrokerCapabilities,
     Clock,
     Delivery,
     Message,
     QueueSection,
     QueueSizes,
-    TooLarge,
     Transition,
-    evolve,
+    WaitLoop,
+    check_message_size,
+    check_transition_sizes,
+    mark_dead,
 )
-from drivetrain.drivers.sqlite import queries
-from drivetrain.drivers.sqlite.database import Database, Session
-from drivetrain.drivers.sqlite.hints import Hint
+from drivetrain.drivers.sqlite import queries, records
+from drivetrain.drivers.sqlite.codec import Row, encode_headers, message_of
+from drivetrain.drivers.sqlite.connection import Database, Session
+from drivetrain.drivers.sqlite.errors import LARGEST_VALUE_BYTES
+from drivetrain.drivers.sqlite.file_notify import FileNotifier
 from drivetrain.drivers.sqlite.options import Options
-from drivetrain.drivers.sqlite.recording import Recording, check_sizes
-from drivetrain.drivers.sqlite.watcher import Watcher
+from drivetrain.drivers.sqlite.waiting import Watcher
 
 __all__ = ["SqliteBroker"]
 
-#: Settling rewrites a message's row; much larger bodies are better kept apart, which core does.
+#: To settle a message rewrites its row. Core stores larger bodies apart.
 _LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
-
-_decode = json.JSONDecoder().raw_decode
 
 
 class SqliteBroker:
     """A broker in a file; see `drivetrain.contract.Broker`.
 
-    What is handed back, by `release` or by the end of its hold, keeps its place among the ready messages.
+    A message that is released, or whose hold has ended, keeps its rank among the ready messages.
 
     Args:
-        options: of its URL.
-        clock: tells when messages are due and holds end.
+        options: the options of its URL.
+        clock: the clock by which messages become due and holds end.
     """
 
     def __init__(self, options: Options, clock: Clock) -> None:
@@ -59,10 +56,10 @@ class SqliteBroker:
             store=options.store,
         )
         self._database = Database(options)
-        self._watcher = Watcher(self._database, clock, Hint(options.beside("published")))
+        self._watcher = Watcher(self._database, clock, FileNotifier(options.beside("published")))
         self._clock = clock
-        self._closings = 0
-        #: The latest time at which this object has made a message ready; used with the writing connection held.
+        self._waits = WaitLoop(clock)
+        #: The latest time at which this object has made a message ready. Used within transactions only.
         self._latest = -math.inf
 
     def ping(self) -> None:
@@ -82,13 +79,14 @@ class SqliteBroker:
         """See `RecordingBroker.record_and_publish`."""
         if not sends:
             return []
-        wishes = [wish for wish, _ in sends]
-        check_sizes(wishes)
+        transitions = [transition for transition, _ in sends]
+        check_transition_sizes(transitions, LARGEST_VALUE_BYTES)
         headers = [_encode(message) for _, message in sends]
         with self._database.write() as session:
-            granted = [outcome.applied for outcome in Recording(session, wishes, self._clock.now()).outcomes()]
-            chosen = [place for place, yes in enumerate(granted) if yes]
-            self._add(session, [sends[place][1] for place in chosen], [headers[place] for place in chosen])
+            outcomes = records.record(session, transitions, self._clock.now())
+            granted = [outcome.applied for outcome in outcomes]
+            chosen = [position for position, applied in enumerate(granted) if applied]
+            self._add(session, [sends[each][1] for each in chosen], [headers[each] for each in chosen])
         self._watcher.announce()
         return granted
 
@@ -96,9 +94,7 @@ class SqliteBroker:
         numbers = {name: _number(session, name) for name in {message.queue for message in messages}}
         session.execute_many(queries.ADD, self._rows(messages, headers, numbers))
 
-    def _rows(
-        self, messages: Sequence[Message], headers: Sequence[str], numbers: Mapping[str, int]
-    ) -> Iterable[tuple[Any, ...]]:
+    def _rows(self, messages: Sequence[Message], headers: Sequence[str], numbers: Mapping[str, int]) -> Iterable[Row]:
         now, ready_at = self._clock.now(), self._ready_at()
         for m, text in zip(messages, headers, strict=True):
             delayed = m.eta is not None and m.eta > now
@@ -106,7 +102,7 @@ class SqliteBroker:
             yield numbers[m.queue], place, m.priority, at, m.eta, m.id, text, m.body
 
     def _ready_at(self) -> float:
-        """Now, but never earlier than before: a clock that is set back does not change the order of messages."""
+        """Now, but never earlier than before: a clock that is set back must not change the order of messages."""
         self._latest = max(self._latest, self._clock.now())
         return self._latest
 
@@ -116,20 +112,19 @@ class SqliteBroker:
         """See `Broker.receive`."""
         if limit <= 0 or not queues:
             return []
-        closings = self._closings
-        deadline = self._clock.monotonic() + wait_seconds
-        while True:
+        mark, seconds_to_next = 0, 0.0
+
+        def attempt() -> list[Delivery]:
+            nonlocal mark, seconds_to_next
             mark = self._watcher.mark()
-            if self._closings != closings:
-                self._database.close()  # what was opened again since
-                return []
-            pause = self._seconds_to_next(queues)
-            taken = self._take(queues, limit, hold_seconds) if pause <= 0 else []
-            left = deadline - self._clock.monotonic()
-            if taken or left <= 0:
-                return taken
-            if pause > 0:  # else somebody else was faster, and there may be more
-                self._watcher.wait(mark, min(left, pause))
+            seconds_to_next = self._seconds_to_next(queues)
+            return self._take(queues, limit, hold_seconds) if seconds_to_next <= 0 else []
+
+        def pause(seconds: float) -> None:
+            if seconds_to_next > 0:  # otherwise another consumer was faster, and there may be more
+                self._watcher.wait(mark, min(seconds, seconds_to_next))
+
+        return self._waits.run(attempt, pause, timeout_seconds=wait_seconds, when_closed=self._database.close)
 
     def _seconds_to_next(self, queues: Sequence[str]) -> float:
         with self._database.read() as session:
@@ -142,7 +137,7 @@ class SqliteBroker:
         return math.inf if at is None else float(at)
 
     def _take(self, queues: Sequence[str], limit: int, hold_seconds: float) -> list[Delivery]:
-        taken: list[tuple[str, tuple[Any, ...]]] = []
+        taken: list[tuple[str, Row]] = []
         with self._database.write() as session:
             now = self._clock.now()
             known = {"now": now, "until": now + hold_seconds}
@@ -237,7 +232,7 @@ class SqliteBroker:
 
     def close(self) -> None:
         """See `Broker.close`. The object may be used again afterwards."""
-        self._closings += 1
+        self._waits.close()
         self._watcher.notify()
         self._database.close()
 
@@ -246,18 +241,12 @@ def _encode(message: Message) -> str:
     """The headers as they are stored.
 
     Raises:
-        TooLarge: the message is.
+        TooLarge: body and headers are too large.
     """
-    headers = json.dumps(dict(message.headers)) if message.headers else "{}"
-    if len(message.body) + len(headers) > _LARGEST_MESSAGE_BYTES:  # a first look, that counts too much
-        size = len(message.body) + sum(len(_bytes(text)) for pair in message.headers.items() for text in pair)
-        if size > _LARGEST_MESSAGE_BYTES:
-            raise TooLarge(f"message {message.id}", size, _LARGEST_MESSAGE_BYTES)
+    headers = encode_headers(message.headers)
+    if len(message.body) + len(headers) > _LARGEST_MESSAGE_BYTES:  # quick, and never too small
+        check_message_size(message, _LARGEST_MESSAGE_BYTES)
     return headers
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode(errors="surrogatepass")
 
 
 def _find(session: Session, queue: str) -> int | None:
@@ -270,25 +259,17 @@ def _number(session: Session, queue: str) -> int:
     return int(session.execute(queries.ADD_QUEUE, (queue,)).fetchone()[0]) if found is None else found
 
 
-def _delivery(queue: str, row: tuple[Any, ...]) -> Delivery:
+def _delivery(queue: str, row: Row) -> Delivery:
     _, _, seq, handouts, forgiven, *fields = row
     return Delivery(
-        message=_message(queue, fields),
+        message=message_of(queue, fields),
         receipt=(seq, handouts),
         redelivered=handouts > 1,
         delivery_count=handouts - forgiven,
     )
 
 
-def _message(queue: str, fields: Sequence[Any]) -> Message:
-    priority, eta, message_id, headers, body = fields
-    known = {} if headers == "{}" else _decode(headers)[0]
-    return Message(id=message_id, queue=queue, body=body, headers=known, priority=priority, eta=eta)
-
-
-def _shown(queue: str, place: QueueSection, row: tuple[Any, ...]) -> Message:
+def _shown(queue: str, place: QueueSection, row: Row) -> Message:
     _, _, _, reason, at, *fields = row
-    message = _message(queue, fields)
-    if place is not QueueSection.DEAD:
-        return message
-    return evolve(message, headers={**message.headers, DEAD_REASON_HEADER: reason, DEAD_AT_HEADER: f"{at:.6f}"})
+    message = message_of(queue, fields)
+    return mark_dead(message, reason, at) if place is QueueSection.DEAD else message

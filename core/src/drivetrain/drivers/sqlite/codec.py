@@ -1,39 +1,51 @@
-"""The entries of a record, kept as text: "STATE time worker STATE time worker …", the last of each state counts.
-
-Every transition adds to them and hardly anybody reads them: what is read is decoded when it is looked at, and what is
-written goes behind what was there.
-"""
+"""Rows of the database as values of the contract, and back. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
-from drivetrain.contract import State, StateChange, Transition
+from drivetrain.contract import Message, State, StateChange, TaskRecord, Transition
 
-__all__ = ["Entries", "entered"]
+__all__ = ["Row", "StateHistory", "encode_headers", "history_after", "message_of", "record_of"]
 
-#: Longer texts are rewritten without what no longer counts: a task may be tried a thousand times.
-_LONGEST = 1_000
+#: A row of a table, as SQLite returns it.
+Row: TypeAlias = tuple[Any, ...]
+
+#: A longer text is rewritten without the changes that no longer count: a task may be tried a thousand times.
+_LONGEST_HISTORY = 1_000
 
 _STATES = {state.value: state for state in State}
 _NAMES = {state: state.value for state in State}
 
+_encode = json.JSONEncoder().encode
+_decode = json.JSONDecoder().raw_decode
 
-class Entries(Mapping[State, StateChange]):
-    """What a text says. Immutable."""
 
-    __slots__ = ("_entries", "_text")
+class StateHistory(Mapping[State, StateChange]):
+    """`TaskRecord.entries`, decoded when it is first read. Immutable.
+
+    The text is "STATE time worker STATE time worker …"; the last change to each state counts. Every transition appends
+    to it and few callers read it.
+
+    Args:
+        text: the text of `history_after`.
+    """
+
+    __slots__ = ("_changes", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._entries: dict[State, StateChange] | None = None
+        self._changes: dict[State, StateChange] | None = None
 
     def _decoded(self) -> dict[State, StateChange]:
-        if self._entries is None:
-            self._entries = _decode(self._text)
-        return self._entries
+        if self._changes is None:
+            self._changes = _changes(self._text)
+        return self._changes
 
     def __getitem__(self, state: State) -> StateChange:
         return self._decoded()[state]
@@ -48,23 +60,24 @@ class Entries(Mapping[State, StateChange]):
         return repr(self._decoded())
 
 
-def entered(text: str, wish: Transition) -> str:
-    """The text after a transition that is granted, as `drivetrain.contract.apply` has it."""
-    if wish.state is State.PENDING and text:
-        return text  # granted to those only that are PENDING: when it was first sent stays known
-    worker = _quoted(wish.worker)
-    new = f"{_NAMES[wish.state]} {wish.at!r} {worker}"
-    if wish.received_at is not None and wish.state is State.STARTED:
-        new = f"RECEIVED {wish.received_at!r} {worker} {new}"
-    text = f"{text} {new}" if text else new
-    return text if len(text) < _LONGEST else _shortened(text)
+def history_after(text: str, transition: Transition) -> str:
+    """The text of a `StateHistory` after a transition that was granted, as `drivetrain.contract.apply` has it."""
+    if transition.state is State.PENDING and text:
+        return text  # only a PENDING task can become PENDING: the time of the first sending stays
+    worker = _quoted(transition.worker)
+    added = f"{_NAMES[transition.state]} {transition.at!r} {worker}"
+    if transition.received_at is not None and transition.state is State.STARTED:
+        added = f"RECEIVED {transition.received_at!r} {worker} {added}"
+    text = f"{text} {added}" if text else added
+    return text if len(text) < _LONGEST_HISTORY else _shortened(text)
 
 
 def _shortened(text: str) -> str:
-    return " ".join([f"{_NAMES[state]} {entry.at!r} {_quoted(entry.worker)}" for state, entry in _decode(text).items()])
+    changes = _changes(text).items()
+    return " ".join([f"{_NAMES[state]} {change.at!r} {_quoted(change.worker)}" for state, change in changes])
 
 
-def _decode(text: str) -> dict[State, StateChange]:
+def _changes(text: str) -> dict[State, StateChange]:
     words = iter(text.split(" "))
     return {
         _STATES[state]: StateChange(float(at), _unquoted(worker))
@@ -80,3 +93,33 @@ def _quoted(worker: str) -> str:
 @lru_cache(maxsize=256)
 def _unquoted(worker: str) -> str:
     return unquote(worker, errors="surrogatepass")
+
+
+def record_of(row: Row) -> TaskRecord:
+    """The record of a row of ``tasks``; its columns are those of `drivetrain.drivers.sqlite.records`."""
+    state, attempt, run, leased_until, starts, history, task, downstream, payload, expires, task_id, _ = row
+    return TaskRecord(
+        task_id=task_id,
+        state=_STATES[state],
+        attempt=attempt,
+        task=task,
+        run=run,
+        leased_until=leased_until,
+        starts=starts,
+        payload=payload,
+        downstream=downstream,
+        entries=StateHistory(history),
+        expires_at=None if expires == math.inf else expires,
+    )
+
+
+def encode_headers(headers: Mapping[str, str]) -> str:
+    """The headers of a message as ASCII text."""
+    return _encode(dict(headers)) if headers else "{}"
+
+
+def message_of(queue: str, fields: Sequence[Any]) -> Message:
+    """The message of the columns priority, eta, id, headers and body."""
+    priority, eta, message_id, headers, body = fields
+    known = {} if headers == "{}" else _decode(headers)[0]
+    return Message(id=message_id, queue=queue, body=body, headers=known, priority=priority, eta=eta)

@@ -1,4 +1,4 @@
-"""One file: its connections, transactions and errors."""
+"""The database file: its connections and transactions."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from drivetrain.contract import ServiceRefused
-from drivetrain.drivers.sqlite import forks, schema
+from drivetrain.contract import ServiceRefused, chunks
+from drivetrain.drivers.sqlite import fork_safety, schema
 from drivetrain.drivers.sqlite.errors import SQLITE_ERRORS, locked, mapped
 from drivetrain.drivers.sqlite.options import Options
-from drivetrain.drivers.sqlite.turn import Turn
+from drivetrain.drivers.sqlite.write_lock import WriteLock
 
 __all__ = ["Database", "Session"]
 
-#: The most parameters that one list in a statement has.
-_CHUNK = 256
-#: How often opening and writing are tried again while another process has the file locked.
+#: The longest list of parameters in a statement.
+_LIST_LENGTH = 256
+#: The pause before opening or writing is tried again while another process has the file locked.
 _RETRY_SECONDS = 0.005
-#: How long a writer waits for its turn before it tries without: the one whose turn it is may be stopped.
-_TURN_SECONDS = 0.1
+#: How long a writer waits for the write lock before it tries without: the holder may be stopped.
+_WRITE_LOCK_SECONDS = 0.1
 
 _PRAGMAS = """
 PRAGMA cache_size = -16000;
@@ -35,7 +35,7 @@ PRAGMA journal_size_limit = 67108864
 
 
 class _Names(dict[str, str]):
-    """SQL as it is written, to SQL with the names of the tables of a namespace."""
+    """SQL with the tables of a namespace, by SQL with ``@`` in place of their prefix."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
@@ -46,7 +46,7 @@ class _Names(dict[str, str]):
 
 
 class Session:
-    """A connection on which SQL is run. Rows are tuples."""
+    """Runs SQL on a connection. Rows are tuples. For one thread at a time."""
 
     def __init__(self, connection: sqlite3.Connection, names: _Names) -> None:
         self.connection = connection
@@ -57,16 +57,16 @@ class Session:
         return self.connection.execute(self._names[sql], parameters)
 
     def execute_many(self, sql: str, rows: Iterable[Any]) -> int:
-        """Run one statement for each row of parameters; how many rows were changed."""
+        """Run one statement for each row of parameters; how many rows it has changed."""
         return self.connection.executemany(self._names[sql], rows).rowcount
 
     def execute_in(self, sql: str, listed: Sequence[str], *before: Any) -> Iterator[sqlite3.Cursor]:
-        """Run one statement for chunks of a list, which stands for ``(…)``, after the parameters ``before``.
+        """Run one statement for chunks of a list, which replace ``(…)``, after the parameters ``before``.
 
-        A chunk is filled up with its last entry to a power of two, so that few statements are kept prepared.
+        The last entry fills a chunk up to a power of two, so that few different statements are prepared.
         """
-        for start in range(0, len(listed), _CHUNK):
-            chunk = tuple(listed[start : start + _CHUNK])
+        for part in chunks(listed, _LIST_LENGTH):
+            chunk = tuple(part)
             width = 1 << (len(chunk) - 1).bit_length()
             marks = f"({'?,' * (width - 1)}?)"
             filled = (*before, *chunk, *(chunk[-1:] * (width - len(chunk))))
@@ -83,64 +83,68 @@ class Session:
 
 
 class Database:
-    """A file with our tables. Opened when first used, and again after `close`, an error or a fork. Thread-safe.
+    """The database file. The first use opens it, and the first use after `close`, an error or a fork. Thread-safe.
 
-    One connection writes, one reads, so that readers do not wait for a writer's disk, and one watches for changes.
+    It has three connections. One writes and one reads, so that no reader waits for a writer's disk. The third one
+    detects changes.
+
+    Args:
+        options: the options of its URL.
     """
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        #: Held by the thread that writes, or waits for other processes that do.
+        #: Held by the thread that writes, or waits for other processes to write.
         self._writing = threading.Lock()
-        self._turn = Turn(options.beside("lock"))
+        self._write_lock = WriteLock(options.beside("lock"))
         self._owner = _Owner(options.path)
         names = _Names(options.prefix)
-        # `write` waits by itself, outside of SQLite, so that a fork need not wait too.
-        self._writer = _Link(options, names, self._owner, busy_seconds=0.0)
+        # `write` waits itself, outside of SQLite, so that a fork does not have to wait too.
+        self._writer = _Connection(options, names, self._owner, busy_seconds=0.0)
         self._reader, self._watch = (
-            _Link(options, names, self._owner, busy_seconds=options.busy_timeout_seconds) for _ in range(2)
+            _Connection(options, names, self._owner, busy_seconds=options.busy_timeout_seconds) for _ in range(2)
         )
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Run SELECTs. Each sees the file as it is when it starts.
+        """Run SELECTs. Each one sees the commits before its start.
 
         Raises:
-            ServiceError: sqlite3 raised an error, which is its cause.
+            ServiceError: sqlite3 raised an error, which is the cause.
         """
         with self._reader.use() as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A transaction, committed at the end, rolled back when the body raises. Nobody else writes meanwhile.
+        """Run a transaction: commit it at the end, roll it back if the body raises. No one else writes meanwhile.
 
         Raises:
-            ServiceError: sqlite3 raised an error, which is its cause. Nothing was written, unless it is
+            ServiceError: sqlite3 raised an error, which is the cause. Nothing was written, unless the error is
                 `ServiceUnavailable` and came from the commit.
-            ServiceUnavailable: others have been writing for the URL's ``busy_timeout_seconds``.
+            ServiceUnavailable: other writers have held the file for the URL's ``busy_timeout_seconds``.
         """
-        self._owner.check()  # before the lock: in a fork, the thread that holds it does not exist
+        self._owner.check()  # before the lock: in a child, the thread that holds it does not exist
         deadline = time.monotonic() + self._options.busy_timeout_seconds
         if not self._writing.acquire(timeout=self._options.busy_timeout_seconds):
             raise locked(self._options)
         try:
             while True:
-                # Not in a call of SQLite: a fork waits until there is none.
-                self._turn.take(max(0.0, min(deadline - time.monotonic(), _TURN_SECONDS)))
+                # Outside of SQLite's calls, since a fork waits for their end.
+                self._write_lock.acquire(max(0.0, min(deadline - time.monotonic(), _WRITE_LOCK_SECONDS)))
                 with self._writer.use() as session:
                     if self._begins(session.connection, deadline):
                         try:
                             yield session
                             session.connection.execute("COMMIT")
                         except BaseException:
-                            if session.connection.in_transaction:  # some errors of SQLite end it by themselves
+                            if session.connection.in_transaction:  # some errors of SQLite have ended it
                                 session.connection.execute("ROLLBACK")
                             raise
                         return
                 time.sleep(_RETRY_SECONDS)
         finally:
-            self._turn.leave()
+            self._write_lock.release()
             self._writing.release()
 
     def _begins(self, connection: sqlite3.Connection, deadline: float) -> bool:
@@ -152,30 +156,30 @@ class Database:
                 raise
             if time.monotonic() >= deadline:
                 raise locked(self._options) from error
-            return False
+            return False  # the caller tries again until the deadline
         return True
 
     def version(self, *, connect: bool) -> tuple[int, int] | None:
-        """What is different after every commit by another connection; see `Watcher`."""
+        """A value that is different after every commit by another connection; see `Watcher`."""
         if not connect and not self._watch.connected:
             return None
         with self._watch.use() as session:
-            # What SQLite tells of one connection says nothing of another one.
+            # SQLite's number is comparable within one connection only.
             return self._watch.opened, int(session.connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
-        """Close all connections, when they are not in use any more. In a fork: nothing, they are not its own."""
+        """Close each connection when no thread uses it. In a forked child do nothing: they are the parent's."""
         if self._owner.elsewhere:
             return
         with self._writing:
-            self._turn.close()
-        for link in (self._writer, self._reader, self._watch):
-            link.close()
+            self._write_lock.close()
+        for connection in (self._writer, self._reader, self._watch):
+            connection.close()
         self._owner.process = 0
 
 
 class _Owner:
-    """The process that uses the file. Of its locks and threads, a fork of it has none."""
+    """The process that uses the file. A forked child of it has none of its threads and locks."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -189,7 +193,7 @@ class _Owner:
         """Let this process own the file, if none does.
 
         Raises:
-            ServiceRefused: another one does.
+            ServiceRefused: another process does.
         """
         if self.process == 0:
             self.process = os.getpid()
@@ -200,8 +204,8 @@ class _Owner:
             )
 
 
-class _Link:
-    """One connection, for one thread at a time; opened when first used. See `forks.Pausable`."""
+class _Connection:
+    """One connection, for one thread at a time. The first use opens it. See `fork_safety.Pausable`."""
 
     def __init__(self, options: Options, names: _Names, owner: _Owner, *, busy_seconds: float) -> None:
         self._options = options
@@ -214,9 +218,9 @@ class _Link:
         self._user: int | None = None
         self._session: Session | None = None
         self.path = options.path
-        #: How often it was opened.
+        #: The number of times that it was opened.
         self.opened = 0
-        forks.pause_at_forks(self)
+        fork_safety.pause_at_forks(self)
 
     @property
     def connected(self) -> bool:
@@ -258,7 +262,7 @@ class _Link:
             session.connection.close()
 
     def _open(self) -> Session:
-        forks.check_usable(self.path)
+        fork_safety.check_usable(self.path)
         connection = _connect(self._options)
         connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
         self._session = Session(connection, self._names)
@@ -267,9 +271,9 @@ class _Link:
 
 
 def _connect(options: Options) -> sqlite3.Connection:
-    """Open the file, and make it and its tables when they are not there.
+    """Open the file. Make it, and its tables, when they are missing.
 
-    While several processes do so at once, SQLite fails with "locked" in places where it does not wait.
+    SQLite raises "locked" without waiting while several processes do that at once; each tries again.
     """
     deadline = time.monotonic() + options.busy_timeout_seconds
     while True:
@@ -287,6 +291,7 @@ def _connect(options: Options) -> sqlite3.Connection:
             connection.close()
             if not _is_busy(error) or time.monotonic() >= deadline:
                 raise
+            # Otherwise another process has it locked for an instant: try again until the deadline.
         time.sleep(_RETRY_SECONDS)
 
 
@@ -306,4 +311,4 @@ def _prepare(connection: sqlite3.Connection, options: Options) -> None:
 def _use_wal(connection: sqlite3.Connection, options: Options) -> None:
     mode = connection.execute("PRAGMA journal_mode = wal").fetchone()[0]
     if mode != "wal":
-        raise ServiceRefused(f"{options.path}: SQLite cannot keep a write-ahead log here; use a file on a local disk")
+        raise ServiceRefused(f"{options.path}: SQLite cannot use a write-ahead log here; use a file on a local disk")

@@ -1,9 +1,11 @@
-"""Connections across a fork: all are closed right before it, and opened again by their next use.
+"""What this driver does about forks: SQLite's connections are closed before one, lock files are closed in the child.
 
 SQLite keeps in the memory of the process which locks its connections hold. A child inherits that memory, but not the
-locks: if a connection writes at the time of the fork, the child finds the file locked for ever; and if one is open at
-all, the child reads and writes without the locks that keep other processes from removing the log under it. So SQLite
-must know of no open file when a process forks.
+locks. If a connection writes during the fork, the child finds the file locked for ever. If a connection is open at all,
+the child reads and writes without the locks that keep other processes from removing the log. So SQLite must know of no
+open file when a process forks.
+
+An advisory lock on a file lasts as long as any process has that file open, and a child may outlive its parent.
 """
 
 from __future__ import annotations
@@ -12,25 +14,26 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from drivetrain.contract import ServiceRefused
 
-__all__ = ["Pausable", "check_usable", "pause_at_forks"]
+__all__ = ["Pausable", "check_usable", "close_file", "open_file", "pause_at_forks"]
 
 #: How long a fork waits for calls that run in other threads, in seconds. They wait for nothing but the disk.
-_PATIENCE_SECONDS = 10.0
+_LONGEST_WAIT_SECONDS = 10.0
 
 
 class Pausable(Protocol):
-    """A place for one connection."""
+    """The owner of at most one connection."""
 
     path: Path
 
     @property
     def in_use(self) -> bool:
-        """Whether the connection is open, or may be: a thread uses it."""
+        """Whether the connection is open, or a thread may be opening it."""
         ...
 
     def pause(self, seconds: float) -> bool:
@@ -42,26 +45,31 @@ class Pausable(Protocol):
         ...
 
 
-_links: weakref.WeakSet[Pausable] = weakref.WeakSet()
+_pausables: weakref.WeakSet[Pausable] = weakref.WeakSet()
 #: Held from right before a fork until right after it.
 _forking = threading.Lock()
 _paused: list[Pausable] = []
-#: What a parent could not close. Kept: to drop an open connection means to close it, in the parent's name.
+#: What a parent could not close. Referenced here for ever: to collect an open connection would close it for the parent.
 _inherited: list[Pausable] = []
-#: The files of these.
+#: The paths of `_inherited`.
 _unusable: set[Path] = set()
 
+#: Descriptors that a child closes.
+_files: set[int] = set()
+#: Held while a file is opened, and while this process forks.
+_opening = threading.RLock()
 
-def pause_at_forks(link: Pausable) -> None:
-    """Pause ``link`` whenever this process forks. Does not keep it alive."""
-    _links.add(link)
+
+def pause_at_forks(pausable: Pausable) -> None:
+    """Pause ``pausable`` whenever this process forks. Does not keep it alive."""
+    _pausables.add(pausable)
 
 
 def check_usable(path: Path) -> None:
     """Check that this process may open a file.
 
     Raises:
-        ServiceRefused: a parent had it open in the middle of the fork.
+        ServiceRefused: the parent had it open in the middle of the fork.
     """
     if path in _unusable:
         raise ServiceRefused(
@@ -70,24 +78,46 @@ def check_usable(path: Path) -> None:
         )
 
 
+def open_file(opener: Callable[[], int]) -> int:
+    """The descriptor that ``opener`` returns. No child inherits it without closing it.
+
+    Raises:
+        OSError: ``opener`` raised it.
+    """
+    with _opening:
+        file = opener()
+        _files.add(file)
+    return file
+
+
+def close_file(file: int) -> None:
+    """Close a descriptor of `open_file`."""
+    _files.discard(file)
+    os.close(file)
+
+
 def _before() -> None:
+    _opening.acquire()
     _forking.acquire()
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    _paused.extend(link for link in list(_links) if link.pause(max(0.0, deadline - time.monotonic())))
+    deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
+    _paused.extend(each for each in list(_pausables) if each.pause(max(0.0, deadline - time.monotonic())))
 
 
 def _after() -> None:
     while _paused:
         _paused.pop().resume()
     _forking.release()
+    _opening.release()
 
 
 def _after_in_child() -> None:
-    for link in list(_links):
-        if link.in_use and link not in _paused:
-            _inherited.append(link)
-            _unusable.add(link.path)
-    if _forking.locked():  # not where an embedding program has forked without the hooks of Python
+    for pausable in list(_pausables):
+        if pausable.in_use and pausable not in _paused:
+            _inherited.append(pausable)
+            _unusable.add(pausable.path)
+    while _files:
+        os.close(_files.pop())
+    if _forking.locked():  # otherwise a program that embeds Python has forked without Python's hooks
         _after()
 
 

@@ -1,22 +1,22 @@
-"""Groups and their members: rows, and the SQL that reads and writes them."""
+"""Groups and their members: their rows, and the SQL that reads and writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attrs import define
+from attrs import frozen
 
-from drivetrain.contract import Completion, Group, GroupProgress, GroupRecord
-from drivetrain.drivers.sqlite.database import Session
+from drivetrain.contract import Completion, Group, GroupProgress, GroupRecord, GroupTally
+from drivetrain.drivers.sqlite.connection import Session
 
 __all__ = ["complete", "drop", "open_groups", "read", "read_members"]
 
 _OPEN = "INSERT OR IGNORE INTO @groups (id, size, collect, continuation) VALUES (?, ?, ?, ?)"
 
-#: A group goes with the record of the same id: once that has expired, the group is not there any more.
+#: A group ends with the record of the same id: when the record has expired, the group is unknown.
 _KNOWN = "NOT EXISTS (SELECT 1 FROM @tasks WHERE @tasks.id = @groups.id AND expires <= ?)"
-_STANDING = f"SELECT number, id, size, collect, done, failed FROM @groups WHERE {_KNOWN} AND id IN (…)"  # noqa: S608
+_TALLY = f"SELECT number, id, size, collect, done, failed FROM @groups WHERE {_KNOWN} AND id IN (…)"  # noqa: S608
 _READ = f"SELECT id, size, collect, continuation, done, failed FROM @groups WHERE {_KNOWN} AND id IN (…)"  # noqa: S608
 
 _ADD_MEMBER = "INSERT OR IGNORE INTO @members (grp, idx, payload) VALUES (?, ?, ?)"
@@ -29,50 +29,50 @@ _DROP_MEMBERS = "DELETE FROM @members WHERE grp IN (SELECT number FROM @groups W
 _DROP = "DELETE FROM @groups WHERE id IN (…)"
 
 
-@define
-class _Standing:
-    """How a group stands while members are added to it."""
+@frozen
+class _OpenGroup:
+    """A group while members are added to it."""
 
     number: int
-    group_id: str
-    size: int
-    collect: int
-    done: int
-    failed: int
+    tally: GroupTally
 
-    def add(self, session: Session, completion: Completion) -> GroupProgress:
+    def complete(self, session: Session, completion: Completion) -> GroupProgress:
         index = completion.member.index
-        if 0 <= index < self.size and self._is_new(session, index, completion.payload):
-            self.done += 1
-            if completion.failed and not self.collect:
-                self.failed = 1
-        return GroupProgress(size=self.size, done=self.done, failed=bool(self.failed))
+        if self.tally.has(index) and self._is_new(session, index, completion.payload):
+            self.tally.add(failed=completion.failed)
+        return self.tally.progress()
 
     def _is_new(self, session: Session, index: int, payload: bytes) -> bool:
         return session.execute(_ADD_MEMBER, (self.number, index, payload)).rowcount == 1
 
 
 def open_groups(session: Session, groups: Iterable[Group]) -> None:
-    """Open groups; those that are open stay as they are."""
+    """Open groups. Groups that are open stay as they are."""
     rows = [(group.group_id, group.size, int(group.collect), group.continuation) for group in groups]
     session.execute_many(_OPEN, rows)
 
 
 def complete(session: Session, completions: Sequence[Completion], now: float) -> list[GroupProgress | None]:
-    """Add members to their groups, in order; how each group stands afterwards, None where it is not known."""
+    """Complete members, in order. For each the progress of its group afterwards; None if the group is unknown."""
     ids = list(dict.fromkeys(completion.member.group_id for completion in completions))
-    known = {row[1]: _Standing(*row) for row in session.rows_in(_STANDING, ids, now)}
-    progress = [_add(session, known.get(done.member.group_id), done) for done in completions]
-    session.execute_many(_SAVE, [(group.done, group.failed, group.number) for group in known.values()])
+    known = {row[1]: _open_group(row) for row in session.rows_in(_TALLY, ids, now)}
+    progress = [_complete(session, known.get(each.member.group_id), each) for each in completions]
+    rows = [(group.tally.done, int(group.tally.failed), group.number) for group in known.values()]
+    session.execute_many(_SAVE, rows)
     return progress
 
 
-def _add(session: Session, group: _Standing | None, completion: Completion) -> GroupProgress | None:
-    return None if group is None else group.add(session, completion)
+def _open_group(row: Sequence[Any]) -> _OpenGroup:
+    number, _, size, collect, done, failed = row
+    return _OpenGroup(number, GroupTally(size=size, collect=bool(collect), done=done, failed=bool(failed)))
+
+
+def _complete(session: Session, group: _OpenGroup | None, completion: Completion) -> GroupProgress | None:
+    return None if group is None else group.complete(session, completion)
 
 
 def read(session: Session, group_ids: Sequence[str], now: float) -> list[GroupRecord | None]:
-    """The groups that are known, in the order asked for."""
+    """The groups in the order of ``group_ids``; None for an unknown one."""
     found = {row[0]: _record(row) for row in session.rows_in(_READ, group_ids, now)}
     return [found.get(group_id) for group_id in group_ids]
 
@@ -90,7 +90,7 @@ def _record(row: Sequence[Any]) -> GroupRecord:
 
 
 def read_members(session: Session, group_id: str, now: float) -> list[bytes | None]:
-    """The payloads of all members in order; none where the group is not known."""
+    """The payloads of all members in order; an empty list for an unknown group."""
     rows = session.execute(_MEMBERS, (now, group_id)).fetchall()
     payloads = {index: payload for _, index, payload in rows}
     return [payloads.get(index) for index in range(rows[0][0])] if rows else []

@@ -1,12 +1,12 @@
-"""What a ``sqlite://`` URL may say.
+"""The options of a ``sqlite://`` URL.
 
 ``synchronous``
-    ``full`` (the default): a commit survives the loss of power. ``normal``: it survives ``kill -9`` and costs a
-    fraction, but the last commits before a loss of power may be gone.
+    ``full`` (the default): a commit survives the loss of power. ``normal``: a commit survives ``kill -9`` and costs a
+    fraction, but the loss of power may undo the last ones.
 ``namespace``
-    Apps of different namespaces share the file and do not meet. By default the app's name.
+    Apps of different namespaces share the file without seeing each other. By default the app's name.
 ``busy_timeout_seconds``
-    How long to wait for other writers before a call fails with `ServiceUnavailable` (default 10).
+    How long a call waits for other writers before it fails with `ServiceUnavailable`: 0 to 86,400, by default 10.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from attrs import frozen
 
 from drivetrain.contract import (
     DEFAULT_NAMESPACE,
-    ConfigurationError,
+    DriverContext,
     DriverUrl,
     Durability,
+    check_driver_options,
     choice_option,
     evolve,
     namespace_option,
+    raise_for_faults,
     read_options,
-    redact,
     seconds_option,
     service_name,
 )
@@ -36,20 +37,24 @@ _DURABILITY = {"full": Durability.POWER, "normal": Durability.PROCESS}
 _READERS = {
     "synchronous": choice_option(*_DURABILITY),
     "namespace": namespace_option,
-    # SQLite counts its timeout in milliseconds, in 32 bits.
+    # SQLite counts its time-out in milliseconds, in 32 bits.
     "busy_timeout_seconds": seconds_option(0, 86_400),
 }
 
 
 @frozen(kw_only=True)
 class Options:
-    """A ``sqlite://`` URL, checked."""
+    """The checked options of a ``sqlite://`` URL.
 
-    #: The file.
+    Attributes:
+        path: the database file.
+        synchronous: ``full`` or ``normal``.
+        namespace: any text; apps of different namespaces share the file without seeing each other.
+        busy_timeout_seconds: how long a call waits for other writers.
+    """
+
     path: Path
-    #: ``full`` or ``normal``.
     synchronous: str = "full"
-    #: Any text; apps of different namespaces share the file and do not meet.
     namespace: str = DEFAULT_NAMESPACE
     busy_timeout_seconds: float = 10.0
 
@@ -59,24 +64,33 @@ class Options:
 
         Args:
             url: the URL.
-            namespace: the namespace where the URL names none.
+            namespace: the namespace of a URL without the option ``namespace``.
 
         Raises:
-            ConfigurationError: it is wrong; every fault is named.
+            ConfigurationError: the URL is wrong; the error names every fault.
         """
         parts = DriverUrl.parse(url)
         options, faults = read_options(parts.options, _READERS)
-        if faults := [*_place_faults(parts), *faults]:
-            raise ConfigurationError(f"{redact(url)} is no URL of the sqlite driver", faults)
+        raise_for_faults("sqlite", parts, [*_place_faults(parts), *faults])
         return cls(path=Path(parts.path[1:]), **{"namespace": namespace, **options})
 
+    @classmethod
+    def in_context(cls, url: str, context: DriverContext) -> Options:
+        """The options of ``url`` in an app.
+
+        Raises:
+            ConfigurationError: the URL is wrong, or `DriverContext.options` is not empty; the error names every fault.
+        """
+        check_driver_options("sqlite", context.options)
+        return cls.parse(url, context.namespace).in_directory(context.directory)
+
     def in_directory(self, directory: Path) -> Options:
-        """The same with an absolute path, so that a change of the current directory does not move the file."""
+        """The same options with an absolute path: a change of the current directory must not move the file."""
         return evolve(self, path=directory / self.path)
 
     @property
     def durability(self) -> Durability:
-        """What survives."""
+        """What survives which failure."""
         return _DURABILITY[self.synchronous]
 
     @property
@@ -85,12 +99,12 @@ class Options:
         return f"sqlite:{self.path}#{self.prefix}"
 
     def beside(self, suffix: str) -> Path:
-        """A file of ours beside the database."""
+        """The path of a file of this driver beside the database."""
         return self.path.with_name(f"{self.path.name}-{suffix}")
 
     @property
     def prefix(self) -> str:
-        """What the names of all tables and indexes begin with. SQLite does not tell upper from lower case in them."""
+        """The prefix of all tables and indexes, in lower case: SQLite ignores the case of their names."""
         default = self.namespace == DEFAULT_NAMESPACE
         return "drivetrain_" if default else f"drivetrain_{service_name(self.namespace)}_"
 
@@ -102,6 +116,6 @@ def _place_faults(parts: DriverUrl) -> Iterator[str]:
     elif not name or parts.path.endswith("/"):
         yield "it names no file; write sqlite:///work.db or sqlite:////var/lib/work.db"
     if name == ":memory:":
-        yield "a database in memory cannot be shared; use memory:// instead"
+        yield "processes cannot share a database in memory; use memory:// instead"
     if "\0" in name:
-        yield "the path of a file holds no NUL"
+        yield "its path contains a NUL, which no file system takes"

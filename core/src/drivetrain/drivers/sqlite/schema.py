@@ -1,6 +1,6 @@
-"""The tables, and how the first process makes them.
+"""The tables of a namespace, and their creation.
 
-In all SQL of this driver ``@`` stands for the namespace's prefix, and ``(…)`` for a list of parameters.
+In all SQL of this driver ``@`` stands for the prefix of the namespace, and ``(…)`` for a list of parameters.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from drivetrain.contract import ServiceRefused
 
 __all__ = ["VERSION", "create", "found_version"]
 
-#: Written into the file; another number in it is another layout of the tables.
+#: The version of the tables' layout. It is stored in the file.
 VERSION = 1
 
-# Split at semicolons: there are none but at the end of statements.
+# The code below splits it at semicolons, so a semicolon may only end a statement.
 _TABLES = """
 CREATE TABLE @meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 
 CREATE TABLE @queues (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 
--- `at` sorts messages within their place: since when it is ready, when it is due, when the hold ends, since when it is
--- dead. `turn` keeps the `at` of the ready place while a message is held.
--- A receipt is (seq, handouts), so neither may ever come again: seq is AUTOINCREMENT, handouts only grows.
+-- `at` sorts the messages of a place. It is the time since which a message is ready, at which it is due, at which its
+-- hold ends, or at which it was dead-lettered. `turn` stores the `at` of the ready place while a message is held.
+-- A receipt is (seq, handouts), so no pair may repeat: seq is AUTOINCREMENT, and handouts only grows.
 CREATE TABLE @messages (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     queue INTEGER NOT NULL,
@@ -40,8 +40,8 @@ CREATE TABLE @messages (
 );
 CREATE INDEX @messages_order ON @messages (queue, place, priority DESC, at);
 
--- `expires` is NULL while a task is unfinished, and infinite when its record is kept for ever, so that one index finds
--- the unfinished, the finished and the expired.
+-- `expires` is NULL while a task is unfinished, and infinite for a record without expiry, so that one index finds
+-- unfinished, finished and expired records.
 CREATE TABLE @tasks (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -84,7 +84,7 @@ def found_version(connection: sqlite3.Connection, prefix: str) -> int | None:
     """The version of the tables in the file, or None when there are none.
 
     Raises:
-        ServiceRefused: it is not ours.
+        ServiceRefused: this drivetrain does not read that version.
     """
     known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (f"{prefix}meta",)).fetchone()
     if known is None:
@@ -93,14 +93,14 @@ def found_version(connection: sqlite3.Connection, prefix: str) -> int | None:
     found = row[0] if row else None
     if found != VERSION:
         raise ServiceRefused(
-            f"the tables {prefix}* have layout {found}, and this drivetrain reads layout {VERSION}; use the drivetrain "
-            "that made them to finish its work, then start a new file or another namespace"
+            f"the tables {prefix}* have layout {found}, and this drivetrain reads layout {VERSION}; finish the work "
+            "with the drivetrain that made them, then use a new file or another namespace"
         )
     return VERSION
 
 
 def create(connection: sqlite3.Connection, prefix: str) -> None:
-    """Make the tables, unless somebody else just did. All or nothing."""
+    """Make all tables, or none if another process has just made them."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         if found_version(connection, prefix) is None:
@@ -108,7 +108,8 @@ def create(connection: sqlite3.Connection, prefix: str) -> None:
                 connection.execute(statement)
             connection.execute(_scoped("INSERT INTO @meta VALUES ('version', ?)", prefix), (VERSION,))
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # some errors of SQLite have ended it; a ROLLBACK would hide them
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 

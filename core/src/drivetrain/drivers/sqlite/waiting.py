@@ -1,4 +1,4 @@
-"""Noticing that the file has changed: at once when this object did it or a hint was given, else soon."""
+"""Noticing that the database has changed: at once by a notification, otherwise within milliseconds by polling."""
 
 from __future__ import annotations
 
@@ -7,40 +7,41 @@ import time
 from typing import Protocol
 
 from drivetrain.contract import Clock, ServiceError
-from drivetrain.drivers.sqlite.hints import Hint, Listener
+from drivetrain.drivers.sqlite.file_notify import FileNotifier, Listener
 
 __all__ = ["Versioned", "Watcher"]
 
-#: How often the file is looked at: right after a change, and when nothing has happened for a while. Nobody relies on
-#: hints: after a change that came without one, the file is looked at as often as where there are none.
+#: The pause between two polls right after a change, and the longest pause while nothing changes, without and with
+#: notifications. After a change that came without a notification, the file is polled as often as without them.
 _BUSY_SECONDS = 0.001
 _IDLE_SECONDS = 0.005
-_HINTED_IDLE_SECONDS = 0.1
+_NOTIFIED_IDLE_SECONDS = 0.1
+#: The factor by which the pause grows.
 _SLOWING = 1.1
-#: How long the thread outlives the last waiter: starting it anew for every message would cost more than it does.
+#: How long the thread outlives the last waiting call: to start one for every message would cost more.
 _LINGER_SECONDS = 2.0
 
 
 class Versioned(Protocol):
-    """What can be watched."""
+    """Something that changes."""
 
     def version(self, *, connect: bool) -> object:
-        """What is different after every change by another connection; None when not connected."""
+        """A value that is different after every change by another connection; None when not connected."""
         ...
 
 
 class Watcher:
-    """Lets threads wait for a change. One thread looks for all of them, and only while one of them waits.
+    """Lets threads wait for a change. One background thread polls for all of them, only while one of them waits.
 
     Args:
-        watched: what to look at.
-        clock: by which threads wait. ``watched`` is looked at in real time, for other processes live in it.
-        hint: by which other processes are told, and tell.
+        watched: what changes.
+        clock: the clock by which threads wait. ``watched`` is polled in real time: other processes change it.
+        notifier: notifications to and from other processes.
     """
 
-    def __init__(self, watched: Versioned, clock: Clock, hint: Hint) -> None:
+    def __init__(self, watched: Versioned, clock: Clock, notifier: FileNotifier) -> None:
         self._watched = watched
-        self._hint = hint
+        self._notifier = notifier
         self._clock = clock
         lock = threading.Lock()
         self._changed = threading.Condition(lock)
@@ -51,23 +52,27 @@ class Watcher:
         self._last: object = None
 
     def mark(self) -> int:
-        """Where we are. To be taken before one looks whether there is need to `wait`, so that no change is missed."""
-        self._look(connect=True)
+        """The number of changes so far. Take it before you look for a reason to `wait`, so that no change is missed.
+
+        Raises:
+            ServiceError: the file cannot be read.
+        """
+        self._check(connect=True)
         return self._changes
 
     def announce(self) -> None:
-        """Say that there was a change, to other processes too."""
+        """Report a change, to other processes too."""
         self.notify()
-        self._hint.give()
+        self._notifier.notify()
 
     def notify(self) -> None:
-        """Wake those who wait here."""
+        """Wake the calls that wait in this object."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
 
     def wait(self, mark: int, timeout_seconds: float) -> None:
-        """Wait until something has changed since ``mark``, at most so long; it may also return for no reason."""
+        """Wait for a change since ``mark``, at most ``timeout_seconds``; it may return early without one."""
         with self._changed:
             if self._changes != mark:
                 return
@@ -78,12 +83,12 @@ class Watcher:
             finally:
                 self._waiters -= 1
 
-    def _look(self, *, connect: bool) -> bool:
-        """Look at what is watched; whether it has changed."""
+    def _check(self, *, connect: bool) -> bool:
+        """Whether there was a change since the last check."""
         try:
             version = self._watched.version(connect=connect)
         except ServiceError:
-            self._note(None)  # nobody knows what is missed until it can be looked at again
+            self._note(None)  # changes may be missed until the file can be read again
             raise
         return self._note(version)
 
@@ -97,8 +102,8 @@ class Watcher:
             return True
 
     def _start(self) -> None:
-        """See that the thread runs and is not parked. The lock is held."""
-        if self._thread is None or not self._thread.is_alive():  # it may have failed
+        """Start or wake the thread. The lock is held."""
+        if self._thread is None or not self._thread.is_alive():  # an unexpected error may have ended it
             thread = threading.Thread(target=self._run, name="drivetrain-sqlite-watcher", daemon=True)
             thread.start()
             self._thread = thread
@@ -106,31 +111,30 @@ class Watcher:
             self._wanted.notify()
 
     def _run(self) -> None:
-        listener = self._hint.listen()
+        listener = self._notifier.listen()
         try:
-            self._look_often(listener)
+            self._poll(listener)
         finally:
             if listener is not None:
                 listener.close()
 
-    def _look_often(self, listener: Listener | None) -> None:
-        idle = _IDLE_SECONDS if listener is None else _HINTED_IDLE_SECONDS
-        pause, hinted = _BUSY_SECONDS, False
+    def _poll(self, listener: Listener | None) -> None:
+        idle = _IDLE_SECONDS if listener is None else _NOTIFIED_IDLE_SECONDS
+        pause, notified = _BUSY_SECONDS, False
         while self._is_wanted():
-            changed = self._look_again()
-            pause = _BUSY_SECONDS if changed and not hinted else min(pause * _SLOWING, idle)
-            hinted = _pause(listener, pause)
+            changed = self._check_in_background()
+            pause = _BUSY_SECONDS if changed and not notified else min(pause * _SLOWING, idle)
+            notified = _pause(listener, pause)
 
-    def _look_again(self) -> bool:
+    def _check_in_background(self) -> bool:
         try:
-            return self._look(connect=False)
+            return self._check(connect=False)
         except ServiceError:
-            # Those who wait meet the same error when they look themselves, and have somebody to tell.
-            self.notify()
+            self.notify()  # a woken call checks the file itself, meets the same error and raises it to its caller
             return False
 
     def _is_wanted(self) -> bool:
-        """Whether somebody waits; parks the thread while nobody does, and after a while lets it end."""
+        """Whether a call waits. Blocks while none does; False after `_LINGER_SECONDS` without one."""
         with self._wanted:
             wanted = self._wanted.wait_for(lambda: self._waiters > 0, _LINGER_SECONDS)
             if not wanted:
@@ -139,7 +143,7 @@ class Watcher:
 
 
 def _pause(listener: Listener | None, seconds: float) -> bool:
-    """Wait for a hint, or do nothing for a while; whether there was one."""
+    """Wait for a notification, at most ``seconds``; whether there was one."""
     if listener is None:
         time.sleep(seconds)
         return False

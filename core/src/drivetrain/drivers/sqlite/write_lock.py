@@ -1,9 +1,11 @@
-"""Whose turn it is to write.
+"""A fair lock for writers, outside of SQLite.
 
-SQLite lets one writer in at a time, and those that wait ask again after sleeps that grow to a tenth of a second: under
-load one process starves for seconds while another writes on. Writers therefore queue for an advisory lock, of which the
-kernel wakes the next, and which it takes from a process that is killed. It is a courtesy only: where it cannot be had
-(no ``fcntl``, an unwritable directory, a writer that is stopped), SQLite's own lock still keeps writers apart.
+SQLite lets one writer in at a time. The others ask again after sleeps that grow to a tenth of a second: under load one
+process starves for seconds while another writes. Writers therefore wait for an advisory lock on a file first. The
+kernel wakes the next waiter, and releases the lock of a process that is killed.
+
+The lock is for speed alone. Where it cannot be had (no ``fcntl``, an unwritable directory, a stopped holder), SQLite's
+own lock still keeps writers apart.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import sys
 import threading
 from pathlib import Path
 
-from drivetrain.drivers.sqlite import files
+from drivetrain.drivers.sqlite import fork_safety
 
-__all__ = ["Turn"]
+__all__ = ["WriteLock"]
 
 if sys.platform == "win32":
 
@@ -23,7 +25,7 @@ if sys.platform == "win32":
         return not wait
 
     def _unlock(_file: int) -> None:
-        """There is nothing to do: nothing was locked."""
+        """Nothing was locked."""
 
 else:
     import fcntl
@@ -31,27 +33,27 @@ else:
     def _lock(file: int, *, wait: bool) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError:  # another writer holds it: the answer, not an error
             return False
         return True
 
     def _unlock(file: int) -> None:
-        # Not left to closing the file: a forked child has it open too.
+        # To close the file would not be enough: a forked child has it open too.
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _open(path: Path) -> int | None:
     try:
-        return files.open_outside_forks(lambda: os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
-    except OSError:
+        return fork_safety.open_file(lambda: os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+    except OSError:  # no such directory, not writable: SQLite reports it, or its own lock is enough
         return None
 
 
-class Turn:
-    """One writer's place in the queue. Used by one thread at a time.
+class WriteLock:
+    """The lock of one writer. For one thread at a time.
 
     Args:
-        path: the file in which to queue; made when it is missing, never removed.
+        path: the file to lock. It is made when it is missing, and never removed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,44 +62,44 @@ class Turn:
         self._held: int | None = None
         self._wait: _Wait | None = None
 
-    def take(self, seconds: float) -> bool:
-        """Wait until it is our turn, at most so long; whether it is. Called again, it waits on in the same place."""
+    def acquire(self, seconds: float) -> bool:
+        """Wait at most ``seconds`` for the lock; whether it is held. A repeated call keeps its place in the queue."""
         if self._held is None:
             if self._file is None:
                 self._file = _open(self._path)
-            self._held = self._take(self._file, seconds)
+            self._held = self._acquire(self._file, seconds)
         return self._held is not None
 
-    def leave(self) -> None:
-        """Let the next one have its turn, if it is ours."""
+    def release(self) -> None:
+        """Release the lock, if it is held."""
         held, self._held = self._held, None
         if held is None:
             return
         _unlock(held)
         if held != self._file:
-            files.close(held)
+            fork_safety.close_file(held)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file. `acquire` opens it again."""
         file, self._file = self._file, None
         if file is not None:
-            files.close(file)
+            fork_safety.close_file(file)
 
-    def _take(self, file: int | None, seconds: float) -> int | None:
-        """The file by which it is our turn; None if it is not."""
+    def _acquire(self, file: int | None, seconds: float) -> int | None:
+        """The file that holds the lock; None if there is none."""
         if file is None or _lock(file, wait=False):
             return file
         if self._wait is None or not self._wait.resume():
-            # By a file of its own, for one that is locked for us twice is unlocked for us at once.
+            # A descriptor of its own: one unlock would end both locks of a shared one.
             waiting = _open(self._path)
             self._wait = None if waiting is None else _Wait(waiting)
         return None if self._wait is None else self._wait.result(seconds)
 
 
 class _Wait:
-    """Waits for a lock in a thread of its own, for the kernel cannot be told to give up after a time.
+    """A thread that waits for a lock: ``flock`` itself takes no time-out.
 
-    When the lock does come too late the thread lets it go again.
+    If the lock comes after the time-out, the thread releases it again.
     """
 
     def __init__(self, file: int) -> None:
@@ -106,16 +108,16 @@ class _Wait:
         self._wanted = True
         self._over = False
         self._locked = threading.Event()
-        threading.Thread(target=self._run, name="drivetrain-sqlite-turn", daemon=True).start()
+        threading.Thread(target=self._run, name="drivetrain-sqlite-write-lock", daemon=True).start()
 
     def resume(self) -> bool:
-        """Want the lock again; False when it has come, and this is of no more use."""
+        """Want the lock again; False if the thread has ended."""
         with self._lock:
             self._wanted = not self._over
             return self._wanted
 
     def result(self, seconds: float) -> int | None:
-        """The file, locked; or None when that took too long."""
+        """The file, locked; None if that took longer than ``seconds``."""
         try:
             self._locked.wait(seconds)
         except BaseException:
@@ -125,7 +127,7 @@ class _Wait:
         return None if self._give_up() else self._file
 
     def _give_up(self) -> bool:
-        """Want the lock no longer, unless it has come; whether it has not."""
+        """Stop wanting the lock, unless it has come; whether it has not."""
         with self._lock:
             self._wanted = False
             return not self._over
@@ -142,4 +144,4 @@ class _Wait:
 
 def _release(file: int) -> None:
     _unlock(file)
-    files.close(file)
+    fork_safety.close_file(file)
