@@ -1,72 +1,81 @@
-"""``files://some/directory``: a backend that keeps each thing as a file, behind one lock.
+"""``files://some/directory``: a backend that stores each record as a file, behind one lock.
 
-Whoever holds the lock of the directory may look and then write: that is all that makes a transition atomic. A file is
-written beside its place and renamed, so a killed process leaves a whole file or none. How a group stands is not stored
-but counted: the names of its members' files tell.
+A call reads and writes while it holds the lock of the directory: that makes a transition atomic. It writes a file under
+another name and renames it, so that a killed process leaves a complete file or none. The progress of a group is not
+stored: the files of its members are counted.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
+import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
-from msgspec import Struct
+from attrs import frozen
 
 from drivetrain.contract import (
     BackendCapabilities,
     Clock,
     Completion,
-    ConfigurationError,
     DriverContext,
     DriverUrl,
     Durability,
     Group,
     GroupProgress,
     GroupRecord,
-    Member,
+    GroupTally,
     NotSupported,
     Outcome,
     Renewal,
     RunLease,
-    ServiceRefused,
     ServiceUnavailable,
-    State,
     TaskPage,
     TaskRecord,
     Transition,
-    apply,
-    evolve,
+    check_driver_options,
+    decode_record,
+    encode_record,
+    fold_transitions,
+    group_record,
     hookimpl,
+    is_expired,
+    name_digest,
     namespace_option,
+    raise_for_faults,
     read_options,
+    record_and_complete,
+    renew_record,
     service_name,
+    shorten_record,
 )
-
-T = TypeVar("T")
 
 KINDS = ("tasks", "groups", "members", "bodies", "locks")
 
 
-class LockFile(Struct, frozen=True):
-    """What is known of a lock. It stays when nobody holds it, so that tokens grow."""
+@frozen
+class Lock:
+    """A lock. Its file stays after its end, so that tokens grow."""
 
-    token: int
-    ends: float
+    token: int = 0
+    ends: float = 0.0
+
+    @classmethod
+    def read(cls, path: Path) -> Lock:
+        data = _read(path)
+        return cls() if data is None else cls(*json.loads(data))
+
+    def write(self, path: Path) -> None:
+        _write(path, json.dumps([self.token, self.ends]).encode())
 
 
 @contextmanager
-def told_apart() -> Iterator[None]:
-    """What the file system refuses, or cannot be written, is said in drivetrain's words."""
+def service_errors() -> Iterator[None]:
+    """Raise errors of the file system as errors of the contract."""
     try:
         yield
-    except (ValueError, OverflowError) as error:  # half of a pair of surrogates, or 2**70
-        raise ServiceRefused(f"this cannot be written: {type(error).__name__}") from error
     except OSError as error:
         raise ServiceUnavailable(f"the directory cannot be used: {error.strerror}") from error
 
@@ -83,39 +92,43 @@ class ToyBackend:
         self._threads = threading.Lock()
 
     @contextmanager
-    def _alone(self) -> Iterator[float]:
-        """The only one who looks and writes, among threads and processes; gives the time."""
-        with told_apart(), self._threads:
+    def _locked(self) -> Iterator[float]:
+        """Keep other threads and processes out; gives the time."""
+        with service_errors(), self._threads:
             for kind in KINDS:
                 (self._directory / kind).mkdir(parents=True, exist_ok=True)
             with (self._directory / "lock").open("a") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # let go by the end of its process too
+                fcntl.flock(file, fcntl.LOCK_EX)  # the end of the process releases it too
                 try:
                     yield self._clock.now()
                 finally:
-                    fcntl.flock(file, fcntl.LOCK_UN)  # not by closing the file: a forked child may have it open too
+                    fcntl.flock(file, fcntl.LOCK_UN)  # to close the file is not enough: a forked child has it open too
 
     # Files
 
     def _path(self, kind: str, name: str) -> Path:
-        return self._directory / kind / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-
-    def _load(self, kind: str, name: str, type_: type[T]) -> T | None:
-        return _read(self._path(kind, name), type_)
-
-    def _store(self, kind: str, name: str, value: object) -> None:
-        _write(self._path(kind, name), msgspec.msgpack.encode(value))
+        return self._directory / kind / name_digest(name)
 
     def _task(self, task_id: str, now: float) -> TaskRecord | None:
-        record = self._load("tasks", task_id, TaskRecord)
-        if record is not None and record.expires_at is not None and record.expires_at <= now:
+        data = _read(self._path("tasks", task_id))
+        record = None if data is None else decode_record(data)
+        if record is not None and is_expired(record, now):
             self._drop(task_id)
             return None
         return record
 
+    def _store(self, record: TaskRecord | None) -> None:
+        if record is not None:
+            _write(self._path("tasks", record.task_id), encode_record(record))
+
     def _group(self, group_id: str, now: float) -> Group | None:
-        self._task(group_id, now)  # a group goes with the record of its id
-        return self._load("groups", group_id, Group)
+        self._task(group_id, now)  # the group of an expired record is dropped
+        data = _read(self._path("groups", group_id))
+        if data is None:
+            return None
+        head, _, continuation = data.partition(b"\n")
+        size, collect = json.loads(head)
+        return Group(group_id=group_id, size=size, collect=collect, continuation=continuation)
 
     def _drop(self, name: str) -> None:
         for path in (self._path("tasks", name), self._path("groups", name)):
@@ -129,216 +142,197 @@ class ToyBackend:
     # Tasks
 
     def ping(self) -> None:
-        with self._alone():
+        with self._locked():
             pass
 
     def record(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
-        with self._alone() as now:
-            return [self._record(wish, now) for wish in transitions]
+        with self._locked() as now:
 
-    def _record(self, wish: Transition, now: float) -> Outcome:
-        before = self._task(wish.task_id, now)
-        after = apply(before, wish, now)
-        if after is None:
-            return Outcome(applied=False, before=before)
-        group = None
-        if wish.member is not None and wish.state.terminal:
-            # First: after a crash in between it is done again, for the record does not say yet that it has ended.
-            group = self._complete(wish.member, wish.payload or b"", wish.state is not State.SUCCESS, now)
-        self._store("tasks", wish.task_id, after)
-        return Outcome(applied=True, before=before, group=group)
+            def record_part(part: Sequence[Transition]) -> Sequence[Outcome]:
+                known = {each.task_id: record for each in part if (record := self._task(each.task_id, now))}
+                folded = fold_transitions(part, known, now)
+                for task_id in folded.expired:
+                    self._drop(task_id)
+                for record in folded.changed.values():
+                    self._store(record)
+                return folded.outcomes
+
+            def complete(completions: Sequence[Completion]) -> Sequence[GroupProgress | None]:
+                return [self._complete(each, now) for each in completions]
+
+            return record_and_complete(transitions, record_part, complete)
 
     def read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
-        with self._alone() as now:
+        with self._locked() as now:
             return [self._task(task_id, now) for task_id in task_ids]
 
     def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
         del task_ids, timeout_seconds
-        raise NotSupported("files:// tells nobody that a task has ended; core polls")
+        raise NotSupported("files:// does not report that a task has ended; poll with read")
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
-        with self._alone() as now:
+        with self._locked() as now:
             return [self._renew(lease, now) for lease in leases]
 
     def _renew(self, lease: RunLease, now: float) -> Renewal:
-        record = self._task(lease.task_id, now)
-        if record is None:
-            return Renewal(held=False, state=None)
-        held = record.state is State.STARTED and record.run == lease.run
-        if held:
-            self._store("tasks", lease.task_id, evolve(record, leased_until=now + lease.seconds))
-        return Renewal(held=held, state=record.state)
+        renewal, renewed = renew_record(self._task(lease.task_id, now), lease, now)
+        self._store(renewed)
+        return renewal
 
     def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
-        with self._alone() as now:
+        with self._locked() as now:
             for task_id in task_ids:
-                record, end = self._task(task_id, now), now + retention_seconds
-                if record is not None and record.state.terminal and end < (record.expires_at or float("inf")):
-                    self._store("tasks", task_id, evolve(record, expires_at=end))
+                self._store(shorten_record(self._task(task_id, now), now + retention_seconds))
 
     def forget(self, task_ids: Sequence[str]) -> None:
-        with self._alone():
+        with self._locked():
             for task_id in task_ids:
                 self._drop(task_id)
 
     def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        with self._alone():
-            behind = [path for path in self._task_files() if cursor is None or path.name > cursor]
-            page = behind[:limit]  # of files: few of these tasks may be unfinished, or none
-            records = [record for record in _read_all(page, TaskRecord) if not record.state.terminal]
-            return TaskPage(records=records, cursor=page[-1].name if len(behind) > len(page) else None)
+        with self._locked():
+            rest = [path for path in self._task_paths() if cursor is None or path.name > cursor]
+            page = rest[:limit]  # a page of files: few of these tasks may be unfinished, or none
+            records = [record for path in page if not (record := decode_record(path.read_bytes())).state.terminal]
+            return TaskPage(records=records, cursor=page[-1].name if len(rest) > len(page) else None)
 
-    def _records(self) -> list[TaskRecord]:
-        return _read_all(self._task_files(), TaskRecord)
-
-    def _task_files(self) -> list[Path]:
-        return sorted((self._directory / "tasks").glob("*"))
+    def _task_paths(self) -> list[Path]:
+        return sorted((self._directory / "tasks").iterdir())
 
     # Groups
 
     def open_groups(self, groups: Sequence[Group]) -> None:
-        with self._alone() as now:
+        with self._locked() as now:
             for group in groups:
                 if self._group(group.group_id, now) is None:
                     self._path("members", group.group_id).mkdir(exist_ok=True)
-                    self._store("groups", group.group_id, group)
+                    head = json.dumps([group.size, group.collect]).encode()
+                    _write(self._path("groups", group.group_id), head + b"\n" + group.continuation)
 
     def complete(self, completions: Sequence[Completion]) -> Sequence[GroupProgress | None]:
-        with self._alone() as now:
-            return [self._complete(done.member, done.payload, done.failed, now) for done in completions]
+        with self._locked() as now:
+            return [self._complete(completion, now) for completion in completions]
 
-    def _complete(self, member: Member, payload: bytes, failed: bool, now: float) -> GroupProgress | None:
+    def _complete(self, completion: Completion, now: float) -> GroupProgress | None:
+        member = completion.member
         group = self._group(member.group_id, now)
         if group is None:
             return None
-        members = self._path("members", member.group_id)
-        names = [members / f"{member.index}{end}" for end in ("", ".failed")]
-        if 0 <= member.index < group.size and not any(name.exists() for name in names):
-            _write(names[failed], payload)
-        return self._progress(group)
+        tally = self._tally(group)
+        paths = [self._path("members", member.group_id) / f"{member.index}{end}" for end in ("", ".failed")]
+        if tally.has(member.index) and not any(path.exists() for path in paths):
+            _write(paths[completion.failed], completion.payload)
+            tally.add(failed=completion.failed)
+        return tally.progress()
 
-    def _progress(self, group: Group) -> GroupProgress:
-        names = _names(self._path("members", group.group_id))
-        failed = not group.collect and any(name.endswith(".failed") for name in names)
-        return GroupProgress(size=group.size, done=len(names), failed=failed)
+    def _tally(self, group: Group) -> GroupTally:
+        tally = GroupTally(size=group.size, collect=group.collect)
+        for name in _names(self._path("members", group.group_id)):
+            tally.add(failed=name.endswith(".failed"))
+        return tally
 
     def read_groups(self, group_ids: Sequence[str]) -> Sequence[GroupRecord | None]:
-        with self._alone() as now:
-            return [self._shown(self._group(group_id, now)) for group_id in group_ids]
-
-    def _shown(self, group: Group | None) -> GroupRecord | None:
-        if group is None:
-            return None
-        progress = self._progress(group)
-        return GroupRecord(
-            group_id=group.group_id,
-            size=group.size,
-            collect=group.collect,
-            continuation=group.continuation,
-            done=progress.done,
-            failed=progress.failed,
-        )
+        with self._locked() as now:
+            found = [self._group(group_id, now) for group_id in group_ids]
+            return [None if group is None else group_record(group, self._tally(group).progress()) for group in found]
 
     def read_members(self, group_id: str) -> Sequence[bytes | None]:
-        with self._alone() as now:
+        with self._locked() as now:
             group = self._group(group_id, now)
-            there = self._path("members", group_id)
-            found = {int(path.name.partition(".")[0]): path.read_bytes() for path in there.glob("*")} if group else {}
-            return [found.get(index) for index in range(group.size)] if group else []
+            if group is None:
+                return []
+            paths = self._path("members", group_id).iterdir()
+            payloads = {int(path.name.partition(".")[0]): path.read_bytes() for path in paths}
+            return [payloads.get(index) for index in range(group.size)]
 
     # Bodies
 
     def store_bodies(self, bodies: Mapping[str, bytes]) -> None:
-        with self._alone():
+        with self._locked():
             for key, body in bodies.items():
                 _write(self._path("bodies", key), body)
 
     def load_bodies(self, keys: Sequence[str]) -> Sequence[bytes | None]:
-        with self._alone():
-            paths = [self._path("bodies", key) for key in keys]
-            return [path.read_bytes() if path.exists() else None for path in paths]
+        with self._locked():
+            return [_read(self._path("bodies", key)) for key in keys]
 
     def drop_bodies(self, keys: Sequence[str]) -> None:
-        with self._alone():
+        with self._locked():
             for key in keys:
                 self._path("bodies", key).unlink(missing_ok=True)
 
     # Locks
 
     def acquire_lock(self, name: str, *, seconds: float) -> int | None:
-        with self._alone() as now:
-            lock = self._load("locks", name, LockFile) or LockFile(0, 0.0)
+        with self._locked() as now:
+            lock = Lock.read(self._path("locks", name))
             if lock.ends > now:
                 return None
-            self._store("locks", name, LockFile(lock.token + 1, now + seconds))
+            Lock(lock.token + 1, now + seconds).write(self._path("locks", name))
             return lock.token + 1
 
     def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
         return self._change_lock(name, token, seconds)
 
     def release_lock(self, name: str, token: int) -> bool:
-        return self._change_lock(name, token, None)
+        return self._change_lock(name, token, 0.0)
 
-    def _change_lock(self, name: str, token: int, seconds: float | None) -> bool:
-        with self._alone() as now:
-            lock = self._load("locks", name, LockFile)
-            held = lock is not None and lock.token == token and lock.ends > now
+    def _change_lock(self, name: str, token: int, seconds: float) -> bool:
+        with self._locked() as now:
+            lock = Lock.read(self._path("locks", name))
+            held = lock.token == token and lock.ends > now
             if held:
-                self._store("locks", name, LockFile(token, 0.0 if seconds is None else now + seconds))
+                Lock(token, now + seconds).write(self._path("locks", name))
             return held
 
     # Upkeep
 
     def sweep(self) -> int:
-        with self._alone() as now:
-            over = [one for one in self._records() if one.expires_at is not None and one.expires_at <= now]
-            for record in over:
+        with self._locked() as now:
+            records = [decode_record(path.read_bytes()) for path in self._task_paths()]
+            expired = [record for record in records if is_expired(record, now)]
+            for record in expired:
                 self._drop(record.task_id)
-            return len(over)
+            return len(expired)
 
     def counts(self) -> Mapping[str, int]:
         self.sweep()
-        with self._alone() as now:
-            kept = {kind: len(_names(self._directory / kind)) for kind in KINDS}
-            locks = _read_all((self._directory / "locks").glob("*"), LockFile)
-            members = sum(len(_names(path)) for path in (self._directory / "members").glob("*"))
-            return {**kept, "members": members, "locks": sum(lock.ends > now for lock in locks)}
+        with self._locked() as now:
+            files = {kind: _names(self._directory / kind) for kind in KINDS}
+            members = sum(len(_names(self._directory / "members" / name)) for name in files["members"])
+            locks = sum(Lock.read(self._directory / "locks" / name).ends > now for name in files["locks"])
+            return {**{kind: len(names) for kind, names in files.items()}, "members": members, "locks": locks}
 
     def close(self) -> None:
-        """There is nothing to let go of: each call opens and closes what it needs."""
+        """Nothing is open between two calls."""
 
 
 def _names(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
 
 
-def _read(path: Path, type_: type[T]) -> T | None:
+def _read(path: Path) -> bytes | None:
     try:
-        return msgspec.msgpack.decode(path.read_bytes(), type=type_)
+        return path.read_bytes()
     except FileNotFoundError:
         return None
 
 
-def _read_all(paths: Iterable[Path], type_: type[T]) -> list[T]:
-    found = [_read(path, type_) for path in paths]
-    return [one for one in found if one is not None]
-
-
 def _write(path: Path, data: bytes) -> None:
-    """All or nothing, also where the process is killed."""
-    beside = path.parent.parent / "new"
-    beside.write_bytes(data)
-    beside.replace(path)
+    """Write a complete file, or nothing if the process is killed."""
+    new = path.parent.parent / "new"
+    new.write_bytes(data)
+    new.replace(path)
 
 
 @hookimpl
 def make_backend(url: str, context: DriverContext) -> ToyBackend:
+    check_driver_options("files", context.options)
     parts = DriverUrl.parse(url)
     options, faults = read_options(parts.options, {"namespace": namespace_option})
     if not (parts.netloc + parts.path).strip("/"):
         faults.append("it names no directory; write files://some/directory or files:///some/directory")
-    if faults:
-        raise ConfigurationError(f"{parts.shown} is no URL of the toy backend", faults)
+    raise_for_faults("files", parts, faults)
     namespace = options.get("namespace", context.namespace)
     directory = context.directory / (parts.netloc + parts.path) / service_name(namespace, also="-")
     return ToyBackend(directory, context.clock)
