@@ -12,6 +12,8 @@ from os.path import normpath, relpath
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from contract_reference import contract_reference
+
 if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
@@ -31,9 +33,12 @@ OUTSIDE = {
     },
 }
 EXAMPLES = {f"examples/{path.name}": f"examples/{path.stem}.md" for path in sorted(ROOT.glob("examples/*.py"))}
+#: The page that is made of the docstrings of `drivetrain.contract`.
+REFERENCE = "reference/contract.md"
 #: Links to a directory lead to a page.
 INDEX = "examples/index.md"
 DIRECTORIES = {
+    "core/src/drivetrain/contract": REFERENCE,
     "docs": "index.md",
     "docs/decisions": "decisions/README.md",
     "examples": INDEX,
@@ -78,6 +83,7 @@ def on_files(files: Files, config: Any) -> Files:
     for path, place in EXAMPLES.items():
         files.append(File.generated(config, place, content=example(path)))
     files.append(File.generated(config, INDEX, content=list_of_examples()))
+    files.append(File.generated(config, REFERENCE, content=contract_reference()))
     return files
 
 

@@ -3,8 +3,10 @@
 What mkdocs itself checks needs its own environment; what our hooks do to pages is checked here.
 """
 
+import ast
 import importlib.util
 import re
+import sys
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from types import SimpleNamespace
@@ -12,12 +14,15 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+import drivetrain.contract
+
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 
 
 def load_hooks():
     [place] = SETTINGS["hooks"]
+    sys.path.insert(0, str((ROOT / place).parent))  # as mkdocs does
     spec = importlib.util.spec_from_file_location("site_hooks", ROOT / place)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -32,6 +37,7 @@ PAGES = {
     **{place: (ROOT / source).read_text(encoding="utf-8") for source, place in HOOKS.OUTSIDE.items()},
     **{place: HOOKS.example(source) for source, place in HOOKS.EXAMPLES.items()},
     HOOKS.INDEX: HOOKS.list_of_examples(),
+    HOOKS.REFERENCE: HOOKS.contract_reference(),
 }
 PICTURES = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.png")}
 
@@ -70,3 +76,18 @@ def test_the_pins_of_the_site_are_exact():
     pins = [line for line in lines if line and not line.startswith("#")]
     assert {"mkdocs", "mkdocs-material"} <= {pin.partition("==")[0] for pin in pins}
     assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)] == []
+
+
+def test_the_reference_describes_every_name_of_the_contract():
+    headings = set(re.findall(r"^### `(\w+)`$", PAGES[HOOKS.REFERENCE], re.MULTILINE))
+    assert headings == set(drivetrain.contract.__all__)
+
+
+def test_the_code_of_the_reference_is_python():
+    signatures = re.findall(r"^```python\n(.*?)^```$", PAGES[HOOKS.REFERENCE], re.MULTILINE | re.DOTALL)
+    assert len(signatures) > 150
+    for signature in signatures:
+        lines = signature.splitlines()
+        head = next(number for number, line in enumerate(lines) if not line.startswith("@"))
+        lines[head] += ":"
+        ast.parse("\n".join([*lines, *([] if lines[head + 1 :] else ["    ..."])]))

@@ -52,7 +52,7 @@ assert told_by_child(lambda: len(steps)) == 100_000
 
 def test_a_fork_waits_for_a_block_not_for_ever_and_its_child_enters_blocks():
     run("""
-forks._PATIENCE_SECONDS = 0.01
+forks._LONGEST_WAIT_SECONDS = 0.01
 over = threading.Event()
 def stay():
     with finish_before_forks():

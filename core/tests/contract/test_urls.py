@@ -23,7 +23,7 @@ class TestParse:
 
     @pytest.mark.parametrize("url", ["", "memory", "redis:host", "/var/work.db", "user:secret@host", "://host"])
     def test_what_is_no_url(self, url):
-        with pytest.raises(ConfigurationError, match="is no driver URL") as caught:
+        with pytest.raises(ConfigurationError, match="is not a driver URL") as caught:
             DriverUrl.parse(url)
         assert "secret" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""The contract of a backend: it remembers what became of tasks, keeps groups and locks."""
+"""The contract of a backend: it stores the records of tasks, groups, large bodies and locks."""
 
 from __future__ import annotations
 
@@ -14,36 +14,54 @@ __all__ = ["Backend", "Completion", "Group", "GroupRecord", "Locks", "Renewal", 
 
 
 class RunLease(Struct, frozen=True, kw_only=True):
-    """A run's hold on its task, to be renewed."""
+    """A renewal of a run's lease on its task.
+
+    Attributes:
+        task_id: the id of the task.
+        run: the run that asks.
+        seconds: how long the lease lasts from now, by the backend's clock; more than 0.
+    """
 
     task_id: str
     run: str
-    #: How long from now, in seconds.
     seconds: float
 
 
 class Renewal(Struct, frozen=True, kw_only=True):
-    """What became of a renewal."""
+    """What became of a renewal.
 
-    #: Whether the run still holds the task.
+    Attributes:
+        held: whether the run still holds the task. A lease that has ended unnoticed is renewed too.
+        state: the state of the task; None: the task is unknown. CANCELLED makes a run stop.
+    """
+
     held: bool
-    #: The task's state; None when nothing is known of it. CANCELLED tells a run to stop.
     state: State | None
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """A group to open."""
+    """A group to open.
+
+    Attributes:
+        group_id: the id of the group.
+        size: how many members it has, 0 or more.
+        collect: whether failed members are results like others; otherwise a failed member fails the group.
+        continuation: what core does when the group is complete, encoded. Opaque to the backend.
+    """
 
     group_id: str
     size: int
-    #: Whether failed members take their place in the results, instead of failing the group.
     collect: bool = False
-    #: What goes on when the group is complete, encoded. Opaque to the backend.
     continuation: bytes = b""
 
 
 class GroupRecord(Struct, frozen=True, kw_only=True):
-    """What a backend knows of a group, its members' payloads apart."""
+    """A group and its progress, without the payloads of its members.
+
+    Attributes:
+        group_id, size, collect, continuation: see `Group`.
+        done, failed: see `GroupProgress`.
+    """
 
     group_id: str
     size: int
@@ -54,51 +72,66 @@ class GroupRecord(Struct, frozen=True, kw_only=True):
 
 
 class Completion(Struct, frozen=True, kw_only=True):
-    """A member that has ended."""
+    """The end of a group's member.
+
+    Attributes:
+        member: the member.
+        payload: its encoded result or failure.
+        failed: whether it ended without success.
+    """
 
     member: Member
     payload: bytes
-    #: Whether it ended without success.
     failed: bool = False
 
 
 class TaskPage(Struct, frozen=True, kw_only=True):
-    """A part of a list of records."""
+    """A page of a list of records.
 
-    #: May be fewer than were asked for, or none, on any page.
+    Attributes:
+        records: the records. Any page may have fewer than the limit, or none.
+        cursor: where the next page begins, a text that only the driver reads; None: this is the last page.
+    """
+
     records: Sequence[TaskRecord] = ()
-    #: Where the next page begins: opaque text of the driver. None: this page is the last.
     cursor: str | None = None
 
 
 class Locks(Protocol):
-    """Named locks with an end and a fencing token: a number that grows with every new holder of the name."""
+    """Named locks that end by themselves. Each holder gets a fencing token, a number that grows with every new holder.
+
+    The backend's clock counts the seconds of a lock: the service's own, or the machines' where the service has none.
+    """
 
     def acquire_lock(self, name: str, *, seconds: float) -> int | None:
-        """Take the lock for ``seconds``; its token, or None while somebody holds it."""
+        """Take the lock for ``seconds``. Returns its token, or None while another holder has it."""
         ...
 
     def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
-        """Hold the lock for ``seconds`` from now; False, and nothing changes, if ``token`` does not hold it."""
+        """Hold the lock for ``seconds`` from now. Returns False, and changes nothing, if ``token`` does not hold it."""
         ...
 
     def release_lock(self, name: str, token: int) -> bool:
-        """Let the lock go; False, and nothing changes, if ``token`` does not hold it. Tokens still never repeat."""
+        """Release the lock. Returns False, and changes nothing, if ``token`` does not hold it. Tokens never repeat."""
         ...
 
 
 @runtime_checkable
 class Backend(Locks, Protocol):
-    """Remembers. Every method takes a batch; each entry of a batch is atomic by itself, the batch need not be.
+    """Stores records of tasks, groups, bodies and locks.
 
-    Entries of one batch take effect in order. Every write may be repeated without harm: the same call again changes
-    nothing and answers from what is there.
+    Batches: every method takes a batch. Each entry is atomic by itself; the batch need not be. The entries take effect
+    in order: a record of retention 0 is gone for the next entry of its batch. Every write may be repeated without harm:
+    the same call again changes nothing and returns what is stored.
 
-    Threads, forks, connecting and errors: as for `drivetrain.contract.Broker`; here all methods may overlap.
+    Threads, forks, connecting and errors: as for `drivetrain.contract.Broker`, except that all methods may overlap.
 
-    Retention: only records of terminal tasks expire. A record whose time has come is gone for every method, swept or
-    not, at most `expiry_resolution_seconds` late. Forgetting or expiring a record takes the group of the same id with
-    it. Nothing else ever goes by itself.
+    Clock: leases, locks and expiry count by one clock, the backend's: that of its service, or that of the machines
+    where the service has none. The times in transitions are never compared with it.
+
+    Retention: only records of terminal tasks expire. An expired record is gone for every method, swept or not, at most
+    `expiry_resolution_seconds` late. When a record is forgotten or expires, the group of the same id goes too. Nothing
+    else expires.
     """
 
     @property
@@ -107,107 +140,129 @@ class Backend(Locks, Protocol):
         ...
 
     def ping(self) -> None:
-        """Return if the service can be used; raise what stands in the way."""
+        """Return if the service can be used; otherwise raise the reason.
+
+        Raises:
+            ServiceError: it cannot.
+        """
         ...
 
     # Tasks
 
     def record(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
-        """Change records as `drivetrain.contract.states.apply` says; for each, whether it did and what was there.
+        """Change records as `drivetrain.contract.apply` says.
 
-        A granted transition with a `member` also completes that member (with the transition's payload, failed unless
-        the state is SUCCESS), as `complete` does; the two need not be one atomic step.
+        A granted terminal transition with a `member` also completes that member, as `complete` does: with the payload
+        of the transition, failed unless its state is SUCCESS. The two need not be one atomic step.
+
+        Returns:
+            The outcome of each transition, in order.
+
+        Raises:
+            TooLarge: nothing was recorded; a value is beyond `largest_value_bytes`.
         """
         ...
 
     def read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
-        """The records, in the order asked for; None where nothing is known."""
+        """The records in the order of ``task_ids``; None for an unknown task."""
         ...
 
     def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
-        """Wait until at least one task is terminal or gone; those that are. Empty when the time ran out.
+        """Wait until at least one task is terminal or gone, at most ``timeout_seconds``.
 
-        With each goes its record, if it is at hand; None if it is gone, or would have to be read, which core does then.
+        Core calls it only where `capabilities.notifies` is declared. It never misses a state that was set before the
+        call. Core calls it for ten thousand tasks too, and again whenever one of them has ended: keep nothing of a call
+        that has returned, and do not delay other calls for long.
 
-        Only called where `capabilities.notifies` is declared. Never misses a state that was set before it was called.
-        Core calls it for ten thousand tasks too, and again whenever one of them has ended: keep nothing of a call that
-        has returned, and do not keep other calls waiting for long.
+        Returns:
+            The tasks that are terminal or gone; none after the time-out. The value is the record, or None if the record
+            is gone or was not read; core reads it then.
         """
         ...
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
-        """Prolong the leases of runs; a run that no longer holds its task gets nothing."""
+        """Renew the leases of runs. A run that no longer holds its task changes nothing."""
         ...
 
     def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
-        """Let terminal records expire ``retention_seconds`` from now, where that is earlier than now planned."""
+        """Let terminal records expire ``retention_seconds`` from now, if they would otherwise expire later or never."""
         ...
 
     def forget(self, task_ids: Sequence[str]) -> None:
-        """Drop records, whatever their state, and the groups of the same ids."""
+        """Drop records in any state, and the groups of the same ids."""
         ...
 
     def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        """A page of the records that are not terminal; empty where `lists_tasks` is not declared.
+        """A page of the records that are not terminal; an empty one where `lists_tasks` is not declared.
 
-        Each record that is unfinished from the first page to the last is on one of them, at least once. In which order
-        is up to the driver, and so is what of the others is on a page. A call does a bounded amount of work.
+        A record that is unfinished from the first page to the last is on at least one page. The driver chooses the
+        order, and which other records are on a page. A call does a bounded amount of work.
 
         Args:
             limit: how many records the page may hold; 1 or more.
-            cursor: `TaskPage.cursor` of the page before; None: the first page.
+            cursor: `TaskPage.cursor` of the previous page; None: the first page.
         """
         ...
 
     # Groups
 
     def open_groups(self, groups: Sequence[Group]) -> None:
-        """Open groups. One that is already open stays as it is."""
+        """Open groups. A group that is open already stays as it is."""
         ...
 
     def complete(self, completions: Sequence[Completion]) -> Sequence[GroupProgress | None]:
-        """Mark members complete, by identity: the first completion of a member stands, a repetition changes nothing.
+        """Complete members, by identity: the first completion of a member counts, a repetition changes nothing.
 
         Returns:
-            How each group stands afterwards, repetitions included; None where the group is not known.
+            The progress of each group afterwards, for repetitions too; None for an unknown group.
         """
         ...
 
     def read_groups(self, group_ids: Sequence[str]) -> Sequence[GroupRecord | None]:
-        """The groups, in the order asked for; None where nothing is known."""
+        """The groups in the order of ``group_ids``; None for an unknown group."""
         ...
 
     def read_members(self, group_id: str) -> Sequence[bytes | None]:
-        """The payloads of all members in the order of the group; None for a member that is not complete."""
+        """The payloads of a group's members by index; None for one that has not ended. Empty for an unknown group."""
         ...
 
     # Bodies that are too large for the broker
 
     def store_bodies(self, bodies: Mapping[str, bytes]) -> None:
-        """Keep bodies by key until `drop_bodies`; they do not expire."""
+        """Store bodies by key until `drop_bodies`; they do not expire.
+
+        Raises:
+            TooLarge: nothing was stored; a body is beyond `largest_value_bytes`.
+        """
         ...
 
     def load_bodies(self, keys: Sequence[str]) -> Sequence[bytes | None]:
-        """The bodies, in the order asked for; None where there is none."""
+        """The bodies in the order of ``keys``; None for an unknown key."""
         ...
 
     def drop_bodies(self, keys: Sequence[str]) -> None:
-        """Drop bodies; unknown keys do no harm."""
+        """Drop bodies. Unknown keys are ignored."""
         ...
 
     # Upkeep
 
     def sweep(self) -> int:
-        """Drop what has expired; how many records. Called by workers every so often; bounded work."""
+        """Drop expired records and ended locks. Returns the number of records. Workers call it now and then.
+
+        A call does a bounded amount of work.
+        """
         ...
 
     def counts(self) -> Mapping[str, int]:
-        """How many of each kind are kept: ``tasks``, ``groups``, ``members``, ``bodies``, ``locks`` (held ones).
+        """The number of ``tasks``, ``groups``, ``members``, ``bodies`` and held ``locks``, without expired records.
 
-        For operators and tests; may be slow.
+        For operators and tests; it may be slow.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections. May be called twice, before first use, and while another thread is inside `wait`."""
+        """Close connections. May be called twice, before the first use, and while another thread is inside `wait`.
+
+        That thread then returns.
+        """
         ...

@@ -14,15 +14,21 @@ __all__ = ["Broker", "RecordingBroker"]
 
 @runtime_checkable
 class Broker(Protocol):
-    """Carries messages. Every method takes a batch; one is a batch of one, and an empty batch does nothing.
+    """Carries messages. Every method takes a batch; an empty batch does nothing.
 
-    Threads: all methods may be called from several threads at once, except that only one thread at a time is inside
-    `receive` of one object. Forks: an object is used only in the process that made it. A forked child makes another,
-    which must work whatever the threads of its parent did at the time of the fork; see `reset_after_fork`.
+    Threads: several threads may call all methods at once, but only one thread at a time is inside `receive` of an
+    object.
 
-    Connecting is lazy: making a broker does no I/O; the first call connects, and a call after a lost connection
-    connects anew. Errors: `ServiceError` and its children, chained to the client's own. A driver does not retry by
-    itself: core does, with back-off. Queues need no declaring: publishing to and receiving from a new name works.
+    Forks: only the process that made an object uses it. A forked child makes another object. That one must work
+    whatever the threads of the parent did during the fork; see `reset_after_fork`.
+
+    Connecting: to make a broker does no I/O. The first call connects, and a call after a lost connection connects
+    again.
+
+    Errors: `ServiceError` and its children, chained to the client's own error. A driver does not retry: core does, with
+    back-off.
+
+    Queues need no declaration: to publish to a new name and to receive from it works.
     """
 
     @property
@@ -31,14 +37,18 @@ class Broker(Protocol):
         ...
 
     def ping(self) -> None:
-        """Return if the service can be used; raise what stands in the way."""
+        """Return if the service can be used; otherwise raise the reason.
+
+        Raises:
+            ServiceError: it cannot.
+        """
         ...
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Hand messages to the service; when it returns, the service has them, as durably as declared.
+        """Publish messages. When it returns, the service has them, as durably as declared.
 
         Raises:
-            PublishFailed: some were certainly not published, and it says which; all others were.
+            PublishFailed: some messages were certainly not published; the error names them. All others were published.
             TooLarge: nothing was published; a message is beyond `largest_message_bytes`.
             ServiceUnavailable: any part of the batch may have been published.
         """
@@ -47,96 +57,98 @@ class Broker(Protocol):
     def receive(
         self, queues: Sequence[str], *, limit: int, wait_seconds: float, hold_seconds: float
     ) -> Sequence[Delivery]:
-        """Take up to ``limit`` messages, waiting at most ``wait_seconds`` for the first one.
+        """Receive at most ``limit`` messages. Wait at most ``wait_seconds`` for the first one.
 
-        Messages come from earlier queues of ``queues`` first, from higher priorities first within a queue, and within
-        a priority in due order. As soon as there is any message, those that are there are returned; it does not wait
-        for more. While it waits it does not poll in a busy loop. Each message is held for this consumer for
-        ``hold_seconds`` (or as long as its connection lives, where `capabilities.hold` says so): no one else receives
-        it until it is released, or its hold ends. A call that raises holds nothing for longer than that.
+        Order: earlier queues of ``queues`` first, within a queue higher priorities first, within a priority in due
+        order. As soon as there is a message, the call returns those that are there. It does not poll in a busy loop.
+
+        Hold: each message is held for this consumer for ``hold_seconds``, or as long as its connection lives where
+        `capabilities.hold` says so. No one else receives it until it is released or its hold ends. A call that raises
+        holds nothing for longer.
         """
         ...
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove messages for good. Where the hold has ended and the message was handed out again, nothing changes."""
+        """Remove messages. Where the hold has ended and the message was delivered again, nothing changes."""
         ...
 
     def release(self, deliveries: Sequence[Delivery], *, delay_seconds: float = 0.0) -> None:
-        """Give messages back, to be delivered again after ``delay_seconds`` (at most `longest_delay_seconds`).
+        """Return messages to their queue, to be delivered again after ``delay_seconds``: 0 to `longest_delay_seconds`.
 
-        Where the hold has ended and the message was handed out again, nothing changes.
+        Where the hold has ended and the message was delivered again, nothing changes.
         """
         ...
 
     def dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
-        """Put messages aside, each with a reason, in the dead letters of their queue.
+        """Move messages to the dead letters of their queue, each with a reason.
 
-        The message is kept as it was, with `DEAD_REASON_HEADER` and `DEAD_AT_HEADER` added to its headers.
+        `peek` shows the message as it was published, with `DEAD_REASON_HEADER` and `DEAD_AT_HEADER` in its headers.
         """
         ...
 
     def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:
-        """Hold messages for ``hold_seconds`` from now; for each, whether it is still this consumer's."""
+        """Hold messages for ``hold_seconds`` from now. Returns for each whether this consumer still holds it."""
         ...
 
     def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
-        """How many messages lie in each of ``queues``. A queue that was never used is empty."""
+        """The number of messages in each of ``queues``. A queue that was never used is empty."""
         ...
 
     def queues(self) -> Sequence[str]:
-        """The names of the queues that were ever used, sorted; empty where `lists_queues` is not declared."""
+        """The sorted names of all queues that were ever used; empty where `lists_queues` is not declared."""
         ...
 
-    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
-        """Up to ``limit`` messages that lie there, in delivery order (the dead: oldest first).
+    def peek(self, queue: str, section: QueueSection, /, *, limit: int) -> Sequence[Message]:
+        """At most ``limit`` messages of a section, in the order of delivery; the oldest dead letters first.
 
-        Changes nothing: not the order, not what `Delivery.redelivered` will say.
+        It changes nothing: not the order, and not a later `Delivery.redelivered`.
         """
         ...
 
-    def purge(self, queue: str, place: QueueSection) -> int:
-        """Drop the messages that lie there; how many. Held messages and other queues are not touched.
+    def purge(self, queue: str, section: QueueSection, /) -> int:
+        """Drop the messages of a section. Returns their number. Messages in flight and other queues stay as they are.
 
         Raises:
-            NotSupported: the delayed ones cannot be reached, and `peeks` is not declared.
+            NotSupported: the broker cannot reach delayed messages, and does not declare `peeks`.
         """
         ...
 
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
-        """Put dead letters back into ``queue``, ready, without the headers of `dead_letter`; how many.
+        """Make dead letters ready again, without the headers of `dead_letter`. Returns their number.
 
         Args:
-            queue: whose dead letters.
-            message_ids: which ones; None: all.
+            queue: the queue of the dead letters.
+            message_ids: the ids of the messages; None: all.
         """
         ...
 
     def drop_dead_letters(self, queue: str, message_ids: Sequence[str]) -> int:
-        """Drop dead letters of ``queue`` for good; how many. For all of them there is `purge`.
+        """Drop dead letters. Returns their number. `purge` drops all of them.
 
         Args:
-            queue: whose dead letters.
-            message_ids: which ones; each is dropped as often as it is there.
+            queue: the queue of the dead letters.
+            message_ids: the ids of the messages. All dead letters of one id are dropped.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections. What is held and not settled is delivered again, at the latest when its hold ends.
+        """Close connections. Unsettled messages are delivered again, at the latest when their hold ends.
 
-        May be called twice, before first use, and while another thread is inside `receive`, which then returns.
+        May be called twice, before the first use, and while another thread is inside `receive`. That thread then
+        returns.
         """
         ...
 
 
 @runtime_checkable
 class RecordingBroker(Broker, Protocol):
-    """A broker that declares a `BrokerCapabilities.store`: it can write what the backend of the same store keeps."""
+    """A broker that declares a `BrokerCapabilities.store`: it also writes records of the backend of the same store."""
 
     def record_and_publish(self, sends: Sequence[tuple[Transition, Message]]) -> Sequence[bool]:
-        """Record transitions to PENDING, and publish the message of each that is granted; for each, whether it was.
+        """Record transitions to PENDING, and publish the message of each granted one. Returns which were granted.
 
-        What is recorded is what `Backend.record` of that store would record. Each entry is one step: whatever happens,
-        its transition is recorded and its message published, or neither.
+        It records what `Backend.record` of that store would record. Each entry is one step: whatever happens, its
+        transition is recorded and its message published, or neither.
 
         Raises:
             TooLarge: nothing was recorded or published.

@@ -1,6 +1,7 @@
-"""What a driver can do, declared as data: read by the worker and by the contract tests alike.
+"""Capabilities: what a driver can do, declared as data that the worker and the contract tests read.
 
-What a driver lacks, core supplies, or refuses with a clear error when the app starts. Nothing is found out by failing.
+Core supplies what a driver lacks, or refuses it with a clear error when the app starts. It finds nothing out by
+failing.
 """
 
 from __future__ import annotations
@@ -13,81 +14,100 @@ __all__ = ["BackendCapabilities", "BrokerCapabilities", "Durability", "Hold"]
 
 
 class Durability(StrEnum):
-    """What survives."""
+    """What acknowledged data survives.
 
-    #: Nothing survives the end of the process that holds it.
+    Attributes:
+        NONE: nothing survives the end of the process that stores it.
+        PROCESS: it survives ``kill -9`` of any process of drivetrain, but not the loss of the machine's power.
+        POWER: it survives the loss of power.
+        CACHE: the service may drop it when it runs out of memory.
+    """
+
     NONE = "none"
-    #: What was acknowledged survives ``kill -9`` of any of our processes, not the loss of the machine's power.
     PROCESS = "process"
-    #: What was acknowledged survives the loss of power.
     POWER = "power"
-    #: Kept by a service that may drop it when it runs short of room.
     CACHE = "cache"
 
 
 class Hold(StrEnum):
-    """How a broker keeps a delivered message from other consumers."""
+    """How a broker keeps a delivered message from other consumers.
 
-    #: For a time, which can be extended.
+    Attributes:
+        LEASE: for a time, which can be extended.
+        CONNECTION: as long as the consumer's connection lives.
+    """
+
     LEASE = "lease"
-    #: As long as the consumer's connection lives.
     CONNECTION = "connection"
 
 
 @frozen(kw_only=True)
 class BrokerCapabilities:
-    """What a broker can do."""
+    """What a broker can do.
+
+    Attributes:
+        durability: what a published message survives.
+        hold: how a delivered message is kept from other consumers.
+        shared: whether other processes see the same queues.
+        longest_delay_seconds: the longest delay that the broker keeps, more than 0; None: any. For a longer one core
+            publishes the message again on the way.
+        delay_resolution_seconds: how late a delayed message may be on an idle machine, 0 or more. It is never early.
+        largest_message_bytes: the largest body and headers together; None: any. Core stores larger bodies in the
+            backend.
+        priority_levels: the number of priorities, 1 or more; 1: there are none.
+        ordered: whether messages of one queue and priority arrive in the order in which one sender published them.
+        longest_hold_seconds: the longest that one delivery can be held, extensions included; None: any.
+        counts_deliveries: whether `Delivery.delivery_count` is set.
+        lists_queues: whether `Broker.queues` lists every queue that was ever used.
+        peeks: whether `Broker.peek` shows ready and delayed messages. It always shows dead letters.
+        exact_sizes: whether `Broker.sizes` and `Broker.purge` count exactly, perhaps late; otherwise they are
+            estimates.
+        settles_late: whether a message can still be settled after its hold has ended, until another consumer receives
+            it. Otherwise the end of the hold is final, and to settle it then changes nothing.
+        receive_wait_seconds: how long one receive call should wait for messages, more than 0. A longer wait costs fewer
+            calls and makes a worker stop later.
+        store: a name of where everything is stored, without secrets. A broker and a backend of one store are written in
+            one step, by `RecordingBroker.record_and_publish`; None: they cannot be.
+    """
 
     durability: Durability
     hold: Hold = Hold.LEASE
-    #: Whether other processes see the same queues.
     shared: bool = True
-    #: The longest delay that the broker keeps by itself, in seconds; None: any. Core lets longer ones hop.
     longest_delay_seconds: float | None = None
-    #: How late a delayed message may come on an idle machine, in seconds. It never comes early.
     delay_resolution_seconds: float = 0.1
-    #: The largest body and headers together, in bytes; None: any. Core keeps larger bodies in the backend.
     largest_message_bytes: int | None = None
-    #: How many levels of priority; 1: none.
     priority_levels: int = 1
-    #: Whether messages of one queue and priority come in the order in which one sender published them.
     ordered: bool = False
-    #: The longest that one delivery can be held, extensions included, in seconds; None: any.
     longest_hold_seconds: float | None = None
-    #: Whether `Delivery.delivery_count` is told.
     counts_deliveries: bool = False
-    #: Whether `Broker.queues` tells every queue that was ever used.
     lists_queues: bool = False
-    #: Whether `Broker.peek` sees ready and delayed messages (it always sees the dead ones).
     peeks: bool = False
-    #: Whether `Broker.sizes` and `Broker.purge` count exactly, if perhaps late; else they are about right.
     exact_sizes: bool = True
-    #: Whether a message may still be settled after its hold has ended, until somebody else is handed it. Otherwise the
-    #: end of the hold is final, and settling it then changes nothing.
     settles_late: bool = True
-    #: How long one receive call should wait for messages, in seconds. Longer costs fewer calls, and a slower stop.
     receive_wait_seconds: float = 1.0
-    #: Names the place where everything is kept, and no secret. A broker and a backend of one store can be written to in
-    #: one step, by `RecordingBroker.record_and_publish`; None: they cannot.
     store: str | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)
 class BackendCapabilities:
-    """What a backend can do."""
+    """What a backend can do.
+
+    Attributes:
+        durability: what an acknowledged write survives.
+        stores: whether anything is stored at all. Without it there are no results, groups or locks.
+        shared: whether other processes see the same records.
+        notifies: whether `Backend.wait` works; otherwise core polls with back-off.
+        largest_value_bytes: the largest payload, downstream, continuation or body; None: any.
+        expiry_resolution_seconds: how long an expired record may still be visible, 0 or more.
+        lists_tasks: whether `Backend.unfinished` lists tasks.
+        store: see `BrokerCapabilities.store`.
+    """
 
     durability: Durability
-    #: Whether anything is kept at all. Without memory there are no results, groups or locks.
     stores: bool = True
-    #: Whether other processes see the same records.
     shared: bool = True
-    #: Whether `Backend.wait` is told by the service; otherwise core polls with back-off.
     notifies: bool = False
-    #: The largest payload, in bytes; None: any.
     largest_value_bytes: int | None = None
-    #: How long an expired record may still be seen, in seconds.
     expiry_resolution_seconds: float = 0.0
-    #: Whether `Backend.unfinished` lists tasks.
     lists_tasks: bool = False
-    #: As `BrokerCapabilities.store`.
     store: str | None = field(default=None, repr=False)

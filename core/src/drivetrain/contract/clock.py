@@ -1,4 +1,4 @@
-"""The clock, passed in everywhere, so that a test can turn it."""
+"""The clock, a parameter of everything that reads the time, so that a test can control it."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ class Clock(Protocol):
     """Time, and waiting for it. Thread-safe."""
 
     def now(self) -> float:
-        """Unix seconds. May jump when the machine's clock is set."""
+        """Unix seconds. They may jump when the machine's clock is set."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds from a fixed point, which all processes of a machine share. Never jumps; for measuring durations."""
+        """Seconds from a fixed point that all processes of a machine share. They never jump; use them for durations."""
         ...
 
     def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
-        """Wait on ``condition``, which the caller holds, at most ``timeout`` seconds of this clock.
+        """Wait on ``condition``, which the caller holds, at most ``timeout`` seconds of this clock; None: for ever.
 
         Returns:
-            False when the time ran out; True when the condition was notified. Callers check what they wait for.
+            True if the condition was notified, False after the time-out. The caller checks what it waits for.
         """
         ...
 
     def wait_event(self, event: threading.Event, timeout: float | None) -> bool:
-        """Wait for ``event`` at most ``timeout`` seconds of this clock; whether it is set."""
+        """Wait for ``event`` at most ``timeout`` seconds of this clock (None: for ever). Returns whether it is set."""
         ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's clock."""
 
     def now(self) -> float:
         """See `Clock.now`."""
@@ -48,11 +48,11 @@ class SystemClock:
         """See `Clock.wait`."""
         if timeout is None:
             return condition.wait()
-        # In steps, since Python refuses to wait for longer than TIMEOUT_MAX at once.
+        # In steps, because Python refuses to wait for longer than TIMEOUT_MAX at once.
         end = self.monotonic() + timeout
         notified = condition.wait(min(timeout, threading.TIMEOUT_MAX))
-        while not notified and (left := end - self.monotonic()) > 0:
-            notified = condition.wait(min(left, threading.TIMEOUT_MAX))
+        while not notified and (remaining := end - self.monotonic()) > 0:
+            notified = condition.wait(min(remaining, threading.TIMEOUT_MAX))
         return notified
 
     def wait_event(self, event: threading.Event, timeout: float | None) -> bool:
@@ -61,6 +61,6 @@ class SystemClock:
             return event.wait()
         end = self.monotonic() + timeout
         happened = event.wait(min(timeout, threading.TIMEOUT_MAX))
-        while not happened and (left := end - self.monotonic()) > 0:
-            happened = event.wait(min(left, threading.TIMEOUT_MAX))
+        while not happened and (remaining := end - self.monotonic()) > 0:
+            happened = event.wait(min(remaining, threading.TIMEOUT_MAX))
         return happened

@@ -1,10 +1,10 @@
-"""Every error of drivetrain, in one tree.
+"""All errors of drivetrain, in one tree.
 
     DrivetrainError
     ├── ConfigurationError          a setting or a URL is wrong; nothing was done
     │   ├── DriverNotFound          no installed distribution serves this scheme or name
     │   ├── DriverBroken            the distribution that serves it cannot be imported
-    │   ├── AmbiguousDriver         two distributions claim it
+    │   ├── AmbiguousDriver         two distributions claim this scheme or name
     │   └── NotSupported            the configured driver lacks a capability that this call needs
     ├── InvalidSignature            a signature or a workflow cannot be sent as written
     │   └── InvalidArguments        arguments do not fit the task
@@ -12,21 +12,21 @@
     │   └── UnknownContentType      no accepted serializer reads this content type
     ├── UnknownTask                 no task of this name is registered
     ├── ServiceError                a driver's service did not do what it was asked
-    │   ├── ServiceUnavailable      not reached, or lost on the way: try again later
-    │   ├── AuthenticationFailed    reached, and refused who we are
-    │   ├── ServiceRefused          reached, and refused what we asked (full, read-only, not permitted)
-    │   ├── TooLarge                a message or a value is beyond what the service takes
-    │   └── PublishFailed           some messages of a batch were not published; it says which
-    ├── WorkerFailed                a worker has stopped, because a thread of it has failed
-    └── ResultError                 a task has no result to give
-        ├── UnknownResult           nothing is known of this id (never sent, expired or forgotten)
-        │   └── ResultLost          what it needs was dropped by a backend that may do so; it will never end
-        ├── ResultTimeout           not finished within the time that was given
-        └── TaskFailed              it ended without success; carries the task's error
+    │   ├── ServiceUnavailable      the service was not reached, or lost before its answer: try again later
+    │   ├── AuthenticationFailed    the service refused the credentials
+    │   ├── ServiceRefused          the service refused the request (full, read-only, not permitted)
+    │   ├── TooLarge                a message or a value is larger than the service takes
+    │   └── PublishFailed           some messages of a batch were not published; it names them
+    ├── WorkerFailed                a worker has stopped, because one of its threads has failed
+    └── ResultError                 a task has no result
+        ├── UnknownResult           the id is unknown (never sent, expired or forgotten)
+        │   └── ResultLost          a backend that works as a cache has dropped what the result needs
+        ├── ResultTimeout           the task has not ended within the time-out
+        └── TaskFailed              the task has ended without success; carries the task's error
             ├── TaskCancelled
             └── TaskExpired
 
-Drivers raise `ServiceError` and its children only, each chained (``raise … from error``) to the client's own.
+Drivers raise `ServiceError` and its children only, each chained (``raise … from error``) to the client's own error.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ __all__ = [
 
 
 class DrivetrainError(Exception):
-    """The base of all; never raised itself. Errors cross processes whole: they can be pickled."""
+    """The base class of all errors; never raised itself. Errors cross processes: they can be pickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__)
@@ -84,7 +84,7 @@ class ConfigurationError(DrivetrainError):
     """A setting or a URL is wrong.
 
     Attributes:
-        faults: one sentence for each thing that is wrong; all are found before this is raised.
+        faults: a sentence for each fault; all faults are found before the error is raised.
     """
 
     def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
@@ -93,15 +93,15 @@ class ConfigurationError(DrivetrainError):
 
 
 class DriverNotFound(ConfigurationError):
-    """No installed distribution serves this scheme or name; the message says which package does."""
+    """No installed distribution serves this scheme or name. The message names the package that does."""
 
 
 class DriverBroken(ConfigurationError):
-    """The distribution that serves this scheme or name could not be imported, or makes no such driver."""
+    """The distribution that serves this scheme or name cannot be imported, or makes no such driver."""
 
 
 class AmbiguousDriver(ConfigurationError):
-    """Two installed distributions claim the same scheme or name; the message says how to choose."""
+    """Two installed distributions claim the same scheme or name. The message says how to choose."""
 
 
 class NotSupported(ConfigurationError):
@@ -109,11 +109,11 @@ class NotSupported(ConfigurationError):
 
 
 class InvalidSignature(DrivetrainError):
-    """A signature or a workflow cannot be sent as it is written."""
+    """A signature or a workflow cannot be sent as written."""
 
 
 class InvalidArguments(InvalidSignature, TypeError):
-    """Arguments do not fit the task: the message names task, parameter, expected type and value."""
+    """Arguments do not fit the task. The message names task, parameter, expected type and value."""
 
 
 class SerializationError(DrivetrainError):
@@ -128,7 +128,7 @@ class UnknownTask(DrivetrainError):
     """No task of this name is registered with the app.
 
     Attributes:
-        name: the name that was asked for.
+        name: the unknown name.
     """
 
     def __init__(self, name: str, known: Sequence[str] = ()) -> None:
@@ -140,7 +140,7 @@ class UnknownTask(DrivetrainError):
 
 
 class WorkerFailed(DrivetrainError):
-    """A worker has stopped, because one of its threads has failed: it gave back what it had. Start another worker."""
+    """A worker has stopped because one of its threads has failed. It has released its messages. Start another one."""
 
 
 class ServiceError(DrivetrainError):
@@ -148,18 +148,18 @@ class ServiceError(DrivetrainError):
 
 
 class ServiceUnavailable(ServiceError):
-    """The service could not be reached, or was lost before it answered.
+    """The service could not be reached, or was lost before its answer.
 
-    What was asked may or may not have been done. Every call of the contract may be made again after this.
+    The request may or may not have taken effect. Every call of the contract may be repeated.
     """
 
 
 class AuthenticationFailed(ServiceError):
-    """The service was reached and refused the credentials. Trying again as we are will not help."""
+    """The service refused the credentials. To repeat the call does not help."""
 
 
 class ServiceRefused(ServiceError):
-    """The service was reached and refused the request: full, read-only, or not permitted."""
+    """The service refused the request: it is full, read-only, or does not permit it."""
 
 
 class TooLarge(ServiceError):
@@ -167,7 +167,7 @@ class TooLarge(ServiceError):
 
     Attributes:
         size: its size, in bytes.
-        limit: the largest that is taken, in bytes.
+        limit: the largest size that the service takes, in bytes.
     """
 
     def __init__(self, what: str, size: int, limit: int) -> None:
@@ -190,10 +190,10 @@ class PublishFailed(ServiceError):
 
 
 class ResultError(DrivetrainError):
-    """A task has no result to give.
+    """A task has no result.
 
     Attributes:
-        task_id: the task that was asked for.
+        task_id: the id of the task.
     """
 
     def __init__(self, task_id: str, message: str) -> None:
@@ -202,7 +202,7 @@ class ResultError(DrivetrainError):
 
 
 class UnknownResult(ResultError):
-    """Nothing is known of this task id: it was never sent, its result has expired, or it was forgotten."""
+    """The task id is unknown: the task was never sent, its result has expired, or it was forgotten."""
 
     def __init__(self, task_id: str, message: str | None = None) -> None:
         super().__init__(
@@ -214,18 +214,18 @@ class UnknownResult(ResultError):
 
 
 class ResultLost(UnknownResult):
-    """What the result needs is gone: the backend keeps things as a cache does, and has dropped it to make room."""
+    """The backend works as a cache, and has dropped what the result needs to make room."""
 
 
 class ResultTimeout(ResultError, TimeoutError):
-    """The task was not finished within the time that was given. It goes on; ask again."""
+    """The task has not ended within the time-out. It continues; ask again."""
 
 
 class TaskFailed(ResultError):
     """The task ended without success.
 
     Attributes:
-        failure: what went wrong, as the worker recorded it: type, message, remote traceback, task and attempt.
+        failure: the error as the worker recorded it: type, message, remote traceback, task and attempt.
     """
 
     def __init__(self, task_id: str, failure: Failure) -> None:
@@ -234,8 +234,8 @@ class TaskFailed(ResultError):
 
 
 class TaskCancelled(TaskFailed):
-    """The task, or one that it waited for, was cancelled."""
+    """The task was cancelled, or one that it waited for."""
 
 
 class TaskExpired(TaskFailed):
-    """The task, or one that it waited for, was not started before it expired."""
+    """The task was not started before it expired, or one that it waited for."""

@@ -1,4 +1,4 @@
-"""What went wrong in a task, as a plain value: it crosses processes, so it holds no exception and no frame."""
+"""A task's error as a plain value. It crosses processes, so it contains no exception and no frame."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ __all__ = ["Failure"]
 
 @frozen(kw_only=True)
 class Failure:
-    """A task's final error. Error callbacks receive it as their first argument.
+    """The final error of a task. Error callbacks receive it as their first argument.
 
-    It also stands in the place of a value in the results of a group that collects its members' failures.
+    A group that collects failures has it among its results, in place of the member's value.
+
+    Attributes:
+        type: the type of the exception as ``module.QualName``: ``builtins.ValueError``.
+        message: ``str()`` of the exception.
+        traceback: the formatted traceback of the worker; empty if no code of the task ran.
+        task: the name of the task that failed.
+        task_id: the id of the task that failed. A task that fails because of an earlier one has the id of the earlier
+            one.
+        attempt: the attempt that failed, 0 or more; the first is 0.
+        args: the arguments of that attempt as they were in the message (plain values).
+        kwargs: the keyword arguments of that attempt as they were in the message (plain values).
     """
 
-    #: The exception's type as ``module.QualName`` (``builtins.ValueError``).
     type: str
-    #: ``str()`` of the exception.
     message: str
-    #: The remote traceback, formatted; empty where no code of the task ran.
     traceback: str = field(default="", repr=False)
-    #: The name of the task in which it happened.
     task: str
-    #: The id of the task in which it happened; for a task that fails because of an earlier one, the earlier one's.
     task_id: str
-    #: The attempt in which it happened; the first is 0.
     attempt: int = 0
-    #: The arguments of that attempt as they stood in the message (plain values).
     args: tuple[Any, ...] = field(default=(), repr=False)
-    #: The keyword arguments of that attempt as they stood in the message (plain values).
     kwargs: Mapping[str, Any] = field(factory=dict, repr=False)
 
     def describe(self, waited_for: str) -> str:
-        """One message for whoever waited for the task ``waited_for``, traceback included."""
+        """The text of the error for a caller that waits for the task ``waited_for``, traceback included."""
         where = f"task {self.task} ({self.task_id})"
         if waited_for != self.task_id:
             where = f"{where}, on which {waited_for} depends,"

@@ -1,4 +1,4 @@
-"""What drivers do about forks: set objects right in the child, and finish calls before."""
+"""What drivers do about forks: reset objects in the child, and finish calls before a fork."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Protocol
 
 __all__ = ["ForkAware", "finish_before_forks", "reset_after_fork"]
 
-#: How long a fork waits for what other threads are to finish before it, in seconds.
-_PATIENCE_SECONDS = 10.0
+#: How long a fork waits for other threads to finish, in seconds.
+_LONGEST_WAIT_SECONDS = 10.0
 
 
 class ForkAware(Protocol):
-    """An object that a forked child inherits and goes on using."""
+    """An object that a forked child inherits and uses."""
 
     def after_fork(self) -> None:
-        """Drop what belongs to the parent. Runs in the child, before anything else, and must not block or raise.
+        """Drop what belongs to the parent. Runs in the child before anything else; it must not block or raise.
 
-        Of the parent's threads the child has only the one that forked. A lock that another one held is never released:
-        make a new one. A connection still belongs to the parent: neither use nor close it.
+        The child has only that thread of its parent that forked. A lock that another thread held is never released:
+        make a new one. A connection belongs to the parent: do not use it, and do not close it.
         """
         ...
 
@@ -51,9 +51,9 @@ _unfinished = _Unfinished()
 
 @contextmanager
 def finish_before_forks() -> Iterator[None]:
-    """While a thread is in this block, a fork of this process waits for it, up to ten seconds. Do not nest it.
+    """While a thread is in this block, a fork of this process waits for it, at most ten seconds. Do not nest it.
 
-    For calls of libraries that hold locks which a child could never acquire, as OpenSSL does while it connects.
+    Use it for calls of libraries that hold locks which a child could never acquire, as OpenSSL does while it connects.
     """
     ours, thread = _unfinished, threading.get_ident()
     with ours.changed:
@@ -68,7 +68,7 @@ def finish_before_forks() -> Iterator[None]:
 
 def _before() -> None:
     _unfinished.changed.acquire()
-    _unfinished.changed.wait_for(_unfinished.only_mine, _PATIENCE_SECONDS)
+    _unfinished.changed.wait_for(_unfinished.only_mine, _LONGEST_WAIT_SECONDS)
 
 
 def _after_in_parent() -> None:

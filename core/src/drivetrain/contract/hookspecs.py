@@ -1,10 +1,11 @@
-"""The hook specs of drivetrain. Makers find drivers; observers watch the life of a task and of a worker.
+"""The hook specs of drivetrain. A maker makes a driver; an observer follows the life of a task and of a worker.
 
-A driver is a module (or object) with one maker, named by an entry point; a maker is only asked for what its entry
-point names, so it need not look whether the URL is its own. An observer is named by an entry point of
-``drivetrain.plugins`` or handed to ``App(plugins=[…])``, and implements the hooks that it cares for. Observers must not
-raise and should return at once: what they raise is logged and otherwise ignored. They change nothing: what they get is
-read-only, so that setting a header raises a TypeError.
+A driver is a module (or an object) with one maker. An entry point names it. A maker is only called for the scheme or
+name of its entry point, so it need not check whether the URL is its own.
+
+An observer is named by an entry point of ``drivetrain.plugins`` or passed to ``App(plugins=[…])``. It implements any of
+the hooks. An observer should return at once and must not raise: its errors are logged and otherwise ignored. Its
+arguments are read-only: to set a header raises a TypeError.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def _current_directory() -> Path:
     try:
         return Path.cwd()
-    except OSError:  # it was removed: nothing can be found by a relative path
+    except OSError:  # the directory was removed: no relative path leads anywhere
         return Path()
 
 
@@ -51,32 +52,42 @@ def _read_only(options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @frozen(kw_only=True)
 class DriverContext:
-    """What an app hands to the maker of a driver."""
+    """What an app passes to the maker of a driver.
+
+    Attributes:
+        clock: the clock of the app. A driver reads the time from it alone.
+        namespace: the app's name, any text. It separates this app's data from that of other apps in one service, unless
+            the URL has the option ``namespace``. `service_name` makes a name for the service from it.
+        directory: where relative paths in a URL begin: the current directory when the app was made. Each process makes
+            its drivers later, and may have changed its directory.
+        options: the app's ``driver_options`` for this driver: objects that no URL can hold, by name. Read-only. A
+            driver refuses an unknown name with a ConfigurationError and shows no value: it may be a secret.
+    """
 
     clock: Clock = field(factory=SystemClock)
-    #: The app's name: the namespace of all that the driver keeps in its service, where the URL names none as its option
-    #: ``namespace``. Any text; `service_name` gives its name in the service.
     namespace: str = DEFAULT_NAMESPACE
-    #: Where relative paths in a URL begin: the current directory when the app was made. Drivers are made later, in each
-    #: process, which may have changed its directory.
     directory: Path = field(factory=_current_directory)
-    #: What the app passes to this driver as ``driver_options``: objects that no URL can hold, by name. Read-only. A
-    #: driver refuses a name that it does not know with a ConfigurationError, and shows no value: it may be a secret.
     options: Mapping[str, Any] = field(factory=dict, converter=_read_only, repr=False, hash=False)
 
 
 @frozen(kw_only=True)
 class TaskEvent:
-    """Which task an observer's hook is about."""
+    """The task of an observer's hook.
+
+    Attributes:
+        task_id: the id of the task.
+        task: the name of the task.
+        attempt: the attempt, 0 or more; the first is 0.
+        queue: the queue of its message.
+        headers: the headers of its message. Read-only.
+        worker: the name of the worker; empty in a sender.
+    """
 
     task_id: str
-    #: The name of the task.
     task: str
     attempt: int
     queue: str
-    #: The headers of its message. Read-only.
     headers: Mapping[str, str]
-    #: The name of the worker; empty on the sender's side.
     worker: str = ""
 
 
@@ -88,7 +99,7 @@ class DriverHooks:
         """Make the broker of this URL. Does no I/O.
 
         Raises:
-            ConfigurationError: the URL is wrong; every fault is named at once, secrets are not.
+            ConfigurationError: the URL is wrong; the error names every fault and shows no secret.
         """
 
     @hookspec(firstresult=True)
@@ -96,7 +107,7 @@ class DriverHooks:
         """Make the backend of this URL. Does no I/O.
 
         Raises:
-            ConfigurationError: the URL is wrong; every fault is named at once, secrets are not.
+            ConfigurationError: the URL is wrong; the error names every fault and shows no secret.
         """
 
     @hookspec(firstresult=True)
@@ -113,11 +124,11 @@ class DriverHooks:
 
 
 class ObserverHooks:
-    """The life of a task and of a worker. All implementations are called."""
+    """Events in the life of a task and of a worker. All implementations are called."""
 
     @hookspec
     def before_publish(self, messages: Sequence[Message]) -> None:
-        """Messages are about to be handed to the broker, by a sender or by a worker."""
+        """A sender or a worker is about to publish messages."""
 
     @hookspec
     def after_publish(self, messages: Sequence[Message]) -> None:
@@ -133,9 +144,9 @@ class ObserverHooks:
 
     @hookspec
     def task_raised(self, event: TaskEvent, error: BaseException, retrying: bool) -> None:
-        """An attempt has ended with an exception; called in the thread or child process that ran it, for error reports.
+        """An attempt has raised. Called in the thread or child process that ran it, for error reports.
 
-        ``retrying``: whether another attempt follows. Do not keep ``error``: it keeps the frames of the task alive.
+        ``retrying``: whether another attempt follows. Do not store ``error``: it keeps the frames of the task alive.
         """
 
     @hookspec
@@ -164,11 +175,11 @@ class ObserverHooks:
 
     @hookspec
     def worker_stopping(self, worker: str) -> None:
-        """A worker takes nothing new from now on, and finishes what runs."""
+        """A worker receives no more messages, and finishes what runs."""
 
     @hookspec
     def worker_step(self, step: str, task_ids: Sequence[str]) -> None:
-        """A worker has done a step of handling deliveries, for these tasks, and is about to do the next.
+        """A worker has done one step of handling the deliveries of these tasks.
 
         ``step`` is ``received``, ``started``, ``ran``, ``recorded``, ``followed_up`` or ``acknowledged``.
         """

@@ -1,4 +1,4 @@
-"""The hosts that a URL names: read, and checked for what can never work. Pure."""
+"""The hosts of a URL, checked for what can never work. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ _LONGEST_NAME = 254
 
 @frozen
 class Host:
-    """Where a service listens."""
+    """A host and its port.
 
-    #: A name or an address; an IPv6 address stands here without its brackets.
+    Attributes:
+        name: a name or an address; an IPv6 address has no brackets here.
+        port: the port, 1 to 65,535.
+    """
+
     name: str
     port: int
 
@@ -29,15 +33,15 @@ class Host:
 
 
 def read_hosts(listed: str, *, port: int, name: str = "") -> tuple[tuple[Host, ...], list[str]]:
-    """Read hosts with commas between them, each ``name``, ``name:port`` or ``[IPv6 address]:port``.
+    """Read hosts that are separated by commas, each ``name``, ``name:port`` or ``[IPv6 address]:port``.
 
     Args:
-        listed: the hosts, as in a URL; no user and no password.
-        port: the port of a host that names none.
-        name: the name of a host that has none; empty: every host must have a name.
+        listed: the hosts as in a URL, without user and password.
+        port: the port of a host without one.
+        name: the name of a host without one; empty: every host must have a name.
 
     Returns:
-        The hosts, and a sentence for each fault; with a fault the hosts are not to be used.
+        The hosts, and a sentence for each fault. Do not use the hosts if there is a fault.
     """
     hosts: list[Host] = []
     faults: list[str] = []

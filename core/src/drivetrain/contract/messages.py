@@ -1,4 +1,4 @@
-"""What a broker carries."""
+"""Messages, their deliveries, and the sections of a queue."""
 
 from __future__ import annotations
 
@@ -18,16 +18,22 @@ __all__ = [
     "QueueSizes",
 ]
 
-#: The header that `Broker.dead_letter` adds: why the message was put aside.
+#: The header with the reason that `Broker.dead_letter` was given.
 DEAD_REASON_HEADER = "drivetrain-dead-reason"
-#: The header that tells the group of a message, for brokers that keep the messages of one group in order.
+#: The header with the group of a message, for brokers that keep the messages of one group in order.
 MESSAGE_GROUP_HEADER = "drivetrain-message-group"
-#: The header that `Broker.dead_letter` adds: when, in Unix seconds, as decimal text.
+#: The header with the time of `Broker.dead_letter`: Unix seconds as decimal text.
 DEAD_AT_HEADER = "drivetrain-dead-at"
 
 
 class QueueSection(StrEnum):
-    """Where a message may lie in a queue."""
+    """A part of a queue.
+
+    Attributes:
+        READY: messages that a consumer may receive now.
+        DELAYED: messages that are not due yet.
+        DEAD: dead letters.
+    """
 
     READY = "ready"
     DELAYED = "delayed"
@@ -35,36 +41,54 @@ class QueueSection(StrEnum):
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """One message. Brokers carry body and headers as they are, byte for byte."""
+    """One message. A broker carries it unchanged.
 
-    #: Not unique for the broker: a message that is published twice is carried twice.
+    Attributes:
+        id: the id. A broker does not treat it as unique: a message that is published twice is carried twice.
+        queue: the name of the queue, any text.
+        body: the content.
+        headers: short texts by name.
+        priority: from 0 to the broker's `priority_levels` - 1; a higher priority is delivered first.
+        eta: the time before which the message is not delivered, in Unix seconds; None or a past time: deliver it at
+            once.
+    """
+
     id: str
     queue: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    #: Higher comes first; from 0 to the broker's `priority_levels` - 1.
     priority: int = 0
-    #: Not to be delivered before this time (Unix seconds); None or a time in the past: at once.
     eta: float | None = None
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
-    """A message that a broker handed out, to be settled by the consumer that received it."""
+    """One hand-over of a message. The consumer that received it settles it.
+
+    Attributes:
+        message: the message.
+        receipt: the driver's handle of this delivery. Opaque to core. Every delivery has another one.
+        redelivered: False only if the broker is sure that this is the first delivery of the message.
+        delivery_count: how often the message was delivered, this time included: 1 or more. None: the broker does not
+            count.
+    """
 
     message: Message
-    #: The driver's own mark of this very delivery. Opaque to core. A message that is delivered again has another.
     receipt: Any
-    #: False only if the broker is sure that the message was never handed out before.
     redelivered: bool = False
-    #: How often the message was handed out, this time included; None where the broker does not count.
     delivery_count: int | None = None
 
 
 class QueueSizes(Struct, frozen=True, kw_only=True):
-    """How many messages lie in a queue; None where the broker cannot tell."""
+    """The number of messages in a queue, 0 or more each; None where the broker cannot tell.
+
+    Attributes:
+        ready: messages that a consumer may receive now.
+        delayed: messages that are not due yet.
+        held: messages in flight: delivered, not settled, and still held.
+        dead: dead letters.
+    """
 
     ready: int | None
     delayed: int | None
-    #: Delivered and not yet settled.
     held: int | None
     dead: int | None

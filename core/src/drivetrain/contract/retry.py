@@ -1,4 +1,4 @@
-"""The contract of a retry policy, and how one travels with a task: by name and parameters."""
+"""The contract of a retry policy, and its form in a signature: a name and parameters."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ __all__ = ["Retries", "RetryPolicy", "exception_name"]
 
 @runtime_checkable
 class RetryPolicy(Protocol):
-    """Says how long to wait before a retry. Pure: no clock, no sleep, randomness by argument."""
+    """Computes the delay before a retry. Pure: no clock, no sleep, and randomness as an argument."""
 
     def delay_seconds(self, retry: int, random: Random) -> float:
-        """Seconds to wait before retry number ``retry`` (the first is 1). Finite, never negative."""
+        """The delay before retry number ``retry``, in seconds: finite, 0 or more. The first retry is number 1."""
         ...
 
 
-#: What a class itself holds, whatever its metaclass answers instead, or raises.
+#: Read a class's own attributes, whatever its metaclass returns or raises.
 _MODULE, _QUALNAME, _MRO = (type.__dict__[name] for name in ("__module__", "__qualname__", "__mro__"))
 
 
 def exception_name(kind: type[BaseException]) -> str:
-    """How an exception type is named in a message: ``module.QualName``. Raises nothing, whatever ``kind`` does."""
+    """The name of an exception type in a message: ``module.QualName``. Never raises, whatever ``kind`` does."""
     module = _MODULE.__get__(kind)
     return f"{module if type(module) is str else '<unknown>'}.{str.__str__(_QUALNAME.__get__(kind))}"
 
 
 def _names(kinds: Any) -> tuple[str, ...]:
     if isinstance(kinds, str | type):
-        raise InvalidSignature(f"{kinds!r} stands where several exception types belong; write ({kinds!r},)")
+        raise InvalidSignature(f"{kinds!r} must be a sequence of exception types; write ({kinds!r},)")
     return tuple(kind if isinstance(kind, str) else exception_name(kind) for kind in kinds)
 
 
@@ -46,21 +46,24 @@ def _check_max_retries(_record: object, _attribute: object, value: int) -> None:
 
 @frozen(kw_only=True)
 class Retries:
-    """How a task is retried. Travels with its signature, so it holds names and plain values only."""
+    """How a task is retried. It is part of a signature, so it contains names and plain values only.
 
-    #: The name of the policy: an entry point of ``drivetrain.retry_policies``.
+    Attributes:
+        policy: the name of the policy, an entry point of ``drivetrain.retry_policies``.
+        parameters: the parameters of the policy.
+        max_retries: the most retries after the first attempt, 0 or more.
+        retry_on: the names of exception types to retry, subtypes included; empty: all. Types become names.
+        give_up_on: the names of exception types not to retry, subtypes included, whatever `retry_on` says.
+    """
+
     policy: str
-    #: What the policy is made with.
     parameters: Mapping[str, Plain] = field(factory=dict)
-    #: How often at most, after the first attempt.
     max_retries: int = field(validator=_check_max_retries)
-    #: Only errors of these types (or their subtypes) are retried; empty: all.
     retry_on: tuple[str, ...] = field(default=(), converter=_names)
-    #: Errors of these types (or their subtypes) are not, whatever `retry_on` says.
     give_up_on: tuple[str, ...] = field(default=(), converter=_names)
 
     def retries(self, error: BaseException) -> bool:
-        """Whether an error of this type is one to retry (the count apart)."""
+        """Whether to retry after an error of this type. It does not count retries."""
         names = {exception_name(kind) for kind in _MRO.__get__(type(error))}
         if names.intersection(self.give_up_on):
             return False

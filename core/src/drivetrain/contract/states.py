@@ -1,8 +1,8 @@
-"""The states of a task, what is recorded of it, and the one rule by which a record changes.
+"""The states of a task, its record, and the rule by which a record changes.
 
-`apply` is the whole state machine. A backend that can run Python between reading a record and writing it atomically
-(a lock, a transaction, compare-and-set) calls it, or decides by `grants`, counts by `starts_after` and writes the other
-fields itself as `apply` does; one that decides inside its service does what they say.
+`apply` is the whole state machine. A backend that reads a record, runs Python and writes the record atomically (behind
+a lock, in a transaction, by compare-and-set) calls it. A faster one decides by `grants`, counts by `starts_after`, and
+writes the other fields as `apply` does. A backend that decides inside its service implements the same rule there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,19 @@ __all__ = [
 
 
 class State(StrEnum):
-    """The states of a task: PENDING → RECEIVED → STARTED → (RETRY → …) → one of the four terminal ones."""
+    """The states of a task: PENDING → RECEIVED → STARTED → (RETRY → …) → one of the four terminal states.
+
+    Attributes:
+        PENDING: sent, and not yet received by a worker.
+        RECEIVED: received by a worker, or given back by one before its end.
+        STARTED: an attempt runs.
+        RETRY: an attempt has failed, and another one will follow.
+        SUCCESS: terminal; the task has a result.
+        FAILURE: terminal; the task has failed for the last time.
+        CANCELLED: terminal; the task was cancelled, or one that it needed.
+        EXPIRED: terminal; the task was not started in time.
+        terminal: whether no transition ever leaves this state.
+    """
 
     PENDING = "PENDING"
     RECEIVED = "RECEIVED"
@@ -38,190 +50,223 @@ class State(StrEnum):
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
 
-    #: Whether no transition ever leaves this state.
     terminal: bool
 
     def __init__(self, value: str) -> None:
-        # No property: every record of a task asks this several times.
+        # An attribute, because every record of a task reads it several times, and a property is slower.
         self.terminal = value in {"SUCCESS", "FAILURE", "CANCELLED", "EXPIRED"}
 
 
 class StateChange(Struct, frozen=True):
-    """The last time at which a task entered a state, and who recorded it."""
+    """The last time at which a task entered a state.
 
-    #: Unix seconds, by the clock of who recorded it.
+    Attributes:
+        at: when, in Unix seconds by the clock of the recording process.
+        worker: the name of the worker that recorded it; empty for a sender.
+    """
+
     at: float
-    #: The worker's name; empty when it was recorded by a sender.
     worker: str = ""
 
 
 class Member(Struct, frozen=True):
-    """One member's place in a group."""
+    """The identity of a group's member.
+
+    Attributes:
+        group_id: the id of the group.
+        index: the position of the member, from 0 to the group's size - 1.
+    """
 
     group_id: str
-    #: Counted from 0.
     index: int
 
 
 class Transition(Struct, frozen=True, kw_only=True):
-    """A wish to change a task's record. `apply` says when it is granted."""
+    """A requested change of a task's record. `apply` says when it is granted.
+
+    Attributes:
+        task_id: the id of the task.
+        state: the requested state.
+        attempt: the attempt that this is about, 0 or more; the first is 0.
+        at: when the change happened, in Unix seconds by the clock of the requesting process.
+        worker: the name of the requesting worker; empty for a sender.
+        task: the name of the task; empty: the record keeps its own.
+        run: the requesting run. It is unique for each time that a worker starts a task. None: no run requests this (the
+            task is sent, cancelled, or fails because of an earlier task).
+        lease: for STARTED: for how many seconds from now the run holds the task without a renewal; None: no lease.
+        received_at: for STARTED: when the message was received, in Unix seconds. It is recorded as the entry of
+            RECEIVED.
+        payload: the encoded result or failure; before the end, what the next start and a rescue need. Opaque to the
+            backend. None: the record keeps its own.
+        downstream: what waits for this task, encoded. Opaque to the backend. None: the record keeps its own.
+        retention: for terminal states: for how many seconds from now the record is kept, 0 or more; None: for ever.
+        member: for terminal states: the member of a group that this completes if, and only if, it is granted.
+    """
 
     task_id: str
     state: State
-    #: Which attempt this is about; the first is 0.
     attempt: int = 0
-    #: Unix seconds.
     at: float
-    #: The name of the worker that asks; empty for a sender.
     worker: str = ""
-    #: The name of the task; kept from the first transition that tells it.
     task: str = ""
-    #: The run that asks, unique for each time that a worker starts a task. None: not asked by a run
-    #: (sent, cancelled, failed because of an earlier task).
     run: str | None = None
-    #: For STARTED: how long the run may go on without a renewal, in seconds.
     lease: float | None = None
-    #: For STARTED: when the message was received (Unix seconds), which is recorded as the entry of RECEIVED.
     received_at: float | None = None
-    #: The result or the failure, encoded; before that, what the next start and a rescue need. Opaque to the backend.
-    #: None: the record keeps the one that it has.
     payload: bytes | None = None
-    #: What waits for this task, encoded. Opaque to the backend; kept from the last transition that tells it.
     downstream: bytes | None = None
-    #: For terminal states: how long the record is kept afterwards, in seconds. None: for ever.
     retention: float | None = None
-    #: For terminal states: the place in a group that this completes, when (and only when) it is granted.
     member: Member | None = None
 
 
 class TaskRecord(Struct, frozen=True, kw_only=True):
-    """What a backend knows of a task."""
+    """What a backend stores of a task.
+
+    Attributes:
+        task_id: the id of the task.
+        state: the state of the task.
+        attempt: the latest attempt, 0 or more; the first is 0.
+        task: the name of the task; empty: unknown.
+        run: the last run that was granted a transition; None: none was.
+        leased_until: until when the run of a STARTED task holds it, in Unix seconds by the backend's clock; None in
+            other states, and without a lease.
+        starts: how often the present attempt was started, 0 or more. More than 1 means that a worker died or lost its
+            lease.
+        payload: see `Transition.payload`; None: never given.
+        downstream: see `Transition.downstream`; None: never given.
+        entries: the last change to each state that the task was ever in.
+        expires_at: when the record expires, in Unix seconds by the backend's clock; None: unfinished, or kept for ever.
+    """
 
     task_id: str
     state: State
     attempt: int = 0
     task: str = ""
-    #: The last run that was granted a transition.
     run: str | None = None
-    #: Until when the run of a STARTED task holds it (Unix seconds, by the backend's clock); else None.
     leased_until: float | None = None
-    #: How often the present attempt was started; more than 1 means that its worker died, or lost its lease.
     starts: int = 0
     payload: bytes | None = None
     downstream: bytes | None = None
-    #: The last entry of each state that the task was ever in.
     entries: Mapping[State, StateChange] = field(default_factory=dict)
-    #: When the record goes (Unix seconds, by the backend's clock); None while unfinished, or for ever.
     expires_at: float | None = None
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of a transition."""
+    """What became of a transition.
 
-    #: Whether it was granted.
+    Attributes:
+        applied: whether it was granted.
+        before: the record before it; None: there was none.
+        group: for a granted terminal transition with a `member`: the progress of its group afterwards. None for every
+            other transition, and for an unknown group.
+    """
+
     applied: bool
-    #: The record as it was before; None when there was none.
     before: TaskRecord | None
-    #: For a granted transition with a `member`: how the group stands now; None when the group is not known.
     group: GroupProgress | None = None
 
 
 class GroupProgress(Struct, frozen=True, kw_only=True):
-    """How a group stands, read in the same atomic step as the completion that it answers."""
+    """The progress of a group, read in the same atomic step as the completion that it answers.
+
+    Attributes:
+        size: how many members the group has, 0 or more.
+        done: how many distinct members have ended, failed ones included: 0 to `size`.
+        failed: whether a member has failed and the group does not collect failures. It will never be complete then.
+    """
 
     size: int
-    #: How many distinct members are complete.
     done: int
-    #: A member failed and the group does not collect failures: it will never be complete.
     failed: bool = False
 
     @property
     def complete(self) -> bool:
-        """Whether every member is complete and the group goes on."""
+        """Whether every member has ended and the group continues."""
         return self.done == self.size and not self.failed
 
 
-def apply(before: TaskRecord | None, wish: Transition, now: float) -> TaskRecord | None:
-    """The record after ``wish``, or None when it is refused. Pure.
+def apply(before: TaskRecord | None, transition: Transition, now: float) -> TaskRecord | None:
+    """The record after a transition, or None if the transition is refused. Pure.
 
-    This is `grants`, and the new record. A driver for which making records is too dear may decide by `grants` and write
-    the fields by itself, so that what can be read afterwards is what this returns.
+    A driver for which it costs too much to make records may decide by `grants` and write the fields itself. What can be
+    read afterwards must be what this function returns.
 
     Args:
-        before: the record as it is, or None when there is none.
-        wish: the transition that is asked for.
-        now: Unix seconds by the backend's clock; leases and expiry are counted from it.
+        before: the present record; None: there is none, or it has expired.
+        transition: the requested transition.
+        now: Unix seconds by the backend's clock. Leases and expiry count from it.
     """
-    if not grants(before, wish, now):
+    if not grants(before, transition, now):
         return None
-    return _enter(before or TaskRecord(task_id=wish.task_id, state=wish.state), wish, now)
+    return _enter(before or TaskRecord(task_id=transition.task_id, state=transition.state), transition, now)
 
 
-def grants(before: TaskRecord | None, wish: Transition, now: float) -> bool:
-    """Whether ``wish`` is granted. Pure; the arguments are those of `apply`.
+def grants(before: TaskRecord | None, transition: Transition, now: float) -> bool:
+    """Whether a transition is granted. Pure; the arguments are those of `apply`.
 
-    Of ``before`` it looks at nothing but `state`, `attempt`, `run` and `leased_until`: a driver need know no more.
+    It reads only `state`, `attempt`, `run` and `leased_until` of ``before``: a driver need read no more either.
     """
     if before is None or before.state.terminal:
         return before is None
-    if wish.state is State.PENDING:
+    if transition.state is State.PENDING:
         return before.state is State.PENDING
-    if wish.state is State.STARTED:
-        return _may_start(before, wish, now)
-    if wish.state is State.EXPIRED and _held(before, now):
+    if transition.state is State.STARTED:
+        return _may_start(before, transition, now)
+    if transition.state is State.EXPIRED and _held(before, now):
         return False  # it was started in time
-    if wish.run is None:
-        return wish.state.terminal
-    # Only the run that holds the task speaks for it: one that lost its lease to another is fenced off.
-    return before.state is State.STARTED and before.run == wish.run
+    if transition.run is None:
+        return transition.state.terminal
+    # Only the run that holds the task may change it: a run that lost its lease to another one is refused.
+    return before.state is State.STARTED and before.run == transition.run
 
 
-def _may_start(before: TaskRecord, wish: Transition, now: float) -> bool:
-    if wish.attempt < before.attempt:
+def _may_start(before: TaskRecord, transition: Transition, now: float) -> bool:
+    if transition.attempt < before.attempt:
         return False
-    if wish.attempt > before.attempt:
+    if transition.attempt > before.attempt:
         return True
     if before.state is State.RETRY:
         return False  # this attempt is over; the next one has its own message
-    return before.run == wish.run or not _held(before, now)
+    return before.run == transition.run or not _held(before, now)
 
 
 def _held(record: TaskRecord, now: float) -> bool:
     return record.state is State.STARTED and record.leased_until is not None and record.leased_until > now
 
 
-def _enter(before: TaskRecord, wish: Transition, now: float) -> TaskRecord:
-    started = wish.state is State.STARTED
+def _enter(before: TaskRecord, transition: Transition, now: float) -> TaskRecord:
+    started = transition.state is State.STARTED
     entries = dict(before.entries)
-    if started and wish.received_at is not None:
-        entries[State.RECEIVED] = StateChange(wish.received_at, wish.worker)
-    if not (wish.state is State.PENDING and State.PENDING in entries):  # when it was first sent stays known
-        entries[wish.state] = StateChange(wish.at, wish.worker)
-    # Written out, not evolved: this is the hottest spot of every backend that runs it.
+    if started and transition.received_at is not None:
+        entries[State.RECEIVED] = StateChange(transition.received_at, transition.worker)
+    if not (transition.state is State.PENDING and State.PENDING in entries):  # keep the time of the first sending
+        entries[transition.state] = StateChange(transition.at, transition.worker)
+    # Without evolve, which is slower: every backend that runs Python makes each of its records here.
     return TaskRecord(
         task_id=before.task_id,
-        state=wish.state,
-        attempt=max(before.attempt, wish.attempt),
-        task=wish.task or before.task,
-        run=before.run if wish.run is None else wish.run,
-        leased_until=now + wish.lease if started and wish.lease is not None else None,
-        starts=starts_after(before, wish),
-        payload=before.payload if wish.payload is None else wish.payload,
-        downstream=before.downstream if wish.downstream is None else wish.downstream,
+        state=transition.state,
+        attempt=max(before.attempt, transition.attempt),
+        task=transition.task or before.task,
+        run=before.run if transition.run is None else transition.run,
+        leased_until=now + transition.lease if started and transition.lease is not None else None,
+        starts=starts_after(before, transition),
+        payload=before.payload if transition.payload is None else transition.payload,
+        downstream=before.downstream if transition.downstream is None else transition.downstream,
         entries=entries,
-        expires_at=now + wish.retention if wish.state.terminal and wish.retention is not None else None,
+        expires_at=now + transition.retention
+        if transition.state.terminal and transition.retention is not None
+        else None,
     )
 
 
-def starts_after(before: TaskRecord | None, wish: Transition) -> int:
-    """`TaskRecord.starts` once ``wish`` is granted. Pure; it looks at what `grants` looks at, and at `starts`."""
-    started = wish.state is State.STARTED
+def starts_after(before: TaskRecord | None, transition: Transition) -> int:
+    """`TaskRecord.starts` after a granted transition. Pure. It reads what `grants` reads, and `starts`."""
+    started = transition.state is State.STARTED
     if before is None:
-        return int(started and (wish.run is not None or wish.attempt > 0))
-    if wish.state is State.RECEIVED:
-        return max(0, before.starts - 1)  # given back unharmed: that start does not count as a crash
+        return int(started and (transition.run is not None or transition.attempt > 0))
+    if transition.state is State.RECEIVED:
+        return max(0, before.starts - 1)  # a worker gave it back: that start does not count as a crash
     if not started:
         return before.starts
-    if wish.attempt > before.attempt:
+    if transition.attempt > before.attempt:
         return 1
-    return before.starts if before.state is State.STARTED and before.run == wish.run else before.starts + 1
+    return before.starts if before.state is State.STARTED and before.run == transition.run else before.starts + 1

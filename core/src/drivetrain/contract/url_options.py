@@ -1,7 +1,7 @@
-"""The options of a driver's URL: read by readers, all faults named at once. Pure.
+"""The options of a driver's URL, and all their faults at once. Pure.
 
-A reader takes the text of an option and gives its value, or raises ValueError with the end of a sentence that begins
-with the option's name: ``is '70'; use a whole number from 1 to 64``.
+A reader takes the text of an option and returns its value. For a wrong text it raises a ValueError with the rest of a
+sentence that begins with the option's name: ``is '70'; use a whole number from 1 to 64``.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ __all__ = [
 
 OptionReader = Callable[[str], Any]
 
-_TRUTH = {"true": True, "false": False}
+_BOOLEANS = {"true": True, "false": False}
 
 
 def read_options(options: Mapping[str, str], readers: Mapping[str, OptionReader]) -> tuple[dict[str, Any], list[str]]:
     """Read the options of a URL.
 
     Args:
-        options: their texts by name, as `DriverUrl.options` has them.
-        readers: the reader of each option that there is, by its name.
+        options: the texts of the options by name, as in `DriverUrl.options`.
+        readers: the reader of each known option by its name.
 
     Returns:
-        The values of the options that are known and right, by name; and a sentence for each fault.
+        The values of the options without a fault, by name; and a sentence for each fault.
     """
     values: dict[str, Any] = {}
     faults: list[str] = []
@@ -51,7 +51,7 @@ def read_options(options: Mapping[str, str], readers: Mapping[str, OptionReader]
 
 
 def unknown_option(name: str, known: Mapping[str, object]) -> str:
-    """The fault of an option that there is not, with the one that was probably meant, or with all that there are."""
+    """The fault of an unknown option: it names the option that was probably meant, or all known ones."""
     if not known:
         return f"there is no option {name!r}; this URL takes none"
     near = get_close_matches(name, known, 1)
@@ -59,7 +59,7 @@ def unknown_option(name: str, known: Mapping[str, object]) -> str:
 
 
 def choice_option(*choices: str) -> Callable[[str], str]:
-    """A reader of a text that is one of a few."""
+    """A reader of a text that must be one of ``choices``."""
 
     def read(text: str) -> str:
         if text not in choices:
@@ -71,13 +71,13 @@ def choice_option(*choices: str) -> Callable[[str], str]:
 
 def boolean_option(text: str) -> bool:
     """Read ``true`` or ``false``; raises ValueError for any other text."""
-    if text not in _TRUTH:
+    if text not in _BOOLEANS:
         raise ValueError(f"is {text!r}; use true or false")
-    return _TRUTH[text]
+    return _BOOLEANS[text]
 
 
 def whole_number_option(lowest: int, highest: int) -> Callable[[str], int]:
-    """A reader of a whole number between two others, these included."""
+    """A reader of a whole number from ``lowest`` to ``highest``."""
 
     def read(text: str) -> int:
         if not re.fullmatch("[0-9]{1,12}", text) or not lowest <= int(text) <= highest:
@@ -88,7 +88,7 @@ def whole_number_option(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 def seconds_option(lowest: float, highest: float) -> Callable[[str], float]:
-    """A reader of a number of seconds between two others, these included."""
+    """A reader of a number of seconds from ``lowest`` to ``highest``."""
 
     def read(text: str) -> float:
         try:

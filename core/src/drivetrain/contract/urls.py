@@ -1,4 +1,4 @@
-"""Driver URLs: taking them apart, and showing them without their secrets."""
+"""Driver URLs: their parts, and how to show them without their secrets."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ __all__ = ["DriverUrl", "redact"]
 
 @frozen(kw_only=True)
 class DriverUrl:
-    """A URL in parts. ``repr`` shows no secret."""
+    """A URL in parts. ``repr`` shows no secret.
+
+    Attributes:
+        scheme: the scheme, in lower case.
+        netloc: the part between ``//`` and the path, as written. It may have several hosts.
+        path: the path with its leading slash, percent-decoded.
+        options: the texts of the options by name, percent-decoded.
+        shown: the URL without its secrets, for messages.
+    """
 
     scheme: str
-    #: What stands between ``//`` and the path, as written; may name several hosts.
     netloc: str
-    #: With its leading slash, unquoted.
     path: str
     options: Mapping[str, str]
-    #: The whole, without its secrets.
     shown: str = field(default="", eq=False)
 
     @classmethod
@@ -38,7 +43,7 @@ class DriverUrl:
         scheme, separator, rest = url.partition("://")
         if not separator or not re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme):
             raise ConfigurationError(
-                f"{redact(url)!r} is no driver URL; write one as scheme://…, like sqlite:///work.db"
+                f"{redact(url)!r} is not a driver URL; write one as scheme://…, like sqlite:///work.db"
             )
         place, _, query = rest.partition("?")
         netloc, slash, path = place.partition("/")
@@ -53,13 +58,13 @@ class DriverUrl:
 
     @property
     def user(self) -> str | None:
-        """What stands before the hosts as ``user@`` or ``user:password@``, unquoted; None if nothing does."""
+        """The user before the hosts (``user@`` or ``user:password@``), percent-decoded; None: there is none."""
         secret, at, _ = self.netloc.rpartition("@")
         return unquote(secret.partition(":")[0]) if at else None
 
     @property
     def password(self) -> str | None:
-        """What stands before the hosts as ``:password@``, unquoted; None if nothing does."""
+        """The password before the hosts (``:password@``), percent-decoded; None: there is none."""
         _, colon, password = self.netloc.rpartition("@")[0].partition(":")
         return unquote(password) if colon else None
 
@@ -77,22 +82,22 @@ class DriverUrl:
 
 
 def _unencoded(netloc: str, path: str, query: str) -> str | None:
-    """What is wrong with a URL that does not end its parts where its author meant; shows none of it."""
+    """The fault of a URL whose parts do not end where its author meant; it shows nothing of the URL."""
     if "#" in netloc + path + query:
-        return "it holds a #, after which a URL is not read on; write %23"
+        return "it contains a #, which ends a URL; write %23"
     names = [pair.partition("=")[0] for pair in query.split("&")]
     # With a slash or a question mark in it, a password looks like a host and a path; neither may be shown then.
     if netloc and ("@" in path or any("@" in name for name in names) or ("@" in query and "@" not in netloc)):
-        return "an @ stands after its host; in user, password, path and options write %40 for @, %2F for /, %3F for ?"
+        return "an @ follows its host; in user, password, path and options write %40 for @, %2F for /, %3F for ?"
     return None
 
 
 def redact(url: str) -> str:
-    """``url`` with user, password and the values of its options left out; for messages and logs."""
+    """``url`` without user, password and the values of its options; for messages and logs."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return "***" if "@" in url else url
-    # A password may hold any sign, even a slash, a question mark or an at-sign: all up to the last at-sign goes.
+    # A password may contain any character, even / ? and @: drop everything up to the last @.
     secret, at, rest = rest.rpartition("@")
     place, _, query = rest.partition("?")
     shown = f"{scheme}://{'***@' if at and secret else ''}{place}"
