@@ -71,7 +71,7 @@ def test_nothing_is_known(backend):
     ],
 )
 def test_what_would_be_lost_is_refused(backend, call):
-    with pytest.raises(NotSupported, match=r"null:// keeps nothing.*configure a backend that stores"):
+    with pytest.raises(NotSupported, match=r"null:// stores nothing.*configure another backend"):
         call(backend)
 
 

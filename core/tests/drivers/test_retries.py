@@ -87,8 +87,8 @@ def test_all_faults_are_told_at_once():
     with pytest.raises(InvalidSignature) as caught:
         make_retry_policy("exponential", {"bse": 1, "factor": 0.5, "cap": "x", "jitter": 2, "zzz": 1})
     text = str(caught.value)
-    assert "'bse' is no parameter of it; did you mean 'base'?" in text
-    assert "'zzz' is no parameter of it (it has: base, factor, cap, jitter)" in text
+    assert "there is no parameter 'bse'; did you mean 'base'?" in text
+    assert "there is no parameter 'zzz'; use base, factor, cap, jitter" in text
     assert "factor is 0.5; it must be a number from 1 to 1000" in text
     assert "cap is 'x'" in text
     assert "jitter is 2; it must be a number from 0 to 1" in text
@@ -97,7 +97,7 @@ def test_all_faults_are_told_at_once():
 @pytest.mark.parametrize(
     ("name", "parameters", "told"),
     [
-        ("never", {"seconds": 1}, "(it has: none)"),
+        ("never", {"seconds": 1}, "this policy takes none"),
         ("fixed", {}, "seconds is missing"),
         ("fixed", {"seconds": -1}, "seconds is -1"),
         ("fixed", {"seconds": True}, "seconds is True"),

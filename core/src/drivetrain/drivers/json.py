@@ -1,7 +1,7 @@
-"""The serializer ``json``: compact UTF-8, with nothing let through that JSON cannot hold.
+"""The serializer ``json``: compact JSON in UTF-8. It refuses every value that JSON cannot hold.
 
-msgspec does the work. What it refuses, and what it would turn silently into something else, goes to the standard
-library instead, which is slower and says what is wrong.
+msgspec encodes and decodes. Values that it refuses, or would silently change, go to the standard library instead, which
+is slower and says what is wrong.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ def _refuse_constant(literal: str) -> NoReturn:
 def _finite(literal: str) -> float:
     number = float(literal)
     if math.isinf(number):
-        raise ValueError(f"{literal[:40]} is beyond what a float holds")
+        raise ValueError(f"{literal[:40]} is too large for a float")
     return number
 
 
-# Built once: json.dumps with any option builds an encoder for each call. Circular values end in RecursionError, so the
-# encoder need not keep a table of what it has seen.
+# Made once: json.dumps with an option makes an encoder for each call. A circular value ends in RecursionError, so the
+# encoder need not remember the values that it has seen.
 _encode = JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 _decode = JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode
 
 _fast_encode = msgspec.json.Encoder().encode
 _fast_decode = msgspec.json.Decoder().decode
 
-_LEAVES = frozenset({str, int, bool, type(None)})
+_SCALARS = frozenset({str, int, bool, type(None)})
 
 
 class JsonSerializer:
-    """Plain values as JSON. Thread-safe; one object serves a whole process."""
+    """Encodes plain values as JSON. Thread-safe; one object serves a process."""
 
     content_type = "application/json"
 
@@ -49,7 +49,7 @@ class JsonSerializer:
         """The JSON of ``value``, compact, in UTF-8.
 
         Raises:
-            SerializationError: JSON cannot hold it; the message says what, and where in ``value`` it stands.
+            SerializationError: JSON cannot hold it; the message says why, and names the part of ``value``.
         """
         try:
             if _is_plain(value):
@@ -65,7 +65,7 @@ class JsonSerializer:
         """The value of JSON bytes.
 
         Raises:
-            SerializationError: they are not UTF-8, not JSON, or hold NaN, an infinity or half a surrogate pair.
+            SerializationError: they are not UTF-8, not JSON, or contain NaN, an infinity or half a surrogate pair.
         """
         try:
             return _fast_decode(data)
@@ -78,7 +78,7 @@ class JsonSerializer:
     def _loads_strictly(data: bytes) -> Plain:
         try:
             value = _decode(str(data, "utf-8"))
-            # Only an escape can bring half a surrogate pair, and we write none, so this is for others' messages.
+            # Half a surrogate pair needs an escape. This serializer writes none, but other senders may.
             if b"\\ud" in data or b"\\uD" in data:
                 _encode(value).encode()
         except UnicodeError as error:
@@ -93,35 +93,35 @@ class JsonSerializer:
 
 
 def _is_plain(value: Plain) -> bool:
-    """Whether all in ``value`` is exactly of a type that JSON has: msgspec would write many more, as text or null."""
+    """Whether every part of ``value`` has exactly a type of JSON. msgspec would write more types, as text or null."""
     kind = type(value)
-    if kind in _LEAVES:
+    if kind in _SCALARS:
         return True
-    # Strings and integers are most of what is sent, and need no call.
+    # Most parts are strings and integers: they need no call.
     if kind is dict:
         for key, item in value.items():
-            if type(key) is not str or not (type(item) in _LEAVES or _is_plain(item)):
+            if type(key) is not str or not (type(item) in _SCALARS or _is_plain(item)):
                 return False
         return True
     if kind is list or kind is tuple:
         for item in value:  # noqa: SIM110 - a generator would be one more nested call for each level
-            if not (type(item) in _LEAVES or _is_plain(item)):
+            if not (type(item) in _SCALARS or _is_plain(item)):
                 return False
         return True
     return kind is float and math.isfinite(value)
 
 
 def _where(error: UnicodeError) -> str:
-    # Without the object itself, which str(error) would show in part.
+    # str(error) would show a part of the value, which may be a secret.
     return f"{error.reason} at {error.start}" if isinstance(error, (UnicodeDecodeError, UnicodeEncodeError)) else ""
 
 
 def _misfits(value: Plain, path: str) -> Iterator[str]:
-    # Only called once encoding has failed, to say where.
+    # Called only after encoding has failed, to find the reason.
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                yield f"{path} has the key {key!r}, which is no str"
+                yield f"{path} has the key {key!r}, which is not a str"
             yield from _misfits(key, f"a key of {path}") if isinstance(key, str) else ()
             yield from _misfits(item, f"{path}[{key!r}]")
     elif isinstance(value, (list, tuple)):
@@ -131,10 +131,10 @@ def _misfits(value: Plain, path: str) -> Iterator[str]:
         if not math.isfinite(value):
             yield f"{path} is {value}, and JSON has finite numbers only"
     elif isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
-            yield f"{path} is text with half a surrogate pair in it, which UTF-8 has not"
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            yield f"{path} contains half a surrogate pair, which UTF-8 cannot hold"
     elif value is not None and not isinstance(value, int):
-        yield f"{path} is of type {type(value).__qualname__}, which JSON has not"
+        yield f"{path} is of type {type(value).__qualname__}, which JSON cannot hold"
 
 
 @hookimpl

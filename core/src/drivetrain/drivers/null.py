@@ -1,11 +1,11 @@
-"""``null://``: a backend without memory, for work whose outcome nobody asks for.
+"""``null://``: a backend that stores nothing, for tasks whose results no one reads.
 
-Transitions are granted and forgotten: nothing is known of any task, so results, waiting, groups, locks and bodies that
-are too large for the broker are not to be had. Where forgetting would lose something, `NotSupported` is raised.
+It grants every transition and forgets it. So it has no results, no waiting, no groups, no locks, and no bodies that are
+too large for the broker. A call that would lose something raises `NotSupported`.
 """
 
-# Arguments have the names of the contract, used or not.
-# ruff: noqa: ARG001, ARG002
+# The contract names the arguments, whether a method uses them or not.
+# ruff: noqa: ARG002
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from drivetrain.contract import (
     Backend,
     BackendCapabilities,
     Completion,
-    ConfigurationError,
     DriverContext,
     DriverUrl,
     Durability,
@@ -29,9 +28,10 @@ from drivetrain.contract import (
     TaskPage,
     TaskRecord,
     Transition,
+    check_driver_options,
     hookimpl,
+    raise_for_faults,
     read_options,
-    redact,
 )
 
 __all__ = ["NullBackend", "make_backend"]
@@ -42,25 +42,25 @@ def make_backend(url: str, context: DriverContext) -> Backend:
     """Make the backend of ``null://``.
 
     Raises:
-        ConfigurationError: the URL says more than its scheme.
+        ConfigurationError: the URL says more than its scheme, or `DriverContext.options` is not empty.
     """
+    check_driver_options("null", context.options)
     parts = DriverUrl.parse(url)
     _, faults = read_options(parts.options, {})
     if parts.netloc or parts.path.strip("/"):
-        faults.append("it names a place, and null:// keeps nothing anywhere")
-    if faults:
-        raise ConfigurationError(f"{redact(url)} is no URL of the null driver", faults)
+        faults.append("it names a host or a path; write null://, which stores nothing anywhere")
+    raise_for_faults("null", parts, faults)
     return NullBackend()
 
 
 def _refusal(what: str) -> NotSupported:
-    return NotSupported(f"the backend null:// keeps nothing, so it cannot {what}; configure a backend that stores")
+    return NotSupported(f"the backend null:// stores nothing, so it cannot {what}; configure another backend")
 
 
 class NullBackend:
-    """A backend that remembers nothing; see `drivetrain.contract.Backend`.
+    """A backend that stores nothing; see `drivetrain.contract.Backend`.
 
-    Reading answers that nothing is known, which is so. Writing is refused only where somebody counts on reading it.
+    A read answers that everything is unknown. A write is refused only where a caller relies on reading it later.
     """
 
     capabilities: BackendCapabilities = BackendCapabilities(
@@ -71,11 +71,11 @@ class NullBackend:
         """See `Backend.ping`."""
 
     def record(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
-        """Grant everything, as if each were the first that is heard of its task."""
+        """Grant every transition, as if each were the first of its task."""
         return [Outcome(applied=True, before=None) for _ in transitions]
 
     def read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
-        """Nothing is known of any."""
+        """Every one is unknown."""
         return [None] * len(task_ids)
 
     def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
@@ -85,21 +85,21 @@ class NullBackend:
             NotSupported: always, unless there is nothing to wait for.
         """
         if task_ids:
-            raise _refusal("tell when a task has ended")
+            raise _refusal("report when a task has ended")
         return {}
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
-        """Every run goes on: nobody can have taken its task over in here."""
+        """Every run holds its task: no other run can have taken it over here."""
         return [Renewal(held=True, state=None) for _ in leases]
 
     def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
-        """Nothing is kept any longer than that."""
+        """Do nothing: no record exists."""
 
     def forget(self, task_ids: Sequence[str]) -> None:
-        """It is forgotten."""
+        """Do nothing: no record exists."""
 
     def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        """None is listed."""
+        """An empty page."""
         return TaskPage()
 
     def open_groups(self, groups: Sequence[Group]) -> None:
@@ -109,10 +109,10 @@ class NullBackend:
             NotSupported: always, unless there is nothing to open.
         """
         if groups:
-            raise _refusal("keep a group or a chord")
+            raise _refusal("store a group or a chord")
 
     def complete(self, completions: Sequence[Completion]) -> Sequence[GroupProgress | None]:
-        """Refuse: the group that waits for this member was opened in another backend.
+        """Refuse: the group of this member was opened in another backend.
 
         Raises:
             NotSupported: always, unless there is nothing to complete.
@@ -122,11 +122,11 @@ class NullBackend:
         return []
 
     def read_groups(self, group_ids: Sequence[str]) -> Sequence[GroupRecord | None]:
-        """Nothing is known of any."""
+        """Every one is unknown."""
         return [None] * len(group_ids)
 
     def read_members(self, group_id: str) -> Sequence[bytes | None]:
-        """Nothing is known of any."""
+        """Every one is unknown."""
         return []
 
     def store_bodies(self, bodies: Mapping[str, bytes]) -> None:
@@ -136,7 +136,7 @@ class NullBackend:
             NotSupported: always, unless there is nothing to store.
         """
         if bodies:
-            raise _refusal("keep a message that is too large for the broker")
+            raise _refusal("store a message that is too large for the broker")
 
     def load_bodies(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """There are none."""
@@ -162,11 +162,11 @@ class NullBackend:
         return False
 
     def sweep(self) -> int:
-        """There is nothing to drop."""
+        """Nothing expires."""
         return 0
 
     def counts(self) -> Mapping[str, int]:
-        """Nothing is kept."""
+        """Zero of each kind."""
         return dict.fromkeys(("tasks", "groups", "members", "bodies", "locks"), 0)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The retry policies that come with drivetrain: ``never``, ``fixed``, ``exponential``, ``fibonacci``, ``intervals``.
 
-All numbers are seconds unless said otherwise. Delays are finite, never negative, and follow from the retry's number and
-the `random.Random` that is handed in; a policy keeps nothing from one call to the next.
+A delay depends on the number of the retry and on the `random.Random` argument alone: a policy has no state. It is a
+finite number of seconds, 0 or more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from drivetrain.contract import InvalidSignature, Plain, RetryPolicy, hookimpl
 
 __all__ = ["LONGEST_SECONDS", "Exponential", "Fibonacci", "Fixed", "Intervals", "Never", "make_retry_policy"]
 
-#: No delay may be longer: a hundred years. Bounds arithmetic, and refuses inf and nan in the same breath.
+#: The longest delay: a hundred years. The bound refuses inf and nan too, and keeps the arithmetic finite.
 LONGEST_SECONDS = 100 * 365.25 * 86400.0
 
 Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -27,7 +27,7 @@ Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 def _between(low: float, high: float) -> Check:
     def check(_policy: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        # Compared as it came: a huge int from a message must not overflow a float here.
+        # Compared without a conversion: a huge int from a message would overflow a float.
         if not (number and low <= value <= high):
             raise InvalidSignature(f"{attribute.name} is {_shown(value)}; it must be a number from {low:g} to {high:g}")
 
@@ -35,7 +35,7 @@ def _between(low: float, high: float) -> Check:
 
 
 def _shown(value: object) -> str:
-    # The digits of a huge int are not worth printing, and Python refuses to print the hugest.
+    # Python refuses to print the digits of very large integers.
     huge = isinstance(value, int) and value.bit_length() > 64
     return "a huge number" if huge else repr(value)[:80]
 
@@ -49,7 +49,7 @@ def _delays(_policy: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 @frozen
 class Never:
-    """No retry: `drivetrain.contract.Retries.max_retries` of 0 is what stops them; should one happen, it is at once."""
+    """No retry: `drivetrain.contract.Retries.max_retries` must be 0. If it is not, retries have no delay."""
 
     def delay_seconds(self, retry: int, random: Random) -> float:  # noqa: ARG002
         """Always 0."""
@@ -58,32 +58,37 @@ class Never:
 
 @frozen(kw_only=True)
 class Fixed:
-    """The same delay before every retry."""
+    """The same delay before every retry.
 
-    #: The delay, in seconds.
+    Attributes:
+        seconds: the delay.
+    """
+
     seconds: float = field(validator=_between(0, LONGEST_SECONDS))
 
     def delay_seconds(self, retry: int, random: Random) -> float:  # noqa: ARG002
-        """``seconds``, whatever the retry."""
+        """``seconds`` for every retry."""
         return float(self.seconds)
 
 
 @frozen(kw_only=True)
 class Exponential:
-    """Longer and longer: ``full = min(cap, base * factor ** (retry - 1))``, less a random part.
+    """A growing delay: ``full = min(cap, base * factor ** (retry - 1))``, less a random part.
 
-    The delay lies evenly between ``full * (1 - jitter)`` and ``full``. Jitter 0 is none, 0.5 is what is known as equal
-    jitter, 1 as full jitter. The default is 0.5: what failed together is spread over half of the delay, and a service
-    in trouble is left alone for at least the other half, which full jitter does not grant.
+    The delay is evenly distributed between ``full * (1 - jitter)`` and ``full``. Jitter 0 is none, 0.5 is known as
+    equal jitter, 1 as full jitter. The default of 0.5 spreads tasks that failed together over half of the delay, and
+    spares a failing service for the other half. Full jitter does not spare it.
+
+    Attributes:
+        base: the delay before the first retry, in seconds, without jitter: more than 0.
+        factor: the quotient of two successive delays, 1 to 1,000.
+        cap: the longest delay, in seconds: more than 0.
+        jitter: the random share of a delay, 0 to 1.
     """
 
-    #: The delay before the first retry, in seconds, before jitter.
     base: float = field(default=1.0, validator=_between(0.000001, LONGEST_SECONDS))
-    #: By what each delay is longer than the one before it.
     factor: float = field(default=2.0, validator=_between(1, 1000))
-    #: The longest delay, in seconds.
     cap: float = field(default=600.0, validator=_between(0.000001, LONGEST_SECONDS))
-    #: The share of a delay that is random, 0 to 1.
     jitter: float = field(default=0.5, validator=_between(0, 1))
 
     def delay_seconds(self, retry: int, random: Random) -> float:
@@ -97,28 +102,34 @@ class Exponential:
 
 @frozen(kw_only=True)
 class Fibonacci:
-    """Machinery's: 1, 2, 3, 5, 8, 13 … seconds, from the first of these that is not below ``start``, up to ``cap``."""
+    """The delays of Machinery: 1, 2, 3, 5, 8, 13 … seconds, from ``start`` to ``cap``.
 
-    #: Below which no delay lies, in seconds: 4 gives 5, 8, 13 …
+    Attributes:
+        start: the lowest delay, in seconds, 0 or more: 4 gives 5, 8, 13 …
+        cap: the longest delay, in seconds: more than 0.
+    """
+
     start: float = field(default=1.0, validator=_between(0, LONGEST_SECONDS))
-    #: The longest delay, in seconds.
     cap: float = field(default=3600.0, validator=_between(0.000001, LONGEST_SECONDS))
 
     def delay_seconds(self, retry: int, random: Random) -> float:  # noqa: ARG002
         """See the class."""
-        delay, following, left = 1, 2, retry
-        # Ends within sixty rounds whatever the retry: the numbers outgrow any cap.
-        while delay < self.cap and (delay < self.start or left > 1):
-            left -= delay >= self.start
+        delay, following, remaining = 1, 2, retry
+        # At most sixty rounds for any retry: the numbers grow beyond every cap.
+        while delay < self.cap and (delay < self.start or remaining > 1):
+            remaining -= delay >= self.start
             delay, following = following, delay + following
         return float(min(delay, self.cap))
 
 
 @frozen(kw_only=True)
 class Intervals:
-    """Listed delays, one for each retry; the last one repeats."""
+    """A list of delays, one for each retry. The last one repeats.
 
-    #: The delays, in seconds.
+    Attributes:
+        seconds: the delays, 0 or more each, at least one.
+    """
+
     seconds: tuple[float, ...] = field(validator=_delays)
 
     def delay_seconds(self, retry: int, random: Random) -> float:  # noqa: ARG002
@@ -139,7 +150,7 @@ def _faults(kind: type[Any], parameters: Mapping[str, Plain]) -> Iterator[str]:
     fields = {attribute.name: attribute for attribute in attrs.fields(kind)}
     for name in parameters:
         if name not in fields:
-            yield f"{name!r} is no parameter of it{_hint(name, list(fields))}"
+            yield f"there is no parameter {name!r}{_hint(name, list(fields))}"
     for name, attribute in fields.items():
         if name not in parameters:
             if attribute.default is attrs.NOTHING:
@@ -153,7 +164,9 @@ def _faults(kind: type[Any], parameters: Mapping[str, Plain]) -> Iterator[str]:
 
 def _hint(name: str, known: list[str]) -> str:
     near = get_close_matches(str(name), known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f" (it has: {', '.join(known) or 'none'})"
+    return (
+        f"; did you mean {near[0]!r}?" if near else f"; use {', '.join(known)}" if known else "; this policy takes none"
+    )
 
 
 @hookimpl
@@ -161,7 +174,7 @@ def make_retry_policy(name: str, parameters: Mapping[str, Plain]) -> RetryPolicy
     """Make one of the policies of this module.
 
     Raises:
-        InvalidSignature: parameters are unknown, missing or wrong; all of them are named.
+        InvalidSignature: parameters are unknown, missing or wrong; the error names all of them.
     """
     kind = _POLICIES.get(name)
     if kind is None:
