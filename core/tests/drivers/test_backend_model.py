@@ -1,4 +1,8 @@
-"""Any story of calls to a backend, beside a model of a few lines that is built on `drivetrain.contract.apply`."""
+"""Any sequence of calls to a backend and steps of time, beside a small model around `drivetrain.contract.apply`.
+
+The contract suite has such a test too, in real time. Here a clock that is turned by hand lets leases, retentions and
+locks of many seconds end within a sequence.
+"""
 
 from uuid import uuid4
 
@@ -29,7 +33,7 @@ runs = st.sampled_from([None, "r1", "r2"])
 seconds = st.sampled_from([0, 1, 5, 20])
 payloads = st.none() | st.binary(max_size=3)
 members = st.builds(Member, names, st.integers(-1, SIZE))
-wishes = st.builds(
+transitions = st.builds(
     Transition,
     task_id=names,
     state=st.sampled_from(list(State)),
@@ -48,7 +52,7 @@ wishes = st.builds(
 
 
 class Model:
-    """What the contract says, with no thought for speed."""
+    """What the contract says, in the simplest form."""
 
     def __init__(self, clock):
         self.clock = clock
@@ -65,16 +69,16 @@ class Model:
         self.tasks.pop(name, None)
         self.groups.pop(name, None)
 
-    def record(self, wish):
+    def record(self, transition):
         self.expire()
-        before = self.tasks.get(wish.task_id)
-        after = apply(before, wish, self.clock.now())
+        before = self.tasks.get(transition.task_id)
+        after = apply(before, transition, self.clock.now())
         if after is None:
             return Outcome(applied=False, before=before)
-        self.tasks[wish.task_id] = after
-        if wish.member is None or not wish.state.terminal:
+        self.tasks[transition.task_id] = after
+        if transition.member is None or not transition.state.terminal:
             return Outcome(applied=True, before=before)
-        progress = self.complete(wish.member, wish.payload or b"", wish.state is not State.SUCCESS)
+        progress = self.complete(transition.member, transition.payload or b"", transition.state is not State.SUCCESS)
         return Outcome(applied=True, before=before, group=progress)
 
     def complete(self, member, payload, failed):
@@ -130,22 +134,26 @@ class BackendMachine(RuleBasedStateMachine):
     def ids(self):
         return [self.prefix + name for name in NAMES]
 
-    @rule(batch=st.lists(wishes, min_size=1, max_size=4))
+    @rule(batch=st.lists(transitions, min_size=1, max_size=4))
     def record(self, batch):
         # A task is no member of the group that goes with its own record.
-        batch = [wish for wish in batch if wish.member is None or wish.member.group_id != wish.task_id]
-        batch = [self.in_group(self.named(wish, "task_id")) for wish in batch]
-        assert list(self.backend.record(batch)) == [self.model.record(wish) for wish in batch]
+        batch = [
+            transition
+            for transition in batch
+            if transition.member is None or transition.member.group_id != transition.task_id
+        ]
+        batch = [self.in_group(self.named(transition, "task_id")) for transition in batch]
+        assert list(self.backend.record(batch)) == [self.model.record(transition) for transition in batch]
 
     @rule(name=names, run=st.sampled_from(["r1", "r2"]), attempt=st.integers(0, 1))
     def run_to_the_end(self, name, run, attempt):
-        """Two likely wishes, so that stories get somewhere."""
+        """Two likely transitions, so that stories get somewhere."""
         fields = {"task_id": self.prefix + name, "at": 3.0, "run": run, "attempt": attempt}
         batch = [
             Transition(state=State.STARTED, lease=5, **fields),
             Transition(state=State.SUCCESS, payload=b"v", retention=20, **fields),
         ]
-        assert list(self.backend.record(batch)) == [self.model.record(wish) for wish in batch]
+        assert list(self.backend.record(batch)) == [self.model.record(transition) for transition in batch]
 
     @rule(name=names, collect=st.booleans(), size=st.integers(0, SIZE), continuation=st.binary(max_size=2))
     def open_group(self, name, collect, size, continuation):
