@@ -37,8 +37,8 @@ def backends():
     """Makes backends, and closes them."""
     made = []
 
-    def make(url, clock=None):
-        backend = make_backend(url, DriverContext() if clock is None else DriverContext(clock=clock))
+    def make(url, **context):
+        backend = make_backend(url, DriverContext(**context))
         made.append(backend)
         return backend
 

@@ -1,4 +1,7 @@
-"""``memcache://host1,host2``: results, groups and locks in Memcached. See the README for settings and guarantees."""
+"""The driver of ``memcache://host1,host2``: results, groups and locks in Memcached.
+
+The README lists options and guarantees.
+"""
 
 from __future__ import annotations
 
@@ -11,5 +14,10 @@ __all__ = ["MemcacheBackend", "make_backend"]
 
 @hookimpl
 def make_backend(url: str, context: DriverContext) -> MemcacheBackend:
-    """See `drivetrain.contract.hookspecs.DriverHooks.make_backend`."""
-    return MemcacheBackend(Options.parse(url, context.namespace).in_directory(context.directory), context.clock)
+    """Make the backend of a ``memcache://`` URL. Does no I/O.
+
+    Raises:
+        ConfigurationError: the URL or a driver option is wrong; it names every fault.
+    """
+    options = Options.parse(url, context.namespace, context.options)
+    return MemcacheBackend(options.in_directory(context.directory), context.clock)

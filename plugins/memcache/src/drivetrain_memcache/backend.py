@@ -1,7 +1,8 @@
-"""The backend of ``memcache://``."""
+"""The backend of ``memcache://``: `drivetrain.contract.Backend`, by the parts that do the work."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from drivetrain.contract import (
@@ -16,35 +17,36 @@ from drivetrain.contract import (
     Outcome,
     Renewal,
     RunLease,
-    State,
     TaskPage,
     TaskRecord,
-    TooLarge,
     Transition,
-    evolve,
+    check_size,
+    check_transition_sizes,
+    record_and_complete,
 )
-from drivetrain_memcache import tasks
-from drivetrain_memcache.bodies import Bodies
-from drivetrain_memcache.catalogue import Catalogue
+from drivetrain_memcache import records
+from drivetrain_memcache.codec import Lock, live, load_entry
+from drivetrain_memcache.connection import Servers
+from drivetrain_memcache.group_completion import Shard, shard_sizes
 from drivetrain_memcache.groups import Groups
-from drivetrain_memcache.key_counts import key_counts
-from drivetrain_memcache.keys import Keys
+from drivetrain_memcache.keys import Keys, Kind
 from drivetrain_memcache.locks import Locks
+from drivetrain_memcache.optimistic_store import OptimisticStore
 from drivetrain_memcache.options import Options
-from drivetrain_memcache.servers import Servers
-from drivetrain_memcache.store import Store
+from drivetrain_memcache.records import Bodies
+from drivetrain_memcache.value_store import ValueStore
 
 __all__ = ["MemcacheBackend"]
 
 
 class MemcacheBackend:
-    """A backend in Memcached; see `drivetrain.contract.Backend`. Thread-safe, and fit for forks.
+    """A backend in Memcached; see `drivetrain.contract.Backend`. Thread-safe; a forked process may use it.
 
-    Leases, locks and expiry are counted by the machines' clocks, which must agree.
+    Leases, locks and expiry count by the clocks of the machines, which must agree.
 
     Args:
-        options: of its URL.
-        clock: tells when leases and locks end and records expire.
+        options: the options of its URL.
+        clock: decides when leases and locks end and records expire.
     """
 
     def __init__(self, options: Options, clock: Clock) -> None:
@@ -55,15 +57,15 @@ class MemcacheBackend:
             expiry_resolution_seconds=0.0,
             lists_tasks=False,
         )
-        self._options = options
+        self._largest_bytes = options.largest_value_bytes
         self._clock = clock
         self._keys = Keys(options.prefix)
         self._servers = Servers(options)
-        self._store = Store(self._servers, self._keys, options.item_bytes)
-        self._catalogue = Catalogue(self._store, self._keys, clock)
-        self._groups = Groups(self._store, self._catalogue, self._keys, clock)
-        self._bodies = Bodies(self._store, self._keys, clock)
-        self._locks = Locks(self._store, self._keys, clock)
+        self._values = ValueStore(self._servers, self._keys, options.item_bytes)
+        self._entries = OptimisticStore(self._values, self._keys, clock)
+        self._groups = Groups(self._values, self._entries, self._keys, clock)
+        self._bodies = Bodies(self._values, self._keys, clock)
+        self._locks = Locks(self._values, self._keys, clock)
 
     def ping(self) -> None:
         """See `Backend.ping`."""
@@ -73,47 +75,31 @@ class MemcacheBackend:
 
     def record(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
         """See `Backend.record`."""
-        for wish in transitions:
-            self._check("a payload", wish.payload)
-            self._check("a downstream", wish.downstream)
-        return [outcome for piece in tasks.segments(transitions) for outcome in self._record(piece)]
+        check_transition_sizes(transitions, self._largest_bytes)
+        return record_and_complete(transitions, self._record, self._groups.complete)
 
     def _record(self, transitions: Sequence[Transition]) -> list[Outcome]:
         by_task: dict[str, list[Transition]] = {}
-        for wish in transitions:
-            by_task.setdefault(wish.task_id, []).append(wish)
-        told = self._catalogue.change({task_id: tasks.record(wishes) for task_id, wishes in by_task.items()})
-        answers = {task_id: iter(outcomes) for task_id, outcomes in told.items()}
-        outcomes = [next(answers[wish.task_id]) for wish in transitions]
-        return self._complete_of(transitions, outcomes)
-
-    def _complete_of(self, transitions: Sequence[Transition], outcomes: list[Outcome]) -> list[Outcome]:
-        ended = [
-            (
-                position,
-                Completion(member=wish.member, payload=wish.payload or b"", failed=wish.state is not State.SUCCESS),
-            )
-            for position, wish in enumerate(transitions)
-            if outcomes[position].applied and wish.member is not None and wish.state.terminal
-        ]
-        for (position, _), progress in zip(ended, self.complete([each for _, each in ended]), strict=True):
-            outcomes[position] = evolve(outcomes[position], group=progress)
-        return outcomes
+        for transition in transitions:
+            by_task.setdefault(transition.task_id, []).append(transition)
+        changed = self._entries.change({task_id: records.record(some) for task_id, some in by_task.items()})
+        outcomes = {task_id: iter(some) for task_id, some in changed.items()}
+        return [next(outcomes[transition.task_id]) for transition in transitions]
 
     def read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
         """See `Backend.read`."""
-        kept = self._catalogue.read(task_ids)
-        return [kept[task_id].record if task_id in kept else None for task_id in task_ids]
+        entries = self._entries.read(task_ids)
+        return [entries[task_id].record if task_id in entries else None for task_id in task_ids]
 
     def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
-        """Refuse: Memcached tells nobody anything, so `capabilities.notifies` is not declared.
+        """Refuse: Memcached has no notifications, so the backend does not declare `capabilities.notifies`.
 
         Raises:
-            NotSupported: always, unless there is nothing to wait for.
+            NotSupported: always, unless ``task_ids`` is empty.
         """
         del timeout_seconds
         if task_ids:
-            raise NotSupported("memcache:// does not push; poll with read")
+            raise NotSupported("memcache:// has no notifications; poll with read")
         return {}
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
@@ -121,20 +107,20 @@ class MemcacheBackend:
         by_task: dict[str, list[RunLease]] = {}
         for lease in leases:
             by_task.setdefault(lease.task_id, []).append(lease)
-        told = self._catalogue.change({task_id: tasks.renew(some) for task_id, some in by_task.items()})
-        answers = {task_id: iter(renewals) for task_id, renewals in told.items()}
-        return [next(answers[lease.task_id]) for lease in leases]
+        changed = self._entries.change({task_id: records.renew(some) for task_id, some in by_task.items()})
+        renewals = {task_id: iter(some) for task_id, some in changed.items()}
+        return [next(renewals[lease.task_id]) for lease in leases]
 
     def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
         """See `Backend.shorten_retention`."""
-        self._catalogue.change({task_id: tasks.shorten_retention(retention_seconds) for task_id in task_ids})
+        self._entries.change(dict.fromkeys(task_ids, records.shorten_retention(retention_seconds)))
 
     def forget(self, task_ids: Sequence[str]) -> None:
         """See `Backend.forget`."""
-        self._catalogue.change(dict.fromkeys(task_ids, tasks.forget))
+        self._entries.change(dict.fromkeys(task_ids, records.forget))
 
     def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        """See `Backend.unfinished`; not declared: Memcached cannot be asked for it, so the list is empty."""
+        """See `Backend.unfinished`; an empty page, because Memcached has no index and this is not declared."""
         del limit, cursor
         return TaskPage()
 
@@ -143,13 +129,13 @@ class MemcacheBackend:
     def open_groups(self, groups: Sequence[Group]) -> None:
         """See `Backend.open_groups`."""
         for group in groups:
-            self._check("a continuation", group.continuation)
+            check_size("a continuation", group.continuation, self._largest_bytes)
         self._groups.open(groups)
 
     def complete(self, completions: Sequence[Completion]) -> Sequence[GroupProgress | None]:
         """See `Backend.complete`."""
         for completion in completions:
-            self._check("a payload", completion.payload)
+            check_size("a payload", completion.payload, self._largest_bytes)
         return self._groups.complete(completions)
 
     def read_groups(self, group_ids: Sequence[str]) -> Sequence[GroupRecord | None]:
@@ -157,7 +143,7 @@ class MemcacheBackend:
         return self._groups.read(group_ids)
 
     def read_members(self, group_id: str) -> Sequence[bytes | None]:
-        """See `Backend.read_members`. Empty where the group is not known."""
+        """See `Backend.read_members`. Empty for an unknown group."""
         return self._groups.read_members(group_id)
 
     # Bodies
@@ -165,7 +151,7 @@ class MemcacheBackend:
     def store_bodies(self, bodies: Mapping[str, bytes]) -> None:
         """See `Backend.store_bodies`."""
         for body in bodies.values():
-            self._check("a body", body)
+            check_size("a body", body, self._largest_bytes)
         self._bodies.store(bodies)
 
     def load_bodies(self, keys: Sequence[str]) -> Sequence[bytes | None]:
@@ -190,24 +176,45 @@ class MemcacheBackend:
         """See `Locks.release_lock`."""
         return self._locks.release(name, token)
 
-    # Upkeep
+    # Maintenance
 
     def sweep(self) -> int:
-        """See `Backend.sweep`; nothing to do: Memcached drops what has ended by itself."""
+        """See `Backend.sweep`; it does nothing, because Memcached itself drops expired items."""
         return 0
 
     def counts(self) -> Mapping[str, int]:
-        """See `Backend.counts`. Goes over all keys of the servers, those of others included.
+        """See `Backend.counts`. It walks over all keys of the servers, those of other applications included.
 
         Raises:
-            ServiceRefused: a server does not list its keys (it was started with -X).
+            ServiceRefused: a server does not list its keys (it runs with -X).
         """
-        return key_counts(self._servers, self._store, self._keys, self._clock)
+        total = Counter({"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 0})
+        for server in self._servers.names:
+            total.update(self._key_counts(server))
+        return dict(total)
+
+    def _key_counts(self, server: str) -> dict[str, int]:
+        names = self._servers.list_keys(server, self._keys.beginning, self._clock)
+        of_kind = {kind: [name for name in names if self._keys.is_kind(kind, name)] for kind in Kind}
+        found = self._values.beginnings(server, [*of_kind[Kind.ENTRY], *of_kind[Kind.LOCK]])
+        now = self._clock.now()
+        stored = [live(load_entry(found[name]), now) for name in of_kind[Kind.ENTRY] if found.get(name)]
+        entries = [entry for entry in stored if entry is not None]
+        groups = [entry.group for entry in entries if entry.group is not None]
+        shards = [
+            self._keys.numbered(Kind.SHARD, "", header.tag, number).name
+            for header in groups
+            for number in range(len(shard_sizes(header.size)))
+        ]
+        locks = [Lock.load(found[name]) for name in of_kind[Kind.LOCK] if found.get(name)]
+        return {
+            "tasks": sum(entry.record is not None for entry in entries),
+            "groups": len(groups),
+            "members": sum(Shard.load(bits).done for bits in self._values.beginnings(server, shards).values()),
+            "bodies": len(of_kind[Kind.BODY]),
+            "locks": sum(lock.is_held(now) for lock in locks),
+        }
 
     def close(self) -> None:
-        """See `Backend.close`. The object may be used again afterwards."""
+        """See `Backend.close`. The next call connects again."""
         self._servers.close()
-
-    def _check(self, what: str, value: bytes | None) -> None:
-        if value is not None and len(value) > self._options.largest_value_bytes:
-            raise TooLarge(what, len(value), self._options.largest_value_bytes)

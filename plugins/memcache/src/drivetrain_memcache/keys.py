@@ -1,15 +1,14 @@
-"""How what is kept is called in Memcached. Pure.
+"""The keys of items in Memcached. Pure.
 
-    PREFIX:t:ID             a task's record and its group's head, in one item: they go together
-    PREFIX:s:OF:N           a shard of a group: which of its members are complete
-    PREFIX:m:OF:INDEX       the payload of a member
-    PREFIX:b:KEY            a body
+    PREFIX:t:ID             the record of a task and the header of its group, in one item: they end together
+    PREFIX:s:TAG:N          a shard of a group: which of its members are complete
+    PREFIX:m:TAG:INDEX      the payload of a member
+    PREFIX:b:KEY            a message body
     PREFIX:l:NAME           a lock
-    PREFIX:p:OF:N           a part of a value that is too large for one item
+    PREFIX:p:TAG:N          a part of a value that is too large for one item
 
-OF is a random name that is never used again: what is left of a group that was forgotten is not found by the next one
-of its id. A key has at most 250 bytes and no blanks: an ID, KEY or NAME that is long or has other signs stands as its
-hash.
+TAG is random and never repeats. So a group never finds the items of an earlier group of the same id. A key has at most
+250 bytes and no spaces: a long ID, KEY or NAME, or one with other characters, is replaced by its hash.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from hashlib import sha256
 
 from attrs import frozen
 
-__all__ = ["Key", "Keys", "Kind", "fresh"]
+__all__ = ["Key", "Keys", "Kind", "new_tag"]
 
-#: What may stand in a key as it is. A hash begins with #, which no such name does.
+#: Names that a key contains unchanged. A hash begins with #, as no such name does.
 _PLAIN = re.compile(r"[!$-~][!-~]{0,99}")
 
 
@@ -40,7 +39,7 @@ class Kind(StrEnum):
 
 @frozen
 class Key:
-    """An item's key, and whose it is: all items of one owner are on one server."""
+    """The key of an item, and its owner: one server holds all items of an owner."""
 
     owner: str
     name: bytes
@@ -50,25 +49,25 @@ class Keys:
     """Makes the keys of one prefix."""
 
     def __init__(self, prefix: str) -> None:
-        #: What every key of this prefix begins with, and no other does.
-        self.all_begin_with = f"{prefix}:".encode("ascii")
+        #: All keys of this prefix begin with it, and no other key does.
+        self.beginning = f"{prefix}:".encode("ascii")
         self._prefix = {kind: f"{prefix}:{kind.value}:".encode("ascii") for kind in Kind}
 
     def named(self, kind: Kind, name: str) -> Key:
         """The key of an entry, body or lock."""
         return Key(name, self._prefix[kind] + _safe(name))
 
-    def numbered(self, kind: Kind, owner: str, of: str, number: int) -> Key:
+    def numbered(self, kind: Kind, owner: str, tag: str, number: int) -> Key:
         """The key of a shard, member or part."""
-        return Key(owner, self._prefix[kind] + b"%s:%d" % (of.encode("ascii"), number))
+        return Key(owner, self._prefix[kind] + b"%s:%d" % (tag.encode("ascii"), number))
 
-    def holds(self, kind: Kind, name: bytes) -> bool:
-        """Whether the key ``name``, found on a server, is of this kind and prefix."""
+    def is_kind(self, kind: Kind, name: bytes) -> bool:
+        """Whether a key that a server listed has this kind and prefix."""
         return name.startswith(self._prefix[kind])
 
 
-def fresh() -> str:
-    """A name that was never used before."""
+def new_tag() -> str:
+    """A random tag that was never used before."""
     return secrets.token_hex(8)
 
 

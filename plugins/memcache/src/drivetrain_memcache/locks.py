@@ -1,107 +1,79 @@
-"""Locks: an item each, with its token and its end.
+"""Locks: one value each, with the last token and the end of its hold.
 
-Tokens are microseconds of the clock, or one more than the last where that is not larger. So they grow also after
-Memcached has dropped a lock, and its last token with it.
+A token is the clock's time in microseconds, or one more than the last token where that is larger. So tokens grow also
+after Memcached has dropped a lock together with its last token.
 """
 
 from __future__ import annotations
 
-import json
 import math
 
-from attrs import frozen
-
-from drivetrain.contract import Clock, ServiceUnavailable
-from drivetrain_memcache.catalogue import ROUNDS, pause
-from drivetrain_memcache.expiry import exptime
+from drivetrain.contract import Clock
+from drivetrain_memcache.codec import Lock
 from drivetrain_memcache.keys import Key, Keys, Kind
-from drivetrain_memcache.store import Found, Store, Write
+from drivetrain_memcache.protocol import exptime
+from drivetrain_memcache.value_store import Found, ValueStore, Write, attempts, contended
 
-__all__ = ["Lock", "Locks"]
+__all__ = ["Locks", "next_token"]
 
-#: How long the last token is kept after the end of a lock, in seconds: so long clocks may differ.
-_KEPT_SECONDS = 86_400
-
-
-@frozen
-class Lock:
-    """A lock as it is kept. Pure."""
-
-    token: int
-    #: Unix seconds.
-    ends_at: float
-
-    def dump(self) -> bytes:
-        """As bytes."""
-        return json.dumps([self.token, self.ends_at]).encode("ascii")
-
-    @classmethod
-    def load(cls, data: bytes) -> Lock:
-        """From bytes."""
-        return cls(*json.loads(data))
-
-    def held(self, now: float) -> bool:
-        """Whether somebody holds it."""
-        return self.ends_at > now
+#: How long the last token outlives its hold, in seconds: the most by which clocks may differ.
+_TOKEN_SECONDS = 86_400
 
 
 def next_token(last: Lock | None, now: float) -> int:
-    """A token that is larger than all before."""
+    """A token that is larger than all earlier ones."""
     return max(int(now * 1e6), 0 if last is None else last.token + 1)
 
 
 class Locks:
-    """See the module, and `drivetrain.contract.Locks`. Thread-safe."""
+    """Takes, renews and releases locks; see `drivetrain.contract.Locks`. Thread-safe.
 
-    def __init__(self, store: Store, keys: Keys, clock: Clock) -> None:
-        self._store = store
+    Every method raises ServiceUnavailable if other processes changed the lock during all attempts.
+    """
+
+    def __init__(self, values: ValueStore, keys: Keys, clock: Clock) -> None:
+        self._values = values
         self._keys = keys
         self._clock = clock
 
     def acquire(self, name: str, seconds: float) -> int | None:
-        """Take it; its token, or None while somebody holds it."""
+        """Take a lock; its token, or None while another token holds it."""
         key = self._keys.named(Kind.LOCK, name)
-        for number in range(ROUNDS):
-            pause(self._clock, number)
-            found, lock = self._find(key)
+        for _ in attempts(self._clock):
+            found, lock = self._read(key)
             now = self._clock.now()
-            if lock is not None and lock.held(now):
+            if lock is not None and lock.is_held(now):
                 return None
             taken = Lock(next_token(lock, now), now + seconds)
             if self._write(key, taken, found):
                 return taken.token
-        raise _contended(name)
+        raise contended(f"the lock {name!r}")
 
     def renew(self, name: str, token: int, seconds: float) -> bool:
-        """Hold it for so long from now; False if this token does not hold it."""
+        """Let the hold end ``seconds`` from now; False if this token does not hold the lock."""
         return self._change(name, token, seconds)
 
     def release(self, name: str, token: int) -> bool:
-        """Let it go; False if this token does not hold it."""
+        """End the hold now; False if this token does not hold the lock."""
         return self._change(name, token, -math.inf)
 
     def _change(self, name: str, token: int, seconds: float) -> bool:
         key = self._keys.named(Kind.LOCK, name)
-        for number in range(ROUNDS):
-            pause(self._clock, number)
-            found, lock = self._find(key)
+        for _ in attempts(self._clock):
+            found, lock = self._read(key)
             now = self._clock.now()
-            if lock is None or lock.token != token or not lock.held(now):
+            if lock is None or lock.token != token or not lock.is_held(now):
                 return False
             if self._write(key, Lock(token, now + seconds), found):
                 return True
-        raise _contended(name)
+        raise contended(f"the lock {name!r}")
 
-    def _find(self, key: Key) -> tuple[Found | None, Lock | None]:
-        found = self._store.fetch([key]).get(key)
+    def _read(self, key: Key) -> tuple[Found | None, Lock | None]:
+        found = self._values.fetch([key]).get(key)
         return found, None if found is None or found.value is None else Lock.load(found.value)
 
     def _write(self, key: Key, lock: Lock, before: Found | None) -> bool:
         now = self._clock.now()
-        kept_until = max(lock.ends_at, now) + _KEPT_SECONDS
-        (stored,), _ = self._store.change([Write(key, lock.dump(), exptime(kept_until, now), before)])
+        ends_at = max(lock.ends_at, now) + _TOKEN_SECONDS
+        (stored,), _ = self._values.change([Write(key, lock.dump(), exptime(ends_at, now), before)])
         return stored
-
-
-def _contended(name: str) -> ServiceUnavailable:
-    return ServiceUnavailable(f"the lock {name!r} is changed by others without end; try again")

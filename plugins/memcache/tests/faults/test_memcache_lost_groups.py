@@ -62,11 +62,11 @@ class Lossy:
         EffectRunner(runtime, Publisher(runtime, retrier, worker=True), retrier, worker="w").perform(effects, known)
 
     def drop(self, group_id):
-        """Drop every item of a group: its record, which is its head too, its bits and its payloads."""
+        """Drop every item of a group: its record, which is its header too, its bits and its payloads."""
         backend = self.app.runtime.backend
-        head = backend._catalogue.read([group_id])[group_id].group
-        keys = [backend._keys.named(Kind.ENTRY, group_id), *backend._catalogue.shard_keys(group_id, head)]
-        keys += [key for some in backend._catalogue.member_keys(group_id, head) for key in some]
+        header = backend._entries.read([group_id])[group_id].group
+        keys = [backend._keys.named(Kind.ENTRY, group_id), *backend._entries.shard_keys(group_id, header)]
+        keys += [key for some in backend._entries.member_keys(group_id, header) for key in some]
         client = self._server.client()
         gone = [client.delete(key.name) for key in keys]
         client.close()
@@ -81,9 +81,9 @@ class Lossy:
 
     def drop_bits(self, group_id):
         backend = self.app.runtime.backend
-        head = backend._catalogue.read([group_id])[group_id].group
+        header = backend._entries.read([group_id])[group_id].group
         client = self._server.client()
-        assert all(client.delete(key.name) for key in backend._catalogue.shard_keys(group_id, head))
+        assert all(client.delete(key.name) for key in backend._entries.shard_keys(group_id, header))
         client.close()
 
     def signature(self, task, *args):

@@ -58,7 +58,7 @@ class Interrupted:
 
     def __init__(self, backend, monkeypatch):
         self.meanwhile = None
-        change = backend._store.change
+        change = backend._values.change
 
         def interrupted(writes, fetched=()):
             if writes and self.meanwhile is not None:
@@ -66,7 +66,7 @@ class Interrupted:
                 happens()
             return change(writes, fetched)
 
-        monkeypatch.setattr(backend._store, "change", interrupted)
+        monkeypatch.setattr(backend._values, "change", interrupted)
 
 
 def test_what_was_read_before_a_restart_changes_nothing_after_it(servers, backends, monkeypatch):

@@ -77,9 +77,9 @@ def test_a_chord_of_which_something_is_lost_fails_with_all_that_waits_for_it(mem
         backend = app.runtime.backend
         if lost is Kind.MEMBER:
             backend.complete([Completion(member=Member(join.group_id, 0), payload=app.runtime.payloads.dump(0))])
-        of = backend._catalogue.read([join.group_id])[join.group_id].group.of
+        tag = backend._entries.read([join.group_id])[join.group_id].group.tag
         client = memcached.client()
-        assert client.delete(backend._keys.numbered(lost, join.group_id, of, 0).name)
+        assert client.delete(backend._keys.numbered(lost, join.group_id, tag, 0).name)
         client.close()
         return number
 
@@ -111,9 +111,9 @@ def test_a_failure_is_no_result_also_where_the_bits_are_lost_that_say_so(memcach
         (join,) = current_frames(app, current_task().task_id)
         backend = app.runtime.backend
         until(lambda: backend.read_groups([join.group_id])[0].done == 1, "the other member has ended")
-        of = backend._catalogue.read([join.group_id])[join.group_id].group.of
+        tag = backend._entries.read([join.group_id])[join.group_id].group.tag
         client = memcached.client()
-        assert client.delete(backend._keys.numbered(Kind.SHARD, join.group_id, of, 0).name)
+        assert client.delete(backend._keys.numbered(Kind.SHARD, join.group_id, tag, 0).name)
         client.close()
         raise ArithmeticError("as planned")
 

@@ -2,7 +2,7 @@
 
 from drivetrain.contract import Completion, Group, Member, State, Transition
 from drivetrain_memcache.connection import Connection
-from drivetrain_memcache.protocol import slices
+from drivetrain_memcache.protocol import batches
 
 MEMBERS = 10_000
 #: What a worker that is busy records at once.
@@ -23,7 +23,7 @@ def test_a_chord_of_ten_thousand_costs_what_its_members_cost(memcached, backends
     assert backend.read_members("g") == [PAYLOAD] * MEMBERS
     reading = cost.taken()
     assert opening[0] <= 3
-    assert ending[0] <= 5 * MEMBERS / BATCH  # the record's gets and cas, the head, the payloads, the bits
+    assert ending[0] <= 5 * MEMBERS / BATCH  # the record's gets and cas, the header, the payloads, the bits
     assert ending[1] < MEMBERS * 900
     assert reading[0] <= MEMBERS / 400 + 2
     assert reading[1] < MEMBERS * 250
@@ -62,7 +62,7 @@ class Cost:
 
         def counted(connection, requests):
             replies = exchange(connection, requests)
-            self._trips += sum(1 for _ in slices(requests))
+            self._trips += sum(1 for _ in batches(requests))
             self._bytes += sum(len(request.data) for request in requests) + sum(map(size, replies))
             return replies
 

@@ -1,7 +1,8 @@
-"""What the memcache driver does on real servers that are full, locked, several, or away."""
+"""The memcache driver on real servers: several, full, with a password, over TLS or a Unix socket."""
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ from contextlib import suppress
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from pymemcache.exceptions import MemcacheUnexpectedCloseError
+from pymemcache.client.base import KeepaliveOpts
 
 from drivetrain.contract import (
     AuthenticationFailed,
@@ -24,15 +25,14 @@ from drivetrain.contract import (
     SystemClock,
     Transition,
 )
+from drivetrain_memcache.group_completion import LARGEST_GROUP, SHARD
 from drivetrain_memcache.keys import Keys, Kind
-from drivetrain_memcache.protocol import Replies
-from drivetrain_memcache.shards import LARGEST_GROUP, SHARD
 from services.redis import Certificates
 
 DAY = 86_400.0
 
 
-def wish(task_id, state=State.SUCCESS, **fields):
+def transition(task_id, state=State.SUCCESS, **fields):
     return Transition(task_id=task_id, state=state, at=1.0, **fields)
 
 
@@ -62,7 +62,7 @@ def three(servers):
 def test_several_servers_share_the_keys_and_each_owner_has_one(three, backends):
     backend = backends(url_of(*three))
     names = [f"t{number}" for number in range(300)]
-    backend.record([wish(name, payload=name.encode()) for name in names])
+    backend.record([transition(name, payload=name.encode()) for name in names])
     assert [found.payload for found in backend.read(names)] == [name.encode() for name in names]
     assert backend.counts()["tasks"] == 300
     alone = [backends(url_of(server)).counts()["tasks"] for server in three]
@@ -80,31 +80,6 @@ def test_a_group_is_on_one_server_with_all_that_is_its(three, backends):
         assert alone["members"] == 5 * alone["groups"]
 
 
-def test_a_server_that_is_away_is_an_error_for_its_keys_and_no_others(three, backends):
-    backend = backends(url_of(*three))
-    names = [f"t{number}" for number in range(60)]
-    backend.record([wish(name) for name in names])
-    held = {name: backend._servers.place(name) for name in names}
-    away = three[0]
-    of_away = [name for name in names if held[name] == f"127.0.0.1:{away.port}"]
-    others = [name for name in names if name not in of_away]
-    away.process.kill()
-    for _ in range(5):  # it is never left out: nobody else answers for it, and nothing is said to be unknown
-        error = error_of(lambda: backend.read(of_away[:1]))
-        assert isinstance(error, ServiceUnavailable)
-        assert f"127.0.0.1:{away.port}" in str(error)
-        assert isinstance(error.__cause__, (OSError, MemcacheUnexpectedCloseError))
-        assert isinstance(error_of(lambda: backend.record([wish(of_away[0])])), ServiceUnavailable)
-        assert isinstance(error_of(lambda: backend.acquire_lock(of_away[0], seconds=1)), ServiceUnavailable)
-        assert None not in backend.read(others)
-    assert isinstance(error_of(backend.ping), ServiceUnavailable)
-    away.process.start()
-    backend.ping()
-    assert backend.read(of_away) == [None] * len(of_away)  # it keeps nothing, and says so
-    assert backend.record([wish(of_away[0])])[0].applied
-    assert None not in backend.read(others)
-
-
 # What does not fit
 
 
@@ -112,7 +87,7 @@ def test_a_server_that_is_away_is_an_error_for_its_keys_and_no_others(three, bac
 def test_values_around_and_beyond_the_largest_item_are_kept(memcached, backends, size):
     backend = backends(url_of(memcached, prefix=f"large-{size}"))
     payload = os.urandom(1_000) * (size // 1_000) + bytes(size % 1_000)
-    backend.record([wish("t", State.PENDING, payload=payload, downstream=payload)])
+    backend.record([transition("t", State.PENDING, payload=payload, downstream=payload)])
     backend.store_bodies({"b": payload})
     backend.open_groups([Group(group_id="g", size=1, continuation=payload)])
     backend.complete([done(0, payload)])
@@ -127,8 +102,8 @@ def test_a_large_value_that_is_replaced_leaves_no_parts(memcached, backends):
     backend = backends(url_of(memcached, prefix="parts"))
     for size in (3_000_000, 2_500_000, 10):
         backend.store_bodies({"b": bytes(size)})
-    backend.record([wish("t", State.PENDING, payload=bytes(3_000_000))])
-    backend.record([wish("t", State.SUCCESS, payload=b"")])
+    backend.record([transition("t", State.PENDING, payload=bytes(3_000_000))])
+    backend.record([transition("t", State.SUCCESS, payload=b"")])
     assert parts(backend) == []
     backend.store_bodies({"b": bytes(3_000_000)})
     assert len(parts(backend)) == 3
@@ -136,7 +111,7 @@ def test_a_large_value_that_is_replaced_leaves_no_parts(memcached, backends):
     assert parts(backend) == []
 
 
-def test_who_reads_a_large_value_that_changes_sees_one_or_the_other(memcached, backends):
+def test_a_reader_of_a_large_value_that_changes_sees_one_or_the_other(memcached, backends):
     url, over = url_of(memcached, prefix="torn"), threading.Event()
     writer, reader = backends(url), backends(url)
     values = [bytes([number]) * (1_100_000 + number) for number in range(3)]
@@ -158,42 +133,27 @@ def test_who_reads_a_large_value_that_changes_sees_one_or_the_other(memcached, b
     assert reader.load_bodies(["b"])[0] in values
 
 
-def test_a_value_of_which_a_part_is_lost_is_lost_and_may_be_stored_again(memcached, backends):
-    backend = backends(url_of(memcached, prefix="lost-part"))
-    backend.record([wish("t", payload=bytes(3_000_000))])
-    backend.store_bodies({"b": bytes(3_000_000)})
-    client = memcached.client()
-    firsts = [name for name in parts(backend) if name.endswith(b":0")]  # one of each value
-    assert [client.delete(name) for name in firsts] == [True, True]
-    client.close()
-    assert backend.read(["t"]) == [None]
-    assert backend.load_bodies(["b"]) == [None]
-    assert backend.record([wish("t", payload=b"again")])[0].before is None
-    backend.store_bodies({"b": b"again"})
-    assert (backend.read(["t"])[0].payload, backend.load_bodies(["b"])) == (b"again", [b"again"])
-
-
 def parts(backend):
     (server,) = backend._servers.names
-    lines = backend._servers.keys(server, b"lru_crawler metadump hash")
+    lines = backend._servers._lines(server, b"lru_crawler metadump hash")
     marked = backend._keys._prefix[Kind.PART].replace(b":", b"%3A")
     return [line[4:].split(b" ")[0].replace(b"%3A", b":") for line in lines if line[4:].startswith(marked)]
 
 
 def test_a_server_with_smaller_items_than_the_url_says_is_refused_before_anything_is_lost(servers, backends):
     small = servers("-I", "128k", "-o", "slab_chunk_max=65536")
-    error = error_of(lambda: backends(url_of(small)).record([wish("t")]))
+    error = error_of(lambda: backends(url_of(small)).record([transition("t")]))
     assert isinstance(error, ServiceRefused)
     assert "item_bytes=131072" in str(error)
     backend = backends(url_of(small, item_bytes=131_072))
-    backend.record([wish("t", payload=bytes(500_000))])
+    backend.record([transition("t", payload=bytes(500_000))])
     assert backend.read(["t"])[0].payload == bytes(500_000)
 
 
 def test_a_server_that_drops_nothing_refuses_and_what_was_there_stays(servers, backends):
     full = servers("-m", "8", "-M")
     backend = backends(url_of(full))
-    backend.record([wish("before", State.PENDING, payload=b"before")])
+    backend.record([transition("before", State.PENDING, payload=b"before")])
     backend.store_bodies({"before": b"before"})
     error = error_of(lambda: [backend.store_bodies({str(number): bytes(500_000)}) for number in range(40)])
     assert isinstance(error, ServiceRefused)
@@ -201,98 +161,22 @@ def test_a_server_that_drops_nothing_refuses_and_what_was_there_stays(servers, b
     with pytest.raises(ServiceRefused):
         backend.store_bodies({"before": bytes(2_000_000)})
     with pytest.raises(ServiceRefused):
-        backend.record([wish("before", payload=bytes(2_000_000))])
+        backend.record([transition("before", payload=bytes(2_000_000))])
     assert backend.load_bodies(["before"]) == [b"before"]
     assert backend.read(["before"])[0].payload == b"before"
 
 
 def test_a_server_without_cas_is_refused(servers, backends):
-    error = error_of(lambda: backends(url_of(servers("-C"))).record([wish("t")]))
+    error = error_of(lambda: backends(url_of(servers("-C"))).record([transition("t")]))
     assert isinstance(error, ServiceRefused)
     assert "without -C" in str(error)
 
 
 def test_a_server_that_lists_no_keys_works_and_cannot_be_counted(servers, backends):
     backend = backends(url_of(servers("-X")))
-    assert backend.record([wish("t")])[0].applied
+    assert backend.record([transition("t")])[0].applied
     assert isinstance(error_of(backend.counts), ServiceRefused)
     assert backend.read(["t"])[0] is not None
-
-
-# What Memcached drops
-
-
-def test_a_full_server_forgets_and_says_so(servers, backends):
-    small = servers("-m", "2")
-    backend = backends(url_of(small))
-    backend.record([wish("t"), wish("g", State.PENDING)])
-    backend.open_groups([Group(group_id="g", size=2)])
-    backend.complete([done(0)])
-    token = backend.acquire_lock("l", seconds=60.0)
-    small.fill()
-    assert backend.read(["t", "g"]) == [None, None]  # who waits for them is told that they are not known
-    assert backend.complete([done(1)]) == [None]
-    assert (backend.read_groups(["g"]), backend.read_members("g")) == ([None], [])
-    assert backend.acquire_lock("l", seconds=60.0) > token
-
-
-@pytest.mark.parametrize("size", [3, SHARD + 3])
-def test_who_completes_a_member_of_a_group_with_a_lost_shard_is_told_to_go_on(memcached, backends, size):
-    """Without this its members would all end, nobody would see it complete, and whoever waits would wait for ever."""
-    backend = backends(url_of(memcached, prefix=f"lost-shard-{size}"))
-    backend.open_groups([Group(group_id="g", size=size, continuation=b"next")])
-    backend.complete([done(index) for index in range(size - 2)])
-    drop_of_group(memcached, backend, Kind.SHARD)
-    (told,) = backend.complete([done(size - 2)])
-    assert told.complete
-    assert backend.read_groups(["g"])[0].continuation == b"next"  # which core ends, when it has seen what is missing
-    assert backend.read_members("g") == [b"p"] * (size - 1) + [None]
-    backend.complete([done(size - 1)])
-    assert backend.read_members("g") == [b"p"] * size  # all are there after all
-    backend.forget(["g"])
-    assert backend.complete([done(0)]) == [None]
-    assert keys_of(backend, memcached) == []
-
-
-@pytest.mark.parametrize("collect", [False, True])
-def test_that_a_member_has_failed_is_known_without_the_bits_too(memcached, backends, collect):
-    """Its payload says so. What read as a result would be a failure."""
-    backend = backends(url_of(memcached, prefix=f"lost-failure-{collect}"))
-    backend.open_groups([Group(group_id="g", size=3, collect=collect)])
-    backend.complete([done(0, failed=True)])
-    drop_of_group(memcached, backend, Kind.SHARD)
-    assert backend.complete([done(1)])[0].complete  # goes on, and finds out:
-    assert backend.read_groups(["g"])[0].failed is not collect
-    told = backend.complete([done(2, failed=True), done(1)])
-    assert [(one.done, one.failed) for one in told] == [(3, not collect)] * 2
-    backend.record([wish("g", State.FAILURE)])
-    assert not backend.read_groups(["g"])[0].failed  # it has ended: nobody reads all its members again
-
-
-def test_a_payload_that_is_lost_is_none_and_its_group_is_complete_all_the_same(memcached, backends):
-    backend = backends(url_of(memcached, prefix="lost-payload"))
-    backend.open_groups([Group(group_id="g", size=3)])
-    backend.complete([done(0), done(1)])
-    drop_of_group(memcached, backend, Kind.MEMBER, 1)
-    assert backend.complete([done(2)])[0].complete
-    assert backend.read_members("g") == [b"p", None, b"p"]
-    backend.record([wish("g", retention=60.0)])
-    assert backend.read_members("g") == [b"p", None, b"p"]
-
-
-def test_a_group_that_is_forgotten_while_it_is_completed_leaves_nothing(memcached, backends, monkeypatch):
-    backend, other = (backends(url_of(memcached, prefix="forgotten")) for _ in range(2))
-    backend.open_groups([Group(group_id="g", size=3)])
-    change = backend._store.change
-
-    def forgotten_before(*arguments):
-        monkeypatch.undo()
-        other.forget(["g"])
-        return change(*arguments)
-
-    monkeypatch.setattr(backend._store, "change", forgotten_before)
-    assert backend.complete([done(0), done(1, b"x" * 1_500_000)]) == [None, None]
-    assert keys_of(backend, memcached) == []
 
 
 @pytest.mark.parametrize("end", ["forget", "settle"])
@@ -301,42 +185,34 @@ def test_members_beyond_the_largest_item_leave_no_parts(memcached, backends, end
     backend = backends(url_of(memcached, prefix=f"parts-of-{end}"))
     backend.open_groups([Group(group_id="g", size=3)])
     backend.complete([done(0, b"small"), done(2, b"x" * 2_500_000)])
-    names = [name for name in keys_of(backend, memcached) if backend._keys.holds(Kind.PART, name)]
+    names = [name for name in keys_of(backend, memcached) if backend._keys.is_kind(Kind.PART, name)]
     assert len(names) == 3
     if end == "forget":
         backend.forget(["g"])
         assert keys_of(backend, memcached) == []
     else:
-        backend.record([wish("g", retention=1_000.0)])
+        backend.record([transition("g", retention=1_000.0)])
         (ends,) = ends_of(backend, names)
         assert ends != -1
         assert backend.read_members("g") == [b"small", None, b"x" * 2_500_000]
 
 
-def drop_of_group(server, backend, kind, number=0):
-    """As Memcached does when it has no room: one item of the group ``g`` is gone."""
-    of = backend._catalogue.read(["g"])["g"].group.of
-    client = server.client()
-    assert client.delete(backend._keys.numbered(kind, "g", of, number).name)
-    client.close()
-
-
 def keys_of(backend, server):
     """All that the server keeps for this backend."""
-    lines = backend._servers.keys(f"127.0.0.1:{server.port}", b"lru_crawler metadump hash")
+    lines = backend._servers._lines(f"127.0.0.1:{server.port}", b"lru_crawler metadump hash")
     names = [unquote_to_bytes(line[4 : line.index(b" ")]) for line in lines if line.startswith(b"key=")]
-    return [name for name in names if name.startswith(backend._keys.all_begin_with)]
+    return [name for name in names if name.startswith(backend._keys.beginning)]
 
 
 def test_an_end_takes_all_of_a_group_with_it(memcached, backends):
     backend = backends(url_of(memcached, prefix="ends"))
     backend.open_groups([Group(group_id="g", size=50)])
     backend.complete([done(index) for index in range(50)])
-    of = backend._catalogue.read(["g"])["g"].group.of
-    names = [backend._keys.numbered(Kind.MEMBER, "g", of, index).name for index in range(50)]
-    names.append(backend._keys.numbered(Kind.SHARD, "g", of, 0).name)
+    tag = backend._entries.read(["g"])["g"].group.tag
+    names = [backend._keys.numbered(Kind.MEMBER, "g", tag, index).name for index in range(50)]
+    names.append(backend._keys.numbered(Kind.SHARD, "g", tag, 0).name)
     assert ends_of(backend, names) == {-1}
-    backend.record([wish("g", retention=1_000.0)])
+    backend.record([transition("g", retention=1_000.0)])
     (end,) = ends_of(backend, names)
     assert 995 < end - SystemClock().now() < 1_015
     backend.shorten_retention(["g"], retention_seconds=0.0)
@@ -346,7 +222,7 @@ def test_an_end_takes_all_of_a_group_with_it(memcached, backends):
 @pytest.mark.parametrize("retention", [0.2, 59.0, 30 * DAY - 60, 30 * DAY + 60, 365 * DAY])
 def test_the_server_drops_a_record_after_its_end_and_not_long_after(memcached, backends, retention):
     backend = backends(url_of(memcached, prefix=f"ttl-{retention}"))
-    backend.record([wish("t", retention=retention), wish("for ever")])
+    backend.record([transition("t", retention=retention), transition("for ever")])
     (end,) = ends_of(backend, [Keys(f"ttl-{retention}").named(Kind.ENTRY, "t").name])
     assert 0 <= end - backend.read(["t"])[0].expires_at < 5 if retention > 1 else end < SystemClock().now() + 5
     assert ends_of(backend, [Keys(f"ttl-{retention}").named(Kind.ENTRY, "for ever").name]) == {-1}
@@ -356,7 +232,7 @@ def ends_of(backend, names):
     """When the server drops these, of those that it has; -1: never."""
     (server,) = backend._servers.names
     told = {}
-    for line in backend._servers.keys(server, b"lru_crawler metadump hash"):
+    for line in backend._servers._lines(server, b"lru_crawler metadump hash"):
         words = dict(word.split(b"=", 1) for word in line.split())
         told[words[b"key"].replace(b"%3A", b":").replace(b"%23", b"#")] = int(words[b"exp"])
     return {told[name] for name in names if name in told}
@@ -380,7 +256,7 @@ def test_a_group_of_several_shards_completes(memcached, backends):
     assert backend.read_groups(["g"])[0].failed
 
 
-def test_the_largest_group_that_is_refused_is_said(memcached, backends):
+def test_a_group_beyond_the_limit_is_refused_with_the_limit(memcached, backends):
     error = error_of(lambda: backends(url_of(memcached)).open_groups([Group(group_id="g", size=LARGEST_GROUP + 1)]))
     assert isinstance(error, ServiceRefused)
     assert str(LARGEST_GROUP) in str(error)
@@ -390,88 +266,14 @@ def test_of_two_ends_of_a_member_the_first_decides_whether_it_has_failed(memcach
     """The payload was stored, and before the bit was set the finisher died: the next one goes on from there."""
     backend = backends(url_of(memcached, prefix="first"))
     backend.open_groups([Group(group_id="g", size=1)])
-    of = backend._catalogue.read(["g"])["g"].group.of
+    tag = backend._entries.read(["g"])["g"].group.tag
     client = memcached.client()
-    client.add(backend._keys.numbered(Kind.MEMBER, "g", of, 0).name, b"wffailure")
+    client.add(backend._keys.numbered(Kind.MEMBER, "g", tag, 0).name, b"wffailure")
     client.close()
     assert backend.read_members("g") == [None]
     (told,) = backend.complete([done(0, b"value")])
     assert (told.done, told.failed) == (1, True)
     assert backend.read_members("g") == [b"failure"]
-
-
-# Replies that are lost
-
-
-class Cut:
-    """Lets the n-th reply from a server be lost, with its connection, after the server has done what it was asked."""
-
-    def __init__(self, monkeypatch):
-        self.left = 0
-        self.struck = False
-        whole = Replies.of
-        monkeypatch.setattr(Replies, "of", lambda *of: self.wrap(whole(*of)))
-
-    def wrap(self, replies):
-        receive = replies.receive
-
-        def cut(size):
-            received = receive(size)  # it has been done
-            self.left -= 1
-            if self.left == 0:
-                self.struck = True
-                raise ConnectionResetError("planned")
-            return received
-
-        replies.receive = cut
-        return replies
-
-
-#: Values of the second size are split into a few items of the first.
-_ITEM_BYTES, _SPLIT_BYTES = 16 * 1024, 40_000
-
-
-def until_answered(call):
-    while True:
-        with suppress(ServiceUnavailable):
-            return call()
-
-
-def story(backend):
-    """A group of three and its members, each call repeated until it is answered; what comes of it."""
-    again = until_answered
-    again(lambda: backend.record([wish("g", State.PENDING, downstream=b"d")]))
-    again(lambda: backend.open_groups([Group(group_id="g", size=3, continuation=bytes(_SPLIT_BYTES))]))
-    starts = [wish(f"m{index}", State.STARTED, run=f"r{index}", lease=60.0) for index in range(3)]
-    again(lambda: backend.record(starts))
-    ends = [wish(f"m{index}", run=f"r{index}", payload=b"%d" % index, member=Member("g", index)) for index in range(3)]
-    again(lambda: backend.record(ends))
-    # As core does: who was not told how the group stands completes the member again.
-    told = again(lambda: backend.complete([done(index, b"%d" % index) for index in range(3)]))
-    again(lambda: backend.store_bodies({"b": bytes(_SPLIT_BYTES)}))
-    token = again(lambda: backend.acquire_lock("l", seconds=0.0))
-    records = again(lambda: backend.read(["g", "m0", "m1", "m2"]))
-    (group,) = again(lambda: backend.read_groups(["g"]))
-    counted = again(backend.counts)
-    members = again(lambda: backend.read_members("g"))
-    states = [(record.state, record.run, record.payload, record.starts) for record in records]
-    again(lambda: backend.forget(["g", "m0", "m1", "m2"]))
-    again(lambda: backend.drop_bodies(["b"]))
-    left = again(backend.counts)
-    return told[-1], token > 0, states, (group.done, group.failed, len(group.continuation)), counted, members, left
-
-
-def test_whatever_reply_is_lost_the_call_may_be_made_again(servers, backends, monkeypatch):
-    server = servers()
-    plain = story(backends(url_of(server, prefix="whole", item_bytes=_ITEM_BYTES)))
-    assert plain[0].complete
-    cut, number = Cut(monkeypatch), 0
-    while number == 0 or cut.struck:
-        number += 1
-        cut.left, cut.struck = number, False
-        backend = backends(url_of(server, prefix=f"cut-{number}", item_bytes=_ITEM_BYTES))
-        assert story(backend) == plain, f"the reply number {number} was lost"
-    assert number > 40, "it was not every reply that was lost once"
 
 
 # Connections
@@ -508,7 +310,7 @@ def test_threads_have_connections_of_their_own_and_share_them_afterwards(memcach
 
     def work(number):
         for turn in range(50):
-            assert backend.record([wish(f"{number}-{turn}", payload=b"%d" % number)])[0].applied
+            assert backend.record([transition(f"{number}-{turn}", payload=b"%d" % number)])[0].applied
             assert backend.read([f"{number}-{turn}"])[0].payload == b"%d" % number
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
@@ -528,43 +330,6 @@ def stat(server, name):
         client.close()
 
 
-def test_idle_connections_of_a_server_that_went_away_fail_once_and_not_each(servers, backends):
-    server = servers()
-    backend = backends(url_of(server))
-    barrier = threading.Barrier(4)
-
-    def connect():
-        with backend._servers._pools[f"127.0.0.1:{server.port}"].connection() as connection:
-            connection.exchange([])
-            connection.stats()
-            barrier.wait()
-
-    threads = [threading.Thread(target=connect) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    server.process.kill()
-    server.process.start()
-    assert isinstance(error_of(lambda: backend.read(["t"])), ServiceUnavailable)
-    assert backend.read(["t"]) == [None]
-
-
-def test_a_server_that_hangs_is_given_up_in_time(servers, backends):
-    server = servers()
-    backend = backends(url_of(server, timeout_seconds=0.2))
-    backend.ping()
-    server.process.pause()
-    os.waitid(os.P_PID, server.process.pid, os.WSTOPPED | os.WNOWAIT)  # all its threads have stopped
-    try:
-        error = error_of(lambda: backend.read(["t"]))
-    finally:
-        server.process.resume()
-    assert isinstance(error, ServiceUnavailable)
-    assert isinstance(error.__cause__, TimeoutError)
-    assert backend.read(["t"]) == [None]  # and what it answered late is nobody's
-
-
 def test_a_name_with_several_addresses_is_reached_by_any_of_them(memcached, backends, monkeypatch):
     """``localhost`` is ::1 first on most machines, where a server that listens on 127.0.0.1 is not."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as nobody:
@@ -579,17 +344,17 @@ def test_a_name_with_several_addresses_is_reached_by_any_of_them(memcached, back
 def test_a_unix_socket_is_a_server_too(servers, tmp_path, backends):
     server = servers(path=tmp_path / "socket")
     backend = backends(server.url + "?namespace=a")
-    assert backend.record([wish("t")])[0].applied
+    assert backend.record([transition("t")])[0].applied
     assert backend.counts()["tasks"] == 1
 
 
-def test_user_and_password_are_told_and_not_shown(servers, tmp_path, backends):
+def test_user_and_password_are_sent_and_not_shown(servers, tmp_path, backends):
     secrets = tmp_path / "users"
     secrets.write_text("worker:s3cret\n")
     server = servers("-Y", str(secrets))
     place = f"127.0.0.1:{server.port}"
     backend = backends(f"memcache://worker:s3cret@{place}")
-    assert backend.record([wish("t")])[0].applied
+    assert backend.record([transition("t")])[0].applied
     for url in (f"memcache://worker:wr0ng@{place}", f"memcache://{place}"):
         refused = backends(url)
         error = error_of(refused.ping)
@@ -597,20 +362,71 @@ def test_user_and_password_are_told_and_not_shown(servers, tmp_path, backends):
         assert "wr0ng" not in str(error) + repr(refused)
 
 
-def test_tls_is_spoken_to_those_who_can_be_trusted(servers, tmp_path, backends):
-    own = Certificates(tmp_path / "certificates")
-    server = servers("-Z", "-o", f"ssl_chain_cert={own.certificate},ssl_key={own.key}")
-    place = f"memcache://localhost:{server.port}/?tls=yes"
-    backend = backends(f"{place}&ca_file={own.authority}")
-    assert backend.record([wish("t", payload=bytes(3_000_000))])[0].applied
+@pytest.fixture
+def certificates(tmp_path):
+    return Certificates(tmp_path / "certificates")
+
+
+@pytest.fixture
+def with_tls(servers, certificates):
+    """Starts a server with TLS; the place of a URL."""
+
+    def start(*options):
+        files = f"ssl_chain_cert={certificates.certificate},ssl_key={certificates.key}"
+        server = servers("-Z", "-o", ",".join([files, *options]))
+        return f"memcache://localhost:{server.port}/?namespace=a"
+
+    return start
+
+
+def test_tls_is_spoken_to_a_server_that_can_be_trusted(with_tls, certificates, backends):
+    url = with_tls() + "&tls=true"
+    backend = backends(f"{url}&ca_file={certificates.authority}")
+    assert backend.record([transition("t", payload=bytes(3_000_000))])[0].applied
     assert backend.read(["t"])[0].payload == bytes(3_000_000)
-    for url, words in ((place, "ca_file"), (f"{place}&ca_file=/nowhere", "cannot be read")):
-        error = error_of(backends(url).ping)
+    for place, words in ((url, "ca_file"), (f"{url}&ca_file=/nowhere", "/nowhere")):
+        error = error_of(backends(place).ping)
         assert isinstance(error, ServiceRefused)
         assert words in str(error)
 
 
-def test_what_is_no_memcached_is_said_to_be_none(backends):
+def test_the_certificate_of_a_server_is_not_checked_if_the_url_says_so(with_tls, backends):
+    backend = backends(with_tls() + "&tls=true&verify=false")
+    assert backend.record([transition("t")])[0].applied
+
+
+def test_a_server_may_ask_for_the_certificate_of_its_client(with_tls, certificates, backends):
+    url = with_tls("ssl_verify_mode=2", f"ssl_ca_cert={certificates.authority}") + (
+        f"&tls=true&ca_file={certificates.authority}"
+    )
+    backend = backends(f"{url}&cert_file={certificates.certificate}&key_file={certificates.key}")
+    assert backend.record([transition("t")])[0].applied
+    assert isinstance(error_of(backends(url).ping), ServiceUnavailable)
+
+
+def test_an_application_brings_its_own_tls_context(with_tls, certificates, backends):
+    context = ssl.create_default_context(cafile=certificates.authority)
+    backend = backends(with_tls(), options={"tls_context": context})
+    assert backend.record([transition("t")])[0].applied
+
+
+def test_sockets_are_kept_alive_as_the_application_says(memcached, backends):
+    keepalive = KeepaliveOpts(idle=41, intvl=7, cnt=3)
+    backend = backends(url_of(memcached), options={"socket_keepalive": keepalive})
+    assert socket_options(backend) == [1, 41, 7, 3]
+    assert socket_options(backends(url_of(memcached)))[0] == 0
+
+
+def socket_options(backend):
+    """Whether the socket of a connection is kept alive, and after how many seconds, how often, how many times."""
+    (pool,) = backend._servers._pools.values()
+    with pool.connection() as connection, connection._socket() as connected:
+        level, tcp = socket.SOL_SOCKET, socket.IPPROTO_TCP
+        options = [(level, socket.SO_KEEPALIVE), (tcp, socket.TCP_KEEPIDLE), (tcp, socket.TCP_KEEPINTVL)]
+        return [connected.getsockopt(*option) for option in [*options, (tcp, socket.TCP_KEEPCNT)]]
+
+
+def test_another_service_is_not_taken_for_a_memcached(backends):
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def answer():
@@ -624,7 +440,7 @@ def test_what_is_no_memcached_is_said_to_be_none(backends):
         error = error_of(backends(f"memcache://127.0.0.1:{listening.getsockname()[1]}").ping)
         answering.join()
     assert isinstance(error, ServiceRefused)
-    assert "is this a memcached?" in str(error)
+    assert "does not seem to be a Memcached" in str(error)
 
 
 def test_waiting_is_not_done_by_the_driver(memcached, backends):
@@ -657,7 +473,7 @@ class Behind(SystemClock):
 
 def test_tokens_grow_also_where_clocks_differ(memcached, backends):
     url = url_of(memcached, prefix="clocks")
-    right, wrong = backends(url), backends(url, Behind())
+    right, wrong = backends(url), backends(url, clock=Behind())
     tokens = []
     for backend in (right, wrong, right, wrong):
         tokens.append(backend.acquire_lock("l", seconds=60.0))
