@@ -2,7 +2,6 @@
 
 import itertools
 import os
-from functools import partial
 
 import pytest
 from pymongo import common, monitoring
@@ -10,7 +9,7 @@ from pymongo.synchronous.topology import Topology
 
 from drivetrain.contract import DriverContext
 from drivetrain_contract_tests import Service
-from drivetrain_mongo import connection, make_backend
+from drivetrain_mongo import make_backend
 from services.mongodb import MongoServer
 
 _numbers = itertools.count()
@@ -75,12 +74,19 @@ def namespace():
 
 
 @pytest.fixture
-def make(mongo, namespace):
-    """Makes backends of a fresh namespace; with options of the driver."""
+def listeners():
+    """Listeners to the commands of all clients that are made after one is added."""
+    return []
+
+
+@pytest.fixture
+def make(mongo, namespace, listeners):
+    """Makes backends of a fresh namespace; with options of the URL."""
     made = []
 
     def made_backend(**options):
-        backend = make_backend(mongo.url(namespace=namespace, **options), DriverContext())
+        context = DriverContext(options={"event_listeners": list(listeners)})
+        backend = make_backend(mongo.url(namespace=namespace, **options), context)
         made.append(backend)
         return backend
 
@@ -99,15 +105,15 @@ def collections(mongo, namespace):
 
 
 @pytest.fixture
-def commands(monkeypatch):
-    """What clients that are made from now on ask of the server: the names of the commands on records and members."""
-    told = Commands()
-    monkeypatch.setattr(connection, "MongoClient", partial(connection.MongoClient, event_listeners=[told]))
-    return told.names
+def commands(listeners):
+    """The names of the commands that clients send, if they are made from now on."""
+    commands = Commands()
+    listeners.append(commands)
+    return commands.names
 
 
 class Commands(monitoring.CommandListener):
-    """Keeps the names of commands."""
+    """Collects the names of commands."""
 
     def __init__(self):
         self.names = []
@@ -117,7 +123,7 @@ class Commands(monitoring.CommandListener):
             self.names.append(event.command_name)
 
     def succeeded(self, event):
-        """Nobody asks."""
+        """No test needs it."""
 
     def failed(self, event):
-        """Nobody asks."""
+        """No test needs it."""

@@ -1,6 +1,6 @@
-"""``mongodb://host/database``: results, groups and locks of drivetrain in MongoDB.
+"""The driver of ``mongodb://host/database`` and ``mongodb+srv://``: results, groups and locks in MongoDB.
 
-Also ``mongodb+srv://``. The URL is MongoDB's own, with the options of `drivetrain_mongo.options` besides.
+The URL is MongoDB's own, with the options of `drivetrain_mongo.options` in addition.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ def make_backend(url: str, context: DriverContext) -> MongoBackend:
     """Make the backend of a ``mongodb://`` or ``mongodb+srv://`` URL. Does no I/O.
 
     Raises:
-        ConfigurationError: the URL is wrong; every fault is named.
+        ConfigurationError: the URL or a driver option is wrong; it names every fault.
     """
-    return MongoBackend(Options.parse(url, context.namespace).in_directory(context.directory), context.clock)
+    options = Options.parse(url, context.namespace, context.options)
+    return MongoBackend(options.in_directory(context.directory), context.clock)

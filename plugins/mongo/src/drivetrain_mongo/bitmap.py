@@ -1,7 +1,7 @@
 """Which members of a group are complete, as bits. Pure.
 
-A group keeps ``{"b0": …, "b1": …}``, words of bits: setting the bit of a member twice is setting it once, a server does
-it in one step (``$bit``), and the words before that step say which bits were new. Ten thousand members are 2 kB.
+A group has words of bits, ``{"b0": …, "b1": …}``. The server sets bits in one step (``$bit``), and setting one twice
+changes nothing. The words before that step show which bits were new. The bits of ten thousand members have 2 kB.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from bson import Int64
 
 __all__ = ["contains", "count", "indexes", "operation", "parts"]
 
-#: Bits of a word: as many as fit a signed 64-bit integer, less a few, so that no server meets its sign.
+#: Bits of a word: fewer than a signed 64-bit integer has, so that no number is ever negative.
 _WIDTH = 60
-#: Words that one update names, so that it stays of moderate size: nx-27017 sets none where there are more than 60.
+#: Words in one update, which keeps it small. (nx-27017 ignores an update with more than 60.)
 _WORDS_AT_ONCE = 50
 
 
 def parts(members: Iterable[int]) -> list[list[int]]:
-    """The members in as many parts as there are steps in which their bits are set."""
+    """The members in parts; one update sets the bits of one part."""
     words: dict[int, list[int]] = {}
     for index in members:
         words.setdefault(index // _WIDTH, []).append(index)

@@ -1,4 +1,4 @@
-"""The client: made at the first call, let go of by `close`, its errors mapped."""
+"""The connection to MongoDB: a pymongo client, made by the first call and closed by `close`; and its collections."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from drivetrain.contract import Clock, ServiceRefused
-from drivetrain_mongo.documents import micros
+from drivetrain_mongo.codec import micros
 from drivetrain_mongo.errors import MONGO_ERRORS, mapped
 from drivetrain_mongo.options import OVERRULED, Options
-from drivetrain_mongo.servertime import ServerTime
+from drivetrain_mongo.server_clock import ServerClock
 
 __all__ = ["Collections", "Connection", "Document"]
 
@@ -34,23 +34,23 @@ Document = dict[str, Any]
 #: How long closing may take, in seconds.
 _CLOSING_SECONDS = 0.5
 
-#: Unauthorized, IndexOptionsConflict, IndexKeySpecsConflict: somebody else looks after the indexes.
-_NOT_OURS = (13, 85, 86)
+#: Unauthorized, IndexOptionsConflict, IndexKeySpecsConflict: somebody else manages the indexes.
+_MANAGED = (13, 85, 86)
 
 _INDEXES = (
-    # By which unfinished records and expired ones are found.
+    # Finds unfinished and expired records.
     IndexModel([("expires", ASCENDING)], name="expires"),
-    # An extra: drops what no worker has swept for long. Only records that expire have the field.
+    # An extra: the server deletes records that no worker has swept. Only records that expire have the field.
     IndexModel([("delete_at", ASCENDING)], name="delete_at", expireAfterSeconds=0, sparse=True),
 )
 
 
 @frozen
 class Collections:
-    """The collections of a namespace. Reads see what a majority has; writes return when a majority has them."""
+    """The collections of a namespace. Reads return what a majority has; writes return when a majority has them."""
 
     database: Database[Document]
-    #: Tasks and groups: all that is known of an id, in one document.
+    #: Tasks and groups: everything of one id, in one document.
     records: Collection[Document]
     #: The payloads of members.
     members: Collection[Document]
@@ -59,21 +59,21 @@ class Collections:
 
     @property
     def latest_members(self) -> Collection[Document]:
-        """The members as the primary has them, a majority or not: for what is followed by a write there."""
+        """The members as the primary has them. A majority may lack some: only for reads before a write there."""
         return self.members.with_options(read_concern=ReadConcern("local"))
 
     @property
     def latest_records(self) -> Collection[Document]:
-        """The records as the primary has them, a majority or not."""
+        """The records as the primary has them. A majority may lack some."""
         return self.records.with_options(read_concern=ReadConcern("local"))
 
 
 class Connection:
-    """Makes the client when it is needed. Thread-safe; used in the process that made it only.
+    """Owns the client and makes it when it is needed. Thread-safe; only for the process that made it.
 
     Args:
-        options: of the URL.
-        clock: measures how long ago the server has told its time.
+        options: the options of the URL.
+        clock: measures the age of the last answer with the server's time.
     """
 
     def __init__(self, options: Options, clock: Clock) -> None:
@@ -84,26 +84,26 @@ class Connection:
 
     @contextmanager
     def use(self) -> Iterator[Collections]:
-        """The collections; what pymongo raises meanwhile is raised as an error of the contract.
+        """The collections; an error of pymongo inside the block becomes an error of the contract.
 
         Raises:
-            ServiceError: of the kind that says what is to be done.
+            ServiceError: a call inside the block failed.
         """
         with self._mapping():
             yield self._opened().collections
 
     @contextmanager
     def write(self) -> Iterator[Collections]:
-        """As `use`, once the indexes are there: for calls that may make the first record."""
+        """Like `use`, after it has created the indexes: for calls that may write the first record."""
         with self._mapping():
             opened = self._opened()
             opened.ensure_indexes()
             yield opened.collections
 
     def now(self) -> float:
-        """Unix seconds by the server's clock, which all who share the records go by; whole microseconds."""
+        """Unix seconds by the server's clock, which all processes share; whole microseconds."""
         with self._mapping():
-            return micros(self._opened().time.now()) / 1e6
+            return micros(self._opened().clock.now()) / 1e6
 
     def notifies(self) -> bool:
         """Whether the service has change streams: it is a replica set, or several behind routers."""
@@ -112,7 +112,7 @@ class Connection:
             return "setName" in hello or hello.get("msg") == "isdbgrid"
 
     def close(self) -> None:
-        """Let go of the client. The next call makes another one."""
+        """Close the client. The next call makes another one."""
         with self._lock:
             opened, self._open = self._open, None
         if opened is not None:
@@ -136,21 +136,21 @@ class Connection:
 
 
 class _Open:
-    """A client, and what is known by it."""
+    """An open client, its collections and its clock."""
 
     def __init__(self, client: MongoClient[Document], options: Options, clock: Clock) -> None:
         database = client[options.database]
         names = ("records", "members", "bodies", "locks")
         self.collections = Collections(database, *(database[f"{options.prefix}{name}"] for name in names))
-        self.time = ServerTime(client, clock)
+        self.clock = ServerClock(client, clock)
         self._lock = threading.Lock()
         self._indexed = False
-        #: Closes the client: when it is told to, or when nobody can use it any more.
+        #: Closes the client: when called, or when this object is garbage.
         self.close = weakref.finalize(self, _close, client, os.getpid())
         self.close.atexit = False  # when the process ends, the connections do
 
     def ensure_indexes(self) -> None:
-        """See that the indexes are there, once for each client. Doing so again, or from many workers, does no harm."""
+        """Create the indexes, once for each client. MongoDB ignores a request for an index that exists."""
         if self._indexed:
             return
         with self._lock:
@@ -163,10 +163,10 @@ def _create_indexes(collections: Collections) -> None:
     try:
         collections.records.create_indexes(list(_INDEXES))
     except OperationFailure as error:
-        if error.code not in _NOT_OURS:
+        if error.code not in _MANAGED:
             raise
         logger.warning(
-            "the indexes of %s are left as they are: %s; see that there is one on 'expires'",
+            "cannot create the indexes of %s: %s; make sure that there is one on 'expires'",
             collections.records.full_name,
             (error.details or {}).get("errmsg", error),
         )
@@ -174,18 +174,18 @@ def _create_indexes(collections: Collections) -> None:
 
 def _close(client: MongoClient[Document], process: int) -> None:
     if os.getpid() != process:
-        return  # in a fork: the sessions are the parent's
-    # Sessions are ended by a last call, which would wait for a server that is away; they end by themselves as well.
+        return  # in a fork: the sessions belong to the parent
+    # A last call ends the sessions, and would wait for a server that is away. Sessions end by themselves too.
     with timeout(_CLOSING_SECONDS):
         client.close()
 
 
 def _client(options: Options) -> MongoClient[Document]:
-    settings: dict[str, Any] = {**options.timeouts, **dict.fromkeys(OVERRULED, False)}
+    arguments: dict[str, Any] = {**options.client_arguments, **dict.fromkeys(OVERRULED, False)}
     try:
         return MongoClient(
             options.url,
-            **settings,
+            **arguments,
             w="majority",
             journal=True,
             readConcernLevel="majority",
@@ -195,5 +195,5 @@ def _client(options: Options) -> MongoClient[Document]:
             driver=DriverInfo("drivetrain-mongo", version("drivetrain-mongo")),
             connect=False,
         )
-    except (OSError, ValueError) as error:  # not pymongo's own: files that cannot be read, options that do not fit
-        raise ServiceRefused(f"{options.shown}: {error}; mend the URL, or what it names") from error
+    except (OSError, ValueError) as error:  # not pymongo's own: unreadable files, contradicting options
+        raise ServiceRefused(f"{options.shown}: {error}; correct the URL, or the files that it names") from error

@@ -24,27 +24,27 @@ from drivetrain.contract import AuthenticationFailed, ServiceError, ServiceRefus
 
 __all__ = ["DUPLICATE_KEY", "LARGEST_DOCUMENT_BYTES", "LARGEST_VALUE_BYTES", "MONGO_ERRORS", "mapped"]
 
-#: All that pymongo raises. `UnicodeEncodeError` and `OverflowError` are for text and integers that BSON does not know.
+#: The errors of pymongo. It raises `UnicodeEncodeError` and `OverflowError` for text and integers that BSON lacks.
 MONGO_ERRORS = (PyMongoError, BSONError, UnicodeEncodeError, OverflowError)
 
 LARGEST_DOCUMENT_BYTES = 16 * 1024 * 1024
 
-#: A document may hold a payload, what waits for it, and the continuation of a group of the same id: all three must fit,
-#: whoever writes which of them first.
+#: One document may hold a payload, a downstream, and the continuation of the group of the same id. All three must fit,
+#: in whatever order they are written.
 LARGEST_VALUE_BYTES = 5 * 1024 * 1024
 
 DUPLICATE_KEY = 11000
 
-#: BSONObjectTooLarge, and what servers say of an update that would make a document too large.
+#: BSONObjectTooLarge, and the codes of updates that would make a document too large.
 _TOO_LARGE = frozenset({10334, 17280, 17419, 17420})
 
 #: UserNotFound, AuthenticationFailed, MechanismUnavailable, ReauthenticationRequired; Atlas's own.
 _AUTHENTICATION = frozenset({11, 18, 334, 391, 8000})
 _UNAUTHORIZED = 13
 
-#: Codes after which the same call may succeed: the server is stepping down, starting, or short of time, or nodes do not
-#: reach each other. All others are refusals.
-_PASSING = frozenset(
+#: Codes after which the same call may succeed: the server is stepping down or starting, had too little time, or cannot
+#: reach other servers. All other codes are refusals.
+_TRANSIENT = frozenset(
     {
         6,  # HostUnreachable
         7,  # HostNotFound
@@ -84,64 +84,63 @@ _PASSING = frozenset(
         13436,  # NotPrimaryOrSecondary
     }
 )
-_PASSING_LABELS = ("RetryableWriteError", "TransientTransactionError", "RetryableError", "SystemOverloadedError")
+_TRANSIENT_LABELS = ("RetryableWriteError", "TransientTransactionError", "RetryableError", "SystemOverloadedError")
 
 
-def mapped(error: Exception, place: str, *, srv: bool = False) -> ServiceError:
-    """The error of the contract for an error of pymongo; to be raised from it.
+def mapped(error: Exception, server: str, *, srv: bool = False) -> ServiceError:
+    """The error of the contract for an error of pymongo; the caller raises it from ``error``.
 
-    What a server says of a failed batch names whole documents, which are nobody's business: they are taken out of
-    ``error`` as well.
+    The error of a failed batch quotes whole documents, which may hold secrets. This removes them from ``error`` too.
 
     Args:
-        error: what pymongo raised.
-        place: where the service is, without secrets.
-        srv: whether its hosts are looked up in the DNS.
+        error: the error of pymongo.
+        server: the URL without secrets.
+        srv: whether the DNS knows the hosts.
     """
     if isinstance(error, DocumentTooLarge):
-        return _too_large(place)
+        return _too_large(server)
     if isinstance(error, OperationFailure):
-        return _answered(error, place)
+        return _of_answer(error, server)
     if isinstance(error, ConnectionFailure):
-        return ServiceUnavailable(f"{place}: {error}")
+        return ServiceUnavailable(f"{server}: {error}")
     if isinstance(error, InvalidOperation):
-        return ServiceUnavailable(f"{place}: {error}")  # another thread has closed the client meanwhile
+        return ServiceUnavailable(f"{server}: {error}")  # another thread has closed the client meanwhile
     if isinstance(error, ConfigurationError) and srv:
-        return ServiceUnavailable(f"{place}: its hosts cannot be looked up: {error}")
-    return ServiceRefused(f"{place}: {error}")
+        return ServiceUnavailable(f"{server}: the DNS lookup of its hosts failed: {error}")
+    return ServiceRefused(f"{server}: {error}")
 
 
-def _answered(error: OperationFailure, place: str) -> ServiceError:
-    code, text = _told(error)
+def _of_answer(error: OperationFailure, server: str) -> ServiceError:
+    code, text = _code_and_text(error)
     if isinstance(error, (BulkWriteError, ClientBulkWriteException)):
         error.args = (text,)
-    shown = f"{place}: {text}"
+    shown = f"{server}: {text}"
     if code in _TOO_LARGE:
-        return _too_large(place)
+        return _too_large(server)
     if code in _AUTHENTICATION or (code == _UNAUTHORIZED and "requires authentication" in text):
         return AuthenticationFailed(shown)
     if code == _UNAUTHORIZED:
         return ServiceRefused(f"{shown}; give this user the role readWrite on the database")
-    return ServiceUnavailable(shown) if _passes(error, code) else ServiceRefused(shown)
+    return ServiceUnavailable(shown) if _is_transient(error, code) else ServiceRefused(shown)
 
 
-def _passes(error: OperationFailure, code: int | None) -> bool:
-    if isinstance(error, (CursorNotFound, ExecutionTimeout, WTimeoutError)) or code in _PASSING:
+def _is_transient(error: OperationFailure, code: int | None) -> bool:
+    if isinstance(error, (CursorNotFound, ExecutionTimeout, WTimeoutError)) or code in _TRANSIENT:
         return True
-    return any(error.has_error_label(label) for label in _PASSING_LABELS)
+    return any(error.has_error_label(label) for label in _TRANSIENT_LABELS)
 
 
-def _told(error: OperationFailure) -> tuple[int | None, str]:
-    """Code and text: of the first failed entry of a batch, without the document that it was about."""
+def _code_and_text(error: OperationFailure) -> tuple[int | None, str]:
+    """The code and the text of an error; of a batch those of its first failed write, without the document."""
     if isinstance(error, ClientBulkWriteException):
         return error.code, "a batch of writes has failed"
     details: Mapping[str, Any] = error.details or {}
     failures = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
     first = failures[0] if failures else details
     code = first.get("code", error.code)
-    # Servers quote the key of a duplicate, and nothing else of a document.
+    # A server's text quotes the key of a duplicate, and nothing else of a document.
     return code, first.get("errmsg") or f"{type(error).__name__} of code {code}"
 
 
-def _too_large(place: str) -> TooLarge:
-    return TooLarge(f"{place}: a document", LARGEST_DOCUMENT_BYTES + 1, LARGEST_DOCUMENT_BYTES)
+def _too_large(server: str) -> TooLarge:
+    return TooLarge(f"{server}: a document", LARGEST_DOCUMENT_BYTES + 1, LARGEST_DOCUMENT_BYTES)

@@ -1,4 +1,7 @@
-"""Locks with an end and a growing token, one document for each name."""
+"""Locks with an end and a growing token: one document for each name.
+
+``now`` is Unix seconds by the server's clock.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,20 @@ from bson import Int64
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
+from drivetrain_mongo.codec import micros
 from drivetrain_mongo.connection import Collections
-from drivetrain_mongo.documents import micros
 
 __all__ = ["acquire", "held", "release", "renew", "sweep"]
 
-#: A released lock ended so long ago, in seconds: for everybody, however little their clocks agree.
+#: How long ago a released lock ended, in seconds: more than the clocks of two processes may differ.
 _RELEASED_SECONDS = 60.0
-#: How long after its end the document of a lock is kept, in seconds. A new one begins with a token that is the time in
-#: milliseconds, and each holder adds one: a token comes back only where a lock was taken a thousand times a second.
-_KEPT_SECONDS = 86_400.0
+#: How long the document of a lock outlives its hold, in seconds. A new document begins with a token that is the time in
+#: milliseconds, and each holder adds one: a token repeats only if a lock is taken a thousand times a second.
+_TOKEN_SECONDS = 86_400.0
 
 
 def acquire(collections: Collections, name: str, seconds: float, now: float) -> int | None:
-    """Take a lock; its token, or None while somebody holds it."""
+    """Take a lock; its token, or None while another token holds it."""
     ends = micros(now + seconds)
     taken = collections.locks.find_one_and_update(
         {"_id": name, "ends": {"$lte": micros(now)}},
@@ -37,20 +40,20 @@ def acquire(collections: Collections, name: str, seconds: float, now: float) -> 
 
 
 def renew(collections: Collections, name: str, token: int, seconds: float, now: float) -> bool:
-    """Hold a lock from now; whether it was held by this token."""
+    """Let the hold end ``seconds`` from now; False if this token does not hold the lock."""
     update = {"$set": {"ends": micros(now + seconds)}}
     return collections.locks.update_one(_held_by(name, token, now), update).matched_count == 1
 
 
 def release(collections: Collections, name: str, token: int, now: float) -> bool:
-    """Let a lock go; whether it was held by this token. Its document stays, so that tokens grow on."""
+    """End the hold; False if this token does not hold the lock. The document stays, so that tokens grow."""
     update = {"$set": {"ends": micros(now - _RELEASED_SECONDS)}}
     return collections.locks.update_one(_held_by(name, token, now), update).matched_count == 1
 
 
 def sweep(collections: Collections, now: float) -> None:
-    """Drop what is left of locks that nobody has held for long."""
-    collections.locks.delete_many({"ends": {"$lte": micros(now - _KEPT_SECONDS)}})
+    """Delete the documents of locks that nobody has held for a day."""
+    collections.locks.delete_many({"ends": {"$lte": micros(now - _TOKEN_SECONDS)}})
 
 
 def held(collections: Collections, now: float) -> int:

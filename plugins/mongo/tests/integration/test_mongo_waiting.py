@@ -7,7 +7,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from drivetrain.contract import ServiceUnavailable, State, Transition
-from drivetrain_mongo import watcher
+from drivetrain_mongo import waiting as waiting_module
 
 SECONDS = 30.0
 
@@ -51,7 +51,7 @@ def streams(mongo, monkeypatch):
     through. Without it more comes than is asked for, and that must do no harm.
     """
     if not mongo.replicates:
-        monkeypatch.setattr(watcher, "_NEWS", ())
+        monkeypatch.setattr(waiting_module, "_CHANGES", ())
     opened, watch = threading.Semaphore(0), Collection.watch
 
     def counted(self, *args, **kwargs):
@@ -99,9 +99,9 @@ def test_an_end_before_the_stream_is_open_is_not_missed(make, streams, monkeypat
 
 def test_an_end_of_which_no_stream_tells_is_found_all_the_same(make, monkeypatch):
     """It was told in the instant of a failover, before a read showed it."""
-    monkeypatch.setattr(watcher, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(watcher.Watcher, "_tell", lambda *_: None)
-    monkeypatch.setattr(watcher.Watcher, "_hint_all", lambda *_: None)
+    monkeypatch.setattr(waiting_module, "_REREAD_SECONDS", 0.05)
+    monkeypatch.setattr(waiting_module.Watcher, "_hint_change", lambda *_: None)
+    monkeypatch.setattr(waiting_module.Watcher, "_hint_all", lambda *_: None)
     waiter, worker = make(waiting="stream"), make()
     worker.record([start()])
     waiting = Waiting(waiter, "t")
@@ -162,7 +162,7 @@ def test_where_streams_are_refused_ends_are_polled_for(make, monkeypatch, caplog
     assert asked.wait(SECONDS)
     worker.record([end()])
     assert waiting.result() == ["t"]
-    assert "polled" in caplog.text
+    assert "polls instead" in caplog.text
 
 
 def test_the_service_is_asked_once_whether_it_has_streams(make, mongo, monkeypatch):
@@ -190,6 +190,6 @@ def test_polling_asks_once_for_all_and_less_and_less_often(commands, make):
 
 def test_the_filter_lets_only_ends_through():
     """By the rules of MongoDB's documents on change events; only a replica set applies it."""
-    match, project = watcher._NEWS
+    match, project = waiting_module._CHANGES
     assert set(project["$project"]) == {"operationType", "documentKey"}
     assert {condition["operationType"] for condition in match["$match"]["$or"][1:]} == {"insert", "update"}

@@ -3,13 +3,10 @@
 The README tells the figures for ten thousand; here there are fewer, since the server of the tests is slow.
 """
 
-from functools import partial
-
 import bson
 from pymongo import monitoring
 
 from drivetrain.contract import Completion, Group, Member, State, Transition
-from drivetrain_mongo import connection
 
 MEMBERS = 1_000
 #: What a worker that is busy records at once.
@@ -18,9 +15,9 @@ PAYLOAD = b"p" * 100
 ALONE = 20
 
 
-def test_a_chord_costs_what_its_members_cost(make, monkeypatch):
+def test_a_chord_costs_what_its_members_cost(make, listeners):
     """No member's end rewrites or rereads more than the bits; the figures are those of the README."""
-    cost = Cost(monkeypatch)
+    cost = Cost(listeners)
     backend = make()
     backend.open_groups([Group(group_id="g", size=MEMBERS)])
     opening = cost.taken()
@@ -38,8 +35,8 @@ def test_a_chord_costs_what_its_members_cost(make, monkeypatch):
     backend.forget(["g"])
 
 
-def test_ends_one_by_one_cost_the_bits_each_and_not_the_group(make, monkeypatch):
-    cost = Cost(monkeypatch)
+def test_ends_one_by_one_cost_the_bits_each_and_not_the_group(make, listeners):
+    cost = Cost(listeners)
     backend = make()
     backend.open_groups([Group(group_id="g", size=MEMBERS)])
     backend.complete([completion(index) for index in range(MEMBERS - ALONE)])
@@ -65,9 +62,9 @@ def completion(index):
 class Cost(monitoring.CommandListener):
     """Counts what goes to the server and back, by the clients that are made from now on."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, listeners):
         self._commands = self._bytes = 0
-        monkeypatch.setattr(connection, "MongoClient", partial(connection.MongoClient, event_listeners=[self]))
+        listeners.append(self)
 
     def started(self, event):
         if event.command_name != "hello":

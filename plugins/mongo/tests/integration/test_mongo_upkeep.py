@@ -9,7 +9,7 @@ from pymongo.errors import OperationFailure
 from pymongo.synchronous.topology import Topology
 
 from drivetrain.contract import Completion, Group, Member, ServiceRefused, State, Transition
-from drivetrain_mongo.documents import micros
+from drivetrain_mongo.codec import micros
 
 
 def end(task_id="t", **fields):

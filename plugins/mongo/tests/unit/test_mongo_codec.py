@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivetrain.contract import State, StateChange, SystemClock, TaskRecord
-from drivetrain_mongo import bitmap, memberids
-from drivetrain_mongo.documents import FOREVER, UNFINISHED, changes, delete_at, is_live, micros, record_of, rounded
-from drivetrain_mongo.servertime import ServerTime
+from drivetrain_mongo import bitmap, member_ids
+from drivetrain_mongo.codec import FOREVER, UNFINISHED, changes, delete_at, is_live, micros, record_of, rounded
+from drivetrain_mongo.server_clock import ServerClock
 
 _TEXTS = st.text(max_size=5)
 _TIMES = st.none() | st.floats(0, 1e11)
@@ -93,14 +93,14 @@ def test_no_step_names_more_words_than_any_server_takes(members):
 @given(st.text(), st.text(), st.integers(0, 10**9), st.integers(0, 10**9))
 def test_ids_of_members_sort_as_they_do_and_lie_within_their_group(group_id, other, one, two):
     opening = "0123456789abcdef" * 2
-    first, second = (memberids.member_id(group_id, opening, index) for index in (one, two))
+    first, second = (member_ids.member_id(group_id, opening, index) for index in (one, two))
     assert (first < second) is (one < two)
-    assert memberids.index_of(first) == one
-    assert memberids.opening_of(first) == (group_id, opening)
-    bounds = memberids.between(group_id, opening)
+    assert member_ids.index_of(first) == one
+    assert member_ids.opening_of(first) == (group_id, opening)
+    bounds = member_ids.between(group_id, opening)
     assert bounds["$gte"] <= first < bounds["$lt"]
-    assert bounds["$lt"] <= memberids.end(group_id, opening)
-    stranger = memberids.member_id(other, "f" * 32, one)
+    assert bounds["$lt"] <= member_ids.end(group_id, opening)
+    stranger = member_ids.member_id(other, "f" * 32, one)
     assert not bounds["$gte"] <= stranger < bounds["$lt"]
 
 
@@ -138,7 +138,7 @@ class _Server:
 def test_the_time_is_the_servers():
     clock = _Clock()
     server = _Server(clock, 1_000.0, [0.01, 0.01])
-    time = ServerTime(server, clock)
+    time = ServerClock(server, clock)
     assert abs(time.now() - clock.seconds - 900.0) < 1e-6
     clock.seconds += 29.0
     assert abs(time.now() - clock.seconds - 900.0) < 1e-6
@@ -152,7 +152,7 @@ def test_the_time_is_the_servers():
 def test_of_slow_answers_the_quickest_counts():
     clock = _Clock()
     server = _Server(clock, 1_000.0, [4.0, 1.0, 2.0])
-    assert abs(ServerTime(server, clock).now() - clock.seconds - 900.0) < 1e-6
+    assert abs(ServerClock(server, clock).now() - clock.seconds - 900.0) < 1e-6
     assert server.asked == 3
 
 
@@ -171,7 +171,7 @@ def test_a_slow_answer_does_not_move_the_time_that_a_quick_one_told():
     """Else a busy server would let leases seem to end seconds too early."""
     clock = _Clock()
     server = _Lopsided(clock, 1_000.0, [0.0, 6.0, 6.0, 6.0, 6.0])
-    time = ServerTime(server, clock)
+    time = ServerClock(server, clock)
     assert abs(time.now() - clock.seconds - 900.0) < 1e-6
     clock.seconds += 31.0
     assert abs(time.now() - clock.seconds - 900.0) < 1e-6
@@ -181,7 +181,7 @@ def test_a_slow_answer_does_not_move_the_time_that_a_quick_one_told():
 def test_a_slow_answer_is_asked_for_again_soon_and_taken_if_the_time_is_another():
     clock = _Clock()
     server = _Server(clock, 1_000.0, [2.0] * 6 + [0.01])
-    time = ServerTime(server, clock)
+    time = ServerClock(server, clock)
     assert abs(time.now() - clock.seconds - 900.0) < 1e-6
     server.ahead -= 50.0  # another one has become primary
     clock.seconds += 1.5
@@ -198,4 +198,4 @@ def test_where_the_server_tells_no_time_the_clock_stands_in():
         def command(self, name):
             return {}
 
-    assert ServerTime(Silent(), _Clock()).now() == 5.0
+    assert ServerClock(Silent(), _Clock()).now() == 5.0

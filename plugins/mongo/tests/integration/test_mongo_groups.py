@@ -17,8 +17,8 @@ from drivetrain.contract import (
     TaskRecord,
     Transition,
 )
-from drivetrain_mongo import dropping, groups
-from drivetrain_mongo.documents import changes
+from drivetrain_mongo import deletion, groups
+from drivetrain_mongo.codec import changes
 from drivetrain_mongo.errors import LARGEST_DOCUMENT_BYTES, LARGEST_VALUE_BYTES
 
 
@@ -164,7 +164,7 @@ def test_a_group_that_is_forgotten_while_it_is_completed_leaves_nothing(make, co
 
 def test_members_without_a_group_are_swept(make, collections, monkeypatch):
     """Those of a group that the server itself has dropped, or whose finisher died as the group was forgotten."""
-    monkeypatch.setattr(dropping, "CHUNK", 7)
+    monkeypatch.setattr(deletion, "CHUNK", 7)
     backend = make()
     opened(backend, 10, *"abcd")
     backend.complete([done(index, group_id=name) for name in "abcd" for index in range(10)])

@@ -1,14 +1,14 @@
-"""The ids of members: a group's name, its opening, and the member's index. Pure.
+"""The ids of members' documents: the group's id, its opening, and the member's index. Pure.
 
-They sort as the members of their group do, so that the index on ``_id`` finds them all in order. The opening is unique
-for each time that a group of this name was opened: what is left of one that was forgotten is not taken for another's.
+They sort as the members of their group do, so the index on ``_id`` finds them in order. Each time that a group of this
+id is opened, it gets a unique opening. So a group never takes members of an earlier one for its own.
 """
 
 from __future__ import annotations
 
 __all__ = ["between", "end", "index_of", "member_id", "opening_of"]
 
-#: The sign that follows the full stop in every collation by bytes.
+#: The character after the full stop in every collation by bytes.
 _AFTER_STOP = "/"
 
 
@@ -24,12 +24,12 @@ def between(group_id: str, opening: str) -> dict[str, str]:
 
 
 def end(group_id: str, opening: str) -> str:
-    """What is behind all members of a group, and before those of the next."""
+    """An id that sorts after all members of a group, and before those of the next one."""
     return f"{_stem(group_id, opening)}{_AFTER_STOP}"
 
 
 def opening_of(member: str) -> tuple[str, str]:
-    """Group and opening of the id of a member."""
+    """The group id and the opening in the id of a member."""
     group_id, _, rest = member.rpartition("\0")
     return group_id, rest.partition(".")[0]
 

@@ -1,4 +1,4 @@
-"""Waiting for the end of tasks: told by a change stream, or found by polling."""
+"""Waiting for tasks: one thread reads a change stream, or polls, for all callers that wait in a process."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Any
 from attrs import define
 
 from drivetrain.contract import Clock, ServiceError, ServiceRefused
+from drivetrain_mongo.bulk import find_records
+from drivetrain_mongo.codec import UNFINISHED
 from drivetrain_mongo.connection import Connection
-from drivetrain_mongo.documents import UNFINISHED
 from drivetrain_mongo.options import Waiting
-from drivetrain_mongo.reading import find_records
 
 __all__ = ["Watcher"]
 
 logger = logging.getLogger("drivetrain.mongo")
 
-#: How long one request for news may wait at the server, in milliseconds: so long may the thread outlive its end.
+#: How long one request for changes may wait at the server, in milliseconds. The thread ends that much later at most.
 _AWAIT_MILLISECONDS = 500
-#: How often records are looked at where the service does not tell: at first, and after a while, in seconds.
+#: The first and the longest pause between two polls, in seconds, and the factor by which pauses grow.
 _FIRST_PAUSE_SECONDS = 0.004
 _LONGEST_PAUSE_SECONDS = 0.2
 _SLOWING = 1.3
-#: How often who waits looks without being told to, in seconds: what ended in the instant of a failover may be told
-#: before a read shows it, and is not told again.
-_LOOK_SECONDS = 10.0
-#: How long the thread outlives the last waiter, in seconds: many waits come one after the other.
+#: How often a waiting caller reads without a hint, in seconds. In the instant of a failover a change may be announced
+#: before a read shows it, and is not announced again.
+_REREAD_SECONDS = 10.0
+#: How long the thread outlives the last waiting caller, in seconds: one wait often follows another.
 _LINGER_SECONDS = 2.0
 
-#: Changes by which a task may have ended or gone, and of those no more than the id. `expires` changes when a task ends,
-#: when it is settled and when it is forgotten, and never else.
-_NEWS: Sequence[Mapping[str, Any]] = (
+#: The changes by which a task may have ended or been forgotten, with the id only. `expires` changes when a task ends,
+#: when its retention is shortened and when it is forgotten, and at no other time.
+_CHANGES: Sequence[Mapping[str, Any]] = (
     {
         "$match": {
             "$or": [
@@ -49,21 +49,21 @@ _NEWS: Sequence[Mapping[str, Any]] = (
 
 @define(eq=False)
 class _Waiter:
-    """A thread that waits for one of some tasks."""
+    """A caller that waits for one of some tasks."""
 
     task_ids: frozenset[str]
-    #: Whether there is reason to look.
+    #: Whether a read may find something new.
     hinted: bool = False
     error: ServiceError | None = None
 
 
 class Watcher:
-    """Lets threads wait for tasks. One thread listens or looks for all of them, and only while one of them waits.
+    """Lets callers wait for tasks. Thread-safe. Its thread runs only while a caller waits, and a little longer.
 
     Args:
-        connection: to the service.
-        clock: by which threads wait. The service is looked at in real time, for others live in it.
-        waiting: how the end of tasks is learnt.
+        connection: the connection to the service.
+        clock: the clock by which callers wait. The thread polls in real time, because other processes live in it.
+        waiting: how to learn that a task has ended.
     """
 
     def __init__(self, connection: Connection, clock: Clock, waiting: Waiting) -> None:
@@ -86,7 +86,7 @@ class Watcher:
             self._waiters.add(waiter)
         try:
             while True:
-                # What comes after this look hints, for we are among the waiters already.
+                # A task that ends after this read leaves a hint, because the waiter is registered already.
                 ended = self._ended(task_ids)
                 if ended or not self._hinted(waiter, deadline, closings):
                     return ended
@@ -95,10 +95,10 @@ class Watcher:
                 self._waiters.discard(waiter)
                 closed = self._closings != closings
             if closed:
-                self._connection.close()  # what was opened again since
+                self._connection.close()  # this call may have opened it again
 
     def hint(self, task_ids: Iterable[str]) -> None:
-        """Let those look who wait for one of these."""
+        """Let the callers read again that wait for one of these tasks."""
         ids = frozenset(task_ids)
         with self._changed:
             hinted = [waiter for waiter in self._waiters if not ids.isdisjoint(waiter.task_ids)]
@@ -108,14 +108,14 @@ class Watcher:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Wake those who wait here; they return empty."""
+        """Wake all waiting callers; they return an empty list."""
         with self._changed:
             self._closings += 1
             self._changed.notify_all()
             self._wanted.notify_all()
 
     def _ended(self, task_ids: Iterable[str]) -> list[str]:
-        """Those that are terminal or gone. No look at the time is needed: it comes to terminal records only."""
+        """The tasks that are terminal or unknown. It ignores the time, by which only terminal records expire."""
         ids = list(task_ids)
         with self._connection.use() as collections:
             known = find_records(collections, ids, {"expires": 1})
@@ -123,24 +123,24 @@ class Watcher:
         return [task_id for task_id in ids if task_id not in running]
 
     def _hinted(self, waiter: _Waiter, deadline: float, closings: int) -> bool:
-        """Wait for a reason to look again; False when the time is out, or this was closed."""
-        look_at = self._clock.monotonic() + _LOOK_SECONDS
+        """Wait for a reason to read again; False after the deadline or after `close`."""
+        reread_at = self._clock.monotonic() + _REREAD_SECONDS
         with self._changed:
             self._start()
             while not waiter.hinted:
                 now = self._clock.monotonic()
                 if now >= deadline or self._closings != closings:
                     return False
-                if now >= look_at:
+                if now >= reread_at:
                     return True
-                self._clock.wait(self._changed, min(deadline, look_at) - now)
+                self._clock.wait(self._changed, min(deadline, reread_at) - now)
             waiter.hinted = False
             if waiter.error is not None:
                 raise waiter.error
             return True
 
     def _start(self) -> None:
-        """See that the thread runs, and looks soon. The lock is held."""
+        """Start the thread, or wake it. The caller holds the lock."""
         if self._thread is None or not self._thread.is_alive():  # it may have failed
             thread = threading.Thread(target=self._run, name="drivetrain-mongo-watcher", daemon=True)
             thread.start()
@@ -156,14 +156,14 @@ class Watcher:
                 closings = self._closings
             try:
                 if self._streams():
-                    self._listen(closings)
+                    self._read_stream(closings)
                 else:
-                    self._look_often(closings)
+                    self._poll(closings)
             except ServiceError as error:
                 self._fail(error, closings)
 
     def _is_wanted(self) -> bool:
-        """Whether somebody waits; parks the thread while nobody does, and after a while lets it end."""
+        """Whether a caller waits; blocks the thread while none does, and ends it after a while."""
         with self._wanted:
             wanted = self._wanted.wait_for(lambda: bool(self._waiters), _LINGER_SECONDS)
             if not wanted:
@@ -175,30 +175,30 @@ class Watcher:
             self._waiting = Waiting.STREAM if self._connection.notifies() else Waiting.POLL
         return self._waiting is Waiting.STREAM
 
-    def _listen(self, closings: int) -> None:
+    def _read_stream(self, closings: int) -> None:
         with (
             self._connection.use() as collections,
-            collections.records.watch(list(_NEWS), max_await_time_ms=_AWAIT_MILLISECONDS) as stream,
+            collections.records.watch(list(_CHANGES), max_await_time_ms=_AWAIT_MILLISECONDS) as stream,
         ):
-            self._hint_all()  # nobody knows what happened before
+            self._hint_all()  # changes before the stream are unknown
             while stream.alive and self._goes_on(closings):
-                news = stream.try_next()
-                if news is not None:
-                    self._tell(news)
+                change = stream.try_next()
+                if change is not None:
+                    self._hint_change(change)
 
-    def _tell(self, news: Mapping[str, Any]) -> None:
-        key = news.get("documentKey")
+    def _hint_change(self, change: Mapping[str, Any]) -> None:
+        key = change.get("documentKey")
         if key is None:
-            self._hint_all()  # the collection itself is gone
+            self._hint_all()  # the collection itself was dropped
         else:
             self.hint([key["_id"]])
 
     def _goes_on(self, closings: int) -> bool:
-        """Whether to go on listening: a while longer than somebody waits."""
+        """Whether to read on: while a caller waits, and a little longer."""
         with self._wanted:
             return self._closings == closings and self._wanted.wait_for(lambda: bool(self._waiters), _LINGER_SECONDS)
 
-    def _look_often(self, closings: int) -> None:
+    def _poll(self, closings: int) -> None:
         pause, known = _FIRST_PAUSE_SECONDS, frozenset[str]()
         while task_ids := self._awaited(closings):
             pause = _FIRST_PAUSE_SECONDS if task_ids - known else min(pause * _SLOWING, _LONGEST_PAUSE_SECONDS)
@@ -211,7 +211,7 @@ class Watcher:
             self._wanted.wait(seconds)
 
     def _awaited(self, closings: int) -> frozenset[str]:
-        """All that is waited for; nothing once this was closed."""
+        """All tasks for which a caller waits; empty after `close`."""
         with self._changed:
             if self._closings != closings:
                 return frozenset()
@@ -224,9 +224,9 @@ class Watcher:
             self._changed.notify_all()
 
     def _fail(self, error: ServiceError, closings: int) -> None:
-        """Tell those who wait; or poll, where the service refuses to tell."""
+        """Raise the error in all waiting callers; or switch to polling if the service refuses change streams."""
         if self._waiting is Waiting.STREAM and isinstance(error, ServiceRefused):
-            logger.warning("change streams are refused, so the ends of tasks are polled for: %s", error)
+            logger.warning("the server refuses change streams, so the driver polls instead: %s", error)
             self._waiting = Waiting.POLL
             return
         with self._changed:

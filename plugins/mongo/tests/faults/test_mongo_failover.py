@@ -7,10 +7,10 @@ import pytest
 from pymongo.collection import Collection
 
 from drivetrain.contract import Completion, Group, Member, ServiceUnavailable, State, Transition
-from drivetrain_mongo import groups, reading
+from drivetrain_mongo import bulk, groups
 
 
-def wish(state, task_id="t"):
+def transition(state, task_id="t"):
     return Transition(task_id=task_id, state=state, at=1.0, run="r" if state is State.STARTED else None)
 
 
@@ -36,13 +36,13 @@ def lagging(monkeypatch):
 
 @pytest.fixture
 def brief(monkeypatch):
-    for module in (reading, groups):
+    for module in (bulk, groups):
         monkeypatch.setattr(module, "PAUSES_SECONDS", (0.001, 0.001))
 
 
 def test_a_record_that_a_majority_has_in_a_moment_is_read(make, lagging):
     backend = make()
-    backend.record([wish(State.PENDING)])
+    backend.record([transition(State.PENDING)])
     lagging["records"] = 2
     (record, nothing) = backend.read(["t", "unknown"])
     assert record.state is State.PENDING
@@ -52,7 +52,7 @@ def test_a_record_that_a_majority_has_in_a_moment_is_read(make, lagging):
 
 def test_a_task_is_not_gone_because_a_majority_does_not_have_it_yet(make, lagging):
     backend = make()
-    backend.record([wish(State.STARTED)])
+    backend.record([transition(State.STARTED)])
     lagging["records"] = 1
     assert backend.wait(["t"], timeout_seconds=0.0) == {}
     assert lagging["records"] == 0
@@ -79,9 +79,9 @@ def test_payloads_that_a_majority_has_in_a_moment_are_read(make, lagging):
 
 def test_what_a_majority_never_has_is_not_answered(make, lagging, brief):
     backend = make()
-    backend.record([wish(State.PENDING)])
+    backend.record([transition(State.PENDING)])
     lagging["records"] = 10
-    with pytest.raises(ServiceUnavailable, match="'t' is not with a majority yet"):
+    with pytest.raises(ServiceUnavailable, match="does not have the record of 't' yet"):
         backend.read(["t"])
 
 

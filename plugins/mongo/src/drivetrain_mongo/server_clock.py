@@ -1,4 +1,4 @@
-"""The server's clock, by which leases, locks and expiry are counted: machines' own clocks differ."""
+"""The server's clock. Leases, locks and expiry count by it, because the clocks of machines differ."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from pymongo import MongoClient
 
 from drivetrain.contract import Clock
 
-__all__ = ["ServerTime"]
+__all__ = ["ServerClock"]
 
-#: How long an answer of the server is gone by, in seconds: clocks drift, and another server may have become primary.
+#: How long a reading is used, in seconds: clocks drift, and another server may have become primary.
 _GOOD_SECONDS = 30.0
-#: An answer is as inexact as it was slow: a slow one is asked for again, but not often.
+#: A slow answer is an inexact one. A slower one than this is asked for again, up to so many times in all.
 _QUICK_SECONDS = 0.02
 _TRIES = 3
-#: An answer that took longer may be wrong by more than `expiry_resolution_seconds`; it is gone by for a moment only.
+#: A slower one than this may be wrong by more than `expiry_resolution_seconds`, and is used for a moment only.
 _DOUBTFUL_SECONDS = 0.2
 _MOMENT_SECONDS = 1.0
 
 
 @frozen
 class _Reading:
-    """What the server's clock said."""
+    """One answer of the server."""
 
-    #: Unix seconds by the server's clock, less the seconds of our monotonic clock at that instant.
+    #: Unix seconds by the server's clock, minus the seconds of the local monotonic clock at that instant.
     offset: float
-    #: By our monotonic clock.
+    #: By the local monotonic clock.
     asked_at: float
-    #: How long it took to answer, in seconds.
+    #: How long the answer took, in seconds.
     took: float
 
 
-class ServerTime:
-    """Tells the server's time, by asking it now and then. Thread-safe.
+class ServerClock:
+    """Gives the server's time; it asks the server at intervals. Thread-safe.
 
     Args:
-        client: asks the server.
-        clock: measures how long ago that was; stands in where a server does not tell its time.
+        client: the client that asks the server.
+        clock: measures the age of an answer; its time is used if the server gives none.
     """
 
     def __init__(self, client: MongoClient[Any], clock: Clock) -> None:
@@ -52,7 +52,7 @@ class ServerTime:
         """Unix seconds by the server's clock.
 
         Raises:
-            PyMongoError: the server is away, and was not asked for a while.
+            PyMongoError: the last answer is too old, and the server does not answer.
         """
         reading = self._reading
         if reading is None or not self._is_good(reading):
@@ -78,7 +78,7 @@ class ServerTime:
         return self._better(best)
 
     def _better(self, reading: _Reading) -> _Reading:
-        """An earlier answer that was quicker, if this one does not contradict it: so a busy server moves no time."""
+        """An earlier, quicker answer that this one does not contradict: so a busy server moves no time."""
         last = self._reading
         if last is None or last.took >= reading.took or abs(reading.offset - last.offset) > reading.took / 2:
             return reading
@@ -86,8 +86,8 @@ class ServerTime:
 
     def _ask(self) -> _Reading:
         began = self._clock.monotonic()
-        told = self._client.admin.command("hello").get("localTime")
+        time = self._client.admin.command("hello").get("localTime")
         ended = self._clock.monotonic()
-        if told is None:
+        if time is None:
             return _Reading(self._clock.now() - ended, ended, 0.0)
-        return _Reading(told.timestamp() - (began + ended) / 2, ended, ended - began)
+        return _Reading(time.timestamp() - (began + ended) / 2, ended, ended - began)

@@ -1,9 +1,9 @@
 """Records as documents, and back. Pure.
 
-A document of the collection ``records`` is all that is known of an id: the record of a task, a group, or both. So a
-group goes with the record of its id in one step, and both are read in one.
+A document of the collection ``records`` holds everything of one id: the record of a task, a group, or both. So one step
+reads both, and one step ends both.
 
-Times are integers, microseconds since 1970: every server keeps them exactly, and compares them with an index.
+Times are integers, in microseconds since 1970: every server stores them exactly and compares them by an index.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = [
     "rounded",
 ]
 
-#: `expires` of what is kept until it is forgotten: records without retention, and groups without a record.
+#: `expires` of documents without an end: records without retention, and groups without a record.
 FOREVER = Int64(2**62)
-#: `expires` of a record that is not terminal: it is told apart from all others by one number, that of the index.
+#: `expires` of a record that is not terminal. Only such records have it, so an index finds them.
 UNFINISHED = Int64(2**63 - 1)
 
 TERMINAL = [state.value for state in State if state.terminal]
 
-#: What of a document is needed to tell the record, and to change it; a group's own fields are left out.
+#: The fields of a document that hold its record, or that a change of it needs; without those of a group.
 RECORD_FIELDS: Mapping[str, int] = dict.fromkeys(
     (
         *("state", "attempt", "task", "run", "leased_until", "starts", "payload", "downstream", "entries"),
@@ -47,24 +47,24 @@ RECORD_FIELDS: Mapping[str, int] = dict.fromkeys(
 )
 
 _STATES = {state.value: state for state in State}
-#: How long after its end the server's own sweep may drop a record: clocks differ, and a worker's sweep comes first.
+#: How long after its end the server itself may delete a record, in seconds: a worker's sweep should come first.
 _SERVER_SWEEPS_AFTER_SECONDS = 3_600.0
 _LATEST_DATE = datetime(9999, 1, 1, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def micros(seconds: float) -> Int64:
-    """A time as it is kept; times beyond some ten thousand years are as good as for ever."""
+    """A time as it is stored, in microseconds; times beyond some ten thousand years are cut."""
     return Int64(round(max(-1e12, min(seconds, 1e12)) * 1e6))
 
 
 def expiry(seconds: float | None) -> Int64:
-    """`expires` of a terminal record that goes at that time; None: never."""
+    """`expires` of a terminal record that ends at that time, in Unix seconds; None: never."""
     return FOREVER if seconds is None else micros(seconds)
 
 
 def delete_at(expires: Int64) -> datetime | None:
-    """When the server may drop what expires then; None: never."""
+    """When the server itself may delete a document with this `expires`; None: never."""
     seconds = expires / 1e6 + _SERVER_SWEEPS_AFTER_SECONDS
     if not 0 < seconds < (_LATEST_DATE - _EPOCH).total_seconds():
         return None
@@ -72,12 +72,12 @@ def delete_at(expires: Int64) -> datetime | None:
 
 
 def is_live(document: Mapping[str, Any], now: float) -> bool:
-    """Whether the time of a document has not come."""
+    """Whether a document has not expired."""
     return bool(document["expires"] > micros(now))
 
 
 def record_of(document: Mapping[str, Any] | None) -> TaskRecord | None:
-    """The record in a document; None where there is none."""
+    """The record in a document, or None."""
     if document is None or "state" not in document:
         return None
     leased_until, expires = document["leased_until"], document["expires"]
@@ -97,20 +97,20 @@ def record_of(document: Mapping[str, Any] | None) -> TaskRecord | None:
 
 
 def rounded(record: TaskRecord) -> TaskRecord:
-    """The record as it is read back: its times are kept in microseconds."""
+    """The record as a later read returns it: its times have whole microseconds."""
     if record.leased_until is None and record.expires_at is None:
         return record
-    return evolve(record, leased_until=_kept(record.leased_until), expires_at=_kept(record.expires_at))
+    return evolve(record, leased_until=_rounded(record.leased_until), expires_at=_rounded(record.expires_at))
 
 
-def _kept(seconds: float | None) -> float | None:
+def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else micros(seconds) / 1e6
 
 
 def changes(before: TaskRecord | None, after: TaskRecord) -> dict[str, Any]:
-    """What is to be set in a document so that the record in it is ``after``.
+    """The fields to set in a document so that its record becomes ``after``.
 
-    Of values that may be large only those that are new are named.
+    Values that may be large are named only if they are new.
     """
     fields: dict[str, Any] = {
         "state": after.state.value,
@@ -125,6 +125,6 @@ def changes(before: TaskRecord | None, after: TaskRecord) -> dict[str, Any]:
         if before is None or getattr(before, name) is not getattr(after, name):
             fields[name] = getattr(after, name)
     if before is None or before.entries != after.entries:
-        fields["entries"] = {state.value: [entry.at, entry.worker] for state, entry in after.entries.items()}
+        fields["entries"] = {state.value: [change.at, change.worker] for state, change in after.entries.items()}
     deleted = delete_at(fields["expires"])
     return fields if deleted is None else {**fields, "delete_at": deleted}

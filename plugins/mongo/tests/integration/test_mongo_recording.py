@@ -5,7 +5,7 @@ from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect, BulkWriteError
 
 from drivetrain.contract import RunLease, ServiceUnavailable, State, Transition
-from drivetrain_mongo import conflicts, writing
+from drivetrain_mongo import bulk
 from drivetrain_mongo.errors import DUPLICATE_KEY
 
 
@@ -109,7 +109,7 @@ def test_a_lease_that_is_renewed_meanwhile_counts(make, around_the_write):
 
 
 def test_what_others_never_let_be_written_is_given_up(make, around_the_write, monkeypatch):
-    monkeypatch.setattr(conflicts, "_TRIES", 3)
+    monkeypatch.setattr(bulk, "_CONFLICTS", 3)
     backend, other = make(), make()
     backend.record([start("a")])
     attempts = iter(range(1, 100))
@@ -152,7 +152,7 @@ def test_a_record_that_is_over_makes_room_within_a_batch(make):
 
 
 def test_no_request_is_so_long_that_the_server_seems_to_be_away(commands, make, around_the_write, monkeypatch):
-    monkeypatch.setattr(writing, "_AT_ONCE", 20)
+    monkeypatch.setattr(bulk, "_WRITES", 20)
     backend, rival = make(), make()
     around_the_write["before"].append(lambda: rival.record([start("t3", run="q"), start("t45", run="q")]))
     told = backend.record([start(f"t{number}") for number in range(50)])
