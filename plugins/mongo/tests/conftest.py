@@ -15,8 +15,8 @@ from services.mongodb import MongoServer
 _numbers = itertools.count()
 
 
-#: How long a client looks for a server that was stopped, and how often, in seconds. By itself it looks as long as for
-#: one that is slow, and for half a second at least.
+#: How long a client searches for a server that was stopped, and how often, in seconds. By default it searches as
+#: long as for a slow one, and for half a second at least.
 _STOPPED_SECONDS = 0.05
 
 
@@ -26,7 +26,7 @@ class Stoppable:
     def __init__(self, server):
         self.server = server
         self.stopped = False
-        #: How long a client looks for a server, as pymongo has it: which of its classes says so differs by version.
+        #: pymongo's own function for the time of a search.
         self.patient = Topology.get_server_selection_timeout
 
     def stop(self):
@@ -97,7 +97,7 @@ def make(mongo, namespace, listeners):
 
 @pytest.fixture
 def collections(mongo, namespace):
-    """The collections of that namespace, by name, to look into and to break."""
+    """The collections of that namespace, by name, for checks and for faults."""
     with mongo.client() as client:
         database = client["drivetrain"]
         names = ("records", "members", "bodies", "locks")

@@ -57,7 +57,7 @@ def test_a_server_that_is_away_is_an_error_for_its_keys_and_no_others(three, bac
     of_away = [name for name in names if held[name] == f"127.0.0.1:{away.port}"]
     others = [name for name in names if name not in of_away]
     away.process.kill()
-    for _ in range(5):  # it is never left out: nobody else answers for it, and nothing is said to be unknown
+    for _ in range(5):  # no other server answers for it, and nothing is reported as unknown
         error = error_of(lambda: backend.read(of_away[:1]))
         assert isinstance(error, ServiceUnavailable)
         assert f"127.0.0.1:{away.port}" in str(error)
@@ -106,7 +106,7 @@ def test_a_full_server_forgets_and_says_so(servers, backends):
     backend.complete([done(0)])
     token = backend.acquire_lock("l", seconds=60.0)
     small.fill()
-    assert backend.read(["t", "g"]) == [None, None]  # who waits for them is told that they are not known
+    assert backend.read(["t", "g"]) == [None, None]  # their waiting callers get UnknownResult
     assert backend.complete([done(1)]) == [None]
     assert (backend.read_groups(["g"]), backend.read_members("g")) == ([None], [])
     assert backend.acquire_lock("l", seconds=60.0) > token
@@ -119,8 +119,8 @@ def test_a_completion_in_a_group_with_a_lost_shard_reports_it_complete(memcached
     backend.open_groups([Group(group_id="g", size=size, continuation=b"next")])
     backend.complete([done(index) for index in range(size - 2)])
     drop_of_group(memcached, backend, Kind.SHARD)
-    (told,) = backend.complete([done(size - 2)])
-    assert told.complete
+    (progress,) = backend.complete([done(size - 2)])
+    assert progress.complete
     assert backend.read_groups(["g"])[0].continuation == b"next"  # which core ends, when it has seen what is missing
     assert backend.read_members("g") == [b"p"] * (size - 1) + [None]
     backend.complete([done(size - 1)])
@@ -131,7 +131,7 @@ def test_a_completion_in_a_group_with_a_lost_shard_reports_it_complete(memcached
 
 
 @pytest.mark.parametrize("collect", [False, True])
-def test_that_a_member_has_failed_is_known_without_the_bits_too(memcached, backends, collect):
+def test_the_failure_of_a_member_is_known_without_the_bits_too(memcached, backends, collect):
     """Its payload says so. What read as a result would be a failure."""
     backend = backends(url_of(memcached, prefix=f"lost-failure-{collect}"))
     backend.open_groups([Group(group_id="g", size=3, collect=collect)])
@@ -139,8 +139,8 @@ def test_that_a_member_has_failed_is_known_without_the_bits_too(memcached, backe
     drop_of_group(memcached, backend, Kind.SHARD)
     assert backend.complete([done(1)])[0].complete  # goes on, and finds out:
     assert backend.read_groups(["g"])[0].failed is not collect
-    told = backend.complete([done(2, failed=True), done(1)])
-    assert [(one.done, one.failed) for one in told] == [(3, not collect)] * 2
+    answers = backend.complete([done(2, failed=True), done(1)])
+    assert [(one.done, one.failed) for one in answers] == [(3, not collect)] * 2
     backend.record([transition("g", State.FAILURE)])
     assert not backend.read_groups(["g"])[0].failed  # it has ended: nobody reads all its members again
 
@@ -231,8 +231,8 @@ def story(backend):
         transition(f"m{index}", run=f"r{index}", payload=b"%d" % index, member=Member("g", index)) for index in range(3)
     ]
     again(lambda: backend.record(ends))
-    # As core does: who was not told how the group stands completes the member again.
-    told = again(lambda: backend.complete([done(index, b"%d" % index) for index in range(3)]))
+    # As core does: without an answer it completes the member again.
+    answers = again(lambda: backend.complete([done(index, b"%d" % index) for index in range(3)]))
     again(lambda: backend.store_bodies({"b": bytes(_SPLIT_BYTES)}))
     token = again(lambda: backend.acquire_lock("l", seconds=0.0))
     records = again(lambda: backend.read(["g", "m0", "m1", "m2"]))
@@ -243,10 +243,10 @@ def story(backend):
     again(lambda: backend.forget(["g", "m0", "m1", "m2"]))
     again(lambda: backend.drop_bodies(["b"]))
     left = again(backend.counts)
-    return told[-1], token > 0, states, (group.done, group.failed, len(group.continuation)), counted, members, left
+    return answers[-1], token > 0, states, (group.done, group.failed, len(group.continuation)), counted, members, left
 
 
-def test_whatever_reply_is_lost_the_call_may_be_made_again(servers, backends, monkeypatch):
+def test_a_call_may_be_repeated_whichever_reply_was_lost(servers, backends, monkeypatch):
     server = servers()
     plain = story(backends(url_of(server, prefix="whole", item_bytes=_ITEM_BYTES)))
     assert plain[0].complete

@@ -1,4 +1,4 @@
-"""Memcached drops a group within a group, with its record and all: who waits for anything around it is told."""
+"""Memcached drops a group within a group, its record included: waiting callers get an error."""
 
 import threading
 
@@ -100,7 +100,7 @@ class Lossy:
 
 @pytest.fixture
 def lossy(memcached, tmp_path, request, monkeypatch):
-    # Whoever waits looks whether something is lost only some time after it was sent.
+    # A waiting caller checks for losses only some time after the task was sent.
     monkeypatch.setattr("drivetrain.app.lost_results._SENT_SECONDS", 0.0)
     made = Lossy(memcached, tmp_path, f"lost-{abs(hash(request.node.name))}")
     with made.app:
@@ -108,10 +108,10 @@ def lossy(memcached, tmp_path, request, monkeypatch):
 
 
 def check_lost(handle):
-    with pytest.raises(TaskFailed) as told:
+    with pytest.raises(TaskFailed) as raised:
         handle.get(timeout=60)
-    assert told.value.failure.type == "drivetrain.ResultLost"
-    assert "lost the group" in told.value.failure.message
+    assert raised.value.failure.type == "drivetrain.ResultLost"
+    assert "lost the group" in raised.value.failure.message
 
 
 def shapes():
@@ -144,7 +144,7 @@ def shapes():
 
 
 @pytest.mark.parametrize("shape", shapes())
-def test_a_group_in_a_group_that_is_lost_ends_what_is_around_it(lossy, shape):
+def test_a_lost_group_within_a_group_ends_the_groups_around_it(lossy, shape):
     handle = lossy.app.send(shapes()[shape](lossy))
     with lossy.app.worker(concurrency=1):
         check_lost(handle)
@@ -175,18 +175,18 @@ def between(lossy, *, behind):
 
 
 @pytest.mark.parametrize("behind", ["nothing", "in its branch", "in front of all"])
-def test_who_waits_for_anything_behind_a_lost_group_is_told(lossy, behind):
+def test_a_caller_that_waits_for_a_task_behind_a_lost_group_gets_an_error(lossy, behind):
     """Also what is between it and the group around it, whatever the workflow has begun with."""
     workflow, names = between(lossy, behind=behind)
     lossy.app.send(workflow)
     with lossy.app.worker(concurrency=1):
         for name in names:
-            with pytest.raises((ResultLost, TaskFailed)) as told:
+            with pytest.raises((ResultLost, TaskFailed)) as raised:
                 lossy.app.result(name).get(timeout=60)
-            assert isinstance(told.value, ResultLost) or told.value.failure.type == "drivetrain.ResultLost", name
+            assert isinstance(raised.value, ResultLost) or raised.value.failure.type == "drivetrain.ResultLost", name
 
 
-def test_who_waits_for_what_follows_a_lost_group_behind_a_task_is_told(lossy):
+def test_a_caller_that_waits_for_a_group_behind_a_task_gets_an_error_when_it_is_lost(lossy):
     """That task has ended and is known, and so is what follows; only what is between them is gone."""
     after = lossy.signature(lossy.total, "after")
     handle = lossy.app.send(chain(lossy.signature(lossy.value, "before"), lossy.inner(), after, after))
@@ -219,7 +219,7 @@ def test_a_late_member_of_a_group_that_had_ended_and_is_not_kept_fails_nothing(l
         assert handle.get(timeout=60) == [["late", "b"], "other"]
 
 
-def test_a_group_that_is_dropped_after_it_was_said_to_be_complete_is_lost_too(lossy):
+def test_a_group_that_is_dropped_after_it_was_complete_is_lost_too(lossy):
     inner = Join("inner", 0, outer=Join("outer", 0))
     lossy.perform(Open("outer", 1, False, ()), Open("inner", 1, False, (Join("outer", 0),)))
     lossy.drop("inner")
@@ -227,8 +227,8 @@ def test_a_group_that_is_dropped_after_it_was_said_to_be_complete_is_lost_too(lo
     check_lost(lossy.app.result("outer"))
 
 
-def test_of_a_batch_with_a_failure_that_counts_whatever_is_told_of_the_others(lossy):
-    """The bits are lost, so that each is told that all are complete; and the other way round it would be waited for."""
+def test_a_failure_in_a_batch_fails_the_group_whatever_the_others_report(lossy):
+    """The bits are lost, so each completion reports a complete group."""
     follows = Call(id="follows", task="total", queue="default", kwargs={"name": "follows"})
     lossy.perform(Open("g", 2, False, (follows,)))
     failure = lossy.app.runtime.registry.codec.encode(
@@ -243,7 +243,7 @@ def test_of_a_batch_with_a_failure_that_counts_whatever_is_told_of_the_others(lo
         lossy.app.result("follows").get(timeout=60)
 
 
-def test_a_task_whose_record_is_dropped_while_its_message_waits_runs_all_the_same(lossy):
+def test_a_task_runs_although_its_record_was_dropped_while_its_message_waited(lossy):
     app, backend = lossy.app, lossy.app.runtime.backend
     first = lossy.signature(lossy.value, "first").set(task_id="first")
     handle = app.send(chain(first, lossy.signature(lossy.value, "second")))
@@ -259,7 +259,7 @@ def test_a_task_whose_record_is_dropped_while_its_message_waits_runs_all_the_sam
 
 
 def test_a_result_that_is_not_kept_is_nothing_that_was_lost(lossy):
-    """What a workflow began with is gone as soon as it has ended; nobody is told of a loss by that."""
+    """A retention of zero ends the first records of a workflow early; that is not a loss."""
     first = lossy.signature(lossy.value, "first").set(retention=0)
     handle = lossy.app.send(chain(first, lossy.signature(lossy.waiting), lossy.signature(lossy.value, "last")))
     with lossy.app.worker():

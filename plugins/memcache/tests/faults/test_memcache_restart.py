@@ -1,4 +1,4 @@
-"""Memcached ends in the middle of a chord and comes back empty: who waits is told, and the next one goes right."""
+"""Memcached ends in the middle of a chord and comes back empty: waiting callers get an error, and new work succeeds."""
 
 import threading
 from contextlib import suppress
@@ -24,7 +24,7 @@ def broker(request, tmp_path):
     server.process.kill()
 
 
-def test_a_memcached_that_comes_back_empty_is_told_to_who_waits_and_stops_nobody(broker, servers):
+def test_waiting_callers_get_an_error_when_memcached_comes_back_empty_and_new_work_succeeds(broker, servers):
     memcached = servers()
     app = App(broker, backend=memcached.url)
     begun, goes_on = threading.Event(), threading.Event()
@@ -69,7 +69,7 @@ class Interrupted:
         monkeypatch.setattr(backend._values, "change", interrupted)
 
 
-def test_what_was_read_before_a_restart_changes_nothing_after_it(servers, backends, monkeypatch):
+def test_a_value_read_before_a_restart_changes_nothing_after_it(servers, backends, monkeypatch):
     """Memcached numbers its changes from 1 again: an item of afterwards can have the number of another one before."""
     memcached = servers()
     slow, other = backends(memcached.url), backends(memcached.url)
@@ -108,6 +108,6 @@ def test_what_was_read_before_a_restart_changes_nothing_after_it(servers, backen
         other.ping()
     slow.record([start])
     interrupted.meanwhile = lambda: restart(lambda: other.record([end]))
-    (told,) = slow.record([Transition(task_id="t", state=State.FAILURE, at=2.0, run="slow", payload=b"slow")])
-    assert not told.applied
+    (outcome,) = slow.record([Transition(task_id="t", state=State.FAILURE, at=2.0, run="slow", payload=b"slow")])
+    assert not outcome.applied
     assert other.read(["t"])[0].payload == b"other"

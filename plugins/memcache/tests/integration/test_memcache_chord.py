@@ -15,7 +15,7 @@ from support.waiting import Log, until
 
 
 def test_ten_thousand_members_are_ended_by_several_processes(memcached, backends):
-    """Each member by all of them: each is told in the end that the group is complete, and nobody before it is."""
+    """Each process completes all members. Each is raised at the end, and no earlier, that the group is complete."""
     url = f"{memcached.url}/?namespace=many"
     backend = backends(url)
     backend.open_groups([Group(group_id="g", size=MEMBERS)])
@@ -45,7 +45,7 @@ def test_a_chord_of_ten_thousand_members_fires_once(memcached, tmp_path):
     assert Counter(ran.notes) == Counter(range(MEMBERS))
 
 
-def test_who_waits_for_a_group_that_memcached_has_lost_is_told(servers, tmp_path):
+def test_a_caller_that_waits_for_a_lost_group_gets_an_error(servers, tmp_path):
     small = servers("-m", "2")
     app = App(f"sqlite:///{tmp_path}/work.db", backend=small.url)
 
@@ -62,8 +62,8 @@ def test_who_waits_for_a_group_that_memcached_has_lost_is_told(servers, tmp_path
 
 
 @pytest.mark.parametrize("lost", [Kind.SHARD, Kind.MEMBER])
-def test_a_chord_of_which_something_is_lost_fails_with_all_that_waits_for_it(memcached, tmp_path, lost):
-    """A group in a group, and a callback behind: whoever waits for any of it is told, and nobody has to look for it."""
+def test_a_chord_with_a_lost_part_fails_with_everything_that_waits_for_it(memcached, tmp_path, lost):
+    """A group in a group, with a callback: every waiting caller gets an error."""
     app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{memcached.url}/?namespace=chord-without-{lost}")
     went_on = Log()
 
@@ -91,13 +91,13 @@ def test_a_chord_of_which_something_is_lost_fails_with_all_that_waits_for_it(mem
     inner = group([member.s(0).set(delay=3_600), dropping.s(1)])
     with app, app.worker():
         handle = chord([inner, member.s(2)], after.s()).send()
-        with pytest.raises(TaskFailed) as told:
+        with pytest.raises(TaskFailed) as raised:
             handle.get(timeout=60)
-    assert told.value.failure.type == "drivetrain.ResultLost"
+    assert raised.value.failure.type == "drivetrain.ResultLost"
     assert went_on.notes == []
 
 
-def test_a_failure_is_no_result_also_where_the_bits_are_lost_that_say_so(memcached, tmp_path):
+def test_a_failure_is_not_taken_for_a_result_when_the_bits_are_lost(memcached, tmp_path):
     """The payloads of all members are there, and one of them is a failure: the callback must not be given that."""
     app = App(f"sqlite:///{tmp_path}/work.db", backend=f"{memcached.url}/?namespace=chord-with-a-failure")
     went_on = Log()

@@ -17,8 +17,8 @@ def test_a_chord_of_ten_thousand_costs_what_its_members_cost(memcached, backends
     backend.open_groups([Group(group_id="g", size=MEMBERS)])
     opening = cost.taken()
     for first in range(0, MEMBERS, BATCH):
-        told = backend.record([end(index) for index in range(first, first + BATCH)])
-    assert told[-1].group.complete
+        outcomes = backend.record([end(index) for index in range(first, first + BATCH)])
+    assert outcomes[-1].group.complete
     ending = cost.taken()
     assert backend.read_members("g") == [PAYLOAD] * MEMBERS
     reading = cost.taken()
@@ -36,9 +36,9 @@ def test_ends_one_by_one_cost_the_bits_each_and_not_the_group(memcached, backend
     backend.complete([completion(index) for index in range(MEMBERS - 100)])
     cost = Cost(monkeypatch)
     for index in range(MEMBERS - 100, MEMBERS):
-        (told,) = backend.complete([completion(index)])
+        (progress,) = backend.complete([completion(index)])
     trips, bytes_ = cost.taken()
-    assert told.complete
+    assert progress.complete
     assert trips == 3 * 100
     assert bytes_ < 100 * 2.5 * MEMBERS / 8 + 100 * 1_000
     backend.forget(["g"])

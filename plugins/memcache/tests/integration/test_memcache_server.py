@@ -70,11 +70,11 @@ def test_several_servers_share_the_keys_and_each_owner_has_one(three, backends):
     assert min(alone) > 50
 
 
-def test_a_group_is_on_one_server_with_all_that_is_its(three, backends):
+def test_one_server_holds_all_items_of_a_group(three, backends):
     backend = backends(url_of(*three))
     backend.open_groups([Group(group_id=f"g{number}", size=5) for number in range(9)])
-    told = backend.complete([done(index, group_id=f"g{number}") for number in range(9) for index in range(5)])
-    assert [progress.complete for progress in told] == [False, False, False, False, True] * 9
+    answers = backend.complete([done(index, group_id=f"g{number}") for number in range(9) for index in range(5)])
+    assert [progress.complete for progress in answers] == [False, False, False, False, True] * 9
     for server in three:
         alone = backends(url_of(server)).counts()
         assert alone["members"] == 5 * alone["groups"]
@@ -126,7 +126,7 @@ def test_a_reader_of_a_large_value_that_changes_sees_one_or_the_other(memcached,
     writing.start()
     seen = []
     while not over.is_set():
-        with suppress(ServiceUnavailable):  # it was changed at every look
+        with suppress(ServiceUnavailable):  # it was changed during every read
             seen.append(reader.load_bodies(["b"])[0] in values)
     writing.join()
     assert all(seen)
@@ -150,7 +150,7 @@ def test_a_server_with_smaller_items_than_the_url_says_is_refused_before_anythin
     assert backend.read(["t"])[0].payload == bytes(500_000)
 
 
-def test_a_server_that_drops_nothing_refuses_and_what_was_there_stays(servers, backends):
+def test_a_full_server_that_evicts_nothing_refuses_writes_and_keeps_its_items(servers, backends):
     full = servers("-m", "8", "-M")
     backend = backends(url_of(full))
     backend.record([transition("before", State.PENDING, payload=b"before")])
@@ -231,11 +231,11 @@ def test_the_server_drops_a_record_after_its_end_and_not_long_after(memcached, b
 def ends_of(backend, names):
     """When the server drops these, of those that it has; -1: never."""
     (server,) = backend._servers.names
-    told = {}
+    ends = {}
     for line in backend._servers._lines(server, b"lru_crawler metadump hash"):
         words = dict(word.split(b"=", 1) for word in line.split())
-        told[words[b"key"].replace(b"%3A", b":").replace(b"%23", b"#")] = int(words[b"exp"])
-    return {told[name] for name in names if name in told}
+        ends[words[b"key"].replace(b"%3A", b":").replace(b"%23", b"#")] = int(words[b"exp"])
+    return {ends[name] for name in names if name in ends}
 
 
 # Groups of any size
@@ -245,14 +245,14 @@ def test_a_group_of_several_shards_completes(memcached, backends):
     backend, size = backends(url_of(memcached, prefix="shards")), 2 * SHARD + 10
     backend.open_groups([Group(group_id="g", size=size)])
     ends = [0, SHARD - 1, SHARD, 2 * SHARD, size - 1]
-    told = backend.complete([done(index, b"%d" % index) for index in [*ends, 0, size, -1]])
-    assert [progress.done for progress in told] == [1, 2, 3, 4, 5, 5, 5, 5]
+    answers = backend.complete([done(index, b"%d" % index) for index in [*ends, 0, size, -1]])
+    assert [progress.done for progress in answers] == [1, 2, 3, 4, 5, 5, 5, 5]
     found = backend.read_members("g")
     assert {index: payload for index, payload in enumerate(found) if payload is not None} == {
         index: b"%d" % index for index in ends
     }
-    (told,) = backend.complete([done(1, failed=True)])
-    assert (told.done, told.failed) == (6, True)
+    (progress,) = backend.complete([done(1, failed=True)])
+    assert (progress.done, progress.failed) == (6, True)
     assert backend.read_groups(["g"])[0].failed
 
 
@@ -271,8 +271,8 @@ def test_of_two_ends_of_a_member_the_first_decides_whether_it_has_failed(memcach
     client.add(backend._keys.numbered(Kind.MEMBER, "g", tag, 0).name, b"wffailure")
     client.close()
     assert backend.read_members("g") == [None]
-    (told,) = backend.complete([done(0, b"value")])
-    assert (told.done, told.failed) == (1, True)
+    (progress,) = backend.complete([done(0, b"value")])
+    assert (progress.done, progress.failed) == (1, True)
     assert backend.read_members("g") == [b"failure"]
 
 
@@ -318,7 +318,7 @@ def test_threads_have_connections_of_their_own_and_share_them_afterwards(memcach
         thread.start()
     for thread in threads:
         thread.join()
-    assert int(stat(memcached, b"total_connections")) - before <= 10  # the one that looks included
+    assert int(stat(memcached, b"total_connections")) - before <= 10  # the one of this check included
     assert backend.counts()["tasks"] == 400
 
 
@@ -369,7 +369,7 @@ def certificates(tmp_path):
 
 @pytest.fixture
 def with_tls(servers, certificates):
-    """Starts a server with TLS; the place of a URL."""
+    """Starts a server with TLS; its URL without options of TLS."""
 
     def start(*options):
         files = f"ssl_chain_cert={certificates.certificate},ssl_key={certificates.key}"
@@ -443,7 +443,7 @@ def test_another_service_is_not_taken_for_a_memcached(backends):
     assert "does not seem to be a Memcached" in str(error)
 
 
-def test_waiting_is_not_done_by_the_driver(memcached, backends):
+def test_the_driver_refuses_to_wait(memcached, backends):
     backend = backends(url_of(memcached))
     assert backend.wait([], timeout_seconds=1.0) == {}
     with pytest.raises(NotSupported):

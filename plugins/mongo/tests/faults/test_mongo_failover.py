@@ -1,4 +1,4 @@
-"""What a new primary does not know to be with a majority yet is not taken for gone.
+"""A record that a new primary does not know to be with a majority yet is not taken for lost.
 
 No server of the tests fails over, so that reads of the majority are made to lack what is there.
 """
@@ -77,7 +77,7 @@ def test_payloads_that_a_majority_has_in_a_moment_are_read(make, lagging):
     assert lagging == {"records": 0, "members": 0}
 
 
-def test_what_a_majority_never_has_is_not_answered(make, lagging, brief):
+def test_a_read_fails_if_a_majority_never_has_the_record(make, lagging, brief):
     backend = make()
     backend.record([transition(State.PENDING)])
     lagging["records"] = 10
@@ -85,8 +85,8 @@ def test_what_a_majority_never_has_is_not_answered(make, lagging, brief):
         backend.read(["t"])
 
 
-def test_payloads_that_somebody_has_dropped_are_none(make, collections, brief):
-    """By which core knows that they are lost, and says so to all who wait."""
+def test_payloads_that_were_deleted_by_hand_are_none(make, collections, brief):
+    """So core knows that they are lost, and ends everything that waits for them."""
     backend = make()
     backend.open_groups([Group(group_id="g", size=3)])
     backend.complete([completion(0), completion(1)])

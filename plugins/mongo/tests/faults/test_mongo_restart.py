@@ -24,7 +24,7 @@ def broker(request, tmp_path):
     server.process.kill()
 
 
-def test_a_chord_survives_that_mongodb_is_killed(broker, stoppable, namespace):
+def test_a_chord_survives_a_killed_mongodb(broker, stoppable, namespace):
     if not stoppable.server.stoppable:
         pytest.skip("this server is not ours to stop")
     app = App(broker, backend=stoppable.server.url(namespace=namespace))

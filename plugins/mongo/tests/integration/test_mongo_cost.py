@@ -22,8 +22,8 @@ def test_a_chord_costs_what_its_members_cost(make, listeners):
     backend.open_groups([Group(group_id="g", size=MEMBERS)])
     opening = cost.taken()
     for first in range(0, MEMBERS, BATCH):
-        told = backend.record([end(index) for index in range(first, first + BATCH)])
-    assert told[-1].group.complete
+        outcomes = backend.record([end(index) for index in range(first, first + BATCH)])
+    assert outcomes[-1].group.complete
     ending = cost.taken()
     assert backend.read_members("g") == [PAYLOAD] * MEMBERS
     reading = cost.taken()
@@ -42,9 +42,9 @@ def test_ends_one_by_one_cost_the_bits_each_and_not_the_group(make, listeners):
     backend.complete([completion(index) for index in range(MEMBERS - ALONE)])
     cost.taken()
     for index in range(MEMBERS - ALONE, MEMBERS):
-        (told,) = backend.complete([completion(index)])
+        (progress,) = backend.complete([completion(index)])
     commands, bytes_ = cost.taken()
-    assert told.complete
+    assert progress.complete
     assert commands == 3 * ALONE
     assert bytes_ < ALONE * (5 * MEMBERS / 8 + 2_000)
     backend.forget(["g"])

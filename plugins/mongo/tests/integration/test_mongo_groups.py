@@ -35,9 +35,9 @@ def test_many_groups_are_completed_in_three_round_trips(commands, make):
     names = [f"g{number}" for number in range(50)]
     opened(backend, 2, *names)
     commands.clear()
-    told = backend.complete([done(index, group_id=name) for name in names for index in range(2)])
+    answers = backend.complete([done(index, group_id=name) for name in names for index in range(2)])
     assert commands == ["find", "insert", "update"]
-    assert [progress.complete for progress in told] == [False, True] * 50
+    assert [progress.complete for progress in answers] == [False, True] * 50
     commands.clear()
     assert all(progress.complete for progress in backend.complete([done(1, group_id=name) for name in names]))
     assert commands == ["find"]
@@ -51,7 +51,7 @@ def test_one_group_is_completed_in_three_round_trips(commands, make):
     assert commands == ["find", "insert", "findAndModify"]
 
 
-def test_a_crash_between_payload_and_count_is_made_good_by_who_comes_next(make, monkeypatch):
+def test_the_next_completion_repairs_a_crash_between_payload_and_count(make, monkeypatch):
     """The payload that came first stands, and its member counts once."""
     backend = make()
     opened(backend, 2)
@@ -94,12 +94,12 @@ def test_groups_that_others_change_meanwhile_are_completed_one_by_one(make, monk
         return write(self, *args, **kwargs)
 
     monkeypatch.setattr(Collection, "bulk_write", late)
-    told = backend.complete([done(0, group_id="a"), done(0, group_id="b")])
-    assert [(progress.done, progress.complete) for progress in told] == [(1, False), (2, True)]
+    answers = backend.complete([done(0, group_id="a"), done(0, group_id="b")])
+    assert [(progress.done, progress.complete) for progress in answers] == [(1, False), (2, True)]
 
 
 def test_a_large_group_counts_each_member_once(make, collections):
-    """Several finish all members together, in batches that overlap; every count is told, the last one to somebody."""
+    """Several threads complete all members, in batches that overlap; each count is reported, the last one too."""
     size, backends = 2_000, [make() for _ in range(3)]
     opened(backends[0], size)
     counts = [[] for _ in backends]
@@ -107,8 +107,8 @@ def test_a_large_group_counts_each_member_once(make, collections):
     def finish(number):
         indexes = random.Random(number).sample(range(size), size)
         for first in range(0, size, 250):
-            told = backends[number].complete([done(index, b"%d" % index) for index in indexes[first : first + 250]])
-            counts[number].extend(progress.done for progress in told)
+            answers = backends[number].complete([done(index, b"%d" % index) for index in indexes[first : first + 250]])
+            counts[number].extend(progress.done for progress in answers)
 
     threads = [threading.Thread(target=finish, args=(number,)) for number in range(len(backends))]
     for thread in threads:
@@ -137,10 +137,10 @@ def test_a_batch_from_all_over_a_large_group_is_counted_in_its_order(make):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Collection, "find_one_and_update", between)
-        told = backend.complete([done(index, failed=index == indexes[200]) for index in indexes])
+        answers = backend.complete([done(index, failed=index == indexes[200]) for index in indexes])
     assert len(calls) > 3
-    assert [progress.done for progress in told] == list(range(8, 308))
-    assert [progress.failed for progress in told] == [False] * 200 + [True] * 100
+    assert [progress.done for progress in answers] == list(range(8, 308))
+    assert [progress.failed for progress in answers] == [False] * 200 + [True] * 100
     again = backend.complete([done(index) for index in indexes])
     assert {(progress.done, progress.failed) for progress in again} == {(307, True)}
 
@@ -150,12 +150,12 @@ def test_a_group_that_is_forgotten_while_it_is_completed_leaves_nothing(make, co
     opened(backend, 2)
 
     def then_forget(self, operations, **kwargs):
-        told = write(self, operations, **kwargs)
+        result = write(self, operations, **kwargs)
         monkeypatch.undo()
         other.forget(["g"])
         payload = operations[0]._doc
         self.insert_one({**payload, "_id": payload["_id"] + "9", "payload": b"late"})  # after they were dropped
-        return told
+        return result
 
     monkeypatch.setattr(Collection, "bulk_write", then_forget)
     assert backend.complete([done(0)]) == [None]
@@ -169,7 +169,7 @@ def test_members_without_a_group_are_swept(make, collections, monkeypatch):
     opened(backend, 10, *"abcd")
     backend.complete([done(index, group_id=name) for name in "abcd" for index in range(10)])
     collections["records"].delete_many({"_id": {"$in": ["b", "d"]}})
-    opened(backend, 10, "d")  # anew: what is left of the former one is not its own
+    opened(backend, 10, "d")  # a new one, which must not take the members of the former one
     assert list(backend.read_members("d")) == [None] * 10
     for _ in range(6):
         backend.sweep()
@@ -191,18 +191,18 @@ def test_a_group_and_the_record_of_its_id_may_come_in_any_order(make):
         assert backend.read_groups([name])[0].continuation == b"next"
 
 
-def test_what_completes_a_member_comes_before_what_ends_its_groups_own_task(make):
+def test_a_member_completes_before_a_later_transition_ends_the_task_of_its_group(make):
     """In one batch: the last member, then the group's record, whose retention is over at once."""
     backend = make()
     opened(backend, 1)
     member = Transition(task_id="m", state=State.SUCCESS, at=1.0, payload=b"v", member=Member("g", 0))
     own = Transition(task_id="g", state=State.SUCCESS, at=1.0, retention=0.0)
-    told = backend.record([member, own])
-    assert told[0].group.complete
+    outcomes = backend.record([member, own])
+    assert outcomes[0].group.complete
     assert backend.read_groups(["g"]) == [None]
     opened(backend, 1)
-    told = backend.record([own, Transition(task_id="n", state=State.SUCCESS, at=1.0, member=Member("g", 0))])
-    assert told[1].group is None
+    outcomes = backend.record([own, Transition(task_id="n", state=State.SUCCESS, at=1.0, member=Member("g", 0))])
+    assert outcomes[1].group is None
 
 
 def test_values_of_all_kinds_fit_one_document_at_once():

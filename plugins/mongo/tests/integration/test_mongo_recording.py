@@ -54,8 +54,8 @@ def test_a_batch_takes_two_round_trips(commands, make):
     assert commands == ["find"]
 
 
-def test_those_that_others_have_changed_are_decided_anew(make, around_the_write):
-    """One is cancelled by somebody else between reading and writing: it is refused, the others are granted."""
+def test_transitions_of_records_that_others_changed_are_decided_again(make, around_the_write):
+    """Another process cancels one of them between reading and writing: it is refused, the others are granted."""
     backend, other = make(), make()
     backend.record([start("a"), start("b"), start("c")])
     around_the_write["before"].append(lambda: other.record([end("b", State.CANCELLED, run=None)]))
@@ -65,7 +65,7 @@ def test_those_that_others_have_changed_are_decided_anew(make, around_the_write)
     assert [found.payload for found in backend.read(["a", "b", "c"])] == [b"1", None, b"3"]
 
 
-def test_of_two_who_record_the_first_one_is_told(make, around_the_write):
+def test_of_two_runs_that_start_a_task_the_second_gets_the_record_of_the_first(make, around_the_write):
     backend, other = make(), make()
     around_the_write["before"].append(lambda: other.record([start("a", run="other")]))
     outcomes = backend.record([start("a"), start("b")])
@@ -73,8 +73,8 @@ def test_of_two_who_record_the_first_one_is_told(make, around_the_write):
     assert outcomes[0].before.run == "other"
 
 
-def test_what_was_granted_is_known_although_others_have_written_since(make, around_the_write):
-    """Of two writes one loses; the other one wins, and somebody writes upon it before anybody looks who has won."""
+def test_a_granted_transition_is_known_although_others_have_written_since(make, around_the_write):
+    """Of two writes one fails. The other succeeds, and another process overwrites it before this one checks."""
     backend, other = make(), make()
     backend.record([start("a"), start("b")])
     around_the_write["before"].append(lambda: other.record([end("b", State.CANCELLED, run=None)]))
@@ -85,7 +85,7 @@ def test_what_was_granted_is_known_although_others_have_written_since(make, arou
     assert (found.state, found.attempt, found.payload) == (State.STARTED, 1, b"1")
 
 
-def test_where_nobody_knows_whether_it_was_granted_that_is_said(make, around_the_write):
+def test_an_unknowable_outcome_is_an_error(make, around_the_write):
     backend, other = make(), make()
     backend.record([start("a"), start("b")])
     around_the_write["before"].append(lambda: other.record([end("b", State.CANCELLED, run=None)]))
@@ -95,7 +95,7 @@ def test_where_nobody_knows_whether_it_was_granted_that_is_said(make, around_the
     )
     with pytest.raises(ServiceUnavailable, match="too often"):
         backend.record([end("a", State.RETRY), end("b")])
-    assert not backend.record([end("a", State.RETRY)])[0].applied  # asked again it is answered from what is there
+    assert not backend.record([end("a", State.RETRY)])[0].applied  # a repeated call is answered from the record
 
 
 def test_a_lease_that_is_renewed_meanwhile_counts(make, around_the_write):
@@ -108,7 +108,7 @@ def test_a_lease_that_is_renewed_meanwhile_counts(make, around_the_write):
     assert backend.read(["a"])[0].run == "r"
 
 
-def test_what_others_never_let_be_written_is_given_up(make, around_the_write, monkeypatch):
+def test_a_write_that_always_conflicts_ends_with_an_error(make, around_the_write, monkeypatch):
     monkeypatch.setattr(bulk, "_CONFLICTS", 3)
     backend, other = make(), make()
     backend.record([start("a")])
@@ -126,7 +126,7 @@ def test_what_others_never_let_be_written_is_given_up(make, around_the_write, mo
     assert backend.record([start("a", run="mine", attempt=1_000)])[0].applied
 
 
-def test_a_batch_whose_reply_was_lost_is_answered_when_it_is_asked_again(make, monkeypatch):
+def test_a_repeated_batch_is_answered_after_its_reply_was_lost(make, monkeypatch):
     backend, write = make(), Collection.bulk_write
     backend.record([start("a")])
 
@@ -142,7 +142,7 @@ def test_a_batch_whose_reply_was_lost_is_answered_when_it_is_asked_again(make, m
     assert (outcome.applied, outcome.before.state, outcome.before.payload) == (False, State.SUCCESS, b"v")
 
 
-def test_a_record_that_is_over_makes_room_within_a_batch(make):
+def test_an_expired_record_is_replaced_within_a_batch(make):
     backend = make()
     batch = [end("a", run=None, retention=0.0, payload=b"old"), start("a", run="new"), end("a", run="new")]
     outcomes = backend.record(batch)
@@ -151,18 +151,18 @@ def test_a_record_that_is_over_makes_room_within_a_batch(make):
     assert backend.read(["a"])[0].payload is None
 
 
-def test_no_request_is_so_long_that_the_server_seems_to_be_away(commands, make, around_the_write, monkeypatch):
+def test_a_long_batch_is_written_in_several_requests(commands, make, around_the_write, monkeypatch):
     monkeypatch.setattr(bulk, "_WRITES", 20)
     backend, rival = make(), make()
     around_the_write["before"].append(lambda: rival.record([start("t3", run="q"), start("t45", run="q")]))
-    told = backend.record([start(f"t{number}") for number in range(50)])
+    outcomes = backend.record([start(f"t{number}") for number in range(50)])
     assert commands.count("insert") == 1 + 3
-    assert [number for number, outcome in enumerate(told) if not outcome.applied] == [3, 45]
+    assert [number for number, outcome in enumerate(outcomes) if not outcome.applied] == [3, 45]
     ended = backend.record([end(f"t{number}") for number in range(50)])
     assert [number for number, outcome in enumerate(ended) if not outcome.applied] == [3, 45]
 
 
-def test_of_two_who_store_a_body_at_once_neither_fails(make, monkeypatch):
+def test_neither_of_two_concurrent_stores_of_a_body_fails(make, monkeypatch):
     """MongoDB may tell one of two upserts that the other has inserted what it was about to insert."""
     backend, write = make(), Collection.bulk_write
 

@@ -16,7 +16,7 @@ def end(task_id="t", **fields):
     return Transition(task_id=task_id, state=State.SUCCESS, at=2.0, **fields)
 
 
-def test_indexes_are_made_once_by_many_who_begin_at_once(commands, make, collections):
+def test_several_processes_create_the_indexes_once_each(commands, make, collections):
     backends = [make() for _ in range(6)]
     barrier, errors = threading.Barrier(len(backends)), []
 
@@ -49,7 +49,7 @@ def test_the_indexes_are_asked_for_as_mongodb_knows_them(make, monkeypatch):
 
 
 @pytest.mark.parametrize("code", [13, 85, 86])
-def test_indexes_that_somebody_else_looks_after_stop_nobody(code, make, monkeypatch, caplog):
+def test_indexes_that_cannot_be_created_are_a_warning_if_somebody_manages_them(code, make, monkeypatch, caplog):
     def refused(*_args, **_named):
         raise OperationFailure("x", code, {"errmsg": "not yours", "code": code})
 
@@ -70,7 +70,7 @@ def test_indexes_that_cannot_be_made_are_an_error(make, monkeypatch):
     assert backend.record([end()])[0].applied  # tried again
 
 
-def test_the_server_drops_what_nobody_has_swept_an_hour_later(make, collections):
+def test_the_server_deletes_a_record_that_no_worker_swept_an_hour_later(make, collections):
     backend = make()
     before = datetime.now(UTC)
     backend.record([end("soon", retention=60.0), end("later", retention=10_000.0), end("never")])
@@ -82,12 +82,12 @@ def test_the_server_drops_what_nobody_has_swept_an_hour_later(make, collections)
         assert abs(_date(dates[name]) - before - timedelta(seconds=3_660)) < timedelta(seconds=30)
 
 
-def _date(told):
+def _date(date):
     # nx-27017 gives a date that was set by an update back as text.
-    return (datetime.fromisoformat(told) if isinstance(told, str) else told).replace(tzinfo=UTC)
+    return (datetime.fromisoformat(date) if isinstance(date, str) else date).replace(tzinfo=UTC)
 
 
-def test_a_sweep_drops_what_is_over_with_all_that_hangs_on_it(make, collections):
+def test_a_sweep_deletes_expired_records_with_their_groups(make, collections):
     backend = make()
     backend.open_groups([Group(group_id=name, size=1) for name in ("over", "stays")])
     backend.complete([Completion(member=Member(name, 0), payload=b"v") for name in ("over", "stays")])
@@ -97,7 +97,7 @@ def test_a_sweep_drops_what_is_over_with_all_that_hangs_on_it(make, collections)
     assert collections["members"].count_documents({}) == 1
 
 
-def test_what_is_left_of_a_lock_goes_a_day_later_and_tokens_grow_on(make, collections):
+def test_the_document_of_a_lock_is_deleted_a_day_later_and_tokens_grow(make, collections):
     backend = make()
     first = backend.acquire_lock("l", seconds=60.0)
     assert backend.release_lock("l", first)

@@ -24,23 +24,23 @@ class Waiting:
     """A thread that waits for a task."""
 
     def __init__(self, backend, *task_ids):
-        self.told = None
+        self.ended = None
         self.error = None
         self._thread = threading.Thread(target=self._run, args=(backend, task_ids))
         self._thread.start()
 
     def _run(self, backend, task_ids):
         try:
-            self.told = list(backend.wait(task_ids, timeout_seconds=SECONDS))
+            self.ended = list(backend.wait(task_ids, timeout_seconds=SECONDS))
         except Exception as error:
             self.error = error
 
     def result(self):
         self._thread.join(SECONDS / 2)
-        assert not self._thread.is_alive(), "it waits still"
+        assert not self._thread.is_alive(), "it still waits"
         if self.error is not None:
             raise self.error
-        return self.told
+        return self.ended
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def streams(mongo, monkeypatch):
     return opened
 
 
-def test_an_end_is_told_by_the_stream(make, streams):
+def test_the_stream_announces_an_end(make, streams):
     waiter, worker = make(waiting="stream"), make()
     worker.record([start(), start("other")])
     waiting = Waiting(waiter, "t", "u", "other")
@@ -75,7 +75,7 @@ def test_an_end_is_told_by_the_stream(make, streams):
     assert waiting.result() == ["t"]
 
 
-def test_what_is_forgotten_is_told_by_the_stream(make, streams):
+def test_the_stream_announces_a_forgotten_task(make, streams):
     waiter, worker = make(waiting="stream"), make()
     worker.record([start()])
     waiting = Waiting(waiter, "t")
@@ -85,7 +85,7 @@ def test_what_is_forgotten_is_told_by_the_stream(make, streams):
 
 
 def test_an_end_before_the_stream_is_open_is_not_missed(make, streams, monkeypatch):
-    """It comes after the waiter has looked, and before anybody listens."""
+    """It comes after the waiting caller has read, and before the stream is open."""
     waiter, worker, watch = make(waiting="stream"), make(), Collection.watch
     worker.record([start()])
 
@@ -97,8 +97,8 @@ def test_an_end_before_the_stream_is_open_is_not_missed(make, streams, monkeypat
     assert Waiting(waiter, "t").result() == ["t"]
 
 
-def test_an_end_of_which_no_stream_tells_is_found_all_the_same(make, monkeypatch):
-    """It was told in the instant of a failover, before a read showed it."""
+def test_an_end_that_no_stream_announces_is_found_by_reading_again(make, monkeypatch):
+    """It was announced in the instant of a failover, before a read showed it."""
     monkeypatch.setattr(waiting_module, "_REREAD_SECONDS", 0.05)
     monkeypatch.setattr(waiting_module.Watcher, "_hint_change", lambda *_: None)
     monkeypatch.setattr(waiting_module.Watcher, "_hint_all", lambda *_: None)
@@ -109,7 +109,7 @@ def test_an_end_of_which_no_stream_tells_is_found_all_the_same(make, monkeypatch
     assert waiting.result() == ["t"]
 
 
-def test_one_stream_serves_all_who_wait(make, streams):
+def test_one_stream_serves_all_waiting_callers(make, streams):
     waiter, worker = make(waiting="stream"), make()
     names = [f"t{number}" for number in range(5)]
     worker.record([start(name) for name in names])
@@ -120,7 +120,7 @@ def test_one_stream_serves_all_who_wait(make, streams):
     assert not streams.acquire(blocking=False)
 
 
-def test_closing_wakes_who_listens(make, streams):
+def test_closing_wakes_a_waiting_caller(make, streams):
     waiter, worker = make(waiting="stream"), make()
     worker.record([start()])
     waiting = Waiting(waiter, "t")
@@ -131,7 +131,7 @@ def test_closing_wakes_who_listens(make, streams):
     assert waiter.wait(["t"], timeout_seconds=SECONDS) == {"t": None}  # it may be used again
 
 
-def test_who_listens_is_told_that_the_server_went_away(make, stoppable, streams):
+def test_a_waiting_caller_gets_an_error_when_the_server_goes_away(make, stoppable, streams):
     if not stoppable.server.stoppable:
         pytest.skip("the server is not ours to stop")
     waiter = make(waiting="stream")
@@ -146,8 +146,8 @@ def test_who_listens_is_told_that_the_server_went_away(make, stoppable, streams)
         stoppable.start()
 
 
-def test_where_streams_are_refused_ends_are_polled_for(make, monkeypatch, caplog):
-    """A user may lack the privilege, or the server be none that has them."""
+def test_the_driver_polls_where_the_server_refuses_streams(make, monkeypatch, caplog):
+    """The user may lack the privilege, or the server may not have them."""
 
     asked = threading.Event()
 

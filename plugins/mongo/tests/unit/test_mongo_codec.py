@@ -43,25 +43,25 @@ def test_a_record_is_read_as_it_was_written(before, after):
 
 
 @given(_RECORDS)
-def test_one_number_tells_unfinished_records_apart(record):
+def test_one_number_marks_unfinished_records(record):
     fields = changes(None, record)
     assert (fields["expires"] == UNFINISHED) is not record.state.terminal
     assert "delete_at" not in fields or record.state.terminal
 
 
-def test_a_document_without_a_state_is_no_record():
+def test_a_document_without_a_state_has_no_record():
     assert record_of(None) is None
     assert record_of({"_id": "g", "group": {}}) is None
 
 
-def test_what_is_for_ever_is_live_at_any_time():
+def test_a_document_without_an_end_is_always_live():
     assert is_live({"expires": FOREVER}, 1e12)
     assert is_live({"expires": UNFINISHED}, 1e12)
     assert not is_live({"expires": micros(5.0)}, 5.0)
     assert is_live({"expires": micros(5.000001)}, 5.0)
 
 
-def test_the_servers_own_sweep_comes_an_hour_later_and_never_for_what_stays():
+def test_the_servers_own_sweep_comes_an_hour_later_and_spares_documents_without_an_end():
     assert delete_at(micros(0.0)) == datetime(1970, 1, 1, 1, tzinfo=UTC)
     assert delete_at(FOREVER) is None
     assert delete_at(UNFINISHED) is None
@@ -116,7 +116,7 @@ class _Clock(SystemClock):
 
 
 class _Server:
-    """Tells a time, after as long as each of ``delays`` says."""
+    """A server that gives its time, after each of ``delays`` seconds."""
 
     def __init__(self, clock, seconds, delays):
         self.clock, self.ahead, self.delays, self.asked = clock, seconds - clock.seconds, list(delays), 0
@@ -130,9 +130,9 @@ class _Server:
         self.asked += 1
         delay = self.delays.pop(0)
         self.clock.seconds += delay / 2
-        told = datetime.fromtimestamp(self.clock.seconds + self.ahead, UTC)
+        time = datetime.fromtimestamp(self.clock.seconds + self.ahead, UTC)
         self.clock.seconds += delay / 2
-        return {"localTime": told}
+        return {"localTime": time}
 
 
 def test_the_time_is_the_servers():
@@ -157,18 +157,18 @@ def test_of_slow_answers_the_quickest_counts():
 
 
 class _Lopsided(_Server):
-    """Takes all of its time to be asked, so that half of the delay is wrong."""
+    """A server to which requests travel slowly and replies fast, so that half of the delay is wrong."""
 
     def command(self, name):
         delay = self.delays[0]
         self.clock.seconds += delay / 2
-        told = super().command(name)
+        answer = super().command(name)
         self.clock.seconds -= delay / 2
-        return told
+        return answer
 
 
-def test_a_slow_answer_does_not_move_the_time_that_a_quick_one_told():
-    """Else a busy server would let leases seem to end seconds too early."""
+def test_a_slow_answer_does_not_replace_a_quick_one():
+    """Otherwise leases would seem to end seconds too early while the server is busy."""
     clock = _Clock()
     server = _Lopsided(clock, 1_000.0, [0.0, 6.0, 6.0, 6.0, 6.0])
     time = ServerClock(server, clock)
@@ -178,7 +178,7 @@ def test_a_slow_answer_does_not_move_the_time_that_a_quick_one_told():
     assert server.asked == 4
 
 
-def test_a_slow_answer_is_asked_for_again_soon_and_taken_if_the_time_is_another():
+def test_a_slow_answer_is_asked_for_again_soon_and_used_if_it_contradicts_the_last():
     clock = _Clock()
     server = _Server(clock, 1_000.0, [2.0] * 6 + [0.01])
     time = ServerClock(server, clock)
@@ -191,7 +191,7 @@ def test_a_slow_answer_is_asked_for_again_soon_and_taken_if_the_time_is_another(
     assert server.asked == 7
 
 
-def test_where_the_server_tells_no_time_the_clock_stands_in():
+def test_the_local_clock_is_used_if_the_server_gives_no_time():
     class Silent:
         admin = property(lambda self: self)
 

@@ -92,7 +92,7 @@ def test_every_class_is_mapped(kind):
 
 
 @pytest.mark.parametrize("error", [UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no"), OverflowError("8-byte ints")])
-def test_what_bson_does_not_know_is_refused(error):
+def test_values_that_bson_lacks_are_refused(error):
     assert isinstance(error, MONGO_ERRORS)
     assert type(mapped(error, PLACE)) is ServiceRefused
 
@@ -114,15 +114,15 @@ def test_what_bson_does_not_know_is_refused(error):
         (None, "no code at all", ServiceRefused),
     ],
 )
-def test_codes_of_the_server_are_told_apart(code, text, kind):
+def test_each_code_of_the_server_has_its_error(code, text, kind):
     details = {"ok": 0, "errmsg": text, **({} if code is None else {"code": code})}
-    told = mapped(OperationFailure(text, code, details), PLACE)
-    assert type(told) is kind
-    assert kind is TooLarge or text in str(told)
+    error = mapped(OperationFailure(text, code, details), PLACE)
+    assert type(error) is kind
+    assert kind is TooLarge or text in str(error)
 
 
 @pytest.mark.parametrize("label", ["RetryableWriteError", "SystemOverloadedError"])
-def test_what_the_server_says_will_pass_is_unavailable(label):
+def test_an_error_that_the_server_labels_as_transient_is_unavailable(label):
     details = {"errmsg": "x", "code": 99999, "errorLabels": [label]}
     assert type(mapped(OperationFailure("x", 99999, details), PLACE)) is ServiceUnavailable
 
