@@ -41,7 +41,7 @@ def _without_payload(wish, before):
 
 
 def condemns_the_company():
-    receiving.starts_in_company = lambda max_starts: max_starts
+    receiving.max_shared_starts = lambda max_starts: max_starts
     receiving.lone_start = lambda _known, **_how: None
 
 
@@ -61,8 +61,8 @@ def condemns_late():
 
 
 def drops_what_kills():
-    condemned = Finisher.condemned
-    Finisher.condemned = lambda *told: replace(condemned(*told), dead_reason=None)
+    condemned = Finisher.crashed_result
+    Finisher.crashed_result = lambda *told: replace(condemned(*told), dead_reason=None)
 
 
 def runs_suspects_in_company():
@@ -100,7 +100,7 @@ def takes_company_for_none():
 
 def records_lone_starts_at_receipt():
     """Counts a lone start when it is received, and not when it begins."""
-    suspected = receiving.Receiver._suspected
+    suspected = receiving.Receiver._start_suspect
 
     def records(self, run, before):
         ending = suspected(self, run, before)
@@ -110,7 +110,7 @@ def records_lone_starts_at_receipt():
             self._retrier.call("start", lambda: self._runtime.backend.record([wish]))
         return ending
 
-    receiving.Receiver._suspected = records
+    receiving.Receiver._start_suspect = records
 
 
 def install(name):

@@ -7,7 +7,7 @@ import pytest
 
 from certify import run
 from certify.run import DRIVERS, ROOT, main, merged, place_of
-from drivetrain.app.contract_report import certificate
+from drivetrain.app.contract_report import contract_report
 
 
 def report(scheme, kind, failed=0):
@@ -40,9 +40,9 @@ def test_what_is_written_is_what_is_shown(member):
     place, told = member
     told |= {"memory": report("memory", "broker"), "sqlite": report("sqlite", "backend")}
     assert main(["core"]) == 0
-    assert str(certificate(Installed(place), "broker", "memory")) == "30 pass, 2 not declared"
-    assert str(certificate(Installed(place), "backend", "sqlite")) == "30 pass, 2 not declared"
-    assert certificate(Installed(place), "broker", "redis") is None
+    assert str(contract_report(Installed(place), "broker", "memory")) == "30 pass, 2 not declared"
+    assert str(contract_report(Installed(place), "backend", "sqlite")) == "30 pass, 2 not declared"
+    assert contract_report(Installed(place), "broker", "redis") is None
 
 
 def test_of_what_was_not_sound_nothing_is_written(member, capsys):

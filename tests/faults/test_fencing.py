@@ -191,7 +191,7 @@ def test_what_waited_longer_in_a_worker_than_its_lease_is_not_begun(url):
             waiting = app.send(app.signature("work", 1))
             until(lambda: waiting.state() is State.STARTED, "it waits in the worker")
             run = next(run for run in worker._in_flight.all() if run.task_id == waiting.id)
-            run.held_until = -1.0
+            run.owned_until = -1.0
             stuck.go.set()
             assert waiting.get(timeout=60) == "run 1 of 1"
         assert waiting.record().run != run.id

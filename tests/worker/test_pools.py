@@ -308,7 +308,7 @@ def test_a_child_that_stood_still_until_its_hold_had_ended_does_not_begin(childr
         try:
             handle = children.note_run.send(str(path))
             (run,) = until(lambda: _begun(first), "it is given to the child")
-            until(lambda: time.monotonic() > run.held_until, "the hold ends")
+            until(lambda: time.monotonic() > run.owned_until, "the hold ends")
             with second:
                 handle.get(timeout=60)
         finally:
@@ -329,7 +329,7 @@ def test_a_task_whose_hold_ends_while_its_child_gets_ready_does_not_begin(childr
     def lose_hold(slot, task):
         prepare(slot, task)
         (run,) = worker._in_flight.all()
-        run.held_until = 0.0
+        run.owned_until = 0.0
         lost.append(run.id)
         monkeypatch.setattr(Slot, "prepare", prepare)
 

@@ -19,14 +19,14 @@ from drivetrain.contract import (
     hookimpl,
 )
 from drivetrain.testing import VirtualClock
+from drivetrain.worker.message_search import MAX_MESSAGES
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.rescue import LOOKS, watch_seconds
+from drivetrain.worker.rescue import SEARCHES, certainty_seconds
 from drivetrain.worker.rescuer import rescuer
-from drivetrain.worker.whereabouts import MOST_MESSAGES
 from support.faults import Changed, Fault, Faults, Moment, let_fail, rewire
 
 HOUR = 3600.0
-PAUSE = HOUR / (LOOKS - 1)
+PAUSE = HOUR / (SEARCHES - 1)
 LOST = "drivetrain.ResultLost"
 
 
@@ -48,7 +48,7 @@ class Operator:
             self.clock.turn(PAUSE)
             if working:
                 self.work()
-            ended += [found.overdue.record.task_id for found in self.rescuer.look() if found.done]
+            ended += [found.overdue.record.task_id for found in self.rescuer.search() if found.done]
         return ended
 
     def work(self):
@@ -204,10 +204,10 @@ def test_only_one_of_many_rescues_ends_a_task(operator):
     operator.lose()
     others = [operator.another(name=f"w{number}") for number in range(3)]
     ended = []
-    for _ in range(2 * LOOKS):
+    for _ in range(2 * SEARCHES):
         operator.clock.turn(PAUSE)
         for one in [operator.rescuer, *others]:
-            ended += [found for found in one.look() if found.done]
+            ended += [found for found in one.search() if found.done]
     assert len(ended) == 1
     assert_lost(handle)
 
@@ -326,9 +326,7 @@ def test_a_queue_that_is_too_long_to_be_looked_through_is_not_looked_through(ope
     lost = operator.app.send(operator.app.signature("value", 0))
     operator.lose()
     long = Changed(operator.app.runtime.broker)
-    long.sizes = lambda queues: {
-        name: QueueSizes(ready=MOST_MESSAGES + 1, delayed=0, held=0, dead=0) for name in queues
-    }
+    long.sizes = lambda queues: {name: QueueSizes(ready=MAX_MESSAGES + 1, delayed=0, held=0, dead=0) for name in queues}
     rewire(operator.app, broker=long)
     operator.rescuer = operator.another()
     assert operator.pass_hours(24) == []
@@ -410,7 +408,7 @@ def broker(**capabilities):
     ],
 )
 def test_looks_take_longer_than_a_message_can_be_hidden(capabilities, seconds):
-    assert watch_seconds(capabilities, lease_seconds=30.0, version_mismatch_seconds=240.0) == seconds
+    assert certainty_seconds(capabilities, lease_seconds=30.0, version_mismatch_seconds=240.0) == seconds
 
 
 def test_it_can_be_switched_off(operator):

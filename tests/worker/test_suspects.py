@@ -11,7 +11,7 @@ import pytest
 from drivetrain import App, State, TaskCancelled, TaskFailed, retry
 from drivetrain.contract import Transition
 from drivetrain.worker import isolation
-from drivetrain.worker.start_decision import lone_start, starts_in_company
+from drivetrain.worker.start_decision import lone_start, max_shared_starts
 from drivetrain.worker.unfinished import Unfinished
 from support.clocks import Ahead
 from support.faults import hoard, hurry
@@ -22,7 +22,7 @@ from support.waiting import Log, happened, until
     ("max_starts", "beside_others", "alone"), [(1, 1, 0), (2, 1, 1), (3, 2, 1), (4, 2, 2), (5, 2, 3), (9, 2, 7)]
 )
 def test_how_many_starts_happen_alone(max_starts, beside_others, alone):
-    assert starts_in_company(max_starts) == beside_others
+    assert max_shared_starts(max_starts) == beside_others
     starts = [lone_start(Unfinished(lone_starts=n), max_starts=max_starts, tally="") for n in range(alone + 2)]
     if alone == 0:
         assert starts == [None, None]
@@ -150,7 +150,7 @@ def test_a_suspect_does_not_begin_in_its_process_when_its_lease_has_run_out_on_t
 
     def be_late(slot, run, task):
         if late:
-            run.held_until = late.pop()  # as after a pause of the worker
+            run.owned_until = late.pop()  # as after a pause of the worker
         return execute(slot, run, task)
 
     monkeypatch.setattr(isolation.Slot, "execute", be_late)

@@ -19,7 +19,7 @@ def waiting_threads():
 def forgotten(app):
     """Whether the waiter waits for nothing."""
     waiter = app._services.waiter
-    return not any(not one.ended.done() for one in [*waiter._recent, *waiter._settled])
+    return not any(not one.ended.done() for one in [*waiter._recent, *waiter._older])
 
 
 def test_a_quick_result_is_seen_while_ten_thousand_others_are_awaited(app):
@@ -57,7 +57,7 @@ def test_what_is_awaited_for_long_is_seen_when_it_ends(app):
     async def main():
         handle = await app.send_async(app.signature("value", 1).set(task_id="slow"))
         waits = [asyncio.ensure_future(handle.get_async()) for _ in range(4)]
-        await asyncio.to_thread(until, lambda: len(app._services.waiter._settled) == 4, "they wait in long turns")
+        await asyncio.to_thread(until, lambda: len(app._services.waiter._older) == 4, "they wait in long turns")
         waits.pop().cancel()
         app.worker().drain()
         return await asyncio.wait_for(asyncio.gather(*waits), DEADLINE_SECONDS)
@@ -70,7 +70,7 @@ def test_more_threads_than_wait_by_themselves(app):
     slow = app.send_many(app.signature("value", n).set(delay=3600) for n in range(40))
     with ThreadPoolExecutor(50) as threads:
         pending = [threads.submit(one.get) for one in slow]
-        until(lambda: len(app._services.waiter._settled) >= 30, "they wait")
+        until(lambda: len(app._services.waiter._older) >= 30, "they wait")
         with app.worker():
             assert app.send(app.signature("value", 1)).get(timeout=DEADLINE_SECONDS) == 1
         assert not any(one.done() for one in pending)

@@ -6,7 +6,7 @@ from drivetrain.app import sending
 from drivetrain.contract import Renewal, State, apply, evolve
 from drivetrain.drivers.memory import MemoryBackend
 from drivetrain.worker import finishing, heartbeat, receiving
-from drivetrain.worker.execution import Execution, NotOurs
+from drivetrain.worker.execution import Execution, RunRefused
 from drivetrain.workflow import advance as advancing
 from drivetrain.workflow import plan as planning
 from mutants.backend_base import Ruled
@@ -77,7 +77,7 @@ def begins_what_is_cancelled(patch):
     def admit(self, run):
         now = self._runtime.clock.monotonic()
         if run.expires_at is not None and self._runtime.clock.now() > run.expires_at:
-            raise NotOurs
+            raise RunRefused
         run.stopped = False
         run.began = now
 
@@ -194,7 +194,7 @@ def cancels(name):
             def cancel(self, task_ids):
                 return function(self, [record for record in self._read(list(task_ids)) if record is not None])
 
-            patch.setattr(sending.Sending, "cancel", cancel)
+            patch.setattr(sending.Sender, "cancel", cancel)
 
         return function
 
@@ -204,7 +204,7 @@ def cancels(name):
 def _granted(self, records):
     """Those of which this very call has granted the cancellation."""
     wishes = [self._effect_runner.ended(self._cancelled(each)) for each in records if not each.state.terminal]
-    outcomes = self.patience.call("record", lambda: self._runtime.backend.record(wishes))
+    outcomes = self.retrier.call("record", lambda: self._runtime.backend.record(wishes))
     return [outcome.before for outcome in outcomes if outcome.applied and outcome.before is not None]
 
 

@@ -7,8 +7,8 @@ from collections import defaultdict
 from drivetrain.contract import QueueSection, State, evolve
 from drivetrain.drivers.memory import MemoryBackend, MemoryBroker
 from drivetrain.worker import overdue, rescue, rescuer
+from drivetrain.worker.message_search import MessageSearch, _ids, _View
 from drivetrain.worker.overdue import Overdue
-from drivetrain.worker.whereabouts import Whereabouts, _ids, _View
 from mutants.workflow_base import breaks_core, breaks_pair
 
 # W22: what is lost ends
@@ -108,7 +108,7 @@ leaves_out("does not look for what comes after a lost task", lambda one: one.mes
 
 @breaks_core("W22", "takes no empty queue for evidence")
 def trusts_no_number(patch):
-    patch.setattr(Whereabouts, "_count", lambda _self, queue: _View(hidden=f"nobody can look into {queue}"))
+    patch.setattr(MessageSearch, "_count", lambda _self, queue: _View(hidden=f"nobody can look into {queue}"))
 
 
 # W23: what is slow does not
@@ -130,7 +130,7 @@ class CountsNothing(MemoryBroker):
 
 @breaks_core("W23", "ends what one look has missed")
 def looks_once(patch):
-    patch.setattr(rescue.Watch, "_certain", lambda *_told: True)
+    patch.setattr(rescue.MissedMessages, "_certain", lambda *_told: True)
 
 
 @breaks_core("W23", "forgets when tasks are due")
@@ -155,8 +155,8 @@ def ends_what_runs(patch):
         return "ended" if outcome.applied else ""
 
     patch.setattr(overdue, "due_since", lambda record, _unfinished: overdue._entered(record))
-    patch.setattr(overdue, "state_mark", lambda record: (record.state, record.attempt))  # renewals count for nothing
-    patch.setattr(rescue.Rescue, "_lose", lose)
+    patch.setattr(overdue, "state_version", lambda record: (record.state, record.attempt))  # renewals count for nothing
+    patch.setattr(rescue.Rescue, "_end_as_lost", lose)
 
 
 @breaks_core("W23", "looks at the first messages of a queue only")
@@ -165,4 +165,4 @@ def sees_no_backlog(patch):
         found = [self._broker.peek(queue, place, limit=3) for place in (QueueSection.DELAYED, QueueSection.READY)]
         return _View(_ids([each for section in found for each in section]))
 
-    patch.setattr(Whereabouts, "_peek", peek)
+    patch.setattr(MessageSearch, "_peek", peek)

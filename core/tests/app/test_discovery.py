@@ -409,7 +409,7 @@ def certified(site, code, text: str) -> InstalledDriver:
 
 
 def test_a_report_that_a_distribution_ships_is_shown(site, code):
-    found = certified(site, code, report()).certificate
+    found = certified(site, code, report()).contract_report
     assert str(found) == "80 pass, 4 not declared, 2 not run"
     assert (found.version, found.suite, found.profile) == ("1.0", "0.1.0", "default")
 
@@ -421,11 +421,11 @@ def test_a_report_that_a_distribution_ships_is_shown(site, code):
 def test_a_report_that_cannot_be_read_is_as_good_as_none(text, site, code):
     found = certified(site, code, text)
     assert found.importable
-    assert found.certificate is None
+    assert found.contract_report is None
 
 
 def test_most_distributions_ship_no_report(site):
-    assert {one.certificate for one in drivers().installed() if one.distribution == "drivetrain"} == {None}
+    assert {one.contract_report for one in drivers().installed() if one.distribution == "drivetrain"} == {None}
 
 
 def test_the_table_of_drivers_shows_the_report(site, code):

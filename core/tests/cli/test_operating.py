@@ -406,7 +406,7 @@ class TestRescue:
     @pytest.fixture(autouse=True)
     def soon(self, monkeypatch):
         """Looks follow one another at once."""
-        monkeypatch.setattr("drivetrain.app.rescue.watch_seconds", lambda *_, **__: 0.0)
+        monkeypatch.setattr("drivetrain.app.rescue.certainty_seconds", lambda *_, **__: 0.0)
 
     @pytest.fixture
     def lost(self, shop):

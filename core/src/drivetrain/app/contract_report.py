@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-__all__ = ["ContractReport", "certificate"]
+__all__ = ["ContractReport", "contract_report"]
 
 logger = logging.getLogger("drivetrain.discovery")
 
@@ -38,7 +38,7 @@ class ContractReport:
         return ", ".join(f"{number} {verdict}" for verdict, number in self.verdicts.items() if number)
 
 
-def certificate(found: Any, kind: str, name: str) -> ContractReport | None:
+def contract_report(found: Any, kind: str, name: str) -> ContractReport | None:
     """What the report that this distribution ships says of one of its drivers; None if there is none.
 
     Args:
@@ -61,16 +61,16 @@ def _document(found: Any) -> Mapping[str, Any]:
 
 
 def _read(document: Mapping[str, Any], kind: str, name: str) -> ContractReport | None:
-    told = [
+    matching = [
         (contract, driver)
         for contract in document.get("contracts", ())
         for driver in contract["drivers"]
         if (driver["kind"], driver["name"]) == (kind, name)
     ]
-    if not told:
+    if not matching:
         return None
     # A backend and its locks, for one, are two contracts of one driver.
-    verdicts = {verdict: sum(int(contract["summary"][verdict]) for contract, _ in told) for verdict in _VERDICTS}
-    version = str(told[0][1]["version"])
+    verdicts = {verdict: sum(int(contract["summary"][verdict]) for contract, _ in matching) for verdict in _VERDICTS}
+    version = str(matching[0][1]["version"])
     suite = str(document["suite"]["version"])
     return ContractReport(verdicts=verdicts, version=version, suite=suite, profile=str(document["profile"]))

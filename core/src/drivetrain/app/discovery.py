@@ -63,7 +63,7 @@ class InstalledDriver:
     #: Of a broker or backend, when asked for.
     capabilities: BrokerCapabilities | BackendCapabilities | None = None
     #: What the contract tests have said of it, where its distribution ships their report.
-    certificate: ContractReport | None = None
+    contract_report: ContractReport | None = None
 
 
 class Drivers:
@@ -93,7 +93,7 @@ class Drivers:
     ) -> None:
         self._context = context
         self._options = options or {}
-        self._claims = DriverEntries(choose or {})
+        self._entries = DriverEntries(choose or {})
         loaded = self._load_plugins(plugins)
         self.observers = Observers(loaded)
         self._makers = {name: plugin for name, plugin in loaded.items() if _makes_drivers(name, plugin)}
@@ -126,7 +126,7 @@ class Drivers:
         """
         if backend is not None:
             return backend
-        if self._claims.claims(Kind.BACKEND, _scheme(broker)):
+        if self._entries.has(Kind.BACKEND, _scheme(broker)):
             return broker
         raise ConfigurationError(
             f"{redact(broker)} keeps no results: set backend= to a URL that does "
@@ -196,15 +196,15 @@ class Drivers:
         Args:
             capabilities: whether to make each broker and backend, to read its capabilities. Does no I/O.
         """
-        claims = sorted(self._claims.all, key=lambda claim: (list(Kind).index(claim.kind), claim.name))
-        return [self._inspect(claim, capabilities) for claim in claims]
+        entries = sorted(self._entries.all, key=lambda entry: (list(Kind).index(entry.kind), entry.name))
+        return [self._inspect(entry, capabilities) for entry in entries]
 
     def _load_plugins(self, plugins: Sequence[object]) -> dict[str, object]:
         loaded: dict[str, object] = {}
         for given in plugins:
             if isinstance(given, str):
-                claim = self._claims.find(Kind.PLUGIN, given)
-                name, plugin = str(claim), claim.load()
+                entry = self._entries.find(Kind.PLUGIN, given)
+                name, plugin = str(entry), entry.load()
             else:
                 name, plugin = f"the plugin {getattr(given, '__name__', type(given).__qualname__)}", given
             if any(plugin is other for other in loaded.values()):
@@ -218,28 +218,28 @@ class Drivers:
         return {"url": url, "context": context}
 
     def _option_name(self, kind: Kind, scheme: str) -> str | None:
-        return option_name(self._options, scheme, lambda name: self._claims.same_driver(kind, name, scheme))
+        return option_name(self._options, scheme, lambda name: self._entries.same_driver(kind, name, scheme))
 
     def _make(self, kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
         try:
-            claim = self._claims.find(kind, name)
+            entry = self._entries.find(kind, name)
         except DriverNotFound:
             made = self._call(kind, "a plugin", self._makers, arguments)
             if made is None:
                 raise
             return made
-        return self._make_claimed(claim, arguments)
+        return self._make_from_entry(entry, arguments)
 
-    def _make_claimed(self, claim: DriverEntry, arguments: Mapping[str, Any]) -> Any:
-        driver = claim.load()
-        _check_maker(claim, driver)
+    def _make_from_entry(self, entry: DriverEntry, arguments: Mapping[str, Any]) -> Any:
+        driver = entry.load()
+        _check_maker(entry, driver)
         plugins = {name: plugin for name, plugin in self._makers.items() if plugin is not driver}
-        made = self._call(claim.kind, str(claim), {**plugins, str(claim): driver}, arguments)
+        made = self._call(entry.kind, str(entry), {**plugins, str(entry): driver}, arguments)
         if made is None:
-            raise DriverBroken(f"{claim} makes nothing: its {_MAKERS[claim.kind][0]} has returned None")
+            raise DriverBroken(f"{entry} makes nothing: its {_MAKERS[entry.kind][0]} has returned None")
         return made
 
-    def _call(self, kind: Kind, who: str, plugins: Mapping[str, object], arguments: Mapping[str, Any]) -> Any:
+    def _call(self, kind: Kind, title: str, plugins: Mapping[str, object], arguments: Mapping[str, Any]) -> Any:
         maker, protocol = _MAKERS[kind]
         try:
             # A manager of its own, so that no other driver is asked for what this one's entry point names.
@@ -247,33 +247,33 @@ class Drivers:
         except DrivetrainError:
             raise
         except Exception as error:
-            raise DriverBroken(f"{who} has failed in {maker}: {_without_secret(error, arguments)}") from error
+            raise DriverBroken(f"{title} has failed in {maker}: {_without_secret(error, arguments)}") from error
         lacks = [name for name in dir(protocol) if not name.startswith("_") and not hasattr(made, name)]
         if made is not None and lacks:
-            raise DriverBroken(f"{who} has made no {kind}: {type(made).__qualname__} lacks {', '.join(lacks)}")
+            raise DriverBroken(f"{title} has made no {kind}: {type(made).__qualname__} lacks {', '.join(lacks)}")
         return made
 
-    def _inspect(self, claim: DriverEntry, capabilities: bool) -> InstalledDriver:
-        told: dict[str, Any] = {"importable": True, "certificate": claim.certificate()}
+    def _inspect(self, entry: DriverEntry, capabilities: bool) -> InstalledDriver:
+        fields: dict[str, Any] = {"importable": True, "contract_report": entry.contract_report()}
         try:
-            driver = claim.load()
-            _check_maker(claim, driver)
+            driver = entry.load()
+            _check_maker(entry, driver)
         except ConfigurationError as error:
-            told.update(importable=False, error=str(error))
+            fields.update(importable=False, error=str(error))
         else:
-            if capabilities and claim.kind in {Kind.BROKER, Kind.BACKEND}:
-                told.update(self._capabilities(claim))
+            if capabilities and entry.kind in {Kind.BROKER, Kind.BACKEND}:
+                fields.update(self._capabilities(entry))
         return InstalledDriver(
-            kind=claim.kind, name=claim.name, distribution=claim.distribution, version=claim.version, **told
+            kind=entry.kind, name=entry.name, distribution=entry.distribution, version=entry.version, **fields
         )
 
-    def _capabilities(self, claim: DriverEntry) -> dict[str, Any]:
+    def _capabilities(self, entry: DriverEntry) -> dict[str, Any]:
         errors = []
         # Making a driver does no I/O, so any URL that it takes will do; some want a host, a path or both.
         for rest in ("", "localhost", "/drivetrain", "localhost/drivetrain"):
-            url = f"{claim.name}://{rest}"
+            url = f"{entry.name}://{rest}"
             try:
-                made = self._make_claimed(claim, {"url": url, "context": self._context})
+                made = self._make_from_entry(entry, {"url": url, "context": self._context})
                 found = {"capabilities": made.capabilities}
                 made.close()
             except Exception as error:  # noqa: BLE001  a stranger's driver; its error is what is shown
@@ -295,15 +295,15 @@ def _makes_drivers(name: str, plugin: object) -> bool:
     return any(getattr(hook, maker).get_hookimpls() for maker, _ in _MAKERS.values())
 
 
-def _check_maker(claim: DriverEntry, driver: object) -> None:
+def _check_maker(entry: DriverEntry, driver: object) -> None:
     if driver is None:
-        raise DriverBroken(f"{claim} is None")
-    manager = plugin_manager({str(claim): driver})
-    if claim.kind is Kind.PLUGIN:
+        raise DriverBroken(f"{entry} is None")
+    manager = plugin_manager({str(entry): driver})
+    if entry.kind is Kind.PLUGIN:
         return
-    maker = _MAKERS[claim.kind][0]
+    maker = _MAKERS[entry.kind][0]
     if not getattr(manager.hook, maker).get_hookimpls():
-        raise DriverBroken(f"{claim} has no hook {maker}; mark it with @drivetrain.contract.hookimpl")
+        raise DriverBroken(f"{entry} has no hook {maker}; mark it with @drivetrain.contract.hookimpl")
 
 
 def _without_secret(error: Exception, arguments: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import importlib_metadata
 from attrs import field, frozen
 
-from drivetrain.app.contract_report import ContractReport, certificate
+from drivetrain.app.contract_report import ContractReport, contract_report
 from drivetrain.contract import AmbiguousDriver, DriverBroken, DriverNotFound
 
 __all__ = ["DriverEntries", "DriverEntry", "Kind", "normalized"]
@@ -101,22 +101,22 @@ class DriverEntry:
                 f"pip install --force-reinstall {self.distribution}"
             ) from error
 
-    def certificate(self) -> ContractReport | None:
+    def contract_report(self) -> ContractReport | None:
         """What the contract tests have said of it, if its distribution ships their report."""
-        return certificate(self._entry.dist, self.kind, self.name)
+        return contract_report(self._entry.dist, self.kind, self.name)
 
 
-def _claims_of(found: Any) -> list[DriverEntry]:
+def _entries_of(found: Any) -> list[DriverEntry]:
     # Any distribution's metadata may be damaged, one that has nothing to do with us too; that must break nobody.
     try:
         entries = [entry for entry in found.entry_points if entry.group in _KINDS]
     except Exception:
         logger.warning("the entry points of a distribution cannot be read; passed over", exc_info=True)
         return []
-    return [_claim(found, entry) for entry in entries]
+    return [_entry_of(found, entry) for entry in entries]
 
 
-def _claim(found: Any, entry: importlib_metadata.EntryPoint) -> DriverEntry:
+def _entry_of(found: Any, entry: importlib_metadata.EntryPoint) -> DriverEntry:
     try:
         name, version = found.name or "", found.version or ""
     except Exception:  # as above
@@ -133,12 +133,12 @@ def _claim(found: Any, entry: importlib_metadata.EntryPoint) -> DriverEntry:
 
 def _installed() -> Sequence[DriverEntry]:
     # Reading it takes most of the time of making an app. What is installed meanwhile changes its directory.
-    return _read(tuple((place, _changed_at(place)) for place in sys.path))
+    return _read(tuple((directory, _changed_at(directory)) for directory in sys.path))
 
 
-def _changed_at(place: str) -> int:
+def _changed_at(directory: str) -> int:
     try:
-        return Path(place).stat().st_mtime_ns
+        return Path(directory).stat().st_mtime_ns
     except OSError:
         return 0
 
@@ -147,10 +147,10 @@ def _changed_at(place: str) -> int:
 def _read(_: tuple[tuple[str, int], ...]) -> Sequence[DriverEntry]:
     by_distribution: dict[str, list[DriverEntry]] = {}
     for found in importlib_metadata.distributions():
-        claims = _claims_of(found)
-        if claims:
+        has = _entries_of(found)
+        if has:
             # sys.path may show a distribution twice; as with imports, the first one counts.
-            by_distribution.setdefault(normalized(claims[0].distribution), claims)
+            by_distribution.setdefault(normalized(has[0].distribution), has)
     return tuple(itertools.chain.from_iterable(by_distribution.values()))
 
 
@@ -165,9 +165,9 @@ class DriverEntries:
         self._choose = choose
         self.all: Sequence[DriverEntry] = _installed()
 
-    def claims(self, kind: Kind, name: str) -> bool:
+    def has(self, kind: Kind, name: str) -> bool:
         """Whether any installed distribution claims this."""
-        return any(claim.kind is kind and claim.name == name for claim in self.all)
+        return any(entry.kind is kind and entry.name == name for entry in self.all)
 
     def find(self, kind: Kind, name: str) -> DriverEntry:
         """The one claim to take.
@@ -176,15 +176,15 @@ class DriverEntries:
             DriverNotFound: nobody claims it, or the chosen distribution does not.
             AmbiguousDriver: several distributions do, and none is chosen.
         """
-        same_name = [claim for claim in self.all if claim.name == name]
-        candidates = _one_each(claim for claim in same_name if claim.kind is kind)
+        same_name = [entry for entry in self.all if entry.name == name]
+        candidates = _one_per_distribution(entry for entry in same_name if entry.kind is kind)
         if not candidates:
-            raise DriverNotFound(self._missing(kind, name))
+            raise DriverNotFound(self._not_found_text(kind, name))
         chosen = self._chosen(name, same_name)
         # The chosen distribution may serve a scheme as a broker only, and leave the backend to the one that does.
-        candidates = [claim for claim in candidates if normalized(claim.distribution) == chosen] or candidates
+        candidates = [entry for entry in candidates if normalized(entry.distribution) == chosen] or candidates
         if len(candidates) > 1:
-            raise AmbiguousDriver(_ambiguous(kind, name, candidates))
+            raise AmbiguousDriver(_ambiguous_text(kind, name, candidates))
         return candidates[0]
 
     def same_driver(self, kind: Kind, one: str, other: str) -> bool:
@@ -198,15 +198,15 @@ class DriverEntries:
         if name not in self._choose:
             return None
         chosen = normalized(self._choose[name])
-        claimants = sorted({claim.distribution for claim in same_name})
-        if chosen not in map(normalized, claimants):
+        distributions = sorted({entry.distribution for entry in same_name})
+        if chosen not in map(normalized, distributions):
             raise DriverNotFound(
                 f"the setting drivers[{name!r}] chooses {self._choose[name]!r}, which is not installed or does not "
-                f"serve it; installed for it: {', '.join(claimants)}"
+                f"serve it; installed for it: {', '.join(distributions)}"
             )
         return chosen
 
-    def _missing(self, kind: Kind, name: str) -> str:
+    def _not_found_text(self, kind: Kind, name: str) -> str:
         what = f"no installed package serves {_shown(kind, name)}"
         package, kinds = _PACKAGES.get(name, ("", ()))
         if kind in kinds:
@@ -214,25 +214,25 @@ class DriverEntries:
         others = sorted({other.kind for other in self.all if other.name == name}.union(kinds))
         if others:
             what = f"{what}: {name!r} is a {' and a '.join(others)} only"
-        known = sorted({claim.name for claim in self.all if claim.kind is kind})
+        known = sorted({entry.name for entry in self.all if entry.kind is kind})
         listed = f"{what} (installed: {', '.join(known) or 'none'})"
         to_install = [scheme for scheme, (_, kinds) in _PACKAGES.items() if kind in kinds]
         near = get_close_matches(name, dict.fromkeys((*known, *to_install)), n=2)
         return f"{listed}; did you mean {' or '.join(near)}?" if near and not others else listed
 
 
-def _one_each(claims: Iterable[DriverEntry]) -> list[DriverEntry]:
-    return list({normalized(claim.distribution): claim for claim in claims}.values())
+def _one_per_distribution(has: Iterable[DriverEntry]) -> list[DriverEntry]:
+    return list({normalized(entry.distribution): entry for entry in has}.values())
 
 
 def _shown(kind: Kind, name: str) -> str:
     return f"{name}:// as a {kind}" if kind in _BOTH else f"the {kind} {name!r}"
 
 
-def _ambiguous(kind: Kind, name: str, claims: Sequence[DriverEntry]) -> str:
-    claimants = " and ".join(sorted(f"{claim.distribution} {claim.version}" for claim in claims))
-    example = claims[0].distribution
+def _ambiguous_text(kind: Kind, name: str, has: Sequence[DriverEntry]) -> str:
+    distributions = " and ".join(sorted(f"{entry.distribution} {entry.version}" for entry in has))
+    example = has[0].distribution
     return (
-        f"{_shown(kind, name)} is claimed by {claimants}; "
+        f"{_shown(kind, name)} is claimed by {distributions}; "
         f'choose one with the setting drivers = {{"{name}": "{example}"}}, or uninstall the other'
     )

@@ -11,13 +11,13 @@ from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.advance import preceding
 from drivetrain.workflow.wire import load_frames
 
-__all__ = ["lost"]
+__all__ = ["lost_tasks"]
 
 #: After so many seconds a workflow that was being sent is there in all its parts, whatever clocks say.
 _SENT_SECONDS = 5.0
 
 
-def lost(runtime: Runtime, records: Sequence[TaskRecord]) -> Sequence[str]:
+def lost_tasks(runtime: Runtime, records: Sequence[TaskRecord]) -> Sequence[str]:
     """The ids of those that will never end: the backend, which may, has dropped what they wait for."""
     if runtime.backend.capabilities.durability is not Durability.CACHE:
         return ()
@@ -40,15 +40,15 @@ def _lost_after(runtime: Runtime, behind: Mapping[str, str]) -> Sequence[str]:
 
     This asks for one after the other: what they were sent with, which tells all of it, has ended and is kept no longer.
     """
-    lost: list[str] = []
+    lost_tasks: list[str] = []
     while behind:
         ids = list(dict.fromkeys(behind.values()))
         known = dict(zip(ids, runtime.backend.read(ids), strict=True))
-        lost += [task_id for task_id, earlier in behind.items() if known[earlier] is None]
+        lost_tasks += [task_id for task_id, earlier in behind.items() if known[earlier] is None]
         told = {earlier: waits(record, runtime.payloads) for earlier, record in known.items() if record is not None}
         further = {task_id: told.get(earlier) for task_id, earlier in behind.items()}
         behind = {task_id: one.get("after", "") for task_id, one in further.items() if one is not None}
-    return lost
+    return lost_tasks
 
 
 def _lost_behind(runtime: Runtime, first: TaskRecord, task_ids: Sequence[str]) -> Sequence[str]:

@@ -11,7 +11,7 @@ from attrs import frozen
 from drivetrain.app.settings import Settings
 from drivetrain.contract import NotSupported
 from drivetrain.worker.options import worker_name
-from drivetrain.worker.rescue import LOOKS, Found, Look, Rescue, Watch, watch_seconds
+from drivetrain.worker.rescue import SEARCHES, Found, MissedMessages, Rescue, SearchResult, certainty_seconds
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 
@@ -51,12 +51,12 @@ def rescue(runtime: Runtime, settings: Settings, *, overdue_seconds: float, dry_
         ServiceError: a service could not be reached.
     """
     needed = _needed_seconds(runtime, settings)
-    worker = _rescue(runtime, settings, Watch(math.inf if needed is None else needed))
-    look = worker.look(overdue_seconds)
+    worker = _rescue(runtime, settings, MissedMessages(math.inf if needed is None else needed))
+    found = worker.search(overdue_seconds)
     if needed is not None and needed <= _LONGEST_WAIT_SECONDS:
-        look = _look_again(runtime, worker, look, overdue_seconds, needed / (LOOKS - 1))
-    done = look.lost if dry_run else worker.end(look.lost)
-    return RescueReport(tasks=[*done, *look.missing, *look.unclear], more=look.more, backlog=look.backlog)
+        found = _search_again(runtime, worker, found, overdue_seconds, needed / (SEARCHES - 1))
+    done = found.lost if dry_run else worker.end(found.lost)
+    return RescueReport(tasks=[*done, *found.missing, *found.unclear], more=found.more, backlog=found.backlog)
 
 
 def end_tasks(runtime: Runtime, settings: Settings, task_ids: Collection[str]) -> RescueReport:
@@ -68,34 +68,36 @@ def end_tasks(runtime: Runtime, settings: Settings, task_ids: Collection[str]) -
     Raises: as `rescue`.
     """
     _needed_seconds(runtime, settings)
-    worker = _rescue(runtime, settings, Watch(math.inf))
+    worker = _rescue(runtime, settings, MissedMessages(math.inf))
     return RescueReport(tasks=worker.end(worker.find(list(dict.fromkeys(task_ids)))))
 
 
-def _look_again(runtime: Runtime, worker: Rescue, look: Look, overdue_seconds: float, pause_seconds: float) -> Look:
-    for _ in range(LOOKS - 1):
-        if not look.missing:
+def _search_again(
+    runtime: Runtime, worker: Rescue, found: SearchResult, overdue_seconds: float, pause_seconds: float
+) -> SearchResult:
+    for _ in range(SEARCHES - 1):
+        if not found.missing:
             break
         runtime.clock.wait_event(threading.Event(), pause_seconds)
-        look = worker.look(overdue_seconds)
-    return look
+        found = worker.search(overdue_seconds)
+    return found
 
 
 def _needed_seconds(runtime: Runtime, settings: Settings) -> float | None:
     if not runtime.backend.capabilities.lists_tasks:
         raise NotSupported("this app's backend cannot list tasks (see `drivetrain describe`), so none can be rescued")
-    return watch_seconds(
+    return certainty_seconds(
         runtime.broker.capabilities,
         lease_seconds=settings.lease_seconds,
         version_mismatch_seconds=settings.version_mismatch_seconds,
     )
 
 
-def _rescue(runtime: Runtime, settings: Settings, watch: Watch) -> Rescue:
+def _rescue(runtime: Runtime, settings: Settings, missed: MissedMessages) -> Rescue:
     return Rescue(
         runtime,
         worker=worker_name(),
         lease_seconds=settings.lease_seconds,
-        watch=watch,
+        missed_messages=missed,
         retrier=Retrier(runtime.clock, limit_seconds=settings.send_seconds),
     )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import attrs
 from attrs import field, frozen
 
-from drivetrain.app.settings_parsing import from_text, shown, structure
+from drivetrain.app.settings_parsing import from_text, parse_setting, shown
 from drivetrain.app.settings_sources import code_source, environment_source, file_source
 from drivetrain.contract import ConfigurationError, Retries, redact
 
@@ -188,7 +188,7 @@ def load_settings(file: str | Path | None, environ: Mapping[str, str], code: Map
             try:
                 values[name] = _value(name, raw, text=source.text)
             except ConfigurationError as error:
-                faults.extend(f"{source.place.format(name.upper())}: {fault}" for fault in error.faults)
+                faults.extend(f"{source.location.format(name.upper())}: {fault}" for fault in error.faults)
     return _built(values, faults)
 
 
@@ -201,7 +201,7 @@ def _value(name: str, raw: Any, *, text: bool) -> Any:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigurationError("wrong", [f"{name!r} is no setting{hint}"])
     try:
-        return structure(attribute, from_text(raw, attribute.type) if text else raw)
+        return parse_setting(attribute, from_text(raw, attribute.type) if text else raw)
     except ValueError as error:
         raise ConfigurationError("wrong", [f"{name} is {shown(raw)}; {error}"]) from error
 

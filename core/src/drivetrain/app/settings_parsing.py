@@ -16,7 +16,7 @@ from cattrs.gen import make_dict_structure_fn
 
 from drivetrain.contract import ConfigurationError, DrivetrainError, Retries, redact
 
-__all__ = ["from_text", "shown", "structure"]
+__all__ = ["from_text", "parse_setting", "shown"]
 
 
 def shown(value: object) -> str:
@@ -30,7 +30,7 @@ def shown(value: object) -> str:
     return "a table" if isinstance(value, Mapping) else f"of type {type(value).__name__}"
 
 
-def structure(attribute: attrs.Attribute[Any], raw: object) -> Any:
+def parse_setting(attribute: attrs.Attribute[Any], raw: object) -> Any:
     """The value of a setting.
 
     Raises:
@@ -42,9 +42,9 @@ def structure(attribute: attrs.Attribute[Any], raw: object) -> Any:
         if attribute.validator:
             attribute.validator(None, attribute, value)
     except cattrs.BaseValidationError as error:
-        told = cattrs.transform_error(error, path=attribute.name, format_exception=_reason)
+        messages = cattrs.transform_error(error, path=attribute.name, format_exception=_reason)
         # cattrs puts the place behind the reason; ours stands in front.
-        faults = [f"{place}: {reason}" for reason, _, place in (fault.rpartition(" @ ") for fault in told)]
+        faults = [f"{location}: {reason}" for reason, _, location in (fault.rpartition(" @ ") for fault in messages)]
         raise ConfigurationError("wrong", faults) from error
     except ConfigurationError as error:
         raise ConfigurationError("wrong", [str(error)]) from error
@@ -54,7 +54,7 @@ def structure(attribute: attrs.Attribute[Any], raw: object) -> Any:
 
 
 def from_text(text: str, kind: Any) -> object:
-    """What ``text`` says, read as ``kind``; still to be checked by `structure`.
+    """What ``text`` says, read as ``kind``; still to be checked by `parse_setting`.
 
     Numbers as Python writes them; true/false, yes/no, on/off, 1/0; ``none`` where a setting may be None; lists with
     commas; tables as ``name=value,name=value``; retries as JSON.

@@ -30,7 +30,7 @@ class Source:
 
     values: Mapping[str, Any] = field(factory=dict)
     #: Where they stand, for messages; ``{}`` is replaced by the setting's name in capitals.
-    place: str
+    location: str
     #: Whether values are text, to be read by the setting's type.
     text: bool = False
     #: What kept the place itself from being read.
@@ -39,7 +39,7 @@ class Source:
 
 def code_source(code: Mapping[str, object]) -> Source:
     """Settings given in code."""
-    return Source(values=code, place="argument")
+    return Source(values=code, location="argument")
 
 
 def environment_source(environ: Mapping[str, str]) -> Source:
@@ -50,7 +50,7 @@ def environment_source(environ: Mapping[str, str]) -> Source:
         for name, text in ours.items()
         if _PREFIX + name not in {_CONFIG, _APP} and not _FOREIGN.fullmatch(name)
     }
-    return Source(values=values, place=f"{_PREFIX}{{}}", text=True)
+    return Source(values=values, location=f"{_PREFIX}{{}}", text=True)
 
 
 def file_source(file: str | Path | None, environ: Mapping[str, str]) -> Source:
@@ -61,13 +61,13 @@ def file_source(file: str | Path | None, environ: Mapping[str, str]) -> Source:
     """
     named = file or environ.get(_CONFIG)
     if not named:
-        return Source(place="no file")
+        return Source(location="no file")
     path = Path(named)
-    place = str(path).replace("{", "{{").replace("}", "}}")
+    location = str(path).replace("{", "{{").replace("}", "}}")
     try:
-        return Source(place=place, values=_settings_of(path, _parse(path)))
+        return Source(location=location, values=_settings_of(path, _parse(path)))
     except _Unreadable as error:
-        return Source(place=place, faults=(f"{path}: {error}",))
+        return Source(location=location, faults=(f"{path}: {error}",))
 
 
 class _Unreadable(Exception):

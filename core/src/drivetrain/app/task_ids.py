@@ -18,16 +18,16 @@ Same: TypeAlias = Callable[[str, str], bool]
 
 def parts(planned: Iterable[Frames]) -> Iterator[Call | Fork]:
     """All tasks and groups of these workflows, callbacks included, in any order."""
-    left = list(planned)
-    while left:
-        for frame in left.pop():
+    remaining = list(planned)
+    while remaining:
+        for frame in remaining.pop():
             if isinstance(frame, Call):
                 yield frame
                 if frame.on_success or frame.on_error or frame.workflow_on_error:  # most have none
-                    left += (*frame.on_success, *frame.on_error, *frame.workflow_on_error)
+                    remaining += (*frame.on_success, *frame.on_error, *frame.workflow_on_error)
             elif isinstance(frame, Fork):
                 yield frame
-                left += frame.branches
+                remaining += frame.branches
 
 
 def names(planned: Iterable[Frames], same: Same = eq) -> dict[str, str]:

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 
 from attrs import define, field
 
-from drivetrain.app.waiting import Ended, look, pause, polling_pause_seconds, wait_for_any
+from drivetrain.app.waiting import Ended, ended_among, pause, polling_pause_seconds, wait_for_any
 from drivetrain.contract import ServiceUnavailable
 from drivetrain.worker.runtime import Runtime
 
@@ -60,7 +60,7 @@ class Waiter:
         self._direct = threading.Semaphore(_DIRECT)
         self._changed = threading.Condition()
         self._recent: list[_Wait] = []
-        self._settled: list[_Wait] = []
+        self._older: list[_Wait] = []
         self._threads: dict[str, threading.Thread] = {}
 
     def wait(self, task_id: str, timeout_seconds: float | None) -> Ended:
@@ -103,12 +103,12 @@ class Waiter:
         while waiting := self._next(self._take_recent):
             self._turn(waiting, _SHORT_TURN_SECONDS)
             with self._changed:
-                if self._old():
-                    self._start("drivetrain-wait-settled", self._wait_for_settled)
+                if self._aged():
+                    self._start("drivetrain-wait-older", self._wait_for_older)
                     self._changed.notify_all()
 
-    def _wait_for_settled(self) -> None:
-        while waiting := self._next(self._take_settled):
+    def _wait_for_older(self) -> None:
+        while waiting := self._next(self._take_older):
             self._turn(waiting, _LONG_TURN_SECONDS)
             # In real time, for this spares the service, which lives in it.
             threading.Event().wait(len(waiting) * _COST_SECONDS)
@@ -124,13 +124,13 @@ class Waiter:
         self._recent = _open(self._recent)
         return self._recent
 
-    def _take_settled(self) -> Sequence[_Wait]:
-        if old := self._old():
-            self._recent = [one for one in self._recent if one not in old]
-        self._settled = _open([*self._settled, *old])
-        return self._settled
+    def _take_older(self) -> Sequence[_Wait]:
+        if aged := self._aged():
+            self._recent = [one for one in self._recent if one not in aged]
+        self._older = _open([*self._older, *aged])
+        return self._older
 
-    def _old(self) -> set[_Wait]:
+    def _aged(self) -> set[_Wait]:
         """Those that are waited for since longer than a moment. The lock is held."""
         since = self._runtime.clock.monotonic() - _RECENT_SECONDS
         return {one for one in self._recent if one.began <= since and not one.ended.done()}
@@ -140,26 +140,28 @@ class Waiter:
     def _turn(self, waiting: Sequence[_Wait], longest_seconds: float) -> None:
         """Wait for any of these, at most so long, and tell those that need not wait any more."""
         clock = self._runtime.clock
-        left = min((one.deadline for one in waiting if one.deadline is not None), default=math.inf) - clock.monotonic()
+        remaining = (
+            min((one.deadline for one in waiting if one.deadline is not None), default=math.inf) - clock.monotonic()
+        )
         least = min(len(waiting) * _COST_SECONDS, longest_seconds)
-        seconds = max(min(longest_seconds, left), least)
+        seconds = max(min(longest_seconds, remaining), least)
         try:
             ended = self._ended(waiting, seconds)
         except ServiceUnavailable as error:
             self._expire(waiting, error)
             logger.warning("waiting for results of %d tasks: %s; trying again", len(waiting), error)
-            pause(self._runtime, polling_pause_seconds(1.0, self._poll_seconds), left)
+            pause(self._runtime, polling_pause_seconds(1.0, self._poll_seconds), remaining)
         except BaseException as error:  # noqa: BLE001 - it is raised where the task is waited for; this thread goes on
             self._fail(waiting, error)
         else:
             found = [one for one in waiting if one.task_id in ended]
-            self._tell(found, lambda one: one.ended.set_result({one.task_id: ended[one.task_id]}))
+            self._resolve(found, lambda one: one.ended.set_result({one.task_id: ended[one.task_id]}))
             self._expire(waiting, None)
 
     def _ended(self, waiting: Sequence[_Wait], seconds: float) -> Ended:
         runtime = self._runtime
         task_ids = list(dict.fromkeys(one.task_id for one in waiting))
-        ended = look(runtime, task_ids, seconds)
+        ended = ended_among(runtime, task_ids, seconds)
         if not ended and not runtime.backend.capabilities.notifies:
             waited = runtime.clock.monotonic() - max(one.began for one in waiting)
             pause_seconds = polling_pause_seconds(waited, self._poll_seconds)
@@ -174,18 +176,18 @@ class Waiter:
         now = self._runtime.clock.monotonic()
         late = [one for one in waiting if one.deadline is not None and one.deadline <= now]
         if error is None:
-            self._tell(late, lambda one: one.ended.set_result({}))
+            self._resolve(late, lambda one: one.ended.set_result({}))
         else:
             self._fail(late, error)
 
     def _fail(self, waiting: Sequence[_Wait], error: BaseException) -> None:
-        self._tell(waiting, lambda one: one.ended.set_exception(error))
+        self._resolve(waiting, lambda one: one.ended.set_exception(error))
 
-    def _tell(self, waiting: Sequence[_Wait], tell: Callable[[_Wait], None]) -> None:
+    def _resolve(self, waiting: Sequence[_Wait], resolve: Callable[[_Wait], None]) -> None:
         with self._changed:  # both threads may have waited for the same
             for one in waiting:
                 if not one.ended.done() and one.ended.set_running_or_notify_cancel():
-                    tell(one)
+                    resolve(one)
 
 
 def _open(waiting: Sequence[_Wait]) -> list[_Wait]:

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from drivetrain.app.lost_results import lost
+from drivetrain.app.lost_results import lost_tasks
 from drivetrain.contract import Durability, NotSupported, ServiceUnavailable, TaskRecord
 from drivetrain.worker.runtime import Runtime
 
-__all__ = ["Ended", "look", "pause", "polling_pause_seconds", "wait_for_any"]
+__all__ = ["Ended", "ended_among", "pause", "polling_pause_seconds", "wait_for_any"]
 
 logger = logging.getLogger("drivetrain")
 
@@ -40,22 +40,22 @@ def wait_for_any(
     began = clock.monotonic()
     while True:
         waited = clock.monotonic() - began
-        left = None if timeout_seconds is None else timeout_seconds - waited
+        remaining = None if timeout_seconds is None else timeout_seconds - waited
         try:
-            if ended := look(runtime, task_ids, left):
+            if ended := ended_among(runtime, task_ids, remaining):
                 return ended
         except ServiceUnavailable as error:
-            if left is not None and left <= 0:
+            if remaining is not None and remaining <= 0:
                 raise
             logger.warning("waiting for results: %s; trying again", error)
-            pause(runtime, polling_pause_seconds(waited + 1.0, poll_seconds), left)
-        if left is not None and left <= 0:
+            pause(runtime, polling_pause_seconds(waited + 1.0, poll_seconds), remaining)
+        if remaining is not None and remaining <= 0:
             return {}
         if not runtime.backend.capabilities.notifies:
-            pause(runtime, polling_pause_seconds(waited, poll_seconds), left)
+            pause(runtime, polling_pause_seconds(waited, poll_seconds), remaining)
 
 
-def look(runtime: Runtime, task_ids: Sequence[str], longest_seconds: float | None) -> Ended:
+def ended_among(runtime: Runtime, task_ids: Sequence[str], longest_seconds: float | None) -> Ended:
     """Those of ``task_ids`` that have ended or are gone; a backend that can push is waited for.
 
     Args:
@@ -83,7 +83,7 @@ def look(runtime: Runtime, task_ids: Sequence[str], longest_seconds: float | Non
         for task_id, record in zip(task_ids, records, strict=True)
         if record is None or record.state.terminal
     }
-    return found or dict.fromkeys(lost(runtime, [record for record in records if record is not None]))
+    return found or dict.fromkeys(lost_tasks(runtime, [record for record in records if record is not None]))
 
 
 def polling_pause_seconds(waited_seconds: float, poll_seconds: float) -> float:
@@ -91,7 +91,7 @@ def polling_pause_seconds(waited_seconds: float, poll_seconds: float) -> float:
     return min(max(waited_seconds * _SHARE_OF_WAITED, _SHORTEST_PAUSE_SECONDS), poll_seconds)
 
 
-def pause(runtime: Runtime, seconds: float, left_seconds: float | None) -> None:
+def pause(runtime: Runtime, seconds: float, remaining_seconds: float | None) -> None:
     """Pause, but for no longer than is left of a time limit; None: there is no limit."""
-    limited = seconds if left_seconds is None else max(0.0, min(seconds, left_seconds))
+    limited = seconds if remaining_seconds is None else max(0.0, min(seconds, remaining_seconds))
     runtime.clock.wait_event(threading.Event(), limited)

@@ -15,18 +15,18 @@ from drivetrain.app.settings import Settings
 from drivetrain.cli.app_loading import load_app
 from drivetrain.contract import ConfigurationError
 
-__all__ = ["APP_VARIABLE", "Choice", "app_options", "choice_of", "verbose_option"]
+__all__ = ["APP_VARIABLE", "AppOptions", "app_options", "options_of", "verbose_option"]
 
 C = TypeVar("C", bound=Callable[..., Any])
 
 APP_VARIABLE = "DRIVETRAIN_APP"
 _DEFAULT_BROKER = fields(Settings).broker.default
 #: What an app that is named says itself.
-_BESIDE = ("config", "broker", "backend", "namespace")
+_DRIVER_SETTINGS = ("config", "broker", "backend", "namespace")
 
 
 @define
-class Choice:
+class AppOptions:
     """What the options have said so far."""
 
     app: str | None = None
@@ -45,10 +45,12 @@ class Choice:
         Raises:
             UsageError: an app is named, and drivers beside it.
         """
-        beside = [f"--{name}" for name in _BESIDE if getattr(self, name) is not None]
-        if beside and self.app is not None:
-            raise click.UsageError(f"the app {self.app} says itself what it uses; leave {' and '.join(beside)} out")
-        return None if beside else self.app or os.environ.get(APP_VARIABLE) or None
+        conflicting = [f"--{name}" for name in _DRIVER_SETTINGS if getattr(self, name) is not None]
+        if conflicting and self.app is not None:
+            raise click.UsageError(
+                f"the app {self.app} says itself what it uses; leave {' and '.join(conflicting)} out"
+            )
+        return None if conflicting else self.app or os.environ.get(APP_VARIABLE) or None
 
     def open_app(self) -> App:
         """The app that is named, or one without tasks over the drivers that are.
@@ -63,9 +65,9 @@ class Choice:
     def secrets(self) -> Iterator[str]:
         """The URLs that must not be shown as they are."""
         settings = None if self._opened is None else self._opened.settings
-        told = [settings.broker, settings.backend] if settings else []
+        configured = [settings.broker, settings.backend] if settings else []
         variables = [os.environ.get("DRIVETRAIN_BROKER"), os.environ.get("DRIVETRAIN_BACKEND")]
-        return (url for url in (self.broker, self.backend, *told, *variables) if url)
+        return (url for url in (self.broker, self.backend, *configured, *variables) if url)
 
     def _bare_app(self) -> App:
         settings: dict[str, Any] = {} if self.namespace is None else {"name": self.namespace}
@@ -79,14 +81,14 @@ class Choice:
         return app
 
 
-def choice_of(context: click.Context) -> Choice:
+def options_of(context: click.Context) -> AppOptions:
     """The choice of this call of the program."""
-    return context.ensure_object(Choice)
+    return context.ensure_object(AppOptions)
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: object) -> None:
     if value and parameter.name:
-        setattr(choice_of(context), parameter.name, value)
+        setattr(options_of(context), parameter.name, value)
 
 
 def _option(*names: str, **attributes: Any) -> Callable[[C], C]:

@@ -63,9 +63,9 @@ def of_pair(broker: BrokerCapabilities, backend: BackendCapabilities) -> list[St
                     _running_again(broker, backend))  # fmt: skip
 
 
-def _ordered(*told: _Statements) -> list[Statement]:
-    every = [statement for statements in told for statement in statements]
-    return sorted(every, key=lambda statement: list(Section).index(statement.section))
+def _ordered(*groups: _Statements) -> list[Statement]:
+    statements = [statement for statements in groups for statement in statements]
+    return sorted(statements, key=lambda statement: list(Section).index(statement.section))
 
 
 # Brokers
@@ -255,15 +255,15 @@ def _large_bodies(broker: BrokerCapabilities, backend: BackendCapabilities) -> _
             f"A message of more than {_bytes(largest)} is refused: the backend keeps nothing for the broker."
         )
         return
-    kept = backend.largest_value_bytes
-    if kept is not None and _is_number(kept) and _is_number(largest) and kept <= largest:
+    largest_value = backend.largest_value_bytes
+    if largest_value is not None and _is_number(largest_value) and _is_number(largest) and largest_value <= largest:
         yield _refused(f"A message of more than {_bytes(largest)} is refused: the backend keeps none as large.")
         return
     yield _supplied(
         f"Arguments too large for a message of {_bytes(largest)} are kept in the backend until the task has ended."
     )
-    if kept is not None:
-        yield _refused(f"A message of more than {_bytes(kept)} is refused: neither keeps it.")
+    if largest_value is not None:
+        yield _refused(f"A message of more than {_bytes(largest_value)} is refused: neither keeps it.")
     if backend.durability == Durability.CACHE:
         yield _crash("Such large arguments may be dropped with all else in the cache; then their task fails.")
 

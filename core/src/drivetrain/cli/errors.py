@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import traceback
 
-from drivetrain.cli.app_options import Choice
+from drivetrain.cli.app_options import AppOptions
 from drivetrain.cli.secrets import without_secrets
 from drivetrain.contract import DrivetrainError
 
 __all__ = ["message_of"]
 
 
-def message_of(error: DrivetrainError, choice: Choice) -> str:
+def message_of(error: DrivetrainError, options: AppOptions) -> str:
     """The error in one message, without secrets; with its traceback, where ``--verbose`` was given."""
-    trace = "".join(traceback.format_exception(error)) if choice.verbose else ""
-    return without_secrets(f"{trace}Error: {error}", choice.secrets())
+    trace = "".join(traceback.format_exception(error)) if options.verbose else ""
+    return without_secrets(f"{trace}Error: {error}", options.secrets())

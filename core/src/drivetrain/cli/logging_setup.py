@@ -56,7 +56,7 @@ class _JsonFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = vars(record)
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname,
             "logger": record.name,
@@ -64,12 +64,14 @@ class _JsonFormatter(_Formatter):
             "task": fields["task"],
             "message": record.getMessage(),
         }
-        told.update((name, value) for name, value in fields.items() if name not in _STANDARD and name not in told)
+        document.update(
+            (name, value) for name, value in fields.items() if name not in _STANDARD and name not in document
+        )
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
+            document["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
-            told["stack"] = record.stack_info
-        return json.dumps(told, default=repr)
+            document["stack"] = record.stack_info
+        return json.dumps(document, default=repr)
 
 
 FORMATS: Mapping[str, type[logging.Formatter]] = {"text": _TextFormatter, "json": _JsonFormatter}

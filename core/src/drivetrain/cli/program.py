@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from drivetrain.cli.app_options import app_options, choice_of
+from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.commands.cancel import cancel
 from drivetrain.cli.commands.dead import dead
 from drivetrain.cli.commands.describe import describe
@@ -39,7 +39,7 @@ class _Program(click.Group):
             try:
                 return super().invoke(ctx)
             except DrivetrainError as error:
-                click.echo(message_of(error, choice_of(ctx)), err=True)
+                click.echo(message_of(error, options_of(ctx)), err=True)
                 ctx.exit(exit_code(error))
 
 

@@ -40,7 +40,7 @@ class Signals:
 
     Attributes:
         reader: readable when one has arrived, and when this is left.
-        left: whether that was seen.
+        exited: whether that was seen.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Signals:
         self._writer.setblocking(False)
         self._before: dict[signal.Signals, Any] = {}
         self._fd_before = -1
-        self.left = False
+        self.exited = False
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, _go_on) for number in _watched()}
@@ -71,7 +71,7 @@ class Signals:
             numbers = self.reader.recv(1024)
         except BlockingIOError:
             return Arrived.NOTHING
-        self.left = not numbers
+        self.exited = not numbers
         arrived = self._before.keys() & set(numbers)
         stop = Arrived.STOP if arrived.intersection(STOP_SIGNALS) else Arrived.NOTHING
         return stop | (Arrived.DUMP if DUMP_SIGNAL in arrived else Arrived.NOTHING)

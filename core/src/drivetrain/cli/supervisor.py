@@ -21,7 +21,7 @@ import click
 from attrs import define
 
 from drivetrain.app.application import App
-from drivetrain.cli.app_options import Choice
+from drivetrain.cli.app_options import AppOptions
 from drivetrain.cli.errors import message_of
 from drivetrain.cli.exit_codes import Exit, exit_code
 from drivetrain.cli.logging_setup import set_up_logging
@@ -38,15 +38,15 @@ logger = logging.getLogger("drivetrain.supervisor")
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 30.0
 #: A process that lived so long has not crashed "again".
-_GOOD_LIFE_SECONDS = 60.0
+_STABLE_SECONDS = 60.0
 #: How long giving back may take after an order to stop at once, in seconds; then the process is killed.
 _LAST_SECONDS = 10.0
 #: The longest sleep, in seconds; a child's sentinel may be kept open by what its tasks have started.
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
 @define(eq=False)
-class _Place:
+class _ProcessSlot:
     """A worker process, and those that replace it."""
 
     number: int
@@ -88,23 +88,23 @@ class _Place:
             while self.pipe is not None and self.pipe.poll():
                 yield self.pipe.recv()
         except (EOFError, OSError):
-            self._hang_up()
+            self._close_pipe()
 
     def dump(self) -> None:
         """Let it write its stacks, if it is ready for that; before, the signal would end it."""
         if DUMP_SIGNAL is not None and self.loaded and self.process is not None and self.process.pid is not None:
             os.kill(self.process.pid, DUMP_SIGNAL)
 
-    def bury(self) -> int:
+    def reap(self) -> int:
         """Let go of a process that has ended; its exit code, negative for a signal."""
         assert self.process is not None  # noqa: S101
         code = self.process.exitcode or 0
         self.process.join()
-        self._hang_up()
+        self._close_pipe()
         self.process = None
         return code
 
-    def _hang_up(self) -> None:
+    def _close_pipe(self) -> None:
         if self.pipe is not None:
             self.pipe.close()
             self.pipe = None
@@ -116,7 +116,7 @@ class Supervisor:
     def __init__(self, plan: WorkerPlan) -> None:
         self._plan = plan
         #: The first one says how many there are to be, where the command line does not.
-        self._places = [_Place(1)]
+        self._slots = [_ProcessSlot(1)]
         self._complete = False
         self._urgency = 0
         self._kill_at: float | None = None
@@ -127,8 +127,8 @@ class Supervisor:
         # How the app's settings want it, the first process will say.
         set_up_logging(self._plan.log_level or "info", self._plan.log_format or "text")
         with Signals() as signals:
-            self._places[0].start(self._plan)
-            while any(place.process is not None or place.restart_at is not None for place in self._places):
+            self._slots[0].start(self._plan)
+            while any(slot.process is not None or slot.restart_at is not None for slot in self._slots):
                 self._wait(signals)
                 arrived = signals.arrived()
                 if Arrived.STOP in arrived:
@@ -136,74 +136,74 @@ class Supervisor:
                 if Arrived.DUMP in arrived:
                     self._dump()
                 self._kill_late()
-                for place in list(self._places):
-                    self._look(place)
+                for slot in list(self._slots):
+                    self._check_slot(slot)
         logger.info("all worker processes have ended")
         return self._code
 
     def _wait(self, signals: Signals) -> None:
-        sentinels = [place.process.sentinel for place in self._places if place.process is not None]
-        pipes = [place.pipe for place in self._places if place.pipe is not None]
+        sentinels = [slot.process.sentinel for slot in self._slots if slot.process is not None]
+        pipes = [slot.pipe for slot in self._slots if slot.pipe is not None]
         now = time.monotonic()
-        due = [place.restart_at - now for place in self._places if place.restart_at is not None]
-        connection.wait([signals.reader, *sentinels, *pipes], timeout=max(0.0, min([_LOOK_SECONDS, *due])))
+        due = [slot.restart_at - now for slot in self._slots if slot.restart_at is not None]
+        connection.wait([signals.reader, *sentinels, *pipes], timeout=max(0.0, min([_POLL_SECONDS, *due])))
 
     def _dump(self) -> None:
-        for place in self._places:
-            place.dump()
+        for slot in self._slots:
+            slot.dump()
 
-    def _look(self, place: _Place) -> None:
-        ended = place.process is not None and place.process.exitcode is not None
-        for report in place.reports():  # those of one that has ended too
-            self._hear(place, report)
+    def _check_slot(self, slot: _ProcessSlot) -> None:
+        ended = slot.process is not None and slot.process.exitcode is not None
+        for report in slot.reports():  # those of one that has ended too
+            self._handle(slot, report)
         if ended:
-            self._ended(place)
-        elif place.restart_at is not None and place.restart_at <= time.monotonic():
-            place.start(self._plan)
+            self._ended(slot)
+        elif slot.restart_at is not None and slot.restart_at <= time.monotonic():
+            slot.start(self._plan)
 
-    def _hear(self, place: _Place, report: Loaded | Refused | Stopping) -> None:
+    def _handle(self, slot: _ProcessSlot, report: Loaded | Refused | Stopping) -> None:
         if isinstance(report, Loaded):
-            self._loaded(place, report)
+            self._loaded(slot, report)
         elif isinstance(report, Refused):
-            place.refusal = report.message
+            slot.refusal = report.message
         else:
-            place.stopping = True
+            slot.stopping = True
 
-    def _loaded(self, place: _Place, report: Loaded) -> None:
-        place.loaded = True
+    def _loaded(self, slot: _ProcessSlot, report: Loaded) -> None:
+        slot.loaded = True
         if self._plan.log_level is None:
             logging.getLogger().setLevel(report.log_level.upper())
-        logger.info("worker process %d runs with pid %s", place.number, place.process and place.process.pid)
+        logger.info("worker process %d runs with pid %s", slot.number, slot.process and slot.process.pid)
         if not self._complete and not self._urgency:
             self._complete = True
-            more = [_Place(number) for number in range(2, (self._plan.processes or report.processes) + 1)]
-            self._places += more
+            more = [_ProcessSlot(number) for number in range(2, (self._plan.processes or report.processes) + 1)]
+            self._slots += more
             for other in more:
                 other.start(self._plan)
 
-    def _ended(self, place: _Place) -> None:
-        lived, pid = time.monotonic() - place.began, place.process and place.process.pid
-        code = place.bury()
-        who = f"worker process {place.number} (pid {pid})"
-        if place.refusal is not None:
-            self._refused(who, place.refusal)
-        elif code == Exit.OK and place.stopping:
-            logger.info("%s has stopped", who)
+    def _ended(self, slot: _ProcessSlot) -> None:
+        lived, pid = time.monotonic() - slot.began, slot.process and slot.process.pid
+        code = slot.reap()
+        title = f"worker process {slot.number} (pid {pid})"
+        if slot.refusal is not None:
+            self._refused(title, slot.refusal)
+        elif code == Exit.OK and slot.stopping:
+            logger.info("%s has stopped", title)
         elif self._urgency:
-            logger.error("%s %s while it stopped", who, describe_exit(code))
+            logger.error("%s %s while it stopped", title, describe_exit(code))
             self._code = self._code or Exit.FAILED
         else:
-            place.crashes = 1 if lived >= _GOOD_LIFE_SECONDS else place.crashes + 1
-            pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(place.crashes - 1, 20))
-            place.restart_at = time.monotonic() + pause
+            slot.crashes = 1 if lived >= _STABLE_SECONDS else slot.crashes + 1
+            pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(slot.crashes - 1, 20))
+            slot.restart_at = time.monotonic() + pause
             # Whatever the code is, 0 too: nobody has told it to stop, so a task has ended it.
-            logger.error("%s %s; another is started in %.1f s", who, describe_exit(code), pause)
+            logger.error("%s %s; another is started in %.1f s", title, describe_exit(code), pause)
 
-    def _refused(self, who: str, message: str) -> None:
+    def _refused(self, title: str, message: str) -> None:
         click.echo(message, err=True)
         self._code = Exit.USAGE
         if self._complete:
-            logger.error("%s cannot work as it is configured; all stop", who)
+            logger.error("%s cannot work as it is configured; all stop", title)
         if not self._urgency:
             self._stop(Stop.GENTLY)
 
@@ -213,29 +213,29 @@ class Supervisor:
         logger.info("stopping all worker processes%s", "" if stop is Stop.GENTLY else " at once")
         if stop is not Stop.GENTLY:
             self._kill_at = time.monotonic() + (_LAST_SECONDS if stop is Stop.AT_ONCE else 0.0)
-        for place in self._places:
-            place.restart_at = None
-            place.order(stop)
+        for slot in self._slots:
+            slot.restart_at = None
+            slot.order(stop)
 
     def _kill_late(self) -> None:
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
-            for place in self._places:
-                if place.process is not None:
-                    place.process.kill()
+            for slot in self._slots:
+                if slot.process is not None:
+                    slot.process.kill()
 
 
 def _work_as_child(plan: WorkerPlan, supervisor: connection.Connection[Any, Any]) -> None:
-    choice = Choice(app=plan.reference, verbose=plan.verbose)
+    options = AppOptions(app=plan.reference, verbose=plan.verbose)
     # Before the app is imported, so that Ctrl-C during a slow import is a stop like any other.
     with Signals() as signals:
         try:
-            app = choice.open_app()
+            app = options.open_app()
             _check(plan, app)
             code = work(plan, app, signals, supervisor)
         except DrivetrainError as error:
             code = exit_code(error)
             if code is Exit.USAGE:
-                supervisor.send(Refused(message_of(error, choice)))
+                supervisor.send(Refused(message_of(error, options)))
             else:
                 logger.error("%s", error)  # noqa: TRY400 - it says what is wrong; the traceback says where we read it
     sys.exit(code)

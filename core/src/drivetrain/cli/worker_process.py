@@ -183,7 +183,7 @@ class _Listener:
 
     def listen(self) -> None:
         """Do so until the signals are left."""
-        while not self._signals.left:
+        while not self._signals.exited:
             supervisor = [] if self._supervisor is None else [self._supervisor]
             ready = connection.wait([self._signals.reader, *supervisor])
             if self._supervisor in ready:

@@ -265,8 +265,8 @@ def waits(record: TaskRecord, payloads: Payloads) -> Mapping[str, str] | None:
     """
     if record.state is not State.PENDING or record.downstream is None:
         return None
-    told = payloads.load(record.downstream)
-    return told if isinstance(told, dict) else None
+    plain = payloads.load(record.downstream)
+    return plain if isinstance(plain, dict) else None
 
 
 def _decides(one: Complete, progress: GroupProgress | None) -> bool:

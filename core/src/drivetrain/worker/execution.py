@@ -22,11 +22,11 @@ from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
-from drivetrain.worker.run import Run, RunResult, event_of, marks
+from drivetrain.worker.run import Run, RunResult, event_of, log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Execution", "NotOurs", "error_text", "failure_of"]
+__all__ = ["Execution", "RunRefused", "error_text", "failure_of"]
 
 logger = get_logger("drivetrain.task")
 
@@ -71,7 +71,7 @@ def _writable(text: str) -> str:
 Limited = Callable[[float, Callable[[], Any]], Any]
 
 
-class NotOurs(Exception):
+class RunRefused(Exception):
     """The run must not begin: its task was cancelled, has expired, or may be another worker's by now."""
 
 
@@ -142,12 +142,12 @@ class Execution:
         """Let ``run`` begin, right before it does.
 
         Raises:
-            NotOurs: it was cancelled, has expired, or its lease has run out, while it waited in this worker.
+            RunRefused: it was cancelled, has expired, or its lease has run out, while it waited in this worker.
         """
         clock = self._runtime.clock
         now = clock.monotonic()
-        if run.stopped or now > run.held_until or (run.expires_at is not None and clock.now() > run.expires_at):
-            raise NotOurs
+        if run.stopped or now > run.owned_until or (run.expires_at is not None and clock.now() > run.expires_at):
+            raise RunRefused
         run.began = now
 
     def returned(self, run: Run, value: Any) -> RunResult:
@@ -155,7 +155,7 @@ class Execution:
         try:
             plain = run.definition.binding.encode_result(value)
         except BaseException as error:  # noqa: BLE001 - an application's own way of encoding may raise anything
-            return self._whatever_it_does(self._final, run, error)
+            return self._guarded(self._final, run, error)
         return RunResult(
             delivery=run.delivery,
             invocation=run.invocation,
@@ -167,24 +167,24 @@ class Execution:
 
     def failed(self, run: Run, error: BaseException) -> RunResult:
         """The ending of a function that raised ``error``: a retry, or the final failure. Raises nothing."""
-        return self._whatever_it_does(self._failed, run, error)
+        return self._guarded(self._failed, run, error)
 
-    def _whatever_it_does(
-        self, end: Callable[[Run, BaseException], RunResult], run: Run, error: BaseException
-    ) -> RunResult:
+    def _guarded(self, end: Callable[[Run, BaseException], RunResult], run: Run, error: BaseException) -> RunResult:
         """What ``end`` makes of ``error``; a plain failure where ``error`` cannot be looked at. Raises nothing."""
         with suppress(BaseException):  # its class may raise anything when it is asked for anything
             return end(run, error)
         kind, text = exception_name(type(error)), "the error raises another one when it is looked at"
-        logger.error("failed in attempt %d: %s: %s", run.invocation.attempt, kind, text, extra=marks(run.invocation))
-        return self._ending(run, State.FAILURE, failure_of(run.invocation, None, kind, text))
+        logger.error(
+            "failed in attempt %d: %s: %s", run.invocation.attempt, kind, text, extra=log_extra(run.invocation)
+        )
+        return self._result(run, State.FAILURE, failure_of(run.invocation, None, kind, text))
 
     def _failed(self, run: Run, error: BaseException) -> RunResult:
-        if run.stopped or isinstance(error, NotOurs):
+        if run.stopped or isinstance(error, RunRefused):
             return RunResult(delivery=run.delivery, invocation=run.invocation, run=run, state=State.RECEIVED)
-        if isinstance(error, InvalidArguments) and _raised_by_us(error):
+        if isinstance(error, InvalidArguments) and _raised_by_binding(error):
             failure = failure_of(run.invocation, error)
-            return self._ending(run, State.FAILURE, failure, dead_reason=f"wrong arguments: {error}", mismatch=True)
+            return self._result(run, State.FAILURE, failure, dead_reason=f"wrong arguments: {error}", mismatch=True)
         try:
             delay = self._retry_delay(run.invocation, error)
         except Exception as problem:  # noqa: BLE001 - policies are anybody's
@@ -200,10 +200,10 @@ class Execution:
             exception_name(type(error)),
             delay,
             exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
-            extra=marks(run.invocation),
+            extra=log_extra(run.invocation),
         )
         failure, due = failure_of(run.invocation, error), self._runtime.clock.now() + delay
-        return self._ending(run, State.RETRY, failure, retry_at=due)
+        return self._result(run, State.RETRY, failure, retry_at=due)
 
     def _final(self, run: Run, error: BaseException, *, dead_reason: str | None = None) -> RunResult:
         self._notify_raised(run, error, retrying=False)
@@ -214,11 +214,11 @@ class Execution:
             failure.type,
             shortened(failure.message),
             exc_info=error,
-            extra=marks(run.invocation),
+            extra=log_extra(run.invocation),
         )
-        return self._ending(run, State.FAILURE, failure, dead_reason=dead_reason)
+        return self._result(run, State.FAILURE, failure, dead_reason=dead_reason)
 
-    def _ending(
+    def _result(
         self,
         run: Run,
         state: State,
@@ -286,7 +286,7 @@ def _base_context() -> Context:
     return base
 
 
-def _raised_by_us(error: BaseException) -> bool:
+def _raised_by_binding(error: BaseException) -> bool:
     # A task may itself send a task with wrong arguments; that is an error of its code, not of its message.
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -30,7 +30,7 @@ from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.publisher import BODY_HEADER, FOLLOWS_HEADER, Publisher, offers
 from drivetrain.worker.retrying import GaveUp, Retrier
-from drivetrain.worker.run import Run, RunResult, event_of, marks, shown_failure
+from drivetrain.worker.run import Run, RunResult, event_of, log_extra, shown_failure
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished
 from drivetrain.worker.version_mismatch import next_offer_seconds
@@ -65,67 +65,67 @@ class Finisher:
         self._in_flight = in_flight
         self._largest_value = runtime.backend.capabilities.largest_value_bytes
 
-    def settle(self, endings: Sequence[RunResult]) -> None:
+    def settle(self, results: Sequence[RunResult]) -> None:
         """See endings through to the acknowledgement of their messages.
 
         Raises:
             GaveUp: told to stop while a service was away; the messages will be delivered again.
         """
-        if not endings:
+        if not results:
             return
-        for ending in endings:
-            if ending.run is not None:
-                ending.run.settling = True
+        for result in results:
+            if result.run is not None:
+                result.run.settling = True
         try:
-            self._settle(endings)
+            self._settle(results)
         except GaveUp:
             raise
         except Exception as error:  # noqa: BLE001 - the errors of a stranger's driver too
-            if len(endings) > 1:
-                for ending in endings:  # one bad ending must not keep the others from being settled
-                    self.settle([ending])
+            if len(results) > 1:
+                for result in results:  # one bad ending must not keep the others from being settled
+                    self.settle([result])
             else:
-                self._put_aside(endings[0], error)
+                self._dead_letter_unsettled(results[0], error)
 
-    def _settle(self, endings: Sequence[RunResult]) -> None:
-        self.give_back([ending.run for ending in endings if ending.run is not None and ending.state is State.RECEIVED])
-        endings = [ending for ending in endings if ending.state is not State.RECEIVED]
-        if any(ending.mismatch for ending in endings):
-            endings = self._offer_mismatches(endings)
-        self.step("ran", [ending for ending in endings if ending.run is not None])
-        settled, progress = self._record(endings)
+    def _settle(self, results: Sequence[RunResult]) -> None:
+        self.give_back([result.run for result in results if result.run is not None and result.state is State.RECEIVED])
+        results = [result for result in results if result.state is not State.RECEIVED]
+        if any(result.mismatch for result in results):
+            results = self._offer_mismatches(results)
+        self.step("ran", [result for result in results if result.run is not None])
+        settled, progress = self._record(results)
         self.step("recorded", settled)
         self._notify_observers(settled)
         self._log_successes(settled)
         self._effect_runner.perform(self._effects(settled), progress)
-        self._publish_retries([ending for ending in settled if ending.state is State.RETRY])
+        self._publish_retries([result for result in settled if result.state is State.RETRY])
         self.step("followed_up", settled)
         self._finish_messages(settled)
         self.step("acknowledged", settled)
-        self._in_flight.remove(ending.run for ending in endings if ending.run is not None)
+        self._in_flight.remove(result.run for result in results if result.run is not None)
 
-    def _put_aside(self, ending: RunResult, error: Exception) -> None:
+    def _dead_letter_unsettled(self, result: RunResult, error: Exception) -> None:
         """This ending cannot be settled: fail what it leads to, and keep the message for whoever mends the cause."""
-        told = marks(ending.invocation)
-        logger.error("task %s cannot be settled; its message goes aside", ending.task_id, exc_info=error, extra=told)
+        extra = log_extra(result.invocation)
+        logger.error("task %s cannot be settled; its message goes aside", result.task_id, exc_info=error, extra=extra)
         try:
-            self._fail(ending, error)
+            self._fail(result, error)
         except GaveUp:
             raise
         except Exception:
             text = "task %s: its message cannot be put aside either; it will come again"
-            logger.exception(text, ending.task_id, extra=told)
-        self._in_flight.remove([ending.run] if ending.run is not None else [])
+            logger.exception(text, result.task_id, extra=extra)
+        self._in_flight.remove([result.run] if result.run is not None else [])
 
-    def _fail(self, ending: RunResult, error: Exception) -> None:
-        failed = self._failed(ending, error)
-        wish = self._transition(failed, self._runtime.clock.now())
-        outcome = self._retrier.call("record", lambda: self._runtime.backend.record([wish]))[0]
+    def _fail(self, result: RunResult, error: Exception) -> None:
+        failed = self._failed(result, error)
+        transition = self._transition(failed, self._runtime.clock.now())
+        outcome = self._retrier.call("record", lambda: self._runtime.backend.record([transition]))[0]
         if not outcome.applied and (outcome.before is None or not outcome.before.state.terminal):
             return  # another worker has taken it over
         call = failed.invocation.call if outcome.applied else None
         self._effect_runner.perform(advance(failed.invocation.frames, Failed(failed.failure, call)))
-        self._dead_letter([(ending.delivery, f"it cannot be settled: {error_text(error)}")])
+        self._dead_letter([(result.delivery, f"it cannot be settled: {error_text(error)}")])
 
     def give_back(self, runs: Sequence[Run], *, delay_seconds: float = 0.0) -> None:
         """Return runs unharmed: their lease ends, and their messages may be delivered again."""
@@ -138,7 +138,7 @@ class Finisher:
 
     def _record_given_back(self, runs: Sequence[Run]) -> None:
         now = self._runtime.clock.now()
-        wishes = [
+        transitions = [
             Transition(
                 task_id=run.task_id,
                 state=State.RECEIVED,
@@ -150,41 +150,41 @@ class Finisher:
             )
             for run in runs
         ]
-        self._retrier.call("give back", lambda: self._runtime.backend.record(wishes))
+        self._retrier.call("give back", lambda: self._runtime.backend.record(transitions))
 
-    def _offer_mismatches(self, endings: Sequence[RunResult]) -> list[RunResult]:
+    def _offer_mismatches(self, results: Sequence[RunResult]) -> list[RunResult]:
         """Offer what does not fit this worker's version of its task to other workers; the endings that are left."""
-        left: list[RunResult] = []
+        unchanged: list[RunResult] = []
         offered: list[tuple[Run, float]] = []
-        for ending in endings:
-            delay = self._offer_seconds(ending) if ending.mismatch else None
-            if delay is None or ending.run is None:
-                left.append(ending)
+        for result in results:
+            delay = self._offer_seconds(result) if result.mismatch else None
+            if delay is None or result.run is None:
+                unchanged.append(result)
                 continue
             text = "its arguments do not fit this version of the task; offered to other workers in %.1f s: %s"
-            logger.warning(text, delay, _message_of(ending), extra=marks(ending.invocation))
-            offered.append((ending.run, delay))
+            logger.warning(text, delay, _message_of(result), extra=log_extra(result.invocation))
+            offered.append((result.run, delay))
         if offered:
             self._record_given_back([run for run, _ in offered])
             self._publisher.offer_again([(run.delivery, delay) for run, delay in offered])
             deliveries = [run.delivery for run, _ in offered]
             self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge(deliveries))
             self._in_flight.remove(run for run, _ in offered)
-        return left
+        return unchanged
 
-    def _offer_seconds(self, ending: RunResult) -> float | None:
-        return next_offer_seconds(offers(ending.delivery.message), self._options.version_mismatch_seconds)
+    def _offer_seconds(self, result: RunResult) -> float | None:
+        return next_offer_seconds(offers(result.delivery.message), self._options.version_mismatch_seconds)
 
-    def give_up(self, run: Run) -> None:
+    def release_crashed(self, run: Run) -> None:
         """Return a run whose process died: another may start it now, and the start that came to nothing counts."""
         lease = RunLease(task_id=run.task_id, run=run.id, seconds=0)
         self._retrier.call("give up", lambda: self._runtime.backend.renew([lease]))
         self._retrier.call("release", lambda: self._runtime.broker.release([run.delivery]))
         self._in_flight.remove([run])
 
-    def condemned(self, run: Run, text: str) -> RunResult:
+    def crashed_result(self, run: Run, text: str) -> RunResult:
         """The ending of a task that has killed its process too often; ``text`` says what happened."""
-        logger.error("task %s goes to the dead letters: %s", run.task_id, text, extra=marks(run.invocation))
+        logger.error("task %s goes to the dead letters: %s", run.task_id, text, extra=log_extra(run.invocation))
         failure = failure_of(run.invocation, None, "drivetrain.WorkerDied", text)
         return RunResult(
             delivery=run.delivery,
@@ -196,17 +196,17 @@ class Finisher:
             dead_reason=f"crashed: {text}",
         )
 
-    def found(self, delivery: Delivery, invocation: Invocation, record: TaskRecord) -> RunResult:
+    def result_of_record(self, delivery: Delivery, invocation: Invocation, record: TaskRecord) -> RunResult:
         """The ending of a delivery whose end is recorded already."""
         payloads = self._runtime.payloads
-        ending = RunResult(delivery=delivery, invocation=invocation, state=record.state, recorded=True)
+        result = RunResult(delivery=delivery, invocation=invocation, state=record.state, recorded=True)
         if record.state is State.RETRY:
             unfinished = Unfinished.load(payloads, record)
-            return replace(ending, failure=unfinished.failure, retry_at=unfinished.due)
+            return replace(result, failure=unfinished.failure, retry_at=unfinished.due)
         plain: Plain = None if record.payload is None else payloads.load(record.payload)
         if record.state is State.SUCCESS:
-            return replace(ending, value=plain)
-        return replace(ending, failure=plain)
+            return replace(result, value=plain)
+        return replace(result, failure=plain)
 
     def failure_of(
         self, invocation: Invocation, error: BaseException | None, kind: str = "", message: str = ""
@@ -221,38 +221,38 @@ class Finisher:
 
     # Record
 
-    def _record(self, endings: Sequence[RunResult]) -> tuple[list[RunResult], dict[Member, GroupProgress]]:
-        endings = [self._within_size_limit(ending) for ending in endings] if self._largest_value else endings
-        fresh = [ending for ending in endings if not ending.recorded]
+    def _record(self, results: Sequence[RunResult]) -> tuple[list[RunResult], dict[Member, GroupProgress]]:
+        results = [self._within_size_limit(result) for result in results] if self._largest_value else results
+        fresh = [result for result in results if not result.recorded]
         now = self._runtime.clock.now()
-        wishes = [self._transition(ending, now) for ending in fresh]
-        if not wishes:
-            return list(endings), {}
-        outcomes = self._retrier.call("record", lambda: self._runtime.backend.record(wishes))
-        settled = [ending for ending in endings if ending.recorded]
+        transitions = [self._transition(result, now) for result in fresh]
+        if not transitions:
+            return list(results), {}
+        outcomes = self._retrier.call("record", lambda: self._runtime.backend.record(transitions))
+        settled = [result for result in results if result.recorded]
         progress: dict[Member, GroupProgress] = {}
-        for ending, wish, outcome in zip(fresh, wishes, outcomes, strict=True):
-            if (truth := self._recorded_result(ending, wish, outcome)) is not None:
-                settled.append(truth)
-            if outcome.applied and outcome.group is not None and wish.member is not None:
-                progress[wish.member] = outcome.group
+        for result, transition, outcome in zip(fresh, transitions, outcomes, strict=True):
+            if (recorded := self._recorded_result(result, transition, outcome)) is not None:
+                settled.append(recorded)
+            if outcome.applied and outcome.group is not None and transition.member is not None:
+                progress[transition.member] = outcome.group
         return settled, progress
 
-    def _within_size_limit(self, ending: RunResult) -> RunResult:
+    def _within_size_limit(self, result: RunResult) -> RunResult:
         """The ending, or the failure that its result is too large for the backend."""
         limit = self._largest_value
-        if limit is None or ending.recorded or (size := len(self._payload(ending))) <= limit:
-            return ending
-        if ending.error is not None:
-            short = self._short(ending.error)
-            return replace(ending, failure=self._runtime.registry.codec.encode(short), error=short)
-        return self._failed(ending, TooLarge(f"the result of task {ending.task_id}", size, limit))
+        if limit is None or result.recorded or (size := len(self._payload(result))) <= limit:
+            return result
+        if result.error is not None:
+            short = self._short(result.error)
+            return replace(result, failure=self._runtime.registry.codec.encode(short), error=short)
+        return self._failed(result, TooLarge(f"the result of task {result.task_id}", size, limit))
 
-    def _failed(self, ending: RunResult, error: Exception) -> RunResult:
-        """The failure that ``ending`` becomes because of ``error``."""
-        failure = self._short(failure_of(ending.invocation, error))
+    def _failed(self, result: RunResult, error: Exception) -> RunResult:
+        """The failure that ``result`` becomes because of ``error``."""
+        failure = self._short(failure_of(result.invocation, error))
         plain = self._runtime.registry.codec.encode(failure)
-        return replace(ending, state=State.FAILURE, value=None, failure=plain, error=failure, recorded=False)
+        return replace(result, state=State.FAILURE, value=None, failure=plain, error=failure, recorded=False)
 
     def _short(self, failure: Failure) -> Failure:
         """A failure that the backend certainly takes."""
@@ -263,68 +263,70 @@ class Finisher:
             failure, message=failure.message[: most // 2], traceback=failure.traceback[-most // 2 :], args=(), kwargs={}
         )
 
-    def _recorded_result(self, ending: RunResult, wish: Transition, outcome: Outcome) -> RunResult | None:
+    def _recorded_result(self, result: RunResult, transition: Transition, outcome: Outcome) -> RunResult | None:
         """The ending as the backend knows it; None if another worker has taken over, whose it is to settle."""
         before = outcome.before
         if outcome.applied or before is None:
-            return ending
-        ours = before.run == wish.run and before.state is wish.state and before.attempt == wish.attempt
+            return result
+        ours = (
+            before.run == transition.run and before.state is transition.state and before.attempt == transition.attempt
+        )
         if ours:
-            return ending  # written before; only the answer was lost
+            return result  # written before; only the answer was lost
         if before.state.terminal:
-            return replace(self.found(ending.delivery, ending.invocation, before), run=ending.run)
+            return replace(self.result_of_record(result.delivery, result.invocation, before), run=result.run)
         text = "task %s: another worker has taken it over; what this run did counts no more"
-        logger.warning(text, ending.task_id, extra=marks(ending.invocation))
+        logger.warning(text, result.task_id, extra=log_extra(result.invocation))
         return None
 
-    def _transition(self, ending: RunResult, now: float) -> Transition:
-        call, frames = ending.invocation.call, ending.invocation.frames
-        terminal, first = ending.state.terminal, frames[0] if frames else None
+    def _transition(self, result: RunResult, now: float) -> Transition:
+        call, frames = result.invocation.call, result.invocation.frames
+        terminal, first = result.state.terminal, frames[0] if frames else None
         return Transition(
             task_id=call.id,
-            state=ending.state,
-            attempt=ending.invocation.attempt,
+            state=result.state,
+            attempt=result.invocation.attempt,
             at=now,
             worker=self._options.name,
             task=call.task,
-            run=None if ending.run is None else ending.run.id,
-            payload=self._payload(ending),
+            run=None if result.run is None else result.run.id,
+            payload=self._payload(result),
             retention=self._runtime.kept_seconds(call.retention) if terminal else None,
             member=first.member if terminal and isinstance(first, Join) else None,
         )
 
-    def _payload(self, ending: RunResult) -> bytes:
+    def _payload(self, result: RunResult) -> bytes:
         dump = self._runtime.payloads.dump
-        if ending.state is State.SUCCESS:
-            return dump(ending.value)
-        if ending.state is State.RETRY:
-            unfinished = self._effect_runner.unfinished(ending.invocation, due=ending.retry_at, failure=ending.failure)
+        if result.state is State.SUCCESS:
+            return dump(result.value)
+        if result.state is State.RETRY:
+            unfinished = self._effect_runner.unfinished(result.invocation, due=result.retry_at, failure=result.failure)
             return unfinished.dump(self._runtime.payloads)
-        return dump(ending.failure)
+        return dump(result.failure)
 
     # Follow up
 
-    def _effects(self, endings: Iterable[RunResult]) -> list[Effect]:
-        return [effect for ending in endings for effect in self._effects_of(ending)]
+    def _effects(self, results: Iterable[RunResult]) -> list[Effect]:
+        return [effect for result in results for effect in self._effects_of(result)]
 
-    def _effects_of(self, ending: RunResult) -> tuple[Effect, ...]:
-        call, frames = ending.invocation.call, ending.invocation.frames
-        if ending.state is State.RETRY or not (frames or call.on_success or call.on_error):
+    def _effects_of(self, result: RunResult) -> tuple[Effect, ...]:
+        call, frames = result.invocation.call, result.invocation.frames
+        if result.state is State.RETRY or not (frames or call.on_success or call.on_error):
             return ()
-        if ending.state is State.SUCCESS:
-            return advance(frames, Succeeded(call, ending.value))
-        return advance(frames, Failed(ending.failure, call, ending.state))
+        if result.state is State.SUCCESS:
+            return advance(frames, Succeeded(call, result.value))
+        return advance(frames, Failed(result.failure, call, result.state))
 
-    def _publish_retries(self, endings: Sequence[RunResult]) -> None:
-        if not endings:
+    def _publish_retries(self, results: Sequence[RunResult]) -> None:
+        if not results:
             return
         now = self._runtime.clock.now()
         self._publisher.publish_messages(
             [
                 self._publisher.message(
-                    replace(ending.invocation, attempt=ending.invocation.attempt + 1), now, eta=ending.retry_at
+                    replace(result.invocation, attempt=result.invocation.attempt + 1), now, eta=result.retry_at
                 )
-                for ending in endings
+                for result in results
             ]
         )
 
@@ -335,15 +337,15 @@ class Finisher:
         self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge(deliveries))
         self._drop_bodies(deliveries)
 
-    def _finish_messages(self, endings: Sequence[RunResult]) -> None:
-        reasons = [_dead_reason(ending) for ending in endings]
-        dead = [(one.delivery, reason) for one, reason in zip(endings, reasons, strict=True) if reason is not None]
-        done = [one.delivery for one, reason in zip(endings, reasons, strict=True) if reason is None]
+    def _finish_messages(self, results: Sequence[RunResult]) -> None:
+        reasons = [_dead_reason(result) for result in results]
+        dead = [(one.delivery, reason) for one, reason in zip(results, reasons, strict=True) if reason is not None]
+        done = [one.delivery for one, reason in zip(results, reasons, strict=True) if reason is None]
         if dead:
             self._dead_letter(dead)
         if done:
             self.acknowledge(done)
-        self._let_expire([one for one, reason in zip(endings, reasons, strict=True) if reason is None])
+        self._let_expire([one for one, reason in zip(results, reasons, strict=True) if reason is None])
 
     def _dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
         bounded = [(delivery, shortened(reason)) for delivery, reason in letters]
@@ -354,52 +356,52 @@ class Finisher:
         if keys:
             self._retrier.call("drop bodies", lambda: self._runtime.backend.drop_bodies(keys))
 
-    def _let_expire(self, endings: Sequence[RunResult]) -> None:
+    def _let_expire(self, results: Sequence[RunResult]) -> None:
         """Now that their messages are gone, results need be kept no longer than they are wanted."""
         soon: dict[float, list[str]] = defaultdict(list)
         window = self._runtime.redelivery_window_seconds
-        for ending in endings:
-            wanted = self._runtime.wanted_seconds(ending.invocation.call.retention)
-            if wanted is None or wanted >= window or not ending.state.terminal:
+        for result in results:
+            wanted = self._runtime.wanted_seconds(result.invocation.call.retention)
+            if wanted is None or wanted >= window or not result.state.terminal:
                 continue
-            if FOLLOWS_HEADER not in ending.delivery.message.headers:
-                soon[wanted].append(ending.task_id)
+            if FOLLOWS_HEADER not in result.delivery.message.headers:
+                soon[wanted].append(result.task_id)
         settle = self._runtime.backend.shorten_retention
         for seconds, task_ids in soon.items():
             self._retrier.call("settle", partial(settle, task_ids, retention_seconds=seconds))
 
     # Observers
 
-    def _notify_observers(self, endings: Sequence[RunResult]) -> None:
+    def _notify_observers(self, results: Sequence[RunResult]) -> None:
         if not any(map(self._runtime.observers.watches, _HOOKS.values())):
             return
-        for ending in endings:
-            if not ending.recorded or ending.state is State.CANCELLED:
-                self._tell_one(ending)
+        for result in results:
+            if not result.recorded or result.state is State.CANCELLED:
+                self._notify_one(result)
 
-    def _tell_one(self, ending: RunResult) -> None:
+    def _notify_one(self, result: RunResult) -> None:
         observers = self._runtime.observers
-        hook = _HOOKS[ending.state]
+        hook = _HOOKS[result.state]
         if not observers.watches(hook):
             return
-        event = event_of(ending.invocation, self._options.name)
-        failure = None if ending.error is None else shown_failure(ending.error)
-        if ending.state is State.SUCCESS:
-            observers.notify(hook, event=event, run_seconds=ending.run_seconds)
-        elif ending.state is State.FAILURE:
+        event = event_of(result.invocation, self._options.name)
+        failure = None if result.error is None else shown_failure(result.error)
+        if result.state is State.SUCCESS:
+            observers.notify(hook, event=event, run_seconds=result.run_seconds)
+        elif result.state is State.FAILURE:
             observers.notify(hook, event=event, failure=failure)
-        elif ending.state is State.RETRY:
-            delay = (ending.retry_at or 0.0) - self._runtime.clock.now()
+        elif result.state is State.RETRY:
+            delay = (result.retry_at or 0.0) - self._runtime.clock.now()
             observers.notify(hook, event=event, failure=failure, delay_seconds=max(0.0, delay))
         else:
             observers.notify(hook, event=event)
 
-    def _log_successes(self, endings: Sequence[RunResult]) -> None:
+    def _log_successes(self, results: Sequence[RunResult]) -> None:
         if not self._options.log_successes:
             return
-        for ending in endings:
-            if ending.state is State.SUCCESS and not ending.recorded:
-                task_logger.info("succeeded in %.3f s", ending.run_seconds, extra=marks(ending.invocation))
+        for result in results:
+            if result.state is State.SUCCESS and not result.recorded:
+                task_logger.info("succeeded in %.3f s", result.run_seconds, extra=log_extra(result.invocation))
 
 
 _HOOKS = {
@@ -411,16 +413,16 @@ _HOOKS = {
 }
 
 
-def _message_of(ending: RunResult) -> str:
-    return "" if ending.error is None else shortened(ending.error.message)
+def _message_of(result: RunResult) -> str:
+    return "" if result.error is None else shortened(result.error.message)
 
 
 def _described(failure: Failure) -> str:
     return f"{failure.type}: {failure.message}"
 
 
-def _dead_reason(ending: RunResult) -> str | None:
+def _dead_reason(result: RunResult) -> str | None:
     """Why the message of this ending goes to the dead letters; None: it does not."""
-    if ending.dead_reason is None and ending.state is State.FAILURE and ending.invocation.call.dead_letter:
-        return "finally failed" if ending.error is None else f"finally failed: {_described(ending.error)}"
-    return ending.dead_reason
+    if result.dead_reason is None and result.state is State.FAILURE and result.invocation.call.dead_letter:
+        return "finally failed" if result.error is None else f"finally failed: {_described(result.error)}"
+    return result.dead_reason

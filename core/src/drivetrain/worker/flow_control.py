@@ -44,13 +44,13 @@ class FlowControl:
         self._full_since = dict(self._ended_at)
         self._probe = _PROBE
 
-    def settled(self, endings: Sequence[RunResult]) -> None:
+    def settled(self, results: Sequence[RunResult]) -> None:
         """Take note of runs that have ended."""
         now = self._clock.monotonic()
         ran: defaultdict[Pool, list[float]] = defaultdict(list)
-        for ending in endings:
-            if ending.run is not None and ending.run.began is not None:
-                ran[ending.run.definition.pool].append(ending.run_seconds)
+        for result in results:
+            if result.run is not None and result.run.began is not None:
+                ran[result.run.definition.pool].append(result.run_seconds)
         for pool, seconds in ran.items():
             elapsed = now - max(self._ended_at[pool], self._busy_since[pool])
             self.prefetch[pool].settled(len(seconds), sum(seconds) / len(seconds), elapsed)

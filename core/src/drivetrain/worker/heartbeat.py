@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from drivetrain.contract import Hold, RunLease, ServiceError, State
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
-from drivetrain.worker.run import Run, marks
+from drivetrain.worker.run import Run, log_extra
 from drivetrain.worker.runtime import Runtime
 
 __all__ = ["Heartbeat"]
@@ -67,12 +67,12 @@ class Heartbeat:
 
     def _renew(self, runs: Sequence[Run]) -> None:
         leases = [RunLease(task_id=run.task_id, run=run.id, seconds=self._lease_seconds) for run in runs]
-        held_until = self._runtime.clock.monotonic() + self._lease_seconds
+        owned_until = self._runtime.clock.monotonic() + self._lease_seconds
         renewals = self._runtime.backend.renew(leases)
         still = set(map(id, self._in_flight.all()))
         for run, renewal in zip(runs, renewals, strict=True):
             if renewal.held:
-                run.held_until = held_until
+                run.owned_until = owned_until
             elif id(run) in still and not run.settling:
                 # Not ours any more, and not because we have ended it: somebody else has it, or it was cancelled.
                 self._stop(run, renewal.state)
@@ -80,7 +80,7 @@ class Heartbeat:
     def _stop(self, run: Run, state: State | None) -> None:
         run.stopped = True
         ended = "cancelled" if state is State.CANCELLED else "lost"
-        logger.warning("task %s was %s while it ran", run.task_id, ended, extra=marks(run.invocation))
+        logger.warning("task %s was %s while it ran", run.task_id, ended, extra=log_extra(run.invocation))
         self._stopped(run)
 
     def _sweep(self) -> None:

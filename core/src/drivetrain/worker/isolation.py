@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from drivetrain.contract import ConfigurationError, State, Transition
-from drivetrain.worker.execution import Execution, NotOurs
+from drivetrain.worker.execution import Execution, RunRefused
 from drivetrain.worker.finishing import Finisher
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
@@ -24,7 +24,7 @@ from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.pools.slot import ChildDied, Slot
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.retrying import GaveUp, Retrier
-from drivetrain.worker.run import Run, RunResult, marks
+from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.start_decision import LoneStart
 from drivetrain.worker.threads import Threads
@@ -40,7 +40,7 @@ _LONG_SECONDS = 1.0
 #: How long they stay back then, in seconds.
 _LATER_SECONDS = 1.0
 #: How often a wait looks whether the worker stops, in seconds.
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 class Isolation:
@@ -116,7 +116,7 @@ class Isolation:
         """Run a suspect in this thread, in which nothing else runs; its ending."""
         try:
             self._record_start(run, _lone(run))
-        except NotOurs as error:
+        except RunRefused as error:
             return self._execution.failed(run, error)
         return self._execution.run_here(run)
 
@@ -163,16 +163,16 @@ class Isolation:
     def _work(self) -> None:
         while (run := self._next()) is not None:
             try:
-                ending = self._attempt(run, _lone(run))
+                result = self._attempt(run, _lone(run))
             except GaveUp:
                 continue  # the worker stops while a service is away; the message comes again
             except Exception:  # the errors of a stranger's driver, say; what does not run must not be kept alive
                 self._in_flight.remove([run])
                 text = "task %s could not be run alone; its message will come again"
-                logger.exception(text, run.task_id, extra=marks(run.invocation))
-                ending = None
-            if ending is not None:
-                self._done(ending)
+                logger.exception(text, run.task_id, extra=log_extra(run.invocation))
+                result = None
+            if result is not None:
+                self._done(result)
             if self._wanted.is_set():
                 self._await_settled(run)
         self._slot.dismiss()
@@ -188,7 +188,7 @@ class Isolation:
 
     def _attempt(self, run: Run, lone: LoneStart) -> RunResult | None:
         if run.stopped:
-            return self._execution.failed(run, NotOurs())
+            return self._execution.failed(run, RunRefused())
         reference = self._reference(run)
         if reference is not None and not self._prepare(run, reference, lone):
             reference = None
@@ -197,10 +197,10 @@ class Isolation:
             return None
         try:
             self._record_start(run, lone)
-        except NotOurs as error:
+        except RunRefused as error:
             return self._execution.failed(run, error)
         text = "task %s was %s and has not finished yet; it runs alone now"
-        logger.info(text, run.task_id, lone.tally, extra=marks(run.invocation))
+        logger.info(text, run.task_id, lone.tally, extra=log_extra(run.invocation))
         if reference is not None:
             return self._run_in_child(run, reference, lone)
         self._run_here([run])
@@ -225,7 +225,7 @@ class Isolation:
             self._slot.prepare(reference)
         except (ImportError, ChildDied, OSError) as error:
             text = "task %s cannot run in a process of its own (%s); it waits until this worker runs nothing else"
-            logger.warning(text, run.task_id, error, extra=marks(run.invocation))
+            logger.warning(text, run.task_id, error, extra=log_extra(run.invocation))
             return False
         return True
 
@@ -236,7 +236,7 @@ class Isolation:
         self._granted.clear()
         self._wanted.set()
         while not (self._stopping.is_set() or self._ended or clock.monotonic() >= end):
-            if clock.wait_event(self._granted, _LOOK_SECONDS):
+            if clock.wait_event(self._granted, _POLL_SECONDS):
                 return True
         self._wanted.clear()
         return False
@@ -244,12 +244,12 @@ class Isolation:
     def _await_settled(self, run: Run) -> None:
         """Keep the worker to itself until what became of ``run`` is recorded: what comes next may end the worker."""
         while self._in_flight.holds(run) and not self._ended:
-            self._in_flight.wait_below(len(self._in_flight), _LOOK_SECONDS)
+            self._in_flight.wait_below(len(self._in_flight), _POLL_SECONDS)
         self._wanted.clear()
         self._granted.clear()
 
     def _record_start(self, run: Run, lone: LoneStart) -> None:
-        wish = Transition(
+        transition = Transition(
             task_id=run.task_id,
             state=State.STARTED,
             attempt=run.invocation.attempt,
@@ -260,23 +260,23 @@ class Isolation:
             lease=self._options.lease_seconds,
             payload=lone.record.dump(self._runtime.payloads),
         )
-        held_until = self._runtime.clock.monotonic() + self._options.lease_seconds
-        (outcome,) = self._retrier.call("start alone", lambda: self._runtime.backend.record([wish]))
+        owned_until = self._runtime.clock.monotonic() + self._options.lease_seconds
+        (outcome,) = self._retrier.call("start alone", lambda: self._runtime.backend.record([transition]))
         if not outcome.applied:
-            raise NotOurs
-        run.held_until = held_until
+            raise RunRefused
+        run.owned_until = owned_until
 
     def _run_in_child(self, run: Run, reference: TaskReference, lone: LoneStart) -> RunResult | None:
         self._began = self._runtime.clock.monotonic()
         try:
-            ending = self._slot.execute(run, reference)
+            result = self._slot.execute(run, reference)
         except ChildDied as error:
             return self._died(run, lone, error)
         except BaseException as error:  # noqa: BLE001 - its time is over, or the child cannot hand over the result
             return self._execution.failed(run, error)
         finally:
             self._began = None
-        return replace(ending, delivery=run.delivery, invocation=run.invocation, run=run)
+        return replace(result, delivery=run.delivery, invocation=run.invocation, run=run)
 
     def _died(self, run: Run, lone: LoneStart, error: ChildDied) -> RunResult | None:
         if self._ended:
@@ -286,9 +286,9 @@ class Isolation:
         alone = lone.record.lone_starts
         text = f"{lone.tally}, {alone} of them alone, and never finished; the last time its process {error}"
         if lone.last:
-            return self._finisher.condemned(run, text)
-        logger.error("task %s was %s", run.task_id, text, extra=marks(run.invocation))
-        self._finisher.give_up(run)
+            return self._finisher.crashed_result(run, text)
+        logger.error("task %s was %s", run.task_id, text, extra=log_extra(run.invocation))
+        self._finisher.release_crashed(run)
         return None
 
 

@@ -13,7 +13,7 @@ from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished
 
-__all__ = ["Overdue", "due_since", "overdue_among", "overdue_tasks", "state_mark"]
+__all__ = ["Overdue", "due_since", "overdue_among", "overdue_tasks", "state_version"]
 
 _NOTHING = Unfinished()
 
@@ -36,13 +36,13 @@ class Overdue:
     group: GroupRecord | None = None
 
     @property
-    def mark(self) -> tuple[object, ...]:
+    def version(self) -> tuple[object, ...]:
         """What changes whenever anybody does anything with the task."""
         record = self.record
-        return (*state_mark(record), self.message_id)
+        return (*state_version(record), self.message_id)
 
 
-def state_mark(record: TaskRecord) -> tuple[object, ...]:
+def state_version(record: TaskRecord) -> tuple[object, ...]:
     """What changes whenever a transition of the record, or a renewal of its lease, is granted."""
     return (record.state, record.attempt, record.run, record.starts, record.leased_until, _entered(record))
 
@@ -100,8 +100,8 @@ def _stranded(runtime: Runtime, records: Sequence[TaskRecord], before: float) ->
 
     All others are as slow as what is before them, and end with it.
     """
-    told = {record.task_id: waits(record, runtime.payloads) for record in records}
-    earlier = {task_id: one.get("after", "") for task_id, one in told.items() if one is not None}
+    waiting = {record.task_id: waits(record, runtime.payloads) for record in records}
+    earlier = {task_id: one.get("after", "") for task_id, one in waiting.items() if one is not None}
     ids = [task_id for task_id in dict.fromkeys(earlier.values()) if task_id]
     known = dict(zip(ids, runtime.backend.read(ids), strict=True)) if ids else {}
     for record in records:

@@ -110,7 +110,7 @@ class PoolSet:
             self._execution,
             self._options,
             done=self._settler.put,
-            died=self._finisher.give_up,
+            died=self._finisher.release_crashed,
             threads=self._threads,
             directory=self._runtime.directory,
         )

@@ -154,14 +154,14 @@ class Publisher:
             self._runtime.observers.notify(hook, messages=shown)
 
     def _hand_over(self, messages: Sequence[Message]) -> None:
-        left = messages
+        pending = messages
 
         def publish() -> None:
-            nonlocal left
+            nonlocal pending
             try:
-                self._runtime.broker.publish(left)
+                self._runtime.broker.publish(pending)
             except PublishFailed as error:
-                left = [message for message in left if message.id in error.failures]
+                pending = [message for message in pending if message.id in error.failures]
                 if all(isinstance(failure, ServiceUnavailable) for failure in error.failures.values()):
                     raise ServiceUnavailable(str(error)) from error  # as if nothing but these had been asked
                 raise

@@ -26,9 +26,9 @@ from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.publisher import BODY_HEADER, Publisher, due, expires_at, offers
 from drivetrain.worker.retrying import Retrier
-from drivetrain.worker.run import Run, RunResult, event_of, marks
+from drivetrain.worker.run import Run, RunResult, event_of, log_extra
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.start_decision import LoneStart, Verdict, judge, lone_start, starts_in_company
+from drivetrain.worker.start_decision import LoneStart, StartDecision, decide_start, lone_start, max_shared_starts
 from drivetrain.worker.unfinished import Unfinished
 from drivetrain.worker.version_mismatch import next_offer_seconds
 from drivetrain.workflow.frames import Call, Frames, Invocation
@@ -76,7 +76,7 @@ class Receiver:
         self._options = options
         self._registry = runtime.registry
         self._stores = runtime.backend.capabilities.stores
-        self._in_company = starts_in_company(options.max_starts)
+        self._shared_starts = max_shared_starts(options.max_starts)
         self._publisher = publisher
         self._finisher = finisher
         self._retrier = retrier
@@ -101,8 +101,8 @@ class Receiver:
         self._notify_observers("received", received)
         received = self._republish_delayed(received, now)
         received = self._drop_expired(received, now)
-        held_until = self._runtime.clock.monotonic() + self._options.lease_seconds
-        runs = [self._run(one, now, held_until) for one in self._known(received)]
+        owned_until = self._runtime.clock.monotonic() + self._options.lease_seconds
+        runs = [self._run(one, now, owned_until) for one in self._known(received)]
         return self._start(runs, now)
 
     # Reading
@@ -126,13 +126,13 @@ class Receiver:
         message = delivery.message
         headers = message.headers
         # Most have nothing but the content type.
-        told = (due(message), expires_at(message), offers(message)) if len(headers) > 1 else (None, None, 0)
+        details = (due(message), expires_at(message), offers(message)) if len(headers) > 1 else (None, None, 0)
         key = headers.get(BODY_HEADER)
         body = message.body if key is None else bodies[key]
         if body is None:
             raise _BodyGone(f"the body of this message ({key}) is no longer kept in the backend")
         invocation = load_invocation(self._runtime.payloads.load_body(headers.get(CONTENT_TYPE_HEADER), body))
-        return _Received(delivery, invocation, *told)
+        return _Received(delivery, invocation, *details)
 
     def _handle_unreadable(self, delivery: Delivery, error: Exception) -> None:
         message = delivery.message
@@ -154,10 +154,10 @@ class Receiver:
         return load_frames(plain) if isinstance(plain, list) else ()
 
     def _dead_letter(self, delivery: Delivery, invocation: Invocation, reason: str, error: Exception) -> None:
-        told = (delivery.message.id, invocation.call.queue, shortened(reason))
-        logger.error("message %s goes to the dead letters of %s: %s", *told, extra=marks(invocation))
+        details = (delivery.message.id, invocation.call.queue, shortened(reason))
+        logger.error("message %s goes to the dead letters of %s: %s", *details, extra=log_extra(invocation))
         failure = self._finisher.failure_of(invocation, error)
-        ending = RunResult(
+        result = RunResult(
             delivery=delivery,
             invocation=invocation,
             state=State.FAILURE,
@@ -165,7 +165,7 @@ class Receiver:
             error=failure,
             dead_reason=reason,
         )
-        self._finisher.settle([ending])
+        self._finisher.settle([result])
 
     # What is not to be started
 
@@ -183,7 +183,7 @@ class Receiver:
         if not late:
             return received
         begun = self._begun(late)
-        self._finisher.settle([self._expired_ending(one) for one in late if one.invocation.call.id not in begun])
+        self._finisher.settle([self._expired_result(one) for one in late if one.invocation.call.id not in begun])
         in_time = [one for one in received if one.expires_at is None or one.expires_at >= now]
         # What was started in time is started again, at any time.
         return in_time + [replace(one, expires_at=None) for one in late if one.invocation.call.id in begun]
@@ -194,7 +194,7 @@ class Receiver:
         records = self._retrier.call("read", lambda: self._runtime.backend.read(task_ids))
         return {record.task_id for record in records if record is not None and record.state in _BEGUN}
 
-    def _expired_ending(self, one: _Received) -> RunResult:
+    def _expired_result(self, one: _Received) -> RunResult:
         failure = self._finisher.failure_of(one.invocation, None, "drivetrain.TaskExpired", "not started in time")
         return RunResult(
             delivery=one.delivery,
@@ -213,7 +213,7 @@ class Receiver:
 
     def _offer_to_others(self, one: _Received) -> None:
         if one.invocation.call.ignore_unknown:
-            self._finisher.settle([self._ignored_ending(one)])
+            self._finisher.settle([self._ignored_result(one)])
             return
         delay = next_offer_seconds(one.offers, self._options.version_mismatch_seconds)
         if delay is None:
@@ -225,7 +225,7 @@ class Receiver:
         self._publisher.offer_again([(one.delivery, delay)])
         self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge([one.delivery]))
 
-    def _ignored_ending(self, one: _Received) -> RunResult:
+    def _ignored_result(self, one: _Received) -> RunResult:
         text = "no such task here, and it was sent with ignore_unknown"
         failure = self._finisher.failure_of(one.invocation, None, "drivetrain.UnknownTask", text)
         return RunResult(
@@ -238,41 +238,41 @@ class Receiver:
 
     # Starting
 
-    def _run(self, one: _Received, now: float, held_until: float) -> Run:
+    def _run(self, one: _Received, now: float, owned_until: float) -> Run:
         return Run(
             id=f"{self._series}{next(self._numbers)}",
             delivery=one.delivery,
             invocation=one.invocation,
             definition=self._registry[one.invocation.call.task],
             received_at=now,
-            held_until=held_until,
+            owned_until=owned_until,
             expires_at=one.expires_at,
         )
 
     def _start(self, runs: list[Run], now: float) -> list[Run]:
         if not runs:
             return []
-        wishes = [self._transition(run, now) for run in runs]
-        outcomes = self._retrier.call("start", lambda: self._runtime.backend.record(wishes))
-        verdicts = [
-            (run, outcome, self._judge(run, outcome, wish))
-            for run, outcome, wish in zip(runs, outcomes, wishes, strict=True)
+        transitions = [self._transition(run, now) for run in runs]
+        outcomes = self._retrier.call("start", lambda: self._runtime.backend.record(transitions))
+        decisions = [
+            (run, outcome, self._decide(run, outcome, transition))
+            for run, outcome, transition in zip(runs, outcomes, transitions, strict=True)
         ]
-        started = [run for run, _, verdict in verdicts if verdict is Verdict.RUN]
+        started = [run for run, _, decision in decisions if decision is StartDecision.RUN]
         self._in_flight.add(started)
-        others = [entry for entry in verdicts if entry[2] is not Verdict.RUN]
+        others = [entry for entry in decisions if entry[2] is not StartDecision.RUN]
         try:
             started += self._handle_refused(others, now)
         except BaseException:
             self._in_flight.remove(started)  # they are not run, so their leases must end
             raise
-        self._tell_started(started)
+        self._notify_started(started)
         return started
 
-    def _judge(self, run: Run, outcome: Outcome, wish: Transition) -> Verdict:
-        if not self._stores and _earlier_deliveries(run) >= self._in_company:
-            return Verdict.SUSPECT
-        return judge(outcome, wish, in_company=self._in_company)
+    def _decide(self, run: Run, outcome: Outcome, transition: Transition) -> StartDecision:
+        if not self._stores and _earlier_deliveries(run) >= self._shared_starts:
+            return StartDecision.SUSPECT
+        return decide_start(outcome, transition, shared_starts=self._shared_starts)
 
     def _transition(self, run: Run, now: float) -> Transition:
         return Transition(
@@ -287,35 +287,35 @@ class Receiver:
             received_at=run.received_at,
         )
 
-    def _handle_refused(self, verdicts: Sequence[tuple[Run, Outcome, Verdict]], now: float) -> list[Run]:
+    def _handle_refused(self, decisions: Sequence[tuple[Run, Outcome, StartDecision]], now: float) -> list[Run]:
         """Settle them; the suspects among them that are to be run, which are held from now on."""
-        endings, suspects = [], []
-        for run, outcome, verdict in verdicts:
-            before, ending = outcome.before, None
-            if verdict is Verdict.SUSPECT:
-                ending = self._suspected(run, before)
+        results, suspects = [], []
+        for run, outcome, decision in decisions:
+            before, result = outcome.before, None
+            if decision is StartDecision.SUSPECT:
+                result = self._start_suspect(run, before)
                 if run.lone is not None:
                     suspects.append(run)
-            elif verdict is Verdict.BUSY and before is not None:
+            elif decision is StartDecision.BUSY and before is not None:
                 self._release_busy(run, before, now)
-            elif verdict is Verdict.STALE or before is None:
+            elif decision is StartDecision.STALE or before is None:
                 self._finisher.acknowledge([run.delivery])
             else:
-                ending = self._found(run, before)
-            if ending is not None:
-                endings.append(ending)
-        self._finisher.settle(endings)
+                result = self._result_of_record(run, before)
+            if result is not None:
+                results.append(result)
+        self._finisher.settle(results)
         self._in_flight.add(suspects)
         return suspects
 
-    def _suspected(self, run: Run, before: TaskRecord | None) -> RunResult | None:
+    def _start_suspect(self, run: Run, before: TaskRecord | None) -> RunResult | None:
         """Say how it is to be started alone; or its ending, if it is not to be started any more."""
         try:
             run.lone = self._lone_start(run, before)
         except SerializationError as error:
             self._dead_letter(run.delivery, run.invocation, f"what is recorded of it cannot be read: {error}", error)
             return None
-        return None if run.lone is not None else self._finisher.condemned(run, self._crash(run, before))
+        return None if run.lone is not None else self._finisher.crashed_result(run, self._crash(run, before))
 
     def _lone_start(self, run: Run, before: TaskRecord | None) -> LoneStart | None:
         limit = self._options.max_starts
@@ -324,7 +324,7 @@ class Receiver:
             return lone_start(known, max_starts=limit, tally=f"started {before.starts + 1} times")
         # Nothing is stored, and a delivery may have come back unharmed: what it does when it is alone must decide.
         earlier = _earlier_deliveries(run)
-        lone = min(earlier - self._in_company, limit - self._in_company - 1)
+        lone = min(earlier - self._shared_starts, limit - self._shared_starts - 1)
         tally = f"delivered {earlier + 1} times"
         return lone_start(Unfinished(lone_starts=max(0, lone)), max_starts=limit, tally=tally)
 
@@ -337,21 +337,23 @@ class Receiver:
         tally = f"started {before.starts} times and never finished, {lone} of them alone"
         return f"{tally}; the last time its worker ran nothing else, and was not heard of again"
 
-    def _found(self, run: Run, before: TaskRecord) -> RunResult | None:
+    def _result_of_record(self, run: Run, before: TaskRecord) -> RunResult | None:
         try:
-            return self._finisher.found(run.delivery, run.invocation, before)
+            return self._finisher.result_of_record(run.delivery, run.invocation, before)
         except SerializationError as error:
             self._dead_letter(run.delivery, run.invocation, f"what is recorded of it cannot be read: {error}", error)
             return None
 
     def _release_busy(self, run: Run, before: TaskRecord, now: float) -> None:
-        left = self._options.lease_seconds if before.leased_until is None else before.leased_until - now
+        remaining = self._options.lease_seconds if before.leased_until is None else before.leased_until - now
         longest = self._runtime.broker.capabilities.longest_delay_seconds
-        delay = min(max(left, 0.05), self._options.lease_seconds, longest if longest is not None else left + 1)
+        delay = min(
+            max(remaining, 0.05), self._options.lease_seconds, longest if longest is not None else remaining + 1
+        )
         busy = [run.delivery]
         self._retrier.call("release", lambda: self._runtime.broker.release(busy, delay_seconds=delay))
 
-    def _tell_started(self, runs: Sequence[Run]) -> None:
+    def _notify_started(self, runs: Sequence[Run]) -> None:
         observers = self._runtime.observers
         if observers.watches("task_started"):
             for run in runs:

@@ -31,31 +31,33 @@ from drivetrain.contract import (
 from drivetrain.worker.downstream import downstream
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.logs import get_logger
-from drivetrain.worker.overdue import Overdue, overdue_among, overdue_tasks, state_mark
+from drivetrain.worker.message_search import Finding, MessageSearch
+from drivetrain.worker.overdue import Overdue, overdue_among, overdue_tasks, state_version
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.retrying import GaveUp, Retrier
-from drivetrain.worker.run import event_of, marks
+from drivetrain.worker.run import event_of, log_extra
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.whereabouts import Finding, Whereabouts
 from drivetrain.workflow.advance import Complete, Failed, advance
 from drivetrain.workflow.frames import Call, Invocation, Join
 
-__all__ = ["LOOKS", "Found", "Look", "Rescue", "Watch", "watch_seconds"]
+__all__ = ["SEARCHES", "Found", "MissedMessages", "Rescue", "SearchResult", "certainty_seconds"]
 
 logger = get_logger("drivetrain.rescue")
 
 #: How many looks in a row must miss a message.
-LOOKS = 5
+SEARCHES = 5
 #: How much further apart than a lease two looks are: what was held at one of them is held no more at the next.
 _LEASES_APART = 1.25
 #: For no longer than this do workers delay a message that is due, but that they cannot run, in seconds.
 _LONGEST_OFFER_SECONDS = 10.0
 #: How many tasks one look remembers at most, of those whose message it missed, and of those of which it cannot tell.
 _MOST_MISSING, _MOST_UNCLEAR = 50_000, 1_000
-_HELD = "its message lies in no queue, but may be held by a consumer"
+_MAY_BE_IN_FLIGHT = "its message lies in no queue, but may be held by a consumer"
 
 
-def watch_seconds(broker: BrokerCapabilities, *, lease_seconds: float, version_mismatch_seconds: float) -> float | None:
+def certainty_seconds(
+    broker: BrokerCapabilities, *, lease_seconds: float, version_mismatch_seconds: float
+) -> float | None:
     """How long looks must have missed a message before it is certainly gone; None: that is never certain. Pure.
 
     Args:
@@ -63,7 +65,7 @@ def watch_seconds(broker: BrokerCapabilities, *, lease_seconds: float, version_m
         lease_seconds: how long workers hold messages.
         version_mismatch_seconds: how long a message that a worker cannot run is offered to others.
     """
-    needed = [(LOOKS - 1) * _LEASES_APART * lease_seconds]
+    needed = [(SEARCHES - 1) * _LEASES_APART * lease_seconds]
     if broker.hold is Hold.CONNECTION:
         if broker.longest_hold_seconds is None:
             return None  # a consumer that stands still may hold a message for ever, and nobody would see it
@@ -86,7 +88,7 @@ class Found:
 
 
 @frozen(kw_only=True)
-class Look:
+class SearchResult:
     """What one look has found. Tasks whose message lies in a queue are left out: they are only slow. Immutable."""
 
     #: Those whose message is certainly gone.
@@ -103,13 +105,13 @@ class Look:
 
 @frozen
 class _Missed:
-    mark: tuple[object, ...]
+    version: tuple[object, ...]
     #: When it was missed first, by the monotonic clock.
     since: float
-    looks: int
+    searches: int
 
 
-class Watch:
+class MissedMessages:
     """Remembers which messages were missed in every look so far. Does no I/O."""
 
     def __init__(self, seconds: float) -> None:
@@ -134,12 +136,12 @@ class Watch:
 
     def _again(self, one: Overdue, now: float) -> _Missed:
         before = self._missed.get(one.record.task_id)
-        if before is None or before.mark != one.mark:
-            return _Missed(one.mark, now, 1)
-        return evolve(before, looks=before.looks + 1)
+        if before is None or before.version != one.version:
+            return _Missed(one.version, now, 1)
+        return evolve(before, searches=before.searches + 1)
 
     def _certain(self, missed: _Missed, now: float) -> bool:
-        return missed.looks >= LOOKS and now - missed.since >= self._seconds
+        return missed.searches >= SEARCHES and now - missed.since >= self._seconds
 
 
 class Rescue:
@@ -151,7 +153,7 @@ class Rescue:
         *,
         worker: str,
         lease_seconds: float,
-        watch: Watch,
+        missed_messages: MissedMessages,
         retrier: Retrier,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -161,19 +163,19 @@ class Rescue:
             runtime: whose drivers.
             worker: the name that is recorded with what it ends.
             lease_seconds: how long a task that it ends is kept from workers meanwhile.
-            watch: what was missed so far.
+            missed_messages: what was missed so far.
             retrier: tries again while a service is away.
             stopped: whether to leave the rest.
         """
         self._runtime = runtime
         self._worker = worker
         self._lease_seconds = lease_seconds
-        self._watch = watch
+        self._missed_messages = missed_messages
         self._retrier = retrier
         self._stopped = stopped
         self._effect_runner = EffectRunner(runtime, Publisher(runtime, retrier, worker=True), retrier, worker=worker)
 
-    def look(self, overdue_seconds: float) -> Look:
+    def search(self, overdue_seconds: float) -> SearchResult:
         """Look for the messages of overdue tasks, once. Nothing is changed.
 
         Args:
@@ -184,23 +186,25 @@ class Rescue:
         """
         clock = self._runtime.clock
         now = clock.now()
-        whereabouts = Whereabouts(self._runtime.broker, now=now, longest_pause_seconds=self._longest_pause())
-        if backlog := whereabouts.backlog():
-            self._watch.update((), clock.monotonic())
-            return Look(backlog=backlog)
+        messages = MessageSearch(self._runtime.broker, now=now, longest_pause_seconds=self._longest_pause())
+        if backlog := messages.backlog():
+            self._missed_messages.update((), clock.monotonic())
+            return SearchResult(backlog=backlog)
         missing, unclear, more = list[Found](), list[Found](), 0
-        for found in (self._find(whereabouts, one) for one in overdue_tasks(self._runtime, now - overdue_seconds)):
+        for found in (self._find_message(messages, one) for one in overdue_tasks(self._runtime, now - overdue_seconds)):
             if found.finding is Finding.MISSING and len(missing) < _MOST_MISSING:
                 missing.append(found)
             elif found.finding is Finding.UNCLEAR and len(unclear) < _MOST_UNCLEAR:
                 unclear.append(found)
             elif found.finding is not Finding.FOUND:
                 more += 1
-        certain = self._watch.update((one.overdue for one in missing), clock.monotonic())
+        certain = self._missed_messages.update((one.overdue for one in missing), clock.monotonic())
         lost = {one.record.task_id for one in certain}
-        return Look(
+        return SearchResult(
             lost=[one for one in missing if one.overdue.record.task_id in lost],
-            missing=[evolve(one, reason=_HELD) for one in missing if one.overdue.record.task_id not in lost],
+            missing=[
+                evolve(one, reason=_MAY_BE_IN_FLIGHT) for one in missing if one.overdue.record.task_id not in lost
+            ],
             unclear=unclear,
             more=more,
         )
@@ -214,8 +218,8 @@ class Rescue:
         now = self._runtime.clock.now()
         records = self._retrier.call("read", lambda: self._runtime.backend.read(task_ids))
         unfinished = [record for record in records if record is not None and not record.state.terminal]
-        whereabouts = Whereabouts(self._runtime.broker, now=now, longest_pause_seconds=self._longest_pause())
-        return [self._find(whereabouts, one) for one in overdue_among(self._runtime, unfinished, now)]
+        messages = MessageSearch(self._runtime.broker, now=now, longest_pause_seconds=self._longest_pause())
+        return [self._find_message(messages, one) for one in overdue_among(self._runtime, unfinished, now)]
 
     def end(self, found: Sequence[Found]) -> Sequence[Found]:
         """End tasks, and all that waits for them; let groups whose members have ended go on. What was done.
@@ -227,10 +231,10 @@ class Rescue:
     def _longest_pause(self) -> float:
         return 2 * max(self._lease_seconds, _LONGEST_OFFER_SECONDS)
 
-    def _find(self, whereabouts: Whereabouts, one: Overdue) -> Found:
+    def _find_message(self, messages: MessageSearch, one: Overdue) -> Found:
         if one.message_id is None:
             return Found(overdue=one, finding=Finding.MISSING)
-        finding, reason = whereabouts.find(one.message_id, one.queue)
+        finding, reason = messages.find(one.message_id, one.queue)
         return Found(overdue=one, finding=finding, reason=reason)
 
     def _end(self, found: Found) -> Found:
@@ -238,7 +242,7 @@ class Rescue:
         if found.finding is Finding.FOUND:
             return evolve(found, reason="its message lies in a queue")
         try:
-            done = self._resume(found.overdue) if found.overdue.group is not None else self._lose(found)
+            done = self._resume(found.overdue) if found.overdue.group is not None else self._end_as_lost(found)
         except GaveUp:
             raise
         except (ServiceError, SerializationError) as error:
@@ -263,7 +267,7 @@ class Rescue:
 
     # Tasks
 
-    def _lose(self, found: Found) -> str:
+    def _end_as_lost(self, found: Found) -> str:
         """End a task as a worker ends a run: start it, do what follows, record the end.
 
         The start is granted only if no worker has the task; and when a worker gets a message of it after all, it waits.
@@ -276,7 +280,7 @@ class Rescue:
         before = outcome.before
         if not outcome.applied or before is None:
             return ""
-        if before.run != run and state_mark(before) != state_mark(
+        if before.run != run and state_version(before) != state_version(
             record
         ):  # ours: the answer was lost, and asked for again
             self._record(one, run, attempt, State.RECEIVED)  # given back: it has begun since, and so it is not lost
@@ -286,16 +290,16 @@ class Rescue:
         self._effect_runner.perform(advance(invocation.frames, Failed(plain, invocation.call)))
         payload = self._runtime.payloads.dump(plain)
         self._record(one, run, attempt, State.FAILURE, payload=payload, retention=self._runtime.kept_seconds(None))
-        logger.warning("task %s is lost: %s", record.task_id, failure.message, extra=marks(invocation))
+        logger.warning("task %s is lost: %s", record.task_id, failure.message, extra=log_extra(invocation))
         self._notify(invocation, failure)
         return "ended"
 
     def _record(self, one: Overdue, run: str, attempt: int, state: State, **fields: Any) -> Outcome:
         now = self._runtime.clock.now()
-        wish = Transition(
+        transition = Transition(
             task_id=one.record.task_id, state=state, attempt=attempt, at=now, worker=self._worker, run=run, **fields
         )
-        (outcome,) = self._retrier.call("record", lambda: self._runtime.backend.record([wish]))
+        (outcome,) = self._retrier.call("record", lambda: self._runtime.backend.record([transition]))
         return outcome
 
     def _invocation(self, one: Overdue, attempt: int) -> Invocation:

@@ -7,7 +7,7 @@ import threading
 from drivetrain.contract import ServiceError
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.rescue import LOOKS, Found, Look, Rescue, Watch, watch_seconds
+from drivetrain.worker.rescue import SEARCHES, Found, MissedMessages, Rescue, SearchResult, certainty_seconds
 from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.runtime import Runtime
 
@@ -23,7 +23,7 @@ def rescuer(runtime: Runtime, options: WorkerOptions) -> Rescuer | None:
     """The rescuer of a worker; None: it is switched off, or these drivers cannot tell what is lost."""
     if options.rescue_after_seconds is None or not runtime.backend.capabilities.lists_tasks:
         return None
-    needed = watch_seconds(
+    needed = certainty_seconds(
         runtime.broker.capabilities,
         lease_seconds=options.lease_seconds,
         version_mismatch_seconds=options.version_mismatch_seconds,
@@ -44,16 +44,16 @@ class Rescuer:
         """
         self._runtime = runtime
         self._seconds = seconds
-        self._pause_seconds = seconds / (LOOKS - 1)
+        self._pause_seconds = seconds / (SEARCHES - 1)
         self._end = threading.Event()
         self._token: int | None = None
-        self._watch = Watch(seconds)
+        self._missed_messages = MissedMessages(seconds)
         self._warned = False
         self._rescue = Rescue(
             runtime,
             worker=options.name,
             lease_seconds=options.lease_seconds,
-            watch=self._watch,
+            missed_messages=self._missed_messages,
             retrier=Retrier(runtime.clock, give_up=self._end),
             stopped=self._end.is_set,
         )
@@ -62,7 +62,7 @@ class Rescuer:
         """Look every so often until `stop`."""
         while not self._runtime.clock.wait_event(self._end, self._pause_seconds):
             try:
-                self.look()
+                self.search()
             except GaveUp:
                 break
             except ServiceError as error:
@@ -75,14 +75,14 @@ class Rescuer:
         """End `run`."""
         self._end.set()
 
-    def look(self) -> list[Found]:
+    def search(self) -> list[Found]:
         """Look once, if it is this worker's turn, and end what is lost; what was done."""
         if not self._leads():
-            self._watch.update((), 0.0)  # somebody else looks; what was missed here is of no use later
+            self._missed_messages.update((), 0.0)  # somebody else looks; what was missed here is of no use later
             return []
-        look = self._rescue.look(self._pause_seconds)
-        self._warn(look)
-        return list(self._rescue.end(look.lost))
+        search = self._rescue.search(self._pause_seconds)
+        self._warn(search)
+        return list(self._rescue.end(search.lost))
 
     def _leads(self) -> bool:
         """Whether it is this worker that looks: the one that holds the lock, for as long as it lives."""
@@ -99,10 +99,10 @@ class Rescuer:
             except ServiceError as error:
                 logger.debug("the lock %s is not released: %s; it ends by itself", _LOCK, error)
 
-    def _warn(self, look: Look) -> None:
+    def _warn(self, search: SearchResult) -> None:
         """Say that there are tasks that only an operator can decide on; once, until there are none."""
         latest = self._runtime.clock.now() - self._seconds
-        unclear = [found for found in look.unclear if found.overdue.since <= latest]
+        unclear = [found for found in search.unclear if found.overdue.since <= latest]
         if unclear and not self._warned:
             text = "%d or more overdue tasks may be lost, which cannot be decided: %s; see `drivetrain rescue`"
             logger.warning(text, len(unclear), unclear[0].reason)

@@ -70,13 +70,13 @@ class Retrier:
         if self._limit_seconds is not None:
             if not isinstance(error, ServiceUnavailable):
                 raise error
-            left = self._limit_seconds - tried_seconds
-            if left < _SHORTEST_PAUSE_SECONDS:
+            remaining = self._limit_seconds - tried_seconds
+            if remaining < _SHORTEST_PAUSE_SECONDS:
                 error.add_note(
                     f"{what}: tried {tries} times in {tried_seconds:.1f} s; does the service run, and is the URL right?"
                 )
                 raise error
-            pause = min(pause, left)
+            pause = min(pause, remaining)
         logger.warning("%s: %s; trying again in %.2f s", what, error, pause)
         if self._clock.wait_event(self._give_up, pause):
             raise GaveUp from error

@@ -13,7 +13,7 @@ from drivetrain.worker.registry import TaskDefinition
 from drivetrain.worker.start_decision import LoneStart
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Run", "RunResult", "event_of", "marks", "shown_failure"]
+__all__ = ["Run", "RunResult", "event_of", "log_extra", "shown_failure"]
 
 
 class Run(Struct, kw_only=True, eq=False):
@@ -32,7 +32,7 @@ class Run(Struct, kw_only=True, eq=False):
     #: When its function began to run, by the monotonic clock; None before.
     began: float | None = None
     #: Until when it is certainly ours, by the monotonic clock: leases and holds are renewed before.
-    held_until: float = math.inf
+    owned_until: float = math.inf
     #: After which time it is not to begin any more; Unix seconds. None: it may begin at any time.
     expires_at: float | None = None
     #: Whether it has ended, and is being settled.
@@ -95,6 +95,6 @@ def shown_failure(failure: Failure) -> Failure:
     return evolve(failure, args=deepcopy(failure.args), kwargs=MappingProxyType(deepcopy(failure.kwargs)))
 
 
-def marks(invocation: Invocation) -> dict[str, str]:
+def log_extra(invocation: Invocation) -> dict[str, str]:
     """What a line in the log says of the task that it is about: its ``extra``."""
     return {"task_id": invocation.call.id, "task": invocation.call.task}

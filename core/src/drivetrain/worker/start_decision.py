@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from drivetrain.contract import Outcome, State, Transition
 from drivetrain.worker.unfinished import Unfinished
 
-__all__ = ["LoneStart", "Verdict", "judge", "lone_start", "starts_in_company"]
+__all__ = ["LoneStart", "StartDecision", "decide_start", "lone_start", "max_shared_starts"]
 
 
-class Verdict(StrEnum):
+class StartDecision(StrEnum):
     """What to do with a delivery after asking to start it."""
 
     #: The lease is ours: run it.
@@ -30,28 +30,28 @@ class Verdict(StrEnum):
     STALE = "stale"
 
 
-def judge(outcome: Outcome, wish: Transition, *, in_company: int) -> Verdict:
-    """What to do after ``wish``, a transition to STARTED, was answered with ``outcome``.
+def decide_start(outcome: Outcome, transition: Transition, *, shared_starts: int) -> StartDecision:
+    """What to do after ``transition``, a transition to STARTED, was answered with ``outcome``.
 
     Args:
         outcome: the backend's answer.
-        wish: what was asked.
-        in_company: how many starts of one attempt may come to nothing before it is a suspect (`starts_in_company`).
+        transition: what was asked.
+        shared_starts: how many starts of one attempt may come to nothing before it is a suspect (`max_shared_starts`).
     """
     before = outcome.before
     if outcome.applied:
         # A start that is repeated because its answer was lost is one start.
-        again = before is not None and before.attempt == wish.attempt and before.run != wish.run
-        suspect = again and before is not None and before.starts >= in_company
-        return Verdict.SUSPECT if suspect else Verdict.RUN
+        again = before is not None and before.attempt == transition.attempt and before.run != transition.run
+        suspect = again and before is not None and before.starts >= shared_starts
+        return StartDecision.SUSPECT if suspect else StartDecision.RUN
     if before is None or before.state.terminal:
-        return Verdict.ENDED
-    if before.attempt > wish.attempt:
-        return Verdict.STALE
-    return Verdict.RETRYING if before.state is State.RETRY else Verdict.BUSY
+        return StartDecision.ENDED
+    if before.attempt > transition.attempt:
+        return StartDecision.STALE
+    return StartDecision.RETRYING if before.state is State.RETRY else StartDecision.BUSY
 
 
-def starts_in_company(max_starts: int) -> int:
+def max_shared_starts(max_starts: int) -> int:
     """How many of ``max_starts`` starts of one attempt happen beside other tasks; the others happen alone.
 
     Two, so that the death of one worker makes nobody a suspect; fewer where ``max_starts`` leaves no room for a lone
@@ -89,7 +89,7 @@ def lone_start(known: Unfinished, *, max_starts: int, tally: str) -> LoneStart |
             worker may have died of it is not started again.
         tally: how often it was tried, this start included, in words.
     """
-    allowed = max_starts - starts_in_company(max_starts)
+    allowed = max_starts - max_shared_starts(max_starts)
     if allowed == 0 or known.lone_starts > allowed:
         return None
     number = known.lone_starts + 1

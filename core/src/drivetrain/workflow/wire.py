@@ -93,8 +93,8 @@ def _joins(frames: Frames) -> bool:
 
 def _lists(plain: Any) -> Any:
     """``plain`` with lists for tuples, which not every serializer takes; the containers in it are changed in place."""
-    whole = [plain]
-    pending: list[Any] = [whole]
+    root = [plain]
+    pending: list[Any] = [root]
     while pending:
         container = pending.pop()
         for key, item in enumerate(container) if type(container) is list else container.items():
@@ -102,7 +102,7 @@ def _lists(plain: Any) -> Any:
                 container[key] = item = list(item)  # noqa: PLW2901 - the new one is what is looked into
             if type(item) is list or type(item) is dict:
                 pending.append(item)
-    return whole[0]
+    return root[0]
 
 
 def _learn() -> None:

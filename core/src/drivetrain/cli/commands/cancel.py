@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from drivetrain.app.application import App
-from drivetrain.cli.app_options import app_options, choice_of
+from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.exit_codes import Exit
 from drivetrain.cli.output import echo_json, echo_table, json_option
 from drivetrain.contract import State
@@ -25,7 +25,7 @@ def cancel(ctx: click.Context, task_ids: tuple[str, ...], as_json: bool) -> None
 
     Exit code: 0 all are cancelled, 1 some had ended otherwise before, 3 some are unknown.
     """
-    with choice_of(ctx).open_app() as app:
+    with options_of(ctx).open_app() as app:
         outcome = _cancel(app, list(dict.fromkeys(task_ids)))
     if as_json:
         echo_json({"tasks": [{"id": task_id, "state": state} for task_id, state in outcome.items()]})

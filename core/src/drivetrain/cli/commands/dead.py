@@ -10,7 +10,7 @@ import click
 
 from drivetrain.app.application import App
 from drivetrain.app.dead_letters import DeadLetterFilter
-from drivetrain.cli.app_options import app_options, choice_of
+from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.message_rows import HEADERS, queued_document, queued_row
 from drivetrain.cli.moments import moment
 from drivetrain.cli.output import echo_json, echo_table, json_option
@@ -70,7 +70,7 @@ def list_letters(
     ctx: click.Context, /, *, queue: str, limit: int, with_args: bool, as_json: bool, **chosen: Unpack[_Filter]
 ) -> None:
     """List the dead letters of QUEUE, oldest first, each with the reason."""
-    with choice_of(ctx).open_app() as app:
+    with options_of(ctx).open_app() as app:
         where = _where(ctx, app, queue, chosen)
         letters = app.operations.dead_letters(queue, where, limit=limit)
         if as_json:
@@ -90,7 +90,7 @@ def list_letters(
 @click.pass_context
 def replay(ctx: click.Context, /, *, queue: str, as_json: bool, **chosen: Unpack[_Filter]) -> None:
     """Let dead letters of QUEUE be run again as if they were sent now: all, or those that the options choose."""
-    with choice_of(ctx).open_app() as app:
+    with options_of(ctx).open_app() as app:
         replayed = app.operations.replay(queue, _where(ctx, app, queue, chosen))
     if as_json:
         echo_json({"queue": queue, "replayed": replayed})
@@ -107,7 +107,7 @@ def replay(ctx: click.Context, /, *, queue: str, as_json: bool, **chosen: Unpack
 @click.pass_context
 def drop(ctx: click.Context, /, *, queue: str, yes: bool, as_json: bool, **chosen: Unpack[_Filter]) -> None:
     """Drop dead letters of QUEUE for good: all, or those that the options choose."""
-    with choice_of(ctx).open_app() as app:
+    with options_of(ctx).open_app() as app:
         where = _where(ctx, app, queue, chosen)
         there = _count(app, queue, where)
         if there == 0:

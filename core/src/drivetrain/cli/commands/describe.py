@@ -10,7 +10,7 @@ import click
 from attrs import frozen
 
 from drivetrain.app.application import App
-from drivetrain.cli.app_options import app_options, choice_of
+from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.capability_report import Statement, of_backend, of_broker, of_pair
 from drivetrain.cli.output import echo_json, json_option, printable
 from drivetrain.contract import DriverUrl, redact
@@ -43,9 +43,9 @@ def describe(ctx: click.Context, reference: str | None, as_json: bool) -> None:
     And how late delayed tasks may come, and what a crash can cost. Asks no service; it follows from what the drivers
     declare for the URLs at hand.
     """
-    choice = choice_of(ctx)
-    choice.app = reference or choice.app
-    with choice.open_app() as app:
+    options = options_of(ctx)
+    options.app = reference or options.app
+    with options.open_app() as app:
         parts = _parts(app)
         if as_json:
             echo_json({part.name: _document(part) for part in parts})
@@ -75,8 +75,8 @@ def _sections(part: _Part) -> dict[str, list[str]]:
 
 
 def _document(part: _Part) -> dict[str, object]:
-    told = {"url": part.url, "namespace": part.namespace} if part.url is not None else {}
-    return {**told, **_sections(part)}
+    document = {"url": part.url, "namespace": part.namespace} if part.url is not None else {}
+    return {**document, **_sections(part)}
 
 
 def _lines(parts: Sequence[_Part]) -> list[str]:

@@ -34,29 +34,29 @@ def drivers(as_json: bool) -> None:
 
 def _document(driver: InstalledDriver) -> dict[str, Any]:
     capabilities = None if driver.capabilities is None else attrs.asdict(driver.capabilities)
-    certificate = None if driver.certificate is None else attrs.asdict(driver.certificate)
-    told = {"capabilities": capabilities, "certificate": certificate, "error": driver.error or None}
-    return {**attrs.asdict(driver, recurse=False), **told}
+    contract_report = None if driver.contract_report is None else attrs.asdict(driver.contract_report)
+    document = {"capabilities": capabilities, "contract_report": contract_report, "error": driver.error or None}
+    return {**attrs.asdict(driver, recurse=False), **document}
 
 
 def _row(driver: InstalledDriver) -> tuple[object, ...]:
     imports = "yes" if driver.importable else "no"
-    return driver.kind, driver.name, driver.distribution, driver.version, imports, _certified(driver)
+    return driver.kind, driver.name, driver.distribution, driver.version, imports, _contract_report(driver)
 
 
-def _certified(driver: InstalledDriver) -> str:
-    certificate = driver.certificate
-    if certificate is None:
+def _contract_report(driver: InstalledDriver) -> str:
+    report = driver.contract_report
+    if report is None:
         return ""
-    outdated = f" (of {certificate.version})" if certificate.version != driver.version else ""
-    return f"{certificate}{outdated}"
+    outdated = f" (of {report.version})" if report.version != driver.version else ""
+    return f"{report}{outdated}"
 
 
 def _echo_details(installed: Sequence[InstalledDriver]) -> None:
-    told = [(driver, text) for driver in installed if (text := driver.error or ", ".join(_notable(driver)))]
-    width = max((len(f"{driver.kind} {driver.name}") for driver, _ in told), default=0)
+    rows = [(driver, text) for driver in installed if (text := driver.error or ", ".join(_notable(driver)))]
+    width = max((len(f"{driver.kind} {driver.name}") for driver, _ in rows), default=0)
     click.echo()
-    for driver, text in told:
+    for driver, text in rows:
         click.echo(f"{driver.kind} {driver.name}".ljust(width) + f"  {one_line(text) if driver.error else text}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from drivetrain.cli.app_options import app_options, choice_of
+from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.output import echo_json, json_option
 from drivetrain.cli.prompts import check_queue, confirm, yes_option
 from drivetrain.contract import QueueSizes
@@ -23,7 +23,7 @@ def purge(ctx: click.Context, queue: str, yes: bool, as_json: bool) -> None:
 
     Tasks that run now and dead letters stay.
     """
-    with choice_of(ctx).open_app() as app:
+    with options_of(ctx).open_app() as app:
         check_queue(ctx, app, queue)
         sizes = app.operations.sizes([queue])[queue]
         confirm(f"Drop {_count(sizes)} of the queue {queue!r}?", yes=yes)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from drivetrain.app.rescue import RescueReport
-from drivetrain.cli.app_options import app_options, choice_of
+from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.output import echo_json, echo_table, json_option, timestamp
 from drivetrain.cli.prompts import not_found
 from drivetrain.worker.rescue import Found
@@ -44,7 +44,7 @@ def rescue_command(
     """
     if task_ids and (dry_run or overdue_seconds is not None):
         raise click.UsageError("--end goes without --dry-run and --older-than")
-    with choice_of(ctx).open_app() as app:
+    with options_of(ctx).open_app() as app:
         if task_ids:
             report = app.operations.end_lost(*task_ids)
         else:

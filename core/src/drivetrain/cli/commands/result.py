@@ -8,7 +8,7 @@ import click
 
 from drivetrain.app.application import App
 from drivetrain.app.decoding import is_group
-from drivetrain.cli.app_options import app_options, choice_of
+from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.exit_codes import Exit
 from drivetrain.cli.output import echo_json, json_option, one_line, printable, shown_in_lines, timestamp
 from drivetrain.contract import Failure, SerializationError, State, TaskRecord
@@ -27,16 +27,16 @@ def result(ctx: click.Context, task_id: str, wait: float, as_json: bool) -> None
 
     Exit code: 0 success, 1 ended otherwise, 3 unknown, 124 not ended (within --wait).
     """
-    with choice_of(ctx).open_app() as app:
+    with options_of(ctx).open_app() as app:
         handle = app.result(task_id)
         if wait:
             handle.wait(wait)
         record = handle.record()
-        told = _document(app, record)
+        document = _document(app, record)
     if as_json:
-        echo_json(told)
+        echo_json(document)
     else:
-        _show(told)
+        _show(document)
     ctx.exit(_exit_code(record.state))
 
 
@@ -92,21 +92,21 @@ def _failure(app: App, record: TaskRecord) -> dict[str, Any] | None:
     return {name: getattr(failure, name) for name in shown}
 
 
-def _show(told: dict[str, Any]) -> None:
-    lines = {name: told[name] for name in ("id", "task", "state", "attempt", "worker")}
-    if "members" in told:
-        lines["members"] = f"{told['members_done']} of {told['members']} done"
-    lines.update(told["times"])
-    lines["kept until"] = told["expires_at"]
-    if failure := told.get("failure"):
+def _show(document: dict[str, Any]) -> None:
+    lines = {name: document[name] for name in ("id", "task", "state", "attempt", "worker")}
+    if "members" in document:
+        lines["members"] = f"{document['members_done']} of {document['members']} done"
+    lines.update(document["times"])
+    lines["kept until"] = document["expires_at"]
+    if failure := document.get("failure"):
         lines["error"] = one_line(f"{failure['type']}: {failure['message']}")
         lines["of task"] = f"{failure['task']} {failure['task_id']}, attempt {failure['attempt']}"
-    lines["unreadable"] = told.get("unreadable")
+    lines["unreadable"] = document.get("unreadable")
     for name, value in lines.items():
         if value is not None:
             click.echo(f"{name:<10}  {value}")
-    if "result" in told:
-        text = shown_in_lines(told["result"])
+    if "result" in document:
+        text = shown_in_lines(document["result"])
         click.echo(f"result:\n{text}" if "\n" in text else f"{'result':<10}  {text}")
     elif failure and failure["traceback"]:
         click.echo(f"\n{printable(failure['traceback'].rstrip())}")

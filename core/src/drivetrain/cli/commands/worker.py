@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from drivetrain.cli.app_options import APP_VARIABLE, choice_of, verbose_option
+from drivetrain.cli.app_options import APP_VARIABLE, options_of, verbose_option
 from drivetrain.cli.logging_setup import FORMATS
 from drivetrain.cli.signals import Signals
 from drivetrain.cli.supervisor import Supervisor
@@ -74,22 +74,22 @@ def worker(
         log_level=log_level,
         log_format=log_format,
         processes=processes,
-        verbose=choice_of(ctx).verbose,
+        verbose=options_of(ctx).verbose,
     )
     ctx.exit(Supervisor(plan).run() if supervisor else _work_here(ctx, plan))
 
 
 def _reference(ctx: click.Context, given: str | None) -> str:
-    choice = choice_of(ctx)
-    choice.app = given or choice.app
-    reference = choice.reference()
+    options = options_of(ctx)
+    options.app = given or options.app
+    reference = options.reference()
     if reference is None:
         raise click.UsageError(f"which app? Say drivetrain worker MODULE:APP, or set {APP_VARIABLE}")
     return reference
 
 
 def _work_here(ctx: click.Context, plan: WorkerPlan) -> int:
-    app = choice_of(ctx).open_app()
+    app = options_of(ctx).open_app()
     if (plan.processes or app.settings.processes) > 1:
         raise click.UsageError("--no-supervisor runs one process; say --processes 1")
     with Signals() as signals:

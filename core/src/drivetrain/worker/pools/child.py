@@ -47,7 +47,7 @@ class Work:
     task: TaskReference
     invocation: Invocation
     #: Until when the worker certainly holds the run, by the monotonic clock, which all processes of a machine share.
-    held_until: float = math.inf
+    owned_until: float = math.inf
     #: After which time the run is not to begin any more; Unix seconds.
     expires_at: float | None = None
 
@@ -123,7 +123,7 @@ def _run(work: Work, options: WorkerOptions) -> RunResult:
         invocation=work.invocation,
         definition=task.definition,
         received_at=0.0,
-        held_until=work.held_until,
+        owned_until=work.owned_until,
         expires_at=work.expires_at,
     )
     return replace(Execution(task.runtime, options).run_here(run), run=None)

@@ -11,7 +11,7 @@ from functools import partial
 
 from drivetrain.worker.coroutines import within
 from drivetrain.worker.deadlines import STRIKE_AGAIN_SECONDS
-from drivetrain.worker.execution import Execution, NotOurs
+from drivetrain.worker.execution import Execution, RunRefused
 from drivetrain.worker.forked import await_in_one_process
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.run import Run, RunResult
@@ -153,7 +153,7 @@ class LoopPool:
         if self._ending.is_set():
             return  # the worker ends, and its runs were given back before
         # A task that is cancelled before its first step never gets to an ending.
-        self._done(endings[0] if endings else self._execution.failed(run, NotOurs()))
+        self._done(endings[0] if endings else self._execution.failed(run, RunRefused()))
 
     async def _run(self, run: Run, endings: list[RunResult]) -> None:
         # The ending is no result of the asyncio task: one that cancels itself as its last step has none.

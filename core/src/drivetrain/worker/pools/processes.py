@@ -18,7 +18,7 @@ from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.pools.slot import ChildDied, Slot
-from drivetrain.worker.run import Run, RunResult, marks
+from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.threads import Threads
 
 __all__ = ["ProcessPool"]
@@ -126,10 +126,10 @@ class ProcessPool:
             return None  # killed by us, after its run was given back
         if run.stopped:
             return self._execution.failed(run, error)  # killed by us, and not to be run here again
-        logger.error("task %s: its child process %s", run.task_id, error, extra=marks(run.invocation))
+        logger.error("task %s: its child process %s", run.task_id, error, extra=log_extra(run.invocation))
         try:
             self._died(run)
         except Exception:
             text = "task %s could not be given back; its message will come again"
-            logger.exception(text, run.task_id, extra=marks(run.invocation))
+            logger.exception(text, run.task_id, extra=log_extra(run.invocation))
         return None

@@ -22,7 +22,7 @@ __all__ = ["ChildDied", "Launch", "Process", "Slot", "spawn"]
 
 #: How often at least it is looked whether a child still lives, in seconds. Its death is seen at once, unless processes
 #: that it has started hold its files open.
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 #: How long a child that has closed its connection may take to end by itself, in seconds.
 _FAREWELL_SECONDS = 1.0
 #: How often it is looked whether it has, in seconds.
@@ -120,7 +120,7 @@ class Slot:
         self.fresh = False
         self._serve(run)
         try:
-            work = child.Work(task, run.invocation, held_until=run.held_until, expires_at=run.expires_at)
+            work = child.Work(task, run.invocation, owned_until=run.owned_until, expires_at=run.expires_at)
             ending: RunResult = self._ask(work, call.timeout)
         finally:
             self._serve(None)
@@ -214,7 +214,7 @@ class Slot:
         """Wait for an answer; False: there is none within the time. Raises EOFError when there will be none."""
         end = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
         while (left := end - time.monotonic()) > 0:
-            if ours.poll(min(left, _LOOK_SECONDS)):
+            if ours.poll(min(left, _POLL_SECONDS)):
                 return True
             if not self._lives():
                 break

@@ -86,11 +86,11 @@ def tuple_record_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
         return named("object", name, {field: encodes[field](item) for field, item in zip(encodes, value, strict=True)})
 
     def decode(plain: Plain) -> Any:
-        held = payload_of(plain, "object", name)
-        if type(held) is not dict or held.keys() != decodes.keys():
+        payload = payload_of(plain, "object", name)
+        if type(payload) is not dict or payload.keys() != decodes.keys():
             raise ValueMismatch(expected, plain)
         # Not by ``_make``, which may be a class's own.
-        return tuple.__new__(origin, [convert(held[field]) for field, convert in decodes.items()])
+        return tuple.__new__(origin, [convert(payload[field]) for field, convert in decodes.items()])
 
     return Codec(expected, encode, decode, kinds, bounded=all(inner.bounded for inner in fields.values()))
 
@@ -128,10 +128,10 @@ def typed_dict_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
     def check(keys: Any, value: object) -> None:
         missing, unknown = required.difference(keys), [key for key in keys if type(key) is not str or key not in fields]
         if missing or unknown:
-            told = [f"key {key!r} is missing" for key in sorted(missing)] + [
+            problems = [f"key {key!r} is missing" for key in sorted(missing)] + [
                 f"key {shown(key)} is unknown" for key in unknown
             ]
-            raise ValueMismatch(expected, value, advice=", ".join(told))
+            raise ValueMismatch(expected, value, advice=", ".join(problems))
 
     def encode(value: Any) -> Plain:
         if type(value) is not dict:

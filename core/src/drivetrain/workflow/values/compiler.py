@@ -32,15 +32,15 @@ from drivetrain.workflow.values.custom import Custom, custom_codec
 from drivetrain.workflow.values.errors import UnsupportedAnnotation, name_of
 from drivetrain.workflow.values.failures import failure_codec
 from drivetrain.workflow.values.records import is_record, record_codec
-from drivetrain.workflow.values.scalars import LEAVES, leaf_codec, pattern_codec, scalar_codecs
+from drivetrain.workflow.values.scalars import TAGGED_SCALARS, pattern_codec, plain_scalar_codecs, tagged_scalar_codec
 from drivetrain.workflow.values.unions import literal_codec, union_codec
-from drivetrain.workflow.values.untyped import Anything
+from drivetrain.workflow.values.untyped import Untyped
 
 __all__ = ["Compiler"]
 
 _Scope = Mapping[str, Any] | None
 
-_ANYTHING: Final = (Any, object, inspect.Parameter.empty)
+_UNTYPED: Final = (Any, object, inspect.Parameter.empty)
 _UNIONS: Final = (Union, types.UnionType)
 _DICTS: Final = (dict, abc.Mapping, abc.MutableMapping)
 #: The concrete types that a value may have where an abstract one is annotated. A str is no sequence here: that a
@@ -99,14 +99,16 @@ class Compiler:
         self._cache: dict[Any, tuple[Codec, _Scope]] = {}
         self.after_fork()
         reset_after_fork(self)
-        self._leaves = {leaf.kind: leaf_codec(leaf, self._travels) for leaf in LEAVES} | scalar_codecs(self._travels)
-        self._anything = Anything(self._travels)
+        self._scalars = {
+            scalar.kind: tagged_scalar_codec(scalar, self._travels) for scalar in TAGGED_SCALARS
+        } | plain_scalar_codecs(self._travels)
+        self._untyped = Untyped(self._travels)
         self._custom: dict[type, Codec] = {}
         for kind, ways in custom.items():
-            self._custom[kind] = custom_codec(kind, ways, self._anything.codec, self._travels)
-        self._anything.learn_custom(self._custom)
+            self._custom[kind] = custom_codec(kind, ways, self._untyped.codec, self._travels)
+        self._untyped.learn_custom(self._custom)
         self._failure = failure_codec(self.codec, self._travels)
-        self._anything.learn(self._failure, "failure")
+        self._untyped.learn(self._failure, "failure")
 
     def after_fork(self) -> None:
         """See `drivetrain.contract.ForkAware`. A thread of the parent may have been in the middle of compiling."""
@@ -116,7 +118,7 @@ class Compiler:
 
     def _travels(self, kind: type) -> bool:
         is_class = issubclass(kind, Enum) or is_record(kind) or is_tuple_record(kind)
-        return is_class or kind in self._leaves or kind in self._custom
+        return is_class or kind in self._scalars or kind in self._custom
 
     def codec(self, annotation: Any, scope: _Scope = None) -> Codec:
         """The codec of an annotation, whose forward references use the names in ``scope``.
@@ -165,10 +167,10 @@ class Compiler:
         return codec
 
     def _compile(self, annotation: Any, scope: _Scope) -> Codec:
-        if annotation in _ANYTHING:
-            return self._anything.codec
+        if annotation in _UNTYPED:
+            return self._untyped.codec
         kind = NoneType if annotation is None else annotation
-        known = self._failure if kind is Failure else self._custom.get(kind) or self._leaves.get(kind)
+        known = self._failure if kind is Failure else self._custom.get(kind) or self._scalars.get(kind)
         codec = known or self._compile_pattern(kind) or self._compile_parts(kind, scope) or self._compile_class(kind)
         if codec is None:
             raise UnsupportedAnnotation(f"values of {name_of(annotation)} cannot travel")
@@ -203,7 +205,7 @@ class Compiler:
             list: lambda: list_codec(item, self._travels),
             tuple: lambda: tuple_codec(item, self._travels),
             deque: lambda: deque_codec(item, self._travels),
-            range: lambda: self._leaves[range],
+            range: lambda: self._scalars[range],
             set: lambda: set_codec(set, item, self._travels),
             frozenset: lambda: set_codec(frozenset, item, self._travels),
         }
@@ -233,10 +235,10 @@ class Compiler:
         """The codec of ``re.Pattern[…]``."""
         if get_origin(annotation) is not re.Pattern:
             return None
-        text, any_pattern = bare(get_args(annotation)[0]), self._leaves[re.Pattern]
+        text, any_pattern = bare(get_args(annotation)[0]), self._scalars[re.Pattern]
         return pattern_codec(text, any_pattern) if text in (str, bytes) else any_pattern
 
     def _compile_path(self, kind: type[pathlib.PurePath]) -> Codec:
         """``Path`` and ``PurePath`` are never a value's own type."""
-        paths = [codec for path, codec in self._leaves.items() if issubclass(path, kind)]
+        paths = [codec for path, codec in self._scalars.items() if issubclass(path, kind)]
         return union_codec(paths, kind.__name__, self._travels)

@@ -14,7 +14,7 @@ from drivetrain.workflow.values.compiler import Compiler
 from drivetrain.workflow.values.custom import Custom
 from drivetrain.workflow.values.depth import CONTAINERS, is_nested_too_deep
 from drivetrain.workflow.values.errors import ValueMismatch
-from drivetrain.workflow.values.scalars import LEAVES, SCALARS
+from drivetrain.workflow.values.scalars import PLAIN_SCALARS, TAGGED_SCALARS
 
 __all__ = ["Values"]
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 _SHALLOWER: Final = f"a value that is nested less deeply ({DEEPEST} levels at most)"
 
-_BUILT_IN: Final = frozenset(leaf.kind for leaf in (*SCALARS, *LEAVES)) | {
+_BUILT_IN: Final = frozenset(scalar.kind for scalar in (*PLAIN_SCALARS, *TAGGED_SCALARS)) | {
     list,
     tuple,
     deque,

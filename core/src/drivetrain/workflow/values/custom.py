@@ -23,7 +23,7 @@ class Custom:
     decode: Callable[[Any], Any]
 
 
-def custom_codec(kind: type, ways: Custom, anything: Codec, travels: Travels) -> Codec:
+def custom_codec(kind: type, ways: Custom, untyped: Codec, travels: Travels) -> Codec:
     """The codec of a registered type: under its name, whatever its own encoder makes of an instance."""
     expected, kinds = kind.__qualname__, frozenset({kind})
 
@@ -34,14 +34,14 @@ def custom_codec(kind: type, ways: Custom, anything: Codec, travels: Travels) ->
             encoded = ways.encode(value)
         except Exception as error:
             raise ValueMismatch(expected, value, advice=f"its encoder raised {shown(error)}") from error
-        return {TAG: "custom", "t": expected, "v": anything.encode(encoded)}
+        return {TAG: "custom", "t": expected, "v": untyped.encode(encoded)}
 
     def decode(plain: Plain) -> Any:
         if type(plain) is not dict or plain.get(TAG) != "custom" or plain.get("t") != expected:
             raise ValueMismatch(expected, plain)
-        held = anything.decode(plain.get("v"))
+        inner = untyped.decode(plain.get("v"))
         try:
-            return ways.decode(held)
+            return ways.decode(inner)
         except Exception as error:
             raise ValueMismatch(expected, plain, advice=f"its decoder raised {shown(error)}") from error
 

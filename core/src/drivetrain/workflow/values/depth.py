@@ -37,9 +37,9 @@ def _items(container: list[Plain] | dict[str, Plain]) -> Collection[Plain]:
         return container
     if TAG not in container:
         return container.values()
-    held: Plain = container.get("v")
+    inner: Plain = container.get("v")
     if container[TAG] == "dict":
-        return [item for pair in held for item in pair]
-    if isinstance(held, dict):
-        return held.values()
-    return held if isinstance(held, list) else ()
+        return [item for pair in inner for item in pair]
+    if isinstance(inner, dict):
+        return inner.values()
+    return inner if isinstance(inner, list) else ()

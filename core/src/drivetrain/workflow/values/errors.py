@@ -52,10 +52,10 @@ class ValueMismatch(Exception):
             what: what the value as a whole is, such as a parameter.
             name: what it is called.
         """
-        place = repr(_shortened(name + self.path, _LONGEST_PATH)) if name else _shortened(self.path, _LONGEST_PATH)
-        where = f"{what} {place}" if name else f"{what} at {place}" if place else what
-        told = f"{where} expects {self.expected}, got {shown(self.value)} ({type(self.value).__name__})"
-        return f"{told}; {self.advice}" if self.advice else told
+        location = repr(_shortened(name + self.path, _LONGEST_PATH)) if name else _shortened(self.path, _LONGEST_PATH)
+        where = f"{what} {location}" if name else f"{what} at {location}" if location else what
+        text = f"{where} expects {self.expected}, got {shown(self.value)} ({type(self.value).__name__})"
+        return f"{text}; {self.advice}" if self.advice else text
 
     def __str__(self) -> str:
         return self.describe()

@@ -68,14 +68,14 @@ def record_codec(kind: Any, codec: Compile, travels: Travels, tag: str = "object
         return named(tag, name, _convert_each(encodes, items))
 
     def decode(plain: Plain) -> Any:
-        held = payload_of(plain, tag, name)
-        if type(held) is not dict:
+        payload = payload_of(plain, tag, name)
+        if type(payload) is not dict:
             raise ValueMismatch(expected, plain)
-        if not held.keys() <= decodes.keys():
-            unknown = ", ".join(sorted(held.keys() - decodes.keys()))
+        if not payload.keys() <= decodes.keys():
+            unknown = ", ".join(sorted(payload.keys() - decodes.keys()))
             raise ValueMismatch(expected, plain, advice=f"it has no field {unknown}")
         try:
-            return rebuild(_convert_each(decodes, held))
+            return rebuild(_convert_each(decodes, payload))
         except ValueMismatch:
             raise
         except _MissingField as missing:

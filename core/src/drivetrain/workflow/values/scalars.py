@@ -26,20 +26,20 @@ from drivetrain.workflow.values.narrowing import exact
 __all__ = [
     "FLOAT",
     "INT",
-    "LEAVES",
-    "SCALARS",
+    "PLAIN_SCALARS",
     "STR",
-    "Leaf",
+    "TAGGED_SCALARS",
+    "Scalar",
     "Travels",
     "encode_float",
     "encode_int",
     "encode_str",
-    "leaf_codec",
     "narrowed",
     "pattern_codec",
+    "plain_scalar_codec",
+    "plain_scalar_codecs",
     "refuse",
-    "scalar_codec",
-    "scalar_codecs",
+    "tagged_scalar_codec",
 ]
 
 #: Whether a class, where an annotation names it, can travel.
@@ -166,7 +166,7 @@ def _decode_float(plain: Plain) -> float:
 
 
 @frozen
-class Leaf:
+class Scalar:
     """A type whose values travel under a tag."""
 
     kind: type
@@ -175,41 +175,43 @@ class Leaf:
     decode: Callable[[dict[str, Any]], Any]
 
 
-def _written(kind: Any, tag: str) -> Leaf:
+def _written(kind: Any, tag: str) -> Scalar:
     """A type that reads back what it writes."""
-    return Leaf(kind, tag, lambda value: tagged(tag, encode_str(str(value))), lambda plain: kind(_part(plain["v"])))
+    return Scalar(kind, tag, lambda value: tagged(tag, encode_str(str(value))), lambda plain: kind(_part(plain["v"])))
 
 
-def _of_ints(kind: Any, tag: str, *names: str) -> Leaf:
+def _of_ints(kind: Any, tag: str, *names: str) -> Scalar:
     """A type that is made of ints, which are its attributes."""
 
     def encode(value: object) -> Plain:
         return tagged(tag, [encode_int(getattr(value, name)) for name in names])
 
-    return Leaf(kind, tag, encode, lambda plain: kind(*map(_decode_int, plain["v"])))
+    return Scalar(kind, tag, encode, lambda plain: kind(*map(_decode_int, plain["v"])))
 
 
 #: Every type of leaf that always travels under its tag.
-LEAVES: Final = (
-    Leaf(bytes, "bytes", lambda value: tagged("bytes", _base64(value)), _unbase64),
-    Leaf(bytearray, "bytearray", lambda value: tagged("bytearray", _base64(value)), lambda p: bytearray(_unbase64(p))),
-    Leaf(complex, "complex", _encode_complex, lambda plain: complex(*map(_decode_float, plain["v"]))),
-    Leaf(
+TAGGED_SCALARS: Final = (
+    Scalar(bytes, "bytes", lambda value: tagged("bytes", _base64(value)), _unbase64),
+    Scalar(
+        bytearray, "bytearray", lambda value: tagged("bytearray", _base64(value)), lambda p: bytearray(_unbase64(p))
+    ),
+    Scalar(complex, "complex", _encode_complex, lambda plain: complex(*map(_decode_float, plain["v"]))),
+    Scalar(
         dt.datetime,
         "datetime",
         lambda value: _encode_time("datetime", value),
         lambda plain: _decode_time(dt.datetime, plain),
     ),
-    Leaf(dt.time, "time", lambda value: _encode_time("time", value), lambda plain: _decode_time(dt.time, plain)),
-    Leaf(
+    Scalar(dt.time, "time", lambda value: _encode_time("time", value), lambda plain: _decode_time(dt.time, plain)),
+    Scalar(
         dt.date,
         "date",
         lambda value: tagged("date", value.isoformat()),
         lambda plain: dt.date.fromisoformat(plain["v"]),
     ),
-    Leaf(dt.timedelta, "timedelta", _encode_timedelta, lambda plain: dt.timedelta(*plain["v"])),
-    Leaf(UUID, "uuid", lambda value: tagged("uuid", str(value)), lambda plain: UUID(plain["v"])),
-    Leaf(
+    Scalar(dt.timedelta, "timedelta", _encode_timedelta, lambda plain: dt.timedelta(*plain["v"])),
+    Scalar(UUID, "uuid", lambda value: tagged("uuid", str(value)), lambda plain: UUID(plain["v"])),
+    Scalar(
         Decimal,
         "decimal",
         lambda value: tagged("decimal", _DECIMAL.to_sci_string(value)),
@@ -221,16 +223,16 @@ LEAVES: Final = (
     *(_written(kind, kind.__name__.lower()) for kind in IP_TYPES),
     _of_ints(Fraction, "fraction", "numerator", "denominator"),
     _of_ints(range, "range", "start", "stop", "step"),
-    Leaf(re.Pattern, "pattern", _encode_pattern, _decode_pattern),
-    Leaf(ZoneInfo, "zoneinfo", _encode_zone, lambda plain: _zone(plain["v"])),
+    Scalar(re.Pattern, "pattern", _encode_pattern, _decode_pattern),
+    Scalar(ZoneInfo, "zoneinfo", _encode_zone, lambda plain: _zone(plain["v"])),
 )
 
-BOOL: Final = Leaf(bool, "", _same, _same)
-INT: Final = Leaf(int, "int", encode_int, _decode_int)
-FLOAT: Final = Leaf(float, "float", encode_float, _decode_float)
-STR: Final = Leaf(str, "str", encode_str, _part)
+BOOL: Final = Scalar(bool, "", _same, _same)
+INT: Final = Scalar(int, "int", encode_int, _decode_int)
+FLOAT: Final = Scalar(float, "float", encode_float, _decode_float)
+STR: Final = Scalar(str, "str", encode_str, _part)
 #: The types that stand as themselves wherever they can, with how they are written where they cannot.
-SCALARS: Final = (Leaf(NoneType, "", _same, _same), BOOL, INT, FLOAT, STR)
+PLAIN_SCALARS: Final = (Scalar(NoneType, "", _same, _same), BOOL, INT, FLOAT, STR)
 
 
 def narrowed(value: object, kind: type, expected: str, kinds: frozenset[type], travels: Travels) -> Any:
@@ -254,9 +256,9 @@ def refuse(value: object, expected: str, kinds: frozenset[type], travels: Travel
     return ValueMismatch(expected, value, advice=advise(value, expected, travels=travels(type(value))))
 
 
-def _decoder(leaves: Iterable[Leaf], expected: str) -> Callable[[Plain], Any]:
+def _decoder(scalars: Iterable[Scalar], expected: str) -> Callable[[Plain], Any]:
     """Reads what stands under the tag of one of these leaves."""
-    unpack_by_tag = {leaf.tag: leaf.decode for leaf in leaves if leaf.tag}
+    unpack_by_tag = {scalar.tag: scalar.decode for scalar in scalars if scalar.tag}
 
     def decode(plain: Plain) -> Any:
         tag = plain.get(TAG) if type(plain) is dict else None
@@ -271,22 +273,22 @@ def _decoder(leaves: Iterable[Leaf], expected: str) -> Callable[[Plain], Any]:
     return decode
 
 
-def leaf_codec(leaf: Leaf, travels: Travels) -> Codec:
+def tagged_scalar_codec(scalar: Scalar, travels: Travels) -> Codec:
     """The codec of a type that always travels under its tag."""
-    kind, encode_leaf, expected = leaf.kind, leaf.encode, leaf.kind.__name__
+    kind, encode_scalar, expected = scalar.kind, scalar.encode, scalar.kind.__name__
     kinds = frozenset({kind})
 
     def encode(value: object) -> Plain:
         if type(value) is not kind:
             value = narrowed(value, kind, expected, kinds, travels)
         try:
-            return encode_leaf(value)
+            return encode_scalar(value)
         except ValueMismatch:
             raise
         except Exception as error:  # a tzinfo is somebody else's code
             raise ValueMismatch(expected, value) from error
 
-    return Codec(expected, encode, _decoder([leaf], expected), kinds, bounded=True)
+    return Codec(expected, encode, _decoder([scalar], expected), kinds, bounded=True)
 
 
 def pattern_codec(text: type, any_pattern: Codec) -> Codec:
@@ -309,16 +311,16 @@ def pattern_codec(text: type, any_pattern: Codec) -> Codec:
     return Codec(expected, encode, decode, any_pattern.kinds, bounded=True)
 
 
-def scalar_codec(leaf: Leaf, travels: Travels, wider: Sequence[Leaf] = ()) -> Codec:
+def plain_scalar_codec(scalar: Scalar, travels: Travels, wider: Sequence[Scalar] = ()) -> Codec:
     """The codec of a type that stands as itself; values of the ``wider`` types fit too, and stay what they are.
 
     An instance of a subclass of one of these types travels as that type.
     """
-    kind, encode_scalar = leaf.kind, leaf.encode
+    kind, encode_scalar = scalar.kind, scalar.encode
     expected = "None" if kind is NoneType else kind.__name__
     encodes = {kind: encode_scalar, **{other.kind: other.encode for other in wider}}
     kinds = frozenset(encodes)
-    untag = _decoder([leaf, *wider], expected)
+    untag = _decoder([scalar, *wider], expected)
 
     def encode(value: Any) -> Plain:
         if type(value) is kind:
@@ -337,7 +339,7 @@ def scalar_codec(leaf: Leaf, travels: Travels, wider: Sequence[Leaf] = ()) -> Co
     return Codec(expected, encode, decode, kinds, stand_as(kind), bounded=True)
 
 
-def scalar_codecs(travels: Travels) -> dict[type, Codec]:
+def plain_scalar_codecs(travels: Travels) -> dict[type, Codec]:
     """The codecs of None, bool, int, float and str; an int takes a bool, and a float both, as type checkers do."""
     wider = {INT.kind: [BOOL], FLOAT.kind: [INT, BOOL]}
-    return {leaf.kind: scalar_codec(leaf, travels, wider.get(leaf.kind, [])) for leaf in SCALARS}
+    return {scalar.kind: plain_scalar_codec(scalar, travels, wider.get(scalar.kind, [])) for scalar in PLAIN_SCALARS}

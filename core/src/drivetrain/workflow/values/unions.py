@@ -8,7 +8,7 @@ from typing import Any, Final
 from drivetrain.contract import Failure, Plain
 from drivetrain.workflow.values.codec import TAG, Codec
 from drivetrain.workflow.values.errors import UnsupportedAnnotation, ValueMismatch, shown
-from drivetrain.workflow.values.scalars import LEAVES, SCALARS, Travels, refuse
+from drivetrain.workflow.values.scalars import PLAIN_SCALARS, TAGGED_SCALARS, Travels, refuse
 
 __all__ = ["literal_codec", "union_codec"]
 
@@ -42,7 +42,7 @@ def _sign_of(plain: Plain) -> Any:
 
 
 _NAMED: Final = ("object", "enum", "custom")
-_TAGS: Final = {leaf.kind: leaf.tag for leaf in (*LEAVES, *SCALARS)} | {Failure: "failure"}
+_TAGS: Final = {scalar.kind: scalar.tag for scalar in (*TAGGED_SCALARS, *PLAIN_SCALARS)} | {Failure: "failure"}
 
 
 def _by_sign(by_kind: Mapping[type, list[Codec]]) -> dict[Any, list[Codec]]:

@@ -9,15 +9,24 @@ from drivetrain.contract import Plain
 from drivetrain.workflow.values.codec import TAG, Codec, Convert, each, stand_as_one_kind
 from drivetrain.workflow.values.containers import deque_codec, dict_codec, list_codec, pairs_of, set_codec, tuple_codec
 from drivetrain.workflow.values.errors import ValueMismatch, advise
-from drivetrain.workflow.values.scalars import FLOAT, INT, LEAVES, SCALARS, STR, Travels, leaf_codec, scalar_codec
+from drivetrain.workflow.values.scalars import (
+    FLOAT,
+    INT,
+    PLAIN_SCALARS,
+    STR,
+    TAGGED_SCALARS,
+    Travels,
+    plain_scalar_codec,
+    tagged_scalar_codec,
+)
 
-__all__ = ["Anything"]
+__all__ = ["Untyped"]
 
 _EXPECTED: Final = "Any"
-_THEMSELVES: Final = frozenset(leaf.kind for leaf in SCALARS)
+_THEMSELVES: Final = frozenset(scalar.kind for scalar in PLAIN_SCALARS)
 
 
-class Anything:
+class Untyped:
     """What `Any` is compiled to. It grows with the types that an app registers.
 
     A class instance is refused: nobody could rebuild it. What was encoded by an annotation that names its class is
@@ -29,12 +38,12 @@ class Anything:
         self.codec = Codec(_EXPECTED, self._encode, self._decode, stand=stand_as_one_kind)
         self._travels = travels
         self._decode_items = each(self._decode, stand_as_one_kind)
-        self._encoders: dict[type, Convert] = {leaf.kind: leaf.encode for leaf in SCALARS}
+        self._encoders: dict[type, Convert] = {scalar.kind: scalar.encode for scalar in PLAIN_SCALARS}
         self._decoders: dict[str, Convert] = {}
-        for leaf in (INT, FLOAT, STR):
-            self._decoders[leaf.tag] = scalar_codec(leaf, travels).decode
-        for leaf in LEAVES:
-            self.learn(leaf_codec(leaf, travels), leaf.tag)
+        for scalar in (INT, FLOAT, STR):
+            self._decoders[scalar.tag] = plain_scalar_codec(scalar, travels).decode
+        for scalar in TAGGED_SCALARS:
+            self.learn(tagged_scalar_codec(scalar, travels), scalar.tag)
         self._learn_containers()
 
     def learn(self, codec: Codec, tag: str) -> None:

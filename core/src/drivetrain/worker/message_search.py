@@ -10,10 +10,10 @@ from attrs import frozen
 
 from drivetrain.contract import Broker, Message, QueueSection
 
-__all__ = ["MOST_MESSAGES", "Finding", "Whereabouts"]
+__all__ = ["MAX_MESSAGES", "Finding", "MessageSearch"]
 
 #: No more messages of one section of a queue are looked at. It bounds what a look costs.
-MOST_MESSAGES = 10_000
+MAX_MESSAGES = 10_000
 
 
 class Finding(StrEnum):
@@ -37,7 +37,7 @@ class _View:
     hidden: str = ""
 
 
-class Whereabouts:
+class MessageSearch:
     """One look into the queues. Each queue is looked into when it is first asked for, and once."""
 
     def __init__(self, broker: Broker, *, now: float, longest_pause_seconds: float) -> None:
@@ -104,13 +104,13 @@ class Whereabouts:
         if hidden := _too_many(queue, self._broker.sizes([queue])[queue].ready):
             return _View(hidden=hidden)
         # In the order in which a message goes from one section to the next, so that none slips past.
-        delayed = self._broker.peek(queue, QueueSection.DELAYED, limit=MOST_MESSAGES)
-        ready = self._broker.peek(queue, QueueSection.READY, limit=MOST_MESSAGES)
-        dead = self._broker.peek(queue, QueueSection.DEAD, limit=MOST_MESSAGES)
+        delayed = self._broker.peek(queue, QueueSection.DELAYED, limit=MAX_MESSAGES)
+        ready = self._broker.peek(queue, QueueSection.READY, limit=MAX_MESSAGES)
+        dead = self._broker.peek(queue, QueueSection.DEAD, limit=MAX_MESSAGES)
         hidden = _too_many(queue, len(ready) + 1)
         # They come in due order: behind one that is far from due there is none that is due.
-        if len(delayed) >= MOST_MESSAGES and (delayed[-1].eta or 0.0) <= self._latest:
-            hidden = f"more than {MOST_MESSAGES} messages of the queue {queue} are delayed and nearly due"
+        if len(delayed) >= MAX_MESSAGES and (delayed[-1].eta or 0.0) <= self._latest:
+            hidden = f"more than {MAX_MESSAGES} messages of the queue {queue} are delayed and nearly due"
         return _View(_ids([*delayed, *ready]), _ids(dead), hidden)
 
 
@@ -119,6 +119,6 @@ def _ids(messages: Sequence[Message]) -> frozenset[str]:
 
 
 def _too_many(queue: str, ready: int | None) -> str:
-    if ready is None or ready <= MOST_MESSAGES:
+    if ready is None or ready <= MAX_MESSAGES:
         return ""
-    return f"{ready} messages wait in the queue {queue}, and no more than {MOST_MESSAGES} are looked at"
+    return f"{ready} messages wait in the queue {queue}, and no more than {MAX_MESSAGES} are looked at"
