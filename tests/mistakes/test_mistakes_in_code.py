@@ -124,7 +124,7 @@ def test_a_priority_that_the_broker_has_not(app):
 def test_a_queue_that_is_no_name(app, queue):
     with pytest.raises(InvalidSignature) as error:
         app.add.si(1, 2).set(queue=queue)
-    says(error, f"queue is {queue!r}", "a text that is not empty")
+    says(error, f"queue is {queue!r}", "a string that is not empty")
     with pytest.raises(InvalidSignature) as error:
         app.task(name="other", queue=7)(len)
     says(error, "queue is 7")
@@ -133,7 +133,7 @@ def test_a_queue_that_is_no_name(app, queue):
 def test_a_header_that_is_no_text(app):
     with pytest.raises(InvalidSignature) as error:
         app.add.si(1, 2).set(headers={"tenant": 7})
-    says(error, "header 'tenant' is 7", "must be texts")
+    says(error, "header 'tenant' is 7", "must be strings")
     with pytest.raises(InvalidSignature) as error:
         app.add.si(1, 2).set(headers={"drivetrain-eta": "now"})
     says(error, "'drivetrain-eta' is reserved")
@@ -142,7 +142,7 @@ def test_a_header_that_is_no_text(app):
 def test_an_option_of_another_task_queue(app):
     with pytest.raises(InvalidSignature) as error:
         app.add.si(1, 2).set(countdown=3)
-    says(error, "unknown option(s) countdown", "known are", "delay")
+    says(error, "unknown option(s) countdown", "; use ", "delay")
     with pytest.raises(InvalidSignature) as error:
         app.task(bind=True)(len)
     says(error, "unknown task option(s): bind; use ", "retry")
@@ -245,10 +245,10 @@ def test_a_result_that_nobody_keeps():
         task = app.task(name="task")(len)
         with pytest.raises(NotSupported) as error:
             task.send([]).get(timeout=1)
-        says(error, "keeps no results", "configure a backend")
+        says(error, "stores no results", "configure a backend")
         with pytest.raises(NotSupported) as error:
             app.send(group(task.s([])))
-        says(error, "groups and chords need a backend that remembers", "null://")
+        says(error, "groups and chords need a backend that stores results", "null://")
 
 
 def test_a_result_of_an_id_that_was_never_sent(app):

@@ -316,7 +316,7 @@ def test_a_callback_that_was_published_waits_for_nothing_that_could_be_lost(cach
 
 
 def test_dead_letters_are_replayed_and_dropped_whatever_a_broker_counts(make_app, url, monkeypatch):
-    """Numbers are about right only without `exact_sizes`; and of very many, a broker may show some only."""
+    """Numbers are are approximate only without `exact_sizes`; and of very many, a broker may show some only."""
     monkeypatch.setattr("drivetrain.app.operations._PAGE", 2)
     app = with_broker(make_app(url, version_mismatch_seconds=0), exact_sizes=False)
     handles = [app.send(app.signature("later.known", n)) for n in range(7)]

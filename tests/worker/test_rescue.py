@@ -433,6 +433,6 @@ def test_an_operator_sees_what_is_lost_before_it_is_ended(operator):
 def test_an_operator_cannot_end_what_lies_in_a_queue(operator):
     handle = operator.app.send(operator.app.signature("value", 1))
     (found,) = operator.app.operations.end_lost(handle.id, "nobody knows it").tasks
-    assert (found.done, found.reason) == ("", "its message lies in a queue")
+    assert (found.done, found.reason) == ("", "its message is in a queue")
     assert operator.work() == 1
     assert handle.get(0) == 1

@@ -202,7 +202,7 @@ class TestSending:
     def test_without_memory_there_are_no_groups_and_no_waiting(self):
         app = App("memory://", "null://")
         add = app.task(name="add")(lambda: None)
-        with pytest.raises(NotSupported, match="backend that remembers"):
+        with pytest.raises(NotSupported, match="backend that stores results"):
             group(add.s()).send()
         ran = add.send()
         with pytest.raises(NotSupported, match="configure a backend"):

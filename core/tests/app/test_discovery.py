@@ -138,7 +138,7 @@ def test_an_unknown_name_lists_what_is_there_and_what_is_near(ask, told, hide_pl
 
 @pytest.mark.parametrize("url", ["memory", "://x", "", "user:hunter2@host"])
 def test_what_is_no_url(url):
-    with pytest.raises(ConfigurationError, match="no driver URL") as caught:
+    with pytest.raises(ConfigurationError, match="not a driver URL") as caught:
         drivers().broker(url)
     assert "hunter2" not in str(caught.value)
 
@@ -147,7 +147,7 @@ def test_the_backend_is_the_broker_where_it_can_be():
     found = drivers()
     assert found.backend_url("sqlite:///a.db", None) == "sqlite:///a.db"
     assert found.backend_url("amqp://h", "null://") == "null://"
-    with pytest.raises(ConfigurationError, match=r"amqp://\*\*\*@h keeps no results: set backend="):
+    with pytest.raises(ConfigurationError, match=r"amqp://\*\*\*@h stores no results: set backend="):
         found.backend_url("amqp://user:hunter2@h", None)
 
 
@@ -183,7 +183,7 @@ def test_a_driver_that_cannot_be_imported(site):
         ),
         (
             "from drivetrain.contract import hookimpl\n@hookimpl\ndef make_broker(url):\n return 3",
-            "has made no broker: int lacks acknowledge, capabilities, close",
+            "did not make a broker: int lacks acknowledge, capabilities, close",
         ),
     ],
 )

@@ -132,7 +132,7 @@ def use_workers():
         try:
             use_worker()
         except RuntimeError as error:
-            assert "call app.worker() in the process that runs it" in str(error)
+            assert "call app.worker() in the process that runs the worker" in str(error)
         else:
             raise AssertionError("the worker of the parent works in the child")
     use()

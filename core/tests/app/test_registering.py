@@ -164,7 +164,7 @@ def plus_one(x: int) -> int:
         (vars(Thing)["partial"], "it cannot be called"),
         (vars(Thing)["is_property"], "it cannot be called"),
         (3, "3 cannot be a task: it cannot be called"),
-        (max, "max cannot be a task: Python does not know its parameters"),
+        (max, "max cannot be a task: Python cannot read its parameters"),
     ],
 )
 def test_what_no_worker_could_run_is_refused_where_it_is_defined(app, function, reason):
@@ -266,7 +266,7 @@ def test_a_decorator_that_hides_what_it_gives_is_told_what_to_say(app):
         return inner
 
     task = app.task(name="task")(hiding(db_first))
-    with pytest.raises(InvalidArguments, match="missing argument 'x' .*must say by __signature__ which are left"):
+    with pytest.raises(InvalidArguments, match="missing argument 'x' .*must set __signature__"):
         task.send(1)
     plain = app.task(name="plain")(plus_one)
     with pytest.raises(InvalidArguments, match="missing argument 'x'$"):
@@ -301,7 +301,7 @@ def test_attributes_of_the_function_do_not_hide_ours(app):
 
 def test_a_task_of_the_processes_pool_that_a_child_could_not_find_is_refused_when_the_worker_is_made(app):
     app.task(name="power", pool="processes")(functools.partial(pow, 2))
-    with pytest.raises(ConfigurationError, match="'power' asks for the processes pool.*at the top of a module"):
+    with pytest.raises(ConfigurationError, match="'power' uses the processes pool.*at the top level of a module"):
         app.worker()
 
 

@@ -21,9 +21,9 @@ class TestBroker:
     def test_the_least_that_can_be_declared(self):
         told = of_broker(BROKER)
         refused = texts(told, Section.REFUSED)
-        assert "There are no priorities" in refused
-        assert "No order is kept" in refused
-        assert "only dead letters can be looked at" in refused
+        assert "Priorities are not supported" in refused
+        assert "Messages are not ordered" in refused
+        assert "Only the dead letters of a queue can be listed" in refused
         supplied = texts(told, Section.SUPPLIED)
         assert "how often a task was started is counted in the backend" in supplied
         assert "those that the app's tasks and settings name" in supplied
@@ -50,18 +50,20 @@ class TestBroker:
     def test_delays_beyond_the_longest_hop(self, seconds, told):
         statements = of_broker(evolve(BROKER, longest_delay_seconds=seconds))
         assert f"Delays of up to {told}." in texts(statements, Section.NATIVE)
-        assert f"comes after {told} at the latest and is published once more" in texts(statements, Section.SUPPLIED)
+        assert f"is delivered after {told} at the latest and published again" in texts(statements, Section.SUPPLIED)
 
     def test_precision(self):
         told = texts(of_broker(evolve(BROKER, delay_resolution_seconds=0.25)), Section.DELAYS)
-        assert told == "A delayed task comes at most 0.25 seconds late while the machine is idle, and never early."
+        assert (
+            told == "A delayed task is delivered at most 0.25 seconds late while the machine is idle, and never early."
+        )
 
     def test_holds(self):
         by_connection = evolve(BROKER, hold=Hold.CONNECTION, longest_hold_seconds=1_800, settles_late=False)
         told = of_broker(by_connection)
         assert "as long as the worker's connection lives" in texts(told, Section.NATIVE)
         assert "Tasks of more than 30 minutes" in texts(told, Section.SUPPLIED)
-        assert "a task that has ended is not run again" in texts(told, Section.SUPPLIED)
+        assert "a task that has ended does not run again" in texts(told, Section.SUPPLIED)
         assert "as soon as the broker sees that its connection is gone" in texts(told, Section.CRASH)
         assert "`lease_seconds`, 30 by default" in texts(of_broker(BROKER), Section.CRASH)
 
@@ -69,8 +71,8 @@ class TestBroker:
         ("durability", "told"),
         [
             (Durability.NONE, "all of them are lost"),
-            (Durability.PROCESS, "those may be that were not on disk yet"),
-            (Durability.POWER, "not when power is lost either"),
+            (Durability.PROCESS, "that were not on disk yet may be lost"),
+            (Durability.POWER, "even when the power fails"),
             (Durability.CACHE, "may drop messages when it runs short of room"),
         ],
     )
@@ -93,13 +95,13 @@ class TestBroker:
         assert "comes back" not in texts(told, Section.CRASH)  # to whom?
 
     def test_about_sizes(self):
-        assert "about right" in texts(of_broker(evolve(BROKER, exact_sizes=False)), Section.REFUSED)
+        assert "are approximate" in texts(of_broker(evolve(BROKER, exact_sizes=False)), Section.REFUSED)
 
 
 class TestBackend:
     def test_the_least(self):
         told = of_backend(BACKEND)
-        assert "looks again and again" in texts(told, Section.SUPPLIED)
+        assert "polls for the result" in texts(told, Section.SUPPLIED)
         assert "cannot be listed" in texts(told, Section.REFUSED)
         assert "Results of any size." in texts(told, Section.NATIVE)
 
@@ -146,10 +148,10 @@ class TestPair:
         refused = texts(of_pair(small, evolve(BACKEND, stores=False)), Section.REFUSED)
         assert "A message of more than 1 MiB is refused" in refused
         both = texts(of_pair(small, evolve(BACKEND, largest_value_bytes=5 << 20)), Section.REFUSED)
-        assert both == "A message of more than 5 MiB is refused: neither keeps it."
+        assert both == "A message of more than 5 MiB is refused: neither can store it."
         less = of_pair(evolve(BROKER, largest_message_bytes=5 << 20), evolve(BACKEND, largest_value_bytes=1 << 20))
         assert (
-            texts(less, Section.REFUSED) == "A message of more than 5 MiB is refused: the backend keeps none as large."
+            texts(less, Section.REFUSED) == "A message of more than 5 MiB is refused: the backend stores none as large."
         )
         assert "large" not in texts(less, Section.SUPPLIED)
         cache = texts(of_pair(small, evolve(BACKEND, durability=Durability.CACHE)), Section.CRASH)
@@ -157,13 +159,13 @@ class TestPair:
 
     def test_a_backend_of_one_process_beside_a_shared_broker(self):
         told = of_pair(BROKER, evolve(BACKEND, shared=False))
-        assert "Take a backend that is shared" in texts(told, Section.REFUSED)
-        assert "Take a backend that is shared" not in texts(of_pair(BROKER, BACKEND))
+        assert "Use a backend that is shared" in texts(told, Section.REFUSED)
+        assert "Use a backend that is shared" not in texts(of_pair(BROKER, BACKEND))
 
     def test_what_runs_again(self):
         assert "one that has ended is not" in texts(of_pair(BROKER, BACKEND), Section.CRASH)
         assert "one that has ended is not" not in texts(of_pair(BROKER, evolve(BACKEND, durability=Durability.CACHE)))
-        assert "cannot go on" in texts(of_pair(BROKER, evolve(BACKEND, durability=Durability.NONE)), Section.CRASH)
+        assert "cannot continue" in texts(of_pair(BROKER, evolve(BACKEND, durability=Durability.NONE)), Section.CRASH)
 
 
 class TestStrangers:
@@ -197,7 +199,7 @@ class TestStrangers:
     def test_numbers_that_are_none(self):
         odd = evolve(BROKER, priority_levels="many", largest_message_bytes="1 MB", longest_delay_seconds="long")
         told = texts(of_broker(odd))
-        assert "There are no priorities" in told
+        assert "Priorities are not supported" in told
         assert "up to 1 MB bytes" in told
         assert "up to long seconds" in told
 
@@ -261,4 +263,4 @@ class TestCommand:
     def test_nothing_to_describe(self, project, run):
         outcome = run("describe")
         assert outcome.exit_code == 2
-        assert "nothing says which app or broker" in outcome.stderr
+        assert "no app and no broker given" in outcome.stderr

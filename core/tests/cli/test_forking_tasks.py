@@ -21,7 +21,7 @@ def end(how):
     if how == "exit":
         sys.exit(5)
     if how == "text":
-        sys.exit("cannot go on")
+        sys.exit("cannot continue")
     if how == "raise":
         raise LookupError("only in the child")
     if how == "interrupt":
@@ -132,7 +132,7 @@ def test_a_child_ends_as_a_script_does_and_the_task_is_its_parents(forking, task
     forking.worker_process.signal(signal.SIGTERM)
     assert forking.worker_process.ended() == 0
     said = "\n".join(forking.worker_process.lines)
-    for line in ("cannot go on", "LookupError: only in the child", "said by the child"):
+    for line in ("cannot continue", "LookupError: only in the child", "said by the child"):
         assert said.count(line) == 1
     assert "failed in attempt" not in said
 

@@ -57,7 +57,7 @@ def test_a_module_is_no_package(project):
 def test_an_import_error_inside_is_no_missing_module(project):
     (project / "broken.py").write_text("import os\nimport nothing_of_this_name\n")
     message = refusal("broken")
-    assert "'broken' is there, but importing it has failed" in message
+    assert "'broken' exists, but importing it failed" in message
     assert f"at {project / 'broken.py'}, line 2" in message
     assert "ModuleNotFoundError: No module named 'nothing_of_this_name'" in message
 
@@ -65,7 +65,7 @@ def test_an_import_error_inside_is_no_missing_module(project):
 @pytest.mark.parametrize("code", ["1 / 0", "raise SystemExit(7)", "def"])
 def test_any_error_inside(project, code):
     (project / "broken.py").write_text(code)
-    assert "importing it has failed" in refusal("broken")
+    assert "importing it failed" in refusal("broken")
 
 
 def test_the_apps_own_errors_stay(project):
@@ -78,12 +78,12 @@ def test_no_attribute(project):
 
 
 def test_no_app_but_something_else(project):
-    assert refusal("shop:add") == "shop:add is no drivetrain.App, but of type Task; apps in it: shop:app"
+    assert refusal("shop:add") == "shop:add is not a drivetrain.App, but of type Task; apps in it: shop:app"
 
 
 @pytest.mark.parametrize("reference", ["shop.py", "./shop.py:app", ":app", ""])
 def test_files_and_nothing(project, reference):
-    assert "write module:app, like shop:app" in refusal(reference)
+    assert "use module:app, like shop:app" in refusal(reference)
 
 
 def test_the_current_directory_comes_first(project):

@@ -372,7 +372,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("args", "said"),
         [
-            (["worker"], "which app?"),
+            (["worker"], "no app given"),
             (["worker", "nonsense:app"], "there is no module 'nonsense'"),
             (["worker", "shop:app", "--queues", "a,,b"], "commas"),
             (["worker", "shop:app", "--concurrency", "0"], "x>=1"),
@@ -438,7 +438,7 @@ class TestRescue:
         handle = shop.add.send(1, 2)
         assert run("--app", "shop:app", "rescue", "--older-than", "0").stdout == "no task is lost\n"
         outcome = run("--app", "shop:app", "rescue", "--end", handle.id, "--end", "unknown")
-        assert "its message lies in a queue" in outcome.stdout
+        assert "its message is in a queue" in outcome.stdout
         assert "not known, ended already, or not due: unknown" in outcome.stderr
         assert (outcome.exit_code, handle.state()) == (3, State.PENDING)
 

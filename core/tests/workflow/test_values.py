@@ -682,7 +682,7 @@ def test_messages(value, annotation, message):
         ({"$": "object", "t": "Point", "v": {"x": "a"}}, Point, "it at .x expects int, got 'a' (str)"),
         ({"$": "object", "t": "Other", "v": {"x": 1}}, Point, "it expects Point"),
         ({"$": "enum", "t": "Color", "v": "BLUE"}, Color, "it expects Color"),
-        ({"$": "mystery", "v": 1}, Any, "nothing is known by the tag 'mystery'"),
+        ({"$": "mystery", "v": 1}, Any, "unknown tag 'mystery'"),
         ({"$": "datetime", "v": "2020-01-01T00:00:00", "zone": "No/Where"}, dt.datetime, "it expects datetime"),
         ({"$": "custom", "t": "Celsius", "v": 1}, Celsius, "its decoder raised TypeError"),
     ],
@@ -803,7 +803,7 @@ def test_namesakes_in_a_union_are_refused():
     class Namesake:
         x: int
 
-    with pytest.raises(UnsupportedAnnotation, match="two different classes of one name"):
+    with pytest.raises(UnsupportedAnnotation, match="two classes of the same name"):
         VALUES.encoder(Union[first, Namesake])
     VALUES.encoder(Union[Point, Outer.Point])
 
@@ -818,7 +818,7 @@ def test_registering():
     assert values.encode(Celsius(1)) == values.encode(Celsius(1), Celsius) == {"$": "custom", "t": "Celsius", "v": 1}
     assert values.decode(values.encode([Celsius(1)], list[Celsius])) == [Celsius(1)]
     for kind in (int, list, dt.datetime, Fraction, collections.deque, Failure):
-        with pytest.raises(ValueError, match="travels already"):
+        with pytest.raises(ValueError, match="is supported already"):
             values.register(kind, encode=str, decode=kind)
     with pytest.raises(ValueError, match="another class named Celsius"):
         values.register(type("Celsius", (), {}), encode=str, decode=str)

@@ -49,7 +49,7 @@ def contract_report(found: Any, kind: str, name: str) -> ContractReport | None:
     try:
         return _read(_document(found), kind, name)
     except Exception:  # whatever a stranger's package ships, it must not keep its driver from being listed
-        logger.warning("the contract report of %s cannot be read; passed over", found, exc_info=True)
+        logger.warning("the contract report of %s cannot be read; ignoring it", found, exc_info=True)
         return None
 
 

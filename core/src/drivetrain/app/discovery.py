@@ -129,8 +129,8 @@ class Drivers:
         if self._entries.has(Kind.BACKEND, _scheme(broker)):
             return broker
         raise ConfigurationError(
-            f"{redact(broker)} keeps no results: set backend= to a URL that does "
-            "(redis://…, sqlite:///…), or to null:// to do without results"
+            f"{redact(broker)} stores no results: set backend= to a URL that does "
+            "(redis://…, sqlite:///…), or to null:// to work without results"
         )
 
     def check_options(self, broker: str, backend: str | None) -> None:
@@ -236,7 +236,7 @@ class Drivers:
         plugins = {name: plugin for name, plugin in self._makers.items() if plugin is not driver}
         made = self._call(entry.kind, str(entry), {**plugins, str(entry): driver}, arguments)
         if made is None:
-            raise DriverBroken(f"{entry} makes nothing: its {_MAKERS[entry.kind][0]} has returned None")
+            raise DriverBroken(f"{entry} is broken: its {_MAKERS[entry.kind][0]} returned None")
         return made
 
     def _call(self, kind: Kind, title: str, plugins: Mapping[str, object], arguments: Mapping[str, Any]) -> Any:
@@ -250,7 +250,7 @@ class Drivers:
             raise DriverBroken(f"{title} has failed in {maker}: {_without_secret(error, arguments)}") from error
         lacks = [name for name in dir(protocol) if not name.startswith("_") and not hasattr(made, name)]
         if made is not None and lacks:
-            raise DriverBroken(f"{title} has made no {kind}: {type(made).__qualname__} lacks {', '.join(lacks)}")
+            raise DriverBroken(f"{title} did not make a {kind}: {type(made).__qualname__} lacks {', '.join(lacks)}")
         return made
 
     def _inspect(self, entry: DriverEntry, capabilities: bool) -> InstalledDriver:
@@ -286,7 +286,7 @@ class Drivers:
 def _scheme(url: str) -> str:
     scheme, separator, _ = url.partition("://")
     if not (separator and scheme):
-        raise ConfigurationError(f"{redact(url)!r} is no driver URL; write one as scheme://…, like sqlite:///work.db")
+        raise ConfigurationError(f"{redact(url)!r} is not a driver URL; use scheme://…, like sqlite:///work.db")
     return scheme.lower()
 
 

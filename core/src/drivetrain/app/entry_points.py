@@ -111,7 +111,7 @@ def _entries_of(found: Any) -> list[DriverEntry]:
     try:
         entries = [entry for entry in found.entry_points if entry.group in _KINDS]
     except Exception:
-        logger.warning("the entry points of a distribution cannot be read; passed over", exc_info=True)
+        logger.warning("the entry points of a distribution cannot be read; ignoring it", exc_info=True)
         return []
     return [_entry_of(found, entry) for entry in entries]
 

@@ -24,7 +24,7 @@ class Lock:
 
     def __init__(self, backend: Callable[[], Backend], name: str, seconds: float) -> None:
         if not backend().capabilities.stores:
-            raise NotSupported("locks need a backend that remembers, and this app's backend is null://")
+            raise NotSupported("locks need a backend that stores results, and this app's backend is null://")
         self._backend = backend
         self._seconds = seconds
         self.name = name
@@ -58,7 +58,7 @@ class Lock:
             LockHeld: somebody else has it.
         """
         if not self.acquire():
-            raise LockHeld(f"the lock {self.name!r} is held by somebody else; it ends by itself, try again later")
+            raise LockHeld(f"the lock {self.name!r} is held by another owner; try again when it has expired")
         return self
 
     def __exit__(

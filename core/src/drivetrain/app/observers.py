@@ -66,4 +66,4 @@ class Observers:
             try:
                 call(**arguments)
             except Exception:  # who only looks on must not change what becomes of a task
-                logger.exception("the observer %s has failed in its hook %s", name, hook)
+                logger.exception("observer %s raised an error in its hook %s; ignoring it", name, hook)

@@ -85,7 +85,9 @@ def _search_again(
 
 def _needed_seconds(runtime: Runtime, settings: Settings) -> float | None:
     if not runtime.backend.capabilities.lists_tasks:
-        raise NotSupported("this app's backend cannot list tasks (see `drivetrain describe`), so none can be rescued")
+        raise NotSupported(
+            "this app's backend cannot list tasks (see `drivetrain describe`), so lost tasks cannot be found"
+        )
     return certainty_seconds(
         runtime.broker.capabilities,
         lease_seconds=settings.lease_seconds,

@@ -154,7 +154,7 @@ class Sender:
             else:
                 if not self._runtime.backend.capabilities.stores:
                     raise NotSupported(
-                        "groups and chords need a backend that remembers, and this app's backend is null://"
+                        "groups and chords need a backend that stores results, and this app's backend is null://"
                     )
                 own = own or part.group_id not in made
         if own:

@@ -37,17 +37,17 @@ def _number(low: float, *, above: bool = False) -> Check:
 
 def _text(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not value or value != value.strip():
-        raise _wrong(attribute, value, "a name, without a space at either end")
+        raise _wrong(attribute, value, "a name without a space at either end")
 
 
 def _url(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and not value.partition("://")[1]:
-        raise _wrong(attribute, value, "a URL like scheme://…, say sqlite:///work.db")
+        raise _wrong(attribute, value, "a URL like scheme://…, for example sqlite:///work.db")
 
 
 def _names(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and (not value or not all(value) or len(set(value)) != len(value)):
-        raise _wrong(attribute, value, "at least one name, and each of them once")
+        raise _wrong(attribute, value, "a list of names: at least one, and no duplicates")
 
 
 def _plugins(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -150,8 +150,8 @@ class Settings:
     def __attrs_post_init__(self) -> None:
         if self.serializer not in self.accept:
             raise ConfigurationError(
-                f"accept is {shown(self.accept)}; it must hold the serializer {self.serializer!r}, "
-                "or the app could not read what it writes"
+                f"accept is {shown(self.accept)}; it must include the serializer {self.serializer!r}, "
+                "since the app must read what it writes"
             )
 
     @property
@@ -199,7 +199,7 @@ def _value(name: str, raw: Any, *, text: bool) -> Any:
     if attribute is None:
         near = get_close_matches(name, _FIELDS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigurationError("wrong", [f"{name!r} is no setting{hint}"])
+        raise ConfigurationError("wrong", [f"{name!r} is not a setting{hint}"])
     try:
         return parse_setting(attribute, from_text(raw, attribute.type) if text else raw)
     except ValueError as error:

@@ -113,5 +113,5 @@ def _settings_of(path: Path, content: Any) -> Mapping[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise _Unreadable(f"holds {type(content).__name__}, where settings by name should stand")
+        raise _Unreadable(f"holds {type(content).__name__}, but must contain a table of settings")
     return {str(name): value for name, value in content.items()}

@@ -149,7 +149,7 @@ class Waiter:
             ended = self._ended(waiting, seconds)
         except ServiceUnavailable as error:
             self._expire(waiting, error)
-            logger.warning("waiting for results of %d tasks: %s; trying again", len(waiting), error)
+            logger.warning("cannot wait for the results of %d tasks: %s; retrying", len(waiting), error)
             pause(self._runtime, polling_pause_seconds(1.0, self._poll_seconds), remaining)
         except BaseException as error:  # noqa: BLE001 - it is raised where the task is waited for; this thread goes on
             self._fail(waiting, error)

@@ -47,7 +47,7 @@ def wait_for_any(
         except ServiceUnavailable as error:
             if remaining is not None and remaining <= 0:
                 raise
-            logger.warning("waiting for results: %s; trying again", error)
+            logger.warning("cannot wait for results: %s; retrying", error)
             pause(runtime, polling_pause_seconds(waited + 1.0, poll_seconds), remaining)
         if remaining is not None and remaining <= 0:
             return {}
@@ -69,7 +69,7 @@ def ended_among(runtime: Runtime, task_ids: Sequence[str], longest_seconds: floa
     """
     capabilities = runtime.backend.capabilities
     if not capabilities.stores:
-        raise NotSupported("this app's backend keeps no results, so there is nothing to wait for; configure a backend")
+        raise NotSupported("this app's backend stores no results, so there is nothing to wait for; configure a backend")
     forgets = capabilities.durability is Durability.CACHE
     if capabilities.notifies:
         longest = _LONGEST_WAIT_OF_A_CACHE_SECONDS if forgets else _LONGEST_WAIT_SECONDS

@@ -37,4 +37,4 @@ def parse(text: str) -> Any:
         at = f" (at line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise ValueError(f"{error.problem}{at}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError("it holds a character or a depth that YAML has not") from error
+        raise ValueError("it contains an invalid character, or is nested too deeply") from error

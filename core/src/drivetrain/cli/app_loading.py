@@ -26,7 +26,9 @@ def load_app(reference: str) -> App:
     """
     module_name, _, attribute = reference.partition(":")
     if module_name.endswith(".py") or "/" in module_name or not module_name:
-        raise ConfigurationError(f"{reference!r} names no app; write module:app, like {_as_module(module_name)}:app")
+        raise ConfigurationError(
+            f"{reference!r} does not name an app; use module:app, like {_as_module(module_name)}:app"
+        )
     _look_here()
     module = _import(module_name)
     return _named(module, attribute) if attribute else _only(module)
@@ -47,7 +49,7 @@ def _import(name: str) -> ModuleType:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise ConfigurationError(_missing(name, error.name)) from error
         raise ConfigurationError(
-            f"the module {name!r} is there, but importing it has failed{_place(error)}: "
+            f"the module {name!r} exists, but importing it failed{_place(error)}: "
             f"{type(error).__name__}: {error} (--verbose shows the traceback)"
         ) from error
 
@@ -83,7 +85,7 @@ def _named(module: ModuleType, attribute: str) -> App:
         found = getattr(found, name)
     if not isinstance(found, App):
         raise ConfigurationError(
-            f"{module.__name__}:{attribute} is no drivetrain.App, but of type {type(found).__name__}{_told(module)}"
+            f"{module.__name__}:{attribute} is not a drivetrain.App, but of type {type(found).__name__}{_told(module)}"
         )
     return found
 

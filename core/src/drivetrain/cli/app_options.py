@@ -47,9 +47,7 @@ class AppOptions:
         """
         conflicting = [f"--{name}" for name in _DRIVER_SETTINGS if getattr(self, name) is not None]
         if conflicting and self.app is not None:
-            raise click.UsageError(
-                f"the app {self.app} says itself what it uses; leave {' and '.join(conflicting)} out"
-            )
+            raise click.UsageError(f"the app {self.app} has settings of its own; leave {' and '.join(conflicting)} out")
         return None if conflicting else self.app or os.environ.get(APP_VARIABLE) or None
 
     def open_app(self) -> App:
@@ -75,7 +73,7 @@ class AppOptions:
         # The default is a file in the current directory. Looking must not make it where it is not.
         if app.settings.broker == _DEFAULT_BROKER and not Path(_DEFAULT_BROKER.removeprefix("sqlite:///")).exists():
             raise ConfigurationError(
-                "nothing says which app or broker: give --app module:app, --broker URL or --config FILE, or set "
+                "no app and no broker given: use --app module:app, --broker URL or --config FILE, or set "
                 f"{APP_VARIABLE} or DRIVETRAIN_BROKER (there is no {_DEFAULT_BROKER.removeprefix('sqlite:///')} here)"
             )
         return app

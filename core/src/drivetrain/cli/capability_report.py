@@ -27,7 +27,7 @@ class Section(StrEnum):
 
     NATIVE = "native"
     SUPPLIED = "supplied by core"
-    REFUSED = "refused, or not to be had"
+    REFUSED = "refused, or not available"
     DELAYS = "delays"
     CRASH = "what a crash can cost"
 
@@ -45,7 +45,7 @@ _Statements = Iterator[Statement]
 
 def of_broker(declared: BrokerCapabilities) -> list[Statement]:
     """What a broker's capabilities mean, by section."""
-    return _ordered(_queues(declared), _messages(declared), _delays(declared), _holds(declared), _looking(declared),
+    return _ordered(_queues(declared), _messages(declared), _delays(declared), _holds(declared), _admin(declared),
                     _broker_crash(declared), _unknown(declared, BrokerCapabilities))  # fmt: skip
 
 
@@ -53,8 +53,8 @@ def of_backend(declared: BackendCapabilities) -> list[Statement]:
     """What a backend's capabilities mean, by section."""
     unknown = _unknown(declared, BackendCapabilities)
     if not declared.stores:
-        return _ordered(_nothing_kept(), unknown)
-    return _ordered(_keeping(declared), _results(declared), _backend_crash(declared), unknown)
+        return _ordered(_nothing_stored(), unknown)
+    return _ordered(_storage(declared), _results(declared), _backend_crash(declared), unknown)
 
 
 def of_pair(broker: BrokerCapabilities, backend: BackendCapabilities) -> list[Statement]:
@@ -79,10 +79,10 @@ def _queues(declared: BrokerCapabilities) -> _Statements:
     if declared.ordered:
         yield _native("Messages of one queue and priority come in the order in which one sender published them.")
     else:
-        yield _refused("No order is kept: a message may come before one that was published earlier.")
+        yield _refused("Messages are not ordered: one may be delivered before another that was published earlier.")
     levels = declared.priority_levels
     if not _is_number(levels) or levels <= 1:
-        yield _refused("There are no priorities: a task with one is refused when it is sent.")
+        yield _refused("Priorities are not supported: a task with one is refused when it is sent.")
         return
     yield _native(f"Priorities 0 to {levels - 1}, higher ones first.")
     yield _refused(f"A priority of {levels} or more is refused when a task is sent.")
@@ -103,14 +103,14 @@ def _messages(declared: BrokerCapabilities) -> _Statements:
 def _delays(declared: BrokerCapabilities) -> _Statements:
     late = f"at most {_seconds(declared.delay_resolution_seconds)} late while the machine is idle, and never early"
     longest = declared.longest_delay_seconds
-    yield Statement(Section.DELAYS, f"A delayed task comes {late}.")
+    yield Statement(Section.DELAYS, f"A delayed task is delivered {late}.")
     if longest is None:
         yield _native("Delays of any length.")
         return
     yield _native(f"Delays of up to {_seconds(longest)}.")
     yield _supplied(
-        f"Longer delays: the message comes after {_seconds(longest)} at the latest and is published once more "
-        "for the rest. That takes a worker that is running at that time; without one the task is late."
+        f"Longer delays: the message is delivered after {_seconds(longest)} at the latest and published again for "
+        "the rest. That takes a worker that runs at that time; without one the task is late."
     )
 
 
@@ -123,29 +123,29 @@ def _holds(declared: BrokerCapabilities) -> _Statements:
         longest = _seconds(declared.longest_hold_seconds)
         yield _supplied(
             f"Tasks of more than {longest}: the broker delivers the message once more meanwhile, and the lease of the "
-            "run, which is kept in the backend, sees to it that it is not run twice."
+            "run, which is stored in the backend, prevents a second run."
         )
     if not declared.settles_late:
         yield _supplied(
-            "When a hold has ended, its message can be settled no more and comes again; a task that has ended is not "
-            "run again."
+            "When a hold has ended, its message cannot be settled, and is delivered again; a task that has ended does "
+            "not run again."
         )
 
 
-def _looking(declared: BrokerCapabilities) -> _Statements:
+def _admin(declared: BrokerCapabilities) -> _Statements:
     if declared.lists_queues:
         yield _native("All queues that were ever used can be listed.")
     else:
         yield _supplied("The list of queues: those that the app's tasks and settings name.")
     if declared.peeks:
-        yield _native("Waiting and delayed messages can be looked at.")
+        yield _native("Ready and delayed messages can be listed.")
     else:
-        yield _refused("Of the messages in a queue only dead letters can be looked at.")
+        yield _refused("Only the dead letters of a queue can be listed.")
         yield _refused(
-            "Purging drops messages, and their tasks are not ended as cancelled; what is delayed may be refused."
+            "Purging drops messages and does not cancel their tasks; it may refuse to drop delayed messages."
         )
     if not declared.exact_sizes:
-        yield _refused("The sizes of queues are about right, not exact.")
+        yield _refused("The sizes of queues are approximate.")
 
 
 def _broker_crash(declared: BrokerCapabilities) -> _Statements:
@@ -154,9 +154,9 @@ def _broker_crash(declared: BrokerCapabilities) -> _Statements:
         return
     when = _BACK.get(declared.hold)
     if when is None:
-        yield _crash(_odd("hold", declared.hold, "when what a dead worker held comes back"))
+        yield _crash(_odd("hold", declared.hold, "when messages of a dead worker are delivered again"))
     else:
-        yield _crash(f"What a worker held when it died comes back {when}.")
+        yield _crash(f"Messages of a worker that died are delivered again {when}.")
 
 
 _BACK = {
@@ -167,10 +167,10 @@ _BACK = {
 _DURABLE_MESSAGES = {
     Durability.NONE: "Messages end with the process that holds them: all of them are lost.",
     Durability.PROCESS: (
-        "No message is lost when a worker or a sender is killed. When what keeps them is killed itself, or the machine "
-        "loses power, those may be that were not on disk yet."
+        "No message is lost when a worker or a sender is killed. If the service is killed or the machine loses power, "
+        "messages that were not on disk yet may be lost."
     ),
-    Durability.POWER: "No message is lost that was accepted, not when power is lost either.",
+    Durability.POWER: "No accepted message is lost, even when the power fails.",
     Durability.CACHE: "The service may drop messages when it runs short of room.",
 }
 
@@ -178,22 +178,22 @@ _DURABLE_MESSAGES = {
 # Backends
 
 
-def _nothing_kept() -> _Statements:
-    yield _refused("Nothing is kept: results cannot be asked for, nor states; groups, chords and locks are refused.")
-    yield _refused("Nothing keeps a task that is delivered twice from being run twice.")
-    yield _crash("A task that ran when its worker died is run again, and so may be one that had just ended.")
+def _nothing_stored() -> _Statements:
+    yield _refused("Nothing is stored: there are no results and no states; groups, chords and locks are refused.")
+    yield _refused("A task that is delivered twice may run twice.")
+    yield _crash("A task that ran when its worker died runs again; so may a task that had just ended.")
 
 
-def _keeping(declared: BackendCapabilities) -> _Statements:
+def _storage(declared: BackendCapabilities) -> _Statements:
     if declared.shared:
         yield _native("Any number of processes share its results, groups and locks.")
     else:
         yield _refused("Its results live in one process: other processes do not see them.")
     if declared.expiry_resolution_seconds:
         late = _seconds(declared.expiry_resolution_seconds)
-        yield _native(f"Results go when their retention is over, at most {late} late.")
+        yield _native(f"Results are deleted when their retention ends, at most {late} late.")
     else:
-        yield _native("Results go as soon as their retention is over.")
+        yield _native("Results are deleted as soon as their retention ends.")
     if declared.lists_tasks:
         yield _native("Tasks that have not ended can be listed.")
     else:
@@ -202,9 +202,9 @@ def _keeping(declared: BackendCapabilities) -> _Statements:
 
 def _results(declared: BackendCapabilities) -> _Statements:
     if declared.notifies:
-        yield _native("Who waits for a result is told when it is there.")
+        yield _native("A waiting caller is notified when the result is there.")
     else:
-        yield _supplied("Who waits for a result looks again and again, with growing pauses.")
+        yield _supplied("A waiting caller polls for the result, with growing pauses.")
     if declared.largest_value_bytes is None:
         yield _native("Results of any size.")
         return
@@ -220,13 +220,13 @@ def _backend_crash(declared: BackendCapabilities) -> _Statements:
 _DURABLE_RECORDS = {
     Durability.NONE: "Results, groups and locks end with the process that holds them: all of them are lost.",
     Durability.PROCESS: (
-        "No state or result is lost when a worker or a sender is killed. When what keeps them is killed itself, or the "
-        "machine loses power, those may be that were not on disk yet."
+        "No state or result is lost when a worker or a sender is killed. If the service is killed or the machine loses "
+        "power, states and results that were not on disk yet may be lost."
     ),
-    Durability.POWER: "No state or result is lost that was recorded, not when power is lost either.",
+    Durability.POWER: "No recorded state or result is lost, even when the power fails.",
     Durability.CACHE: (
-        "The service may drop states, results and groups when it runs short of room, and forgets all when it restarts. "
-        "Who waits for what was dropped is told so (`ResultLost`); a task whose state was dropped may run again."
+        "The service may drop states, results and groups when it runs short of room, and loses all when it restarts. "
+        "A caller that waits for a dropped result gets `ResultLost`; a task whose state was dropped may run again."
     ),
 }
 
@@ -237,7 +237,7 @@ _DURABLE_RECORDS = {
 def _sending(broker: BrokerCapabilities, backend: BackendCapabilities) -> _Statements:
     if broker.store is not None and broker.store == backend.store:
         yield _native("A task is recorded and published in one step: both, or neither.")
-        yield _crash("A sender that dies while it sends leaves a task whole, or nothing of it.")
+        yield _crash("A sender that dies while it sends leaves the task sent or not sent, and nothing between.")
     elif backend.stores:
         yield _supplied("A task is recorded first and then published, in two steps: no transaction covers both.")
         yield _crash(
@@ -251,19 +251,17 @@ def _large_bodies(broker: BrokerCapabilities, backend: BackendCapabilities) -> _
         return
     largest = broker.largest_message_bytes
     if not backend.stores:
-        yield _refused(
-            f"A message of more than {_bytes(largest)} is refused: the backend keeps nothing for the broker."
-        )
+        yield _refused(f"A message of more than {_bytes(largest)} is refused: the backend stores no message bodies.")
         return
     largest_value = backend.largest_value_bytes
     if largest_value is not None and _is_number(largest_value) and _is_number(largest) and largest_value <= largest:
-        yield _refused(f"A message of more than {_bytes(largest)} is refused: the backend keeps none as large.")
+        yield _refused(f"A message of more than {_bytes(largest)} is refused: the backend stores none as large.")
         return
     yield _supplied(
         f"Arguments too large for a message of {_bytes(largest)} are kept in the backend until the task has ended."
     )
     if largest_value is not None:
-        yield _refused(f"A message of more than {_bytes(largest_value)} is refused: neither keeps it.")
+        yield _refused(f"A message of more than {_bytes(largest_value)} is refused: neither can store it.")
     if backend.durability == Durability.CACHE:
         yield _crash("Such large arguments may be dropped with all else in the cache; then their task fails.")
 
@@ -271,8 +269,8 @@ def _large_bodies(broker: BrokerCapabilities, backend: BackendCapabilities) -> _
 def _processes(broker: BrokerCapabilities, backend: BackendCapabilities) -> _Statements:
     if broker.shared and backend.stores and not backend.shared:
         yield _refused(
-            "Other processes share the broker and not the backend: a task that is run in another process than it was "
-            "sent from never ends for its sender. Take a backend that is shared."
+            "Other processes share the broker and not the backend: a task that runs in another process never ends for "
+            "its sender. Use a backend that is shared."
         )
 
 
@@ -280,7 +278,7 @@ def _running_again(broker: BrokerCapabilities, backend: BackendCapabilities) -> 
     if not backend.stores:
         return
     if Durability.NONE in {broker.durability, backend.durability}:
-        yield _crash("With one of the two gone, unfinished workflows cannot go on.")
+        yield _crash("If one of the two is lost, unfinished workflows cannot continue.")
     if backend.durability not in {Durability.PROCESS, Durability.POWER}:
         return
     yield _crash(

@@ -31,7 +31,7 @@ class Exit(IntEnum):
 
 
 MEANINGS: Mapping[Exit, str] = {
-    Exit.OK: "done; for a worker: stopped as it was told to",
+    Exit.OK: "done; for a worker: stopped on request",
     Exit.FAILED: "failed: the task whose result was asked for, the worker, or the command itself",
     Exit.USAGE: "wrong usage or configuration",
     Exit.NOT_FOUND: "no such task, queue or dead letter",

@@ -44,5 +44,5 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask at; give --yes if you mean it")
+        raise click.UsageError("there is no terminal to confirm on; use --yes to confirm")
     click.confirm(question, abort=True, err=True)

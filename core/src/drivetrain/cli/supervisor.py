@@ -197,13 +197,13 @@ class Supervisor:
             pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(slot.crashes - 1, 20))
             slot.restart_at = time.monotonic() + pause
             # Whatever the code is, 0 too: nobody has told it to stop, so a task has ended it.
-            logger.error("%s %s; another is started in %.1f s", title, describe_exit(code), pause)
+            logger.error("%s %s; starting another in %.1f s", title, describe_exit(code), pause)
 
     def _refused(self, title: str, message: str) -> None:
         click.echo(message, err=True)
         self._code = Exit.USAGE
         if self._complete:
-            logger.error("%s cannot work as it is configured; all stop", title)
+            logger.error("%s is configured wrongly; stopping all", title)
         if not self._urgency:
             self._stop(Stop.GENTLY)
 

@@ -209,7 +209,7 @@ class _Listener:
         self._urgency = urgency
         self.report(Stopping())
         if urgency >= Stop.DEAD:
-            logger.warning("stopped before everything was given back; it comes again when its leases end")
+            logger.warning("stopped before all tasks were given back; they are delivered again when their leases end")
             _vanish(Exit.FAILED)
         at_once = urgency == Stop.AT_ONCE
         self._worker.stop(grace_seconds=0.0 if at_once else None, wait=False)

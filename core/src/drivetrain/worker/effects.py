@@ -203,8 +203,10 @@ class EffectRunner:
             del lost[group_id]
         for one in unknown:
             if one.member.group_id not in lost:
-                logger.warning("group %s is not known to the backend; its member %d ends here", *_place(one.member))
-        what = "the group, and with it what was to come next"
+                logger.warning(
+                    "the backend has no record of group %s; ignoring the end of its member %d", *_place(one.member)
+                )
+        what = "the group and its continuation"
         return [effect for group_id, one in lost.items() for effect in one.outward(self._lost(group_id, what))]
 
     def _gone_on(self, unknown: Sequence[Complete]) -> set[str]:

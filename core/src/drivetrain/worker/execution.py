@@ -173,7 +173,7 @@ class Execution:
         """What ``end`` makes of ``error``; a plain failure where ``error`` cannot be looked at. Raises nothing."""
         with suppress(BaseException):  # its class may raise anything when it is asked for anything
             return end(run, error)
-        kind, text = exception_name(type(error)), "the error raises another one when it is looked at"
+        kind, text = exception_name(type(error)), "the error raises another error when it is formatted"
         logger.error(
             "failed in attempt %d: %s: %s", run.invocation.attempt, kind, text, extra=log_extra(run.invocation)
         )
@@ -195,7 +195,7 @@ class Execution:
     def _retry(self, run: Run, error: BaseException, delay: float) -> RunResult:
         self._notify_raised(run, error, retrying=True)
         logger.info(
-            "attempt %d ended with %s; next in %.3f s",
+            "attempt %d failed with %s; retrying in %.3f s",
             run.invocation.attempt,
             exception_name(type(error)),
             delay,
@@ -262,7 +262,7 @@ class Execution:
         policy = self._runtime.retry_policy(retries.policy, retries.parameters)
         delay = policy.delay_seconds(number, self._random)
         if not 0 <= delay < math.inf:
-            raise ValueError(f"the policy {retries.policy!r} says to wait {delay!r} seconds")
+            raise ValueError(f"the policy {retries.policy!r} returned a delay of {delay!r} seconds")
         return delay
 
     def _ran_seconds(self, run: Run) -> float:

@@ -107,13 +107,18 @@ class Finisher:
     def _dead_letter_unsettled(self, result: RunResult, error: Exception) -> None:
         """This ending cannot be settled: fail what it leads to, and keep the message for whoever mends the cause."""
         extra = log_extra(result.invocation)
-        logger.error("task %s cannot be settled; its message goes aside", result.task_id, exc_info=error, extra=extra)
+        logger.error(
+            "task %s cannot be settled; moving its message to the dead letters",
+            result.task_id,
+            exc_info=error,
+            extra=extra,
+        )
         try:
             self._fail(result, error)
         except GaveUp:
             raise
         except Exception:
-            text = "task %s: its message cannot be put aside either; it will come again"
+            text = "task %s: its message cannot be moved to the dead letters; it will be delivered again"
             logger.exception(text, result.task_id, extra=extra)
         self._in_flight.remove([result.run] if result.run is not None else [])
 
@@ -161,7 +166,9 @@ class Finisher:
             if delay is None or result.run is None:
                 unchanged.append(result)
                 continue
-            text = "its arguments do not fit this version of the task; offered to other workers in %.1f s: %s"
+            text = (
+                "the arguments do not fit this worker's version of the task; offering it to other workers in %.1f s: %s"
+            )
             logger.warning(text, delay, _message_of(result), extra=log_extra(result.invocation))
             offered.append((result.run, delay))
         if offered:
@@ -184,7 +191,7 @@ class Finisher:
 
     def crashed_result(self, run: Run, text: str) -> RunResult:
         """The ending of a task that has killed its process too often; ``text`` says what happened."""
-        logger.error("task %s goes to the dead letters: %s", run.task_id, text, extra=log_extra(run.invocation))
+        logger.error("moving task %s to the dead letters: %s", run.task_id, text, extra=log_extra(run.invocation))
         failure = failure_of(run.invocation, None, "drivetrain.WorkerDied", text)
         return RunResult(
             delivery=run.delivery,
@@ -275,7 +282,7 @@ class Finisher:
             return result  # written before; only the answer was lost
         if before.state.terminal:
             return replace(self.result_of_record(result.delivery, result.invocation, before), run=result.run)
-        text = "task %s: another worker has taken it over; what this run did counts no more"
+        text = "task %s: another worker has taken it over; ignoring the result of this run"
         logger.warning(text, result.task_id, extra=log_extra(result.invocation))
         return None
 

@@ -57,16 +57,16 @@ def check_callable(function: Any) -> None:
 
 def _fault(function: Any) -> str | None:
     if inspect.isclass(function):
-        return "it is a class; decorate a function that makes the object and returns what is wanted of it"
+        return "it is a class; decorate a function that makes the object and returns the result"
     if not callable(function):
         return "it cannot be called; decorate a function, or a method of an object: app.task(object.method)"
     inner = inner_function(function)
     if inspect.isgeneratorfunction(inner):
-        return "it is a generator function, and what it yields is not sent to anybody; return a list"
+        return "it is a generator function, whose values cannot be sent; return a list"
     if inspect.isasyncgenfunction(inner):
-        return "it is an async generator function, and what it yields is not sent to anybody; return a list"
+        return "it is an async generator function, whose values cannot be sent; return a list"
     if not inspect.isfunction(inner) and not _has_parameters(function):
-        return "Python does not know its parameters; decorate a function that calls it"
+        return "Python cannot read its parameters; decorate a function that calls it"
     return None
 
 

@@ -48,9 +48,9 @@ class Heartbeat:
                 self.beat()
                 self._sweep()
             except ServiceError as error:
-                logger.warning("heartbeat: %s; tried again at the next one", error)
+                logger.warning("cannot renew leases: %s; retrying at the next heartbeat", error)
             except Exception:  # whatever it is, this thread must live on: all leases end without it
-                logger.exception("heartbeat: tried again at the next one")
+                logger.exception("unexpected error while renewing leases; retrying at the next heartbeat")
 
     def stop(self) -> None:
         """End `run`."""

@@ -168,7 +168,7 @@ class Isolation:
                 continue  # the worker stops while a service is away; the message comes again
             except Exception:  # the errors of a stranger's driver, say; what does not run must not be kept alive
                 self._in_flight.remove([run])
-                text = "task %s could not be run alone; its message will come again"
+                text = "task %s cannot run alone; its message will be delivered again"
                 logger.exception(text, run.task_id, extra=log_extra(run.invocation))
                 result = None
             if result is not None:
@@ -199,7 +199,7 @@ class Isolation:
             self._record_start(run, lone)
         except RunRefused as error:
             return self._execution.failed(run, error)
-        text = "task %s was %s and has not finished yet; it runs alone now"
+        text = "task %s was %s without finishing; running it alone"
         logger.info(text, run.task_id, lone.tally, extra=log_extra(run.invocation))
         if reference is not None:
             return self._run_in_child(run, reference, lone)
@@ -224,7 +224,7 @@ class Isolation:
         try:
             self._slot.prepare(reference)
         except (ImportError, ChildDied, OSError) as error:
-            text = "task %s cannot run in a process of its own (%s); it waits until this worker runs nothing else"
+            text = "task %s cannot run in a child process (%s); waiting until this worker runs nothing else"
             logger.warning(text, run.task_id, error, extra=log_extra(run.invocation))
             return False
         return True

@@ -77,7 +77,7 @@ class MessageSearch:
         if any(message_id in view.ids for view in views):
             return Finding.FOUND, ""
         if any(message_id in view.dead for view in views):
-            return Finding.UNCLEAR, "its message lies in the dead letters: replay it, or drop it"
+            return Finding.UNCLEAR, "its message is in the dead letters; replay it, or drop it"
         hidden = next((view.hidden for view in views if view.hidden), "")
         return (Finding.UNCLEAR, hidden) if hidden else (Finding.MISSING, "")
 
@@ -95,9 +95,9 @@ class MessageSearch:
         # What is delayed and held is not asked for: what is due is delayed or held, unrecorded, for a short time only.
         ready = self._broker.sizes([queue])[queue].ready
         if ready is None:
-            return _View(hidden=f"this broker does not tell how many messages wait in the queue {queue}")
+            return _View(hidden=f"this broker cannot count the messages of the queue {queue}")
         if ready:
-            return _View(hidden=f"{ready} messages wait in the queue {queue}, and this broker does not show which")
+            return _View(hidden=f"the queue {queue} has {ready} ready messages, which this broker cannot list")
         return _View()
 
     def _peek(self, queue: str) -> _View:
@@ -110,7 +110,7 @@ class MessageSearch:
         hidden = _too_many(queue, len(ready) + 1)
         # They come in due order: behind one that is far from due there is none that is due.
         if len(delayed) >= MAX_MESSAGES and (delayed[-1].eta or 0.0) <= self._latest:
-            hidden = f"more than {MAX_MESSAGES} messages of the queue {queue} are delayed and nearly due"
+            hidden = f"the queue {queue} has more than {MAX_MESSAGES} delayed messages that are due soon"
         return _View(_ids([*delayed, *ready]), _ids(dead), hidden)
 
 
@@ -121,4 +121,4 @@ def _ids(messages: Sequence[Message]) -> frozenset[str]:
 def _too_many(queue: str, ready: int | None) -> str:
     if ready is None or ready <= MAX_MESSAGES:
         return ""
-    return f"{ready} messages wait in the queue {queue}, and no more than {MAX_MESSAGES} are looked at"
+    return f"the queue {queue} has {ready} ready messages, and a search reads at most {MAX_MESSAGES}"

@@ -73,7 +73,7 @@ def _time(message: Message, header: str) -> float | None:
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise SerializationError(f"the header {header} is {text!r}, which is no time in Unix seconds")
+        raise SerializationError(f"the header {header} is {text!r}, which is not a time in Unix seconds")
     return seconds
 
 

@@ -130,7 +130,7 @@ class Receiver:
         key = headers.get(BODY_HEADER)
         body = message.body if key is None else bodies[key]
         if body is None:
-            raise _BodyGone(f"the body of this message ({key}) is no longer kept in the backend")
+            raise _BodyGone(f"the backend no longer has the body of this message ({key})")
         invocation = load_invocation(self._runtime.payloads.load_body(headers.get(CONTENT_TYPE_HEADER), body))
         return _Received(delivery, invocation, *details)
 
@@ -155,7 +155,7 @@ class Receiver:
 
     def _dead_letter(self, delivery: Delivery, invocation: Invocation, reason: str, error: Exception) -> None:
         details = (delivery.message.id, invocation.call.queue, shortened(reason))
-        logger.error("message %s goes to the dead letters of %s: %s", *details, extra=log_extra(invocation))
+        logger.error("moving message %s to the dead letters of %s: %s", *details, extra=log_extra(invocation))
         failure = self._finisher.failure_of(invocation, error)
         result = RunResult(
             delivery=delivery,
@@ -226,7 +226,7 @@ class Receiver:
         self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge([one.delivery]))
 
     def _ignored_result(self, one: _Received) -> RunResult:
-        text = "no such task here, and it was sent with ignore_unknown"
+        text = "this worker has no such task, and it was sent with ignore_unknown"
         failure = self._finisher.failure_of(one.invocation, None, "drivetrain.UnknownTask", text)
         return RunResult(
             delivery=one.delivery,
@@ -313,7 +313,7 @@ class Receiver:
         try:
             run.lone = self._lone_start(run, before)
         except SerializationError as error:
-            self._dead_letter(run.delivery, run.invocation, f"what is recorded of it cannot be read: {error}", error)
+            self._dead_letter(run.delivery, run.invocation, f"its record cannot be read: {error}", error)
             return None
         return None if run.lone is not None else self._finisher.crashed_result(run, self._crash(run, before))
 
@@ -335,13 +335,13 @@ class Receiver:
         if lone == 0:
             return "started once and never finished; with max_starts = 1 it is not started again"
         tally = f"started {before.starts} times and never finished, {lone} of them alone"
-        return f"{tally}; the last time its worker ran nothing else, and was not heard of again"
+        return f"{tally}; the last time its worker ran nothing else and disappeared"
 
     def _result_of_record(self, run: Run, before: TaskRecord) -> RunResult | None:
         try:
             return self._finisher.result_of_record(run.delivery, run.invocation, before)
         except SerializationError as error:
-            self._dead_letter(run.delivery, run.invocation, f"what is recorded of it cannot be read: {error}", error)
+            self._dead_letter(run.delivery, run.invocation, f"its record cannot be read: {error}", error)
             return None
 
     def _release_busy(self, run: Run, before: TaskRecord, now: float) -> None:

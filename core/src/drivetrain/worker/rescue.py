@@ -52,7 +52,7 @@ _LEASES_APART = 1.25
 _LONGEST_OFFER_SECONDS = 10.0
 #: How many tasks one look remembers at most, of those whose message it missed, and of those of which it cannot tell.
 _MOST_MISSING, _MOST_UNCLEAR = 50_000, 1_000
-_MAY_BE_IN_FLIGHT = "its message lies in no queue, but may be held by a consumer"
+_MAY_BE_IN_FLIGHT = "its message is in no queue, but a consumer may hold it"
 
 
 def certainty_seconds(
@@ -240,7 +240,7 @@ class Rescue:
     def _end(self, found: Found) -> Found:
         record = found.overdue.record
         if found.finding is Finding.FOUND:
-            return evolve(found, reason="its message lies in a queue")
+            return evolve(found, reason="its message is in a queue")
         try:
             done = self._resume(found.overdue) if found.overdue.group is not None else self._end_as_lost(found)
         except GaveUp:
@@ -248,7 +248,7 @@ class Rescue:
         except (ServiceError, SerializationError) as error:
             logger.exception("task %s is overdue and cannot be ended", record.task_id, extra=_extra(found.overdue))
             return evolve(found, reason=f"it cannot be ended: {error}")
-        return evolve(found, reason="" if done else "it has gone on meanwhile", done=done)
+        return evolve(found, reason="" if done else "it has continued meanwhile", done=done)
 
     # Groups
 
@@ -259,9 +259,9 @@ class Rescue:
             raise AssertionError(f"{one.record.task_id} is not a group")
         member = Member(group.group_id, 0)
         progress = GroupProgress(size=group.size, done=group.done, failed=group.failed)
-        failure = self._failure(one, "a member of it failed, and the worker that noticed it did not go on")
+        failure = self._failure(one, "a member failed, and its worker stopped before it continued the group")
         complete = Complete(Join(member.group_id, member.index), None, self._encoded(failure), State.FAILURE)
-        logger.warning("group %s is complete and did not go on; it does now", group.group_id, extra=_extra(one))
+        logger.warning("group %s is complete but did not continue; continuing it", group.group_id, extra=_extra(one))
         self._effect_runner.perform([complete], {member: progress})
         return "resumed"
 
@@ -335,10 +335,10 @@ def _text(found: Found) -> str:
     if found.finding is Finding.UNCLEAR:
         return "an operator has ended it as lost"
     if one.message_id is None:
-        return "the group is gone from the backend"
+        return "the backend no longer has the group"
     since = datetime.fromtimestamp(one.since, UTC).isoformat(timespec="seconds")
     whose = "its message" if one.message_id == one.record.task_id else f"the message of task {one.message_id} before it"
-    return f"{whose} is gone: it was due at {since}, and lies in no queue of the broker"
+    return f"{whose} is gone: it was due at {since}, and is in no queue of the broker"
 
 
 def _extra(one: Overdue) -> dict[str, str]:

@@ -66,9 +66,11 @@ class Rescuer:
             except GaveUp:
                 break
             except ServiceError as error:
-                logger.warning("looking for lost tasks: %s; tried again in %.0f s", error, self._pause_seconds)
+                logger.warning("cannot search for lost tasks: %s; retrying in %.0f s", error, self._pause_seconds)
             except Exception:  # whatever it is, this thread must live on
-                logger.exception("looking for lost tasks: tried again in %.0f s", self._pause_seconds)
+                logger.exception(
+                    "unexpected error while searching for lost tasks; retrying in %.0f s", self._pause_seconds
+                )
         self._let_go()
 
     def stop(self) -> None:
@@ -97,13 +99,13 @@ class Rescuer:
             try:
                 self._runtime.backend.release_lock(_LOCK, self._token)
             except ServiceError as error:
-                logger.debug("the lock %s is not released: %s; it ends by itself", _LOCK, error)
+                logger.debug("cannot release the lock %s: %s; it expires", _LOCK, error)
 
     def _warn(self, search: SearchResult) -> None:
         """Say that there are tasks that only an operator can decide on; once, until there are none."""
         latest = self._runtime.clock.now() - self._seconds
         unclear = [found for found in search.unclear if found.overdue.since <= latest]
         if unclear and not self._warned:
-            text = "%d or more overdue tasks may be lost, which cannot be decided: %s; see `drivetrain rescue`"
+            text = "at least %d overdue tasks may be lost, but this is not certain: %s; run `drivetrain rescue`"
             logger.warning(text, len(unclear), unclear[0].reason)
         self._warned = bool(unclear)

@@ -60,7 +60,7 @@ class Retrier:
                 self._pause_or_raise(what, error, tries, self._clock.monotonic() - started)
             else:
                 if tries:
-                    logger.info("%s: works again after %d failed tries", what, tries)
+                    logger.info("%s: succeeded after %d failed tries", what, tries)
                 return result
 
     def _pause_or_raise(self, what: str, error: ServiceError, tries: int, tried_seconds: float) -> None:
@@ -73,11 +73,12 @@ class Retrier:
             remaining = self._limit_seconds - tried_seconds
             if remaining < _SHORTEST_PAUSE_SECONDS:
                 error.add_note(
-                    f"{what}: tried {tries} times in {tried_seconds:.1f} s; does the service run, and is the URL right?"
+                    f"{what}: failed {tries} times in {tried_seconds:.1f} s; "
+                    "check that the service runs and that the URL is right"
                 )
                 raise error
             pause = min(pause, remaining)
-        logger.warning("%s: %s; trying again in %.2f s", what, error, pause)
+        logger.warning("%s: %s; retrying in %.2f s", what, error, pause)
         if self._clock.wait_event(self._give_up, pause):
             raise GaveUp from error
 

@@ -38,6 +38,6 @@ class Threads:
             work()
         except BaseException as error:  # noqa: BLE001 - whatever it is, a thread that others count on is gone
             try:
-                logger.critical("the thread %s has failed, and the worker stops", name, exc_info=error)
+                logger.critical("thread %s has failed; stopping the worker", name, exc_info=error)
             finally:
                 self._failed(name, error)

@@ -20,7 +20,7 @@ __all__ = ["Binding"]
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 #: For calls of a wrong shape, where the function that is called hides its parameters.
-_HINT: Final = " (it is decorated: a decorator that gives arguments itself must say by __signature__ which are left)"
+_HINT: Final = " (it is decorated: a decorator that passes arguments itself must set __signature__)"
 
 #: A value that is given: the parameter that takes it, what it is called in messages, and the value.
 _Given = tuple["_Slot", str, Any]

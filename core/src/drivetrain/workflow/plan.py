@@ -90,7 +90,7 @@ class _Planner:
             return self._chain(workflow, received, around, level)
         if isinstance(workflow, Group):
             return (self._fork(workflow, received, around, level),)
-        raise InvalidSignature(f"{workflow!r} is no signature, chain or group")
+        raise InvalidSignature(f"{workflow!r} is not a signature, chain or group")
 
     def _chain(self, chain: Chain[Any], received: bool, around: tuple[Workflow[Any], ...], level: int) -> Frames:
         around = (*around, *chain.on_error)

@@ -63,7 +63,7 @@ def _check_eta(record: object, attribute: Any, value: object) -> None:
 
 def _check_queue(_record: object, _attribute: object, value: Any) -> None:
     if value is not None and (not isinstance(value, str) or not value):
-        raise InvalidSignature(f"queue is {value!r}; it must be a text that is not empty")
+        raise InvalidSignature(f"queue is {value!r}; use a string that is not empty")
 
 
 def _check_retry(_record: object, _attribute: object, value: Any) -> None:
@@ -73,12 +73,12 @@ def _check_retry(_record: object, _attribute: object, value: Any) -> None:
 
 def _check_priority(_record: object, _attribute: object, value: Any) -> None:
     if value is not None and (type(value) is not int or value < 0):
-        raise InvalidSignature(f"priority is {value!r}; it must be a whole number from 0 (last) up")
+        raise InvalidSignature(f"priority is {value!r}; use a whole number, 0 (lowest) or more")
 
 
 def _check_task_id(_record: object, _attribute: object, value: Any) -> None:
     if value is not None and (not isinstance(value, str) or not value):
-        raise InvalidSignature(f"task_id is {value!r}; it must be a text that is not empty")
+        raise InvalidSignature(f"task_id is {value!r}; use a string that is not empty")
 
 
 def _check_dead_letter(_record: object, _attribute: object, value: Any) -> None:
@@ -114,7 +114,7 @@ def _expires(value: Any) -> datetime | float | None:
 def _check_headers(_record: object, _attribute: object, value: Mapping[Any, Any]) -> None:
     for key, text in value.items():
         if not isinstance(key, str) or not isinstance(text, str):
-            raise InvalidSignature(f"header {key!r} is {text!r}; header names and values must be texts")
+            raise InvalidSignature(f"header {key!r} is {text!r}; header names and values must be strings")
         if key.startswith("drivetrain-") or key == "content-type":
             raise InvalidSignature(f"header {key!r} is reserved")
 
@@ -444,5 +444,5 @@ def _workflows(what: str, items: Any) -> tuple[Workflow[Any], ...]:
 def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
     known = {attribute.name for attribute in fields(Options)}
     if unknown := sorted(set(changes) - known):
-        raise InvalidSignature(f"unknown option(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        raise InvalidSignature(f"unknown option(s) {', '.join(unknown)}; use {', '.join(sorted(known))}")
     return evolve(options, **changes)

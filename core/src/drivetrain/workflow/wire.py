@@ -43,11 +43,11 @@ def load_invocation(plain: Plain) -> Invocation:
     try:
         invocation = msgspec.convert(plain, Invocation)
     except _MISFITS as error:
-        raise SerializationError(f"this is no task that this version of drivetrain can read: {error}") from error
+        raise SerializationError(f"this version of drivetrain cannot read the task: {error}") from error
     call = invocation.call
     carries = invocation.frames or call.on_success or call.on_error or call.workflow_on_error
     if carries and is_too_deep((call, *invocation.frames)):
-        raise SerializationError(f"groups or callbacks are nested deeper in it than {DEEPEST} levels")
+        raise SerializationError(f"its groups or callbacks are nested more than {DEEPEST} levels deep")
     return invocation
 
 
@@ -66,7 +66,7 @@ def load_frames(plain: Plain) -> Frames:
     try:
         return msgspec.convert(plain, Frames)
     except _MISFITS as error:
-        raise SerializationError(f"this is nothing that this version of drivetrain can go on with: {error}") from error
+        raise SerializationError(f"this version of drivetrain cannot read the continuation: {error}") from error
 
 
 def skeleton(frames: Frames) -> list[Plain]:

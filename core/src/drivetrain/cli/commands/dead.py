@@ -35,8 +35,8 @@ class _Filter(TypedDict):
 
 
 _FILTER_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option("--id", "task_ids", multiple=True, metavar="ID", help="Only this task; may be given again."),
-    click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only tasks of this name; may be given again."),
+    click.option("--id", "task_ids", multiple=True, metavar="ID", help="Only this task; may be repeated."),
+    click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only tasks of this name; may be repeated."),
     click.option("--reason", default="", metavar="TEXT", help="Only those whose reason holds this text."),
     click.option(
         "--older-than", "died_before", metavar="TIME", callback=moment, help="Put aside before: 7d, 12h or a date."
@@ -61,7 +61,7 @@ def dead() -> None:
 @dead.command("list")
 @click.argument("queue")
 @_filter_options
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many are listed.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many to list.")
 @click.option("--args", "with_args", is_flag=True, help="Show the arguments of tasks, which may hold secrets.")
 @json_option
 @app_options

@@ -27,7 +27,9 @@ class _Queue:
 
 @click.command()
 @click.argument("queues", nargs=-1, metavar="[QUEUE]...")
-@click.option("--limit", default=10, show_default=True, type=click.IntRange(min=0), help="Tasks listed in each place.")
+@click.option(
+    "--limit", default=10, show_default=True, type=click.IntRange(min=0), help="How many tasks to list in each section."
+)
 @click.option("--args", "with_args", is_flag=True, help="Show the arguments of tasks, which may hold secrets.")
 @json_option
 @app_options

@@ -21,7 +21,7 @@ __all__ = ["rescue_command"]
     "overdue_seconds",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="For how long tasks must be due; by default as the setting rescue_after_seconds says.",
+    help="For how long tasks must be due; by default the setting rescue_after_seconds.",
 )
 @click.option("--dry-run", is_flag=True, help="End nothing; show what would be ended.")
 @click.option(
@@ -29,7 +29,7 @@ __all__ = ["rescue_command"]
     "task_ids",
     multiple=True,
     metavar="ID",
-    help="End this task alone, whose message you know to be gone; may be given again.",
+    help="End only this task, whose message you know to be gone; may be repeated.",
 )
 @json_option
 @app_options
@@ -106,4 +106,4 @@ def _show(report: RescueReport, *, dry_run: bool, by_id: bool) -> None:
     ]
     echo_table(("ID", "TASK", "STATE", "ATTEMPT", "QUEUE", "DUE", "DONE", "REASON"), rows)
     if report.more:
-        click.echo(f"… and {report.more} more of which it cannot be decided")
+        click.echo(f"… and {report.more} more that are not certain")

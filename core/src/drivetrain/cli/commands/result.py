@@ -18,7 +18,9 @@ __all__ = ["result"]
 
 @click.command()
 @click.argument("task_id", metavar="ID")
-@click.option("--wait", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Wait so long for its end.")
+@click.option(
+    "--wait", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="How long to wait for its end."
+)
 @json_option
 @app_options
 @click.pass_context

@@ -36,13 +36,17 @@ def _names(_context: click.Context, _parameter: click.Parameter, text: str | Non
 @click.option(
     "--supervisor/--no-supervisor",
     default=True,
-    help="Whether a process of its own replaces the worker when it crashes (the default); without, for debuggers.",
+    help="Whether a supervisor process replaces a worker that crashes (the default); without it, for debuggers.",
 )
-@click.option("--name", help="What the worker's name begins with; process id and a few letters are added.")
+@click.option("--name", help="The start of the worker's name; process id and a few letters are added.")
 @click.option(
-    "--lease-seconds", type=click.FloatRange(min=0, min_open=True), help="Work of a dead worker waits so long."
+    "--lease-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long the tasks of a dead worker wait for another one.",
 )
-@click.option("--grace-seconds", type=click.FloatRange(min=0), help="Running tasks may take so long on stop.")
+@click.option(
+    "--grace-seconds", type=click.FloatRange(min=0), help="How long running tasks may take when the worker stops."
+)
 @click.option("--log-level", type=click.Choice(_LEVELS, case_sensitive=False), help="How much is logged.")
 @click.option("--log-format", type=click.Choice(list(FORMATS)), help="Text (the default), or one JSON object a line.")
 @verbose_option
@@ -84,13 +88,13 @@ def _reference(ctx: click.Context, given: str | None) -> str:
     options.app = given or options.app
     reference = options.reference()
     if reference is None:
-        raise click.UsageError(f"which app? Say drivetrain worker MODULE:APP, or set {APP_VARIABLE}")
+        raise click.UsageError(f"no app given: use drivetrain worker MODULE:APP, or set {APP_VARIABLE}")
     return reference
 
 
 def _work_here(ctx: click.Context, plan: WorkerPlan) -> int:
     app = options_of(ctx).open_app()
     if (plan.processes or app.settings.processes) > 1:
-        raise click.UsageError("--no-supervisor runs one process; say --processes 1")
+        raise click.UsageError("--no-supervisor runs one process; use --processes 1")
     with Signals() as signals:
         return work(plan, app, signals)

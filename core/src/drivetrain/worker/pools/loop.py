@@ -108,7 +108,7 @@ class LoopPool:
             self._loop.run_forever()
         except (SystemExit, KeyboardInterrupt):
             # asyncio passes these on from any callback and any asyncio task. Who awaits that task gets it too.
-            logger.exception("a coroutine has raised this through the event loop, which goes on")
+            logger.exception("a coroutine has raised an error through the event loop; the loop continues")
 
     def _end_all(self) -> None:
         for _ in range(_LAST_TRIES):

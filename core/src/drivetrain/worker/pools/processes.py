@@ -130,6 +130,6 @@ class ProcessPool:
         try:
             self._died(run)
         except Exception:
-            text = "task %s could not be given back; its message will come again"
+            text = "task %s cannot be given back; its message will be delivered again"
             logger.exception(text, run.task_id, extra=log_extra(run.invocation))
         return None

@@ -36,8 +36,8 @@ class TaskReference:
             found = None
         if getattr(getattr(found, "definition", None), "name", None) != definition.name:
             raise ConfigurationError(
-                f"task {definition.name!r} asks for the processes pool, but {reference.module}.{reference.qualname} is "
-                "not that task; define it at the top of a module, under @app.task"
+                f"task {definition.name!r} uses the processes pool, but {reference.module}.{reference.qualname} is "
+                "not this task; define it at the top level of a module, with @app.task"
             )
         return reference
 

@@ -33,7 +33,7 @@ def hints_of(thing: Any, scope: Mapping[str, Any] | None = None) -> dict[str, An
     try:
         return get_type_hints(thing, globalns=None if scope is None else dict(scope))
     except Exception as error:
-        why = "; what an annotation names must be there at run time, not only under TYPE_CHECKING, and be global"
+        why = "; import what annotations name at run time, not only under TYPE_CHECKING, and define it globally"
         text = f"the annotations of {thing.__qualname__} cannot be resolved: {error}"
         raise UnsupportedAnnotation(text + why if isinstance(error, NameError) else text) from error
 

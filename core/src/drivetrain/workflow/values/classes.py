@@ -82,7 +82,9 @@ def tuple_record_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
         if type(value) is not origin or len(value) != len(encodes):
             raise refuse(value, expected, kinds, travels)
         if lost := lost_attributes(value, {}):
-            raise ValueMismatch(expected, value, advice=f"its attribute {lost[0]!r} is no field and would not arrive")
+            raise ValueMismatch(
+                expected, value, advice=f"its attribute {lost[0]!r} is not a field, so it would be lost"
+            )
         return named("object", name, {field: encodes[field](item) for field, item in zip(encodes, value, strict=True)})
 
     def decode(plain: Plain) -> Any:

@@ -59,7 +59,7 @@ class Values:
             decode: makes the instance of what ``encode`` gave.
         """
         if kind in _BUILT_IN:
-            raise ValueError(f"{kind.__qualname__} travels already, and always in the same way")
+            raise ValueError(f"{kind.__qualname__} is supported already, and its encoding cannot change")
         with self._lock:
             if any(other is not kind and other.__qualname__ == kind.__qualname__ for other in self._custom):
                 raise ValueError(f"another class named {kind.__qualname__} is registered")

@@ -207,6 +207,6 @@ def _is_cache(kind: type, name: str) -> bool:
 
 def _lost_advice(lost: list[str], name: str) -> str:
     return (
-        f"its attribute {lost[0]!r} is no field and would not arrive; "
+        f"its attribute {lost[0]!r} is not a field, so it would be lost; "
         f"make it a field with init=False, or register the type {name} with the app"
     )

@@ -29,7 +29,7 @@ def _refuse_namesakes(members: Sequence[Codec], expected: str) -> None:
     kinds = {kind for member in members for kind in member.kinds or ()}
     names = [kind.__qualname__ for kind in kinds]
     if len(set(names)) < len(names):
-        raise UnsupportedAnnotation(f"{expected} has two different classes of one name, which cannot be told apart")
+        raise UnsupportedAnnotation(f"{expected} has two classes of the same name, which cannot be distinguished")
 
 
 def _sign_of(plain: Plain) -> Any:

@@ -97,7 +97,7 @@ class Untyped:
         tag = plain.get(TAG, "dict")
         decode = self._decoders.get(tag) if type(tag) is str else None
         if decode is None:
-            raise ValueMismatch(_EXPECTED, plain, advice=f"nothing is known by the tag {tag!r}")
+            raise ValueMismatch(_EXPECTED, plain, advice=f"unknown tag {tag!r}")
         return decode(plain)
 
     def _decode_set(self, plain: Plain, kind: type[set[Any] | frozenset[Any]]) -> Any:
