@@ -56,7 +56,7 @@ FIRST_SECONDS = 600
 def pytest_collection_modifyitems(config, items):
     quick = config.getoption("--contract-profile") == "quick"
     for item in items:
-        if item.path.parent != Path(__file__).parent:
+        if Path(__file__).parent not in item.path.parents:
             continue
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(FIRST_SECONDS))

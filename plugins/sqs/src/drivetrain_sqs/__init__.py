@@ -1,6 +1,6 @@
 """``sqs://eu-central-1``: a broker on Amazon SQS.
 
-The options of its URL are those of `drivetrain_sqs.options.Options`.
+`drivetrain_sqs.options.Options` lists the options of the URL.
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ def make_broker(url: str, context: DriverContext) -> SqsBroker:
     """Make the broker of an ``sqs://``, ``sqs+http://`` or ``sqs+https://`` URL.
 
     Raises:
-        ConfigurationError: the URL is wrong; every fault is named.
+        ConfigurationError: the URL or a driver option is wrong; it names every fault.
     """
-    return SqsBroker(Options.parse(url, context.namespace), context.clock)
+    return SqsBroker(Options.parse(url, context.namespace, context.options), context.clock)

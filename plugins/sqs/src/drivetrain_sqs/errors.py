@@ -1,4 +1,4 @@
-"""From botocore's errors to ours."""
+"""Errors of boto3 and error codes of SQS, mapped to the errors of the contract."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from drivetrain.contract import AuthenticationFailed, ServiceError, ServiceRefused, ServiceUnavailable
 
-__all__ = ["CLIENT_ERRORS", "code_of", "entry_error", "is_missing_queue", "mapped", "plain"]
+__all__ = ["CLIENT_ERRORS", "code_of", "entry_error", "is_missing_queue", "plain", "to_service_error"]
 
 
 def _known(*names: str) -> tuple[type[Exception], ...]:
-    """The classes of these names; older versions of botocore have fewer."""
+    """The classes with these names that the installed botocore has; older versions have fewer."""
     return tuple(getattr(exceptions, name) for name in names if hasattr(exceptions, name))
 
 
-#: All that a client raises: four roots, and two classes that have none.
+#: Every error that a client raises: four base classes, and two classes without a common base.
 CLIENT_ERRORS: tuple[type[Exception], ...] = (
     exceptions.BotoCoreError,
     exceptions.ClientError,
@@ -25,8 +25,8 @@ CLIENT_ERRORS: tuple[type[Exception], ...] = (
     *_known("UndefinedModelAttributeError", "MissingServiceIdError"),
 )
 
-#: The service was not reached, or what came back was no answer of its.
-_AWAY: tuple[type[Exception], ...] = (
+#: The service was not reached, or the answer was not a valid one.
+_UNREACHABLE: tuple[type[Exception], ...] = (
     ResponseParserError,
     *_known(
         "HTTPClientError", "ConnectionError", "IncompleteReadError", "ChecksumError", "FlexibleChecksumError",
@@ -34,15 +34,15 @@ _AWAY: tuple[type[Exception], ...] = (
     ),
 )  # fmt: skip
 
-#: Nobody was found who we are.
-_NOBODY = _known(
+#: boto3 found no usable credentials.
+_NO_CREDENTIALS = _known(
     "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "NoAuthTokenError",
     "TokenRetrievalError", "UnknownTokenProviderError", "SSOError", "LoginError", "RefreshWithMFAUnsupportedError",
     "InfiniteLoopConfigError", "UnknownCredentialError", "ProfileNotFound",
 )  # fmt: skip
 
-#: Codes of a request that may pass when it is made again.
-_PASSING = frozenset(
+#: Codes of a request that may succeed when it is repeated.
+_RETRYABLE = frozenset(
     {
         "InternalError",
         "InternalFailure",
@@ -64,8 +64,8 @@ _PASSING = frozenset(
     }
 )
 
-#: Codes of credentials that are wrong, or no longer right.
-_UNKNOWN_US = frozenset(
+#: Codes for credentials that are wrong or have expired.
+_BAD_CREDENTIALS = frozenset(
     {
         "AuthFailure",
         "ExpiredToken",
@@ -86,7 +86,7 @@ _UNKNOWN_US = frozenset(
 )
 
 _FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError"})
-#: What a key of KMS says comes under the name of SQS's own error, or under that of KMS, by the protocol.
+#: Codes of KMS errors. The old protocol reports the name that KMS uses, the new one that of SQS.
 _KMS = {
     "KMS.AccessDeniedException": "KmsAccessDenied",
     "KMS.DisabledException": "KmsDisabled",
@@ -99,90 +99,98 @@ _KMS = {
 }
 _MISSING_QUEUE = frozenset({"QueueDoesNotExist", "NonExistentQueue"})
 
-#: In what SQS says of a message that is beyond the limit of its queue.
+#: Part of SQS's text for a message that exceeds the limit of its queue.
 _TOO_LONG = "must be shorter than"
 
 _ADVICE = {
     "ExpiredToken": "the session has ended; get new credentials",
     "ExpiredTokenException": "the session has ended; get new credentials",
-    "RequestExpired": "look whether the clock of this machine is right",
-    "RequestTimeTooSkewed": "look whether the clock of this machine is right",
-    "SignatureDoesNotMatch": "look whether the secret key is right, and the clock of this machine",
+    "RequestExpired": "check the clock of this machine",
+    "RequestTimeTooSkewed": "check the clock of this machine",
+    "SignatureDoesNotMatch": "check the secret key and the clock of this machine",
     "OverLimit": (
-        "too many messages of this queue are in flight (120,000, or 20,000 in a FIFO queue): received, and neither "
-        "acknowledged nor given back; this passes as they are settled"
+        "too many messages of this queue are in flight (120,000, or 20,000 in a FIFO queue); "
+        "wait until workers have acknowledged some, or let fewer workers receive from it"
     ),
-    "QueueDeletedRecently": "a queue of this name was deleted less than 60 seconds ago; SQS wants so long a pause",
-    "QueueNameExists": "there is such a queue with other attributes; use it without create=true",
-    "QueueAlreadyExists": "there is such a queue with other attributes; use it without create=true",
+    "QueueDeletedRecently": "a queue of this name was deleted less than 60 seconds ago; retry after that time",
+    "QueueNameExists": "the queue exists with other attributes; remove create=true from the URL to use it as it is",
+    "QueueAlreadyExists": "the queue exists with other attributes; remove create=true from the URL to use it as it is",
     "KmsAccessDenied": (
         "the queue is encrypted: allow this identity kms:GenerateDataKey (to send) and kms:Decrypt on its key too"
     ),
-    "KmsDisabled": "the key that encrypts the queue is disabled",
-    "KmsInvalidState": "the key that encrypts the queue cannot be used in its state",
-    "KmsNotFound": "the key that encrypts the queue is not found",
+    "KmsDisabled": "enable the KMS key that encrypts the queue",
+    "KmsInvalidState": "check the state of the KMS key that encrypts the queue",
+    "KmsNotFound": "check the KMS key that encrypts the queue; KMS does not find it",
 }
 
 
-def mapped(error: Exception, action: str, queue: str = "") -> ServiceError:
-    """The error of the contract for one of botocore; to be raised from it.
+def to_service_error(error: Exception, action: str, queue: str = "") -> ServiceError:
+    """The error of the contract for an error of boto3. The caller raises it from that one.
 
     Args:
         error: one of `CLIENT_ERRORS`.
-        action: what was asked, as IAM names it without its service: ``SendMessage``.
-        queue: the queue's name in SQS; empty where none is meant.
+        action: the IAM action without its service: ``SendMessage``.
+        queue: the SQS name of the queue; empty if the call names none.
     """
     if isinstance(error, exceptions.ClientError):
-        told = error.response.get("Error", {})
+        details = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return entry_error(code_of(error), told.get("Message") or "", action, queue, status=status)
+        return entry_error(code_of(error), details.get("Message") or "", action, queue, status=status)
     where = f"sqs:{action}{f' on {queue}' if queue else ''}"
-    if isinstance(error, _NOBODY):
-        return AuthenticationFailed(
-            f"{where}: {error}; set credentials as for every AWS client: environment, profile or role"
-        )
-    if isinstance(error, _AWAY):
+    if isinstance(error, _NO_CREDENTIALS):
+        return AuthenticationFailed(f"{where}: {error}; set credentials in the environment, in a profile or by a role")
+    if isinstance(error, _UNREACHABLE):
         return ServiceUnavailable(f"{where}: {error}")
     if isinstance(error, exceptions.NoRegionError):
-        return ServiceRefused(f"{where}: no region is set; write sqs://eu-central-1/… or set AWS_REGION")
+        return ServiceRefused(
+            f"{where}: no region is set; write one into the URL, like sqs://eu-central-1, or set AWS_REGION"
+        )
     return ServiceRefused(f"{where}: {error}")
 
 
 def entry_error(code: str, message: str, action: str, queue: str, *, status: int = 0) -> ServiceError:
-    """The error of the contract for an error code of the service, of a call or of one entry of a batch."""
+    """The error of the contract for an error code of SQS: that of a call, or that of one entry of a batch.
+
+    Args:
+        code: the code, by whichever protocol.
+        message: the text of SQS.
+        action: the IAM action without its service: ``SendMessage``.
+        queue: the SQS name of the queue; empty if the call names none.
+        status: the HTTP status; 0: unknown.
+    """
     where = f"sqs:{action}{f' on {queue}' if queue else ''}"
     code = plain(code)
     text = f"{where}: {code}" + (f": {message.rstrip('.')}" if message else "")
     if code in _ADVICE:
         text += f"; {_ADVICE[code]}"
     elif _TOO_LONG in message.lower():
-        text += "; the queue takes less than this URL says: set message_bytes to its MaximumMessageSize"
-    if code in _UNKNOWN_US:
+        text += "; set message_bytes in the URL to the MaximumMessageSize of the queue"
+    if code in _BAD_CREDENTIALS:
         return AuthenticationFailed(text)
     if code in _FORBIDDEN:
         return ServiceRefused(f"{text}; allow this identity the action sqs:{action} (the README has policies)")
     if code in _MISSING_QUEUE:
         return ServiceRefused(
-            f"there is no queue {queue} in SQS; create it, or add create=true to the URL (asked by sqs:{action}, "
-            "which says the same of a queue that this identity may not see)"
+            f"there is no queue {queue} in SQS; create it, or add create=true to the URL (SQS also gives this answer "
+            f"to sqs:{action} if this identity has no permission for the queue)"
         )
-    if code in _PASSING or status >= 500 or status == 429:
+    if code in _RETRYABLE or status >= 500 or status == 429:
         return ServiceUnavailable(text)
     return ServiceRefused(text)
 
 
 def code_of(error: BaseException | None) -> str:
-    """The error code of a client's error, without the old protocol's ``AWS.SimpleQueueService.``; or empty."""
+    """The error code of a boto3 error in its plain form; empty if it has none. See `plain`."""
     if not isinstance(error, exceptions.ClientError):
         return ""
     return plain(str(error.response.get("Error", {}).get("Code", "")))
 
 
 def plain(code: str) -> str:
-    """An error code under one name, whichever protocol it came by; without ``AWS.SimpleQueueService.`` for instance."""
+    """The plain form of an error code, the same for both protocols; without ``AWS.SimpleQueueService.``."""
     return _KMS.get(code) or code.rpartition(".")[2]
 
 
 def is_missing_queue(error: ServiceError) -> bool:
-    """Whether a mapped error says that there is no such queue."""
+    """Whether an error of `to_service_error` means that the queue does not exist."""
     return code_of(error.__cause__) in _MISSING_QUEUE

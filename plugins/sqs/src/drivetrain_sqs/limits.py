@@ -1,4 +1,4 @@
-"""What SQS takes at most: each limit once, for AWS raises them now and then."""
+"""The limits of SQS. Each stands here once, because AWS raises them now and then."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = [
 MESSAGE_BYTES = 1_048_576
 #: The same for all messages of one batch together.
 BATCH_BYTES = MESSAGE_BYTES
-#: Of `MESSAGE_BYTES`, kept for what the driver adds: id and times, the attribute's own text, the reason of a death.
+#: The part of `MESSAGE_BYTES` for the driver's metadata: id, times, attribute names, the reason of a dead letter.
 RESERVED_BYTES = 65_536
-#: A queue's own limit may be set lower, but a message must still have room beside what is reserved.
+#: The lowest limit that a queue may have, so that a message has room next to `RESERVED_BYTES`.
 SMALLEST_MESSAGE_BYTES = 2 * RESERVED_BYTES
 BATCH_ENTRIES = 10
 
 LONGEST_DELAY_SECONDS = 900
-#: From the time that a message was received, all extensions included.
+#: Counted from the time that a message was received, all extensions included.
 LONGEST_HOLD_SECONDS = 43_200
 LONGEST_POLL_SECONDS = 20
 LONGEST_RETENTION_SECONDS = 1_209_600

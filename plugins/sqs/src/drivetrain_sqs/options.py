@@ -1,7 +1,7 @@
-"""What a URL of this driver may say.
+"""The options of an SQS URL, and what the application passes by ``driver_options``.
 
-``sqs://REGION`` for AWS, ``sqs+http://HOST:PORT`` and ``sqs+https://…`` for other endpoints. The region may be left
-out. The options are those of `Options`.
+``sqs://REGION`` is AWS; ``sqs+http://HOST:PORT`` and ``sqs+https://HOST`` are other endpoints. The region may be left
+out. The options are the fields of `Options`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from string import ascii_uppercase
+from typing import Any
 
 from attrs import field, frozen
 
@@ -24,85 +25,98 @@ from drivetrain.contract import (
     whole_number_option,
 )
 from drivetrain_sqs.limits import LONGEST_POLL_SECONDS, MESSAGE_BYTES, RESERVED_BYTES, SMALLEST_MESSAGE_BYTES
-from drivetrain_sqs.names import LONGEST_PREFIX
+from drivetrain_sqs.queue_names import LONGEST_PREFIX
 
 __all__ = ["Options"]
 
 
 @frozen(kw_only=True)
 class Options:
-    """A URL, checked."""
+    """The checked options of an SQS URL."""
 
-    #: Where SQS is; empty: AWS, at the region's own endpoint.
+    #: The URL of SQS; empty: AWS, at the endpoint of the region.
     endpoint: str = ""
-    #: Key and secret, for other endpoints only; None: those that the AWS configuration of this machine gives.
+    #: Key and secret, for other endpoints only; None: those of the AWS configuration.
     credentials: tuple[str, str] | None = field(default=None, repr=False)
-    #: Empty: as the AWS configuration of this machine says.
+    #: Empty: that of the AWS configuration.
     region: str = ""
-    #: Any text; apps of different namespaces share the account and do not meet.
+    #: Any text; keeps two apps in one account apart.
     namespace: str = DEFAULT_NAMESPACE
-    #: The account whose queues these are, 12 digits; empty: that of the credentials.
+    #: The account that owns the queues, 12 digits; empty: that of the credentials.
     account: str = ""
     #: A profile of the AWS configuration; empty: the default one.
     profile: str = ""
-    #: Whether queues are made when they are first used.
+    #: Whether the driver makes queues that do not exist when they are first used.
     create: bool = False
     #: Whether all queues are FIFO queues.
     fifo: bool = False
-    #: How many calls of one batch are made at the same time.
+    #: How many calls one batch makes at the same time.
     calls_in_flight: int = 8
-    #: The largest message that the queues take, as SQS counts; lower where they were made with a lower limit.
+    #: The largest message that the queues accept, in bytes as SQS counts them.
     message_bytes: int = MESSAGE_BYTES
-    #: After so many receives SQS itself moves a message to the dead letters, in queues that are made; 0: never.
+    #: For queues that the driver makes: the receives after which SQS itself dead-letters a message; 0: never.
     max_receive_count: int = 0
-    #: How long a call may take before the service counts as away, in seconds; receiving adds what it waits.
-    timeout_seconds: int = 10
+    #: How long opening a connection may take, in seconds.
+    connect_timeout_seconds: int = 5
+    #: How long an answer may take, in seconds. A receive call may also wait for messages.
+    call_timeout_seconds: int = 10
     #: How long the receive call of an idle worker waits, in seconds.
     wait_seconds: int = LONGEST_POLL_SECONDS
-    #: How long `close` waits for receive calls that still wait, to give back what they bring, in seconds.
+    #: How long `close` waits for open receive calls, so that it can release their messages, in seconds.
     close_seconds: int = 0
+    #: The application's own `boto3.Session`, from ``driver_options``.
+    session: Any = field(default=None, repr=False)
+    #: The application's own `botocore.config.Config`, from ``driver_options``.
+    config: Any = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, url: str, namespace: str = DEFAULT_NAMESPACE) -> Options:
-        """Check ``url`` and take it apart.
+    def parse(
+        cls, url: str, namespace: str = DEFAULT_NAMESPACE, driver_options: Mapping[str, Any] | None = None
+    ) -> Options:
+        """Read ``url`` and check it.
 
         Args:
             url: the URL.
-            namespace: the namespace where the URL names none.
+            namespace: the namespace, if the URL names none.
+            driver_options: the application's ``driver_options["sqs"]``.
 
         Raises:
-            ConfigurationError: it is wrong; every fault is named.
+            ConfigurationError: the URL or a driver option is wrong; it names every fault.
         """
         parts = DriverUrl.parse(url)
         local = parts.scheme != "sqs"
         options, wrong = read_options(parts.options, _READERS)
         faults = [*(_endpoint_faults(parts) if local else _region_faults(parts)), *_path_faults(parts), *wrong]
+        passed = driver_options or {}
+        faults += _driver_option_faults(passed, parts)
         if faults:
-            raise ConfigurationError(f"{parts.shown} is no URL of the sqs driver", faults)
+            raise ConfigurationError(f"invalid SQS URL {parts.shown}", faults)
         secure = parts.scheme == "sqs+https"
         return cls(
             endpoint=f"{'https' if secure else 'http'}://{parts.place}" if local else "",
             credentials=None if parts.user is None else (parts.user, parts.password or ""),
             region=options.pop("region", "" if local else parts.place),
-            **{"namespace": namespace, **options},
+            **{"namespace": namespace, **options, **passed},
         )
 
     @property
     def prefix(self) -> str:
-        """What the names of all queues begin with; empty: nothing. See `drivetrain_sqs.names.Names`."""
+        """The start of the names of all queues; empty: none. See `drivetrain_sqs.queue_names.QueueNames`."""
         if self.namespace == DEFAULT_NAMESPACE:
             return ""
         return service_name(self.namespace, also=ascii_uppercase, longest=LONGEST_PREFIX)
 
     @property
     def largest_message_bytes(self) -> int:
-        """Body and headers of the largest message that is carried."""
+        """The largest body and headers of a message, together, in bytes."""
         return self.message_bytes - RESERVED_BYTES
 
 
 def _path_faults(parts: DriverUrl) -> list[str]:
-    wrong = parts.path.strip("/")
-    return ["it has a path; what sets apps apart is an option: ?namespace=…"] if wrong else []
+    path = parts.path.strip("/")
+    return (
+        [f"the path {path!r} has no meaning; keep apps apart with the option namespace: ?namespace=…"] if path else []
+    )
 
 
 def _endpoint_faults(parts: DriverUrl) -> list[str]:
@@ -110,7 +124,7 @@ def _endpoint_faults(parts: DriverUrl) -> list[str]:
     if len(hosts) > 1:
         faults.append(f"it names several endpoints; write {parts.scheme}://host:port")
     if parts.user is not None and not (parts.user and parts.password):
-        faults.append("before the @ stand a key and a secret, as in key:secret@host")
+        faults.append("the key or the secret before the @ is missing; write key:secret@host")
     return faults
 
 
@@ -118,17 +132,48 @@ def _region_faults(parts: DriverUrl) -> list[str]:
     faults = []
     if parts.user is not None:
         faults.append(
-            "it holds credentials, which belong into the AWS configuration (environment, profile or role); "
-            "only sqs+http:// and sqs+https:// take them"
+            "it holds credentials; put them into the AWS configuration (environment, profile or role), "
+            "because only sqs+http:// and sqs+https:// take them"
         )
     elif not _REGION.fullmatch(parts.place):
         faults.append(
-            f"after sqs:// stands a region, like eu-central-1, and not {parts.place!r}; "
-            "for an endpoint use sqs+https://"
+            f"{parts.place!r} is no AWS region; write one like sqs://eu-central-1, "
+            "or sqs+https:// in front of an endpoint"
         )
     if parts.place and "region" in parts.options:
-        faults.append("it names two regions, before the options and as an option")
+        faults.append("it names two regions, before the options and as an option; leave one out")
     return faults
+
+
+def _driver_option_faults(passed: Mapping[str, Any], parts: DriverUrl) -> list[str]:
+    """The faults of the application's driver options, each a sentence."""
+    faults = [
+        f"driver_options['sqs'] has no option {name!r}; use {' or '.join(_DRIVER_OPTIONS)}"
+        for name in passed
+        if name not in _DRIVER_OPTIONS
+    ]
+    session, config = passed.get("session"), passed.get("config")
+    if session is not None:
+        if not callable(getattr(session, "client", None)):
+            faults.append(f"driver_options['sqs']['session'] is a {type(session).__name__}; pass a boto3.Session")
+        if parts.user is not None or "profile" in parts.options:
+            faults.append("credentials come from the URL and from a boto3 session; pass one of the two")
+    if config is not None:
+        faults += _config_faults(config)
+    return faults
+
+
+def _config_faults(config: Any) -> list[str]:
+    from botocore.config import Config  # type: ignore[import-untyped]
+
+    if not isinstance(config, Config):
+        return [f"driver_options['sqs']['config'] is a {type(config).__name__}; pass a botocore.config.Config"]
+    default = Config()
+    return [
+        f"driver_options['sqs']['config'] sets {name}; {advice}"
+        for name, advice in _DRIVER_SETS.items()
+        if getattr(config, name) != getattr(default, name)
+    ]
 
 
 def _text(pattern: str, use: str) -> Callable[[str], str]:
@@ -153,6 +198,16 @@ _READERS: Mapping[str, OptionReader] = {
     "close_seconds": whole_number_option(0, 60),
     "message_bytes": whole_number_option(SMALLEST_MESSAGE_BYTES, MESSAGE_BYTES),
     "max_receive_count": whole_number_option(1, 1000),
-    "timeout_seconds": whole_number_option(1, 600),
+    "connect_timeout_seconds": whole_number_option(1, 600),
+    "call_timeout_seconds": whole_number_option(1, 600),
     "wait_seconds": whole_number_option(1, LONGEST_POLL_SECONDS),
+}
+
+_DRIVER_OPTIONS = ("session", "config")
+#: Settings of a botocore Config that the driver makes itself, and what to use instead.
+_DRIVER_SETS = {
+    "retries": "leave it out, because drivetrain retries failed calls itself",
+    "connect_timeout": "set connect_timeout_seconds in the URL instead",
+    "read_timeout": "set call_timeout_seconds in the URL instead",
+    "max_pool_connections": "set calls_in_flight in the URL instead",
 }

@@ -2,9 +2,7 @@
 
 import itertools
 import json
-import math
 import re
-import threading
 import time
 from pathlib import Path
 
@@ -12,12 +10,12 @@ import pytest
 
 from drivetrain.contract import Message, QueueSection, SystemClock
 from drivetrain_sqs.broker import SqsBroker
-from drivetrain_sqs.clients import Clients, connect
+from drivetrain_sqs.connection import Clients, connect
 from drivetrain_sqs.options import Options
 from services.sqs_client import Calls, FaultyClient
 
 _numbers = itertools.count()
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def message(name, queue="q", **fields):
@@ -37,7 +35,7 @@ def make(moto, calls):
     def make(**options):
         def noted(parsed):
             clients = connect(parsed)
-            return Clients(FaultyClient(clients.patient, calls), FaultyClient(clients.prompt, calls))
+            return Clients(FaultyClient(clients.long_poll, calls), FaultyClient(clients.request, calls))
 
         url = moto.url(prefix, **options)
         made.append(SqsBroker(Options.parse(url), SystemClock(), noted))
@@ -77,95 +75,6 @@ def test_a_message_that_comes_alone_costs_three_calls(make, calls):
         (taken,) = broker.receive(["q"], limit=8, wait_seconds=5, hold_seconds=30)
         broker.acknowledge([taken])
     assert calls.counts() == {"send_message_batch": 5, "receive_message": 5, "delete_message_batch": 5}
-
-
-class Turned:
-    """A clock that stands while anything is done, and moves when `receive` and a poll of each queue wait."""
-
-    def __init__(self, polls):
-        self.time = 1e9
-        self._polls = polls
-        self._ends = []
-        self._turned = threading.Condition()
-
-    def now(self):
-        return self.time
-
-    def monotonic(self):
-        return self.time
-
-    def wait(self, condition, timeout):
-        with self._turned:
-            if len(self._ends) == self._polls:
-                self._turn(min(self.time + timeout, *self._ends, math.inf))
-        condition.wait(0.001)  # polls that are over must end
-        return False
-
-    def wait_event(self, event, timeout):
-        return event.wait(0.001)
-
-    def sleep(self, seconds):
-        """As a poll does, in its thread."""
-        with self._turned:
-            end = self.time + seconds
-            self._ends.append(end)
-            self._turned.wait_for(lambda: self.time >= end)
-            self._ends.remove(end)
-
-    def finish(self):
-        with self._turned:
-            self._turn(math.inf)
-
-    def _turn(self, then):
-        self.time = then
-        self._turned.notify_all()
-
-
-class Quiet:
-    """SQS with queues that are always empty."""
-
-    def __init__(self, clock, late_seconds):
-        self._clock = clock
-        self._late_seconds = late_seconds
-
-    def get_queue_url(self, QueueName):
-        return {"QueueUrl": f"https://sqs/{QueueName}"}
-
-    def receive_message(self, WaitTimeSeconds, **parameters):
-        if WaitTimeSeconds:
-            self._clock.sleep(WaitTimeSeconds + self._late_seconds)
-        return {}
-
-
-@pytest.mark.parametrize("late_seconds", [0.0, 0.03, 0.6])
-@pytest.mark.parametrize("queues", [["q"], ["urgent", "normal", "bulk"]])
-@pytest.mark.parametrize("fifo", ["false", "true"])
-def test_an_idle_worker_makes_one_receive_call_in_20_seconds_for_each_queue(calls, queues, late_seconds, fifo):
-    number = len(queues) * (2 if fifo == "true" else 1)
-    clock = Turned(number)
-    client = FaultyClient(Quiet(clock, late_seconds), calls)
-    options = Options.parse(f"sqs://eu-central-1?namespace=app&create=true&fifo={fifo}")
-    broker = SqsBroker(options, clock, lambda options: Clients(client, client))
-    wait = broker.capabilities.receive_wait_seconds
-    assert wait <= 1, "a worker that is told to stop waits so long"
-
-    def idle(seconds):
-        end = clock.time + seconds
-        while clock.time < end:
-            assert broker.receive(queues, limit=10, wait_seconds=wait, hold_seconds=30) == []
-
-    idle(60)
-    # The polls grow to their full length: 1, 1, 2, 4, 8 and 16 seconds. More than one queue is looked at before.
-    assert calls.counts()["receive_message"] <= 10 * number
-    calls.made.clear()
-    idle(600)
-    made = calls.counts()
-    assert set(made) == {"receive_message"}
-    # One may have begun before, and one may not have ended.
-    assert made["receive_message"] <= (600 / 20 + 1) * number
-    assert {parameters["WaitTimeSeconds"] for _, parameters in calls.made} == {20}
-    broker.close()
-    clock.finish()
 
 
 def policies():

@@ -4,8 +4,11 @@ import json
 
 from drivetrain.contract import SystemClock
 from drivetrain_sqs.broker import SqsBroker
-from drivetrain_sqs.clients import Clients
+from drivetrain_sqs.connection import Clients
 from drivetrain_sqs.options import Options
+from drivetrain_sqs.queue_names import Role
+from drivetrain_sqs.queues import SqsQueue
+from drivetrain_sqs.receive_buffer import Arrival, QueueBuffer
 from services.sqs_client import Calls, FaultyClient
 
 NOW = 1_800_000_000.0
@@ -103,3 +106,33 @@ def test_looking_for_a_letter_among_very_many_comes_to_an_end():
     assert broker.replay("q", ["c"]) == 0
     assert set(imagined.hidden) == {"a", "b"}, "they are not given back"
     broker.close()
+
+
+def test_a_process_that_was_suspended_does_not_count_on_holds_that_have_ended():
+    """Stopped in the midst of a poll, for longer than the poll and the hold last."""
+    clock = Sleepy()
+    raw = {"MessageId": "m", "ReceiptHandle": "h", "Body": "body", "Attributes": {"ApproximateReceiveCount": "1"}}
+    broker = SqsBroker(Options.parse("sqs://eu-central-1?namespace=app&create=true"), clock, lambda options: None)
+    buffer = QueueBuffer("q", Role.MAIN, SqsQueue("app-q", "https://sqs/app-q"))
+    began = clock.monotonic()
+
+    def arrival(raw):
+        return Arrival(raws=[raw], began=began, wait_seconds=20, visibility_seconds=33)
+
+    clock.time += 20
+    (prompt,) = broker._buffer.admit(buffer, arrival(raw))
+    assert prompt.is_open(clock.monotonic() + 32)
+    clock.time += 100
+    (late,) = broker._buffer.admit(buffer, arrival({**raw, "MessageId": "n"}))
+    assert not late.is_open(clock.monotonic())
+
+
+class Sleepy(SystemClock):
+    def __init__(self):
+        self.time = 1e9
+
+    def now(self):
+        return self.time
+
+    def monotonic(self):
+        return self.time

@@ -11,7 +11,7 @@ import pytest
 from botocore.session import get_session
 
 from drivetrain.contract import AuthenticationFailed, ServiceError, ServiceRefused, ServiceUnavailable
-from drivetrain_sqs.errors import CLIENT_ERRORS, code_of, entry_error, is_missing_queue, mapped
+from drivetrain_sqs.errors import CLIENT_ERRORS, code_of, entry_error, is_missing_queue, to_service_error
 from services.sqs_client import client_error
 
 MODULES = (botocore.exceptions, botocore.parsers, boto3.exceptions)
@@ -49,7 +49,7 @@ def test_there_are_as_many_classes_as_are_known():
 @pytest.mark.parametrize("kind", client_errors(), ids=lambda kind: kind.__name__)
 def test_every_class_of_the_client_is_caught_and_mapped(kind):
     assert issubclass(kind, CLIENT_ERRORS), f"{kind} would leave the driver as it is"
-    told = mapped(made(kind), "ReceiveMessage", "app-q")
+    told = to_service_error(made(kind), "ReceiveMessage", "app-q")
     assert isinstance(told, ServiceError)
     assert "ReceiveMessage" in str(told)
 
@@ -75,7 +75,7 @@ def test_every_class_of_the_client_is_caught_and_mapped(kind):
     ],
 )
 def test_what_may_pass_is_told_from_what_will_not(name, ours):
-    assert type(mapped(made(getattr(botocore.exceptions, name)), "SendMessage")) is ours
+    assert type(to_service_error(made(getattr(botocore.exceptions, name)), "SendMessage")) is ours
 
 
 @pytest.mark.parametrize("code", service_codes())
@@ -104,7 +104,12 @@ def test_every_code_of_sqs_is_told_with_its_name(code):
         ("AWS.SimpleQueueService.QueueDeletedRecently", 400, ServiceUnavailable, "60 seconds"),
         ("QueueNameExists", 400, ServiceRefused, "other attributes"),
         ("KmsDisabled", 400, ServiceRefused, "key"),
-        ("KMS.DisabledException", 400, ServiceRefused, "KmsDisabled: told by a test: KMS.DisabledException; the key"),
+        (
+            "KMS.DisabledException",
+            400,
+            ServiceRefused,
+            "KmsDisabled: told by a test: KMS.DisabledException; enable the KMS key",
+        ),
         ("KMS.AccessDeniedException", 400, ServiceRefused, "kms:GenerateDataKey"),
         ("KmsAccessDenied", 400, ServiceRefused, "kms:Decrypt"),
         ("KMS.ThrottlingException", 400, ServiceUnavailable, "KmsThrottled"),
@@ -112,7 +117,7 @@ def test_every_code_of_sqs_is_told_with_its_name(code):
 )
 def test_an_answer_of_the_service_says_what_to_do(code, status, ours, says):
     error = client_error(code, "SendMessageBatch", status)
-    told = mapped(error, "SendMessage", "app-q")
+    told = to_service_error(error, "SendMessage", "app-q")
     assert type(told) is ours
     assert says in str(told)
 
@@ -131,7 +136,7 @@ def test_a_queue_that_takes_less_than_was_said_is_told():
 def test_a_missing_queue_is_known_by_its_cause():
     for code in ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "AccessDenied"):
         error = client_error(code)
-        told = mapped(error, "GetQueueUrl", "app-q")
+        told = to_service_error(error, "GetQueueUrl", "app-q")
         told.__cause__ = error
         assert is_missing_queue(told) is (code != "AccessDenied")
     assert code_of(types.SimpleNamespace(response={})) == ""

@@ -17,12 +17,9 @@ from drivetrain.contract import (
     SystemClock,
 )
 from drivetrain_sqs.broker import SqsBroker
-from drivetrain_sqs.clients import Clients, connect
-from drivetrain_sqs.names import Role
+from drivetrain_sqs.connection import Clients, connect
 from drivetrain_sqs.options import Options
-from drivetrain_sqs.queues import SqsQueue
-from drivetrain_sqs.source import Source
-from drivetrain_sqs.waiting import Call
+from drivetrain_sqs.receive_buffer import ReceiveCall
 from services.sqs_client import Calls, Faults, FaultyClient, client_error
 
 _numbers = itertools.count()
@@ -43,7 +40,7 @@ def make(moto):
 
         def faulty(parsed):
             clients = connect(parsed)
-            return Clients(*(FaultyClient(each, noted, faults) for each in (clients.patient, clients.prompt)))
+            return Clients(*(FaultyClient(each, noted, faults) for each in (clients.long_poll, clients.request)))
 
         url = moto.url(prefix or own, **options)
         made.append(SqsBroker(Options.parse(url), SystemClock(), faulty))
@@ -156,12 +153,12 @@ def test_an_expired_token_is_told_and_new_credentials_are_looked_for(make):
     faults = Faults()
     broker = make(faults)
     broker.publish([message("a")])
-    before = broker._service._ready()
+    before = broker._api.clients()
     faults.next_errors["receive_message"] = [client_error("ExpiredToken", status=403)]
     with pytest.raises(AuthenticationFailed, match="session has ended"):
         broker.receive(["q"], limit=1, wait_seconds=0, hold_seconds=30)
     assert drain(broker, 1) == ["a"]
-    assert broker._service._ready() is not before, "the client with the old credentials is still in use"
+    assert broker._api.clients() is not before, "the client with the old credentials is still in use"
 
 
 def test_throttling_and_too_many_in_flight_are_told_apart(make):
@@ -182,11 +179,11 @@ def test_a_failing_second_queue_loses_nothing_of_the_first(make):
     broker.sizes(["first", "second"])
     original, asked = broker._receiver._fetcher.fetch, []
 
-    def failing(source, **rest):
-        asked.append(source.queue)
-        if source.queue == "second":
+    def failing(buffer, **rest):
+        asked.append(buffer.queue)
+        if buffer.queue == "second":
             raise ServiceUnavailable("told by a test")
-        return original(source, **rest)
+        return original(buffer, **rest)
 
     broker._receiver._fetcher.fetch = failing
     taken = broker.receive(["first", "second"], limit=10, wait_seconds=0, hold_seconds=30)
@@ -280,11 +277,11 @@ def test_what_was_received_before_a_call_failed_is_handed_out(make):
     broker.sizes(["q", "other"])
     original, asked = broker._receiver._fetcher.fetch, []
 
-    def failing(source, **rest):
-        asked.append(source.queue)
+    def failing(buffer, **rest):
+        asked.append(buffer.queue)
         if len(asked) > 1:
             raise ServiceUnavailable("told by a test")
-        return original(source, **rest)
+        return original(buffer, **rest)
 
     broker._receiver._fetcher.fetch = failing
     taken = broker.receive(["q", "other"], limit=30, wait_seconds=0, hold_seconds=30)
@@ -297,15 +294,15 @@ def test_a_queue_that_fails_keeps_no_other_waiting(make, caplog):
     broker.publish([message("a", "broken"), message("b", "works")])
     original = broker._receiver._fetcher.fetch
 
-    def failing(source, **rest):
-        if source.queue == "broken":
+    def failing(buffer, **rest):
+        if buffer.queue == "broken":
             raise ServiceRefused("told by a test")
-        return original(source, **rest)
+        return original(buffer, **rest)
 
     broker._receiver._fetcher.fetch = failing
     (taken,) = broker.receive(["broken", "works"], limit=10, wait_seconds=0, hold_seconds=30)
     assert taken.message.id == "b"
-    assert "not from all: told by a test" in caplog.text
+    assert "could not receive from some queues: told by a test" in caplog.text
     with pytest.raises(ServiceRefused, match="told by a test"):
         broker.receive(["broken", "works"], limit=10, wait_seconds=0, hold_seconds=30)
 
@@ -368,10 +365,10 @@ def test_close_waits_for_polls_and_gives_back_what_they_bring_where_that_is_aske
     broker, other = make(Faults(), prefix="waits", close_seconds="30"), make(Faults(), prefix="waits")
     other.publish([message("first", "known")])
     broker.receive(["q"], limit=8, wait_seconds=0.2, hold_seconds=600)
-    sources = broker._receiver._waiting._sources
-    call = Call(limit=8, hold_seconds=600, deadline=0.0, asking_since=0.0, closings=0)
+    buffers = broker._buffer._buffers
+    call = ReceiveCall(limit=8, hold_seconds=600, deadline=0.0, asking_since=0.0, closings=0)
     broker._receiver._polls.join(PATIENCE)
-    broker._receiver._polls.begin(list(sources.values()), call, 20)
+    broker._receiver._polls.begin(list(buffers.values()), call, 20)
     closing = threading.Thread(target=broker.close)
     closing.start()
     other.publish([message("a")])
@@ -393,30 +390,3 @@ def test_batches_of_a_fifo_queue_do_not_overtake_one_that_failed(make):
     assert len(calls.of("send_message_batch")) - before == 1, "what follows was sent before what failed"
     broker.publish(batch)
     assert drain(broker, 25) == [str(each) for each in range(25)]
-
-
-def test_who_was_asleep_does_not_think_that_it_holds_what_came_meanwhile():
-    """Stopped in the midst of a poll, for longer than the poll and the hold last."""
-    clock = Sleepy()
-    raw = {"MessageId": "m", "ReceiptHandle": "h", "Body": "body", "Attributes": {"ApproximateReceiveCount": "1"}}
-    broker = SqsBroker(Options.parse("sqs://eu-central-1?namespace=app&create=true"), clock, lambda options: None)
-    opener = broker._receiver._fetcher._opener
-    source = Source("q", Role.MAIN, SqsQueue("app-q", "https://sqs/app-q"))
-    began = clock.monotonic()
-    clock.time += 20
-    (prompt,) = opener.open(source, [raw], began=began, waited=20, hidden=33)
-    assert prompt.open(clock.monotonic() + 32)
-    clock.time += 100
-    (late,) = opener.open(source, [{**raw, "MessageId": "n"}], began=began, waited=20, hidden=33)
-    assert not late.open(clock.monotonic())
-
-
-class Sleepy(SystemClock):
-    def __init__(self):
-        self.time = 1e9
-
-    def now(self):
-        return self.time
-
-    def monotonic(self):
-        return self.time

@@ -16,7 +16,7 @@ from drivetrain.contract import (
     SystemClock,
 )
 from drivetrain_sqs.broker import SqsBroker
-from drivetrain_sqs.clients import connect
+from drivetrain_sqs.connection import connect
 from drivetrain_sqs.options import Options
 
 _numbers = itertools.count()
@@ -43,7 +43,7 @@ def make(localstack):
 
 @pytest.fixture
 def client(localstack):
-    return connect(Options.parse(localstack.url("client"))).prompt
+    return connect(Options.parse(localstack.url("client"))).request
 
 
 def die_by_receiving(broker, times):

@@ -7,7 +7,7 @@ import pytest
 from drivetrain import App
 from drivetrain.contract import hookimpl
 from drivetrain_sqs.broker import SqsBroker
-from drivetrain_sqs.clients import Clients, connect
+from drivetrain_sqs.connection import Clients, connect
 from drivetrain_sqs.limits import LONGEST_DELAY_SECONDS
 from drivetrain_sqs.options import Options
 from services.sqs_client import Calls, FaultyClient
@@ -25,7 +25,7 @@ class Noted:
     def make_broker(self, url, context):
         def noted(options):
             clients = connect(options)
-            return Clients(*(FaultyClient(each, self.calls) for each in (clients.patient, clients.prompt)))
+            return Clients(*(FaultyClient(each, self.calls) for each in (clients.long_poll, clients.request)))
 
         return SqsBroker(Options.parse(url), context.clock, noted)
 
