@@ -50,11 +50,12 @@ certify: $(STAMP) ## Hold each driver to the contract, and put the report where 
 oldest: $(STAMP) ## Run each driver's tests with the oldest libraries that it allows. ARGS="redis mongo" runs those alone.
 	PYTHONPATH=tests $(BIN)/python -m installing.oldest $(ARGS)
 
-lint: $(STAMP) ## Check format, style and types.
+lint: $(STAMP) ## Check format, style, types and the words of the documentation.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	PYTHONPATH=tests $(BIN)/python -m prose.check
 
 docs: $(DOCS_STAMP) ## Build the site of the documents, with a search, into build/site. A warning is an error.
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build

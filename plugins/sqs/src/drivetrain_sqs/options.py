@@ -137,7 +137,7 @@ def _region_faults(parts: DriverUrl) -> list[str]:
         )
     elif not _REGION.fullmatch(parts.place):
         faults.append(
-            f"{parts.place!r} is no AWS region; write one like sqs://eu-central-1, "
+            f"{parts.place!r} is not an AWS region; write one like sqs://eu-central-1, "
             "or sqs+https:// in front of an endpoint"
         )
     if parts.place and "region" in parts.options:

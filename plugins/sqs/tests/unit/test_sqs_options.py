@@ -36,7 +36,7 @@ def test_urls():
     ("url", "faults"),
     [
         ("sqs://key:secret@eu-central-1", ["holds credentials"]),
-        ("sqs://127.0.0.1:4566", ["is no AWS region"]),
+        ("sqs://127.0.0.1:4566", ["is not an AWS region"]),
         ("sqs://eu-central-1?region=us-east-1", ["two regions"]),
         ("sqs://eu-central-1/app", ["?namespace="]),
         ("sqs://eu-central-1?namespace=", ["namespace is ''"]),

@@ -1,0 +1,1 @@
+"""A check of the words in documents, docstrings, comments and messages."""
