@@ -19,4 +19,4 @@ def make_broker(url: str, context: DriverContext) -> SqsBroker:
     Raises:
         ConfigurationError: the URL or a driver option is wrong; it names every fault.
     """
-    return SqsBroker(Options.parse(url, context.namespace, context.options), context.clock)
+    return SqsBroker(Options.parse(url, context), context.clock)

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from drivetrain.contract import DEAD_AT_HEADER, DEAD_REASON_HEADER, Message, evolve
+from drivetrain.contract import Message, mark_dead, utf8
 
 __all__ = ["DeadLetterCause", "StoredMessage", "decode", "encode", "size_of"]
 
@@ -53,10 +53,8 @@ class StoredMessage:
 
     def as_dead_letter(self) -> Message:
         """The message with the contract's headers for the reason and the time of its dead-lettering."""
-        if self.dead_letter is None:
-            return self.message
-        added = {DEAD_REASON_HEADER: self.dead_letter.reason, DEAD_AT_HEADER: f"{self.dead_letter.at:.6f}"}
-        return evolve(self.message, headers={**self.message.headers, **added})
+        cause = self.dead_letter
+        return self.message if cause is None else mark_dead(self.message, cause.reason, cause.at)
 
 
 def encode(stored: StoredMessage) -> dict[str, Any]:
@@ -96,22 +94,22 @@ def decode(raw: Mapping[str, Any], queue: str) -> StoredMessage:
         metadata = json.loads(attributes[_METADATA]["StringValue"])
         return _stored(metadata, raw["Body"], attributes, queue)
     except (KeyError, TypeError, ValueError, AttributeError):
-        foreign = Message(id=str(raw.get("MessageId", "")), queue=queue, body=_utf8(raw.get("Body", "")))
+        foreign = Message(id=str(raw.get("MessageId", "")), queue=queue, body=utf8(raw.get("Body", "")))
         return StoredMessage(message=foreign)
 
 
 def size_of(entry: Mapping[str, Any]) -> int:
     """The size of an entry as SQS counts it, in bytes: body, and names, types and values of attributes."""
     attributes = entry.get("MessageAttributes", {})
-    return len(_utf8(entry["MessageBody"])) + sum(
-        len(name) + len(each["DataType"]) + len(each.get("BinaryValue") or _utf8(each.get("StringValue", "")))
+    return len(utf8(entry["MessageBody"])) + sum(
+        len(name) + len(each["DataType"]) + len(each.get("BinaryValue") or utf8(each.get("StringValue", "")))
         for name, each in attributes.items()
     )
 
 
 def _stored(metadata: Any, text: str, attributes: Mapping[str, Any], queue: str) -> StoredMessage:
     kind, cause = metadata.get("body"), metadata.get("death")
-    body = b"" if kind == "empty" else attributes[_BYTES]["BinaryValue"] if kind == "binary" else _utf8(text)
+    body = b"" if kind == "empty" else attributes[_BYTES]["BinaryValue"] if kind == "binary" else utf8(text)
     eta = metadata.get("eta")
     message = Message(
         id=metadata["id"],
@@ -141,7 +139,3 @@ def _legal_text(body: bytes) -> str | None:
 def _escaped(text: str) -> str:
     """JSON without the characters that SQS refuses. They occur in strings only, where JSON can escape each."""
     return _escapable.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")

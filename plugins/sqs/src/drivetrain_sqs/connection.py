@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from drivetrain.contract import AuthenticationFailed, ServiceError, ServiceRefused
+from drivetrain.contract import AuthenticationFailed, ServiceError, ServiceRefused, TlsOptions
 from drivetrain_sqs.errors import CLIENT_ERRORS, to_service_error
 from drivetrain_sqs.limits import LONGEST_POLL_SECONDS
 from drivetrain_sqs.options import Options
@@ -156,7 +156,7 @@ def _make_session(options: Options) -> Any:
     )
 
 
-def _make_client(session: Any, options: Options, connections: int, timeout_seconds: int) -> Any:
+def _make_client(session: Any, options: Options, connections: int, timeout_seconds: float) -> Any:
     from botocore.config import Config  # type: ignore[import-untyped]
 
     ours = Config(
@@ -166,15 +166,31 @@ def _make_client(session: Any, options: Options, connections: int, timeout_secon
         read_timeout=timeout_seconds,
         max_pool_connections=connections,
         tcp_keepalive=True,
+        **_client_certificate(options.tls),
     )
     config = ours if options.config is None else options.config.merge(ours)
     region, endpoint = options.region or None, options.endpoint or None
     try:
-        return session.client("sqs", region_name=region, endpoint_url=endpoint, config=config)
+        return session.client(
+            "sqs", region_name=region, endpoint_url=endpoint, config=config, verify=_verification(options.tls)
+        )
     except ValueError as error:
         raise ServiceRefused(
             f"boto3 rejects the endpoint {options.endpoint}: {error}; correct the host of the SQS URL"
         ) from error
+
+
+def _client_certificate(tls: TlsOptions | None) -> dict[str, Any]:
+    if tls is None or not tls.cert_file:
+        return {}
+    return {"client_cert": (tls.cert_file, tls.key_file) if tls.key_file else tls.cert_file}
+
+
+def _verification(tls: TlsOptions | None) -> bool | str | None:
+    """How boto3 checks the server's certificate; None: as the AWS configuration says, or by its own authorities."""
+    if tls is None:
+        return None
+    return (tls.ca_file or None) if tls.verify else False
 
 
 @cache

@@ -15,13 +15,19 @@ from attrs import field, frozen
 
 from drivetrain.contract import (
     DEFAULT_NAMESPACE,
-    ConfigurationError,
+    TIMEOUT_OPTIONS,
+    TLS_OPTIONS,
+    DriverContext,
     DriverUrl,
     OptionReader,
+    TlsOptions,
     boolean_option,
+    check_driver_options,
     namespace_option,
+    raise_for_faults,
     read_options,
     service_name,
+    take_tls_options,
     whole_number_option,
 )
 from drivetrain_sqs.limits import LONGEST_POLL_SECONDS, MESSAGE_BYTES, RESERVED_BYTES, SMALLEST_MESSAGE_BYTES
@@ -57,46 +63,48 @@ class Options:
     #: For queues that the driver makes: the receives after which SQS itself dead-letters a message; 0: never.
     max_receive_count: int = 0
     #: How long opening a connection may take, in seconds.
-    connect_timeout_seconds: int = 5
+    connect_timeout_seconds: float = 5.0
     #: How long an answer may take, in seconds. A receive call may also wait for messages.
-    call_timeout_seconds: int = 10
+    call_timeout_seconds: float = 10.0
     #: How long the receive call of an idle worker waits, in seconds.
     wait_seconds: int = LONGEST_POLL_SECONDS
     #: How long `close` waits for open receive calls, so that it can release their messages, in seconds.
     close_seconds: int = 0
+    #: None: the endpoint does not use TLS.
+    tls: TlsOptions | None = field(factory=TlsOptions)
     #: The application's own `boto3.Session`, from ``driver_options``.
     session: Any = field(default=None, repr=False)
     #: The application's own `botocore.config.Config`, from ``driver_options``.
     config: Any = field(default=None, repr=False)
 
     @classmethod
-    def parse(
-        cls, url: str, namespace: str = DEFAULT_NAMESPACE, driver_options: Mapping[str, Any] | None = None
-    ) -> Options:
+    def parse(cls, url: str, context: DriverContext | None = None) -> Options:
         """Read ``url`` and check it.
 
         Args:
             url: the URL.
-            namespace: the namespace, if the URL names none.
-            driver_options: the application's ``driver_options["sqs"]``.
+            context: supplies the namespace if the URL names none, the directory of relative paths, and the
+                application's ``driver_options["sqs"]``.
 
         Raises:
             ConfigurationError: the URL or a driver option is wrong; it names every fault.
         """
+        context = context or DriverContext()
+        check_driver_options("sqs", context.options, ("session", "config"))
         parts = DriverUrl.parse(url)
         local = parts.scheme != "sqs"
-        options, wrong = read_options(parts.options, _READERS)
-        faults = [*(_endpoint_faults(parts) if local else _region_faults(parts)), *_path_faults(parts), *wrong]
-        passed = driver_options or {}
-        faults += _driver_option_faults(passed, parts)
-        if faults:
-            raise ConfigurationError(f"invalid SQS URL {parts.shown}", faults)
-        secure = parts.scheme == "sqs+https"
+        scheme = "http" if parts.scheme == "sqs+http" else "https"
+        options, faults = read_options(parts.options, _READERS)
+        tls, tls_faults = take_tls_options(options, tls=scheme == "https", how="write sqs+https://…")
+        faults += [*(_endpoint_faults(parts) if local else _region_faults(parts)), *_path_faults(parts), *tls_faults]
+        faults += _driver_option_faults(context.options, parts)
+        raise_for_faults("sqs", parts, faults)
         return cls(
-            endpoint=f"{'https' if secure else 'http'}://{parts.place}" if local else "",
+            endpoint=f"{scheme}://{parts.place}" if local else "",
             credentials=None if parts.user is None else (parts.user, parts.password or ""),
             region=options.pop("region", "" if local else parts.place),
-            **{"namespace": namespace, **options, **passed},
+            tls=tls and tls.in_directory(context.directory),
+            **{"namespace": context.namespace, **options, **context.options},
         )
 
     @property
@@ -147,11 +155,7 @@ def _region_faults(parts: DriverUrl) -> list[str]:
 
 def _driver_option_faults(passed: Mapping[str, Any], parts: DriverUrl) -> list[str]:
     """The faults of the application's driver options, each a sentence."""
-    faults = [
-        f"driver_options['sqs'] has no option {name!r}; use {' or '.join(_DRIVER_OPTIONS)}"
-        for name in passed
-        if name not in _DRIVER_OPTIONS
-    ]
+    faults: list[str] = []
     session, config = passed.get("session"), passed.get("config")
     if session is not None:
         if not callable(getattr(session, "client", None)):
@@ -198,12 +202,11 @@ _READERS: Mapping[str, OptionReader] = {
     "close_seconds": whole_number_option(0, 60),
     "message_bytes": whole_number_option(SMALLEST_MESSAGE_BYTES, MESSAGE_BYTES),
     "max_receive_count": whole_number_option(1, 1000),
-    "connect_timeout_seconds": whole_number_option(1, 600),
-    "call_timeout_seconds": whole_number_option(1, 600),
+    **TIMEOUT_OPTIONS,
+    **TLS_OPTIONS,
     "wait_seconds": whole_number_option(1, LONGEST_POLL_SECONDS),
 }
 
-_DRIVER_OPTIONS = ("session", "config")
 #: Settings of a botocore Config that the driver makes itself, and what to use instead.
 _DRIVER_SETS = {
     "retries": "leave it out, because drivetrain retries failed calls itself",

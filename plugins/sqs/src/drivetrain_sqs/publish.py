@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,9 @@ from drivetrain.contract import (
     ServiceError,
     ServiceUnavailable,
     TooLarge,
+    check_message_size,
     evolve,
+    name_digest,
 )
 from drivetrain_sqs.codec import DeadLetterCause, StoredMessage, encode, size_of
 from drivetrain_sqs.connection import Api
@@ -121,10 +122,8 @@ class Publisher:
 
     def _within_limits(self, number: int, stored: StoredMessage) -> _OutgoingMessage:
         """The outgoing message; raises TooLarge for one that the queue would refuse."""
-        message, limit = stored.message, self._options.largest_message_bytes
-        size = len(message.body) + sum(_bytes(name) + _bytes(text) for name, text in message.headers.items())
-        if size > limit:
-            raise TooLarge(f"message {message.id[:100]}", size, limit)
+        message = stored.message
+        check_message_size(message, self._options.largest_message_bytes)
         outgoing = self._outgoing(number, stored, None, uuid4().hex)
         room = self._options.message_bytes - _CAUSE_BYTES
         if (encoded := size_of(outgoing.entry)) > room:
@@ -242,7 +241,7 @@ def message_group(message: Message, publish_id: str) -> str:
         return _own_group(publish_id)
     if _GROUP.fullmatch(named):
         return named
-    return f"h-{hashlib.sha256(named.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return f"h-{name_digest(named)}"
 
 
 def _batches(messages: Sequence[_OutgoingMessage]) -> list[list[_OutgoingMessage]]:
@@ -253,7 +252,3 @@ def _batches(messages: Sequence[_OutgoingMessage]) -> list[list[_OutgoingMessage
 
 def _own_group(publish_id: str) -> str:
     return f"m-{publish_id}"
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))

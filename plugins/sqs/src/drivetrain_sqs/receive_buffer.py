@@ -16,8 +16,9 @@ from weakref import WeakValueDictionary
 
 from attrs import define, field, frozen
 
-from drivetrain.contract import Clock, Delivery, ServiceError
+from drivetrain.contract import Clock, Delivery, ServiceError, whole_units
 from drivetrain_sqs.codec import decode
+from drivetrain_sqs.limits import LONGEST_DELAY_SECONDS
 from drivetrain_sqs.publish import EARLY_SECONDS, Publisher, seconds_to
 from drivetrain_sqs.queue_names import Role
 from drivetrain_sqs.queues import SqsQueue
@@ -207,7 +208,9 @@ class ReceiveBuffer:
         now, instant = self._clock.now(), self._clock.monotonic()
         with self.changed:
             surplus = [receipt for buffer in buffers for receipt in buffer.take_beyond(limit)]
-        self._hide([(each, math.ceil(max(0.0, each.due - now))) for each in surplus if each.is_open(instant)])
+        longest = LONGEST_DELAY_SECONDS
+        hidden = [(each, whole_units(each.due - now, per_second=1, longest_seconds=longest)) for each in surplus]
+        self._hide([(each, seconds) for each, seconds in hidden if each.is_open(instant)])
 
     def take_queue(self, queue: str) -> list[Receipt]:
         """Take all messages of a queue; others still cannot see them."""

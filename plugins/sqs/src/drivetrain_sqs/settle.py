@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, frozen
 
-from drivetrain.contract import Clock, Delivery, ServiceError, evolve
+from drivetrain.contract import Clock, Delivery, ServiceError, chunks, evolve, whole_units
 from drivetrain_sqs.codec import StoredMessage
 from drivetrain_sqs.connection import Api
 from drivetrain_sqs.errors import entry_error, is_missing_queue, plain
@@ -123,7 +123,7 @@ class Settler:
             self._republish_delayed(receipts, delay_seconds)
             return
         # Rounded up, because a message must not come early.
-        seconds = math.ceil(max(0.0, min(delay_seconds, LONGEST_DELAY_SECONDS)))
+        seconds = whole_units(delay_seconds, per_second=1, longest_seconds=LONGEST_DELAY_SECONDS)
         self._settle([_Change(receipt, seconds) for receipt in receipts])
 
     def hide(self, changes: Sequence[tuple[Receipt, int]]) -> None:
@@ -188,9 +188,9 @@ class Settler:
         for change in changes:
             by_queue.setdefault(change.receipt.queue, []).append(change)
         calls: list[Callable[[], tuple[list[_Change], ServiceError | None]]] = [
-            partial(self._call, queue, some[start : start + BATCH_ENTRIES])
+            partial(self._call, queue, batch)
             for queue, some in by_queue.items()
-            for start in range(0, len(some), BATCH_ENTRIES)
+            for batch in chunks(some, BATCH_ENTRIES)
         ]
         done: list[_Change] = []
         errors: list[ServiceError] = []

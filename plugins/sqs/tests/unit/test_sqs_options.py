@@ -63,6 +63,24 @@ def test_every_fault_of_a_url_is_named_and_no_secret(url, faults):
     assert "secret@" not in str(caught.value).replace("key:secret@host", "")
 
 
+# TLS
+
+
+def test_certificates_of_the_url_are_used(tmp_path):
+    url = "sqs+https://key:secret@localhost?region=us-east-1&ca_file=ca.pem&cert_file=/etc/c.pem&key_file=k.pem"
+    client = connect(Options.parse(url, DriverContext(directory=tmp_path))).request
+    assert client._endpoint.http_session._verify == str(tmp_path / "ca.pem")
+    assert client.meta.config.client_cert == ("/etc/c.pem", str(tmp_path / "k.pem"))
+    unchecked = connect(Options.parse("sqs+https://key:secret@localhost?region=us-east-1&verify=false")).request
+    assert unchecked._endpoint.http_session._verify is False
+
+
+@pytest.mark.parametrize("url", ["sqs+http://localhost?ca_file=ca.pem", "sqs+http://localhost?verify=false"])
+def test_an_endpoint_without_tls_has_no_certificates(url):
+    with pytest.raises(ConfigurationError, match=r"need TLS; write sqs\+https://"):
+        Options.parse(url)
+
+
 # Driver options
 
 
@@ -83,14 +101,14 @@ def test_the_applications_session_and_config_are_used():
 
 def test_the_region_of_the_url_overrides_that_of_the_session():
     session = Session(aws_access_key_id="key", aws_secret_access_key="secret", region_name="eu-central-1")
-    clients = connect(Options.parse("sqs://us-east-1", driver_options={"session": session}))
+    clients = connect(Options.parse("sqs://us-east-1", DriverContext(options={"session": session})))
     assert clients.request.meta.region_name == "us-east-1"
 
 
 @pytest.mark.parametrize(
     ("url", "passed", "fault"),
     [
-        ("sqs://", {"sesion": 1}, "has no option 'sesion'; use session or config"),
+        ("sqs://", {"sesion": 1}, "no option 'sesion'; did you mean 'session'"),
         ("sqs://", {"session": "eu"}, "is a str; pass a boto3.Session"),
         ("sqs://", {"config": {}}, "is a dict; pass a botocore.config.Config"),
         ("sqs://?profile=shop", {"session": Session()}, "pass one of the two"),
@@ -103,10 +121,10 @@ def test_the_region_of_the_url_overrides_that_of_the_session():
 )
 def test_a_wrong_driver_option_is_named(url, passed, fault):
     with pytest.raises(ConfigurationError, match=fault) as caught:
-        Options.parse(url, driver_options=passed)
+        Options.parse(url, DriverContext(options=passed))
     assert len(caught.value.faults) == 1
 
 
 def test_an_app_passes_its_driver_options():
-    with pytest.raises(ConfigurationError, match="has no option 'sesion'"):
+    with pytest.raises(ConfigurationError, match="no option 'sesion'"):
         App("sqs://eu-central-1", backend="memory://", driver_options={"sqs": {"sesion": 1}}).runtime.broker.ping()
