@@ -72,7 +72,7 @@ def insist(call):
     raise AssertionError("never answered")
 
 
-def test_what_is_delivered_twice_while_it_is_held_is_handed_out_once(make):
+def test_a_duplicate_of_a_message_in_flight_is_dropped(make):
     faults = Faults(duplicates=1.0)
     broker = make(faults)
     broker.publish([message(each) for each in range(8)])
@@ -87,7 +87,7 @@ def test_what_is_delivered_twice_while_it_is_held_is_handed_out_once(make):
 
 
 @pytest.mark.parametrize("fifo", ["false", "true"])
-def test_nothing_is_lost_while_everything_goes_wrong_now_and_then(make, fifo):
+def test_random_faults_lose_no_message(make, fifo):
     faults = Faults(
         seed=7, duplicates=0.2, failing_entries=0.15, throttling=0.1, lost_answers=0.1, hiding=0.2, reordering=True
     )
@@ -100,7 +100,7 @@ def test_nothing_is_lost_while_everything_goes_wrong_now_and_then(make, fifo):
     assert sum(faults.happened.values()) >= 10, f"too little went wrong: {faults.happened}"
 
 
-def test_an_acknowledgement_that_fails_in_part_is_made_again_for_that_part(make):
+def test_a_repeated_acknowledge_covers_only_the_failed_part(make):
     faults = Faults()
     broker = make(faults)
     broker.publish([message(each) for each in range(6)])
@@ -118,7 +118,7 @@ def test_an_acknowledgement_that_fails_in_part_is_made_again_for_that_part(make)
     assert broker.sizes(["q"])["q"].held == 0
 
 
-def test_entries_that_fail_for_a_time_are_sent_once_more_and_alone(make):
+def test_entries_that_fail_once_are_sent_again_alone(make):
     faults = Faults(seed=3, failing_entries=0.3)
     broker = make(faults)
     sent = []
@@ -134,7 +134,7 @@ def test_entries_that_fail_for_a_time_are_sent_once_more_and_alone(make):
     assert sorted(drain(broker, len(sent))) == sorted(sent), "a message that was refused was sent, or one twice"
 
 
-def test_what_is_refused_for_good_is_told_by_message_and_the_rest_is_sent(make):
+def test_publish_failed_names_the_refused_messages_and_the_rest_is_sent(make):
     refused = client_error("AccessDenied", "SendMessageBatch", 403)
     faults = Faults()
     broker = make(faults)
@@ -149,7 +149,7 @@ def test_what_is_refused_for_good_is_told_by_message_and_the_rest_is_sent(make):
         broker.publish([message("alone")])
 
 
-def test_an_expired_token_is_told_and_new_credentials_are_looked_for(make):
+def test_an_expired_token_is_an_error_and_the_next_call_reads_credentials_again(make):
     faults = Faults()
     broker = make(faults)
     broker.publish([message("a")])
@@ -161,7 +161,7 @@ def test_an_expired_token_is_told_and_new_credentials_are_looked_for(make):
     assert broker._api.clients() is not before, "the client with the old credentials is still in use"
 
 
-def test_throttling_and_too_many_in_flight_are_told_apart(make):
+def test_throttling_and_too_many_in_flight_are_different_errors(make):
     faults = Faults()
     broker = make(faults)
     broker.publish([message("a")])
@@ -182,7 +182,7 @@ def test_a_failing_second_queue_loses_nothing_of_the_first(make):
     def failing(buffer, **rest):
         asked.append(buffer.queue)
         if buffer.queue == "second":
-            raise ServiceUnavailable("told by a test")
+            raise ServiceUnavailable("raised by a test")
         return original(buffer, **rest)
 
     broker._receiver._fetcher.fetch = failing
@@ -203,7 +203,7 @@ def test_a_dead_letter_is_sent_before_its_message_is_deleted(make):
     assert broker.sizes(["q"])["q"].held == 1
 
 
-def test_what_comes_when_nobody_asks_any_more_is_given_back(make):
+def test_messages_that_nobody_asks_for_are_released(make):
     broker, other = make(Faults(), prefix="nobody"), make(Faults(), prefix="nobody")
     broker.publish([message("x", "other")])
     broker.acknowledge(broker.receive(["other"], limit=1, wait_seconds=2, hold_seconds=30))
@@ -216,7 +216,7 @@ def test_what_comes_when_nobody_asks_any_more_is_given_back(make):
     assert drain(other, 1, queue="first") == ["late"]
 
 
-def test_close_gives_back_what_was_not_handed_out(make):
+def test_close_releases_undelivered_messages(make):
     broker, other = make(Faults(), prefix="closing"), make(Faults(), prefix="closing")
     broker.publish([message("soon", eta=time.time() + 0.9)])
     assert broker.receive(["q"], limit=1, wait_seconds=0, hold_seconds=600) == []
@@ -224,7 +224,7 @@ def test_close_gives_back_what_was_not_handed_out(make):
     assert drain(other, 1) == ["soon"]
 
 
-def test_a_hold_is_never_taken_to_last_longer_than_it_does(make):
+def test_nothing_is_settled_after_the_end_of_its_hold(make):
     broker, other = make(Faults(), prefix="holding"), make(Faults(), prefix="holding")
     broker.publish([message("a")])
     (late,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=0.2)
@@ -237,7 +237,7 @@ def test_a_hold_is_never_taken_to_last_longer_than_it_does(make):
     assert other.peek("q", QueueSection.DEAD, limit=1) == []
 
 
-def test_an_entry_that_is_refused_is_told_and_not_taken_as_done(make):
+def test_a_refused_entry_is_an_error_and_stays_unsettled(make):
     faults = Faults(failing_entries=1.0, failing_code="AccessDenied")
     broker = make(faults)
     faults.failing_entries = 0.0
@@ -260,7 +260,7 @@ def test_an_entry_that_is_refused_is_told_and_not_taken_as_done(make):
 @pytest.mark.parametrize(
     "code", ["ReceiptHandleIsInvalid", "InvalidIdFormat", "AWS.SimpleQueueService.MessageNotInflight"]
 )
-def test_an_entry_whose_handle_is_stale_is_done_with(make, code):
+def test_an_entry_with_a_stale_handle_counts_as_settled(make, code):
     faults = Faults(failing_code=code)
     broker = make(faults)
     broker.publish([message("a")])
@@ -270,7 +270,7 @@ def test_an_entry_whose_handle_is_stale_is_done_with(make, code):
     broker.acknowledge([taken])
 
 
-def test_what_was_received_before_a_call_failed_is_handed_out(make):
+def test_messages_from_before_a_failed_call_are_delivered(make):
     """Of one queue: the first call brings ten, and the two that follow at once fail."""
     broker = make(Faults())
     broker.publish([message(each) for each in range(10)])
@@ -280,7 +280,7 @@ def test_what_was_received_before_a_call_failed_is_handed_out(make):
     def failing(buffer, **rest):
         asked.append(buffer.queue)
         if len(asked) > 1:
-            raise ServiceUnavailable("told by a test")
+            raise ServiceUnavailable("raised by a test")
         return original(buffer, **rest)
 
     broker._receiver._fetcher.fetch = failing
@@ -289,25 +289,25 @@ def test_what_was_received_before_a_call_failed_is_handed_out(make):
     assert len(taken) == 10, "what the first call has brought is lost until its hold ends"
 
 
-def test_a_queue_that_fails_keeps_no_other_waiting(make, caplog):
+def test_a_failing_queue_does_not_block_others(make, caplog):
     broker = make(Faults())
     broker.publish([message("a", "broken"), message("b", "works")])
     original = broker._receiver._fetcher.fetch
 
     def failing(buffer, **rest):
         if buffer.queue == "broken":
-            raise ServiceRefused("told by a test")
+            raise ServiceRefused("raised by a test")
         return original(buffer, **rest)
 
     broker._receiver._fetcher.fetch = failing
     (taken,) = broker.receive(["broken", "works"], limit=10, wait_seconds=0, hold_seconds=30)
     assert taken.message.id == "b"
-    assert "could not receive from some queues: told by a test" in caplog.text
-    with pytest.raises(ServiceRefused, match="told by a test"):
+    assert "could not receive from some queues: raised by a test" in caplog.text
+    with pytest.raises(ServiceRefused, match="raised by a test"):
         broker.receive(["broken", "works"], limit=10, wait_seconds=0, hold_seconds=30)
 
 
-def test_a_queue_that_is_not_there_keeps_no_other_waiting(make):
+def test_a_missing_queue_does_not_block_others(make):
     maker = make(Faults())
     maker.publish([message("a", "there")])
     maker.dead_letter([(maker.receive(["there"], limit=1, wait_seconds=5, hold_seconds=30)[0], "why")])
@@ -319,7 +319,7 @@ def test_a_queue_that_is_not_there_keeps_no_other_waiting(make):
         broker.receive(["missing", "there"], limit=10, wait_seconds=5, hold_seconds=30)
 
 
-def test_where_no_thread_can_be_started_nothing_waits_for_one(make, monkeypatch):
+def test_receive_recovers_when_no_thread_could_start(make, monkeypatch):
     broker = make(Faults())
     broker.publish([message("a")])
 
@@ -334,12 +334,12 @@ def test_where_no_thread_can_be_started_nothing_waits_for_one(make, monkeypatch)
     assert taken.message.id == "a"
 
 
-def test_a_poll_outlasts_the_receive_that_began_it_and_the_next_one_has_what_it_brings(make):
+def test_the_next_receive_gets_the_messages_of_an_earlier_poll(make):
     """A caller that goes on asking; so a worker's stop need not wait for a poll."""
     faults, calls = Faults(), Calls()
     broker, other = make(faults, prefix="outlasting", calls=calls), make(Faults(), prefix="outlasting")
     end = time.monotonic() + PATIENCE
-    while max((told["WaitTimeSeconds"] for _, told in calls.of("receive_message")), default=0) < 4:
+    while max((sent["WaitTimeSeconds"] for _, sent in calls.of("receive_message")), default=0) < 4:
         assert broker.receive(["q"], limit=8, wait_seconds=0.5, hold_seconds=30) == []
         assert time.monotonic() < end, "no poll has grown longer than the calls that began it"
     polls = len(calls.of("receive_message"))
@@ -352,7 +352,7 @@ def test_a_poll_outlasts_the_receive_that_began_it_and_the_next_one_has_what_it_
     assert len(calls.of("receive_message")) == polls, "another call was made for what the poll has brought"
 
 
-def test_who_has_asked_just_once_leaves_no_poll_behind(make):
+def test_a_caller_that_asks_once_leaves_no_poll_behind(make):
     broker, other = make(Faults(), prefix="once"), make(Faults(), prefix="once")
     assert broker.receive(["q"], limit=8, wait_seconds=1, hold_seconds=30) == []
     broker._receiver._polls.join(PATIENCE)
@@ -361,7 +361,7 @@ def test_who_has_asked_just_once_leaves_no_poll_behind(make):
     assert taken.delivery_count == 1, "somebody else had it first"
 
 
-def test_close_waits_for_polls_and_gives_back_what_they_bring_where_that_is_asked_for(make):
+def test_close_seconds_makes_close_wait_for_polls_and_release_their_messages(make):
     broker, other = make(Faults(), prefix="waits", close_seconds="30"), make(Faults(), prefix="waits")
     other.publish([message("first", "known")])
     broker.receive(["q"], limit=8, wait_seconds=0.2, hold_seconds=600)

@@ -43,7 +43,7 @@ def test_a_group_comes_in_its_order_however_many_batches_it_takes(broker):
         assert [int(name) for name in came if int(name) % 3 == start] == list(range(start, 45, 3))
 
 
-def test_a_group_waits_for_what_is_held_of_it_and_nobody_else_does(broker):
+def test_only_the_group_of_a_message_in_flight_waits(broker):
     broker.publish([message("first", "g"), message("second", "g"), message("other", "h"), message("alone")])
     (held,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
     assert held.message.id == "first"
@@ -53,12 +53,10 @@ def test_a_group_waits_for_what_is_held_of_it_and_nobody_else_does(broker):
     assert drain(broker, 2, limit=1) == ["first", "second"]
 
 
-def test_a_delayed_message_keeps_nobody_of_its_group_waiting(broker):
+def test_a_delayed_message_does_not_block_its_group(broker):
     broker.publish([message("later", "g", eta=time.time() + 3), message("now", "g")])
-    began = time.monotonic()
     assert drain(broker, 1) == ["now"]
-    assert time.monotonic() - began < 3, "it has waited for the delayed one of its group"
-    assert broker.sizes(["q"])["q"].delayed == 1
+    assert broker.sizes(["q"])["q"].delayed == 1, "it has waited for the delayed one of its group"
     assert drain(broker, 1) == ["later"]
 
 

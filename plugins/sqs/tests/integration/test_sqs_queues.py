@@ -81,7 +81,7 @@ def test_queues_are_made_on_request_only(make):
     broker.publish([message("b")])
 
 
-def test_a_worker_is_told_at_once_that_there_is_no_place_for_dead_letters(make, client):
+def test_a_missing_dead_letter_queue_is_an_error_before_the_first_message(make, client):
     """And not by the first message that cannot be run, months later, which would stop it."""
     maker, broker = make(), make(create="false")
     maker.publish([message("a")])
@@ -92,16 +92,16 @@ def test_a_worker_is_told_at_once_that_there_is_no_place_for_dead_letters(make, 
     assert taken.message.id == "a"
 
 
-def test_a_queue_that_is_made_keeps_messages_as_long_as_can_be(make, client):
+def test_a_new_queue_has_the_longest_retention(make, client):
     broker = make(message_bytes="262144")
     broker.publish([message("a")])
     url = client.get_queue_url(QueueName=f"{broker.prefix}--q")["QueueUrl"]
-    told = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    assert (told["MessageRetentionPeriod"], told["MaximumMessageSize"]) == ("1209600", "262144")
+    attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert (attributes["MessageRetentionPeriod"], attributes["MaximumMessageSize"]) == ("1209600", "262144")
     assert broker.capabilities.largest_message_bytes == 262_144 - 65_536
 
 
-def test_a_queue_that_was_deleted_is_told_and_then_made_again(make, client):
+def test_a_deleted_queue_is_an_error(make, client):
     broker = make()
     broker.publish([message("a")])
     (taken,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)
@@ -111,7 +111,7 @@ def test_a_queue_that_was_deleted_is_told_and_then_made_again(make, client):
         broker.publish([message("b")])
 
 
-def test_a_redrive_policy_that_was_asked_for_is_set_up(make):
+def test_max_receive_count_sets_a_redrive_policy(make):
     broker = make(max_receive_count="2")
     broker.publish([message("a")])
     (dead,) = die_by_receiving(broker, 2)
@@ -122,7 +122,7 @@ def test_a_redrive_policy_that_was_asked_for_is_set_up(make):
     assert (again.message.id, again.redelivered, dict(again.message.headers)) == ("a", True, {"a": "b"})
 
 
-def test_a_redrive_policy_of_somebody_elses_is_respected(make, client):
+def test_an_existing_redrive_policy_is_used(make, client):
     broker = make(create="false")
     shared = client.create_queue(QueueName=f"{broker.prefix}--graves")["QueueUrl"]
     arn = client.get_queue_attributes(QueueUrl=shared, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -142,7 +142,7 @@ def test_a_redrive_policy_of_somebody_elses_is_respected(make, client):
     assert [each.id for each in broker.peek("other", QueueSection.DEAD, limit=9)] == ["of another"]
 
 
-def test_what_somebody_else_has_sent_is_received_as_it_is(make, client):
+def test_a_message_of_another_program_is_received_unchanged(make, client):
     broker = make()
     broker.sizes(["q"])
     broker.publish([message("a")])
@@ -155,12 +155,12 @@ def test_what_somebody_else_has_sent_is_received_as_it_is(make, client):
     assert [each.body for each in broker.peek("q", QueueSection.DEAD, limit=9)] == [b"hello"]
 
 
-def test_what_is_delayed_cannot_be_purged_and_that_is_said(make):
+def test_purging_delayed_messages_is_not_supported(make):
     with pytest.raises(NotSupported, match="cannot drop the delayed messages"):
         make().purge("q", QueueSection.DELAYED)
 
 
-def test_a_reason_that_there_is_no_room_for_is_cut(make):
+def test_a_too_long_reason_is_cut(make):
     broker = make(message_bytes="131072")
     broker.publish([Message(id="a", queue="q", body=b"x" * broker.capabilities.largest_message_bytes)])
     (taken,) = broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=30)

@@ -73,7 +73,7 @@ def test_sizes_are_counted_as_aws_counts():
 @pytest.mark.parametrize(
     "attributes", [None, {}, {"drivetrain": {"StringValue": "{"}}, {"drivetrain": {"StringValue": "[]"}}]
 )
-def test_what_somebody_else_has_sent_is_all_body(attributes):
+def test_a_message_of_another_program_is_all_body(attributes):
     stored = decode({"Body": "hello", "MessageId": "id", "MessageAttributes": attributes}, "q")
     assert (stored.message.id, stored.message.body, dict(stored.message.headers)) == ("id", b"hello", {})
 

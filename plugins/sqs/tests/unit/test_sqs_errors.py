@@ -49,9 +49,9 @@ def test_there_are_as_many_classes_as_are_known():
 @pytest.mark.parametrize("kind", client_errors(), ids=lambda kind: kind.__name__)
 def test_every_class_of_the_client_is_caught_and_mapped(kind):
     assert issubclass(kind, CLIENT_ERRORS), f"{kind} would leave the driver as it is"
-    told = to_service_error(made(kind), "ReceiveMessage", "app-q")
-    assert isinstance(told, ServiceError)
-    assert "ReceiveMessage" in str(told)
+    mapped = to_service_error(made(kind), "ReceiveMessage", "app-q")
+    assert isinstance(mapped, ServiceError)
+    assert "ReceiveMessage" in str(mapped)
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,16 @@ def test_every_class_of_the_client_is_caught_and_mapped(kind):
         ("ParamValidationError", ServiceRefused),
     ],
 )
-def test_what_may_pass_is_told_from_what_will_not(name, ours):
+def test_passing_and_permanent_errors_differ(name, ours):
     assert type(to_service_error(made(getattr(botocore.exceptions, name)), "SendMessage")) is ours
 
 
 @pytest.mark.parametrize("code", service_codes())
-def test_every_code_of_sqs_is_told_with_its_name(code):
-    told = entry_error(code.rpartition(".")[2], "why", "SendMessage", "app-q")
+def test_every_error_names_the_code_of_sqs(code):
+    mapped = entry_error(code.rpartition(".")[2], "why", "SendMessage", "app-q")
     missing = code.rpartition(".")[2] in {"QueueDoesNotExist", "NonExistentQueue"}
-    assert missing or code.rpartition(".")[2] in str(told)
-    assert "app-q" in str(told)
+    assert missing or code.rpartition(".")[2] in str(mapped)
+    assert "app-q" in str(mapped)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_every_code_of_sqs_is_told_with_its_name(code):
 )
 def test_an_answer_of_the_service_says_what_to_do(code, status, ours, says):
     error = client_error(code, "SendMessageBatch", status)
-    told = to_service_error(error, "SendMessage", "app-q")
-    assert type(told) is ours
-    assert says in str(told)
+    mapped = to_service_error(error, "SendMessage", "app-q")
+    assert type(mapped) is ours
+    assert says in str(mapped)
 
 
 def test_entries_of_a_batch_have_their_codes_by_any_protocol():
@@ -128,15 +128,15 @@ def test_entries_of_a_batch_have_their_codes_by_any_protocol():
     assert "kms:Decrypt" in str(entry_error("KMS.AccessDeniedException", "", "ReceiveMessage", "app-q"))
 
 
-def test_a_queue_that_takes_less_than_was_said_is_told():
-    told = "One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes."
-    assert "set message_bytes" in str(entry_error("InvalidParameterValue", told, "SendMessage", "app-q"))
+def test_a_message_beyond_the_limit_of_its_queue_names_message_bytes():
+    reason = "One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes."
+    assert "set message_bytes" in str(entry_error("InvalidParameterValue", reason, "SendMessage", "app-q"))
 
 
 def test_a_missing_queue_is_known_by_its_cause():
     for code in ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "AccessDenied"):
         error = client_error(code)
-        told = to_service_error(error, "GetQueueUrl", "app-q")
-        told.__cause__ = error
-        assert is_missing_queue(told) is (code != "AccessDenied")
+        mapped = to_service_error(error, "GetQueueUrl", "app-q")
+        mapped.__cause__ = error
+        assert is_missing_queue(mapped) is (code != "AccessDenied")
     assert code_of(types.SimpleNamespace(response={})) == ""

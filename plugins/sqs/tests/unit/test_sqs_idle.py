@@ -84,7 +84,7 @@ def test_an_idle_worker_makes_one_receive_call_in_20_seconds_for_each_queue(call
     options = Options.parse(f"sqs://eu-central-1?namespace=app&create=true&fifo={fifo}")
     broker = SqsBroker(options, clock, lambda options: Clients(client, client))
     wait = broker.capabilities.receive_wait_seconds
-    assert wait <= 1, "a worker that is told to stop waits so long"
+    assert wait <= 1, "a stopping worker waits this long"
 
     def idle(seconds):
         end = clock.time + seconds

@@ -58,8 +58,8 @@ def test_every_fault_of_a_url_is_named_and_no_secret(url, faults):
     with pytest.raises(ConfigurationError) as caught:
         Options.parse(url)
     assert len(caught.value.faults) == len(faults)
-    for fault, told in zip(sorted(faults), sorted(caught.value.faults), strict=False):
-        assert fault in "\n".join(caught.value.faults), told
+    for fault, found in zip(sorted(faults), sorted(caught.value.faults), strict=False):
+        assert fault in "\n".join(caught.value.faults), found
     assert "secret@" not in str(caught.value).replace("key:secret@host", "")
 
 

@@ -62,7 +62,7 @@ def broker_on(imagined):
     return SqsBroker(options, Standing(), lambda options: Clients(client, client))
 
 
-def test_what_is_ready_need_not_wait_behind_many_that_are_almost_due():
+def test_ready_messages_do_not_wait_behind_many_that_are_almost_due():
     soon = {f"soon {number}": NOW + 0.9 for number in range(40)}
     imagined = Imagined({**soon, "ready": None})
     broker = broker_on(imagined)
@@ -74,7 +74,7 @@ def test_what_is_ready_need_not_wait_behind_many_that_are_almost_due():
     broker.close()
 
 
-def test_what_is_almost_due_is_kept_where_it_fits():
+def test_almost_due_messages_within_the_limit_stay_in_the_buffer():
     imagined = Imagined({"soon": NOW + 0.9, "ready": None})
     broker = broker_on(imagined)
     taken = broker.receive(["q"], limit=4, wait_seconds=1, hold_seconds=30)
@@ -100,7 +100,7 @@ class Returning(Imagined):
         return {"Messages": list(self._left)}
 
 
-def test_looking_for_a_letter_among_very_many_comes_to_an_end():
+def test_the_search_for_a_dead_letter_among_very_many_ends():
     imagined = Returning({"a": None, "b": None})
     broker = broker_on(imagined)
     assert broker.replay("q", ["c"]) == 0
