@@ -1,7 +1,4 @@
-"""Broker, backend and locks of drivetrain on Redis and Valkey.
-
-Both are made from the same URLs; the README says what may stand in them.
-"""
+"""Broker, backend and locks of drivetrain on Redis and Valkey, over redis-py's connections."""
 
 from __future__ import annotations
 
@@ -15,19 +12,23 @@ __all__ = ["RedisBackend", "RedisBroker", "make_backend", "make_broker"]
 
 @hookimpl
 def make_broker(url: str, context: DriverContext) -> Broker:
-    """Make the broker of a URL of this driver. The server's clock counts, not that of the context.
+    """Make the broker of a URL of this driver. Times are those of the server's clock, not of the context's.
 
     Raises:
-        ConfigurationError: the URL is wrong; every fault is named.
+        ConfigurationError: the URL or the options of the context are wrong; every fault is named.
     """
-    return RedisBroker(Options.parse(url, context.namespace).in_directory(context.directory))
+    return RedisBroker(_options(url, context))
 
 
 @hookimpl
 def make_backend(url: str, context: DriverContext) -> Backend:
-    """Make the backend of a URL of this driver. The server's clock counts, not that of the context.
+    """Make the backend of a URL of this driver. Times are those of the server's clock, not of the context's.
 
     Raises:
-        ConfigurationError: the URL is wrong; every fault is named.
+        ConfigurationError: the URL or the options of the context are wrong; every fault is named.
     """
-    return RedisBackend(Options.parse(url, context.namespace).in_directory(context.directory))
+    return RedisBackend(_options(url, context))
+
+
+def _options(url: str, context: DriverContext) -> Options:
+    return Options.parse(url, context.namespace, context.options).in_directory(context.directory)

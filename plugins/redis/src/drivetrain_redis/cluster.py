@@ -1,112 +1,99 @@
-"""A cluster: which node has which slot, and calls sent to the right ones."""
+"""A client of a cluster: redis-py's node manager knows the nodes of the slots, and calls go to the right ones."""
 
 from __future__ import annotations
 
 import threading
-from binascii import crc_hqx
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import hiredis
+from redis.cluster import ClusterNode, NodesManager
+from redis.connection import Connection, SSLConnection
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, NoScriptError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from drivetrain_redis.errors import CLIENT_ERRORS, ConnectionLost, mapped, of_reply
+from drivetrain.contract import reset_after_fork
+from drivetrain_redis.connection import Address, ConnectionPool, ServerConnection, await_replicas, connecting
+from drivetrain_redis.errors import CLIENT_ERRORS, mapped
 from drivetrain_redis.options import Options
-from drivetrain_redis.server import Call, Pool, await_replicas, collect, command, transmit
-from drivetrain_redis.wire import Address, Wire, pack
+from drivetrain_redis.scripts import Call, command
 
-__all__ = ["Cluster", "slot_of"]
+__all__ = ["ClusterClient"]
 
-_SLOTS = 16_384
-#: How often a call is sent on to another node: slots may move while it is on its way.
+#: How often a call follows a redirection: slots may move while it is on its way.
 _REDIRECTIONS = 5
 
-_ASKING = pack(("ASKING",))
+_ASKING = command("ASKING")
 
 
-def slot_of(key: bytes) -> int:
-    """The slot of a key: that of what stands in its first braces, if something does."""
-    start = key.find(b"{")
-    if start >= 0:
-        end = key.find(b"}", start + 1)
-        if end > start + 1:
-            key = key[start + 1 : end]
-    return crc_hqx(key, 0) % _SLOTS
+class ClusterClient:
+    """A client of the masters of a cluster.
 
-
-class Cluster:
-    """The masters of a cluster.
+    redis-py's `NodesManager` finds the nodes by CLUSTER SLOTS. `RedisCluster` itself is not used: it sends one command
+    at a time, and reads the server's list of commands, for which a user may lack the permission.
 
     Args:
         options: of the URL.
         check: called with each new connection.
     """
 
-    whole = False
+    supports_cross_slot = False
 
-    def __init__(self, options: Options, check: Callable[[Wire], None]) -> None:
+    def __init__(self, options: Options, check: Callable[[ServerConnection], None]) -> None:
         self._options = options
         self._check = check
         self._lock = threading.Lock()
-        self._pools: dict[Address, Pool] = {}
-        #: The node of each slot; empty until it is asked for.
-        self._nodes: dict[int, Address] = {}
-        #: How often all of this was forgotten.
+        self._pools: dict[Address, ConnectionPool] = {}
+        self._nodes: NodesManager | None = None
+        #: Where slots have moved since the node manager has read them.
+        self._moved: dict[int, Address] = {}
+        #: The addresses that were known last; a cluster may have moved away from the hosts of the URL.
+        self._known: list[tuple[str, int]] = []
         self.generation = 0
+        reset_after_fork(self)
 
-    # Where
+    # Nodes
 
     def _node_of(self, call: Call) -> Address:
-        nodes = self._nodes or self._learn()
         if call.key is None:
-            return next(iter(nodes.values()))
-        slot = slot_of(call.key)
-        if slot not in nodes:
-            nodes = self._learn()
-        if slot not in nodes:
-            raise ConnectionLost(f"no node of the cluster has slot {slot}")
-        return nodes[slot]
+            return self._masters()[0]
+        slot = key_slot(call.key)
+        if slot in self._moved:
+            return self._moved[slot]
+        node = self._slots().get_node_from_slot(slot)
+        return node.host, int(node.port)
 
-    def _learn(self) -> dict[int, Address]:
-        """Ask the nodes which one has which slot."""
-        told = []
-        for address in dict.fromkeys([*self._nodes.values(), *self._options.hosts]):
-            try:
-                wire = Wire(self._options, address)
-                try:
-                    ranges = wire.ask("CLUSTER", "SLOTS")
-                finally:
-                    wire.close()
-            except CLIENT_ERRORS as error:
-                told.append(f"{_shown(address)}: {error}")
-                continue
-            nodes = {
-                slot: _address(master, address) for first, last, master, *_ in ranges for slot in range(first, last + 1)
-            }
-            if nodes:
-                self._nodes = nodes
-                return nodes
-            told.append(f"{_shown(address)} has no slots")
-        raise ConnectionLost("no node of the cluster tells where its slots are (" + "; ".join(told) + ")")
+    def _masters(self) -> list[tuple[str, int]]:
+        return _addresses(self._slots())
 
-    def _masters(self) -> list[Address]:
-        return list(dict.fromkeys((self._nodes or self._learn()).values()))
+    def _slots(self) -> NodesManager:
+        return self._nodes or self._refresh_slots()
 
-    def _pool(self, address: Address) -> Pool:
+    def _refresh_slots(self) -> NodesManager:
+        """Ask the cluster which node has which slot."""
+        nodes = _node_manager(self._options, dict.fromkeys([*self._known, *self._options.hosts]))
+        self._known = _addresses(nodes)
+        self._nodes, self._moved = nodes, {}
+        return nodes
+
+    def _pool(self, address: Address) -> ConnectionPool:
         with self._lock:
             pool = self._pools.get(address)
             if pool is None:
-                pool = self._pools[address] = Pool(lambda: self._connect(address))
+                pool = self._pools[address] = ConnectionPool(lambda: self._connect(address))
             return pool
 
-    def _connect(self, address: Address) -> Wire:
-        wire = Wire(self._options, address)
-        self._check(wire)
-        return wire
+    def _connect(self, address: Address) -> ServerConnection:
+        connection = ServerConnection(self._options, address)
+        try:
+            self._check(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-    # What
-
-    def connect(self) -> Wire:
-        """See `Server.connect`. To any node that can be reached: what is published on one is heard on all."""
+    def connect(self) -> ServerConnection:
+        """See `Client.connect`. To any node that can be reached: a message that one publishes reaches all."""
         errors: list[Exception] = []
         for address in self._masters():
             try:
@@ -116,154 +103,174 @@ class Cluster:
         self._forget()
         raise errors[0]
 
+    # Calls
+
     def run(self, calls: Sequence[Call]) -> list[Any]:
-        """See `Server.run`."""
+        """See `Client.run`."""
         try:
             replies: dict[int, Any] = {}
-            where: dict[Address, list[int]] = {}
-            for place, call in enumerate(calls):
-                where.setdefault(self._node_of(call), []).append(place)
-            self._exchange(calls, where, replies)
-            self._follow(calls, replies)
+            nodes: dict[Address, list[int]] = {}
+            for index, call in enumerate(calls):
+                nodes.setdefault(self._node_of(call), []).append(index)
+            self._exchange(calls, nodes, replies)
+            if any(isinstance(reply, AskError) for reply in replies.values()):
+                self._follow(calls, nodes, replies)
         except CLIENT_ERRORS as error:
             self._forget()
             raise mapped(error, self._options.shown) from error
-        for place in range(len(calls)):
-            if type(replies[place]) is hiredis.ReplyError:
-                raise of_reply(replies[place], self._options.shown) from replies[place]
-        return [replies[place] for place in range(len(calls))]
+        return [self._checked(replies[index]) for index in range(len(calls))]
 
-    def _exchange(self, calls: Sequence[Call], where: dict[Address, list[int]], replies: dict[int, Any]) -> None:
+    def _checked(self, reply: Any) -> Any:
+        if isinstance(reply, ResponseError):
+            raise mapped(reply, self._options.shown) from reply
+        return reply
+
+    def _exchange(self, calls: Sequence[Call], nodes: dict[Address, list[int]], replies: dict[int, Any]) -> None:
         """Send to all nodes, and then read from all."""
-        used: list[tuple[Pool, Wire, list[int], list[Call]]] = []
+        used: list[tuple[ConnectionPool, ServerConnection, list[int], list[Call]]] = []
         try:
-            for address, places in where.items():
+            for address, indexes in nodes.items():
                 pool = self._pool(address)
-                wire = pool.take()
-                mine = [calls[place] for place in places]
-                used.append((pool, wire, places, mine))
-                transmit(wire, mine)
-            for _, wire, places, mine in used:
-                replies.update(zip(places, collect(wire, mine), strict=True))
-                await_replicas(wire, mine, self._options)
+                connection = pool.take()
+                part = [calls[index] for index in indexes]
+                used.append((pool, connection, indexes, part))
+                connection.send(part)
+            for _, connection, indexes, part in used:
+                replies.update(zip(indexes, connection.receive(part), strict=True))
+                await_replicas(connection, part, self._options)
         except BaseException:
-            for pool, wire, _, _ in used:
-                wire.close()  # who knows which replies were read
+            for pool, connection, _, _ in used:
+                connection.close()  # some replies may be unread
                 pool.drop()
             raise
-        for pool, wire, _, _ in used:
-            pool.give_back(wire)
+        for pool, connection, _, _ in used:
+            pool.give_back(connection)
 
-    def _follow(self, calls: Sequence[Call], replies: dict[int, Any]) -> None:
-        """Send on what was sent to the wrong node: it was not done there."""
+    def _follow(self, calls: Sequence[Call], nodes: dict[Address, list[int]], replies: dict[int, Any]) -> None:
+        """Send calls again that went to the wrong node, which did not run them."""
+        answered = {index: address for address, indexes in nodes.items() for index in indexes}
         for _ in range(_REDIRECTIONS):
             moved: dict[Address, list[int]] = {}
             asked: list[tuple[Address, int]] = []
-            for place, reply in replies.items():
-                word, slot, target = _redirection(reply)
-                if word == "MOVED":
-                    self._nodes = {**self._nodes, int(slot): _parsed(target)}
-                    moved.setdefault(_parsed(target), []).append(place)
-                elif word == "ASK":
-                    asked.append((_parsed(target), place))
+            for index, reply in replies.items():
+                if not isinstance(reply, AskError):
+                    continue
+                # Without a host, the node has the host of the one that answered.
+                target: Address = (reply.host or answered[index][0], reply.port)
+                if isinstance(reply, MovedError):
+                    self._moved[reply.slot_id] = target
+                    moved.setdefault(target, []).append(index)
+                    answered[index] = target
+                else:
+                    asked.append((target, index))
             if not moved and not asked:
                 return
             self._exchange(calls, moved, replies)
-            for address, place in asked:
-                replies[place] = self._ask(address, calls[place])
+            for target, index in asked:
+                replies[index] = self._ask(target, calls[index])
+                answered[index] = target
 
     def _ask(self, address: Address, call: Call) -> Any:
-        wire = self._connect(address)
+        """The reply of a node that has not taken over the slot yet: it answers after ASKING, to one call."""
+        connection = self._connect(address)
         try:
-            wire.send(_ASKING)
-            wire.read()
-            transmit(wire, [call])
-            reply = wire.read()
-            if type(reply) is hiredis.ReplyError and str(reply).startswith("NOSCRIPT") and call.script is not None:
-                wire.ask("SCRIPT", "LOAD", call.script.source)
-                wire.send(_ASKING)
-                wire.read()
-                transmit(wire, [call])
-                reply = wire.read()
+            reply = self._after_asking(connection, call)
+            if call.script is not None and isinstance(reply, NoScriptError):
+                connection.ask("SCRIPT", "LOAD", call.script.source)
+                reply = self._after_asking(connection, call)
         finally:
-            wire.close()
+            connection.close()
         return reply
 
-    def lanes(self, keys: Sequence[bytes]) -> Iterable[Sequence[int]]:
-        """See `Server.lanes`."""
-        lanes: dict[int, list[int]] = {}
-        for place, key in enumerate(keys):
-            lanes.setdefault(slot_of(key), []).append(place)
-        return lanes.values()
+    def _after_asking(self, connection: ServerConnection, call: Call) -> Any:
+        plain = Call(call.key, call.packed)  # without its script: loading it would use up the ASKING
+        connection.send([_ASKING, plain])
+        _, reply = connection.receive([_ASKING, plain])
+        return reply
 
-    def every(self, arguments: Sequence[Any]) -> list[Any]:
-        """See `Server.every`."""
-        return [reply for address in self._listed() for reply in self._on(address, command(*arguments))]
+    def by_slot(self, keys: Sequence[bytes]) -> Iterable[Sequence[int]]:
+        """See `Client.by_slot`."""
+        slots: dict[int, list[int]] = {}
+        for index, key in enumerate(keys):
+            slots.setdefault(key_slot(key), []).append(index)
+        return slots.values()
+
+    def run_on_masters(self, *arguments: Any) -> list[Any]:
+        """See `Client.run_on_masters`."""
+        return [self._on(address, command(*arguments)) for address in self._listed()]
 
     def scan(self, pattern: bytes, count: int, position: bytes = b"") -> Iterable[tuple[bytes, list[bytes]]]:
-        """See `Server.scan`. A position names its master; if that is gone, the rest of its keys is left out."""
-        masters = {_shown(address).encode(): address for address in self._listed()}
+        """See `Client.scan`. A position names its master; if that is gone, the rest of its keys is left out."""
+        masters = {f"{address[0]}:{address[1]}".encode(): address for address in self._listed()}
         begun, _, cursor = position.rpartition(b" ")
         for name in sorted(name for name in masters if name >= begun):
             at: Any = cursor if name == begun else b"0"
             while True:
                 call = command("SCAN", at, "MATCH", pattern, "COUNT", count, writes=False)
-                ((at, found),) = self._on(masters[name], call)
+                at, found = self._on(masters[name], call)
                 if at == b"0":
                     break
                 yield b"%s %s" % (name, at), found
             # Behind this master, and before the next one.
             yield (b"" if name == max(masters) else b"%s\0 0" % name), found
 
-    def _listed(self) -> list[Address]:
+    def _listed(self) -> list[tuple[str, int]]:
         try:
             return self._masters()
         except CLIENT_ERRORS as error:
             raise mapped(error, self._options.shown) from error
 
-    def _on(self, address: Address, call: Call) -> list[Any]:
+    def _on(self, address: Address, call: Call) -> Any:
         replies: dict[int, Any] = {}
         try:
             self._exchange([call], {address: [0]}, replies)
         except CLIENT_ERRORS as error:
             self._forget()
             raise mapped(error, self._options.shown) from error
-        if type(replies[0]) is hiredis.ReplyError:
-            raise of_reply(replies[0], self._options.shown) from replies[0]
-        return [replies[0]]
+        return self._checked(replies[0])
+
+    # Life
 
     def _forget(self) -> None:
-        """Ask anew where the slots are before the next call; a node may be gone."""
-        self._nodes = {}
+        """Let the next call ask where the slots are: a node may be gone."""
         self.close()
+        self._nodes = None
 
     def close(self) -> None:
-        """See `Server.close`."""
+        """See `Client.close`."""
         self.generation += 1
         with self._lock:
             pools = list(self._pools.values())
         for pool in pools:
             pool.drop()
 
-
-def _redirection(reply: Any) -> tuple[str, str, str]:
-    if type(reply) is hiredis.ReplyError:
-        words = str(reply).split(" ")
-        if words[0] in {"MOVED", "ASK"} and len(words) == 3:
-            return words[0], words[1], words[2]
-    return "", "", ""
+    def after_fork(self) -> None:
+        """See `drivetrain.contract.ForkAware`: the locks may be held by threads of the parent."""
+        self._lock = threading.Lock()
+        self._nodes = None
 
 
-def _parsed(target: str) -> Address:
-    host, _, port = target.rpartition(":")
-    return host, int(port)
+def _addresses(nodes: NodesManager) -> list[tuple[str, int]]:
+    return [(node.host, int(node.port)) for node in nodes.get_nodes_by_server_type("primary")]
 
 
-def _address(master: list[Any], asked: Address) -> Address:
-    host, port = master[0], master[1]
-    # A node that does not know its own address is the one that was asked.
-    return (host.decode() if host else asked[0]), int(port)
+def _node_manager(options: Options, addresses: Iterable[tuple[str, int]]) -> NodesManager:
+    """A node manager, which has read the slots, and keeps no connection open.
 
-
-def _shown(address: Address) -> str:
-    return address if isinstance(address, str) else f"{address[0]}:{address[1]}"
+    Raises:
+        redis.RedisClusterException, redis.RedisError, OSError: no node could be asked, or none has slots.
+    """
+    # A cluster whose nodes are not to be reached by their own address names none: all have the host of the URL.
+    default = options.hosts[0][0]
+    try:
+        with connecting(options):
+            return NodesManager(
+                [ClusterNode(host, port) for host, port in addresses],  # type: ignore[no-untyped-call]
+                from_url=True,  # so that the arguments are those of connections
+                require_full_coverage=False,
+                address_remap=lambda address: (address[0] or default, address[1]),
+                connection_class=SSLConnection if options.tls else Connection,
+                **options.connection_arguments(),
+            )
+    except IndexError as error:
+        raise RedisConnectionError("no node of the cluster has slots; create the cluster first") from error

@@ -1,22 +1,32 @@
 """The names of keys.
 
-What belongs together has a common hash tag, the part in braces, so that a cluster keeps it in one slot. Whatever a name
-holds, what follows the last brace tells what a key is of: no two are alike, for no suffix holds a brace.
+Keys that belong together have a common hash tag, the part in braces, so that a cluster keeps them in one slot. The
+part after the last brace tells the kind of a key: no suffix holds a brace, so no two names are alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
 from attrs import Factory, field, frozen
 
-__all__ = ["BESIDE_LOCK", "BESIDE_QUEUE", "BESIDE_TASK", "Keys"]
+from drivetrain_redis.connection import Client
+from drivetrain_redis.scripts import Call, Script, batches
 
-#: What the keys of a queue, those beside a task, and those beside a lock end with.
-BESIDE_QUEUE = (
+__all__ = ["LOCK_SUFFIXES", "QUEUE_SUFFIXES", "TASK_SUFFIXES", "Keys", "QueueKeys", "TaskKeys", "by_queue"]
+
+T = TypeVar("T")
+
+#: The ends of the keys of a queue.
+QUEUE_SUFFIXES = (
     *(b":ready:%d" % level for level in range(10)),
     *(b":messages", b":held", b":lapsed", b":delayed", b":dead", b":reasons", b":sequence", b":waiting"),
 )
-BESIDE_TASK = (b":group", b":waiting")
-BESIDE_LOCK = (b":last",)
+#: The ends of the keys of a task, next to its record.
+TASK_SUFFIXES = (b":group", b":waiting")
+#: The ends of the keys of a lock, next to its token.
+LOCK_SUFFIXES = (b":last",)
 
 
 def _encode(text: str) -> bytes:
@@ -31,7 +41,7 @@ class Keys:
     """The keys of one namespace.
 
     Args:
-        prefix: what all of them begin with; holds no brace.
+        prefix: the start of all of them; holds no brace.
     """
 
     prefix: str
@@ -43,12 +53,16 @@ class Keys:
         return self.prefix.encode() + b":queues"
 
     def queue(self, name: str) -> bytes:
-        """What the keys of a queue begin with."""
+        """The base of a queue: the start of its keys."""
         return self._start + b"q:" + _encode(name) + b"}"
 
     def task(self, task_id: str) -> bytes:
-        """The record of a task. Its group and those who wait for it are beside it."""
+        """The record of a task, and the base of its other keys."""
         return self._start + b"t:" + _encode(task_id) + b"}"
+
+    def group(self, group_id: str) -> bytes:
+        """The group of a task."""
+        return self.task(group_id) + b":group"
 
     def body(self, key: str) -> bytes:
         """A body."""
@@ -59,9 +73,96 @@ class Keys:
         return self._start + b"l:" + _encode(name) + b"}"
 
     def pattern(self, kind: str) -> bytes:
-        """What SCAN looks for to find the keys of a kind. The prefix holds nothing that a pattern reads otherwise."""
+        """The pattern by which SCAN finds the keys of a kind. No character of the prefix means more than itself."""
         return self._start + kind.encode() + b":*"
 
     def name_of(self, key: bytes) -> str:
         """The name in a key without a suffix."""
         return key[len(self._start) + 2 : -1].decode("utf-8", "surrogatepass")
+
+
+class QueueKeys:
+    """The bases of a broker's queues, and calls that are about several queues. Thread-safe."""
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._bases: dict[str, bytes] = {}
+        self._suffixes = () if client.supports_cross_slot else QUEUE_SUFFIXES
+
+    def base(self, queue: str) -> bytes:
+        """See `Keys.queue`."""
+        base = self._bases.get(queue)
+        if base is None:
+            base = self._bases[queue] = self._keys.queue(queue)
+        return base
+
+    def by_slot(self, items: dict[str, list[T]]) -> Iterator[Mapping[str, list[T]]]:
+        """Items by queue, in groups that one call can use."""
+        if self._client.supports_cross_slot or len(items) == 1:
+            yield items
+            return
+        names = list(items)
+        for part in self._client.by_slot([self.base(name) for name in names]):
+            yield {names[index]: items[names[index]] for index in part}
+
+    def call(
+        self,
+        script: Script,
+        before: Sequence[Any],
+        items: Mapping[str, Sequence[T]],
+        arguments_of: Callable[[Sequence[T]], Sequence[Any]],
+    ) -> Call:
+        """A call with the arguments ``before``, and for each queue the number of its items and their arguments."""
+        arguments: list[Any] = [*before]
+        for some in items.values():
+            arguments.append(len(some))
+            arguments += arguments_of(some)
+        return script.call([self.base(queue) for queue in items], arguments, self._suffixes)
+
+
+class TaskKeys:
+    """Runs calls that are about many tasks. Thread-safe."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments_of: Callable[[int], Sequence[Any]],
+        before: Sequence[Any] = (),
+        suffixes: Sequence[bytes] = TASK_SUFFIXES,
+    ) -> list[tuple[Sequence[int], Any]]:
+        """Run a script on keys, by slot and in batches.
+
+        Args:
+            script: the script.
+            keys: its keys.
+            arguments_of: the arguments for the key of an index.
+            before: the arguments before these.
+            suffixes: see `Script.call`; used on a cluster.
+
+        Returns:
+            The replies, each with the indexes of its keys.
+        """
+        parts = [part for slot in self._client.by_slot(keys) for part in batches(slot)]
+        others = () if self._client.supports_cross_slot else suffixes
+        calls = [
+            script.call(
+                [keys[index] for index in part],
+                [*before, *(argument for index in part for argument in arguments_of(index))],
+                others,
+            )
+            for part in parts
+        ]
+        return list(zip(parts, self._client.run(calls), strict=True)) if calls else []
+
+
+def by_queue(items: Sequence[T], queue_of: Callable[[T], str]) -> dict[str, list[T]]:
+    """Items by their queue, in their order."""
+    found: dict[str, list[T]] = {}
+    for item in items:
+        found.setdefault(queue_of(item), []).append(item)
+    return found

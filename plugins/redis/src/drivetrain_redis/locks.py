@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from drivetrain_redis.keys import BESIDE_LOCK, Keys
+from drivetrain_redis.connection import Client
+from drivetrain_redis.keys import LOCK_SUFFIXES, Keys
 from drivetrain_redis.scripts import Script
-from drivetrain_redis.server import Server, script
 
 __all__ = ["RedisLocks"]
 
@@ -15,14 +15,14 @@ _RENEW = Script.load("renew_lock")
 _RELEASE = Script.load("release_lock")
 
 #: About 10,000 years, in milliseconds.
-_FOR_EVER = 3e14
+_LONGEST_MS = 3e14
 
 
 class RedisLocks:
     """Named locks; see `drivetrain.contract.Locks`."""
 
-    def __init__(self, server: Server, keys: Keys) -> None:
-        self._server = server
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
         self._keys = keys
 
     def acquire_lock(self, name: str, *, seconds: float) -> int | None:
@@ -38,11 +38,11 @@ class RedisLocks:
         """See `Locks.release_lock`."""
         return bool(self._run(_RELEASE, name, str(token)))
 
-    def _run(self, called: Script, name: str, *arguments: object) -> bytes | int | None:
-        (reply,) = self._server.run([script(called, [self._keys.lock(name)], arguments, BESIDE_LOCK)])
-        told: bytes | int | None = reply
-        return told
+    def _run(self, script: Script, name: str, *arguments: object) -> bytes | int | None:
+        reply: bytes | int | None
+        (reply,) = self._client.run([script.call([self._keys.lock(name)], arguments, LOCK_SUFFIXES)])
+        return reply
 
 
 def _milliseconds(seconds: float) -> int:
-    return math.ceil(min(max(0.0, seconds * 1000.0), _FOR_EVER))
+    return math.ceil(min(max(0.0, seconds * 1000.0), _LONGEST_MS))

@@ -1,4 +1,4 @@
-"""What a URL of this driver may say; the README has the table."""
+"""The options of this driver: those of its URL, and those that only an app can pass. The README has the tables."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from drivetrain.contract import (
     redact,
     seconds_option,
     service_name,
+    unknown_option,
     whole_number_option,
 )
 
@@ -31,41 +32,68 @@ __all__ = ["Options"]
 
 _PORT = 6379
 _SENTINEL_PORT = 26379
-#: Redis counts databases in 32 bits; how many there are, the server's configuration says.
+#: Redis counts databases in 32 bits; the server's configuration says how many there are.
 _HIGHEST_DATABASE = 2**31 - 1
-#: Longer paths of sockets Linux does not take.
+#: The longest path of a socket in Linux.
 _LONGEST_SOCKET_BYTES = 107
 _PREFIX_CHARACTERS = f"{ascii_uppercase}.:-"
+#: Larger than redis-py's own: a receive answers with many messages.
+_READ_BYTES = 65_536
+
+
+def _client_name(text: str) -> str:
+    if not re.fullmatch("[!-~]*", text):
+        raise ValueError(f"is {text!r}; use ASCII characters without spaces")
+    return text
+
 
 _ALWAYS: Mapping[str, OptionReader] = {
     "namespace": namespace_option,
-    "timeout_seconds": seconds_option(0.001, 86_400),
+    "call_timeout_seconds": seconds_option(0.001, 86_400),
     "connect_timeout_seconds": seconds_option(0.001, 86_400),
+    "health_check_seconds": seconds_option(0, 86_400),
+    "client_name": _client_name,
+    "protocol": choice_option("2", "3"),
     "durability": choice_option(*Durability),
     "wait_replicas": whole_number_option(0, 1000),
 }
 _TLS: Mapping[str, OptionReader] = {
-    "ssl_ca_certs": str,
-    "ssl_certfile": str,
-    "ssl_keyfile": str,
-    "ssl_cert_reqs": choice_option("required", "optional", "none"),
-    "ssl_check_hostname": boolean_option,
+    "ca_file": str,
+    "ca_path": str,
+    "cert_file": str,
+    "key_file": str,
+    "verify": boolean_option,
+    "verify_hostname": boolean_option,
+    "verify_ocsp": boolean_option,
 }
 _SENTINEL: Mapping[str, OptionReader] = {"sentinel_username": str, "sentinel_password": str}
 _SOCKET: Mapping[str, OptionReader] = {"db": whole_number_option(0, _HIGHEST_DATABASE)}
 
+#: What `DriverContext.options` may hold: arguments of redis-py's connections, by their names there.
+_DRIVER_OPTIONS = {"credential_provider": None}
+#: The same, for TLS.
+_DRIVER_TLS_OPTIONS = {
+    "ssl_ca_data": None,
+    "ssl_password": None,
+    "ssl_min_version": None,
+    "ssl_ciphers": None,
+    "ssl_validate_ocsp_stapled": None,
+    "ssl_ocsp_context": None,
+    "ssl_ocsp_expected_cert": None,
+}
+
 
 @frozen(kw_only=True)
 class Options:
-    """A URL of this driver, checked. ``repr`` shows no secret."""
+    """The checked options of one driver object. ``repr`` shows no secret."""
 
     #: The URL without its secrets, for messages.
     shown: str
-    #: Host and port of the server, of the nodes of a cluster to begin with, or of the sentinels.
+    #: Host and port of the server, of some nodes of a cluster, or of the sentinels.
     hosts: tuple[tuple[str, int], ...] = ()
     #: The path of a unix socket; empty where `hosts` are named.
     socket: str = ""
-    #: The name of the master that sentinels watch; empty where there are none.
+    #: The name of the master that sentinels watch; empty without sentinels.
     master: str = ""
     cluster: bool = False
     tls: bool = False
@@ -74,71 +102,124 @@ class Options:
     password: str | None = field(default=None, repr=False)
     sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
-    #: Any text; apps of different namespaces share a server and do not meet.
+    #: Any text; apps of different namespaces share a server without meeting.
     namespace: str = DEFAULT_NAMESPACE
-    #: How long a call may take until the server is said to be away, in seconds; and connecting.
-    timeout_seconds: float = 15.0
+    #: The time-outs of a call and of connecting, in seconds.
+    call_timeout_seconds: float = 15.0
     connect_timeout_seconds: float = 5.0
+    #: A connection that was idle for longer is checked by PING before it is used; 0: never.
+    health_check_seconds: float = 0.0
+    client_name: str = "drivetrain"
+    #: The version of the Redis protocol (RESP).
+    protocol: int = 2
     durability: Durability = Durability.PROCESS
-    #: How many replicas must have a write before it is answered.
+    #: How many replicas must have a write before its call returns.
     wait_replicas: int = 0
-    #: With TLS: the path of the authorities that are trusted (None: the system's), of the certificate that this client
-    #: shows and of its key; whether the server must show one (required, optional, none), and whether of that host.
-    trusted: str | None = None
-    own_certificate: str | None = None
-    own_key: str | None = None
-    certificate: str = "required"
-    checks_hostname: bool = True
+    #: For TLS: files in PEM format; None: the system's authorities, and no certificate of our own.
+    ca_file: str | None = None
+    ca_path: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    #: For TLS: whether to check the server's certificate, its host name, and by OCSP that it was not revoked.
+    verify: bool = True
+    verify_hostname: bool = True
+    verify_ocsp: bool = False
+    #: Arguments of redis-py's connections that no URL can hold.
+    driver_options: Mapping[str, Any] = field(factory=dict, repr=False)
 
     def in_directory(self, directory: Path) -> Options:
         """The same with absolute paths of certificates: relative ones begin in ``directory``."""
-        paths = {"trusted": self.trusted, "own_certificate": self.own_certificate, "own_key": self.own_key}
+        names = ("ca_file", "ca_path", "cert_file", "key_file")
+        paths = {name: getattr(self, name) for name in names}
         return evolve(self, **{name: path and str(directory / path) for name, path in paths.items()})
 
     @property
     def prefix(self) -> str:
-        """What the names of all keys and channels begin with. Holds nothing that a pattern or a hash tag is made of."""
+        """The start of all names of keys and channels. Has no character of a pattern or a hash tag."""
         return service_name(self.namespace, also=_PREFIX_CHARACTERS)
 
     @property
     def store(self) -> str | None:
         """See `BrokerCapabilities.store`. On a cluster a task and its queue are on different nodes."""
-        place = self.socket or ",".join(f"{host}:{port}" for host, port in self.hosts)
-        return None if self.cluster else f"redis:{place}/{self.master}/{self.database}#{self.prefix}"
+        server = self.socket or ",".join(f"{host}:{port}" for host, port in self.hosts)
+        return None if self.cluster else f"redis:{server}/{self.master}/{self.database}#{self.prefix}"
+
+    def connection_arguments(self) -> dict[str, Any]:
+        """The arguments of redis-py's connections to a server, all but its address."""
+        return {
+            **self._common_arguments(),
+            "db": self.database,
+            "username": self.username,
+            "password": self.password,
+            "socket_read_size": _READ_BYTES,
+            "health_check_interval": self.health_check_seconds,
+            # A server whose machine is gone says nothing; a thread that waits for long notices by this.
+            **({} if self.socket else {"socket_keepalive": True}),
+            **{name: value for name, value in self.driver_options.items() if name in _DRIVER_OPTIONS},
+        }
+
+    def sentinel_arguments(self) -> dict[str, Any]:
+        """The arguments of redis-py's clients of the sentinels, all but their addresses."""
+        return {
+            **self._common_arguments(),
+            "username": self.sentinel_username,
+            "password": self.sentinel_password,
+            "ssl": self.tls,
+        }
+
+    def _common_arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "client_name": self.client_name,
+            "protocol": self.protocol,
+            "socket_timeout": self.call_timeout_seconds,
+            "socket_connect_timeout": self.connect_timeout_seconds,
+        }
+        if self.tls:
+            arguments |= {
+                "ssl_ca_certs": self.ca_file,
+                "ssl_ca_path": self.ca_path,
+                "ssl_certfile": self.cert_file,
+                "ssl_keyfile": self.key_file,
+                "ssl_cert_reqs": "required" if self.verify else "none",
+                "ssl_check_hostname": self.verify and self.verify_hostname,
+                "ssl_validate_ocsp": self.verify_ocsp,
+                **{name: value for name, value in self.driver_options.items() if name in _DRIVER_TLS_OPTIONS},
+            }
+        return arguments
 
     @classmethod
-    def parse(cls, url: str, namespace: str = DEFAULT_NAMESPACE) -> Options:
-        """Check ``url`` and take it apart.
+    def parse(
+        cls, url: str, namespace: str = DEFAULT_NAMESPACE, driver_options: Mapping[str, Any] | None = None
+    ) -> Options:
+        """Check ``url`` and ``driver_options``.
 
         Args:
             url: the URL.
             namespace: the namespace where the URL names none.
+            driver_options: `DriverContext.options`.
 
         Raises:
-            ConfigurationError: it is wrong; every fault is named.
+            ConfigurationError: some are wrong; every fault is named.
         """
         parts = DriverUrl.parse(url)
         path = [part for part in parts.path.split("/") if part]
-        place, faults = _socket(parts) if _is_socket(parts) else _servers(parts, path)
+        server, faults = _socket(parts) if _is_socket(parts) else _servers(parts, path)
         options, wrong = read_options(parts.options, _readers(parts))
-        faults += [*wrong, *_together(options)]
+        passed = dict(driver_options or {})
+        faults += [*wrong, *_combination_faults(options), *_driver_option_faults(passed, parts)]
         if faults:
-            raise ConfigurationError(f"{redact(url)} is no URL of the redis driver", faults)
-        trusts = options.pop("ssl_cert_reqs", "required")
+            raise ConfigurationError(f"invalid Redis URL {redact(url)}", faults)
         return cls(
             shown=parts.shown,
             cluster=parts.scheme.endswith("+cluster"),
             tls=parts.scheme.startswith("rediss"),
             username=parts.user or None,
             password=parts.password or None,
-            trusted=options.pop("ssl_ca_certs", None),
-            own_certificate=options.pop("ssl_certfile", None),
-            own_key=options.pop("ssl_keyfile", None),
-            certificate=trusts,
-            checks_hostname=options.pop("ssl_check_hostname", True) and trusts != "none",
-            database=options.pop("db", place.pop("database", 0)),
+            database=options.pop("db", server.pop("database", 0)),
             durability=Durability(options.pop("durability", Durability.PROCESS)),
-            **place,
+            protocol=int(options.pop("protocol", "2")),
+            driver_options=passed,
+            **server,
             **{"namespace": namespace, **options},
         )
 
@@ -182,12 +263,12 @@ def _servers(parts: DriverUrl, path: list[str]) -> tuple[dict[str, Any], list[st
         faults.append("its path is more than the number of a database")
     number = "".join(path[1:2] if sentinel else path[:1]) or "0"
     faults += _database_faults(number, cluster=parts.scheme.endswith("+cluster"))
-    place = {
+    server = {
         "hosts": tuple((host.name, host.port) for host in hosts),
         "master": path[0] if sentinel and path else "",
         "database": 0 if faults else int(number),
     }
-    return place, faults
+    return server, faults
 
 
 def _database_faults(number: str, *, cluster: bool) -> Iterator[str]:
@@ -197,6 +278,18 @@ def _database_faults(number: str, *, cluster: bool) -> Iterator[str]:
         yield "a cluster has the database 0 only"
 
 
-def _together(options: Mapping[str, Any]) -> Iterator[str]:
-    if "ssl_keyfile" in options and "ssl_certfile" not in options:
-        yield "ssl_keyfile is the key of a certificate; name that too, as ssl_certfile"
+def _combination_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    if "key_file" in options and "cert_file" not in options:
+        yield "key_file is the key of a certificate; name the certificate too, as cert_file"
+
+
+def _driver_option_faults(passed: Mapping[str, Any], parts: DriverUrl) -> Iterator[str]:
+    known = {**_DRIVER_OPTIONS, **_DRIVER_TLS_OPTIONS}
+    for name in passed:
+        if name not in known:
+            yield f"driver_options: {unknown_option(name, known)}"
+    provider = passed.get("credential_provider")
+    if provider is not None and not hasattr(provider, "get_credentials"):
+        yield "driver_options: credential_provider has no get_credentials(); pass a redis.CredentialProvider"
+    if provider is not None and (parts.user or parts.password):
+        yield "it names a user or a password, and driver_options a credential_provider; use one of them"

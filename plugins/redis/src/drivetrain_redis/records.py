@@ -1,201 +1,202 @@
-"""Records of tasks as Redis keeps them, and transitions as scripts take them."""
+"""Records of tasks: transitions, reading, waiting, leases, retention; and the bodies of large messages."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from struct import Struct
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from drivetrain.contract import ServiceRefused, State, StateChange, TaskRecord, TooLarge, Transition
+from drivetrain.contract import Completion, Outcome, Renewal, RunLease, State, TaskRecord, Transition
+from drivetrain_redis.codec import STATES, check_size, check_sizes, pack_transitions, unpack_record
+from drivetrain_redis.connection import Client
+from drivetrain_redis.groups import Groups, unpack_progress
+from drivetrain_redis.keys import TASK_SUFFIXES, Keys, TaskKeys
+from drivetrain_redis.scripts import Call, Script, batches, command
+from drivetrain_redis.waiting import Waiting
 
-__all__ = ["LARGEST_VALUE_BYTES", "STATES", "check_size", "check_sizes", "pack_new", "pack_wishes", "record_of"]
+__all__ = ["Records"]
 
-#: Lua handles larger ones too, and keeps everybody waiting meanwhile.
-LARGEST_VALUE_BYTES = 32 * 1024 * 1024
+#: A task that has ended, and its packed record if the notification held it.
+_Ended = tuple[str, bytes | None]
 
-STATES = tuple(State)
-_NUMBERS = {state: number for number, state in enumerate(STATES)}
-_RECEIVED, _STARTED = _NUMBERS[State.RECEIVED], _NUMBERS[State.STARTED]
-
-#: As in ``lua/record_common.lua``: flags, state, attempt, starts, lease, expiry, and the lengths of run, name,
-#: entries and downstream. The payload is the rest.
-_RECORD = Struct(">BBIIddIIII")
-_RECORD_BYTES = _RECORD.size
-_PAYLOAD, _DOWNSTREAM, _RUN, _LEASE, _EXPIRES, _MEMBER, _APART = 1, 2, 4, 8, 16, 32, 64
-#: Payloads beyond this are not copied together with the others.
-_LARGE_BYTES = 16_384
-
-#: As in ``lua/record.lua``: state, what is told (the bits above), attempt, lease, retention, the place of the group
-#: among the keys, index, and the lengths of run, name, entries, downstream and payload.
-_WISH = Struct(">BBIddIQIIIII")
-
-#: State, time, length of the worker's name.
-_ENTRY = Struct(">BdI")
-
-_pack_record, _unpack_record, _pack_wish, _pack_entry, _unpack_entry = (
-    _RECORD.pack,
-    _RECORD.unpack_from,
-    _WISH.pack,
-    _ENTRY.pack,
-    _ENTRY.unpack_from,
-)
+_RECORD = Script.load("record_common", "enter", "record")
+_WAIT = Script.load("record_common", "wait")
+_RENEW = Script.load("record_common", "renew")
+_SHORTEN_RETENTION = Script.load("record_common", "shorten_retention")
+_FORGET = Script.load("record_common", "forget")
 
 
-def pack_wishes(wishes: Sequence[Transition], place_of: Callable[[str], int] | None) -> list[bytes]:
-    """Transitions as ``record.lua`` takes them: one string, and after it the payloads that are large.
+class Records:
+    """The task records and bodies of a backend. Thread-safe."""
 
-    Args:
-        wishes: the transitions.
-        place_of: the place of a group among the keys of the script; None: members are not completed.
+    def __init__(self, client: Client, keys: Keys, groups: Groups, waiting: Waiting) -> None:
+        self._client = client
+        self._keys = keys
+        self._groups = groups
+        self._waiting = waiting
+        self._tasks = TaskKeys(client)
+        self._waits = itertools.count(1)
 
-    Raises:
-        ServiceRefused: a number is beyond what is kept.
-    """
-    pieces: list[bytes] = []
-    apart: list[bytes] = []
-    for wish in wishes:
-        lease, retention, member = wish.lease, wish.retention, wish.member
-        told = place = index = 0
-        run = payload = downstream = b""
-        if wish.run is not None:
-            told = _RUN
-            run = _encode(wish.run)
-        if wish.payload is not None:
-            told |= _PAYLOAD
-            payload = wish.payload
-            if len(payload) > _LARGE_BYTES:
-                told |= _APART
-                apart.append(payload)
-                payload = b""
-        if wish.downstream is not None:
-            told |= _DOWNSTREAM
-            downstream = wish.downstream
-        if lease is not None:
-            told |= _LEASE
-        if retention is not None:
-            told |= _EXPIRES
-        if member is not None and place_of is not None:
-            told |= _MEMBER
-            place, index = place_of(member.group_id), member.index
-        number = _NUMBERS[wish.state]
-        task, worker = _name_bytes(wish.task), _name_bytes(wish.worker)
-        entry = _pack_entry(number, wish.at, len(worker)) + worker
-        if number == _STARTED and wish.received_at is not None:
-            entry = _pack_entry(_RECEIVED, wish.received_at, len(worker)) + worker + entry
-        sizes = len(run), len(task), len(entry), len(downstream), len(payload)
-        try:
-            head = _pack_wish(number, told, wish.attempt, lease or 0.0, retention or 0.0, place, index, *sizes)
-        except struct.error as error:
-            raise ServiceRefused(f"a number of the transition of task {wish.task_id} is beyond what is kept") from error
-        pieces += (head, run, task, entry, downstream, payload)
-    return [b"".join(pieces), *apart]
+    def record(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
+        """See `Backend.record`."""
+        if not transitions:
+            return []
+        check_sizes(transitions)
+        if self._client.supports_cross_slot:
+            return self._record_with_members(transitions)
+        outcomes: list[Outcome] = []
+        for part in _until_own_group(transitions):
+            outcomes += self._record_then_complete(part)
+        return outcomes
 
+    def _record_with_members(self, transitions: Sequence[Transition]) -> list[Outcome]:
+        """Record, and complete members in the same step."""
+        parts = list(batches(transitions))
+        replies = self._client.run([self._record_call(part, members=True) for part in parts])
+        return [outcome for part, reply in zip(parts, replies, strict=True) for outcome in _outcomes(part, reply)]
 
-def pack_new(wish: Transition) -> bytes:
-    """The record that a transition to PENDING makes of a task that is not known: what ``enter.lua`` would write."""
-    told = 0
-    run = payload = downstream = b""
-    if wish.run is not None:
-        told, run = told | _RUN, _encode(wish.run)
-    if wish.payload is not None:
-        told, payload = told | _PAYLOAD, wish.payload
-    if wish.downstream is not None:
-        told, downstream = told | _DOWNSTREAM, wish.downstream
-    number, task, worker = _NUMBERS[wish.state], _name_bytes(wish.task), _name_bytes(wish.worker)
-    entry = _pack_entry(number, wish.at, len(worker)) + worker
-    sizes = len(run), len(task), len(entry), len(downstream)
-    head = _pack_record(told, number, wish.attempt, 0, 0.0, 0.0, *sizes)
-    return b"".join((head, run, task, entry, downstream, payload))
+    def _record_then_complete(self, transitions: Sequence[Transition]) -> list[Outcome]:
+        """Record, and then complete members: their groups are on other nodes."""
+        keys = [self._keys.task(transition.task_id) for transition in transitions]
+        outcomes: dict[int, Outcome] = {}
+        parts = list(self._client.by_slot(keys))
+        calls = [self._record_call([transitions[index] for index in part], members=False) for part in parts]
+        for part, reply in zip(parts, self._client.run(calls), strict=True):
+            outcomes.update(zip(part, _outcomes([transitions[index] for index in part], reply), strict=True))
+        done = [
+            (index, Completion(member=each.member, payload=each.payload or b"", failed=each.state is not State.SUCCESS))
+            for index, each in enumerate(transitions)
+            if each.member is not None and each.state.terminal and outcomes[index].applied
+        ]
+        for (index, _), group in zip(done, self._groups.complete([each for _, each in done]), strict=True):
+            outcomes[index] = Outcome(applied=True, before=outcomes[index].before, group=group)
+        return [outcomes[index] for index in range(len(transitions))]
 
+    def _record_call(self, transitions: Sequence[Transition], *, members: bool) -> Call:
+        keys = [self._keys.task(transition.task_id) for transition in transitions]
 
-def check_sizes(wishes: Sequence[Transition]) -> None:
-    """Raise TooLarge where a transition has more to keep than is kept."""
-    for wish in wishes:
-        if wish.payload is not None:
-            check_size("a payload", wish.payload)
-        if wish.downstream is not None:
-            check_size("a downstream", wish.downstream)
+        def group_key(group_id: str) -> int:
+            keys.append(self._keys.group(group_id))
+            return len(keys)
 
+        packed = pack_transitions(transitions, group_key if members else None)
+        return _RECORD.call(keys, packed, () if members else TASK_SUFFIXES)
 
-def check_size(what: str, value: bytes) -> None:
-    """Raise TooLarge where ``value`` is larger than what is kept."""
-    if len(value) > LARGEST_VALUE_BYTES:
-        raise TooLarge(what, len(value), LARGEST_VALUE_BYTES)
+    def read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
+        """See `Backend.read`."""
+        found = self._get([self._keys.task(task_id) for task_id in task_ids])
+        return [
+            None if data is None else unpack_record(task_id, data)
+            for task_id, data in zip(task_ids, found, strict=True)
+        ]
 
+    def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
+        """See `Backend.wait`."""
+        if not task_ids:
+            return {}
+        number, many = str(next(self._waits)), " many" if len(task_ids) > 1 else ""
+        ids = {self._keys.task(task_id): task_id for task_id in task_ids}
+        keys = list(ids)
+        registered: set[str] = set()
 
-def record_of(task_id: str, data: bytes) -> TaskRecord:
-    """The record of a task that Redis keeps as ``data``."""
-    flags, state, attempt, starts, lease, expires, run, task, entries, downstream = _unpack_record(data)
-    run += _RECORD_BYTES  # from here on where each ends
-    task += run
-    entries += task
-    downstream += entries
-    return TaskRecord(
-        task_id=task_id,
-        state=STATES[state],
-        attempt=attempt,
-        task=_name_text(data[run:task]),
-        run=_decode(data[_RECORD_BYTES:run]) if flags & _RUN else None,
-        leased_until=lease if flags & _LEASE else None,
-        starts=starts,
-        payload=data[downstream:] if flags & _PAYLOAD else None,
-        downstream=data[entries:downstream] if flags & _DOWNSTREAM else None,
-        entries=Entries(data[task:entries]),
-        expires_at=expires if flags & _EXPIRES else None,
-    )
+        def look(pause: float, channel: str) -> tuple[float, list[_Ended]]:
+            entry = f"{channel} {number}{many}" if channel else ""
+            found = self._tasks.run(_WAIT, keys, lambda _: (), (entry,))
+            if entry and not all(indexes for _, indexes in found):
+                registered.add(entry)
+            return pause, [(ids[keys[part[index]]], None) for part, indexes in found for index in indexes]
 
+        def read_notifications(notifications: list[bytes]) -> list[_Ended]:
+            # Those of an earlier wait are ignored: their task may have begun again.
+            ended = [_ended(text) for text in notifications if text]
+            return [(ids[key], record) for wait, key, record in ended if wait == number and key in ids]
 
-def _encode(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
+        ended = self._waiting.until(look, [], timeout_seconds, read_notifications)
+        found = {task_id for task_id, _ in ended}
+        self._unregister([key for key in keys if ids[key] not in found], registered)
+        return {task_id: None if data is None else unpack_record(task_id, data) for task_id, data in ended}
 
+    def _unregister(self, keys: Sequence[bytes], entries: set[str]) -> None:
+        """Remove the entries of a wait, or a task that is waited for often would gather them."""
+        if keys and entries:
+            waiting = [key + b":waiting" for key in keys]
+            self._client.run([command("SREM", key, *entries, key=key) for key in waiting])
 
-def _decode(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "surrogatepass")
+    def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
+        """See `Backend.renew`."""
+        renewals: dict[int, Renewal] = {}
+        keys = [self._keys.task(lease.task_id) for lease in leases]
+        for part, reply in self._tasks.run(_RENEW, keys, lambda index: (leases[index].run, leases[index].seconds)):
+            for index, held, state in zip(part, reply[::2], reply[1::2], strict=True):
+                renewals[index] = Renewal(held=bool(held), state=None if state < 0 else STATES[state])
+        return [renewals[index] for index in range(len(leases))]
 
+    def shorten_retention(self, task_ids: Sequence[str], *, retention_seconds: float) -> None:
+        """See `Backend.shorten_retention`."""
+        keys = [self._keys.task(task_id) for task_id in task_ids]
+        self._tasks.run(_SHORTEN_RETENTION, keys, lambda _: (), (retention_seconds,))
 
-#: Names of tasks and workers are few.
-_name_bytes = lru_cache(maxsize=1024)(_encode)
-_name_text = lru_cache(maxsize=1024)(_decode)
+    def forget(self, task_ids: Sequence[str]) -> None:
+        """See `Backend.forget`."""
+        self._tasks.run(_FORGET, [self._keys.task(task_id) for task_id in task_ids], lambda _: ())
 
+    def store_bodies(self, bodies: Mapping[str, bytes]) -> None:
+        """See `Backend.store_bodies`."""
+        for body in bodies.values():
+            check_size("a body", body)
+        if bodies:
+            keyed = [(self._keys.body(key), body) for key, body in bodies.items()]
+            self._client.run([command("SET", key, body, key=key) for key, body in keyed])
 
-class Entries(Mapping[State, StateChange]):
-    """The entries of a record, decoded when somebody looks at them, which hardly anybody does. Immutable."""
+    def load_bodies(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """See `Backend.load_bodies`."""
+        return self._get([self._keys.body(key) for key in keys])
 
-    __slots__ = ("_data", "_entries")
+    def drop_bodies(self, keys: Sequence[str]) -> None:
+        """See `Backend.drop_bodies`."""
+        if keys:
+            bodies = [self._keys.body(key) for key in keys]
+            self._client.run([command("UNLINK", key, key=key) for key in bodies])
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._entries: dict[State, StateChange] | None = None
-
-    def _decoded(self) -> dict[State, StateChange]:
-        if self._entries is None:
-            self._entries = dict(_entries_of(self._data))
-        return self._entries
-
-    def __getitem__(self, state: State) -> StateChange:
-        return self._decoded()[state]
-
-    def __iter__(self) -> Iterator[State]:
-        return iter(self._decoded())
-
-    def __len__(self) -> int:
-        return len(self._decoded())
-
-    def __repr__(self) -> str:
-        return repr(self._decoded())
+    def _get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of keys, in one round trip."""
+        if not keys:
+            return []
+        if self._client.supports_cross_slot:
+            values: list[bytes | None]
+            (values,) = self._client.run([command("MGET", *keys, writes=False)])
+            return values
+        return self._client.run([command("GET", key, key=key, writes=False) for key in keys])
 
 
-def _entries_of(data: bytes) -> Iterator[tuple[State, StateChange]]:
-    at = 0
-    while at < len(data):
-        state, time, length = _unpack_entry(data, at)
-        at += _ENTRY.size
-        yield STATES[state], StateChange(time, _name_text(data[at : at + length]))
-        at += length
+def _ended(text: bytes) -> tuple[str, bytes, bytes | None]:
+    """A notification: the number of the wait, the key of the task that has ended, and its record if included."""
+    number, length, rest = text.split(b" ", 2)
+    size = int(length)
+    return number.decode(), rest[:size], rest[size:] or None
+
+
+def _outcomes(transitions: Sequence[Transition], reply: list[Any]) -> list[Outcome]:
+    values = iter(reply)
+    return [
+        Outcome(
+            applied=applied == 1,
+            before=None if data is None else unpack_record(transition.task_id, data),
+            group=None if progress is None else unpack_progress(progress),
+        )
+        for transition, applied, data, progress in zip(transitions, values, values, values, strict=True)
+    ]
+
+
+def _until_own_group(transitions: Sequence[Transition]) -> Iterator[Sequence[Transition]]:
+    """Parts in which no task has the id of a group whose member ends before it, so that the order is kept."""
+    part: list[Transition] = []
+    groups: set[str] = set()
+    for transition in transitions:
+        if transition.task_id in groups:
+            yield part
+            part, groups = [], set()
+        part.append(transition)
+        if transition.member is not None:
+            groups.add(transition.member.group_id)
+    yield part

@@ -1,17 +1,17 @@
 """Slots that move from node to node, and nodes that go away and come back."""
 
 import pytest
+from redis.crc import key_slot
 
 from drivetrain.contract import DriverContext, Message, ServiceUnavailable, State, Transition
 from drivetrain_redis import make_backend, make_broker
-from drivetrain_redis.cluster import slot_of
 from drivetrain_redis.keys import Keys
 from support.waiting import until
 
 
 @pytest.fixture
 def cluster_url(redis_cluster, prefix):
-    return f"{redis_cluster.url}?durability=none&namespace={prefix}&timeout_seconds=5"
+    return f"{redis_cluster.url}?durability=none&namespace={prefix}&call_timeout_seconds=5"
 
 
 def nodes_by_id(redis_cluster):
@@ -39,7 +39,7 @@ def wish(task_id, **fields):
 def test_calls_follow_a_slot_while_it_moves_and_afterwards(redis_cluster, cluster_url, prefix):
     backend = make_backend(cluster_url, DriverContext())
     key = Keys(prefix).task("t")
-    slot = slot_of(key)
+    slot = key_slot(key)
     backend.record([wish("other")])  # where the slots are is known before one moves
     mine, target = owner(redis_cluster, slot)
     nodes = nodes_by_id(redis_cluster)
@@ -69,7 +69,7 @@ def test_calls_follow_a_slot_while_it_moves_and_afterwards(redis_cluster, cluste
 def test_a_node_that_goes_away_is_said_to_be_and_found_again(redis_cluster, cluster_url, prefix):
     broker = make_broker(cluster_url, DriverContext())
     broker.publish([Message(id="m", queue="q", body=b"")])
-    mine, _ = owner(redis_cluster, slot_of(Keys(prefix).queue("q")))
+    mine, _ = owner(redis_cluster, key_slot(Keys(prefix).queue("q")))
     node = nodes_by_id(redis_cluster)[mine]
     node.process.kill()
     with pytest.raises(ServiceUnavailable):

@@ -19,8 +19,8 @@ from drivetrain.contract import (
     Transition,
     evolve,
 )
-from drivetrain_redis import make_backend, make_broker, server
-from drivetrain_redis.cluster import slot_of
+from drivetrain_redis import make_backend, make_broker
+from drivetrain_redis.connection import ServerConnection
 from drivetrain_redis.keys import Keys
 from support.waiting import until
 
@@ -70,12 +70,12 @@ def sendings(monkeypatch):
     """How many commands each trip to a server has carried."""
     trips = []
 
-    def counting(wire, calls):
+    def counting(connection, calls):
         trips.append(len(calls))
-        original(wire, calls)
+        original(connection, calls)
 
-    original = server.transmit
-    monkeypatch.setattr(server, "transmit", counting)
+    original = ServerConnection.send
+    monkeypatch.setattr(ServerConnection, "send", counting)
     return trips
 
 
@@ -312,23 +312,6 @@ def test_a_forked_child_shares_no_connection(broker, backend):
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert len(broker.receive(["q"], limit=2, wait_seconds=1, hold_seconds=HOLD)) == 1
-
-
-def test_slots_are_those_of_redis():
-    # From Redis's own documentation and tests.
-    assert slot_of(b"123456789") == 12739
-    assert slot_of(b"{user1000}.following") == slot_of(b"{user1000}.followers") == slot_of(b"user1000")
-    assert slot_of(b"foo{}{bar}") == slot_of(b"foo{}{bar}")
-    assert slot_of(b"foo{{bar}}zap") == slot_of(b"{bar")
-    assert slot_of(b"foo{bar}{zap}") == slot_of(b"bar")
-
-
-@pytest.mark.parametrize("name", ["q", "", "{", "}", "}{", "a}b", "ü", "q}:ready:0"])
-def test_all_keys_of_a_name_are_of_one_slot_and_tell_the_name(name):
-    keys = Keys("prefix")
-    for key in (keys.queue(name), keys.task(name), keys.body(name), keys.lock(name)):
-        assert slot_of(key) == slot_of(key + b":suffix")
-        assert keys.name_of(key) == name
 
 
 def test_objects_can_be_used_after_close(url):

@@ -3,14 +3,14 @@
 import pytest
 
 from drivetrain.contract import DriverContext, State, Transition
-from drivetrain_redis import inventory, make_backend
+from drivetrain_redis import admin, make_backend
 
 
 @pytest.fixture(params=["one", "cluster"])
 def many(request, prefix, monkeypatch):
     """A backend for which a step passes five keys, and a page three steps."""
-    monkeypatch.setattr(inventory, "_STEP", 5)
-    monkeypatch.setattr(inventory, "_MOST_STEPS", 3)
+    monkeypatch.setattr(admin, "_STEP", 5)
+    monkeypatch.setattr(admin, "_MOST_STEPS", 3)
     if request.param == "one":
         url = f"{request.getfixturevalue('redis_server').url}/0?namespace={prefix}"
     else:

@@ -1,74 +1,11 @@
-"""Every error of hiredis, of sockets and of the server has one of ours, and a sentence that says what to do."""
+"""What the server refuses or warns of, and what the driver says about it."""
 
-import inspect
 import logging
-import ssl
 
-import hiredis
 import pytest
 
-from drivetrain.contract import (
-    AuthenticationFailed,
-    DriverContext,
-    Message,
-    ServiceError,
-    ServiceRefused,
-    ServiceUnavailable,
-)
+from drivetrain.contract import AuthenticationFailed, DriverContext, Message, ServiceRefused
 from drivetrain_redis import make_broker
-from drivetrain_redis.errors import CLIENT_ERRORS, ConnectionLost, mapped
-
-SHOWN = "redis://***@host/0"
-CLASSES = [kind for _, kind in inspect.getmembers(hiredis, inspect.isclass) if issubclass(kind, Exception)]
-EXPECTED = {"ProtocolError": ServiceUnavailable, "ReplyError": ServiceRefused}
-
-#: What servers have answered: Redis 7, and Redis 6 out of a script.
-ANSWERS = [
-    ("NOAUTH Authentication required.", AuthenticationFailed, "put it into the URL"),
-    ("WRONGPASS invalid username-password pair or user is disabled.", AuthenticationFailed, "correct the URL"),
-    ("ERR AUTH <password> called without any password configured", AuthenticationFailed, "take it out"),
-    ("NOPERM this user has no permissions to run the 'evalsha' command", ServiceRefused, "README"),
-    ("OOM command not allowed when used memory > 'maxmemory'. script: a", ServiceRefused, "make room"),
-    ("ERR Error running script (call to f_1): @user_script:4: -OOM command not allowed", ServiceRefused, "make room"),
-    ("READONLY You can't write against a read only replica.", ServiceRefused, "name the master"),
-    ("ERR Error running script: @user_script: 6: -READONLY You can't write", ServiceRefused, "name the master"),
-    ("MISCONF Redis is configured to save RDB snapshots", ServiceRefused, "disk"),
-    ("NOREPLICAS Not enough good replicas to write.", ServiceUnavailable, "replicas"),
-    ("LOADING Redis is loading the dataset in memory", ServiceUnavailable, "loading"),
-    ("BUSY Redis is busy running a script.", ServiceUnavailable, "busy"),
-    ("MASTERDOWN Link with MASTER is down", ServiceUnavailable, "master"),
-    ("CLUSTERDOWN The cluster is down", ServiceUnavailable, "cluster"),
-    ("TRYAGAIN Multiple keys request during rehashing of slot", ServiceUnavailable, "moving"),
-    ("MOVED 3999 127.0.0.1:6381", ServiceUnavailable, "redis+cluster://"),
-    ("CROSSSLOT Keys in request don't hash to the same slot", ServiceRefused, "redis+cluster://"),
-    ("WRONGTYPE Operation against a key", ServiceRefused, "namespace"),
-    ("NOSCRIPT No matching script.", ServiceUnavailable, "scripts"),
-    ("ERR max number of clients reached", ServiceUnavailable, "maxclients"),
-    ("ERR unknown command 'LMPOP'", ServiceRefused, "6.2"),
-    ("ERR something new", ServiceRefused, "something new"),
-]
-
-
-@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_every_class_of_error_is_mapped(kind):
-    error = kind("what was said")
-    assert isinstance(error, CLIENT_ERRORS)
-    ours = mapped(error, SHOWN)
-    assert isinstance(ours, EXPECTED.get(kind.__name__, ServiceError))
-    assert type(ours) is not ServiceError, "it says nothing about what to do"
-    assert SHOWN in str(ours)
-
-
-@pytest.mark.parametrize("error", [OSError(), TimeoutError("timed out"), ConnectionLost("gone"), ssl.SSLError("bad")])
-def test_errors_of_sockets_mean_that_the_service_is_away(error):
-    assert isinstance(mapped(error, SHOWN), ServiceUnavailable)
-
-
-@pytest.mark.parametrize(("text", "kind", "advice"), ANSWERS, ids=[text[:30] for text, _, _ in ANSWERS])
-def test_every_answer_is_mapped(text, kind, advice):
-    ours = mapped(hiredis.ReplyError(text), SHOWN)
-    assert type(ours) is kind
-    assert advice in str(ours)
 
 
 def test_a_wrong_password_is_said_to_be_wrong_and_not_shown(redis_server, client):

@@ -29,7 +29,7 @@ def over_tls(tmp_path_factory):
         directory, durable=False, options=made.options, listens=False, ssl=True, ssl_ca_certs=str(made.authority)
     )
     server.process.start()
-    url = f"rediss://127.0.0.1:{server.port}/0?durability=none&ssl_ca_certs={made.authority}"
+    url = f"rediss://127.0.0.1:{server.port}/0?durability=none&ca_file={made.authority}"
     yield Service(lambda name: f"{url}&namespace={name}")
     server.process.kill()
 

@@ -125,7 +125,7 @@ def test_a_failover_under_load_loses_nothing_that_a_replica_has(tmp_path):
     sentinels = RedisSentinels(tmp_path)
     sentinels.start()
     try:
-        with Load(f"{sentinels.url}?wait_replicas=1&timeout_seconds=4") as load:
+        with Load(f"{sentinels.url}?wait_replicas=1&call_timeout_seconds=4") as load:
             load.await_some(50)
             sentinels.fail_over()
             # The old master is not there to follow the new one, so writes would wait for it: a new replica takes over.

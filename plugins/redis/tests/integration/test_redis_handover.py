@@ -8,8 +8,11 @@ from contextlib import suppress
 import pytest
 
 from drivetrain.contract import DriverContext, Message, ServiceUnavailable, State, Transition
-from drivetrain_redis import listening, make_broker, server, taking
+from drivetrain_redis import make_broker
+from drivetrain_redis.connection import ServerConnection
 from drivetrain_redis.keys import Keys
+from drivetrain_redis.receive import ReceiveCall
+from drivetrain_redis.waiting import Waiting
 from support.waiting import until
 
 #: So long that what is held by nobody who knows of it never comes back in a test.
@@ -72,13 +75,13 @@ def keys(client, prefix):
 def deaf(monkeypatch):
     """Until it is told otherwise, nobody hears what is said to who waits."""
     hears = threading.Event()
-    original = listening.Listening._sleep
+    original = Waiting._sleep
 
     def sleep(self, bell, seconds):
         heard = original(self, bell, seconds)
         return heard if hears.is_set() else []
 
-    monkeypatch.setattr(listening.Listening, "_sleep", sleep)
+    monkeypatch.setattr(Waiting, "_sleep", sleep)
     return hears
 
 
@@ -86,8 +89,8 @@ def test_who_waits_need_not_ask(broker, other, waits, keys, monkeypatch):
     call = Receiving(broker)
     waits()
     asked = []
-    original = server.transmit
-    monkeypatch.setattr(server, "transmit", lambda wire, calls: (asked.append(calls), original(wire, calls)))
+    original = ServerConnection.send
+    monkeypatch.setattr(ServerConnection, "send", lambda self, calls: (asked.append(calls), original(self, calls)))
     send(other, "m", priority=3)
     (delivery,) = call.taken()
     assert len(asked) == 1, "to send it"
@@ -133,7 +136,7 @@ def test_what_was_not_heard_as_the_receive_failed_is_there_at_the_next_one(broke
 
         return failing
 
-    monkeypatch.setattr(taking.Look, "take", take(taking.Look.take))
+    monkeypatch.setattr(ReceiveCall, "take", take(ReceiveCall.take))
     failed = []
 
     def receive():
@@ -207,7 +210,7 @@ def test_who_has_died_is_handed_nothing(broker, other, client, prefix, waits):
 
 def test_closing_loses_nothing_that_was_handed_over(broker, other, waits, monkeypatch):
     reached, goes_on = threading.Event(), threading.Event()
-    original = listening.Listening._sleep
+    original = Waiting._sleep
 
     def sleep(self, bell, seconds):
         heard = original(self, bell, seconds)
@@ -215,7 +218,7 @@ def test_closing_loses_nothing_that_was_handed_over(broker, other, waits, monkey
         assert goes_on.wait(60)
         return heard
 
-    monkeypatch.setattr(listening.Listening, "_sleep", sleep)
+    monkeypatch.setattr(Waiting, "_sleep", sleep)
     call = Receiving(broker)
     waits()
     send(other, "m")

@@ -7,7 +7,7 @@ from random import Random
 
 from drivetrain.contract import State, StateChange, TaskRecord, Transition, apply, grants
 from drivetrain_redis.keys import Keys
-from drivetrain_redis.records import STATES, record_of
+from drivetrain_redis.codec import STATES, unpack_record
 
 _TOLERANCE_SECONDS = 60.0
 _LONG = 3600.0
@@ -97,7 +97,7 @@ def test_every_wish_on_every_record_is_decided_alike(backend, client, prefix):
             record = None if past is None else packed(some_record(random, *past))
             if record is not None:
                 kept[keys.task(task_id)] = record
-            before.append(None if record is None else record_of(task_id, record))
+            before.append(None if record is None else unpack_record(task_id, record))
             batch.append(some_wish(random, task_id, *asked))
         if kept:
             client.mset(kept)

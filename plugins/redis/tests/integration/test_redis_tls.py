@@ -36,8 +36,8 @@ def broker_of(url):
 
 
 def test_a_certificate_is_shown_to_a_server_that_wants_one(strict, made):
-    url = f"rediss://localhost:{strict.port}?ssl_ca_certs={made.authority}"
-    broker = broker_of(f"{url}&ssl_certfile={made.certificate}&ssl_keyfile={made.key}")
+    url = f"rediss://localhost:{strict.port}?ca_file={made.authority}"
+    broker = broker_of(f"{url}&cert_file={made.certificate}&key_file={made.key}")
     broker.ping()
     broker.close()
     with pytest.raises(ServiceUnavailable):
@@ -47,22 +47,22 @@ def test_a_certificate_is_shown_to_a_server_that_wants_one(strict, made):
 def test_a_server_whose_authority_is_not_trusted_is_not_spoken_to(strict, tmp_path):
     other = Certificates(tmp_path / "others")
     with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
-        broker_of(f"rediss://localhost:{strict.port}?ssl_ca_certs={other.authority}").ping()
+        broker_of(f"rediss://localhost:{strict.port}?ca_file={other.authority}").ping()
 
 
 def test_a_name_that_the_certificate_does_not_have_is_refused_unless_told_otherwise(strict, made):
     # 127.0.0.2 is the same machine, and not in the certificate.
-    files = f"ssl_ca_certs={made.authority}&ssl_certfile={made.certificate}&ssl_keyfile={made.key}"
+    files = f"ca_file={made.authority}&cert_file={made.certificate}&key_file={made.key}"
     url = f"rediss://127.0.0.2:{strict.port}?{files}"
     with pytest.raises(ServiceUnavailable, match="127.0.0.2"):
         broker_of(url).ping()
-    for told in ("ssl_check_hostname=false", "ssl_cert_reqs=none"):
-        broker = broker_of(f"{url}&{told}")
+    for option in ("verify_hostname=false", "verify=false"):
+        broker = broker_of(f"{url}&{option}")
         broker.ping()
         broker.close()
 
 
 def test_files_that_cannot_be_used_are_named(strict, made, tmp_path):
-    for wrong in (f"ssl_ca_certs={tmp_path}/none.crt", f"ssl_certfile={made.key}"):
+    for wrong in (f"ca_file={tmp_path}/none.crt", f"cert_file={made.key}"):
         with pytest.raises(ConfigurationError, match=wrong.partition("=")[2]):
             broker_of(f"rediss://localhost:{strict.port}?{wrong}").ping()

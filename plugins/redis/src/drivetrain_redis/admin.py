@@ -1,0 +1,217 @@
+"""What operators ask: of a broker's queues, and of all that a backend keeps."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from drivetrain.contract import (
+    DEAD_AT_HEADER,
+    DEAD_REASON_HEADER,
+    Message,
+    QueueSection,
+    QueueSizes,
+    TaskPage,
+    TaskRecord,
+    evolve,
+)
+from drivetrain_redis.codec import unpack_message, unpack_record
+from drivetrain_redis.connection import Client
+from drivetrain_redis.keys import QUEUE_SUFFIXES, Keys
+from drivetrain_redis.scripts import Script, command
+
+__all__ = ["KeyScan", "QueueAdmin"]
+
+#: How many messages one call reads or drops: a script blocks all other clients.
+_PAGE = 500
+#: How many keys one step of a scan passes.
+_STEP = 1_000
+#: How many steps one page of unfinished tasks takes at most.
+_MOST_STEPS = 20
+#: The fields of a group's hash that are not members.
+_GROUP_FIELDS = 4
+
+_SIZES = Script.load("arrival", "queue", "sizes")
+_PEEK = Script.load("arrival", "queue", "peek")
+_PURGE = Script.load("arrival", "queue", "purge")
+_REPLAY = Script.load("arrival", "queue", "dead", "replay")
+_DROP_DEAD = Script.load("arrival", "queue", "dead", "drop_dead")
+
+
+class QueueAdmin:
+    """The queues of a namespace: sizes, names, peek, purge, replay. Thread-safe."""
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._suffixes = () if client.supports_cross_slot else QUEUE_SUFFIXES
+
+    def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
+        """See `Broker.sizes`."""
+        if not queues:
+            return {}
+        bases = [self._keys.queue(name) for name in queues]
+        parts = list(self._client.by_slot(bases))
+        replies = self._client.run(
+            [_SIZES.call([bases[index] for index in part], (), self._suffixes) for part in parts]
+        )
+        sizes = {
+            index: counts
+            for part, reply in zip(parts, replies, strict=True)
+            for index, counts in zip(part, reply, strict=True)
+        }
+        return {
+            name: QueueSizes(**dict(zip(("ready", "delayed", "held", "dead"), sizes[index], strict=True)))
+            for index, name in enumerate(queues)
+        }
+
+    def queues(self) -> list[str]:
+        """See `Broker.queues`."""
+        (names,) = self._client.run([command("SMEMBERS", self._keys.queues, key=self._keys.queues, writes=False)])
+        return sorted(name.decode("utf-8", "surrogatepass") for name in names)
+
+    def peek(self, queue: str, section: QueueSection, limit: int) -> list[Message]:
+        """See `Broker.peek`."""
+        found: list[Message] = []
+        while len(found) < limit:
+            wanted = min(limit - len(found), _PAGE)
+            reply = self._run(_PEEK, queue, section.value, len(found), wanted)
+            some = list(_messages(queue, reply))
+            found += some
+            if len(some) < wanted:
+                break
+        return found
+
+    def purge(self, queue: str, section: QueueSection) -> int:
+        """See `Broker.purge`. Messages that come meanwhile may stay."""
+        most: int = getattr(self.sizes([queue])[queue], section.value)
+        dropped: int = 0
+        while dropped < most:
+            some = self._run(_PURGE, queue, section.value, _PAGE)
+            dropped += some
+            if some < _PAGE:
+                break
+        return dropped
+
+    def replay(self, queue: str, message_ids: Sequence[str] | None) -> int:
+        """See `Broker.replay`."""
+        counts_listeners = "1" if self._client.supports_cross_slot else "0"
+        if message_ids is None:
+            return self._through_dead(_REPLAY, queue, counts_listeners)
+        return sum(self._through_dead(_REPLAY, queue, counts_listeners, *ids) for ids in _pages(message_ids))
+
+    def drop_dead_letters(self, queue: str, message_ids: Sequence[str]) -> int:
+        """See `Broker.drop_dead_letters`."""
+        return sum(self._through_dead(_DROP_DEAD, queue, *ids) for ids in _pages(message_ids))
+
+    def _through_dead(self, script: Script, queue: str, *arguments: str) -> int:
+        """Run a script page by page over the dead letters of a queue; the sum of what it counts."""
+        counted: int = 0
+        after = b"-inf"
+        while True:
+            some, after = self._run(script, queue, after, _PAGE, *arguments)
+            counted += some
+            if not after:
+                return counted
+
+    def _run(self, script: Script, queue: str, *arguments: Any) -> Any:
+        (reply,) = self._client.run([script.call([self._keys.queue(queue)], arguments, self._suffixes)])
+        return reply
+
+
+def _pages(message_ids: Sequence[str]) -> Iterator[list[str]]:
+    ids = list(dict.fromkeys(message_ids))
+    return (ids[first : first + _PAGE] for first in range(0, len(ids), _PAGE))
+
+
+def _messages(queue: str, reply: list[Any]) -> Iterator[Message]:
+    messages, times, notes = reply
+    for index, data in enumerate(messages):
+        message = unpack_message(data, queue)
+        if notes:
+            note = notes[index]
+            (length,) = struct.unpack_from(">I", note)
+            reason = note[4 + length :].decode("utf-8", "surrogatepass")
+            died = f"{float(times[index]) / 1e6:.6f}"
+            message = evolve(message, headers={**message.headers, DEAD_REASON_HEADER: reason, DEAD_AT_HEADER: died})
+        yield message
+
+
+class KeyScan:
+    """What a backend keeps in a namespace, found by a scan of all keys. Thread-safe.
+
+    The scan goes page by page. It may or may not see what changes meanwhile.
+    """
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    def unfinished(self, limit: int, cursor: str | None) -> TaskPage:
+        """See `Backend.unfinished`: up to ``limit`` records, from as many keys as one page passes."""
+        position, passed = _parsed(cursor)
+        found: list[TaskRecord] = []
+        for step, (after, names) in enumerate(self._client.scan(self._keys.pattern("t"), _STEP, position), start=1):
+            new = self._unfinished(name for name in names if name > passed)
+            room = limit - len(found)
+            found += [record for _, record in new[:room]]
+            if len(new) > room:
+                # The rest of this step comes with the next page, which begins with the same step.
+                return TaskPage(records=found, cursor=_cursor(position, new[room - 1][0] if room else passed))
+            if not after:
+                break
+            position, passed = after, b""
+            if step == _MOST_STEPS or len(found) == limit:
+                return TaskPage(records=found, cursor=_cursor(position, passed))
+        return TaskPage(records=found)
+
+    def _unfinished(self, names: Iterable[bytes]) -> list[tuple[bytes, TaskRecord]]:
+        """The records of unfinished tasks among these keys, in the order of the keys."""
+        keys = sorted({name for name in names if name.endswith(b"}")})
+        records = [
+            (key, unpack_record(self._keys.name_of(key), data))
+            for key, data in zip(keys, self._values(keys), strict=True)
+            if data is not None
+        ]
+        return [(key, record) for key, record in records if not record.state.terminal]
+
+    def _values(self, keys: list[bytes]) -> list[bytes | None]:
+        return self._client.run([command("GET", key, key=key, writes=False) for key in keys]) if keys else []
+
+    def counts(self) -> Mapping[str, int]:
+        """See `Backend.counts`."""
+        suffixes: Counter[tuple[str, bytes]] = Counter()
+        members = 0
+        for kind in "tbl":
+            for names in self._pages(kind):
+                suffixes.update((kind, name.rpartition(b"}")[2]) for name in names)
+                groups = [name for name in names if name.endswith(b"}:group")]
+                lengths = [command("HLEN", name, key=name, writes=False) for name in groups]
+                members += sum(self._client.run(lengths)) - _GROUP_FIELDS * len(groups) if groups else 0
+        return {
+            "tasks": suffixes["t", b""],
+            "groups": suffixes["t", b":group"],
+            "members": members,
+            "bodies": suffixes["b", b""],
+            "locks": suffixes["l", b""],
+        }
+
+    def _pages(self, kind: str) -> Iterator[list[bytes]]:
+        """The names of the keys of a kind, each once."""
+        seen: set[bytes] = set()
+        for _, names in self._client.scan(self._keys.pattern(kind), _STEP):
+            new = [name for name in dict.fromkeys(names) if name not in seen]
+            seen.update(new)
+            yield new
+
+
+def _cursor(position: bytes, passed: bytes) -> str:
+    """Where a page begins: with which step, and after which key of that step."""
+    return f"{position.hex()} {passed.hex()}"
+
+
+def _parsed(cursor: str | None) -> tuple[bytes, bytes]:
+    position, _, passed = (cursor or "").partition(" ")
+    return bytes.fromhex(position), bytes.fromhex(passed)

@@ -1,0 +1,274 @@
+"""Messages, task records and transitions as bytes, as the Lua scripts take and keep them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from struct import Struct
+
+from drivetrain.contract import Message, ServiceRefused, State, StateChange, TaskRecord, TooLarge, Transition
+
+__all__ = [
+    "LARGEST_VALUE_BYTES",
+    "STATES",
+    "check_size",
+    "check_sizes",
+    "pack_message",
+    "pack_new_record",
+    "pack_transitions",
+    "unpack_message",
+    "unpack_record",
+]
+
+#: Lua can handle larger values, but blocks all other clients meanwhile.
+LARGEST_VALUE_BYTES = 32 * 1024 * 1024
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "surrogatepass")
+
+
+# Messages: a head of fixed length, the id, the headers, and the body. Id, names and values are joined by NUL, which
+# hardly any text holds; texts that hold one are kept as JSON. Lua reads the head only: the level and the ETA.
+
+#: Kind, digit of the level, length of id and headers in bytes, ETA in Unix seconds.
+_HEAD = Struct(">BBId")
+_HEAD_BYTES = _HEAD.size
+#: The kind is a set of bits.
+_JSON, _ETA = 1, 2
+#: The digit of level 0 in ASCII.
+_ZERO = 48
+
+_pack_head, _unpack_head = _HEAD.pack, _HEAD.unpack_from
+
+
+def pack_message(message: Message) -> bytes:
+    """All of a message but its queue."""
+    headers, eta = message.headers, message.eta
+    text = message.id
+    if headers:
+        text = "\0".join([text, *[part for pair in headers.items() for part in pair]])
+    kind = 0
+    if text.count("\0") != 2 * len(headers):
+        kind, text = _JSON, json.dumps([message.id, dict(headers)])
+    if eta is None:
+        eta = 0.0
+    else:
+        kind |= _ETA
+    data = _encode(text)
+    return b"".join((_pack_head(kind, _ZERO + message.priority, len(data), eta), data, message.body))
+
+
+def unpack_message(data: bytes, queue: str) -> Message:
+    """The message that `pack_message` was given."""
+    kind, level, length, eta = _unpack_head(data)
+    end = _HEAD_BYTES + length
+    if kind & _JSON:
+        message_id, headers = json.loads(_decode(data[_HEAD_BYTES:end]))
+    else:
+        first, _, rest = data[_HEAD_BYTES:end].partition(b"\0")
+        message_id, headers = _decode(first), _headers(rest).copy() if rest else {}
+    return Message(
+        id=message_id,
+        queue=queue,
+        body=data[end:],
+        headers=headers,
+        priority=level - _ZERO,
+        eta=eta if kind & _ETA else None,
+    )
+
+
+@lru_cache(maxsize=256)
+def _headers(data: bytes) -> dict[str, str]:
+    """The headers in ``data``: many messages have the same ones."""
+    parts = _decode(data).split("\0")
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+# Records and transitions
+
+STATES = tuple(State)
+_NUMBERS = {state: number for number, state in enumerate(STATES)}
+_RECEIVED, _STARTED = _NUMBERS[State.RECEIVED], _NUMBERS[State.STARTED]
+
+#: As in ``lua/record_common.lua``: flags, state, attempt, starts, lease, expiry, and the lengths of run, name, state
+#: changes and downstream. The payload is the rest.
+_RECORD = Struct(">BBIIddIIII")
+_RECORD_BYTES = _RECORD.size
+_PAYLOAD, _DOWNSTREAM, _RUN, _LEASE, _EXPIRES, _MEMBER, _SEPARATE = 1, 2, 4, 8, 16, 32, 64
+#: Larger payloads are separate arguments of the script, so that they are not copied.
+_LARGE_BYTES = 16_384
+
+#: As in ``lua/record.lua``: state, flags (the bits above), attempt, lease, retention, the index of the group among the
+#: keys, that of the member, and the lengths of run, name, state changes, downstream and payload.
+_TRANSITION = Struct(">BBIddIQIIIII")
+
+#: State, time, length of the worker's name.
+_CHANGE = Struct(">BdI")
+
+_pack_record, _unpack_record, _pack_transition, _pack_change, _unpack_change = (
+    _RECORD.pack,
+    _RECORD.unpack_from,
+    _TRANSITION.pack,
+    _CHANGE.pack,
+    _CHANGE.unpack_from,
+)
+
+
+def pack_transitions(transitions: Sequence[Transition], group_key: Callable[[str], int] | None) -> list[bytes]:
+    """Transitions as ``record.lua`` takes them: one string, and after it the payloads that are large.
+
+    Args:
+        transitions: the transitions.
+        group_key: the index of a group among the keys of the script; None: members are not completed.
+
+    Raises:
+        ServiceRefused: a number is too large to be kept.
+    """
+    pieces: list[bytes] = []
+    separate: list[bytes] = []
+    for transition in transitions:
+        lease, retention, member = transition.lease, transition.retention, transition.member
+        flags = key = index = 0
+        run = payload = downstream = b""
+        if transition.run is not None:
+            flags = _RUN
+            run = _encode(transition.run)
+        if transition.payload is not None:
+            flags |= _PAYLOAD
+            payload = transition.payload
+            if len(payload) > _LARGE_BYTES:
+                flags |= _SEPARATE
+                separate.append(payload)
+                payload = b""
+        if transition.downstream is not None:
+            flags |= _DOWNSTREAM
+            downstream = transition.downstream
+        if lease is not None:
+            flags |= _LEASE
+        if retention is not None:
+            flags |= _EXPIRES
+        if member is not None and group_key is not None:
+            flags |= _MEMBER
+            key, index = group_key(member.group_id), member.index
+        number = _NUMBERS[transition.state]
+        task, worker = _name_bytes(transition.task), _name_bytes(transition.worker)
+        change = _pack_change(number, transition.at, len(worker)) + worker
+        if number == _STARTED and transition.received_at is not None:
+            change = _pack_change(_RECEIVED, transition.received_at, len(worker)) + worker + change
+        sizes = len(run), len(task), len(change), len(downstream), len(payload)
+        try:
+            head = _pack_transition(
+                number, flags, transition.attempt, lease or 0.0, retention or 0.0, key, index, *sizes
+            )
+        except struct.error as error:
+            raise ServiceRefused(f"a number in the transition of task {transition.task_id} is too large") from error
+        pieces += (head, run, task, change, downstream, payload)
+    return [b"".join(pieces), *separate]
+
+
+def pack_new_record(transition: Transition) -> bytes:
+    """The record that a transition to PENDING makes of an unknown task: what ``enter.lua`` would write."""
+    flags = 0
+    run = payload = downstream = b""
+    if transition.run is not None:
+        flags, run = flags | _RUN, _encode(transition.run)
+    if transition.payload is not None:
+        flags, payload = flags | _PAYLOAD, transition.payload
+    if transition.downstream is not None:
+        flags, downstream = flags | _DOWNSTREAM, transition.downstream
+    number, task, worker = _NUMBERS[transition.state], _name_bytes(transition.task), _name_bytes(transition.worker)
+    change = _pack_change(number, transition.at, len(worker)) + worker
+    sizes = len(run), len(task), len(change), len(downstream)
+    head = _pack_record(flags, number, transition.attempt, 0, 0.0, 0.0, *sizes)
+    return b"".join((head, run, task, change, downstream, payload))
+
+
+def check_sizes(transitions: Sequence[Transition]) -> None:
+    """Raise TooLarge if a payload or a downstream is too large."""
+    for transition in transitions:
+        if transition.payload is not None:
+            check_size("a payload", transition.payload)
+        if transition.downstream is not None:
+            check_size("a downstream", transition.downstream)
+
+
+def check_size(what: str, value: bytes) -> None:
+    """Raise TooLarge if ``value`` is too large."""
+    if len(value) > LARGEST_VALUE_BYTES:
+        raise TooLarge(what, len(value), LARGEST_VALUE_BYTES)
+
+
+def unpack_record(task_id: str, data: bytes) -> TaskRecord:
+    """The record of a task that Redis keeps as ``data``."""
+    flags, state, attempt, starts, lease, expires, run, task, changes, downstream = _unpack_record(data)
+    run += _RECORD_BYTES  # from here on where each ends
+    task += run
+    changes += task
+    downstream += changes
+    return TaskRecord(
+        task_id=task_id,
+        state=STATES[state],
+        attempt=attempt,
+        task=_name_text(data[run:task]),
+        run=_decode(data[_RECORD_BYTES:run]) if flags & _RUN else None,
+        leased_until=lease if flags & _LEASE else None,
+        starts=starts,
+        payload=data[downstream:] if flags & _PAYLOAD else None,
+        downstream=data[changes:downstream] if flags & _DOWNSTREAM else None,
+        entries=StateChanges(data[task:changes]),
+        expires_at=expires if flags & _EXPIRES else None,
+    )
+
+
+#: There are few names of tasks and workers.
+_name_bytes = lru_cache(maxsize=1024)(_encode)
+_name_text = lru_cache(maxsize=1024)(_decode)
+
+
+class StateChanges(Mapping[State, StateChange]):
+    """The state changes of a record, decoded at the first access, which is rare. Immutable."""
+
+    __slots__ = ("_changes", "_data")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._changes: dict[State, StateChange] | None = None
+
+    def _decoded(self) -> dict[State, StateChange]:
+        if self._changes is None:
+            self._changes = dict(_unpack_changes(self._data))
+        return self._changes
+
+    def __getitem__(self, state: State) -> StateChange:
+        return self._decoded()[state]
+
+    def __iter__(self) -> Iterator[State]:
+        return iter(self._decoded())
+
+    def __len__(self) -> int:
+        return len(self._decoded())
+
+    def __repr__(self) -> str:
+        return repr(self._decoded())
+
+
+def _unpack_changes(data: bytes) -> Iterator[tuple[State, StateChange]]:
+    at = 0
+    while at < len(data):
+        state, time, length = _unpack_change(data, at)
+        at += _CHANGE.size
+        yield STATES[state], StateChange(time, _name_text(data[at : at + length]))
+        at += length
