@@ -116,7 +116,7 @@ class RedisCluster:
         for number in range(3):
             bus = free_port()
             options = (
-                *("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "2000"),
+                *("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "15000"),
                 *("--cluster-config-file", "nodes.conf"),
             )
             self.nodes.append(RedisServer(directory / f"{number}", durable=False, options=options))

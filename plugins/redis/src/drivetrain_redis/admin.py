@@ -8,14 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from drivetrain.contract import (
-    DEAD_AT_HEADER,
-    DEAD_REASON_HEADER,
     Message,
     QueueSection,
     QueueSizes,
     TaskPage,
     TaskRecord,
-    evolve,
+    mark_dead,
 )
 from drivetrain_redis.codec import unpack_message, unpack_record
 from drivetrain_redis.connection import Client
@@ -134,8 +132,7 @@ def _messages(queue: str, reply: list[Any]) -> Iterator[Message]:
             note = notes[index]
             (length,) = struct.unpack_from(">I", note)
             reason = note[4 + length :].decode("utf-8", "surrogatepass")
-            died = f"{float(times[index]) / 1e6:.6f}"
-            message = evolve(message, headers={**message.headers, DEAD_REASON_HEADER: reason, DEAD_AT_HEADER: died})
+            message = mark_dead(message, reason, float(times[index]) / 1e6)
         yield message
 
 

@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 
-from drivetrain.contract import Message, ServiceRefused, State, StateChange, TaskRecord, TooLarge, Transition
+from drivetrain.contract import Message, ServiceRefused, State, StateChange, TaskRecord, Transition, utf8
 
 __all__ = [
     "LARGEST_VALUE_BYTES",
     "STATES",
-    "check_size",
-    "check_sizes",
     "pack_message",
     "pack_new_record",
     "pack_transitions",
@@ -26,18 +24,8 @@ __all__ = [
 LARGEST_VALUE_BYTES = 32 * 1024 * 1024
 
 
-def _encode(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-
-
 def _decode(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "surrogatepass")
+    return data.decode("utf-8", "surrogatepass")
 
 
 # Messages: a head of fixed length, the id, the headers, and the body. Id, names and values are joined by NUL, which
@@ -67,7 +55,7 @@ def pack_message(message: Message) -> bytes:
         eta = 0.0
     else:
         kind |= _ETA
-    data = _encode(text)
+    data = utf8(text)
     return b"".join((_pack_head(kind, _ZERO + message.priority, len(data), eta), data, message.body))
 
 
@@ -145,7 +133,7 @@ def pack_transitions(transitions: Sequence[Transition], group_key: Callable[[str
         run = payload = downstream = b""
         if transition.run is not None:
             flags = _RUN
-            run = _encode(transition.run)
+            run = utf8(transition.run)
         if transition.payload is not None:
             flags |= _PAYLOAD
             payload = transition.payload
@@ -184,7 +172,7 @@ def pack_new_record(transition: Transition) -> bytes:
     flags = 0
     run = payload = downstream = b""
     if transition.run is not None:
-        flags, run = flags | _RUN, _encode(transition.run)
+        flags, run = flags | _RUN, utf8(transition.run)
     if transition.payload is not None:
         flags, payload = flags | _PAYLOAD, transition.payload
     if transition.downstream is not None:
@@ -194,21 +182,6 @@ def pack_new_record(transition: Transition) -> bytes:
     sizes = len(run), len(task), len(change), len(downstream)
     head = _pack_record(flags, number, transition.attempt, 0, 0.0, 0.0, *sizes)
     return b"".join((head, run, task, change, downstream, payload))
-
-
-def check_sizes(transitions: Sequence[Transition]) -> None:
-    """Raise TooLarge if a payload or a downstream is too large."""
-    for transition in transitions:
-        if transition.payload is not None:
-            check_size("a payload", transition.payload)
-        if transition.downstream is not None:
-            check_size("a downstream", transition.downstream)
-
-
-def check_size(what: str, value: bytes) -> None:
-    """Raise TooLarge if ``value`` is too large."""
-    if len(value) > LARGEST_VALUE_BYTES:
-        raise TooLarge(what, len(value), LARGEST_VALUE_BYTES)
 
 
 def unpack_record(task_id: str, data: bytes) -> TaskRecord:
@@ -234,7 +207,7 @@ def unpack_record(task_id: str, data: bytes) -> TaskRecord:
 
 
 #: There are few names of tasks and workers.
-_name_bytes = lru_cache(maxsize=1024)(_encode)
+_name_bytes = lru_cache(maxsize=1024)(utf8)
 _name_text = lru_cache(maxsize=1024)(_decode)
 
 

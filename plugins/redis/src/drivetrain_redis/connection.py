@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from drivetrain.contract import ConfigurationError, ServiceUnavailable, finish_before_forks, reset_after_fork
+from drivetrain.contract import ServiceUnavailable, finish_before_forks, reset_after_fork
 from drivetrain_redis.errors import CLIENT_ERRORS, mapped, server_text
 from drivetrain_redis.options import Options
 from drivetrain_redis.scripts import Call, Script, command, pack
@@ -67,8 +67,8 @@ def open_connection(options: Options, address: Address) -> RedisConnection:
         with connecting(options):
             connection.connect()
     except RedisError:
-        if options.tls:
-            _check_certificates(options)
+        if options.tls and "ssl_password" not in options.driver_options:
+            options.tls.context()  # raises if the files cannot be read: redis-py does not name them
         raise
     return connection
 
@@ -76,21 +76,6 @@ def open_connection(options: Options, address: Address) -> RedisConnection:
 def connecting(options: Options) -> AbstractContextManager[None]:
     """The block in which redis-py connects: OpenSSL holds locks meanwhile that a forked child could never acquire."""
     return finish_before_forks() if options.tls else nullcontext()
-
-
-def _check_certificates(options: Options) -> None:
-    """Raise ConfigurationError if the certificates that the URL names cannot be read: redis-py does not say which."""
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        if options.ca_file or options.ca_path:
-            context.load_verify_locations(options.ca_file, options.ca_path)
-        if options.cert_file is not None:
-            context.load_cert_chain(options.cert_file, options.key_file, options.driver_options.get("ssl_password"))
-    except OSError as error:
-        named = [path for path in (options.ca_file, options.ca_path, options.cert_file, options.key_file) if path]
-        raise ConfigurationError(f"{options.shown}: cannot use {' or '.join(named)}: {error}") from error
 
 
 def socket_of(connection: RedisConnection) -> socket.socket:

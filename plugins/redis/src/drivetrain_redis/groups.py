@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from drivetrain.contract import Completion, Group, GroupProgress, GroupRecord
-from drivetrain_redis.codec import check_size
+from drivetrain.contract import Completion, Group, GroupProgress, GroupRecord, check_size
+from drivetrain_redis.codec import LARGEST_VALUE_BYTES
 from drivetrain_redis.connection import Client
 from drivetrain_redis.keys import Keys, TaskKeys
 from drivetrain_redis.scripts import LARGEST_BATCH, Script, command
@@ -28,14 +28,14 @@ class Groups:
     def open_groups(self, groups: Sequence[Group]) -> None:
         """See `Backend.open_groups`."""
         for group in groups:
-            check_size("a continuation", group.continuation)
+            check_size("a continuation", group.continuation, LARGEST_VALUE_BYTES)
         keys = [self._keys.task(group.group_id) for group in groups]
         self._tasks.run(_OPEN_GROUPS, keys, lambda index: _fields(groups[index]))
 
     def complete(self, completions: Sequence[Completion]) -> Sequence[GroupProgress | None]:
         """See `Backend.complete`."""
         for completion in completions:
-            check_size("a payload", completion.payload)
+            check_size("a payload", completion.payload, LARGEST_VALUE_BYTES)
         keys = [self._keys.group(completion.member.group_id) for completion in completions]
         progress: dict[int, GroupProgress | None] = {}
         replies = self._tasks.run(_COMPLETE, keys, lambda index: _member(completions[index]), suffixes=())

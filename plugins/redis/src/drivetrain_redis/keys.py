@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from attrs import Factory, field, frozen
 
+from drivetrain.contract import chunks, utf8
 from drivetrain_redis.connection import Client
-from drivetrain_redis.scripts import Call, Script, batches
+from drivetrain_redis.scripts import LARGEST_BATCH, Call, Script
 
 __all__ = ["LOCK_SUFFIXES", "QUEUE_SUFFIXES", "TASK_SUFFIXES", "Keys", "QueueKeys", "TaskKeys", "by_queue"]
 
@@ -27,13 +28,6 @@ QUEUE_SUFFIXES = (
 TASK_SUFFIXES = (b":group", b":waiting")
 #: The ends of the keys of a lock, next to its token.
 LOCK_SUFFIXES = (b":last",)
-
-
-def _encode(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
 
 
 @frozen
@@ -54,11 +48,11 @@ class Keys:
 
     def queue(self, name: str) -> bytes:
         """The base of a queue: the start of its keys."""
-        return self._start + b"q:" + _encode(name) + b"}"
+        return self._start + b"q:" + utf8(name) + b"}"
 
     def task(self, task_id: str) -> bytes:
         """The record of a task, and the base of its other keys."""
-        return self._start + b"t:" + _encode(task_id) + b"}"
+        return self._start + b"t:" + utf8(task_id) + b"}"
 
     def group(self, group_id: str) -> bytes:
         """The group of a task."""
@@ -66,11 +60,11 @@ class Keys:
 
     def body(self, key: str) -> bytes:
         """A body."""
-        return self._start + b"b:" + _encode(key) + b"}"
+        return self._start + b"b:" + utf8(key) + b"}"
 
     def lock(self, name: str) -> bytes:
         """A lock."""
-        return self._start + b"l:" + _encode(name) + b"}"
+        return self._start + b"l:" + utf8(name) + b"}"
 
     def pattern(self, kind: str) -> bytes:
         """The pattern by which SCAN finds the keys of a kind. No character of the prefix means more than itself."""
@@ -147,7 +141,7 @@ class TaskKeys:
         Returns:
             The replies, each with the indexes of its keys.
         """
-        parts = [part for slot in self._client.by_slot(keys) for part in batches(slot)]
+        parts = [part for slot in self._client.by_slot(keys) for part in chunks(slot, LARGEST_BATCH)]
         others = () if self._client.supports_cross_slot else suffixes
         calls = [
             script.call(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from drivetrain.contract import whole_units
 from drivetrain_redis.connection import Client
 from drivetrain_redis.keys import LOCK_SUFFIXES, Keys
 from drivetrain_redis.scripts import Script
@@ -14,8 +13,8 @@ _ACQUIRE = Script.load("acquire_lock")
 _RENEW = Script.load("renew_lock")
 _RELEASE = Script.load("release_lock")
 
-#: About 10,000 years, in milliseconds.
-_LONGEST_MS = 3e14
+#: About 10,000 years.
+_LONGEST_SECONDS = 3e11
 
 
 class RedisLocks:
@@ -45,4 +44,4 @@ class RedisLocks:
 
 
 def _milliseconds(seconds: float) -> int:
-    return math.ceil(min(max(0.0, seconds * 1000.0), _LONGEST_MS))
+    return whole_units(seconds, per_second=1000, longest_seconds=_LONGEST_SECONDS)

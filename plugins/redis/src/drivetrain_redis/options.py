@@ -12,19 +12,24 @@ from attrs import field, frozen
 
 from drivetrain.contract import (
     DEFAULT_NAMESPACE,
-    ConfigurationError,
+    TIMEOUT_OPTIONS,
+    TLS_OPTIONS,
     DriverUrl,
     Durability,
     OptionReader,
+    TlsOptions,
     boolean_option,
+    check_driver_options,
     choice_option,
     evolve,
+    file_option,
     namespace_option,
+    raise_for_faults,
     read_options,
-    redact,
     seconds_option,
     service_name,
-    unknown_option,
+    socket_path_faults,
+    take_tls_options,
     whole_number_option,
 )
 
@@ -34,8 +39,6 @@ _PORT = 6379
 _SENTINEL_PORT = 26379
 #: Redis counts databases in 32 bits; the server's configuration says how many there are.
 _HIGHEST_DATABASE = 2**31 - 1
-#: The longest path of a socket in Linux.
-_LONGEST_SOCKET_BYTES = 107
 _PREFIX_CHARACTERS = f"{ascii_uppercase}.:-"
 #: Larger than redis-py's own: a receive answers with many messages.
 _READ_BYTES = 65_536
@@ -49,20 +52,16 @@ def _client_name(text: str) -> str:
 
 _ALWAYS: Mapping[str, OptionReader] = {
     "namespace": namespace_option,
-    "call_timeout_seconds": seconds_option(0.001, 86_400),
-    "connect_timeout_seconds": seconds_option(0.001, 86_400),
+    **TIMEOUT_OPTIONS,
     "health_check_seconds": seconds_option(0, 86_400),
     "client_name": _client_name,
     "protocol": choice_option("2", "3"),
     "durability": choice_option(*Durability),
     "wait_replicas": whole_number_option(0, 1000),
 }
+#: `TLS_OPTIONS` are read for every URL, so that a fault says where they belong.
 _TLS: Mapping[str, OptionReader] = {
-    "ca_file": str,
-    "ca_path": str,
-    "cert_file": str,
-    "key_file": str,
-    "verify": boolean_option,
+    "ca_path": file_option,
     "verify_hostname": boolean_option,
     "verify_ocsp": boolean_option,
 }
@@ -70,17 +69,17 @@ _SENTINEL: Mapping[str, OptionReader] = {"sentinel_username": str, "sentinel_pas
 _SOCKET: Mapping[str, OptionReader] = {"db": whole_number_option(0, _HIGHEST_DATABASE)}
 
 #: What `DriverContext.options` may hold: arguments of redis-py's connections, by their names there.
-_DRIVER_OPTIONS = {"credential_provider": None}
+_DRIVER_OPTIONS = ("credential_provider",)
 #: The same, for TLS.
-_DRIVER_TLS_OPTIONS = {
-    "ssl_ca_data": None,
-    "ssl_password": None,
-    "ssl_min_version": None,
-    "ssl_ciphers": None,
-    "ssl_validate_ocsp_stapled": None,
-    "ssl_ocsp_context": None,
-    "ssl_ocsp_expected_cert": None,
-}
+_DRIVER_TLS_OPTIONS = (
+    "ssl_ca_data",
+    "ssl_password",
+    "ssl_min_version",
+    "ssl_ciphers",
+    "ssl_validate_ocsp_stapled",
+    "ssl_ocsp_context",
+    "ssl_ocsp_expected_cert",
+)
 
 
 @frozen(kw_only=True)
@@ -96,7 +95,13 @@ class Options:
     #: The name of the master that sentinels watch; empty without sentinels.
     master: str = ""
     cluster: bool = False
-    tls: bool = False
+    #: None: without TLS.
+    tls: TlsOptions | None = None
+    #: For TLS: a directory of certificate authorities to trust, in PEM; None: none.
+    ca_path: str | None = None
+    #: For TLS: whether the server's certificate must be of its host name, and be declared valid by OCSP.
+    verify_hostname: bool = True
+    verify_ocsp: bool = False
     database: int = 0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -115,23 +120,13 @@ class Options:
     durability: Durability = Durability.PROCESS
     #: How many replicas must have a write before its call returns.
     wait_replicas: int = 0
-    #: For TLS: files in PEM format; None: the system's authorities, and no certificate of our own.
-    ca_file: str | None = None
-    ca_path: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    #: For TLS: whether to check the server's certificate, its host name, and by OCSP that it was not revoked.
-    verify: bool = True
-    verify_hostname: bool = True
-    verify_ocsp: bool = False
     #: Arguments of redis-py's connections that no URL can hold.
     driver_options: Mapping[str, Any] = field(factory=dict, repr=False)
 
     def in_directory(self, directory: Path) -> Options:
         """The same with absolute paths of certificates: relative ones begin in ``directory``."""
-        names = ("ca_file", "ca_path", "cert_file", "key_file")
-        paths = {name: getattr(self, name) for name in names}
-        return evolve(self, **{name: path and str(directory / path) for name, path in paths.items()})
+        tls = self.tls and self.tls.in_directory(directory)
+        return evolve(self, tls=tls, ca_path=self.ca_path and str(directory / self.ca_path))
 
     @property
     def prefix(self) -> str:
@@ -164,7 +159,7 @@ class Options:
             **self._common_arguments(),
             "username": self.sentinel_username,
             "password": self.sentinel_password,
-            "ssl": self.tls,
+            "ssl": self.tls is not None,
         }
 
     def _common_arguments(self) -> dict[str, Any]:
@@ -176,12 +171,12 @@ class Options:
         }
         if self.tls:
             arguments |= {
-                "ssl_ca_certs": self.ca_file,
+                "ssl_ca_certs": self.tls.ca_file or None,
                 "ssl_ca_path": self.ca_path,
-                "ssl_certfile": self.cert_file,
-                "ssl_keyfile": self.key_file,
-                "ssl_cert_reqs": "required" if self.verify else "none",
-                "ssl_check_hostname": self.verify and self.verify_hostname,
+                "ssl_certfile": self.tls.cert_file or None,
+                "ssl_keyfile": self.tls.key_file or None,
+                "ssl_cert_reqs": "required" if self.tls.verify else "none",
+                "ssl_check_hostname": self.tls.verify and self.verify_hostname,
                 "ssl_validate_ocsp": self.verify_ocsp,
                 **{name: value for name, value in self.driver_options.items() if name in _DRIVER_TLS_OPTIONS},
             }
@@ -206,13 +201,15 @@ class Options:
         server, faults = _socket(parts) if _is_socket(parts) else _servers(parts, path)
         options, wrong = read_options(parts.options, _readers(parts))
         passed = dict(driver_options or {})
-        faults += [*wrong, *_combination_faults(options), *_driver_option_faults(passed, parts)]
-        if faults:
-            raise ConfigurationError(f"invalid Redis URL {redact(url)}", faults)
+        check_driver_options("redis", passed, (*_DRIVER_OPTIONS, *_DRIVER_TLS_OPTIONS))
+        how = "write rediss://… or rediss+sentinel://… or rediss+cluster://…"
+        tls, tls_faults = take_tls_options(options, tls=parts.scheme.startswith("rediss"), how=how)
+        faults += [*wrong, *tls_faults, *_provider_faults(passed.get("credential_provider"), parts)]
+        raise_for_faults("redis", parts, faults)
         return cls(
             shown=parts.shown,
             cluster=parts.scheme.endswith("+cluster"),
-            tls=parts.scheme.startswith("rediss"),
+            tls=tls,
             username=parts.user or None,
             password=parts.password or None,
             database=options.pop("db", server.pop("database", 0)),
@@ -235,6 +232,7 @@ def _is_sentinel(parts: DriverUrl) -> bool:
 def _readers(parts: DriverUrl) -> Mapping[str, OptionReader]:
     return {
         **_ALWAYS,
+        **TLS_OPTIONS,
         **(_TLS if parts.scheme.startswith("rediss") else {}),
         **(_SENTINEL if _is_sentinel(parts) else {}),
         **(_SOCKET if _is_socket(parts) else {}),
@@ -247,9 +245,7 @@ def _socket(parts: DriverUrl) -> tuple[dict[str, Any], list[str]]:
         faults.append("it names a host; write unix:///path/to/redis.sock, with three slashes")
     if not parts.path.strip("/"):
         faults.append("it names no socket; write unix:///path/to/redis.sock")
-    elif "\0" in parts.path or len(parts.path.encode()) > _LONGEST_SOCKET_BYTES:
-        faults.append(f"the path of its socket holds a NUL or is longer than {_LONGEST_SOCKET_BYTES} bytes")
-    return {"socket": parts.path}, faults
+    return {"socket": parts.path}, [*faults, *socket_path_faults(parts.path)]
 
 
 def _servers(parts: DriverUrl, path: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -278,18 +274,10 @@ def _database_faults(number: str, *, cluster: bool) -> Iterator[str]:
         yield "a cluster has the database 0 only"
 
 
-def _combination_faults(options: Mapping[str, Any]) -> Iterator[str]:
-    if "key_file" in options and "cert_file" not in options:
-        yield "key_file is the key of a certificate; name the certificate too, as cert_file"
-
-
-def _driver_option_faults(passed: Mapping[str, Any], parts: DriverUrl) -> Iterator[str]:
-    known = {**_DRIVER_OPTIONS, **_DRIVER_TLS_OPTIONS}
-    for name in passed:
-        if name not in known:
-            yield f"driver_options: {unknown_option(name, known)}"
-    provider = passed.get("credential_provider")
-    if provider is not None and not hasattr(provider, "get_credentials"):
+def _provider_faults(provider: Any, parts: DriverUrl) -> Iterator[str]:
+    if provider is None:
+        return
+    if not hasattr(provider, "get_credentials"):
         yield "driver_options: credential_provider has no get_credentials(); pass a redis.CredentialProvider"
-    if provider is not None and (parts.user or parts.password):
+    if parts.user or parts.password:
         yield "it names a user or a password, and driver_options a credential_provider; use one of them"

@@ -7,11 +7,11 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any
 
-from drivetrain.contract import Message, TooLarge, Transition
-from drivetrain_redis.codec import check_sizes, pack_message, pack_new_record, pack_transitions
+from drivetrain.contract import Message, Transition, check_message_size, check_transition_sizes, chunks
+from drivetrain_redis.codec import LARGEST_VALUE_BYTES, pack_message, pack_new_record, pack_transitions
 from drivetrain_redis.connection import Client
 from drivetrain_redis.keys import Keys, QueueKeys, by_queue
-from drivetrain_redis.scripts import LARGEST_BATCH, Call, Script, batches, command
+from drivetrain_redis.scripts import LARGEST_BATCH, Call, Script, command
 
 __all__ = ["LARGEST_MESSAGE_BYTES", "Publisher"]
 
@@ -53,7 +53,7 @@ class Publisher:
 
     def record_and_publish(self, sends: Sequence[tuple[Transition, Message]]) -> Sequence[bool]:
         """See `RecordingBroker.record_and_publish`."""
-        check_sizes([transition for transition, _ in sends])
+        check_transition_sizes([transition for transition, _ in sends], LARGEST_VALUE_BYTES)
         if len(sends) == 1 and self._send_one(*sends[0]):
             return [True]
         applied: dict[int, bool] = {}
@@ -96,15 +96,9 @@ class Publisher:
 
 
 def _packed(message: Message) -> bytes:
-    if len(message.body) > LARGEST_MESSAGE_BYTES // 2 and (size := _size(message)) > LARGEST_MESSAGE_BYTES:
-        raise TooLarge(f"message {message.id}", size, LARGEST_MESSAGE_BYTES)
+    if len(message.body) > LARGEST_MESSAGE_BYTES // 2:  # counting the headers of every message would cost more
+        check_message_size(message, LARGEST_MESSAGE_BYTES)
     return pack_message(message)
-
-
-def _size(message: Message) -> int:
-    """The size of body and headers, in bytes."""
-    texts = [part for pair in message.headers.items() for part in pair]
-    return len(message.body) + sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def _batches(packed: dict[str, list[bytes]]) -> Iterator[dict[str, list[bytes]]]:
@@ -113,5 +107,5 @@ def _batches(packed: dict[str, list[bytes]]) -> Iterator[dict[str, list[bytes]]]
         yield packed
         return
     for queue, some in packed.items():
-        for part in batches(some):
+        for part in chunks(some, LARGEST_BATCH):
             yield {queue: list(part)}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
 from attrs import frozen
 
-from drivetrain.contract import Delivery, reset_after_fork
+from drivetrain.contract import Delivery, reset_after_fork, whole_units
 from drivetrain_redis.codec import unpack_message
 from drivetrain_redis.connection import Client
 from drivetrain_redis.keys import QUEUE_SUFFIXES, QueueKeys
@@ -18,8 +17,8 @@ from drivetrain_redis.waiting import Waiting
 
 __all__ = ["ReceiveCall", "Receiver", "microseconds"]
 
-#: About the year 2255; a double tells microseconds apart until then.
-_END_OF_TIME = 9e15
+#: As a time, about the year 2255; a double tells microseconds apart until then.
+_LONGEST_SECONDS = 9e9
 
 _RECEIVE = Script.load("arrival", "queue", "receive")
 
@@ -183,5 +182,5 @@ class ReceiveCall:
 
 
 def microseconds(seconds: float) -> int:
-    """``seconds`` in the unit of the scripts, rounded up."""
-    return math.ceil(min(max(0.0, seconds * 1e6), _END_OF_TIME))
+    """``seconds`` in the unit of the scripts."""
+    return whole_units(seconds, per_second=1_000_000, longest_seconds=_LONGEST_SECONDS)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from drivetrain.contract import Completion, Outcome, Renewal, RunLease, State, TaskRecord, Transition
-from drivetrain_redis.codec import STATES, check_size, check_sizes, pack_transitions, unpack_record
+from drivetrain.contract import (
+    Outcome,
+    Renewal,
+    RunLease,
+    TaskRecord,
+    Transition,
+    check_size,
+    check_transition_sizes,
+    chunks,
+    record_and_complete,
+)
+from drivetrain_redis.codec import LARGEST_VALUE_BYTES, STATES, pack_transitions, unpack_record
 from drivetrain_redis.connection import Client
 from drivetrain_redis.groups import Groups, unpack_progress
 from drivetrain_redis.keys import TASK_SUFFIXES, Keys, TaskKeys
-from drivetrain_redis.scripts import Call, Script, batches, command
+from drivetrain_redis.scripts import LARGEST_BATCH, Call, Script, command
 from drivetrain_redis.waiting import Waiting
 
 __all__ = ["Records"]
@@ -41,35 +51,25 @@ class Records:
         """See `Backend.record`."""
         if not transitions:
             return []
-        check_sizes(transitions)
+        check_transition_sizes(transitions, LARGEST_VALUE_BYTES)
         if self._client.supports_cross_slot:
             return self._record_with_members(transitions)
-        outcomes: list[Outcome] = []
-        for part in _until_own_group(transitions):
-            outcomes += self._record_then_complete(part)
-        return outcomes
+        return record_and_complete(transitions, self._record_alone, self._groups.complete)
 
     def _record_with_members(self, transitions: Sequence[Transition]) -> list[Outcome]:
         """Record, and complete members in the same step."""
-        parts = list(batches(transitions))
+        parts = list(chunks(transitions, LARGEST_BATCH))
         replies = self._client.run([self._record_call(part, members=True) for part in parts])
         return [outcome for part, reply in zip(parts, replies, strict=True) for outcome in _outcomes(part, reply)]
 
-    def _record_then_complete(self, transitions: Sequence[Transition]) -> list[Outcome]:
-        """Record, and then complete members: their groups are on other nodes."""
+    def _record_alone(self, transitions: Sequence[Transition]) -> list[Outcome]:
+        """Record only: on a cluster the groups of members are on other nodes."""
         keys = [self._keys.task(transition.task_id) for transition in transitions]
         outcomes: dict[int, Outcome] = {}
         parts = list(self._client.by_slot(keys))
         calls = [self._record_call([transitions[index] for index in part], members=False) for part in parts]
         for part, reply in zip(parts, self._client.run(calls), strict=True):
             outcomes.update(zip(part, _outcomes([transitions[index] for index in part], reply), strict=True))
-        done = [
-            (index, Completion(member=each.member, payload=each.payload or b"", failed=each.state is not State.SUCCESS))
-            for index, each in enumerate(transitions)
-            if each.member is not None and each.state.terminal and outcomes[index].applied
-        ]
-        for (index, _), group in zip(done, self._groups.complete([each for _, each in done]), strict=True):
-            outcomes[index] = Outcome(applied=True, before=outcomes[index].before, group=group)
         return [outcomes[index] for index in range(len(transitions))]
 
     def _record_call(self, transitions: Sequence[Transition], *, members: bool) -> Call:
@@ -143,7 +143,7 @@ class Records:
     def store_bodies(self, bodies: Mapping[str, bytes]) -> None:
         """See `Backend.store_bodies`."""
         for body in bodies.values():
-            check_size("a body", body)
+            check_size("a body", body, LARGEST_VALUE_BYTES)
         if bodies:
             keyed = [(self._keys.body(key), body) for key, body in bodies.items()]
             self._client.run([command("SET", key, body, key=key) for key, body in keyed])
@@ -186,17 +186,3 @@ def _outcomes(transitions: Sequence[Transition], reply: list[Any]) -> list[Outco
         )
         for transition, applied, data, progress in zip(transitions, values, values, values, strict=True)
     ]
-
-
-def _until_own_group(transitions: Sequence[Transition]) -> Iterator[Sequence[Transition]]:
-    """Parts in which no task has the id of a group whose member ends before it, so that the order is kept."""
-    part: list[Transition] = []
-    groups: set[str] = set()
-    for transition in transitions:
-        if transition.task_id in groups:
-            yield part
-            part, groups = [], set()
-        part.append(transition)
-        if transition.member is not None:
-            groups.add(transition.member.group_id)
-    yield part

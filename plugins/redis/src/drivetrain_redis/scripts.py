@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any
 
 import hiredis
 from attrs import Factory, field, frozen
 
-__all__ = ["LARGEST_BATCH", "Call", "Script", "batches", "command", "pack"]
+from drivetrain.contract import utf8
 
-T = TypeVar("T")
+__all__ = ["LARGEST_BATCH", "Call", "Script", "command", "pack"]
 
 #: How many items one call of a script is about at most: Lua's stack has room for some thousands of values, and a
 #: script blocks all other clients.
@@ -65,15 +65,6 @@ def command(*arguments: Any, key: bytes | None = None, writes: bool = True) -> C
     return Call(key, pack(arguments), None, writes)
 
 
-def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The items in parts that are small enough for one call each; none if there are no items."""
-    if 0 < len(items) <= LARGEST_BATCH:
-        yield items  # no copy
-        return
-    for first in range(0, len(items), LARGEST_BATCH):
-        yield items[first : first + LARGEST_BATCH]
-
-
 def pack(arguments: tuple[Any, ...]) -> bytes:
     """One command in the format of the Redis protocol. Text that UTF-8 cannot encode keeps its surrogates."""
     try:
@@ -84,7 +75,7 @@ def pack(arguments: tuple[Any, ...]) -> bytes:
 
 
 def _encoded(argument: Any) -> Any:
-    return argument.encode("utf-8", "surrogatepass") if isinstance(argument, str) else argument
+    return utf8(argument) if isinstance(argument, str) else argument
 
 
 def _sha(source: bytes) -> str:

@@ -6,11 +6,11 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from drivetrain.contract import Delivery
+from drivetrain.contract import Delivery, chunks, utf8
 from drivetrain_redis.connection import Client
 from drivetrain_redis.keys import QueueKeys, by_queue
 from drivetrain_redis.receive import microseconds
-from drivetrain_redis.scripts import Script, batches
+from drivetrain_redis.scripts import LARGEST_BATCH, Script
 
 __all__ = ["Settler"]
 
@@ -49,7 +49,7 @@ class Settler:
     ) -> list[tuple[Mapping[str, list[Delivery]], Any]]:
         """Call a script with the receipts of deliveries; its replies, each with its deliveries."""
         settled: list[tuple[Mapping[str, list[Delivery]], Any]] = []
-        for batch in batches(deliveries):
+        for batch in chunks(deliveries, LARGEST_BATCH):
             parts = list(self._queues.by_slot(by_queue(batch, lambda one: one.message.queue)))
             calls = [self._queues.call(script, before, part, _receipts) for part in parts]
             settled += zip(parts, self._client.run(calls), strict=True)
@@ -57,7 +57,7 @@ class Settler:
 
     def dead_letter(self, deliveries: Sequence[tuple[Delivery, str]]) -> None:
         """See `Broker.dead_letter`."""
-        for batch in batches(deliveries):
+        for batch in chunks(deliveries, LARGEST_BATCH):
             parts = self._queues.by_slot(by_queue(batch, lambda one: one[0].message.queue))
             self._client.run([self._queues.call(_DEAD_LETTER, (), part, _dead_letters) for part in parts])
 
@@ -72,5 +72,5 @@ def _dead_letters(deliveries: Sequence[tuple[Delivery, str]]) -> list[Any]:
 
 def _note(message_id: str, reason: str) -> bytes:
     """What is kept next to a dead message: its id, by which scripts find it, and the reason."""
-    known = message_id.encode("utf-8", "surrogatepass")
-    return struct.pack(">I", len(known)) + known + reason.encode("utf-8", "surrogatepass")
+    known = utf8(message_id)
+    return struct.pack(">I", len(known)) + known + utf8(reason)

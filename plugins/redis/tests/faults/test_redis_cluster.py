@@ -1,7 +1,10 @@
 """Slots that move from node to node, and nodes that go away and come back."""
 
+from contextlib import contextmanager
+
 import pytest
 from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError
 
 from drivetrain.contract import DriverContext, Message, ServiceUnavailable, State, Transition
 from drivetrain_redis import make_backend, make_broker
@@ -36,9 +39,15 @@ def wish(task_id, **fields):
     return Transition(task_id=task_id, state=State.PENDING, at=1.0, **fields)
 
 
-def test_calls_follow_a_slot_while_it_moves_and_afterwards(redis_cluster, cluster_url, prefix):
+@pytest.fixture
+def task_id(prefix):
+    """Its slot holds no key of another test: a slot that holds some cannot be given to another node."""
+    return f"task of {prefix}"
+
+
+def test_calls_follow_a_slot_while_it_moves_and_afterwards(redis_cluster, cluster_url, prefix, task_id):
     backend = make_backend(cluster_url, DriverContext())
-    key = Keys(prefix).task("t")
+    key = Keys(prefix).task(task_id)
     slot = key_slot(key)
     backend.record([wish("other")])  # where the slots are is known before one moves
     mine, target = owner(redis_cluster, slot)
@@ -48,20 +57,57 @@ def test_calls_follow_a_slot_while_it_moves_and_afterwards(redis_cluster, cluste
         importing.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", mine)
         source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target)
         # What is not there any more is asked for at the new node, for this once.
-        assert list(backend.read(["t"])) == [None]
+        assert list(backend.read([task_id])) == [None]
         # What needs several keys, some of which may be here and some there, waits until the slot has moved.
         with pytest.raises(ServiceUnavailable, match="moving"):
-            backend.record([wish("t", task="early")])
+            backend.record([wish(task_id, task="early")])
         assert source.execute_command("CLUSTER COUNTKEYSINSLOT", slot) == 0
         assert importing.execute_command("CLUSTER COUNTKEYSINSLOT", slot) == 0
         for client in (importing, source):
             client.execute_command("CLUSTER SETSLOT", slot, "NODE", target)
         # Sent to the old node, which says where it is now; the new one does not know the script.
-        (outcome,) = backend.record([wish("t", task="first")])
+        (outcome,) = backend.record([wish(task_id, task="first")])
         assert outcome.applied
         assert importing.exists(key)
-        (record,) = backend.read(["t"])
+        (record,) = backend.read([task_id])
         assert record.task == "first"
+    until(redis_cluster.is_whole, "the cluster is whole")
+    backend.close()
+
+
+@contextmanager
+def without_hosts(redis_cluster):
+    """The nodes name no host in their answers, as behind a port forwarding: a client is to use the one it knows."""
+    setting = "cluster-preferred-endpoint-type"
+    for node in redis_cluster.nodes:
+        with node.client() as client:
+            client.config_set(setting, "unknown-endpoint")
+    yield
+    for node in redis_cluster.nodes:
+        with node.client() as client:
+            client.config_set(setting, "ip")
+
+
+def test_a_redirection_without_a_host_leads_to_the_host_that_answered(redis_cluster, cluster_url, prefix, task_id):
+    backend = make_backend(cluster_url, DriverContext())
+    slot = key_slot(Keys(prefix).task(task_id))
+    with without_hosts(redis_cluster):
+        backend.record([wish("other")])  # the slots are read, and no node has a host
+        mine, target = owner(redis_cluster, slot)
+        nodes = nodes_by_id(redis_cluster)
+        with nodes[mine].client() as source, nodes[target].client() as importing:
+            importing.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", mine)
+            source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target)
+            with pytest.raises(AskError, match=f"^{slot} :{nodes[target].port}$"):
+                source.get(Keys(prefix).task(task_id))
+            assert list(backend.read([task_id])) == [None]
+            for client in (importing, source):
+                client.execute_command("CLUSTER SETSLOT", slot, "NODE", target)
+            with pytest.raises(MovedError, match=f"^{slot} :{nodes[target].port}$"):
+                source.get(Keys(prefix).task(task_id))
+        (outcome,) = backend.record([wish(task_id)])
+        assert outcome.applied
+        assert backend.read([task_id])[0] is not None
     until(redis_cluster.is_whole, "the cluster is whole")
     backend.close()
 

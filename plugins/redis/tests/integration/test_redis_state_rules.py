@@ -6,8 +6,8 @@ from itertools import product
 from random import Random
 
 from drivetrain.contract import State, StateChange, TaskRecord, Transition, apply, grants
-from drivetrain_redis.keys import Keys
 from drivetrain_redis.codec import STATES, unpack_record
+from drivetrain_redis.keys import Keys
 
 _TOLERANCE_SECONDS = 60.0
 _LONG = 3600.0

@@ -47,8 +47,6 @@ ANSWERS = [
 ]
 
 
-
-
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_every_class_of_error_is_mapped(kind):
     error = kind("7 host:1" if issubclass(kind, REDIRECTIONS) else "what was said")

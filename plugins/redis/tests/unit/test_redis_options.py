@@ -6,14 +6,14 @@ import pytest
 import redis
 from redis.connection import SSLConnection
 
-from drivetrain.contract import ConfigurationError, Durability
+from drivetrain.contract import ConfigurationError, Durability, TlsOptions
 from drivetrain_redis.options import Options
 
 
 def test_a_bare_url():
     options = Options.parse("redis://localhost")
     assert (options.hosts, options.database, options.prefix) == ((("localhost", 6379),), 0, "drivetrain")
-    assert (options.username, options.password, options.tls, options.cluster) == (None, None, False, False)
+    assert (options.username, options.password, options.tls, options.cluster) == (None, None, None, False)
     assert options.durability is Durability.PROCESS
 
 
@@ -26,16 +26,15 @@ def test_all_that_a_url_of_one_server_may_say():
     assert (options.username, options.password) == ("user", "p@ss/")
     assert (options.call_timeout_seconds, options.connect_timeout_seconds) == (3.0, 0.5)
     assert (options.prefix, options.durability, options.wait_replicas) == ("a.b-c:d", Durability.POWER, 1)
-    assert (options.ca_file, options.cert_file, options.key_file) == ("/ca.crt", "/own.crt", "/own.key")
-    assert (options.tls, options.verify) == (True, False)
+    assert options.tls == TlsOptions(ca_file="/ca.crt", cert_file="/own.crt", key_file="/own.key", verify=False)
     assert "p@ss" not in repr(options)
     arguments = options.connection_arguments()
     assert arguments == {
-        **{"db": 5, "username": "user", "password": "p@ss/", "client_name": "me", "protocol": 3},
-        **{"socket_timeout": 3.0, "socket_connect_timeout": 0.5, "socket_read_size": 65536, "socket_keepalive": True},
-        **{"health_check_interval": 30.0, "ssl_ca_certs": "/ca.crt", "ssl_ca_path": "/cas", "ssl_validate_ocsp": True},
-        **{"ssl_certfile": "/own.crt", "ssl_keyfile": "/own.key", "ssl_cert_reqs": "none", "ssl_check_hostname": False},
-    }
+        "db": 5, "username": "user", "password": "p@ss/", "client_name": "me", "protocol": 3,
+        "socket_timeout": 3.0, "socket_connect_timeout": 0.5, "socket_read_size": 65536, "socket_keepalive": True,
+        "health_check_interval": 30.0, "ssl_ca_certs": "/ca.crt", "ssl_ca_path": "/cas", "ssl_validate_ocsp": True,
+        "ssl_certfile": "/own.crt", "ssl_keyfile": "/own.key", "ssl_cert_reqs": "none", "ssl_check_hostname": False,
+    }  # fmt: skip
     SSLConnection(**arguments)  # redis-py knows all of these names
 
 
@@ -85,7 +84,7 @@ def test_sockets(scheme):
         ("redis://:x#s3cret@host:1/0", ["%23"]),
         ("redis://:s3cret@host?namspace=a", ["'namspace'", "'namespace'"]),
         ("redis://:s3cret@host?prefix=a", ["'prefix'", "namespace"]),
-        ("redis://:s3cret@host?ca_file=a", ["'ca_file'"]),
+        ("redis://:s3cret@host?ca_file=a", ["ca_file need TLS", "rediss://"]),
         ("redis://:s3cret@host?db=1", ["'db'"]),
         ("redis://:s3cret@host?namespace=%20a", ["namespace is ' a'"]),
         ("redis://:s3cret@host?call_timeout_seconds=0&durability=x", ["call_timeout_seconds", "durability"]),
@@ -108,13 +107,10 @@ def test_every_fault_is_named_and_no_secret(url, words):
 
 
 def test_relative_paths_begin_in_the_directory_of_the_app():
-    url = "rediss://host?ca_file=ca.crt&cert_file=/own.crt&key_file=keys/own.key"
+    url = "rediss://host?ca_file=ca.crt&cert_file=/own.crt&key_file=keys/own.key&ca_path=cas"
     options = Options.parse(url).in_directory(Path("/srv"))
-    assert (options.ca_file, options.cert_file, options.key_file) == (
-        "/srv/ca.crt",
-        "/own.crt",
-        "/srv/keys/own.key",
-    )
+    assert options.tls == TlsOptions(ca_file="/srv/ca.crt", cert_file="/own.crt", key_file="/srv/keys/own.key")
+    assert options.ca_path == "/srv/cas"
     assert Options.parse("rediss://host").in_directory(Path("/srv")) == Options.parse("rediss://host")
 
 
