@@ -1,4 +1,5 @@
--- Remove messages for good. ARGV: for each queue how many, and their receipts.
+-- Acknowledge messages.
+-- ARGV: for each queue: how many receipts, and the receipts.
 local at = 1
 for _, base in ipairs(BASES) do
   local count = tonumber(ARGV[at])

@@ -1,7 +1,8 @@
--- Take a lock. ARGV: for how many milliseconds. Reply: the token, or nothing while somebody holds it.
+-- Acquire a lock.
+-- ARGV: milliseconds. Reply: the token, or nothing while another one holds it.
 --
--- A token is larger than any before: than the last one, which is remembered for a day beyond its lock, and, when that is
--- forgotten or was lost in a failover, than the microseconds of the clock were.
+-- A token is larger than any before. It is larger than the last one, which is kept for a day longer than its lock. If
+-- that one is gone, or was lost in a failover, the token is the microseconds of the clock.
 local key, span = KEYS[1], tonumber(ARGV[1])
 if redis.call('EXISTS', key) == 1 then
   return false

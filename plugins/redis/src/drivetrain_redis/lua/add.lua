@@ -1,16 +1,16 @@
 -- Add messages to a queue.
 local HAS_ETA, ETA_AT = 2, 7
--- About the year 2255; up to there a double tells microseconds apart.
+-- About the year 2255; a double tells microseconds apart until then.
 local END_OF_TIME = 9e15
 
-local function add(base, messages, now, tells)
+local function add(base, messages, now, counts_listeners)
   local first = numbers(base, #messages)
   local fields, delayed, late, lists, ready, soonest = {}, {}, {}, {}, 0, math.huge
-  for place, message in ipairs(messages) do
+  for index, message in ipairs(messages) do
     local kind, level = byte(message, 1, 2)
-    local token = (level - 48) .. (first + place - 1)
-    fields[2 * place - 1] = token
-    fields[2 * place] = message
+    local token = (level - 48) .. (first + index - 1)
+    fields[2 * index - 1] = token
+    fields[2 * index] = message
     local due = 0
     if kind >= HAS_ETA then
       due = math.min(math.ceil(struct.unpack('>d', message, ETA_AT) * 1000000), END_OF_TIME)
@@ -32,7 +32,7 @@ local function add(base, messages, now, tells)
     end
   end
   if #late > 0 then
-    -- Due before all that is due now, in the order in which it was.
+    -- Due before all messages that are due now, in the same order.
     table.sort(late, function(one, other)
       return one[1] < other[1] or (one[1] == other[1] and one[2] < other[2])
     end)
@@ -47,9 +47,9 @@ local function add(base, messages, now, tells)
   end
   if #delayed > 0 then
     call('ZADD', base .. ':delayed', unpack(delayed))
-    ring_past(base, soonest)
+    wake_past(base, soonest)
   end
   if ready > 0 then
-    ring(base, ready, now, tells)
+    wake(base, ready, now, counts_listeners)
   end
 end

@@ -1,7 +1,7 @@
--- Choosing dead letters, for the scripts that replay and drop them.
+-- Functions that select dead letters, for the scripts that replay and drop them.
 
--- Dead letters of a queue that died after a time, at most so many: the tokens of those whose ids are wanted (nil: all),
--- and the time of death of the last one that was looked at, empty if there was none.
+-- Look at dead letters that died after a time, at most `limit`. The tokens of those with a wanted id (nil: all), and
+-- the time of death of the last one that was looked at, empty if there was none.
 local function chosen_dead(base, after, limit, wanted)
   local scored = call('ZRANGEBYSCORE', base .. ':dead', '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
   local chosen = {}
@@ -26,13 +26,13 @@ local function forget_dead(base, tokens)
   call('HDEL', base .. ':reasons', unpack(tokens))
 end
 
--- The ids from a place of ARGV on, as a set; nil if there are none.
-local function ids_from(place)
-  if #ARGV < place then
+-- The ids in ARGV from an index on, as a set; nil if there are none.
+local function ids_from(index)
+  if #ARGV < index then
     return nil
   end
   local wanted = {}
-  for at = place, #ARGV do
+  for at = index, #ARGV do
     wanted[ARGV[at]] = true
   end
   return wanted

@@ -1,11 +1,12 @@
--- Look at messages of a queue. ARGV: the place; how many to pass over; at most how many.
--- Reply: messages; of the dead their times and what is kept beside them too.
-local base, place, from, limit = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+-- Read messages of a queue.
+-- ARGV: the section; how many to skip; how many to read at most.
+-- Reply: the messages; for dead letters also the times of death and the notes.
+local base, section, from, limit = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = clock()
 
 local function ready()
-  -- What is due or no longer held is ready, and is made so: that changes nothing that anybody can see.
-  ripen(base, now, limit)
+  -- Messages that are due or no longer held count as ready, and so they are made ready.
+  make_ready(base, now, limit)
   local found = {}
   for level = TOP, 0, -1 do
     local key = base .. ':ready:' .. level
@@ -23,9 +24,9 @@ local function ready()
 end
 
 local found, times
-if place == 'ready' then
+if section == 'ready' then
   found = ready()
-elseif place == 'delayed' then
+elseif section == 'delayed' then
   found = call('ZRANGEBYSCORE', base .. ':delayed', '(' .. string.format('%.0f', now), '+inf', 'LIMIT', from, limit)
 else
   found, times = {}, {}

@@ -1,12 +1,12 @@
 -- Publish messages.
--- ARGV: whether PUBLISH tells who listens; for each queue: how many, and the packed messages.
-local tells, now, at = ARGV[1] == '1', clock(), 2
+-- ARGV: whether PUBLISH counts all listeners; for each queue: how many, and the packed messages.
+local counts_listeners, now, at = ARGV[1] == '1', clock(), 2
 for _, base in ipairs(BASES) do
   local messages = {}
-  for place = 1, tonumber(ARGV[at]) do
-    messages[place] = ARGV[at + place]
+  for index = 1, tonumber(ARGV[at]) do
+    messages[index] = ARGV[at + index]
   end
   at = at + 1 + #messages
-  add(base, messages, now, tells)
+  add(base, messages, now, counts_listeners)
 end
 return 1

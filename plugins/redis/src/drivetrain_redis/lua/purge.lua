@@ -1,10 +1,11 @@
--- Drop messages of one place of a queue. ARGV: the place; at most how many. Reply: how many.
-local base, place, limit = KEYS[1], ARGV[1], tonumber(ARGV[2])
+-- Drop messages of one section of a queue.
+-- ARGV: the section; how many at most. Reply: how many were dropped.
+local base, section, limit = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local now = clock()
 local tokens = {}
 
 local function drop_ready()
-  ripen(base, now, limit)
+  make_ready(base, now, limit)
   for level = TOP, 0, -1 do
     if #tokens < limit then
       for _, entry in ipairs(call('LPOP', base .. ':ready:' .. level, limit - #tokens) or {}) do
@@ -35,9 +36,9 @@ local function drop_dead()
   end
 end
 
-if place == 'ready' then
+if section == 'ready' then
   drop_ready()
-elseif place == 'delayed' then
+elseif section == 'delayed' then
   drop_delayed()
 else
   drop_dead()

@@ -1,4 +1,4 @@
--- What the scripts of a queue share, after arrival.lua.
+-- Functions that the scripts of queues share, after arrival.lua.
 --
 -- All keys of a queue begin with its base, which is what KEYS names; they are of one slot:
 --   :ready:0 … :ready:9   lists of tokens, the next to be handed out first
@@ -6,16 +6,16 @@
 --   :held                 zset by the end of the hold: receipts, each a token and the number of its delivery
 --   :lapsed               hash: of tokens whose hold has ended and that are ready again, the number of that delivery
 --   :delayed              zset by the time when they are due
---   :dead                 zset by the time of death; :reasons is a hash beside it
+--   :dead                 zset by the time of death; :reasons is a hash of the notes
 --   :sequence             the last number that was given to a token
---   :waiting              zset: those who sleep, by the time until which they do: each its channel, and if it may be
---                         handed a message unasked, the number of its wait and for how long it holds
---   :given <the same>     the receipt of what it was handed so, until it asks again
+--   :waiting              zset of waiters by the end of their sleep: the channel; and if a message may be handed over,
+--                         the number of the wait and the length of the hold
+--   :given <waiter>       the receipt of the message that was handed over to a waiter, until its next call
 --
 -- A token is a digit for the level, 'r' if it was replayed, and a number that grows. Where a message was handed out
 -- before, its token is followed by ':' and how often, in lists and in :delayed. Times are microseconds.
 
--- On a cluster KEYS names all keys of the queues, after their bases, which alone end with a brace.
+-- On a cluster KEYS has all keys of the queues, after the bases; only a base ends with a brace.
 local BASES = {}
 for _, key in ipairs(KEYS) do
   if byte(key, -1) == 125 then
@@ -38,8 +38,8 @@ local function list_of(base, token)
   return base .. ':ready:' .. sub(token, 1, 1)
 end
 
--- Make ready what is due and what is no longer held, a bounded number of each.
-local function ripen(base, now, most)
+-- Make messages ready that are due, or whose hold has ended: at most `most` of each.
+local function make_ready(base, now, most)
   local due = call('ZRANGEBYSCORE', base .. ':delayed', '-inf', now, 'LIMIT', 0, most)
   if #due > 0 then
     call('ZREM', base .. ':delayed', unpack(due))
@@ -50,40 +50,40 @@ local function ripen(base, now, most)
   local over = call('ZRANGEBYSCORE', base .. ':held', '-inf', now, 'LIMIT', 0, most)
   if #over > 0 then
     call('ZREM', base .. ':held', unpack(over))
-    for place = #over, 1, -1 do
-      local token, times = split(over[place])
-      call('LPUSH', list_of(base, token), over[place])
+    for index = #over, 1, -1 do
+      local token, times = split(over[index])
+      call('LPUSH', list_of(base, token), over[index])
       call('HSET', base .. ':lapsed', token, times)
     end
   end
 end
 
--- Take receipts out of :held; the tokens and delivery numbers of those that are still their bearer's.
--- One whose hold has ended is, until somebody else was handed the message.
+-- Remove receipts from :held. The tokens and delivery numbers of the valid ones, and the valid receipts as a set.
+-- A receipt is valid until the message is delivered again, even if its hold has ended.
 local function reclaim(base, receipts)
   local scores = call('ZMSCORE', base .. ':held', unpack(receipts))
-  local gone, tokens, times, seen, mine = {}, {}, {}, {}, {}
-  for place, receipt in ipairs(receipts) do
+  local gone, tokens, times, seen, valid = {}, {}, {}, {}, {}
+  for index, receipt in ipairs(receipts) do
     if not seen[receipt] then
       seen[receipt] = true
       local token, count = split(receipt)
-      local is_mine = scores[place]
-      if is_mine then
+      local is_valid = scores[index]
+      if is_valid then
         insert(gone, receipt)
       elseif count and call('HGET', base .. ':lapsed', token) == count then
         call('HDEL', base .. ':lapsed', token)
         call('LREM', list_of(base, token), 1, receipt)  -- it lies near the head
-        is_mine = true
+        is_valid = true
       end
-      if is_mine then
+      if is_valid then
         insert(tokens, token)
         insert(times, count)
-        mine[receipt] = true
+        valid[receipt] = true
       end
     end
   end
   if #gone > 0 then
     call('ZREM', base .. ':held', unpack(gone))
   end
-  return tokens, times, mine
+  return tokens, times, valid
 end

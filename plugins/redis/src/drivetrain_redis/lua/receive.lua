@@ -1,9 +1,10 @@
--- Hand out messages of queues, in their order; or say how long until there may be some, and wake us before.
--- ARGV: at most how many; how long they are held; how long we would sleep; what we leave in :waiting, empty if we do not
--- sleep; what an earlier call has left there, empty if none has; the receipt that we were then handed unasked, or empty.
+-- Hand out ready messages of queues, in their order. If there are none: register the caller, to be woken.
+-- ARGV: how many at most; the length of the hold; how long the caller would sleep; what to register in :waiting, empty
+-- if the caller does not sleep; what an earlier call has registered, empty if nothing; the receipt of the message that
+-- was handed over to it and read, or empty.
 -- Reply: how long to sleep at most; then for each queue the receipts and the messages.
-local limit, hold, pause, waiter = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local left_before, handed = ARGV[5], ARGV[6]
+local limit, hold, pause, entry_here = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local registered, heard = ARGV[5], ARGV[6]
 local now = clock()
 local reply = {0}
 
@@ -39,12 +40,12 @@ end
 local function hold_all(base, taken)
   local ends = now + hold
   local tokens, counts, lapsed = {}, {}, {}
-  for place, entry in ipairs(taken) do
+  for index, entry in ipairs(taken) do
     local token, times = split(entry)
-    tokens[place] = token
-    counts[place] = 1
+    tokens[index] = token
+    counts[index] = 1
     if times then
-      counts[place] = times + 1
+      counts[index] = times + 1
       lapsed[#lapsed + 1] = token
     end
   end
@@ -53,9 +54,9 @@ local function hold_all(base, taken)
   end
   local found = call('HMGET', base .. ':messages', unpack(tokens))
   local receipts, messages, held = {}, {}, {}
-  for place, message in ipairs(found) do
+  for index, message in ipairs(found) do
     if message then
-      local receipt = tokens[place] .. ':' .. counts[place]
+      local receipt = tokens[index] .. ':' .. counts[index]
       receipts[#receipts + 1] = receipt
       messages[#messages + 1] = message
       held[#held + 1] = ends
@@ -64,41 +65,41 @@ local function hold_all(base, taken)
   end
   if #held > 0 then
     call('ZADD', base .. ':held', unpack(held))
-    ring_past(base, ends)
+    wake_past(base, ends)
   end
   return receipts, messages
 end
 
--- What we were handed unasked and have not heard of, as our wait was over: it is held for us.
-local function unheard(base)
-  local receipt = call('GETDEL', base .. ':given ' .. left_before)
-  if not receipt or receipt == handed or not call('ZSCORE', base .. ':held', receipt) then
+-- The message that was handed over when the wait was already over, so that the caller has not read it.
+local function handed_over(base)
+  local receipt = call('GETDEL', base .. ':given ' .. registered)
+  if not receipt or receipt == heard or not call('ZSCORE', base .. ':held', receipt) then
     return nil
   end
   return {receipt}, {call('HGET', base .. ':messages', (split(receipt)))}
 end
 
-local left = limit
-for place, base in ipairs(BASES) do
+local room = limit
+for index, base in ipairs(BASES) do
   local receipts, messages
-  if left_before ~= '' then
-    call('ZREM', base .. ':waiting', left_before)
-    if find(left_before, ' ', 1, true) then
-      receipts, messages = unheard(base)
+  if registered ~= '' then
+    call('ZREM', base .. ':waiting', registered)
+    if find(registered, ' ', 1, true) then
+      receipts, messages = handed_over(base)
     end
   end
-  reply[2 * place], reply[2 * place + 1] = receipts or {}, messages or {}
-  left = left - #reply[2 * place]
-  if left > 0 and not receipts then
-    ripen(base, now, math.max(100, 2 * left))
-    local taken = pop(base, left)
+  reply[2 * index], reply[2 * index + 1] = receipts or {}, messages or {}
+  room = room - #reply[2 * index]
+  if room > 0 and not receipts then
+    make_ready(base, now, math.max(100, 2 * room))
+    local taken = pop(base, room)
     if #taken > 0 then
-      reply[2 * place], reply[2 * place + 1] = hold_all(base, taken)
-      left = left - #reply[2 * place]
+      reply[2 * index], reply[2 * index + 1] = hold_all(base, taken)
+      room = room - #reply[2 * index]
     end
   end
 end
-if left < limit or pause <= 0 then
+if room < limit or pause <= 0 then
   return reply
 end
 
@@ -112,7 +113,7 @@ for _, base in ipairs(BASES) do
   end
 end
 for _, base in ipairs(BASES) do
-  call('ZADD', base .. ':waiting', till, waiter)
+  call('ZADD', base .. ':waiting', till, entry_here)
   call('PEXPIRE', base .. ':waiting', WAITING_MS)
 end
 reply[1] = math.max(0, till - now)

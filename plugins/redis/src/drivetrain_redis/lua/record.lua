@@ -1,6 +1,6 @@
--- Change records.
--- KEYS: of the tasks, one for each transition, then of groups. ARGV: the transitions. Reply: for each whether it was
--- granted, the record before, and how the group stands.
+-- Apply transitions to records.
+-- KEYS: the tasks, one for each transition, then groups. ARGV: the transitions.
+-- Reply: for each: whether it was applied, the record before, the progress of the group.
 local reply, count = {}, 0
 while at <= #ARGV[1] do
   local granted, before, progress = enter(KEYS[count / 3 + 1])

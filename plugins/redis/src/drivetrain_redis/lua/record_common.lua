@@ -1,28 +1,28 @@
--- What the scripts of tasks share.
+-- Functions that the scripts of tasks share.
 --
 -- The record of a task is one string under the key of the task: a head of fixed length, which ends with the lengths of
--- four texts, these texts, and the payload, which is the rest. They are joined by Lua itself: struct.pack would copy them
--- byte by byte. Beside it lie :group, a hash, if there is a group of the same id, and :waiting, a set, if somebody waits
--- for the end of the task. All are of one slot. Times are seconds.
+-- four texts; these texts; and the payload, which is the rest. Lua joins them: struct.pack would copy byte by byte.
+-- Two more keys are in the same slot: :group, a hash, if there is a group of the same id, and :waiting, a set, if a
+-- caller waits for the end of the task. Times are seconds.
 local call, insert, sub, byte = redis.call, table.insert, string.sub, string.byte
 
--- Flags, state, attempt, starts, lease, expiry; the lengths of run, name, entries and downstream.
+-- Flags, state, attempt, starts, lease, expiry; the lengths of run, name, changes and downstream.
 local FORMAT = '>BBI4I4ddI4I4I4I4'
--- What of it changes without the rest.
+-- The part of the head that changes without the rest.
 local HEAD, HEAD_BYTES = '>BBI4I4dd', 26
-local LONGEST_ENTRIES = 1000
--- In milliseconds, about the year 14,000: what is kept longer is kept so long.
+local LONGEST_CHANGES = 1000
+-- In milliseconds, about the year 14,000: no record is kept longer.
 local END_OF_TIME_MS = 4e14
--- Who waits and is never heard of again is forgotten after so long.
+-- A waiter that is never heard of again is forgotten after this time.
 local WAITING_MS = 86400000
 
 local PENDING, RECEIVED, STARTED, RETRY, SUCCESS, EXPIRED = 0, 1, 2, 3, 4, 7
 local HAS_PAYLOAD, HAS_DOWNSTREAM, HAS_RUN, HAS_LEASE, HAS_EXPIRES, HAS_WAITERS = 1, 2, 4, 8, 16, 32
 -- In a transition, not in a record.
-local HAS_MEMBER, IS_APART = 32, 64
+local HAS_MEMBER, IS_SEPARATE = 32, 64
 local GROUP_FIELDS = 4
 
--- On a cluster KEYS names what is beside the tasks too, after their own keys, which alone end with a brace.
+-- On a cluster KEYS has the other keys of the tasks too, after the tasks; only the key of a task ends with a brace.
 local TASKS = {}
 for _, key in ipairs(KEYS) do
   if byte(key, -1) == 125 then
@@ -41,17 +41,17 @@ local function has(flags, flag)
   return band(flags, flag) ~= 0
 end
 
--- What a subscriber has not read yet counts against a limit of the server: so a record that is larger is asked for, and
--- so is that of one of many tasks, which may all end before anybody reads.
-local LARGEST_UNASKED_BYTES = 65536
+-- Unread notifications count against a limit of the server. So they hold no larger record, and none for a wait for many
+-- tasks, which may all end before one is read.
+local LARGEST_NOTIFICATION_BYTES = 65536
 
--- Tell those who wait for a task that they need not, with its record where they wait for no other.
-local function wake(key, record)
-  local told = ' ' .. #key .. ' ' .. key
-  record = record and #record <= LARGEST_UNASKED_BYTES and record or ''
+-- Notify all waiters of a task that it has ended, with its record if they wait for this task only.
+local function notify_waiters(key, record)
+  local ended = ' ' .. #key .. ' ' .. key
+  record = record and #record <= LARGEST_NOTIFICATION_BYTES and record or ''
   for _, token in ipairs(call('SMEMBERS', key .. ':waiting')) do
     local channel, number, many = string.match(token, '^(%S+) (%S+)(.*)$')
-    call('PUBLISH', channel, number .. told .. (many == '' and record or ''))
+    call('PUBLISH', channel, number .. ended .. (many == '' and record or ''))
   end
   call('DEL', key .. ':waiting')
 end
@@ -67,7 +67,7 @@ local function milliseconds(time)
   return math.min(math.ceil(time * 1000), END_OF_TIME_MS)
 end
 
--- Complete a member of a group: how the group stands afterwards, or false if it is not known.
+-- Complete a member of a group: the progress of the group, or false if it is unknown.
 local function complete(key, index, payload, failed)
   local group = groups[key]
   if group == nil then
@@ -78,8 +78,8 @@ local function complete(key, index, payload, failed)
   if not group then
     return false
   end
-  local place = tonumber(index)
-  if place >= 0 and place < group[5] and call('HSETNX', key, index, payload) == 1 then
+  local number = tonumber(index)
+  if number >= 0 and number < group[5] and call('HSETNX', key, index, payload) == 1 then
     group[4] = group[4] + 1
     if failed and not group[2] and not group[3] then
       group[3] = true

@@ -1,4 +1,5 @@
--- Let a lock go. ARGV: the token. Reply: whether it held the lock.
+-- Release a lock.
+-- ARGV: the token. Reply: whether it held the lock.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end

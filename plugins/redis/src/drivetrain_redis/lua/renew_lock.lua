@@ -1,4 +1,5 @@
--- Hold a lock for longer. ARGV: the token; for how many milliseconds from now. Reply: whether the token holds it.
+-- Hold a lock for longer.
+-- ARGV: the token; milliseconds from now. Reply: whether the token holds it.
 local key, token, span = KEYS[1], ARGV[1], tonumber(ARGV[2])
 if redis.call('GET', key) ~= token then
   return 0

@@ -1,15 +1,16 @@
--- Record tasks, and publish the messages of those whose transition is granted.
--- KEYS: of the tasks, one for each transition, then the bases of queues. ARGV: the transitions; whether PUBLISH tells who
--- listens; for each queue: how many, and the packed messages, in the order of the transitions. Reply: what was granted.
+-- Record tasks, and publish the messages of those whose transition is applied.
+-- KEYS: the tasks, one for each transition, then the bases of queues. ARGV: the transitions; whether PUBLISH counts all
+-- listeners; for each queue: how many, and the packed messages, in the order of the transitions.
+-- Reply: for each whether its transition was applied.
 local reply, count = {}, 0
 while at <= #ARGV[1] do
   count = count + 1
   reply[count] = enter(KEYS[count])
 end
 
-local argument = apart + 1
-local tells, now, done = ARGV[argument] == '1', clock(), 0
-for place = count + 1, #KEYS do
+local argument = separate + 1
+local counts_listeners, now, done = ARGV[argument] == '1', clock(), 0
+for index = count + 1, #KEYS do
   argument = argument + 1
   local messages, number = {}, tonumber(ARGV[argument])
   for one = 1, number do
@@ -20,7 +21,7 @@ for place = count + 1, #KEYS do
   argument = argument + number
   done = done + number
   if #messages > 0 then
-    add(KEYS[place], messages, now, tells)
+    add(KEYS[index], messages, now, counts_listeners)
   end
 end
 return reply

@@ -1,10 +1,11 @@
--- Record a task that is not known yet, and publish its message, which is ready at once: most of what is ever sent alone.
--- KEYS: of the task, the base of the queue. ARGV: the record; whether PUBLISH tells who listens; the level; the packed
--- message. Reply: 1; or 0 if the task is known, and then nothing was done.
-local base, tells, level, message = KEYS[2], ARGV[2] == '1', ARGV[3], ARGV[4]
+-- Record an unknown task, and publish its message, which is ready at once: the most common case of one send.
+-- KEYS: the task, the base of the queue. ARGV: the record; whether PUBLISH counts all listeners; the level; the packed
+-- message.
+-- Reply: 1; or 0 if the task is known, and then nothing was done.
+local base, counts_listeners, level, message = KEYS[2], ARGV[2] == '1', ARGV[3], ARGV[4]
 
--- Larger ones are asked for: what a subscriber has not read yet counts against a limit of the server.
-local LARGEST_UNASKED_BYTES = 65536
+-- Larger messages are not handed over: unread notifications count against a limit of the server.
+local LARGEST_NOTIFICATION_BYTES = 65536
 
 local function none_is_ready()
   local ready = base .. ':ready:'
@@ -12,10 +13,10 @@ local function none_is_ready()
     ready .. 1, ready .. 0) == 0
 end
 
--- Hand the message to one who sleeps, as if it had asked at this moment; whether it is there to take it.
+-- Hand the message over to a waiter, as if it had called at this moment; false if the waiter is gone.
 local function hand(token, waiting, now)
   local channel, number, hold = string.match(waiting, '^(%S+) (%d+) (%d+)$')
-  if not channel or not tells or #message > LARGEST_UNASKED_BYTES or not none_is_ready() then
+  if not channel or not counts_listeners or #message > LARGEST_NOTIFICATION_BYTES or not none_is_ready() then
     return false
   end
   local receipt = token .. ':1'
@@ -26,7 +27,7 @@ local function hand(token, waiting, now)
   local ends = now + hold
   call('ZADD', base .. ':held', ends, receipt)
   call('SET', base .. ':given ' .. waiting, receipt, 'PX', math.ceil(hold / 1000))
-  ring_past(base, ends)
+  wake_past(base, ends)
   return true
 end
 
@@ -42,6 +43,6 @@ if now and tonumber(last[2]) > now and hand(token, last[1], now) then
 end
 call('RPUSH', base .. ':ready:' .. level, token)
 if now then
-  ring(base, 1, now, tells)
+  wake(base, 1, now, counts_listeners)
 end
 return 1

@@ -1,4 +1,5 @@
--- Let terminal records expire so many seconds from now, where that is earlier. ARGV: how many seconds.
+-- Let terminal records expire earlier.
+-- ARGV: seconds from now. Records that expire before that are not changed.
 local retention = tonumber(ARGV[1])
 local ends = math.min(clock() + retention, END_OF_TIME_MS / 1000)
 for _, key in ipairs(TASKS) do

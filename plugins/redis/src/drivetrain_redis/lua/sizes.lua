@@ -1,4 +1,4 @@
--- How many messages lie in each place of queues: ready, delayed, held, dead.
+-- Count the messages in each section of queues: ready, delayed, held, dead.
 local now = clock()
 local reply = {}
 for _, base in ipairs(BASES) do
