@@ -12,7 +12,7 @@ from contestants.drivetrain_on import Memory, Redis
 
 __all__ = ["InMemcached", "InMemory", "InMongo", "InRedis", "InSqlite"]
 
-_PACKAGES = ("drivetrain", "drivetrain-redis", "hiredis")
+_PACKAGES = ("drivetrain", "drivetrain-redis", "redis", "hiredis")
 
 
 class InMemory(Memory):

@@ -69,7 +69,7 @@ class _Drivetrain(Contestant):
 
 class Redis(_Drivetrain):
     setup: ClassVar[str] = "`redis://` for broker and backend, as it comes"
-    packages = ("drivetrain", "drivetrain-redis", "hiredis")
+    packages = ("drivetrain", "drivetrain-redis", "redis", "hiredis")
 
     def urls(self) -> tuple[str, ...]:
         return (self.place.servers["redis"].url,)
@@ -77,7 +77,7 @@ class Redis(_Drivetrain):
 
 class Rabbit(_Drivetrain):
     setup: ClassVar[str] = "`amqp://` and `redis://`, as they come"
-    packages = ("drivetrain", "drivetrain-amqp", "drivetrain-redis", "pika", "hiredis")
+    packages = ("drivetrain", "drivetrain-amqp", "drivetrain-redis", "pika", "redis", "hiredis")
 
     def urls(self) -> tuple[str, ...]:
         return (self.place.servers["rabbitmq"].url, self.place.servers["redis"].url)

@@ -21,7 +21,7 @@ pytestmark = [
 
 #: Package: the client that it needs, and the kinds of driver that it has, by scheme.
 DRIVERS = {
-    "drivetrain-redis": ("hiredis", {"broker": "redis", "backend": "redis"}),
+    "drivetrain-redis": ("redis", {"broker": "redis", "backend": "redis"}),
     "drivetrain-amqp": ("pika", {"broker": "amqp"}),
     "drivetrain-sqs": ("boto3", {"broker": "sqs"}),
     "drivetrain-mongo": ("pymongo", {"backend": "mongodb"}),
