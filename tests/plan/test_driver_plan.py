@@ -31,7 +31,8 @@ HEADINGS = ["Install", "URL", "Options", "Guarantees", "How it works", "Operatio
 TEST_DIRECTORIES = {"unit", "integration", "faults", "contract"}
 REPORT = "contract-report.json"
 
-#: Other spellings of the options that drivers share. A URL with one of them is an error.
+#: Other spellings of the options that drivers share. A URL with one of them is an error. `ca_path`, a directory, and
+#: `verify_hostname`, the name alone, are other options.
 OTHER_SPELLINGS = {
     "namespace": ["prefix", "name", "name_space", "key_prefix", "app"],
     "connect_timeout_seconds": [
@@ -41,23 +42,13 @@ OTHER_SPELLINGS = {
         "timeout", "timeout_seconds", "call_timeout", "socket_timeout", "socket_timeout_seconds", "read_timeout",
         "read_timeout_seconds", "request_timeout_seconds", "operation_timeout_seconds", "command_timeout_seconds",
     ],
-    "ca_file": ["ca", "cafile", "ca_certs", "ca_cert", "cacert", "ca_path", "ssl_ca_certs", "ssl_ca_file"],
+    "ca_file": ["ca", "cafile", "ca_certs", "ca_cert", "cacert", "ssl_ca_certs", "ssl_ca_file"],
     "cert_file": ["cert", "certfile", "client_cert", "ssl_certfile", "ssl_cert_file", "tls_cert_file"],
     "key_file": ["key", "keyfile", "client_key", "ssl_keyfile", "ssl_key_file", "tls_key_file"],
     "verify": [
-        "verify_ssl", "ssl_verify", "tls_verify", "ssl_cert_reqs", "ssl_check_hostname", "check_hostname", "insecure",
-        "verify_hostname",
+        "verify_ssl", "ssl_verify", "tls_verify", "ssl_cert_reqs", "ssl_check_hostname", "check_hostname", "insecure"
     ],
 }  # fmt: skip
-
-#: Packages that another branch has not brought to the plan yet, and the checks that they fail. A check that passes
-#: fails here until its entry is removed.
-NOT_YET = {
-    "amqp": {"modules", "options", "readme", "tests"},
-    "memcache": {"modules", "functions", "options", "booleans", "readme", "tests"},
-    "mongo": {"modules", "readme", "tests"},
-    "redis": {"modules", "options", "readme", "tests"},
-}
 
 
 @frozen(slots=False)
@@ -97,24 +88,17 @@ PLUGINS = [Package(path.parent) for path in sorted(ROOT.glob("plugins/*/pyprojec
 TOYS = [Package(path.parent) for path in sorted(ROOT.glob("examples/toy_*/pyproject.toml"))]
 
 
-def each(check, packages):
-    """Run a check for each package; those in `NOT_YET` must fail it."""
-
-    def case(package):
-        fails = check in NOT_YET.get(package.home.name, ())
-        marks = [pytest.mark.xfail(strict=True, reason="not brought to the plan yet")] if fails else []
-        return pytest.param(package, id=package.home.name, marks=marks)
-
-    return pytest.mark.parametrize("package", [case(package) for package in packages])
+def each(packages):
+    """Run a check for each package."""
+    return pytest.mark.parametrize("package", [pytest.param(package, id=package.home.name) for package in packages])
 
 
 def test_there_are_packages():
     assert "sqs" in {package.home.name for package in PLUGINS}
-    assert NOT_YET.keys() <= {package.home.name for package in PLUGINS}
     assert TOYS
 
 
-@each("modules", [*PLUGINS, *TOYS])
+@each([*PLUGINS, *TOYS])
 def test_modules_have_the_names_of_the_plan(package):
     extras = package.extras
     assert package.modules - MODULES - set(extras) == set(), "neither of the plan nor declared as extra"
@@ -123,7 +107,7 @@ def test_modules_have_the_names_of_the_plan(package):
     assert len(set(extras)) == len(extras) <= MOST_EXTRAS
 
 
-@each("functions", PLUGINS)
+@each(PLUGINS)
 def test_no_module_is_for_one_function(package):
     alone = []
     for path in package.source.glob("*.py"):
@@ -134,7 +118,7 @@ def test_no_module_is_for_one_function(package):
     assert alone == []
 
 
-@each("options", [*PLUGINS, *TOYS])
+@each([*PLUGINS, *TOYS])
 def test_shared_options_are_spelled_alike(package, monkeypatch):
     read = {}
     for scheme, hook in package.hooks:
@@ -155,20 +139,20 @@ def refuses(package, scheme, hook, option, monkeypatch):
     return False
 
 
-@each("booleans", [*PLUGINS, *TOYS])
+@each([*PLUGINS, *TOYS])
 def test_booleans_are_true_or_false(package):
     sources = [(path.name, path.read_text(encoding="utf-8")) for path in package.source.rglob("*.py")]
     assert [name for name, text in sources if re.search(r'choice_option\(\s*"(yes|no|on|off|1|0)"', text)] == []
 
 
-@each("readme", PLUGINS)
+@each(PLUGINS)
 def test_the_readme_has_the_headings_of_the_plan(package):
     text = (package.home / "README.md").read_text(encoding="utf-8")
     outside_of_code = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     assert re.findall(r"^## (.*)$", outside_of_code, re.MULTILINE) == HEADINGS
 
 
-@each("tests", PLUGINS)
+@each(PLUGINS)
 def test_tests_are_in_the_directories_of_the_plan(package):
     tests = package.home / "tests"
     entries = {path.name for path in tests.iterdir() if not path.name.startswith(("__", "."))}
@@ -176,13 +160,13 @@ def test_tests_are_in_the_directories_of_the_plan(package):
     assert {"unit", "contract"} <= entries
 
 
-@each("typed", PLUGINS)
+@each(PLUGINS)
 def test_types_are_shipped(package):
     assert (package.source / "py.typed").is_file()
     assert package.project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [f"src/{package.source.name}"]
 
 
-@each("report", PLUGINS)
+@each(PLUGINS)
 def test_a_contract_report_is_where_the_wheel_ships_it(package):
     """`drivetrain drivers` reads it from the package; ``make certify`` writes it there."""
     found = [path for path in package.home.rglob(REPORT) if ".venv" not in path.parts]
