@@ -6,7 +6,7 @@ import time
 from weakref import WeakKeyDictionary
 
 from drivetrain.contract import evolve
-from drivetrain.drivers.memory.broker import _Letter
+from drivetrain.drivers.memory.broker import _DeadLetter
 from mutants.broker_base import breaks, entries
 from mutants.remote import RemoteBroker
 
@@ -114,7 +114,7 @@ class BuriesInTwoSteps(RemoteBroker):
             self.ask()
             with self._store.condition:
                 if entry is not None:
-                    queue.dead.append(_Letter(entry.message, reason, time.time()))
+                    queue.dead.append(_DeadLetter(entry.message, reason, time.time()))
 
 
 @breaks("B44", "takes dead letters out before it has published them again")

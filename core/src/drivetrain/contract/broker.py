@@ -79,8 +79,8 @@ class Broker(Protocol):
         """
         ...
 
-    def dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
-        """Move messages to the dead letters of their queue, each with a reason.
+    def dead_letter(self, deliveries: Sequence[tuple[Delivery, str]], /) -> None:
+        """Move messages to the dead letters of their queue. Each delivery comes with the reason.
 
         `peek` shows the message as it was published, with `DEAD_REASON_HEADER` and `DEAD_AT_HEADER` in its headers.
         """

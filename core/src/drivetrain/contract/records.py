@@ -1,4 +1,4 @@
-"""Copies of values with some fields changed."""
+"""Copies of records with some fields changed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ T = TypeVar("T")
 
 
 def evolve(value: T, /, **changes: Any) -> T:
-    """A copy of ``value`` with ``changes`` to its fields; for every value of this contract.
+    """A copy of ``value`` with ``changes`` to its fields, for every record of this contract.
 
-    What every message and every transition makes is a struct of msgspec, for speed; the rest are attrs classes.
+    Records that are made for every message or transition are structs of msgspec, for speed. The others are attrs
+    classes.
     """
     if isinstance(value, Struct):
         return replace(value, **changes)

@@ -125,8 +125,8 @@ class ToyBroker:
         until = _nanoseconds(self._clock.now() + hold_seconds)
         return [self._settle(delivery, partial(_move, directory="held", time=until)) for delivery in deliveries]
 
-    def dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
-        for delivery, reason in letters:
+    def dead_letter(self, deliveries: Sequence[tuple[Delivery, str]]) -> None:
+        for delivery, reason in deliveries:
             self._settle(delivery, partial(self._dead_letter, reason=reason))
 
     def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
@@ -142,14 +142,14 @@ class ToyBroker:
     def queues(self) -> Sequence[str]:
         return []  # lists_queues is not declared
 
-    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, section: QueueSection, *, limit: int) -> Sequence[Message]:
         with service_errors():
-            found = (_read(path) for path in self._files(queue, place))
+            found = (_read(path) for path in self._files(queue, section))
             return [message for message in found if message is not None][:limit]
 
-    def purge(self, queue: str, place: QueueSection) -> int:
+    def purge(self, queue: str, section: QueueSection) -> int:
         with service_errors():
-            return sum(_done(Path.unlink, path) for path in self._files(queue, place))
+            return sum(_done(Path.unlink, path) for path in self._files(queue, section))
 
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
         with service_errors():

@@ -49,9 +49,9 @@ class WaitLoop:
         end = self._clock.monotonic() + timeout_seconds
         while True:
             found = attempt()
-            left = end - self._clock.monotonic()
-            if not found and left > 0 and self._closings == closings:
-                pause(left)
+            remaining = end - self._clock.monotonic()
+            if not found and remaining > 0 and self._closings == closings:
+                pause(remaining)
                 if self._closings == closings:
                     continue
             if when_closed is not None and self._closings != closings:

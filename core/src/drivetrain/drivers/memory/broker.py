@@ -67,7 +67,7 @@ class _Entry:
 
 
 @frozen
-class _Letter:
+class _DeadLetter:
     """A dead letter. The message stays as it was published, so that a replay restores exactly that."""
 
     message: Message
@@ -97,7 +97,7 @@ class _Queue:
     #: Unsettled deliveries by receipt. When the hold has ended, the entry is in `ready` too.
     open: dict[int, _Entry] = field(factory=dict)
     #: Oldest first.
-    dead: list[_Letter] = field(factory=list)
+    dead: list[_DeadLetter] = field(factory=list)
 
     def ripen(self, clock: Clock) -> None:
         """Make messages ready that are due or whose hold has ended.
@@ -153,7 +153,7 @@ class _Queue:
             self.open.pop(entry.receipt, None)
         return len(dropped)
 
-    def take_dead(self, message_ids: Sequence[str] | None) -> list[_Letter]:
+    def take_dead(self, message_ids: Sequence[str] | None) -> list[_DeadLetter]:
         """Remove and return dead letters: all, or those of these ids."""
         wanted = frozenset(letter.message.id for letter in self.dead) if message_ids is None else frozenset(message_ids)
         taken = [letter for letter in self.dead if letter.message.id in wanted]
@@ -286,14 +286,14 @@ class MemoryBroker:
                     queue.give_back(entry)
             self._store.condition.notify_all()
 
-    def dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
+    def dead_letter(self, deliveries: Sequence[tuple[Delivery, str]]) -> None:
         """See `Broker.dead_letter`."""
         with self._store.condition:
-            for delivery, reason in letters:
+            for delivery, reason in deliveries:
                 queue = self._store.queue(delivery.message.queue)
                 entry = queue.settle(delivery)
                 if entry is not None:
-                    queue.dead.append(_Letter(entry.message, reason, self._clock.now()))
+                    queue.dead.append(_DeadLetter(entry.message, reason, self._clock.now()))
 
     def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:
         """See `Broker.extend`."""
@@ -323,23 +323,23 @@ class MemoryBroker:
         with self._store.condition:
             return sorted(self._store.queues)
 
-    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, section: QueueSection, *, limit: int) -> Sequence[Message]:
         """See `Broker.peek`."""
         with self._store.condition:
             for found in self._store.known([queue], self._clock):
-                if place is QueueSection.DEAD:
+                if section is QueueSection.DEAD:
                     return [letter.shown() for letter in found.dead[:limit]]
-                heap = found.ready if place is QueueSection.READY else found.delayed
+                heap = found.ready if section is QueueSection.READY else found.delayed
                 return [entry.message for entry in heap.smallest(limit)]
         return []
 
-    def purge(self, queue: str, place: QueueSection) -> int:
+    def purge(self, queue: str, section: QueueSection) -> int:
         """See `Broker.purge`."""
         with self._store.condition:
             for found in self._store.known([queue], self._clock):
-                if place is QueueSection.DEAD:
+                if section is QueueSection.DEAD:
                     return len(found.take_dead(None))
-                return found.drop(found.ready if place is QueueSection.READY else found.delayed)
+                return found.drop(found.ready if section is QueueSection.READY else found.delayed)
         return 0
 
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:

@@ -94,7 +94,7 @@ class SqliteBackend:
             store=options.store,
         )
         self._database = Database(options)
-        self._watcher = Watcher(self._database, clock, FileNotifier(options.beside("finished")))
+        self._watcher = Watcher(self._database, clock, FileNotifier(options.sibling("finished")))
         self._clock = clock
         self._waits = WaitLoop(clock)
 

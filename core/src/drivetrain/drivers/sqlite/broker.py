@@ -56,7 +56,7 @@ class SqliteBroker:
             store=options.store,
         )
         self._database = Database(options)
-        self._watcher = Watcher(self._database, clock, FileNotifier(options.beside("published")))
+        self._watcher = Watcher(self._database, clock, FileNotifier(options.sibling("published")))
         self._clock = clock
         self._waits = WaitLoop(clock)
         #: The latest time at which this object has made a message ready. Used within transactions only.
@@ -98,8 +98,8 @@ class SqliteBroker:
         now, ready_at = self._clock.now(), self._ready_at()
         for m, text in zip(messages, headers, strict=True):
             delayed = m.eta is not None and m.eta > now
-            place, at = ("delayed", m.eta) if delayed else ("ready", ready_at)
-            yield numbers[m.queue], place, m.priority, at, m.eta, m.id, text, m.body
+            section, at = ("delayed", m.eta) if delayed else ("ready", ready_at)
+            yield numbers[m.queue], section, m.priority, at, m.eta, m.id, text, m.body
 
     def _ready_at(self) -> float:
         """Now, but never earlier than before: a clock that is set back must not change the order of messages."""
@@ -167,12 +167,12 @@ class SqliteBroker:
                 session.execute_many(queries.GIVE_BACK, receipts)
         self._watcher.announce()
 
-    def dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
+    def dead_letter(self, deliveries: Sequence[tuple[Delivery, str]]) -> None:
         """See `Broker.dead_letter`."""
-        if letters:
+        if deliveries:
             with self._database.write() as session:
                 now = self._clock.now()
-                rows = [(now, reason, *delivery.receipt) for delivery, reason in letters]
+                rows = [(now, reason, *delivery.receipt) for delivery, reason in deliveries]
                 session.execute_many(queries.BURY, rows)
 
     def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:
@@ -190,9 +190,9 @@ class SqliteBroker:
 
     def _sizes(self, session: Session, number: int | None) -> QueueSizes:
         asked = {"queue": number, "now": self._clock.now()}
-        found = {place: (count, int(due)) for place, count, due in session.execute(queries.COUNT, asked)}
+        found = {section: (count, int(due)) for section, count, due in session.execute(queries.COUNT, asked)}
         (ready, _), (delayed, due), (held, ended), (dead, _) = (
-            found.get(place, (0, 0)) for place in ("ready", "delayed", "held", "dead")
+            found.get(section, (0, 0)) for section in ("ready", "delayed", "held", "dead")
         )
         return QueueSizes(ready=ready + due + ended, delayed=delayed - due, held=held - ended, dead=dead)
 
@@ -201,18 +201,18 @@ class SqliteBroker:
         with self._database.read() as session:
             return sorted(name for (name,) in session.execute(queries.QUEUES))
 
-    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, section: QueueSection, *, limit: int) -> Sequence[Message]:
         """See `Broker.peek`."""
         with self._database.read() as session:
             asked = {"queue": _find(session, queue), "now": self._clock.now(), "limit": max(0, limit)}
-            rows = session.execute(queries.PEEK[place.value], asked).fetchall()
-        return [_shown(queue, place, row) for row in sorted(rows)]
+            rows = session.execute(queries.PEEK[section.value], asked).fetchall()
+        return [_shown(queue, section, row) for row in sorted(rows)]
 
-    def purge(self, queue: str, place: QueueSection) -> int:
+    def purge(self, queue: str, section: QueueSection) -> int:
         """See `Broker.purge`."""
         with self._database.write() as session:
             asked = {"queue": _find(session, queue), "now": self._clock.now()}
-            return session.execute(queries.PURGE[place.value], asked).rowcount
+            return session.execute(queries.PURGE[section.value], asked).rowcount
 
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
         """See `Broker.replay`."""
@@ -269,7 +269,7 @@ def _delivery(queue: str, row: Row) -> Delivery:
     )
 
 
-def _shown(queue: str, place: QueueSection, row: Row) -> Message:
+def _shown(queue: str, section: QueueSection, row: Row) -> Message:
     _, _, _, reason, at, *fields = row
     message = message_of(queue, fields)
-    return mark_dead(message, reason, at) if place is QueueSection.DEAD else message
+    return mark_dead(message, reason, at) if section is QueueSection.DEAD else message

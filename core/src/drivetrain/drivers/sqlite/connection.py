@@ -96,7 +96,7 @@ class Database:
         self._options = options
         #: Held by the thread that writes, or waits for other processes to write.
         self._writing = threading.Lock()
-        self._write_lock = WriteLock(options.beside("lock"))
+        self._write_lock = WriteLock(options.sibling("lock"))
         self._owner = _Owner(options.path)
         names = _Names(options.prefix)
         # `write` waits itself, outside of SQLite, so that a fork does not have to wait too.

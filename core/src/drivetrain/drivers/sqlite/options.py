@@ -98,7 +98,7 @@ class Options:
         """See `BrokerCapabilities.store`."""
         return f"sqlite:{self.path}#{self.prefix}"
 
-    def beside(self, suffix: str) -> Path:
+    def sibling(self, suffix: str) -> Path:
         """The path of a file of this driver beside the database."""
         return self.path.with_name(f"{self.path.name}-{suffix}")
 
