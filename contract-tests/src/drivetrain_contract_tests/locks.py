@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import cast
@@ -14,15 +15,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from drivetrain.contract import Backend, Durability
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import HOSTILE_NAMES
-from drivetrain_contract_tests.backends.concurrency import in_processes, together
+from drivetrain_contract_tests.backends.clocks import skewed_pairs
+from drivetrain_contract_tests.backends.concurrency import LineUp, in_processes, together
+from drivetrain_contract_tests.backends.races import nothing_prepared, raced
 from drivetrain_contract_tests.backends.restarts import stopped, works
-from drivetrain_contract_tests.backends.timing import assert_ends, eventually, timed
+from drivetrain_contract_tests.backends.timing import EXACT_SECONDS, LONG_TIMES, assert_ends, eventually, timed
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 
 __all__ = ["LockContract"]
 
 _THREADS = 4
+#: How long one race lasts for each of the profile's races, in seconds.
+_SECONDS_PER_RACE = 0.02
 
 
 class LockContract(BackendBase):
@@ -58,6 +63,47 @@ class LockContract(BackendBase):
         assert not backends[0].renew_lock("l", first, seconds=LONG)
 
     @holds("L1")
+    def test_of_many_who_ask_for_a_new_lock_one_gets_it(self) -> None:
+        """Threads of two objects ask for one name after the other at the same instant, for a time."""
+        self._assert_one_gets_each(nothing_prepared)
+
+    @holds("L1")
+    def test_of_many_who_ask_for_an_ended_lock_one_gets_it(self) -> None:
+        """Each lock was held before, and its time is over when several ask for it at the same instant."""
+
+        def end(backend: Backend, names: Sequence[str]) -> None:
+            for name in names:
+                _taken(backend, name, 0.01)
+            eventually(
+                partial(_free, backend, len(self._held)), "the locks end", self.resolution + self.patience_seconds
+            )
+
+        self._assert_one_gets_each(end)
+
+    def _assert_one_gets_each(self, prepare: Callable[[Backend, Sequence[str]], None]) -> None:
+        self._held: set[str] = set()
+
+        def ask(backend: Backend, name: str, _: int) -> bool:
+            got = backend.acquire_lock(name, seconds=LONG) is not None
+            if got:
+                self._held.add(name)
+            return got
+
+        seconds = _SECONDS_PER_RACE * self.profile.races
+        for name, answers, _ in raced(self.several(2), prepare, ask, seconds=seconds):
+            assert sum(answers) == 1, f"{sum(answers)} of {len(answers)} who asked at one instant hold the lock {name}"
+
+    @holds("L1", "L5")
+    def test_no_token_is_given_twice(self) -> None:
+        """Threads take one lock and release it, again and again: each holder's token is new, and larger for each."""
+        backends = self.several(2) * (_THREADS // 2)
+        until = time.monotonic() + 2 * _SECONDS_PER_RACE * self.profile.races
+        told = together([partial(_take_and_release, each, until) for each in backends])
+        tokens = [token for mine in told for token in mine]
+        assert len(tokens) == len(set(tokens)), f"{len(tokens) - len(set(tokens))} of {len(tokens)} tokens came twice"
+        assert all(list(mine) == sorted(mine) for mine in told), "a later holder has a smaller token"
+
+    @holds("L1")
     def test_of_many_processes_one_gets_it(self) -> None:
         """However many processes ask, one gets the lock."""
         self.require_processes()
@@ -77,13 +123,39 @@ class LockContract(BackendBase):
             taken = timed(_taken, one, name, seconds)
             assert_ends(partial(_refused, other, name), taken, seconds, self.resolution)
 
-    @holds("L2")
+    @holds("L2", "L3")
     def test_a_long_time_is_not_cut_short(self) -> None:
         """Times beyond what a service's units hold are kept all the same."""
         backend = self.fresh()
-        for seconds in (31 * 86_400.0, 2**31 / 1000 + 1):
-            _taken(backend, f"l{seconds}", seconds)
-            assert backend.acquire_lock(f"l{seconds}", seconds=1.0) is None
+        for seconds in (31 * 86_400.0, *LONG_TIMES):
+            token = _taken(backend, f"l{seconds}", seconds)
+            assert backend.acquire_lock(f"l{seconds}", seconds=1.0) is None, f"a lock for {seconds} s is over already"
+            assert backend.renew_lock(f"l{seconds}", token, seconds=seconds)
+            told = backend.acquire_lock(f"l{seconds}", seconds=1.0)
+            assert told is None, f"a lock that was renewed for {seconds} s is over already"
+
+    @holds("L2", "L3")
+    def test_a_lock_is_held_as_long_as_was_said(self) -> None:
+        """A lock of seconds is not a share of it shorter; nor is its renewal."""
+        one, other = self.several(2)
+        taken = timed(_taken, one, "taken", EXACT_SECONDS)
+        token = _taken(one, "renewed", LONG)
+        again = timed(one.renew_lock, "renewed", token, seconds=EXACT_SECONDS)
+        for name, since in (("taken", taken), ("renewed", again)):
+            assert_ends(partial(_refused, other, name), since, EXACT_SECONDS, self.resolution)
+
+    @holds("L2", "L3")
+    def test_a_lock_is_counted_by_the_clock_of_the_service(self) -> None:
+        """A client whose clock is hours ahead or behind takes nobody's lock, and its own lasts as long."""
+        for right, wrong in skewed_pairs(self):
+            for holder, other in ((right, wrong), (wrong, right)):
+                name = f"of {'right' if holder is right else 'wrong'}"
+                token = _taken(holder, name)
+                assert _refused(other, name), "clocks that differ have ended a lock"
+                assert holder.renew_lock(name, token, seconds=LONG)
+                assert _refused(other, name), "clocks that differ have ended a renewed lock"
+                assert holder.release_lock(name, token)
+                _taken(other, name)
 
     @holds("L2", "L4")
     def test_an_ended_lock_is_not_its_former_holders(self) -> None:
@@ -187,6 +259,14 @@ class LockContract(BackendBase):
             assert backend.acquire_lock(name, seconds=LONG) is not None
 
     @holds("L6")
+    def test_many_names_do_not_meet(self) -> None:
+        """A thousand names have each a lock of their own: names that are hashed to 16 bits meet."""
+        backend = self.fresh()
+        for number in range(1_000):
+            token = backend.acquire_lock(f"name {number}", seconds=LONG)
+            assert token is not None, f"one of {number} other names is taken for 'name {number}'"
+
+    @holds("L6")
     def test_a_token_is_of_its_name(self) -> None:
         """The holder of one lock neither renews nor releases another."""
         backend = self.fresh()
@@ -260,8 +340,18 @@ def _taken(backend: Backend, name: str = "l", seconds: float = LONG) -> int:
     return token
 
 
-def _free(backend: Backend) -> bool:
-    return backend.counts()["locks"] == 0
+def _free(backend: Backend, held: int = 0) -> bool:
+    return backend.counts()["locks"] == held
+
+
+def _take_and_release(backend: Backend, until: float) -> list[int]:
+    tokens = []
+    while time.monotonic() < until:
+        token = backend.acquire_lock("l", seconds=LONG)
+        if token is not None:
+            tokens.append(token)
+            assert backend.release_lock("l", token), "a holder was refused to release its lock"
+    return tokens
 
 
 def _refused(backend: Backend, name: str) -> bool:
@@ -281,5 +371,5 @@ def _insist(backend: Backend, end: float, got: threading.Event) -> int | None:
     return None
 
 
-def _take_all(backend: Backend, _: int) -> list[int | None]:
+def _take_all(backend: Backend, _: int, __: LineUp) -> list[int | None]:
     return [backend.acquire_lock(f"l{index}", seconds=LONG) for index in range(20)]

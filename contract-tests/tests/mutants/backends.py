@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from mutants import backend_groups, backend_life, backend_listing, backend_locks, backend_tasks
+from mutants import (
+    backend_batches,
+    backend_groups,
+    backend_life,
+    backend_listing,
+    backend_locks,
+    backend_names,
+    backend_races,
+    backend_tasks,
+    backend_times,
+)
 from mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -11,4 +21,8 @@ MUTANTS: tuple[Mutant, ...] = (
     *backend_groups.MUTANTS,
     *backend_life.MUTANTS,
     *backend_locks.MUTANTS,
+    *backend_races.MUTANTS,
+    *backend_batches.MUTANTS,
+    *backend_names.MUTANTS,
+    *backend_times.MUTANTS,
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from drivetrain_contract_tests.backends.batches import BatchChecks
+from drivetrain_contract_tests.backends.clocks import ClockChecks
+from drivetrain_contract_tests.backends.deadlocks import DeadlockChecks
 from drivetrain_contract_tests.backends.errors import ErrorChecks
 from drivetrain_contract_tests.backends.forgetting import ForgettingChecks
 from drivetrain_contract_tests.backends.forks import ForkChecks
@@ -9,6 +12,7 @@ from drivetrain_contract_tests.backends.groups import GroupChecks
 from drivetrain_contract_tests.backends.leases import HoldingChecks
 from drivetrain_contract_tests.backends.lifecycle import LifeChecks
 from drivetrain_contract_tests.backends.listing import ListingChecks
+from drivetrain_contract_tests.backends.races import RaceChecks
 from drivetrain_contract_tests.backends.records import RecordChecks
 from drivetrain_contract_tests.backends.restarts import RestartChecks
 from drivetrain_contract_tests.backends.retention import KeepingChecks
@@ -31,7 +35,11 @@ class BackendContract(
     GroupChecks,
     KeepingChecks,
     ForgettingChecks,
+    BatchChecks,
     StoryChecks,
+    ClockChecks,
+    RaceChecks,
+    DeadlockChecks,
     RestartChecks,
 ):
     """The contract of a backend. Needs a fixture ``backend_service`` that gives a `Service`."""

@@ -32,6 +32,7 @@ __all__ = [
     "listed_ids",
     "open_group",
     "pages",
+    "payloads_up_to",
     "progress",
     "read",
     "record",
@@ -78,9 +79,35 @@ HOSTILE_NAMES = (
     "nul\0id",
     "%_*?[x]{y}",
     "Größe ☃ 😀",
+    "Gro\u0308ße ☃ 😀",  # the same to the eye as the one before, and another text
+    " plain",
+    "plain\t",
+    "pl\u200bain",
+    "plain\0",
+    "plain\0x",
+    "\ufb01n",
+    "fin",
+    "\u017ft",
+    "st",
+    "ST",
+    "1",
+    "01",
+    "1.0",
+    "1e0",
+    "+1",
+    " 1",
     "x" * 300,
     "x" * 299 + "y",
+    "ü" * 300,
+    "ü" * 299 + "y",
+    "x" * 1_100,
+    "x" * 1_099 + "y",
 )
+
+
+def payloads_up_to(largest: int | None) -> list[bytes]:
+    """The `PAYLOADS`, cut to what a backend declares as the largest value."""
+    return list(dict.fromkeys(payload[:largest] for payload in PAYLOADS))
 
 
 def wish(task_id: str = "t", state: State = State.SUCCESS, at: float = 1.0, **fields: Any) -> Transition:

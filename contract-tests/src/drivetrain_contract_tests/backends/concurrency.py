@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
@@ -13,11 +16,18 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from drivetrain.app.discovery import Drivers
 from drivetrain.contract import Backend, DriverContext, SystemClock
 
-__all__ = ["Background", "in_processes", "together"]
+__all__ = ["Background", "LineUp", "in_processes", "race", "switching_often", "together"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: Returns when every process of a race has called it.
+LineUp = Callable[[], object]
+
+#: How often Python may switch threads while a race is provoked, in seconds; by itself it does so every 5 ms.
+_SWITCH_SECONDS = 1e-6
+#: Rounds of a race that are run even when its time is over.
+_FEWEST_ROUNDS = 3
 #: How long anything that runs beside a check may take, in seconds.
 _PATIENCE = 60.0
 
@@ -59,16 +69,91 @@ def together(calls: Iterable[Callable[[], T]]) -> list[T]:
         barrier.wait(_PATIENCE)
         return call()
 
-    running = [Background(run, call) for call in calls]
-    return [each.result() for each in running]
+    with switching_often():
+        running = [Background(run, call) for call in calls]
+        return [each.result() for each in running]
 
 
-def in_processes(url: str, work: Callable[[Backend, int], T], count: int) -> list[T]:
+def race(callers: Sequence[Callable[[str], T]], names: Sequence[str], until: float) -> list[list[T]]:
+    """Let every caller ask for one name at the same instant, then all for the next; the answers by name.
+
+    The race ends at the monotonic time ``until``, or when the names are used up. A few rounds are always run.
+
+    Raises:
+        Exception: what a call has raised.
+    """
+    over = threading.Event()
+    started = 0
+
+    def begin_round() -> None:
+        nonlocal started
+        started += 1
+        if started > _FEWEST_ROUNDS and time.monotonic() > until:
+            over.set()
+
+    barrier = threading.Barrier(len(callers), action=begin_round)
+
+    def run(ask: Callable[[str], T]) -> list[T]:
+        answers: list[T] = []
+        for name in names:
+            barrier.wait(_PATIENCE)
+            if over.is_set():
+                break
+            try:
+                answers.append(ask(name))
+            except BaseException:
+                barrier.abort()
+                raise
+        return answers
+
+    with switching_often():
+        running = [Background(run, ask) for ask in callers]
+        return [list(answers) for answers in zip(*_results(running), strict=True)]
+
+
+def _results(running: Sequence[Background[T]]) -> list[T]:
+    """The answers of all; where one has failed, its error and not that of those whose barrier it broke."""
+    answers, errors = [], []
+    for each in running:
+        try:
+            answers.append(each.result())
+        except Exception as error:  # noqa: BLE001  the first that matters is raised again
+            errors.append(error)
+    for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+        raise error
+    return answers
+
+
+_switching = threading.Lock()
+#: How many races are provoked at the moment, and the interval from before the first.
+_races, _usual_interval = 0, sys.getswitchinterval()
+
+
+@contextmanager
+def switching_often() -> Iterator[None]:
+    """Let Python switch between threads as often as it can, so that two of them are inside the driver at once."""
+    global _races, _usual_interval  # noqa: PLW0603  the interval is one for the process, and checks run side by side
+    with _switching:
+        if _races == 0:
+            _usual_interval = sys.getswitchinterval()
+            sys.setswitchinterval(_SWITCH_SECONDS)
+        _races += 1
+    try:
+        yield
+    finally:
+        with _switching:
+            _races -= 1
+            if _races == 0:
+                sys.setswitchinterval(_usual_interval)
+
+
+def in_processes(url: str, work: Callable[[Backend, int, LineUp], T], count: int) -> list[T]:
     """Do ``work`` in several processes at once, each with a backend of its own; their answers.
 
     Args:
         url: of the backend.
-        work: a function that other processes can import, told the backend and the number of its process.
+        work: a function that other processes can import. Its arguments are the backend, the number of the process,
+            and a call that returns when all processes have made it.
         count: how many processes.
     """
     spawn = multiprocessing.get_context("spawn")
@@ -89,14 +174,19 @@ def in_processes(url: str, work: Callable[[Backend, int], T], count: int) -> lis
 
 
 def _work(
-    url: str, work: Callable[[Backend, int], object], number: int, barrier: Barrier, answers: Connection[Any, Any]
+    url: str,
+    work: Callable[[Backend, int, LineUp], object],
+    number: int,
+    barrier: Barrier,
+    answers: Connection[Any, Any],
 ) -> None:
     backend = Drivers(DriverContext(clock=SystemClock())).backend(url)
     try:
         backend.ping()
         barrier.wait(_PATIENCE)
-        answers.send((True, work(backend, number)))
-    except Exception as error:  # noqa: BLE001  it is told to the check
+        answers.send((True, work(backend, number, partial(barrier.wait, _PATIENCE))))
+    except Exception as error:  # noqa: BLE001  the check raises it
+        barrier.abort()  # nobody waits for this process any more
         answers.send((False, f"{type(error).__name__}: {error}"))
     finally:
         backend.close()

@@ -9,12 +9,12 @@ from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import (
     HOSTILE_NAMES,
     NOTHING,
-    PAYLOADS,
     counts,
     done,
     known,
     listed_ids,
     open_group,
+    payloads_up_to,
     progress,
     record,
     start,
@@ -52,7 +52,7 @@ class ForgettingChecks(BackendBase):
             record(backend, start(name))
             open_group(backend, 1, name)
         backend.store_bodies({"plain": b"body"})
-        backend.forget(["plain", "%", "*", "a"])
+        backend.forget(["plain", "%", "*", "a", "p*", "?", "[a-z]*", "pl_in", "_*", ".*"])
         assert [found is None for found in backend.read(HOSTILE_NAMES)] == [name == "plain" for name in HOSTILE_NAMES]
         assert sum(found is None for found in backend.read_groups(HOSTILE_NAMES)) == 1
         assert list(backend.load_bodies(["plain"])) == [b"body"]
@@ -93,6 +93,34 @@ class ForgettingChecks(BackendBase):
         )
 
     @holds("R30")
+    def test_a_group_goes_when_its_expired_record_is_written_over(self) -> None:
+        """Nothing has looked at a record since its time was over when its id is used again: its group is gone.
+
+        Both by a new record and by a new group of that id; after retention zero and after a short one.
+        """
+        for number, retention in enumerate((0.0, SHORT)):
+            backend = self.fresh()
+            names = [f"{number}-recorded", f"{number}-opened"]
+            for name in names:
+                open_group(backend, 2, name, continuation=b"old")
+                progress(backend, [done(0, b"old", name)])
+            record(backend, *[wish(name, retention=retention) for name in names])
+            # One that is recorded later and is gone already: so are they, and nobody has asked for them.
+            ended = timed(record, backend, wish("witness", retention=retention))
+            if retention:
+                assert_ends(partial(known, backend, "witness"), ended, retention, self.resolution)
+            recorded, opened = names
+            (outcome,) = record(backend, wish(recorded, State.PENDING))
+            assert (outcome.applied, outcome.before) == (True, None)
+            assert list(backend.read_groups([recorded])) == [None], "a group has outlived its record"
+            assert list(backend.read_members(recorded)) == []
+            open_group(backend, 3, opened, continuation=b"new")
+            (found,) = backend.read_groups([opened])
+            assert found is not None
+            assert (found.size, found.done, found.continuation) == (3, 0, b"new"), "a group has outlived its record"
+            assert list(backend.read_members(opened)) == [None] * 3
+
+    @holds("R30")
     def test_a_group_does_not_go_with_its_members(self) -> None:
         """The records of members go without it."""
         backend = self.fresh()
@@ -107,9 +135,26 @@ class ForgettingChecks(BackendBase):
     def test_bodies_are_read_byte_for_byte(self) -> None:
         """A body is loaded as it was stored, under any text as its key, in the order asked for."""
         backend = self.fresh()
-        keyed = {**{f"{number}": body for number, body in enumerate(PAYLOADS)}, **dict.fromkeys(HOSTILE_NAMES, b"name")}
+        largest = backend.capabilities.largest_value_bytes
+        bodies = {f"body {number}": body for number, body in enumerate(payloads_up_to(largest))}
+        keyed = {**bodies, **{name: b"%d" % number for number, name in enumerate(HOSTILE_NAMES)}}
         backend.store_bodies(keyed)
         assert list(backend.load_bodies([*keyed, "unknown"][::-1])) == [None, *list(keyed.values())[::-1]]
+        backend.drop_bodies(HOSTILE_NAMES[::2])
+        left = {key: None if key in HOSTILE_NAMES[::2] else body for key, body in keyed.items()}
+        assert list(backend.load_bodies(list(keyed))) == list(left.values()), "dropping a body took another's"
+
+    @holds("R31")
+    def test_a_body_that_is_stored_again_is_the_last_one(self) -> None:
+        """Another body under the same key takes the place of the first, also after that was dropped."""
+        one, other = self.several(2)
+        for number, backend in enumerate((one, other, one)):
+            backend.store_bodies({"a": b"a%d" % number, "b": b"b%d" % number})
+            assert list(other.load_bodies(["a", "b"])) == [b"a%d" % number, b"b%d" % number]
+        one.drop_bodies(["a"])
+        assert list(other.load_bodies(["a", "b"])) == [None, b"b2"]
+        other.store_bodies({"a": b"again"})
+        assert list(one.load_bodies(["a", "b"])) == [b"again", b"b2"]
 
     @holds("R31")
     def test_bodies_are_kept_until_they_are_dropped(self) -> None:

@@ -22,7 +22,7 @@ from drivetrain_contract_tests.backends.calls import (
     start,
     wish,
 )
-from drivetrain_contract_tests.backends.concurrency import in_processes, together
+from drivetrain_contract_tests.backends.concurrency import LineUp, in_processes, together
 from drivetrain_contract_tests.backends.timing import timed
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.comparing import assert_same
@@ -194,6 +194,8 @@ class GroupChecks(BackendBase):
         progress(backend, [done(index, b"%d" % index) for index in (11, 2, 0)])
         progress(backend, [done(index, b"%d" % index) for index in (10, 1)])
         assert list(backend.read_members("g")) == [b"0", b"1", b"2", *[None] * 7, b"10", b"11"]
+        progress(backend, [done(index, b"%d" % index) for index in range(3, 10)])
+        assert list(backend.read_members("g")) == [b"%d" % index for index in range(12)]
 
     @holds("R23")
     def test_opening_again_changes_nothing(self) -> None:
@@ -287,6 +289,11 @@ class GroupChecks(BackendBase):
             open_group(backend, 12, group_id)
         progress(backend, [done(1, group_id="g"), done(11, group_id="g")])
         assert [found and found.done for found in backend.read_groups(names)] == [2 * (name == "g") for name in names]
+        for number, name in enumerate(names):
+            progress(backend, [done(number % 10, b"%d" % number, name)] if name != "g" else [])
+        for number, name in enumerate(names):
+            members = [None] * (number % 10) + [b"%d" % number] + [None] * (11 - number % 10)
+            assert name == "g" or list(backend.read_members(name)) == members, f"{name!r} has the members of another"
 
 
 def _whole(backend: Backend, group_id: str = "g") -> bool:
@@ -315,7 +322,7 @@ def _complete_some(backend: Backend, indexes: Iterable[int]) -> list[tuple[int, 
     return [_told(backend, backend.complete([done(index, b"%d" % index)])[0]) for index in indexes]
 
 
-def _run_all(backend: Backend, number: int) -> list[tuple[int, bool]]:
+def _run_all(backend: Backend, number: int, _: LineUp) -> list[tuple[int, bool]]:
     mine = [index for index in range(_SIZE) if granted(backend, start(f"t{index}", run=f"r{number}"))[0]]
     ends = [wish(f"t{index}", run=f"r{number}", payload=b"%d" % index, member=Member("g", index)) for index in mine]
     return [_told(backend, record(backend, each)[0].group) for each in ends]

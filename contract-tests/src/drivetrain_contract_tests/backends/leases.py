@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 from drivetrain.contract import Renewal, RunLease, State, StateChange
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import granted, read, record, refused, renewed, start, wish
-from drivetrain_contract_tests.backends.timing import assert_ends, timed
+from drivetrain_contract_tests.backends.timing import EXACT_SECONDS, LONG_TIMES, assert_ends, timed
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["HoldingChecks"]
@@ -42,6 +43,16 @@ class HoldingChecks(BackendBase):
         found = read(backend)
         assert found is not None
         assert found.entries[State.PENDING] == StateChange(1.0)
+
+    @holds("R11")
+    def test_any_time_is_kept(self) -> None:
+        """Times are Unix seconds with fractions, also after 2038 and 2106, and for microseconds."""
+        backend = self.fresh()
+        times = [0.0, 0.25, 1.5e9 + 0.000125, 2.0**31 + 0.5, 2.0**32 + 0.5, 4.1e9 + 0.123456]
+        record(backend, *[start(f"t{at}", at=at, received_at=at, worker="w") for at in times])
+        for at, found in zip(times, backend.read([f"t{at}" for at in times]), strict=True):
+            assert found is not None
+            assert dict(found.entries) == dict.fromkeys((State.RECEIVED, State.STARTED), StateChange(at, "w"))
 
     @holds("R11")
     def test_a_start_without_a_time_of_receipt_tells_none(self) -> None:
@@ -118,6 +129,52 @@ class HoldingChecks(BackendBase):
             found = read(backend)
             told.append(found and found.starts)
         assert told == [0, 1, 1, 2, 3, 1]
+
+    @holds("R4", "R12")
+    def test_a_long_lease_is_not_cut_short(self) -> None:
+        """Leases beyond what 32 bits of milliseconds or seconds hold live on, and renewals do."""
+        one, other = self.several(2)
+        for seconds in LONG_TIMES:
+            name = f"t{seconds}"
+            assert granted(one, start(name, run="a", lease=seconds)) == [True]
+            assert refused(other, start(name, run="b")), f"a lease of {seconds} s is over already"
+            assert renewed(one, name, run="a", seconds=seconds)
+            assert refused(other, start(name, run="b")), f"a renewal for {seconds} s is over already"
+
+    @holds("R4", "R12")
+    def test_a_lease_is_as_long_as_was_said(self) -> None:
+        """A lease of seconds is not a share of it shorter; nor is a renewal.
+
+        Workers renew a lease after a part of its time: one that ends early hands a task to two runs.
+        """
+        one, other = self.several(2)
+        started = timed(granted, one, start("started", run="a", lease=EXACT_SECONDS))
+        record(one, start("renewed", run="a", lease=0.0))
+        again = timed(renewed, one, "renewed", run="a", seconds=EXACT_SECONDS)
+        for name, since in (("started", started), ("renewed", again)):
+            assert_ends(partial(refused, other, start(name, run="b")), since, EXACT_SECONDS, self.resolution)
+
+    @holds("R13")
+    def test_many_starts_are_counted(self) -> None:
+        """A task that kills its workers again and again is counted on: neither to ten nor in eight bits."""
+        backend, many = self.fresh(), 260
+        record(backend, *[start(run=f"r{number}", lease=0.0) for number in range(many)])
+        found = read(backend)
+        assert found is not None
+        assert found.starts == many, f"{many} starts of one attempt are counted as {found.starts}"
+
+    @holds("R3", "R13")
+    def test_any_attempt_is_kept(self) -> None:
+        """Attempts go up beyond the numbers at which columns end, and none of before may start again."""
+        backend = self.fresh()
+        attempts = [0, 1, 127, 128, 255, 256, 32_767, 32_768, 65_535, 65_536, 2**31 - 1]
+        record(backend, start(run="r0"))
+        for before, attempt in pairwise(attempts):
+            assert granted(backend, start(run=f"r{attempt}", attempt=attempt)) == [True]
+            found = read(backend)
+            assert found is not None
+            assert (found.attempt, found.starts) == (attempt, 1)
+            assert refused(backend, start(run="late", attempt=before)), f"attempt {before} started after {attempt}"
 
     @holds("R13")
     def test_a_start_that_was_given_back_does_not_count(self) -> None:

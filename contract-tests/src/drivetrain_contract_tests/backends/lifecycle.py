@@ -160,6 +160,19 @@ class LifeChecks(BackendBase):
         record(other, wish(run="r"))
 
     @holds("R34", needs="notifies")
+    def test_closing_wakes_nobody_else(self) -> None:
+        """A thread that waits by another object waits on, and is told what it waits for."""
+        closed, waiter = self.several(2)
+        record(waiter, start())
+        closed.ping()
+        waiting = Background(waiter.wait, ["t"], timeout_seconds=2 * self.prompt_seconds)
+        assert not waiting.ended(0.1), "a wait has ended before anything happened"
+        closed.close()
+        assert not waiting.ended(0.2), "closing one object has ended the wait of another"
+        record(waiter, wish(run="r"))
+        assert list(waiting.result(self.prompt_seconds)) == ["t"]
+
+    @holds("R34", needs="notifies")
     def test_closing_wakes_who_waits(self) -> None:
         """A thread that waits while its object is closed does not wait on."""
         backend = self.fresh()

@@ -11,11 +11,11 @@ from drivetrain.contract import State, TooLarge
 from drivetrain_contract_tests.backends.base import LARGEST_REFUSED, LARGEST_TRIED, BackendBase
 from drivetrain_contract_tests.backends.calls import (
     HOSTILE_NAMES,
-    PAYLOADS,
     done,
     listed,
     listed_ids,
     open_group,
+    payloads_up_to,
     progress,
     read,
     record,
@@ -28,6 +28,9 @@ from drivetrain_contract_tests.contract import NotRun
 
 __all__ = ["RecordChecks"]
 
+#: Beyond a mebibyte, at which services and clients cut values.
+_LARGE = 2**20 + 1
+
 
 class RecordChecks(BackendBase):
     """What was recorded is read."""
@@ -39,7 +42,7 @@ class RecordChecks(BackendBase):
         Services that know JSON, numbers or text like to read meaning into values; encode what they would change.
         """
         backend = self.fresh()
-        for number, payload in enumerate(PAYLOADS):
+        for number, payload in enumerate(payloads_up_to(backend.capabilities.largest_value_bytes)):
             record(backend, wish(f"t{number}", payload=payload, downstream=payload))
             open_group(backend, 1, f"g{number}", continuation=payload)
             progress(backend, [done(0, payload, f"g{number}")])
@@ -60,6 +63,7 @@ class RecordChecks(BackendBase):
         @self.profile.settings()
         @given(st.lists(st.binary() | st.text().map(str.encode), min_size=1, max_size=20))
         def any_payload(payloads: list[bytes]) -> None:
+            payloads = [payload[: backend.capabilities.largest_value_bytes] for payload in payloads]
             names = [f"t{next(numbers)}" for _ in payloads]
             record(backend, *[wish(name, payload=payload) for name, payload in zip(names, payloads, strict=True)])
             assert [found and found.payload for found in backend.read(names)] == payloads
@@ -85,11 +89,57 @@ class RecordChecks(BackendBase):
         assert (found.payload, found.downstream, found.task) == (b"1", b"2", "mod.add")
 
     @holds("R9")
+    def test_what_a_later_transition_tells_replaces_it(self) -> None:
+        """Payload, name and what waits are those of the last transition that tells them, an empty one included."""
+        backend = self.fresh()
+        record(backend, wish(state=State.PENDING, payload=b"1", downstream=b"2", task="first"))
+        record(backend, start(payload=b"", downstream=b"3", task="second"))
+        found = read(backend)
+        assert found is not None
+        assert (found.payload, found.downstream, found.task) == (b"", b"3", "second")
+        record(backend, wish(run="r", payload=b"4", downstream=b""))
+        found = read(backend)
+        assert found is not None
+        assert (found.payload, found.downstream, found.task) == (b"4", b"", "second")
+
+    @holds("R9")
+    def test_all_that_is_large_is_carried(self) -> None:
+        """What waits for a task, a continuation, a member and a body may be as large as a payload.
+
+        Each is looked at by itself, so that a record may hold twice as much.
+        """
+        backend = self.fresh()
+        large = bytes(range(251)) * (self._large() // 251 + 1)
+        large = large[: self._large()]
+        record(backend, wish(payload=large[::-1], downstream=large))
+        open_group(backend, 1, continuation=large)
+        progress(backend, [done(0, large)])
+        backend.store_bodies({"b": large})
+        found, (group,), (member,) = read(backend), backend.read_groups(["g"]), backend.read_members("g")
+        assert found is not None
+        assert group is not None
+        told = {
+            "a payload": (found.payload, large[::-1]),
+            "what waits for a task": (found.downstream, large),
+            "a continuation": (group.continuation, large),
+            "the payload of a member": (member, large),
+            "a body": (backend.load_bodies(["b"])[0], large),
+        }
+        for what, (read_back, expected) in told.items():
+            assert read_back is not None
+            assert read_back == expected, f"{what} of {len(expected)} bytes was changed to {len(read_back)} bytes"
+
+    def _large(self) -> int:
+        """A number of bytes beyond what services cut at, or the largest that is declared."""
+        largest = self.declared().largest_value_bytes
+        return min(_LARGE if largest is None else largest, _LARGE)
+
+    @holds("R9")
     def test_a_large_payload_is_carried(self) -> None:
         """A payload of the largest size, or a megabyte where any is carried, is read as it was."""
         backend = self.fresh()
         largest = backend.capabilities.largest_value_bytes
-        payload = b"\xff" * min(2**20 if largest is None else largest, LARGEST_TRIED)
+        payload = b"\xff" * min(_LARGE if largest is None else largest, LARGEST_TRIED)
         record(backend, wish(payload=payload))
         found = read(backend)
         assert found is not None
@@ -97,7 +147,7 @@ class RecordChecks(BackendBase):
 
     @holds("R9", needs="largest_value_bytes")
     def test_a_payload_that_is_too_large_is_refused(self) -> None:
-        """Beyond the declared largest a payload, a member or a body is refused, and what was there before stays.
+        """Beyond the declared largest each value is refused, whatever it is of, and what was there before stays.
 
         Some services drop the old value when they refuse a new one: look at the size before you write.
         """
@@ -107,10 +157,13 @@ class RecordChecks(BackendBase):
         open_group(backend, 1)
         backend.store_bodies({"b": b"before"})
         _assert_too_large(lambda: record(backend, wish(run="r", payload=large)))
+        _assert_too_large(lambda: record(backend, wish(run="r", downstream=large)))
+        _assert_too_large(lambda: open_group(backend, 1, "h", continuation=large))
         _assert_too_large(lambda: progress(backend, [done(0, large)]))
         _assert_too_large(lambda: backend.store_bodies({"b": large}))
         assert read(backend) == before
         assert list(backend.read_members("g")) == [None]
+        assert list(backend.read_groups(["h"])) == [None]
         assert list(backend.load_bodies(["b"])) == [b"before"]
         assert record(backend, wish(run="r"))[0].applied
 

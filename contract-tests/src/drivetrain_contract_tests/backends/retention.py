@@ -18,15 +18,12 @@ from drivetrain_contract_tests.backends.calls import (
     start,
     wish,
 )
-from drivetrain_contract_tests.backends.timing import ShiftedClock, assert_ends, eventually, timed
+from drivetrain_contract_tests.backends.timing import LONG_TIMES, ShiftedClock, assert_ends, eventually, timed
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["KeepingChecks"]
 
 _DAY = 86_400.0
-#: Retentions at which services change their mind: beyond 30 days, 32 bits of seconds or of milliseconds, or of what is
-#: left of them until 2038.
-_LONG_ONES = (30 * _DAY + 1, 2**31 / 1000 + 1, 2**32 / 1000 + 1, 13 * 365 * _DAY, 2**31 + 1.0, 2**32 + 1.0)
 
 
 class KeepingChecks(BackendBase):
@@ -55,10 +52,10 @@ class KeepingChecks(BackendBase):
     def test_a_long_retention_is_not_cut_short(self) -> None:
         """Retentions beyond what a service's units hold are kept all the same, and none means for ever."""
         backend = self.fresh()
-        record(backend, *[wish(f"t{seconds}", retention=seconds) for seconds in _LONG_ONES], wish("for ever"))
+        record(backend, *[wish(f"t{seconds}", retention=seconds) for seconds in LONG_TIMES], wish("for ever"))
         self._let_time_pass(backend)
         backend.sweep()
-        for seconds in _LONG_ONES:
+        for seconds in LONG_TIMES:
             assert read(backend, f"t{seconds}") is not None, f"a retention of {seconds} s is over already"
         assert read(backend, "for ever") is not None
 

@@ -16,10 +16,26 @@ from attrs import frozen
 
 from drivetrain.contract import SystemClock
 
-__all__ = ["ShiftedClock", "Timed", "assert_ends", "eventually", "timed"]
+__all__ = [
+    "EXACT_SECONDS",
+    "LONG_TIMES",
+    "ShiftedClock",
+    "Timed",
+    "assert_ends",
+    "assert_ends_once",
+    "eventually",
+    "timed",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_DAY = 86_400.0
+#: Times at which services change their mind: beyond 30 days, 32 bits of seconds or of milliseconds, or of what is left
+#: of them until 2038.
+LONG_TIMES = (30 * _DAY + 1, 2**31 / 1000 + 1, 2**32 / 1000 + 1, 13 * 365 * _DAY, 2**31 + 1.0, 2**32 + 1.0)
+#: Long enough that five per cent less is more than `_SLACK`.
+EXACT_SECONDS = 1.4
 
 #: For clocks that are set a little while a check runs, and for stores that count in milliseconds.
 _SLACK = 0.05
@@ -65,6 +81,26 @@ def assert_ends(there: Callable[[], bool], since: Timed[Any], seconds: float, re
         _pause()
     lasted = asked.ended - since.began
     assert lasted >= seconds - _SLACK, f"it lasts {seconds} s and was gone after {lasted:.2f} s"
+
+
+def assert_ends_once(call: Callable[[], object], seconds: float, *, late: float, tries: int = 5) -> None:
+    """Assert that a call which waits for ``seconds`` in vain is not longer than that by nature.
+
+    A busy machine makes a call return late, but not each of several; a driver that rounds its time up always does.
+
+    Args:
+        call: waits.
+        seconds: how long it is to wait.
+        late: how much longer the fastest of the calls may take, in seconds.
+        tries: how many calls are made at most.
+    """
+    took = []
+    for _ in range(tries):
+        took.append(timed(call).seconds)
+        assert took[-1] >= seconds - _SLACK, f"it waits {seconds} s and has returned after {took[-1]:.2f} s"
+        if took[-1] <= seconds + late:
+            return
+    raise AssertionError(f"it waits {seconds} s and has returned after {min(took):.2f} s at the earliest")
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:

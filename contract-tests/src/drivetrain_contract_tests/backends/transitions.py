@@ -8,7 +8,7 @@ from itertools import product
 from drivetrain.contract import Backend, State, Transition, evolve
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import TERMINAL, granted, read, record, refused, start, wish
-from drivetrain_contract_tests.backends.concurrency import in_processes, together
+from drivetrain_contract_tests.backends.concurrency import LineUp, in_processes, together
 from drivetrain_contract_tests.backends.model import Model, assert_outcomes, assert_records
 from drivetrain_contract_tests.backends.timing import assert_ends, timed
 from drivetrain_contract_tests.clauses import holds
@@ -206,5 +206,5 @@ class GrantingChecks(BackendBase):
             assert sum(told) == 1, f"{sum(told)} processes were granted task {number}"
 
 
-def _start_all(backend: Backend, number: int) -> list[bool]:
+def _start_all(backend: Backend, number: int, _: LineUp) -> list[bool]:
     return [granted(backend, start(f"t{index}", run=f"r{number}"))[0] for index in range(30)]

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
+from typing import Any
 
 from drivetrain.contract import Backend, State
 from drivetrain_contract_tests.backends.base import SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import TERMINAL, record, start, wish
-from drivetrain_contract_tests.backends.concurrency import Background, in_processes
-from drivetrain_contract_tests.backends.timing import timed
+from drivetrain_contract_tests.backends.concurrency import Background, LineUp, in_processes
+from drivetrain_contract_tests.backends.timing import assert_ends_once, timed
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["WaitingChecks"]
+
+#: How long a wait has before something happens that is to wake it, in seconds.
+_BEGINS_SECONDS = 0.1
+#: How often what may come by chance is tried.
+_TIMES = 3
+#: How much longer the fastest of several waits may take, in seconds.
+_LATE_SECONDS = 0.5
 
 
 class WaitingChecks(BackendBase):
@@ -33,6 +42,7 @@ class WaitingChecks(BackendBase):
             record(worker, start(f"a-{state}"), wish(f"b-{state}", State.PENDING))
             names = [f"a-{state}", f"b-{state}"]
             waiting = Background(waiter.wait, names, timeout_seconds=self.wait_seconds)
+            _assert_waits(waiting)
             record(worker, wish("another"), wish(names[1], state))
             told = waiting.result(self.prompt_seconds)
             assert list(told) == [names[1]]
@@ -43,10 +53,37 @@ class WaitingChecks(BackendBase):
     def test_forgetting_wakes_who_waits(self) -> None:
         """A task that is gone will not end any more, so who waits for it is told."""
         waiter, other = self.several(2)
-        record(other, start())
+        for number in range(_TIMES):
+            names = [f"a{number}", f"b{number}"]
+            record(other, *[start(name) for name in names])
+            waiting = Background(waiter.wait, names, timeout_seconds=self.wait_seconds)
+            _assert_waits(waiting)
+            other.forget([names[number % 2]])
+            assert list(waiting.result(self.prompt_seconds)) == [names[number % 2]]
+
+    @holds("R15", needs="notifies")
+    def test_an_end_without_retention_wakes_who_waits(self) -> None:
+        """A task whose record is gone at once has ended all the same."""
+        waiter, worker = self.several(2)
+        record(worker, start())
         waiting = Background(waiter.wait, ["t"], timeout_seconds=self.wait_seconds)
-        other.forget(["t"])
+        _assert_waits(waiting)
+        record(worker, wish(run="r", retention=0.0))
         assert list(waiting.result(self.prompt_seconds)) == ["t"]
+
+    @holds("R15", needs="notifies")
+    def test_who_waits_again_is_woken_again(self) -> None:
+        """A wait that ended in vain, or with another task, keeps nothing from the next one."""
+        waiter, worker = self.several(2)
+        names = [f"t{number}" for number in range(_TIMES)]
+        record(worker, *[start(name) for name in names])
+        assert not waiter.wait(names, timeout_seconds=0.01)
+        for name in names[:]:
+            waiting = Background(waiter.wait, names, timeout_seconds=self.wait_seconds)
+            _assert_waits(waiting)
+            record(worker, wish(name, run="r"))
+            assert set(waiting.result(self.prompt_seconds)) == {name}
+            names.remove(name)
 
     @holds("R15", needs="notifies")
     def test_an_end_wakes_all_who_wait(self) -> None:
@@ -112,6 +149,14 @@ class WaitingChecks(BackendBase):
             assert seconds - 0.05 <= told.seconds < seconds + self.prompt_seconds
 
     @holds("R17", needs="notifies")
+    def test_a_short_wait_is_short(self) -> None:
+        """A time is rounded neither up to whole seconds nor down to none, which some services take for without end."""
+        backend = self.fresh()
+        record(backend, start())
+        for seconds in (0.0001, 0.0004, 0.05, 1.1):
+            assert_ends_once(partial(backend.wait, ["t"], timeout_seconds=seconds), seconds, late=_LATE_SECONDS)
+
+    @holds("R17", needs="notifies")
     def test_nothing_else_wakes_who_waits(self) -> None:
         """Neither a transition that is not terminal, nor a refused one, nor another task's end wakes it."""
         waiter, worker = self.several(2)
@@ -127,5 +172,13 @@ class WaitingChecks(BackendBase):
         assert told.seconds >= 2 * SHORT - 0.05, f"woken for nothing after {told.seconds:.2f} s"
 
 
-def _end(backend: Backend, _: int) -> None:
+def _assert_waits(waiting: Background[Any]) -> None:
+    """Assert that a wait has not ended, once it had the time to begin.
+
+    A change that comes before the wait has begun is found by its first look, and says nothing of what wakes it.
+    """
+    assert not waiting.ended(_BEGINS_SECONDS), "a wait has ended before anything happened"
+
+
+def _end(backend: Backend, _: int, __: LineUp) -> None:
     record(backend, wish(run="r"))
