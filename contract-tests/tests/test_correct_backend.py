@@ -49,9 +49,17 @@ class Cache(Limited):
         raise AssertionError("called though it is not declared")
 
 
+class Small(Limited):
+    """Keeps no value that is larger than 500 bytes."""
+
+    limit = 500
+    capabilities = evolve(Limited.capabilities, largest_value_bytes=limit)
+
+
 SERVICES = {
     "service": lambda: Host(Remote).service(),
     "cache": lambda: service_of(Cache),
+    "small": lambda: service_of(Small),
 }
 
 

@@ -244,7 +244,7 @@ class ClearsToNone(Ruled):
         return after
 
 
-@broken("R18", "reads a member again when its group was read before")
+@broken("R22", "reads a member again when its group was read before")
 class CachesMembers(MemoryBackend):
     def read_members(self, group_id):
         cache = self.__dict__.setdefault("members", {})

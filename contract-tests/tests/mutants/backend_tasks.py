@@ -240,7 +240,15 @@ class Limited(MemoryBackend):
     def _record(self, wish, now):
         if len(wish.payload or b"") > self.limit:
             self.refuse(wish)
+        if len(wish.downstream or b"") > self.limit:
+            raise TooLarge("what waits for a task", len(wish.downstream), self.limit)
         return super()._record(wish, now)
+
+    def open_groups(self, groups):
+        for group in groups:
+            if len(group.continuation) > self.limit:
+                raise TooLarge("a continuation", len(group.continuation), self.limit)
+        super().open_groups(groups)
 
     def _complete(self, member, payload, failed, now):
         if len(payload) > self.limit:
@@ -259,6 +267,20 @@ class DropsOnRefusal(Limited):
     def refuse(self, wish):
         self._store.drop(wish.task_id)
         super().refuse(wish)
+
+
+@broken("R9", "refuses large payloads, and carries what waits for a task at any size")
+class CarriesDownstream(Limited):
+    def _record(self, wish, now):
+        if len(wish.payload or b"") > self.limit:
+            self.refuse(wish)
+        return MemoryBackend._record(self, wish, now)
+
+
+@broken("R9", "refuses large payloads, and carries continuations of any size")
+class CarriesContinuations(Limited):
+    def open_groups(self, groups):
+        MemoryBackend.open_groups(self, groups)
 
 
 @broken("R9", "refuses a value of exactly the largest size")

@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from drivetrain.contract import ServiceUnavailable
 from drivetrain.drivers.sqlite import SqliteBackend, SqliteBroker
 from drivetrain.drivers.sqlite.options import Options
 from drivetrain_contract_tests import Pair, Service
@@ -67,6 +68,84 @@ class PublishesBeforeItRecords(SqliteBroker):
         self._options = options
 
 
+class InTwoTransactions(SqliteBroker):
+    """Records and publishes one after the other; the service may stop between the two."""
+
+    def __init__(self, options, clock):
+        super().__init__(options, clock)
+        self._options = options
+
+    def _record(self, sends):
+        backend = SqliteBackend(self._options, self._clock)
+        try:
+            return [outcome.applied for outcome in backend.record([wish for wish, _ in sends])]
+        finally:
+            backend.close()
+
+
+class RecordsThenPublishes(InTwoTransactions):
+    def record_and_publish(self, sends):
+        self.host.reach()
+        granted = self._record(sends)
+        self.host.reach()
+        self.publish([message for (_, message), yes in zip(sends, granted, strict=True) if yes])
+        return granted
+
+
+class PublishesThenRecords(InTwoTransactions):
+    def record_and_publish(self, sends):
+        self.host.reach()
+        self.publish([message for _, message in sends])
+        self.host.reach()
+        return self._record(sends)
+
+
+class InOne(SqliteBroker):
+    """Does it right."""
+
+    def record_and_publish(self, sends):
+        self.host.reach()
+        granted = super().record_and_publish(sends)
+        self.host.reach()
+        return granted
+
+
+class Host:
+    """A service of SQLite that can be stopped: then its broker does not record and publish."""
+
+    def __init__(self, broker):
+        self._up = True
+        self._broker = broker
+        self._directory = Path(tempfile.mkdtemp(prefix="one-store-"))
+
+    def pair(self):
+        service = Service(
+            broker_maker=self._make_broker,
+            backend_maker=lambda url, context: SqliteBackend(self._options(url), context.clock),
+            stop=self.stop,
+            start=self.start,
+        )
+        return Pair(service, service)
+
+    def _make_broker(self, url, context):
+        broker = self._broker(self._options(url), context.clock)
+        broker.host = self
+        return broker
+
+    def _options(self, url):
+        return Options.parse(f"sqlite:///{self._directory}/{url.partition('://')[2]}.db?synchronous=normal")
+
+    def reach(self):
+        if not self._up:
+            raise ServiceUnavailable("the service is away")
+
+    def stop(self):
+        self._up = False
+
+    def start(self):
+        self._up = True
+
+
 def pair(broker):
     directory = Path(tempfile.mkdtemp(prefix="one-store-"))
 
@@ -88,5 +167,18 @@ MUTANTS = [
         ("says that all was granted", SaysYes),
         ("takes a repeated call for done", PublishesOnce),
         ("publishes before it records", PublishesBeforeItRecords),
+    )
+]
+MUTANTS += [
+    Mutant(
+        name=name,
+        clause="W20",
+        contract=Hasty,
+        service=lambda kind=kind: Host(kind).pair(),
+        by="test_a_crash_leaves_a_record_and_its_message_or_neither",
+    )
+    for name, kind in (
+        ("records, commits, and then publishes", RecordsThenPublishes),
+        ("publishes, commits, and then records", PublishesThenRecords),
     )
 ]

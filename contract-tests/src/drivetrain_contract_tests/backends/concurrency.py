@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
 import sys
 import threading
 import time
@@ -11,12 +12,12 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from drivetrain.app.discovery import Drivers
 from drivetrain.contract import Backend, DriverContext, SystemClock
 
-__all__ = ["Background", "LineUp", "in_processes", "race", "switching_often", "together"]
+__all__ = ["Background", "Interruption", "LineUp", "in_processes", "race", "switching_often", "together"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,6 +27,8 @@ LineUp = Callable[[], object]
 
 #: How often Python may switch threads while a race is provoked, in seconds; by itself it does so every 5 ms.
 _SWITCH_SECONDS = 1e-6
+#: How long a thread is stopped in the middle of a call, in seconds.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.000_3, 0.003
 #: Rounds of a race that are run even when its time is over.
 _FEWEST_ROUNDS = 3
 #: How long anything that runs beside a check may take, in seconds.
@@ -77,7 +80,9 @@ def together(calls: Iterable[Callable[[], T]]) -> list[T]:
 def race(callers: Sequence[Callable[[str], T]], names: Sequence[str], until: float) -> list[list[T]]:
     """Let every caller ask for one name at the same instant, then all for the next; the answers by name.
 
-    The race ends at the monotonic time ``until``, or when the names are used up. A few rounds are always run.
+    Each call is interrupted at a random step of it (see `Interruption`), so that others come between any two steps of
+    the driver. The race ends at the monotonic time ``until``, or when the names are used up, after a few rounds at
+    least.
 
     Raises:
         Exception: what a call has raised.
@@ -93,37 +98,82 @@ def race(callers: Sequence[Callable[[str], T]], names: Sequence[str], until: flo
 
     barrier = threading.Barrier(len(callers), action=begin_round)
 
-    def run(ask: Callable[[str], T]) -> list[T]:
+    def run(number: int, ask: Callable[[str], T]) -> list[T]:
         answers: list[T] = []
-        for name in names:
-            barrier.wait(_PATIENCE)
-            if over.is_set():
-                break
-            try:
-                answers.append(ask(name))
-            except BaseException:
-                barrier.abort()
-                raise
+        with Interruption(number) as interruption:
+            for name in names:
+                barrier.wait(_PATIENCE)
+                if over.is_set():
+                    break
+                try:
+                    answers.append(interruption.call(partial(ask, name)))
+                except BaseException:
+                    barrier.abort()
+                    raise
         return answers
 
     with switching_often():
-        running = [Background(run, ask) for ask in callers]
+        running = [Background(run, number, ask) for number, ask in enumerate(callers)]
         return [list(answers) for answers in zip(*_results(running), strict=True)]
+
+
+class Interruption:
+    """A context in which the calls of this thread are interrupted once each, at a random step, for about their length.
+
+    A step is a call of a function or a return from one, in the driver or its client library. A driver that looks in
+    one step and acts in another is stopped between the two in some of the calls, while other threads run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        #: How many steps the last call had, and how long it took in seconds.
+        self._steps, self._seconds = 50, 0.0
+        #: How many steps are left before the interruption, and how many were made in this call.
+        self._left, self._made = -1, 0
+        self._paused = 0.0
+
+    def __enter__(self) -> Self:
+        with _installing:  # Python refuses to install two profile functions at once
+            sys.setprofile(self._step)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with _installing:
+            sys.setprofile(None)
+
+    def call(self, call: Callable[[], T]) -> T:
+        """Make a call."""
+        self._left, self._made, self._paused = self._random.randrange(self._steps), 0, 0.0
+        began = time.monotonic()
+        try:
+            return call()
+        finally:
+            self._left = -1
+            self._steps, self._seconds = max(1, self._made), time.monotonic() - began - self._paused
+
+    def _step(self, *_event: object) -> None:
+        self._made += 1
+        if self._left == 0:
+            self._paused = min(max(self._seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+            time.sleep(self._paused)
+        self._left -= 1
 
 
 def _results(running: Sequence[Background[T]]) -> list[T]:
     """The answers of all; where one has failed, its error and not that of those whose barrier it broke."""
-    answers, errors = [], []
+    answers: list[T] = []
+    errors: list[Exception] = []
     for each in running:
         try:
             answers.append(each.result())
         except Exception as error:  # noqa: BLE001  the first that matters is raised again
             errors.append(error)
-    for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
-        raise error
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
     return answers
 
 
+_installing = threading.Lock()
 _switching = threading.Lock()
 #: How many races are provoked at the moment, and the interval from before the first.
 _races, _usual_interval = 0, sys.getswitchinterval()

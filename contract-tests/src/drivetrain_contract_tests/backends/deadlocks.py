@@ -21,47 +21,47 @@ _ROWS = 20
 #: How long each call is repeated for each of the profile's races, in seconds; and how often at least.
 _SECONDS_PER_RACE, _FEWEST_CALLS = 0.02, 3
 
-Call = Callable[[Backend, Sequence[str]], object]
+Call = Callable[[Backend, Sequence[str]], None]
 
 
-def _record(backend: Backend, names: Sequence[str]) -> object:
+def _record(backend: Backend, names: Sequence[str]) -> None:
     runs = [start(name, run=name, lease=0.0) for name in names]
-    return record(backend, *runs, *[wish(name, State.RECEIVED, run=name) for name in names])
+    record(backend, *runs, *[wish(name, State.RECEIVED, run=name) for name in names])
 
 
-def _record_members(backend: Backend, names: Sequence[str]) -> object:
+def _record_members(backend: Backend, names: Sequence[str]) -> None:
     """Ends that complete members of other groups, in the order of the batch."""
-    return record(backend, *[wish(f"m {name}", member=Member(name, 0)) for name in names])
+    record(backend, *[wish(f"m {name}", member=Member(name, 0)) for name in names])
 
 
-def _record_new(backend: Backend, names: Sequence[str]) -> object:
+def _record_new(backend: Backend, names: Sequence[str]) -> None:
     backend.forget([f"new {name}" for name in names])
-    return record(backend, *[wish(f"new {name}", State.PENDING) for name in names])
+    record(backend, *[wish(f"new {name}", State.PENDING) for name in names])
 
 
-def _renew(backend: Backend, names: Sequence[str]) -> object:
-    return backend.renew([RunLease(task_id=name, run=name, seconds=LONG) for name in names])
+def _renew(backend: Backend, names: Sequence[str]) -> None:
+    backend.renew([RunLease(task_id=name, run=name, seconds=LONG) for name in names])
 
 
-def _complete(backend: Backend, names: Sequence[str]) -> object:
-    return backend.complete([Completion(member=Member(name, 1), payload=b"p") for name in names])
+def _complete(backend: Backend, names: Sequence[str]) -> None:
+    backend.complete([Completion(member=Member(name, 1), payload=b"p") for name in names])
 
 
-def _shorten(backend: Backend, names: Sequence[str]) -> object:
-    return backend.shorten_retention([f"ended {name}" for name in names], retention_seconds=LONG)
+def _shorten(backend: Backend, names: Sequence[str]) -> None:
+    backend.shorten_retention([f"ended {name}" for name in names], retention_seconds=LONG)
 
 
-def _forget(backend: Backend, names: Sequence[str]) -> object:
-    return backend.forget([f"ended {name}" for name in names])
+def _forget(backend: Backend, names: Sequence[str]) -> None:
+    backend.forget([f"ended {name}" for name in names])
 
 
-def _open(backend: Backend, names: Sequence[str]) -> object:
-    return backend.open_groups([Group(group_id=name, size=2) for name in names])
+def _open(backend: Backend, names: Sequence[str]) -> None:
+    backend.open_groups([Group(group_id=name, size=2) for name in names])
 
 
-def _store(backend: Backend, names: Sequence[str]) -> object:
+def _store(backend: Backend, names: Sequence[str]) -> None:
     backend.store_bodies(dict.fromkeys(names, b"body"))
-    return backend.drop_bodies(names)
+    backend.drop_bodies(names)
 
 
 _CALLS: tuple[Call, ...] = (

@@ -31,7 +31,7 @@ _CALLERS = 4
 #: How many tasks or groups are prepared by one call.
 _NAMES_AT_ONCE = 40
 #: How long one race lasts for each of the profile's races, in seconds.
-_SECONDS_PER_RACE = 0.02
+_SECONDS_PER_RACE = 0.03
 _PROCESSES, _TASKS_OF_PROCESSES = 3, 8
 
 Ask = Callable[[Backend, str, int], bool]
@@ -203,7 +203,7 @@ class RaceChecks(BackendBase):
         for task, answers, backend in self._raced(past.prepare, ask):
             found = read(backend, task)
             assert found is not None, f"the record of {task} is gone after a race from {past.name}"
-            wrong = verdict(answers, found)
+            wrong = verdict([bool(answer) for answer in answers], found)
             assert wrong is None, (
                 f"{len(answers)} callers asked for one task at the same instant; its state was: {past.name}; "
                 f"they were answered {answers}: {wrong}"

@@ -102,7 +102,7 @@ class RecordChecks(BackendBase):
         assert found is not None
         assert (found.payload, found.downstream, found.task) == (b"4", b"", "second")
 
-    @holds("R9")
+    @holds("R9", "R31")
     def test_all_that_is_large_is_carried(self) -> None:
         """What waits for a task, a continuation, a member and a body may be as large as a payload.
 

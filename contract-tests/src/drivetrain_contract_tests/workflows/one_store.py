@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
-from drivetrain.contract import Backend, Delivery, Message, RecordingBroker, State, Transition
+from drivetrain.contract import Backend, Delivery, Message, RecordingBroker, ServiceError, State, Transition
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.run_log import until
 
 __all__ = ["OneStore"]
 
 _QUEUE = "one-store"
 _HOLD_SECONDS = 60.0
 _SENDS, _BATCH = 200, 10
+#: How many threads send while the service is stopped, how many tasks by each call; and after how many calls it stops.
+_SENDERS, _SENT_AT_ONCE, _ANSWERED = 3, 3, 30
 
 
 class OneStore(Bench):
@@ -75,6 +80,50 @@ class OneStore(Bench):
             assert not missing, f"messages came before their records: {missing[:5]}"
             assert len(seen) == _SENDS, f"{_SENDS - len(seen)} of {_SENDS} messages were not published"
 
+    @holds("W20", restarts=True)
+    def test_a_crash_leaves_a_record_and_its_message_or_neither(self) -> None:
+        """Each task that was sent while the service was stopped has a record and a message, or neither of both.
+
+        Two transactions, one after the other, leave one of both when the service stops between them.
+        """
+        for _ in range(self.profile.crashes):
+            with self._one_store() as (broker, backend):
+                sent = self._send_until_stopped(broker)
+                for driver in (broker, backend):
+                    until(partial(_works, driver), "the service works again", self.patience_seconds)
+                published = {one.message.id for one in self._receive_all(broker, _SENDS)}
+                records = backend.read(sent)
+                recorded = {task_id for task_id, found in zip(sent, records, strict=True) if found is not None}
+                missing, orphans = recorded - published, published - recorded
+                assert not missing, f"after a crash {len(missing)} of {len(sent)} tasks have a record and no message"
+                assert not orphans, f"after a crash {len(orphans)} of {len(sent)} tasks have a message and no record"
+
+    def _send_until_stopped(self, broker: RecordingBroker) -> list[str]:
+        """Send from several threads, stop the service meanwhile and start it again; the ids that were sent."""
+        answered = threading.Semaphore(0)
+
+        def send(sender: int) -> list[str]:
+            ids: list[str] = []
+            while True:
+                batch = [f"{sender}-{len(ids) + number}" for number in range(_SENT_AT_ONCE)]
+                ids += batch
+                try:
+                    broker.record_and_publish([_send(task_id) for task_id in batch])
+                except ServiceError:
+                    return ids
+                answered.release()
+
+        with ThreadPoolExecutor(_SENDERS) as threads:
+            sending = [threads.submit(send, sender) for sender in range(_SENDERS)]
+            try:
+                for _ in range(_ANSWERED):
+                    assert answered.acquire(timeout=self.patience_seconds), "sending has not been answered"
+            finally:
+                self.pair.stop()  # ends the threads too
+            sent = [task_id for each in sending for task_id in each.result()]
+        self.pair.start()
+        return sent
+
     @contextmanager
     def _one_store(self) -> Iterator[tuple[RecordingBroker, Backend]]:
         namespace = self.pair.broker.namespace()
@@ -98,6 +147,14 @@ class OneStore(Bench):
         while taken := self._receive(broker, number + 1):
             found += taken
         return found
+
+
+def _works(driver: Backend | RecordingBroker) -> bool:
+    try:
+        driver.ping()
+    except ServiceError:
+        return False
+    return True
 
 
 def _send(task_id: str, *, payload: bytes | None = None, downstream: bytes | None = None) -> tuple[Transition, Message]:
