@@ -24,8 +24,8 @@ def _service(name):
     return service
 
 
-def _breaks(name, kind):
-    FOUND.append(Mutant(name=name, clause="W21", contract=Patient, service=lambda: _service(kind)))
+def _breaks(name, kind, by=None):
+    FOUND.append(Mutant(name=name, clause="W21", contract=Patient, service=lambda: _service(kind), by=by))
 
 
 class Patient(Hasty):
@@ -43,4 +43,8 @@ _breaks("drops the message of a task that kills", "drops_what_kills")
 _breaks("runs suspects beside other tasks of their worker", "runs_suspects_in_company")
 _breaks("condemns a task before its last start", "condemns_the_last_start")
 _breaks("takes every start for one in which a task was alone", "takes_company_for_none")
-_breaks("counts lone starts before they begin", "records_lone_starts_at_receipt")
+_breaks(
+    "counts lone starts before they begin",
+    "records_lone_starts_at_receipt",
+    by="test_tasks_that_kill_their_worker_once_do_not_use_up_the_starts_of_each_other",
+)

@@ -18,7 +18,7 @@ from attrs import frozen
 from drivetrain import Result, chain
 from drivetrain.contract import State
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.contract import NotDeclared
+from drivetrain_contract_tests.contract import NotDeclared, NotRun
 from drivetrain_contract_tests.workflows import killed_worker
 from drivetrain_contract_tests.workflows.app_harness import Stage, call
 from drivetrain_contract_tests.workflows.base import Bench
@@ -35,6 +35,9 @@ __all__ = ["Dying"]
 _MAX_STARTS = 3
 #: How many workers may die of it: of one start more, and one before it was recorded that the task was started.
 _MOST_DEATHS = _MAX_STARTS + 2
+#: Tasks each of which kills one worker, and how often each may be started: two starts beside the others make suspects
+#: of them all; then each needs one start that kills and one that succeeds, and one more is to spare.
+_STUBBORN, _STUBBORN_STARTS = 5, 4
 
 
 @frozen
@@ -169,6 +172,29 @@ class Dying(Bench):
             assert outcomes == [FAILED, *([label] for label in labels)], f"after {deaths} deaths: {outcomes}"
             dead = set(stage.dead())
             assert dead == {killer.id}, f"{len(dead)} messages lie in the dead letters, and one task was to blame"
+
+    @holds("W21")
+    def test_tasks_that_kill_their_worker_once_do_not_use_up_the_starts_of_each_other(self) -> None:
+        """Each of several tasks kills one worker and succeeds when it begins again, whatever order they run in.
+
+        A worker that counts a start before the task begins counts the deaths of the others against those that wait.
+        """
+        self._require_processes()
+        if self.profile.name == "quick":
+            raise NotRun("it starts six processes, one after the other: too many for the profile quick")
+        with self.stage(lease_seconds=self.short_lease_seconds) as stage, TemporaryDirectory() as directory:
+            handles = stage.app().send_many([call("act", label="stubborn") for _ in range(_STUBBORN)])
+            kill, path = _Kill("stubborn", "once stubborn", 1), Path(directory, "runs")
+
+            def done() -> bool:
+                return all(handle.wait(0) for handle in handles)
+
+            for _ in range(_STUBBORN + 1):  # one death for each, and one worker that finishes
+                if not done():
+                    self._work_until_killed(stage, kill, path, done=done, concurrency=8, max_starts=_STUBBORN_STARTS)
+            outcomes = [stage.outcome(handle) for handle in handles]
+            assert outcomes == [["stubborn"]] * _STUBBORN, f"each task killed its worker once; their ends: {outcomes}"
+            assert not stage.dead(), "a task that may be started again lies in the dead letters"
 
     @holds("W19")
     def test_a_worker_that_is_stopped_gives_back_what_it_has_not_begun(self) -> None:

@@ -41,12 +41,14 @@ STEPS = (
 class Killer:
     """An observer that kills its own process with SIGKILL when it comes to ``step`` for the ``nth`` time.
 
-    ``function LABEL`` is a step too: in the task with that label.
+    ``function LABEL`` is a step too: in the task with that label. ``once LABEL`` kills in each task with that label,
+    but for those that have killed a process before; the file ``killers`` has their ids.
     """
 
-    def __init__(self, step: str, nth: int) -> None:
+    def __init__(self, step: str, nth: int, killers: Path) -> None:
         self._step = step
         self._left = nth
+        self._killers = killers
         self._lock = threading.Lock()
 
     @hookimpl
@@ -71,6 +73,17 @@ class Killer:
             if self._left <= 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+    def kill_once(self, label: str, task_id: str) -> None:
+        """Die in a task whose step is ``once LABEL``, if no process has died in it before."""
+        if self._step != f"once {label}":
+            return
+        with self._lock, self._killers.open("a+", encoding="utf-8") as file:
+            file.seek(0)
+            if task_id not in file.read().splitlines():
+                file.write(f"{task_id}\n")
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+
 
 class Runs:
     """A file with a line for every run of a task, which no death takes back."""
@@ -88,6 +101,7 @@ class Runs:
         if self._killer is not None:
             self._killer.come_to("function")
             self._killer.come_to(f"function {label}")
+            self._killer.kill_once(label, task.task_id)
         return 0
 
     def read(self) -> list[Ran]:
@@ -102,7 +116,7 @@ def main() -> None:
     """Work until killed."""
     broker, backend, path, lease, step, nth, *more = sys.argv[1:]
     exec("\n".join(more[1:]))  # noqa: S102  of the driver's author
-    killer = Killer(step, int(nth))
+    killer = Killer(step, int(nth), Path(f"{path}.killers"))
     settings = {"concurrency": 1, **(json.loads(more[0]) if more else {})}
     app = App(broker, backend, plugins=[killer], lease_seconds=float(lease), **settings)
     tasks.register(app, Runs(Path(path), killer), tasks.Gates())
