@@ -29,15 +29,15 @@ def backend_that_keeps_the_first_payload():
     record = SqliteBackend.record
 
     def keeps_the_first(self, transitions):
-        before = self.read([wish.task_id for wish in transitions])
+        before = self.read([transition.task_id for transition in transitions])
         return record(self, [_without_payload(*each) for each in zip(transitions, before, strict=True)])
 
     SqliteBackend.record = keeps_the_first
 
 
-def _without_payload(wish, before):
-    again = before is not None and wish.state is State.STARTED and before.run == wish.run
-    return evolve(wish, payload=None) if again else wish
+def _without_payload(transition, before):
+    again = before is not None and transition.state is State.STARTED and before.run == transition.run
+    return evolve(transition, payload=None) if again else transition
 
 
 def condemns_the_company():
@@ -106,8 +106,8 @@ def records_lone_starts_at_receipt():
         ending = suspected(self, run, before)
         if run.lone is not None:
             payload = run.lone.record.dump(self._runtime.payloads)
-            wish = evolve(self._transition(run, self._runtime.clock.now()), payload=payload)
-            self._retrier.call("start", lambda: self._runtime.backend.record([wish]))
+            transition = evolve(self._transition(run, self._runtime.clock.now()), payload=payload)
+            self._retrier.call("start", lambda: self._runtime.backend.record([transition]))
         return ending
 
     receiving.Receiver._start_suspect = records

@@ -27,8 +27,10 @@ class Cache(Limited):
         expiry_resolution_seconds=1.0,
     )
 
-    def _record(self, wish, now):
-        return super()._record(evolve(wish, retention=whole(wish.retention), lease=whole(wish.lease)), now)
+    def _record(self, transition, now):
+        return super()._record(
+            evolve(transition, retention=whole(transition.retention), lease=whole(transition.lease)), now
+        )
 
     def _renew(self, lease, now):
         return super()._renew(evolve(lease, seconds=whole(lease.seconds)), now)

@@ -29,6 +29,8 @@ __all__ = ["LockContract"]
 _THREADS = 4
 #: How long one race lasts for each of the profile's races, in seconds.
 _SECONDS_PER_RACE = 0.03
+#: As many that two of them meet where names are hashed to 16 bits.
+_NAMES = 800
 #: A lock that is to have ended soon lasts as long, in seconds.
 _SHORTEST = 0.01
 
@@ -261,9 +263,9 @@ class LockContract(BackendBase):
 
     @holds("L6")
     def test_many_names_do_not_meet(self) -> None:
-        """A thousand names have each a lock of their own: names that are hashed to 16 bits meet."""
+        """Hundreds of names have each a lock of their own: names that are hashed to 16 bits meet."""
         backend, names = self.fresh(), random.Random(0)
-        for number in range(1_000):
+        for number in range(_NAMES):
             name = names.randbytes(8).hex()
             token = backend.acquire_lock(name, seconds=LONG)
             assert token is not None, f"one of {number} other names is taken for {name!r}"

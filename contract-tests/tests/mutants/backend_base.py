@@ -70,16 +70,16 @@ def mutants_of(module: dict[str, Any]) -> tuple[Mutant, ...]:
 class Ruled(MemoryBackend):
     """By the same rule, which children break."""
 
-    def rule(self, before: TaskRecord | None, wish: Transition, now: float) -> TaskRecord | None:
-        return apply(before, wish, now)
+    def rule(self, before: TaskRecord | None, transition: Transition, now: float) -> TaskRecord | None:
+        return apply(before, transition, now)
 
-    def _record(self, wish: Transition, now: float) -> Outcome:
-        before = self._store.find(wish.task_id, now)
-        after = self.rule(before, wish, now)
+    def _record(self, transition: Transition, now: float) -> Outcome:
+        before = self._store.find(transition.task_id, now)
+        after = self.rule(before, transition, now)
         if after is None:
             return Outcome(applied=False, before=before)
         self._store.put(after)
-        return Outcome(applied=True, before=before, group=self._complete_of(wish, now))
+        return Outcome(applied=True, before=before, group=self._complete_of(transition, now))
 
 
 class Host:

@@ -102,8 +102,8 @@ class TellsTheFirstMember(MemoryBackend):
     def record(self, transitions):
         seen = set()
         outcomes = []
-        for wish, outcome in zip(transitions, super().record(transitions), strict=True):
-            group_id = wish.member and wish.member.group_id
+        for transition, outcome in zip(transitions, super().record(transitions), strict=True):
+            group_id = transition.member and transition.member.group_id
             outcomes.append(evolve(outcome, group=None) if group_id in seen else outcome)
             seen.add(group_id)
         return outcomes
@@ -114,9 +114,9 @@ class CompletesOneOfABatch(MemoryBackend):
     def record(self, transitions):
         seen = set()
         batch = []
-        for wish in transitions:
-            group_id = wish.member and wish.member.group_id
-            batch.append(evolve(wish, member=None) if group_id in seen else wish)
+        for transition in transitions:
+            group_id = transition.member and transition.member.group_id
+            batch.append(evolve(transition, member=None) if group_id in seen else transition)
             seen.add(group_id)
         return super().record(batch)
 
@@ -156,14 +156,14 @@ class Cuts(MemoryBackend):
 class CutsPayloads(Cuts):
     limit = 2**20
 
-    def _record(self, wish, now):
-        return super()._record(evolve(wish, payload=self.cut(wish.payload)), now)
+    def _record(self, transition, now):
+        return super()._record(evolve(transition, payload=self.cut(transition.payload)), now)
 
 
 @broken("R9", "cuts what waits for a task at 65535 bytes")
 class CutsDownstream(Cuts):
-    def _record(self, wish, now):
-        return super()._record(evolve(wish, downstream=self.cut(wish.downstream)), now)
+    def _record(self, transition, now):
+        return super()._record(evolve(transition, downstream=self.cut(transition.downstream)), now)
 
 
 @broken("R9", "cuts what waits for a task at a mebibyte")
@@ -200,8 +200,8 @@ class CutsBodies(Cuts):
 
 @broken("R10", "cuts ids at 255 characters")
 class CutsIds(Ruled):
-    def _record(self, wish, now):
-        return super()._record(evolve(wish, task_id=wish.task_id[:255]), now)
+    def _record(self, transition, now):
+        return super()._record(evolve(transition, task_id=transition.task_id[:255]), now)
 
     def read(self, task_ids):
         return super().read([task_id[:255] for task_id in task_ids])
@@ -209,35 +209,35 @@ class CutsIds(Ruled):
 
 @broken("R10", "cuts the names of runs, tasks and workers at 255 characters")
 class CutsNames(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         return after and evolve(after, task=after.task[:255])
 
 
 @broken("R13", "counts no more than ten starts")
 class CountsToTen(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         return after and evolve(after, starts=min(after.starts, 10))
 
 
 @broken("R13", "counts starts in eight bits")
 class CountsInEightBits(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         return after and evolve(after, starts=after.starts % 128)
 
 
 @broken("R3", "counts attempts in fifteen bits")
 class AttemptsInFifteenBits(Ruled):
-    def rule(self, before, wish, now):
-        return apply(before, evolve(wish, attempt=wish.attempt % 2**15), now)
+    def rule(self, before, transition, now):
+        return apply(before, evolve(transition, attempt=transition.attempt % 2**15), now)
 
 
 @broken("R3", "counts attempts in eight bits")
 class AttemptsInEightBits(Ruled):
-    def rule(self, before, wish, now):
-        return apply(before, evolve(wish, attempt=wish.attempt % 2**8), now)
+    def rule(self, before, transition, now):
+        return apply(before, evolve(transition, attempt=transition.attempt % 2**8), now)
 
 
 # Large groups

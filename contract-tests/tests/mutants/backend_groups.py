@@ -68,7 +68,7 @@ class CountsLater(MemoryBackend):
     def record(self, transitions):
         outcomes = super().record(transitions)
         pause()
-        groups = [wish.member and self.read_groups([wish.member.group_id])[0] for wish in transitions]
+        groups = [transition.member and self.read_groups([transition.member.group_id])[0] for transition in transitions]
         return [
             outcome if found is None or outcome.group is None else evolve(outcome, group=_progress(found))
             for outcome, found in zip(outcomes, groups, strict=True)
@@ -143,10 +143,10 @@ class FailsEveryGroup(Completes):
 
 @broken("R21", "takes a cancelled member for a success")
 class CancelledIsFine(MemoryBackend):
-    def _complete_of(self, wish, now):
-        if wish.state is State.CANCELLED:
-            wish = evolve(wish, state=State.SUCCESS)
-        return super()._complete_of(wish, now)
+    def _complete_of(self, transition, now):
+        if transition.state is State.CANCELLED:
+            transition = evolve(transition, state=State.SUCCESS)
+        return super()._complete_of(transition, now)
 
 
 @broken("R21", "waits for failed members for ever")
@@ -196,29 +196,29 @@ class LastContinuation(MemoryBackend):
 
 @broken("R24", "completes the member of a transition that it refuses")
 class CompletesRefused(MemoryBackend):
-    def _record(self, wish, now):
-        outcome = super()._record(wish, now)
-        return outcome if outcome.applied else evolve(outcome, group=self._complete_of(wish, now))
+    def _record(self, transition, now):
+        outcome = super()._record(transition, now)
+        return outcome if outcome.applied else evolve(outcome, group=self._complete_of(transition, now))
 
 
 @broken("R24", "completes a member by its first retry")
 class CompletesAtRetry(MemoryBackend):
-    def _complete_of(self, wish, now):
-        if wish.state is State.RETRY:
-            wish = evolve(wish, state=State.FAILURE)
-        return super()._complete_of(wish, now)
+    def _complete_of(self, transition, now):
+        if transition.state is State.RETRY:
+            transition = evolve(transition, state=State.FAILURE)
+        return super()._complete_of(transition, now)
 
 
 @broken("R24", "completes no member whose record is not kept")
 class NeedsTheRecord(MemoryBackend):
-    def _complete_of(self, wish, now):
-        return None if wish.retention == 0 else super()._complete_of(wish, now)
+    def _complete_of(self, transition, now):
+        return None if transition.retention == 0 else super()._complete_of(transition, now)
 
 
 @broken("R24", "completes members and tells nobody")
 class TellsNobody(MemoryBackend):
-    def _record(self, wish, now):
-        return evolve(super()._record(wish, now), group=None)
+    def _record(self, transition, now):
+        return evolve(super()._record(transition, now), group=None)
 
 
 @broken("R25", "makes a group of what it does not know")
@@ -247,9 +247,9 @@ class RefusesUnknown(MemoryBackend):
 
 @broken("R25", "grants no end to a member of a group that it does not know")
 class NeedsTheGroup(Ruled):
-    def rule(self, before, wish, now):
-        known = wish.member is None or wish.member.group_id in self._store.groups
-        return apply(before, wish, now) if known else None
+    def rule(self, before, transition, now):
+        known = transition.member is None or transition.member.group_id in self._store.groups
+        return apply(before, transition, now) if known else None
 
 
 # R26 to R28: retention
@@ -259,9 +259,11 @@ class Keeps(MemoryBackend):
     def retention(self, seconds):
         return seconds
 
-    def _record(self, wish, now):
-        asked = wish.retention
-        return super()._record(wish if asked is None else evolve(wish, retention=self.retention(asked)), now)
+    def _record(self, transition, now):
+        asked = transition.retention
+        return super()._record(
+            transition if asked is None else evolve(transition, retention=self.retention(asked)), now
+        )
 
 
 @broken("R26", "reads zero as for ever")
@@ -302,10 +304,10 @@ class Overflows(Keeps):
 
 @broken("R26", "keeps nothing for ever")
 class KeepsAYear(Ruled):
-    def rule(self, before, wish, now):
-        if wish.state.terminal and wish.retention is None:
-            wish = evolve(wish, retention=365 * 86_400.0)
-        return apply(before, wish, now)
+    def rule(self, before, transition, now):
+        if transition.state.terminal and transition.retention is None:
+            transition = evolve(transition, retention=365 * 86_400.0)
+        return apply(before, transition, now)
 
 
 @broken("R26", "shows what has expired until it is swept")
@@ -317,10 +319,10 @@ class ShowsTheExpired(MemoryBackend):
 
 @broken("R26", "counts retention from the time that the transition names")
 class CountsFromTheWish(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         ends = after is not None and after.expires_at is not None
-        return evolve(after, expires_at=wish.at + wish.retention) if ends else after
+        return evolve(after, expires_at=transition.at + transition.retention) if ends else after
 
 
 class Timers(MemoryBackend):
@@ -342,18 +344,18 @@ class GroupsWithAnEnd(Timers):
 
 @broken("R27", "lets a group live as long as the record of its first member")
 class GroupsWithAMembersEnd(Timers):
-    def _complete_of(self, wish, now):
-        told = super()._complete_of(wish, now)
-        if told is not None and wish.retention is not None:
-            self.drop_later(lambda: self._store.groups.pop(wish.member.group_id, None), wish.retention)
+    def _complete_of(self, transition, now):
+        told = super()._complete_of(transition, now)
+        if told is not None and transition.retention is not None:
+            self.drop_later(lambda: self._store.groups.pop(transition.member.group_id, None), transition.retention)
         return told
 
 
 @broken("R27", "expires tasks that are not terminal")
 class ExpiresAll(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        return after and evolve(after, expires_at=None if wish.retention is None else now + wish.retention)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        return after and evolve(after, expires_at=None if transition.retention is None else now + transition.retention)
 
 
 @broken("R27", "sweeps tasks that have run for more than a day")
@@ -369,10 +371,10 @@ class SweepsTheOld(Ruled):
 
 @broken("R27", "remembers the end of a record that was forgotten")
 class RemembersTheEnd(Timers):
-    def _record(self, wish, now):
-        if wish.state.terminal and wish.retention is not None:
-            self.drop_later(lambda: self._store.drop(wish.task_id), wish.retention)
-        return super()._record(wish, now)
+    def _record(self, transition, now):
+        if transition.state.terminal and transition.retention is not None:
+            self.drop_later(lambda: self._store.drop(transition.task_id), transition.retention)
+        return super()._record(transition, now)
 
 
 class Settles(MemoryBackend):

@@ -81,7 +81,7 @@ class LastChangedFirst(MemoryBackend):
     def record(self, transitions):
         outcomes = super().record(transitions)
         changes = self.changes.setdefault(self._store, {})
-        changes.update((wish.task_id, next(self.numbers)) for wish in transitions)
+        changes.update((transition.task_id, next(self.numbers)) for transition in transitions)
         return outcomes
 
     def unfinished(self, *, limit, cursor=None):

@@ -27,7 +27,7 @@ class NamesTasks(MemoryBackend):
         """What a name is kept under."""
 
     def record(self, transitions):
-        return super().record([evolve(wish, task_id=self.same(wish.task_id)) for wish in transitions])
+        return super().record([evolve(transition, task_id=self.same(transition.task_id)) for transition in transitions])
 
     def read(self, task_ids):
         found = super().read([self.same(task_id) for task_id in task_ids])
@@ -221,15 +221,15 @@ class RemembersDroppedBodies(MemoryBackend):
 
 @broken("R9", "keeps the name of a task that was told first")
 class KeepsTheFirstName(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         return evolve(after, task=before.task or after.task) if after and before else after
 
 
 @broken("R9", "keeps what waits for a task as it was told first")
 class KeepsTheFirstDownstream(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         if not after or not before or before.downstream is None:
             return after
         return evolve(after, downstream=before.downstream)
@@ -237,9 +237,9 @@ class KeepsTheFirstDownstream(Ruled):
 
 @broken("R9", "clears a payload that a later transition makes empty")
 class ClearsToNone(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        if after and before and wish.payload == b"" and before.payload:
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        if after and before and transition.payload == b"" and before.payload:
             return evolve(after, payload=before.payload)
         return after
 
@@ -256,13 +256,13 @@ class CachesMembers(MemoryBackend):
 class KeepsTheGroupOfWhatIsOver(Ruled):
     """Looks at the time of a record, and drops it when it is swept or written over."""
 
-    def _record(self, wish, now):
-        found = self._store.tasks.get(wish.task_id)
+    def _record(self, transition, now):
+        found = self._store.tasks.get(transition.task_id)
         over = found is not None and found.expires_at is not None and found.expires_at <= now
-        group = self._store.groups.get(wish.task_id) if over else None
-        outcome = super()._record(wish, now)
+        group = self._store.groups.get(transition.task_id) if over else None
+        outcome = super()._record(transition, now)
         if group is not None:
-            self._store.groups[wish.task_id] = group
+            self._store.groups[transition.task_id] = group
         return outcome
 
 

@@ -17,82 +17,82 @@ class InTwoSteps(Ruled):
     """Inserts a record atomically, as under a unique key; changes one without a row lock."""
 
     def record(self, transitions):
-        return [self._record_one(wish) for wish in transitions]
+        return [self._record_one(transition) for transition in transitions]
 
-    def _record_one(self, wish):
+    def _record_one(self, transition):
         now = self._clock.now()
         with self._store.condition:
-            before = self._store.find(wish.task_id, now)
+            before = self._store.find(transition.task_id, now)
             if before is None:
-                return super()._record(wish, now)
-        after = self.rule(before, wish, now)
+                return super()._record(transition, now)
+        after = self.rule(before, transition, now)
         if after is None:
             return Outcome(applied=False, before=before)
         with self._store.condition:
-            present = self._store.find(wish.task_id, now)
-            if not self.unchanged(before, present, wish):
+            present = self._store.find(transition.task_id, now)
+            if not self.unchanged(before, present, transition):
                 return Outcome(applied=False, before=present)
             self._store.put(after)
             self._store.condition.notify_all()
-            return Outcome(applied=True, before=before, group=self._complete_of(wish, now))
+            return Outcome(applied=True, before=before, group=self._complete_of(transition, now))
 
-    def unchanged(self, before, present, wish):
+    def unchanged(self, before, present, transition):
         """Whether the record may be written: nobody has changed it meanwhile."""
         return present == before
 
 
 @broken("R8", "changes records without a row lock")
 class WithoutRowLock(InTwoSteps):
-    def unchanged(self, before, present, wish):
+    def unchanged(self, before, present, transition):
         return True
 
 
 @broken("R4", "compares the state only when it changes a record")
 class ComparesTheState(InTwoSteps):
-    def unchanged(self, before, present, wish):
+    def unchanged(self, before, present, transition):
         return present is not None and present.state is before.state
 
 
 @broken("R8", "compares the run only when it changes a record")
 class ComparesTheRun(InTwoSteps):
-    def unchanged(self, before, present, wish):
+    def unchanged(self, before, present, transition):
         return present is not None and present.run == before.run
 
 
 @broken("R8", "starts the next attempt without a look at what others do")
 class StartsAttemptsUnseen(InTwoSteps):
-    def unchanged(self, before, present, wish):
-        return present == before or wish.attempt > before.attempt
+    def unchanged(self, before, present, transition):
+        return present == before or transition.attempt > before.attempt
 
 
 @broken("R8", "takes over an ended lease without a look at what others do")
 class TakesOverUnseen(InTwoSteps):
-    def unchanged(self, before, present, wish):
-        return present == before or (before.state is State.STARTED and wish.state is State.STARTED)
+    def unchanged(self, before, present, transition):
+        return present == before or (before.state is State.STARTED and transition.state is State.STARTED)
 
 
 @broken("R8", "starts what was given back without a look at what others do")
 class StartsGivenBackUnseen(InTwoSteps):
-    def unchanged(self, before, present, wish):
+    def unchanged(self, before, present, transition):
         return present == before or before.state is State.RECEIVED
 
 
 @broken("R2", "writes a start over a cancellation of that instant")
 class StartsOverACancellation(InTwoSteps):
-    def unchanged(self, before, present, wish):
-        return present == before or wish.state is State.STARTED
+    def unchanged(self, before, present, transition):
+        return present == before or transition.state is State.STARTED
 
 
 @broken("R2", "writes one end over another of that instant")
 class EndsOverAnEnd(InTwoSteps):
-    def unchanged(self, before, present, wish):
-        return present == before or wish.state.terminal
+    def unchanged(self, before, present, transition):
+        return present == before or transition.state.terminal
 
 
 @broken("R5", "records the result of a run that is taken over at that instant")
 class ResultOfTheFormer(InTwoSteps):
-    def unchanged(self, before, present, wish):
-        return present == before or wish.state is State.SUCCESS
+    def unchanged(self, before, present, transition):
+        return present == before or transition.state is State.SUCCESS
 
 
 @broken("R12", "writes a renewal over whatever another has recorded at that instant")
@@ -235,7 +235,7 @@ class LocksRows(MemoryBackend):
 @broken("R33", "locks the rows of a batch of transitions in its order")
 class RecordsInOrder(LocksRows):
     def record(self, transitions):
-        with self._locked([wish.task_id for wish in transitions]):
+        with self._locked([transition.task_id for transition in transitions]):
             return super().record(transitions)
 
 
@@ -284,13 +284,13 @@ class StoresInOrder(LocksRows):
 @broken("R33", "locks the rows of the members' groups after those of their tasks, in the order of the batch")
 class LocksGroupsInOrder(LocksRows):
     def record(self, transitions):
-        with self._locked([wish.member.group_id for wish in transitions if wish.member is not None]):
+        with self._locked([transition.member.group_id for transition in transitions if transition.member is not None]):
             return super().record(transitions)
 
 
 @broken("R33", "says that a transaction must be tried again, and does not try")
 class ShowsConflicts(InTwoSteps):
-    def unchanged(self, before, present, wish):
+    def unchanged(self, before, present, transition):
         if present != before:
             raise ServiceRefused("could not serialize access due to concurrent update")
         return True

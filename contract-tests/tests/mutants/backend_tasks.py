@@ -21,145 +21,151 @@ def pause(seconds=0.002):
 
 @broken("R1", "expires a task that is running")
 class ExpiresRunning(Ruled):
-    def rule(self, before, wish, now):
-        if before is not None and wish.state is State.EXPIRED and not before.state.terminal:
+    def rule(self, before, transition, now):
+        if before is not None and transition.state is State.EXPIRED and not before.state.terminal:
             before = evolve(before, leased_until=None)
-        return apply(before, wish, now)
+        return apply(before, transition, now)
 
 
 @broken("R1", "records nothing of tasks that it has not seen being sent")
 class KnowsOnlyTheSent(Ruled):
-    def rule(self, before, wish, now):
-        return None if before is None and wish.state is not State.PENDING else apply(before, wish, now)
+    def rule(self, before, transition, now):
+        return None if before is None and transition.state is not State.PENDING else apply(before, transition, now)
 
 
 @broken("R1", "forgets what waits for a task when its end does not tell it")
 class ForgetsDownstream(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        return after and evolve(after, downstream=wish.downstream)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        return after and evolve(after, downstream=transition.downstream)
 
 
 @broken("R2", "lets a late start overwrite a result")
 class StartsAgain(Ruled):
-    def rule(self, before, wish, now):
-        over = before is not None and before.state.terminal and wish.state is State.STARTED
-        return apply(None if over else before, wish, now)
+    def rule(self, before, transition, now):
+        over = before is not None and before.state.terminal and transition.state is State.STARTED
+        return apply(None if over else before, transition, now)
 
 
 @broken("R2", "lets the last end win")
 class LastEndWins(Ruled):
-    def rule(self, before, wish, now):
-        over = before is not None and before.state.terminal and wish.state.terminal
-        return apply(None if over else before, wish, now)
+    def rule(self, before, transition, now):
+        over = before is not None and before.state.terminal and transition.state.terminal
+        return apply(None if over else before, transition, now)
 
 
 @broken("R2", "lets another attempt follow a failure")
 class FailureIsNotFinal(Ruled):
-    def rule(self, before, wish, now):
-        if before is not None and before.state is State.FAILURE and wish.attempt > before.attempt:
+    def rule(self, before, transition, now):
+        if before is not None and before.state is State.FAILURE and transition.attempt > before.attempt:
             before = evolve(before, state=State.RETRY)
-        return apply(before, wish, now)
+        return apply(before, transition, now)
 
 
 @broken("R3", "lets an older attempt start")
 class OlderAttempt(Ruled):
-    def rule(self, before, wish, now):
-        if before is None or wish.attempt >= before.attempt or wish.state is not State.STARTED:
-            return apply(before, wish, now)
-        after = apply(before, evolve(wish, attempt=before.attempt + 1), now)
-        return after and evolve(after, attempt=wish.attempt)
+    def rule(self, before, transition, now):
+        if before is None or transition.attempt >= before.attempt or transition.state is not State.STARTED:
+            return apply(before, transition, now)
+        after = apply(before, evolve(transition, attempt=before.attempt + 1), now)
+        return after and evolve(after, attempt=transition.attempt)
 
 
 @broken("R3", "keeps the attempt of whoever spoke last")
 class AttemptGoesDown(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        return after and evolve(after, attempt=wish.attempt)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        return after and evolve(after, attempt=transition.attempt)
 
 
 @broken("R4", "grants every start")
 class GrantsEveryStart(Ruled):
-    def rule(self, before, wish, now):
-        if before is not None and wish.state is State.STARTED:
+    def rule(self, before, transition, now):
+        if before is not None and transition.state is State.STARTED:
             before = evolve(before, leased_until=None)
-        return apply(before, wish, now)
+        return apply(before, transition, now)
 
 
 @broken("R4", "never ends a lease")
 class LeaseWithoutEnd(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         return after and (after if after.leased_until is None else evolve(after, leased_until=now + 1e9))
 
 
 @broken("R4", "counts leases in whole seconds")
 class LeaseInSeconds(Ruled):
-    def rule(self, before, wish, now):
-        return apply(before, evolve(wish, lease=wish.lease and math.floor(wish.lease)), now)
+    def rule(self, before, transition, now):
+        return apply(before, evolve(transition, lease=transition.lease and math.floor(transition.lease)), now)
 
 
 @broken("R5", "does not look whose result it records")
 class NotFenced(Ruled):
-    def rule(self, before, wish, now):
-        if before is not None and before.run and wish.run and wish.state is not State.STARTED:
-            wish = evolve(wish, run=before.run)
-        return apply(before, wish, now)
+    def rule(self, before, transition, now):
+        if before is not None and before.run and transition.run and transition.state is not State.STARTED:
+            transition = evolve(transition, run=before.run)
+        return apply(before, transition, now)
 
 
 @broken("R5", "fences a run by time alone")
 class FencedByTime(Ruled):
-    def rule(self, before, wish, now):
+    def rule(self, before, transition, now):
         late = before is not None and before.leased_until is not None and before.leased_until <= now
-        return None if late and wish.state is State.SUCCESS else apply(before, wish, now)
+        return None if late and transition.state is State.SUCCESS else apply(before, transition, now)
 
 
 @broken("R6", "tells the record as it is afterwards")
 class TellsAfter(MemoryBackend):
-    def _record(self, wish, now):
-        outcome = super()._record(wish, now)
-        return evolve(outcome, before=self._store.find(wish.task_id, now)) if outcome.applied else outcome
+    def _record(self, transition, now):
+        outcome = super()._record(transition, now)
+        return evolve(outcome, before=self._store.find(transition.task_id, now)) if outcome.applied else outcome
 
 
 @broken("R6", "answers a batch in the order of its ids")
 class AnswersById(MemoryBackend):
     def record(self, transitions):
-        return super().record(sorted(transitions, key=lambda wish: wish.task_id))
+        return super().record(sorted(transitions, key=lambda transition: transition.task_id))
 
 
 @broken("R6", "looks at all records of a batch before it changes any")
 class LooksFirst(Ruled):
     def record(self, transitions):
-        self.seen = {wish.task_id: found for wish in transitions for found in self.read([wish.task_id])}
+        self.seen = {
+            transition.task_id: found for transition in transitions for found in self.read([transition.task_id])
+        }
         return super().record(transitions)
 
-    def _record(self, wish, now):
-        after = apply(self.seen[wish.task_id], wish, now)
+    def _record(self, transition, now):
+        after = apply(self.seen[transition.task_id], transition, now)
         if after is not None:
             self._store.put(after)
-        return Outcome(applied=after is not None, before=self.seen[wish.task_id])
+        return Outcome(applied=after is not None, before=self.seen[transition.task_id])
 
 
 @broken("R7", "counts a start that is asked for again as a crash")
 class CountsRepetition(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        return after and (evolve(after, starts=after.starts + 1) if wish.state is State.STARTED and before else after)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        return after and (
+            evolve(after, starts=after.starts + 1) if transition.state is State.STARTED and before else after
+        )
 
 
 @broken("R7", "keeps a record longer each time that its end is told")
 class KeepsLongerEachTime(Ruled):
-    def rule(self, before, wish, now):
-        if before is not None and before.state is wish.state and before.expires_at is not None:
-            return evolve(before, expires_at=before.expires_at + wish.retention)
-        return apply(before, wish, now)
+    def rule(self, before, transition, now):
+        if before is not None and before.state is transition.state and before.expires_at is not None:
+            return evolve(before, expires_at=before.expires_at + transition.retention)
+        return apply(before, transition, now)
 
 
 @broken("R8", "reads and writes in two steps")
 class TwoSteps(MemoryBackend):
     def record(self, transitions):
-        before = [super(TwoSteps, self).read([wish.task_id])[0] for wish in transitions]
-        after = [apply(found, wish, self._clock.now()) for found, wish in zip(before, transitions, strict=True)]
+        before = [super(TwoSteps, self).read([transition.task_id])[0] for transition in transitions]
+        after = [
+            apply(found, transition, self._clock.now()) for found, transition in zip(before, transitions, strict=True)
+        ]
         pause()
         with self._store.condition:
             for record in filter(None, after):
@@ -169,8 +175,8 @@ class TwoSteps(MemoryBackend):
 
 @broken("R8", "says yes to everybody, as a conditional update does whose count of matches is not read")
 class SaysYes(MemoryBackend):
-    def _record(self, wish, now):
-        return evolve(super()._record(wish, now), applied=True)
+    def _record(self, transition, now):
+        return evolve(super()._record(transition, now), applied=True)
 
 
 # R9, R10: what is read
@@ -180,8 +186,10 @@ class Changes(MemoryBackend):
     def kept(self, payload):
         return payload
 
-    def _record(self, wish, now):
-        return super()._record(evolve(wish, payload=None if wish.payload is None else self.kept(wish.payload)), now)
+    def _record(self, transition, now):
+        return super()._record(
+            evolve(transition, payload=None if transition.payload is None else self.kept(transition.payload)), now
+        )
 
 
 @broken("R9", "rewrites what looks like JSON")
@@ -234,15 +242,15 @@ class Limited(MemoryBackend):
     capabilities = evolve(MemoryBackend.capabilities, largest_value_bytes=100_000)
     limit = 100_000
 
-    def refuse(self, wish):
-        raise TooLarge("a payload", len(wish.payload), self.limit)
+    def refuse(self, transition):
+        raise TooLarge("a payload", len(transition.payload), self.limit)
 
-    def _record(self, wish, now):
-        if len(wish.payload or b"") > self.limit:
-            self.refuse(wish)
-        if len(wish.downstream or b"") > self.limit:
-            raise TooLarge("what waits for a task", len(wish.downstream), self.limit)
-        return super()._record(wish, now)
+    def _record(self, transition, now):
+        if len(transition.payload or b"") > self.limit:
+            self.refuse(transition)
+        if len(transition.downstream or b"") > self.limit:
+            raise TooLarge("what waits for a task", len(transition.downstream), self.limit)
+        return super()._record(transition, now)
 
     def open_groups(self, groups):
         for group in groups:
@@ -264,17 +272,17 @@ class Limited(MemoryBackend):
 
 @broken("R9", "drops what was there when it refuses a larger value")
 class DropsOnRefusal(Limited):
-    def refuse(self, wish):
-        self._store.drop(wish.task_id)
-        super().refuse(wish)
+    def refuse(self, transition):
+        self._store.drop(transition.task_id)
+        super().refuse(transition)
 
 
 @broken("R9", "refuses large payloads, and carries what waits for a task at any size")
 class CarriesDownstream(Limited):
-    def _record(self, wish, now):
-        if len(wish.payload or b"") > self.limit:
-            self.refuse(wish)
-        return MemoryBackend._record(self, wish, now)
+    def _record(self, transition, now):
+        if len(transition.payload or b"") > self.limit:
+            self.refuse(transition)
+        return MemoryBackend._record(self, transition, now)
 
 
 @broken("R9", "refuses large payloads, and carries continuations of any size")
@@ -295,9 +303,9 @@ class RefusesNothing(Limited):
 
 @broken("R9", "ends a task whose result it refuses")
 class RecordsHalf(Limited):
-    def refuse(self, wish):
-        MemoryBackend._record(self, evolve(wish, payload=None), self._clock.now())
-        super().refuse(wish)
+    def refuse(self, transition):
+        MemoryBackend._record(self, evolve(transition, payload=None), self._clock.now())
+        super().refuse(transition)
 
 
 @broken("R10", "answers in the order of its own index")
@@ -329,8 +337,8 @@ class CutsIds(Ruled):
     def read(self, task_ids):
         return super().read([task_id[:250] for task_id in task_ids])
 
-    def _record(self, wish, now):
-        return super()._record(evolve(wish, task_id=wish.task_id[:250]), now)
+    def _record(self, transition, now):
+        return super()._record(evolve(transition, task_id=transition.task_id[:250]), now)
 
 
 # R11 to R14: what a record tells
@@ -338,28 +346,30 @@ class CutsIds(Ruled):
 
 @broken("R11", "keeps the last entry of all")
 class LastEntryOnly(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        return after and evolve(after, entries={wish.state: StateChange(wish.at, wish.worker)})
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        return after and evolve(after, entries={transition.state: StateChange(transition.at, transition.worker)})
 
 
 @broken("R11", "forgets when a task was first sent")
 class SentAnew(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        return after and evolve(after, entries={**after.entries, wish.state: StateChange(wish.at, wish.worker)})
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        return after and evolve(
+            after, entries={**after.entries, transition.state: StateChange(transition.at, transition.worker)}
+        )
 
 
 @broken("R11", "keeps times in whole seconds")
 class WholeSeconds(Ruled):
-    def rule(self, before, wish, now):
-        return apply(before, evolve(wish, at=float(round(wish.at))), now)
+    def rule(self, before, transition, now):
+        return apply(before, evolve(transition, at=float(round(transition.at))), now)
 
 
 @broken("R11", "keeps the first entry of each state")
 class FirstEntry(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         return after and evolve(after, entries={**after.entries, **(before.entries if before else {})})
 
 
@@ -405,79 +415,81 @@ class HidesCancellation(Renews):
 
 @broken("R13", "counts the starts of all attempts")
 class CountsAllAttempts(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         new = before is not None and after is not None and after.attempt > before.attempt
         return evolve(after, starts=before.starts + 1) if new else after
 
 
 @broken("R13", "counts starts that were given back")
 class CountsGivenBack(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        return evolve(after, starts=before.starts) if after and before and wish.state is State.RECEIVED else after
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        return evolve(after, starts=before.starts) if after and before and transition.state is State.RECEIVED else after
 
 
 @broken("R13", "does not count")
 class DoesNotCount(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         return after and evolve(after, starts=min(after.starts, 1))
 
 
 @broken("R13", "counts a start that its run records again")
 class CountsTheSameRun(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        same = before is not None and before.state is State.STARTED and before.run == wish.run
-        return evolve(after, starts=before.starts + 1) if after and same and wish.state is State.STARTED else after
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        same = before is not None and before.state is State.STARTED and before.run == transition.run
+        return (
+            evolve(after, starts=before.starts + 1) if after and same and transition.state is State.STARTED else after
+        )
 
 
-def again(before, wish):
+def again(before, transition):
     """Whether a run records its start again."""
-    started = before is not None and before.state is State.STARTED and wish.state is State.STARTED
-    return started and before.run == wish.run and before.attempt == wish.attempt
+    started = before is not None and before.state is State.STARTED and transition.state is State.STARTED
+    return started and before.run == transition.run and before.attempt == transition.attempt
 
 
 @broken("R13", "changes nothing when a run records its start again")
 class KeepsTheFirstStart(Ruled):
-    def rule(self, before, wish, now):
-        return before if again(before, wish) else apply(before, wish, now)
+    def rule(self, before, transition, now):
+        return before if again(before, transition) else apply(before, transition, now)
 
 
 @broken("R13", "keeps the payload of the first time when a run records its start again")
 class KeepsTheFirstPayload(Ruled):
-    def rule(self, before, wish, now):
-        return apply(before, evolve(wish, payload=None) if again(before, wish) else wish, now)
+    def rule(self, before, transition, now):
+        return apply(before, evolve(transition, payload=None) if again(before, transition) else transition, now)
 
 
 @broken("R13", "keeps the lease of the first time when a run records its start again")
 class KeepsTheFirstLease(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        return evolve(after, leased_until=before.leased_until) if after and again(before, wish) else after
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        return evolve(after, leased_until=before.leased_until) if after and again(before, transition) else after
 
 
 @broken("R13", "never shortens a lease when a run records its start again")
 class NeverShortensALease(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        if not after or not again(before, wish) or None in (before.leased_until, after.leased_until):
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        if not after or not again(before, transition) or None in (before.leased_until, after.leased_until):
             return after
         return evolve(after, leased_until=max(before.leased_until, after.leased_until))
 
 
 @broken("R13", "counts no more starts than were recorded since one was given back")
 class CountsFromWhatWasGivenBack(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
-        return evolve(after, starts=0) if after is not None and wish.state is State.RECEIVED else after
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        return evolve(after, starts=0) if after is not None and transition.state is State.RECEIVED else after
 
 
 @broken("R13", "counts one start less when a task is tried again")
 class CountsFromZero(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         new = before is not None and after is not None and after.attempt > before.attempt
         return evolve(after, starts=after.starts - 1) if new and after.starts else after
 
@@ -517,7 +529,7 @@ class WakesOne(MemoryBackend):
     def record(self, transitions):
         with self._store.condition:
             now = self._clock.now()
-            outcomes = [self._record(wish, now) for wish in transitions]
+            outcomes = [self._record(transition, now) for transition in transitions]
             self._store.condition.notify(1)
             return outcomes
 

@@ -20,8 +20,10 @@ class Leases(Ruled):
     def lasts(self, seconds):
         """How long a lease lasts that was asked for so long."""
 
-    def _record(self, wish, now):
-        return super()._record(evolve(wish, lease=None if wish.lease is None else self.lasts(wish.lease)), now)
+    def _record(self, transition, now):
+        return super()._record(
+            evolve(transition, lease=None if transition.lease is None else self.lasts(transition.lease)), now
+        )
 
 
 @broken("R4", "keeps leases in 32 bits of milliseconds")
@@ -152,20 +154,20 @@ class Served(MemoryBackend):
 class LeasesByTheClient(Served):
     def record(self, transitions):
         ahead = self._of_client.now() - self._clock.now()
-        return super().record([self._shifted(wish, ahead) for wish in transitions])
+        return super().record([self._shifted(transition, ahead) for transition in transitions])
 
-    def _shifted(self, wish, ahead):
-        return wish if wish.lease is None else evolve(wish, lease=max(0.0, wish.lease + ahead))
+    def _shifted(self, transition, ahead):
+        return transition if transition.lease is None else evolve(transition, lease=max(0.0, transition.lease + ahead))
 
 
 @broken("R4", "looks at the end of a lease by the clock of the client")
 class EndsByTheClient(Served):
-    def _record(self, wish, now):
-        before = self._store.find(wish.task_id, now)
+    def _record(self, transition, now):
+        before = self._store.find(transition.task_id, now)
         late = before is not None and before.leased_until is not None and before.leased_until <= self._of_client.now()
-        if late and wish.state is State.STARTED:
+        if late and transition.state is State.STARTED:
             self._store.put(evolve(before, leased_until=now))
-        return super()._record(wish, now)
+        return super()._record(transition, now)
 
 
 @broken("R12", "renews by the clock of the client, and counts all else by its own")
@@ -187,8 +189,8 @@ class LocksByTheClient(Served):
 
 @broken("R11", "keeps times in 32 bits of seconds")
 class TimesIn32Bits(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         return after and evolve(
             after,
             entries={state: StateChange(min(each.at, 2**31 - 1), each.worker) for state, each in after.entries.items()},
@@ -197,8 +199,8 @@ class TimesIn32Bits(Ruled):
 
 @broken("R11", "keeps times in milliseconds")
 class TimesInMilliseconds(Ruled):
-    def rule(self, before, wish, now):
-        after = apply(before, wish, now)
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
         return after and evolve(
             after, entries={state: StateChange(round(each.at, 3), each.worker) for state, each in after.entries.items()}
         )
@@ -238,8 +240,8 @@ class EndsInSilence(MemoryBackend):
     def record(self, transitions):
         with self._store.condition:
             now = self._clock.now()
-            outcomes = [self._record(wish, now) for wish in transitions]
-            if any(wish.state.terminal and wish.retention != 0.0 for wish in transitions):
+            outcomes = [self._record(transition, now) for transition in transitions]
+            if any(transition.state.terminal and transition.retention != 0.0 for transition in transitions):
                 self._store.condition.notify_all()
             return outcomes
 
@@ -256,8 +258,8 @@ class CancelsInSilence(MemoryBackend):
     def record(self, transitions):
         with self._store.condition:
             now = self._clock.now()
-            outcomes = [self._record(wish, now) for wish in transitions]
-            if any(wish.state.terminal and wish.state is not State.CANCELLED for wish in transitions):
+            outcomes = [self._record(transition, now) for transition in transitions]
+            if any(transition.state.terminal and transition.state is not State.CANCELLED for transition in transitions):
                 self._store.condition.notify_all()
             return outcomes
 

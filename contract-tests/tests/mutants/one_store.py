@@ -48,7 +48,7 @@ class PublishesOnce(SqliteBroker):
 
     def record_and_publish(self, sends):
         fresh = [send for send in sends if send[0].task_id not in self._sent]
-        self._sent.update(wish.task_id for wish, _ in sends)
+        self._sent.update(transition.task_id for transition, _ in sends)
         super().record_and_publish(fresh)
         return [True] * len(sends)
 
@@ -59,7 +59,7 @@ class PublishesBeforeItRecords(SqliteBroker):
         time.sleep(0.01)
         backend = SqliteBackend(self._options, self._clock)
         try:
-            return [outcome.applied for outcome in backend.record([wish for wish, _ in sends])]
+            return [outcome.applied for outcome in backend.record([transition for transition, _ in sends])]
         finally:
             backend.close()
 
@@ -78,7 +78,7 @@ class InTwoTransactions(SqliteBroker):
     def _record(self, sends):
         backend = SqliteBackend(self._options, self._clock)
         try:
-            return [outcome.applied for outcome in backend.record([wish for wish, _ in sends])]
+            return [outcome.applied for outcome in backend.record([transition for transition, _ in sends])]
         finally:
             backend.close()
 

@@ -9,34 +9,34 @@ from drivetrain_contract_tests.backends.errors import ErrorChecks
 from drivetrain_contract_tests.backends.forgetting import ForgettingChecks
 from drivetrain_contract_tests.backends.forks import ForkChecks
 from drivetrain_contract_tests.backends.groups import GroupChecks
-from drivetrain_contract_tests.backends.leases import HoldingChecks
-from drivetrain_contract_tests.backends.lifecycle import LifeChecks
+from drivetrain_contract_tests.backends.leases import LeaseChecks
+from drivetrain_contract_tests.backends.lifecycle import LifecycleChecks
 from drivetrain_contract_tests.backends.listing import ListingChecks
 from drivetrain_contract_tests.backends.races import RaceChecks
 from drivetrain_contract_tests.backends.records import RecordChecks
 from drivetrain_contract_tests.backends.restarts import RestartChecks
-from drivetrain_contract_tests.backends.retention import KeepingChecks
-from drivetrain_contract_tests.backends.state_machine import StoryChecks
-from drivetrain_contract_tests.backends.transitions import GrantingChecks
+from drivetrain_contract_tests.backends.retention import RetentionChecks
+from drivetrain_contract_tests.backends.state_machine import StateMachineChecks
+from drivetrain_contract_tests.backends.transitions import TransitionChecks
 from drivetrain_contract_tests.backends.waiting import WaitingChecks
 
 __all__ = ["BackendContract"]
 
 
 class BackendContract(
-    LifeChecks,
+    LifecycleChecks,
     ErrorChecks,
     ForkChecks,
-    GrantingChecks,
-    HoldingChecks,
+    TransitionChecks,
+    LeaseChecks,
     RecordChecks,
     ListingChecks,
     WaitingChecks,
     GroupChecks,
-    KeepingChecks,
+    RetentionChecks,
     ForgettingChecks,
     BatchChecks,
-    StoryChecks,
+    StateMachineChecks,
     ClockChecks,
     RaceChecks,
     DeadlockChecks,

@@ -22,7 +22,7 @@ from drivetrain_contract_tests.backends.calls import (
     progress,
     record,
     start,
-    wish,
+    transition,
 )
 from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_contract_tests.clauses import holds
@@ -61,7 +61,7 @@ class BatchChecks(BackendBase):
         """All are granted, answered with what was there before, kept, listed and counted."""
         backend, names = self.fresh(), _names(min(self.entries, _MOST_WRITTEN))
         for number, state in enumerate((State.PENDING, State.CANCELLED)):
-            outcomes = record(backend, *[wish(name, state, payload=name.encode()) for name in names])
+            outcomes = record(backend, *[transition(name, state, payload=name.encode()) for name in names])
             assert_same([outcome.applied for outcome in outcomes], [True] * len(names), "whether each was granted")
             before = [None if outcome.before is None else outcome.before.task_id for outcome in outcomes]
             assert_same(before, names if number else [None] * len(names), "the records before")
@@ -77,7 +77,7 @@ class BatchChecks(BackendBase):
         """Records are read at each position of the answer, and None where nothing is known."""
         backend, names = self.fresh(), _names(max(_READ, self.entries))
         here = _at_limits(names)
-        record(backend, *[wish(name, payload=name.encode()) for name in here])
+        record(backend, *[transition(name, payload=name.encode()) for name in here])
         told = [None if found is None else found.payload for found in backend.read(names)]
         assert_same(told, [name.encode() if name in here else None for name in names], "the payloads")
 
@@ -99,7 +99,7 @@ class BatchChecks(BackendBase):
         """Each terminal record of the batch goes, and no other."""
         backend, names = self.fresh(), _names(self.entries)
         here = sorted(_at_limits(names))
-        record(backend, *[wish(name) for name in [*here, "other"]])
+        record(backend, *[transition(name) for name in [*here, "other"]])
         backend.shorten_retention(names, retention_seconds=0.0)
         found = [each and each.task_id for each in backend.read([*here, "other"])]
         assert_same(found, [*[None] * len(here), "other"], "what is left")
@@ -151,7 +151,7 @@ class BatchChecks(BackendBase):
         """Several members of one group end in one batch: each outcome says how the group stands after it."""
         backend, size = self.fresh(), 5
         open_group(backend, size)
-        batch = [wish(f"t{index}", payload=b"%d" % index, member=Member("g", index)) for index in range(size)]
+        batch = [transition(f"t{index}", payload=b"%d" % index, member=Member("g", index)) for index in range(size)]
         told = [outcome.group for outcome in record(backend, *batch)]
         assert told == [GroupProgress(size=size, done=number) for number in range(1, size + 1)]
         assert list(backend.read_members("g")) == [b"%d" % index for index in range(size)]
@@ -161,15 +161,15 @@ class BatchChecks(BackendBase):
         """The end of any of many tasks wakes a wait; those that have ended before it are all told, together."""
         waiter, worker = self.several(2)
         names = _names(1_100)
-        record(worker, *[wish(name, State.PENDING) for name in names])
+        record(worker, *[transition(name, State.PENDING) for name in names])
         for name in (names[-1], names[70]):
             waiting = Background(waiter.wait, names, timeout_seconds=2 * self.prompt_seconds)
             assert not waiting.ended(0.05), "a wait has ended before any task has"
-            record(worker, wish(name))
+            record(worker, transition(name))
             assert set(waiting.result(self.prompt_seconds)) == {name}
             names.remove(name)
         ended = [names[0], names[64], names[1_001], names[-1]]
-        record(worker, *[wish(name) for name in ended])
+        record(worker, *[transition(name) for name in ended])
         assert set(waiter.wait(names, timeout_seconds=self.prompt_seconds)) == set(ended)
 
     @holds("R20", "R22")
@@ -203,7 +203,7 @@ class BatchChecks(BackendBase):
     def test_sweeping_again_and_again_drops_all_that_has_expired(self) -> None:
         """A sweep does a bounded amount of work; the next one goes on where it ended."""
         backend, names = self.fresh(), _names(self.written)
-        record(backend, *[wish(name, retention=0.0) for name in names], start("runs"))
+        record(backend, *[transition(name, retention=0.0) for name in names], start("runs"))
         for _ in range(len(names)):
             backend.sweep()
             if counts(backend) == {"tasks": 1, "groups": 0, "members": 0, "bodies": 0, "locks": 0}:

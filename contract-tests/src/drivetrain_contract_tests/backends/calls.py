@@ -39,7 +39,7 @@ __all__ = [
     "refused",
     "renewed",
     "start",
-    "wish",
+    "transition",
 ]
 
 #: The counts of an empty namespace.
@@ -110,24 +110,24 @@ def payloads_up_to(largest: int | None) -> list[bytes]:
     return list(dict.fromkeys(payload[:largest] for payload in PAYLOADS))
 
 
-def wish(task_id: str = "t", state: State = State.SUCCESS, at: float = 1.0, **fields: Any) -> Transition:
+def transition(task_id: str = "t", state: State = State.SUCCESS, at: float = 1.0, **fields: Any) -> Transition:
     """A transition."""
     return Transition(task_id=task_id, state=state, at=at, **fields)
 
 
 def start(task_id: str = "t", run: str = "r", lease: float | None = LONG, **fields: Any) -> Transition:
     """A start by a run."""
-    return wish(task_id, State.STARTED, run=run, lease=lease, **fields)
+    return transition(task_id, State.STARTED, run=run, lease=lease, **fields)
 
 
-def record(backend: Backend, *wishes: Transition) -> list[Outcome]:
+def record(backend: Backend, *transitions: Transition) -> list[Outcome]:
     """Record a batch."""
-    return list(backend.record(wishes))
+    return list(backend.record(transitions))
 
 
-def granted(backend: Backend, *wishes: Transition) -> list[bool]:
+def granted(backend: Backend, *transitions: Transition) -> list[bool]:
     """Record a batch; for each, whether it was granted."""
-    return [outcome.applied for outcome in backend.record(wishes)]
+    return [outcome.applied for outcome in backend.record(transitions)]
 
 
 def read(backend: Backend, task_id: str = "t") -> TaskRecord | None:

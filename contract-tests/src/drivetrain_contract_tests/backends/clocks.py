@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from drivetrain.contract import Backend
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
-from drivetrain_contract_tests.backends.calls import known, record, refused, renewed, start, wish
+from drivetrain_contract_tests.backends.calls import known, record, refused, renewed, start, transition
 from drivetrain_contract_tests.backends.timing import ShiftedClock
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotRun
@@ -37,8 +37,8 @@ class ClockChecks(BackendBase):
     def test_a_retention_is_counted_by_the_clock_of_the_service(self) -> None:
         """What a client with a wrong clock has recorded is kept as long for everybody, and so is what it reads."""
         for right, wrong in skewed_pairs(self):
-            record(wrong, wish("kept", retention=LONG), wish("gone", retention=0.0))
-            record(right, wish("shortened"))
+            record(wrong, transition("kept", retention=LONG), transition("gone", retention=0.0))
+            record(right, transition("shortened"))
             wrong.shorten_retention(["shortened"], retention_seconds=LONG)
             for backend in (right, wrong):
                 backend.sweep()
@@ -55,7 +55,7 @@ def skewed_pairs(checks: BackendBase) -> Iterator[tuple[Backend, Backend]]:
         namespace = checks.service.namespace()
         right, wrong = checks.on(namespace), checks.on(namespace, ShiftedClock(seconds))
         ahead = checks.on(namespace, ShiftedClock(_SKEW_SECONDS))
-        record(right, wish("witness", retention=LONG))
+        record(right, transition("witness", retention=LONG))
         if not known(ahead, "witness"):
             raise NotRun("it counts by the clock of its client")
         yield right, wrong

@@ -9,7 +9,7 @@ from functools import partial
 
 from drivetrain.contract import Backend, Completion, Group, Member, RunLease, ServiceError, State
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
-from drivetrain_contract_tests.backends.calls import record, start, wish
+from drivetrain_contract_tests.backends.calls import record, start, transition
 from drivetrain_contract_tests.backends.concurrency import together
 from drivetrain_contract_tests.clauses import holds
 
@@ -26,17 +26,17 @@ Call = Callable[[Backend, Sequence[str]], None]
 
 def _record(backend: Backend, names: Sequence[str]) -> None:
     runs = [start(name, run=name, lease=0.0) for name in names]
-    record(backend, *runs, *[wish(name, State.RECEIVED, run=name) for name in names])
+    record(backend, *runs, *[transition(name, State.RECEIVED, run=name) for name in names])
 
 
 def _record_members(backend: Backend, names: Sequence[str]) -> None:
     """Ends that complete members of other groups, in the order of the batch."""
-    record(backend, *[wish(f"m {name}", member=Member(name, 0)) for name in names])
+    record(backend, *[transition(f"m {name}", member=Member(name, 0)) for name in names])
 
 
 def _record_new(backend: Backend, names: Sequence[str]) -> None:
     backend.forget([f"new {name}" for name in names])
-    record(backend, *[wish(f"new {name}", State.PENDING) for name in names])
+    record(backend, *[transition(f"new {name}", State.PENDING) for name in names])
 
 
 def _renew(backend: Backend, names: Sequence[str]) -> None:
@@ -133,5 +133,5 @@ def _prepare(backend: Backend) -> list[str]:
     names = [f"n{number}" for number in range(_ROWS)]
     backend.open_groups([Group(group_id=name, size=2) for name in names])
     record(backend, *[start(name, run=name, lease=0.0) for name in names])
-    record(backend, *[wish(f"ended {name}") for name in names])
+    record(backend, *[transition(f"ended {name}") for name in names])
     return names

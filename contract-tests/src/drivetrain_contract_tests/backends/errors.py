@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from drivetrain.contract import Backend, BackendCapabilities, Group, ServiceError
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
-from drivetrain_contract_tests.backends.calls import read, record, renewed, start, wish
+from drivetrain_contract_tests.backends.calls import read, record, renewed, start, transition
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.io_audit import io_of_this_thread
 from drivetrain_contract_tests.refusing import assert_impossible_urls_are_refused
@@ -57,7 +57,7 @@ class ErrorChecks(BackendBase):
     def test_what_a_client_cannot_take_is_a_service_error(self) -> None:
         """Odd names, times and numbers are taken, or refused with a ServiceError; the object works on afterwards."""
         backend = self.fresh()
-        record(backend, wish("kept"))
+        record(backend, transition("kept"))
         for what, call in _odd_calls(backend):
             try:
                 call()
@@ -66,25 +66,25 @@ class ErrorChecks(BackendBase):
             except Exception as error:
                 raise AssertionError(f"{what} raised {type(error).__name__}, which is no ServiceError") from error
         assert read(backend, "kept") is not None
-        assert record(backend, wish("after"))[0].applied
+        assert record(backend, transition("after"))[0].applied
 
 
 def _odd_calls(backend: Backend) -> Iterator[tuple[str, Callable[[], object]]]:
     """Calls that no task makes, and that the values of a program may lead to."""
-    yield "an id that cannot be encoded", lambda: record(backend, wish(_LONE))
+    yield "an id that cannot be encoded", lambda: record(backend, transition(_LONE))
     yield "reading such an id", lambda: read(backend, _LONE)
-    yield "such a worker", lambda: record(backend, wish("worker", worker=_LONE))
+    yield "such a worker", lambda: record(backend, transition("worker", worker=_LONE))
     yield "such a group", lambda: backend.open_groups([Group(group_id=_LONE, size=1)])
     yield "such a body's key", lambda: backend.store_bodies({_LONE: b""})
     yield "such a lock", lambda: backend.acquire_lock(_LONE, seconds=LONG)
-    yield "a huge attempt", lambda: record(backend, wish("attempt", attempt=2**70))
+    yield "a huge attempt", lambda: record(backend, transition("attempt", attempt=2**70))
     yield "a huge group", lambda: backend.open_groups([Group(group_id="huge", size=2**70)])
     yield "a huge token", lambda: backend.renew_lock("lock", 2**70, seconds=LONG)
     for seconds in (1e18, 1e300, math.inf, -1.0):
-        yield f"a retention of {seconds}", lambda: record(backend, wish(f"r{seconds}", retention=seconds))  # noqa: B023
+        yield f"a retention of {seconds}", lambda: record(backend, transition(f"r{seconds}", retention=seconds))  # noqa: B023
         yield f"a lease of {seconds}", lambda: record(backend, start(f"l{seconds}", lease=seconds))  # noqa: B023
         yield f"a renewal for {seconds}", lambda: renewed(backend, f"l{seconds}", seconds=seconds)  # noqa: B023
-        yield f"the time {seconds}", lambda: record(backend, wish(f"t{seconds}", at=seconds))  # noqa: B023
+        yield f"the time {seconds}", lambda: record(backend, transition(f"t{seconds}", at=seconds))  # noqa: B023
         yield f"settling in {seconds}", lambda: backend.shorten_retention([f"t{seconds}"], retention_seconds=seconds)  # noqa: B023
         yield f"a lock for {seconds}", lambda: backend.acquire_lock(f"k{seconds}", seconds=seconds)  # noqa: B023
         yield f"reading what has {seconds}", lambda: backend.read([f"{kind}{seconds}" for kind in "rlt"])  # noqa: B023

@@ -18,7 +18,7 @@ from drivetrain_contract_tests.backends.calls import (
     progress,
     record,
     start,
-    wish,
+    transition,
 )
 from drivetrain_contract_tests.backends.timing import assert_ends, eventually, timed
 from drivetrain_contract_tests.clauses import holds
@@ -33,7 +33,7 @@ class ForgettingChecks(BackendBase):
     def test_what_is_forgotten_is_gone(self) -> None:
         """Records go whatever their state, groups with and without a record, and nothing of them is left."""
         backend = self.fresh()
-        record(backend, wish("a", retention=LONG), start("b"), wish("c", State.PENDING), wish("d"))
+        record(backend, transition("a", retention=LONG), start("b"), transition("c", State.PENDING), transition("d"))
         open_group(backend, 1, "b")
         open_group(backend, 2, "alone")
         progress(backend, [done(0, group_id="b"), done(1, group_id="alone")])
@@ -104,13 +104,13 @@ class ForgettingChecks(BackendBase):
             for name in names:
                 open_group(backend, 2, name, continuation=b"old")
                 progress(backend, [done(0, b"old", name)])
-            record(backend, *[wish(name, retention=retention) for name in names])
+            record(backend, *[transition(name, retention=retention) for name in names])
             # One that is recorded later and is gone already: so are they, and nobody has asked for them.
-            ended = timed(record, backend, wish("witness", retention=retention))
+            ended = timed(record, backend, transition("witness", retention=retention))
             if retention:
                 assert_ends(partial(known, backend, "witness"), ended, retention, self.resolution)
             recorded, opened = names
-            (outcome,) = record(backend, wish(recorded, State.PENDING))
+            (outcome,) = record(backend, transition(recorded, State.PENDING))
             assert (outcome.applied, outcome.before) == (True, None)
             assert list(backend.read_groups([recorded])) == [None], "a group has outlived its record"
             assert list(backend.read_members(recorded)) == []
@@ -125,7 +125,7 @@ class ForgettingChecks(BackendBase):
         """The records of members go without it."""
         backend = self.fresh()
         open_group(backend, 2)
-        record(backend, wish("a"), wish("b"))
+        record(backend, transition("a"), transition("b"))
         progress(backend, [done(0, b"a"), done(1, b"b")])
         backend.forget(["a"])
         backend.shorten_retention(["b"], retention_seconds=0.0)
@@ -160,7 +160,7 @@ class ForgettingChecks(BackendBase):
     def test_bodies_are_kept_until_they_are_dropped(self) -> None:
         """Neither storing again, nor sweeping, nor forgetting a task of that name drops a body; dropping does."""
         backend = self.fresh()
-        record(backend, wish("a", retention=0.0), wish("b"))
+        record(backend, transition("a", retention=0.0), transition("b"))
         for _ in range(2):
             backend.store_bodies({"a": b"1", "b": b"2", "c": b""})
         backend.sweep()
@@ -176,7 +176,7 @@ class ForgettingChecks(BackendBase):
     def test_the_counts_are_of_what_is_kept(self) -> None:
         """Of tasks, groups, members, bodies and held locks, each is counted, and nothing else."""
         backend = self.fresh()
-        record(backend, wish("a"), start("b"), wish("c", State.PENDING), wish("gone", retention=0.0))
+        record(backend, transition("a"), start("b"), transition("c", State.PENDING), transition("gone", retention=0.0))
         open_group(backend, 3)
         open_group(backend, 1, "h")
         progress(backend, [done(0), done(0), done(2), done(0, group_id="h")])
@@ -195,8 +195,14 @@ class ForgettingChecks(BackendBase):
         backend.store_bodies({"b": b"body"})
         open_group(backend, 1)
         lock = backend.acquire_lock("l", seconds=LONG)
-        record(backend, wish("for ever"), wish("long", retention=LONG), start("runs"), wish("sent", State.PENDING))
-        ended = timed(record, backend, *[wish(f"t{number}", retention=SHORT) for number in range(20)])
+        record(
+            backend,
+            transition("for ever"),
+            transition("long", retention=LONG),
+            start("runs"),
+            transition("sent", State.PENDING),
+        )
+        ended = timed(record, backend, *[transition(f"t{number}", retention=SHORT) for number in range(20)])
         assert_ends(partial(known, backend, "t19"), ended, SHORT, self.resolution)
         kept = {"tasks": 4, "groups": 1, "members": 0, "bodies": 1, "locks": 1}
         eventually(lambda: _swept(backend) == kept, f"after a sweep the counts are {kept}", self.resolution + 1)
@@ -215,7 +221,7 @@ def _open_with_record(backend: Backend, *, retention: float, ended: bool) -> Non
     open_group(backend, 2)
     open_group(backend, 1, "other")
     progress(backend, [done(0), done(1), done(0, group_id="other")])
-    record(backend, wish("g", retention=retention) if ended else start("g"))
+    record(backend, transition("g", retention=retention) if ended else start("g"))
 
 
 def _forget(backend: Backend) -> None:
@@ -227,7 +233,7 @@ def _settle(backend: Backend) -> None:
 
 
 def _end_at_once(backend: Backend) -> None:
-    record(backend, wish("g", run="r", retention=0.0))
+    record(backend, transition("g", run="r", retention=0.0))
 
 
 def _assert_gone(backend: Backend, how: str) -> None:

@@ -16,7 +16,7 @@ from drivetrain_contract_tests.backends.calls import (
     record,
     refused,
     start,
-    wish,
+    transition,
 )
 from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_contract_tests.clauses import holds
@@ -73,7 +73,7 @@ class ForkChecks(BackendBase):
             assert known(backend, "child")
         assert backend.renew_lock("mine", token, seconds=LONG)
         assert refused(backend, start("mine", run="another")), "a child has ended its parent's lease"
-        (ended,) = record(backend, wish("mine", run="r", payload=b"value"))
+        (ended,) = record(backend, transition("mine", run="r", payload=b"value"))
         assert ended.applied
 
     @holds("R39", needs="notifies")
@@ -84,7 +84,7 @@ class ForkChecks(BackendBase):
         record(backend, start("t", run="r"))
         waiting = Background(lambda: list(backend.wait(["t"], timeout_seconds=self.patience_seconds)))
         assert not waiting.ended(0.05)
-        end = wish("t", run="r", payload=b"value")
+        end = transition("t", run="r", payload=b"value")
         if self.declared().shared:
             in_child(lambda: record(self.service.backend(namespace), end))
         else:
@@ -99,7 +99,7 @@ class ForkChecks(BackendBase):
 def _use(backend: Backend, name: str) -> None:
     """Record, read, complete and lock, under names that nobody else uses."""
     record(backend, start(name, run=name))
-    record(backend, wish(name, run=name, payload=name.encode()))
+    record(backend, transition(name, run=name, payload=name.encode()))
     found = read(backend, name)
     assert found is not None
     assert (found.state, found.payload) == (State.SUCCESS, name.encode())

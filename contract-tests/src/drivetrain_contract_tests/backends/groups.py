@@ -20,7 +20,7 @@ from drivetrain_contract_tests.backends.calls import (
     read,
     record,
     start,
-    wish,
+    transition,
 )
 from drivetrain_contract_tests.backends.concurrency import LineUp, in_processes, together
 from drivetrain_contract_tests.backends.timing import timed
@@ -183,7 +183,7 @@ class GroupChecks(BackendBase):
         backend = self.fresh()
         for state in TERMINAL:
             open_group(backend, 1, state)
-            (outcome,) = record(backend, wish(f"t-{state}", state, payload=b"v", member=Member(state, 0)))
+            (outcome,) = record(backend, transition(f"t-{state}", state, payload=b"v", member=Member(state, 0)))
             assert outcome.group == GroupProgress(size=1, done=1, failed=state is not State.SUCCESS)
 
     @holds("R22")
@@ -227,9 +227,9 @@ class GroupChecks(BackendBase):
         """The outcome of a granted terminal transition says how the group stands; its payload is the member's."""
         backend = self.fresh()
         open_group(backend, 2)
-        (outcome,) = record(backend, wish("a", payload=b"v", member=Member("g", 1)))
+        (outcome,) = record(backend, transition("a", payload=b"v", member=Member("g", 1)))
         assert outcome.group == GroupProgress(size=2, done=1)
-        (outcome,) = record(backend, wish("b", member=Member("g", 0)))
+        (outcome,) = record(backend, transition("b", member=Member("g", 0)))
         assert outcome.group == GroupProgress(size=2, done=2)
         assert list(backend.read_members("g")) == [b"", b"v"]
 
@@ -238,8 +238,8 @@ class GroupChecks(BackendBase):
         """A run that is fenced, or comes after the end, completes no member."""
         backend = self.fresh()
         open_group(backend, 2)
-        record(backend, start("a", run="holder"), wish("b", State.CANCELLED))
-        batch = [wish("a", run="fenced", member=Member("g", 0)), wish("b", member=Member("g", 1))]
+        record(backend, start("a", run="holder"), transition("b", State.CANCELLED))
+        batch = [transition("a", run="fenced", member=Member("g", 0)), transition("b", member=Member("g", 1))]
         assert [(outcome.applied, outcome.group) for outcome in record(backend, *batch)] == [(False, None)] * 2
         assert list(backend.read_members("g")) == [None, None]
 
@@ -249,7 +249,7 @@ class GroupChecks(BackendBase):
         backend = self.fresh()
         open_group(backend, 1)
         place = Member("g", 0)
-        batch = [start(member=place), wish(state=State.RETRY, run="r", payload=b"next", member=place)]
+        batch = [start(member=place), transition(state=State.RETRY, run="r", payload=b"next", member=place)]
         assert [outcome.group for outcome in record(backend, *batch)] == [None, None]
         assert list(backend.read_members("g")) == [None]
 
@@ -258,7 +258,7 @@ class GroupChecks(BackendBase):
         """A member whose record is gone at once has completed all the same."""
         backend = self.fresh()
         open_group(backend, 1)
-        (outcome,) = record(backend, wish(payload=b"v", retention=0.0, member=Member("g", 0)))
+        (outcome,) = record(backend, transition(payload=b"v", retention=0.0, member=Member("g", 0)))
         assert outcome.group == GroupProgress(size=1, done=1)
         assert list(backend.read_members("g")) == [b"v"]
 
@@ -276,7 +276,7 @@ class GroupChecks(BackendBase):
     def test_a_member_of_an_unknown_group_ends_all_the_same(self) -> None:
         """A transition is granted, and its outcome says that its group is not known."""
         backend = self.fresh()
-        (outcome,) = record(backend, wish(member=Member("unknown", 0)))
+        (outcome,) = record(backend, transition(member=Member("unknown", 0)))
         assert (outcome.applied, outcome.group) == (True, None)
         assert read(backend) is not None
 
@@ -314,7 +314,7 @@ def _complete_all(backend: Backend, seed: int) -> list[tuple[int, bool]]:
 
 
 def _record_some(backend: Backend, indexes: Iterable[int]) -> list[tuple[int, bool]]:
-    batch = [wish(f"t{index}", payload=b"%d" % index, member=Member("g", index)) for index in indexes]
+    batch = [transition(f"t{index}", payload=b"%d" % index, member=Member("g", index)) for index in indexes]
     return [_told(backend, record(backend, each)[0].group) for each in batch]
 
 
@@ -324,7 +324,9 @@ def _complete_some(backend: Backend, indexes: Iterable[int]) -> list[tuple[int, 
 
 def _run_all(backend: Backend, number: int, _: LineUp) -> list[tuple[int, bool]]:
     mine = [index for index in range(_SIZE) if granted(backend, start(f"t{index}", run=f"r{number}"))[0]]
-    ends = [wish(f"t{index}", run=f"r{number}", payload=b"%d" % index, member=Member("g", index)) for index in mine]
+    ends = [
+        transition(f"t{index}", run=f"r{number}", payload=b"%d" % index, member=Member("g", index)) for index in mine
+    ]
     return [_told(backend, record(backend, each)[0].group) for each in ends]
 
 

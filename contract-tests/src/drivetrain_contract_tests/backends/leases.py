@@ -7,25 +7,25 @@ from itertools import pairwise
 
 from drivetrain.contract import Renewal, RunLease, State, StateChange
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
-from drivetrain_contract_tests.backends.calls import granted, read, record, refused, renewed, start, wish
+from drivetrain_contract_tests.backends.calls import granted, read, record, refused, renewed, start, transition
 from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_contract_tests.backends.timing import EXACT_SECONDS, LONG_TIMES, ShiftedClock, assert_ends, timed
 from drivetrain_contract_tests.clauses import holds
 
-__all__ = ["HoldingChecks"]
+__all__ = ["LeaseChecks"]
 
 
-class HoldingChecks(BackendBase):
+class LeaseChecks(BackendBase):
     """A record tells where its task has been, and who holds it."""
 
     @holds("R11")
     def test_the_last_entry_of_each_state_is_kept(self) -> None:
         """Time and worker of each state are those of its last entry, and no entry is lost."""
         backend = self.fresh()
-        record(backend, wish(state=State.PENDING, at=1.5), start(at=3.25, worker="w1", received_at=2.75))
-        record(backend, wish(state=State.RETRY, at=4.125, worker="w1", run="r"))
+        record(backend, transition(state=State.PENDING, at=1.5), start(at=3.25, worker="w1", received_at=2.75))
+        record(backend, transition(state=State.RETRY, at=4.125, worker="w1", run="r"))
         record(backend, start(attempt=1, run="s", at=6.5, worker="w2", received_at=5.0))
-        record(backend, wish(at=1_700_000_000.123456, worker="w3", run="s", attempt=1))
+        record(backend, transition(at=1_700_000_000.123456, worker="w3", run="s", attempt=1))
         found = read(backend)
         assert found is not None
         assert dict(found.entries) == {
@@ -40,7 +40,10 @@ class HoldingChecks(BackendBase):
     def test_when_it_was_first_sent_stays_known(self) -> None:
         """A task that is sent again keeps the time of its first sending."""
         backend = self.fresh()
-        assert granted(backend, wish(state=State.PENDING, at=1.0), wish(state=State.PENDING, at=5.0)) == [True, True]
+        assert granted(backend, transition(state=State.PENDING, at=1.0), transition(state=State.PENDING, at=5.0)) == [
+            True,
+            True,
+        ]
         found = read(backend)
         assert found is not None
         assert found.entries[State.PENDING] == StateChange(1.0)
@@ -92,7 +95,9 @@ class HoldingChecks(BackendBase):
         """
         backend = self.fresh()
         record(backend, start("mine", run="a"), start("lost", run="a", lease=0.0), start("stopped", run="a"))
-        record(backend, start("lost", run="b"), wish("stopped", State.CANCELLED), wish("sent", State.PENDING))
+        record(
+            backend, start("lost", run="b"), transition("stopped", State.CANCELLED), transition("sent", State.PENDING)
+        )
         names = ["unknown", "lost", "stopped", "sent", "mine"]
         before = list(backend.read(names[:4]))
         answers = list(backend.renew([RunLease(task_id=name, run="a", seconds=2 * LONG) for name in names]))
@@ -119,7 +124,7 @@ class HoldingChecks(BackendBase):
         backend = self.fresh()
         told = []
         for asked in (
-            wish(state=State.PENDING),
+            transition(state=State.PENDING),
             start(run="a", lease=0.0),
             start(run="a", lease=0.0),
             start(run="b", lease=0.0),
@@ -191,7 +196,7 @@ class HoldingChecks(BackendBase):
     def test_a_start_that_was_given_back_does_not_count(self) -> None:
         """A run that gives its task back unharmed has not crashed, so it does not count."""
         backend = self.fresh()
-        record(backend, start(run="a", lease=0.0), start(run="b"), wish(state=State.RECEIVED, run="b"))
+        record(backend, start(run="a", lease=0.0), start(run="b"), transition(state=State.RECEIVED, run="b"))
         found = read(backend)
         assert found is not None
         assert found.starts == 1
@@ -218,7 +223,7 @@ class HoldingChecks(BackendBase):
         assert outcome.applied
         assert outcome.before is not None
         assert (outcome.before.starts, outcome.before.payload) == (1, b"second")
-        record(other, wish(state=State.RECEIVED, run="b"))
+        record(other, transition(state=State.RECEIVED, run="b"))
         found = read(other)
         assert found is not None
         assert (found.starts, found.payload) == (1, b"second")

@@ -18,19 +18,19 @@ from drivetrain_contract_tests.backends.calls import (
     record,
     renewed,
     start,
-    wish,
+    transition,
 )
 from drivetrain_contract_tests.backends.concurrency import Background, together
 from drivetrain_contract_tests.backends.timing import eventually
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.urls import alike, with_namespace, without_namespace
 
-__all__ = ["LifeChecks"]
+__all__ = ["LifecycleChecks"]
 
 _THREADS = 4
 
 
-class LifeChecks(BackendBase):
+class LifecycleChecks(BackendBase):
     """An object of a driver, and the namespace that it works on."""
 
     @holds("R35")
@@ -144,7 +144,7 @@ class LifeChecks(BackendBase):
         """Closing needs no connection, and closing again does no harm."""
         namespace = self.service.namespace()
         used, unused = self.on(namespace), self.on(namespace)
-        record(used, wish())
+        record(used, transition())
         for backend in (unused, used):
             backend.close()
             backend.close()
@@ -157,7 +157,7 @@ class LifeChecks(BackendBase):
         other.ping()
         one.close()
         _assert_filled(other)
-        record(other, wish(run="r"))
+        record(other, transition(run="r"))
 
     @holds("R34", needs="notifies")
     def test_closing_wakes_nobody_else(self) -> None:
@@ -169,7 +169,7 @@ class LifeChecks(BackendBase):
         assert not waiting.ended(0.1), "a wait has ended before anything happened"
         closed.close()
         assert not waiting.ended(0.2), "closing one object has ended the wait of another"
-        record(waiter, wish(run="r"))
+        record(waiter, transition(run="r"))
         assert list(waiting.result(self.prompt_seconds)) == ["t"]
 
     @holds("R34", needs="notifies")
@@ -206,7 +206,7 @@ def _work(backend: Backend, number: int) -> None:
     for index, name in enumerate(names):
         assert record(backend, start(name, run=name))[0].before is None
         assert renewed(backend, name, name)
-        ended = record(backend, wish(name, run=name, payload=name.encode()))
+        ended = record(backend, transition(name, run=name, payload=name.encode()))
         assert ended[0].before is not None
         assert ended[0].before.task_id == name
         assert progress(backend, [done(index, name.encode(), group_id)]) == [(len(names), index + 1, False)]

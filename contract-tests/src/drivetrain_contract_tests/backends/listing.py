@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from drivetrain.contract import Backend, State
 from drivetrain_contract_tests.backends.base import BackendBase
-from drivetrain_contract_tests.backends.calls import listed_ids, pages, record, start, wish
+from drivetrain_contract_tests.backends.calls import listed_ids, pages, record, start, transition
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["ListingChecks"]
@@ -28,7 +28,7 @@ class ListingChecks(BackendBase):
     def test_unfinished_tasks_are_listed_by_pages(self) -> None:
         """No page is longer than its limit, and together they hold all tasks, whatever the limit is."""
         backend = self.fresh()
-        record(backend, *[wish(name, State.PENDING) for name in _NAMES], start("ended"), wish("ended"))
+        record(backend, *[transition(name, State.PENDING) for name in _NAMES], start("ended"), transition("ended"))
         for limit in (1, 7, 20, 100):
             assert [len(page.records) for page in pages(backend, limit) if len(page.records) > limit] == []
             assert listed_ids(backend, limit) == sorted(_NAMES), f"by pages of {limit}"
@@ -41,7 +41,7 @@ class ListingChecks(BackendBase):
         """
         for event in _EVENTS:
             backend = self.fresh()
-            record(backend, *[wish(name, State.PENDING) for name in _NAMES])
+            record(backend, *[transition(name, State.PENDING) for name in _NAMES])
             seen, ended = list[str](), set[str]()
             for page in pages(backend, _LIMIT):
                 listed = [found.task_id for found in page.records]
@@ -56,7 +56,7 @@ class ListingChecks(BackendBase):
     def test_each_of_several_lists_is_whole(self) -> None:
         """Whoever lists at the same time gets all tasks, by one object or by several."""
         one, other = self.several(2)
-        record(one, *[wish(name, State.PENDING) for name in _NAMES])
+        record(one, *[transition(name, State.PENDING) for name in _NAMES])
         lists = [pages(backend, limit) for backend in (one, one, other) for limit in (_LIMIT, 7)]
         seen = [set[str]() for _ in lists]
         turns = deque(zip(lists, seen, strict=True))
@@ -69,7 +69,7 @@ class ListingChecks(BackendBase):
 
 
 def _listed_tasks_end(backend: Backend, seen: Sequence[str], _unseen: Sequence[str]) -> AbstractSet[str]:
-    record(backend, *[wish(name, State.CANCELLED) for name in seen])
+    record(backend, *[transition(name, State.CANCELLED) for name in seen])
     return {*seen}
 
 
@@ -77,7 +77,7 @@ def _one_listed_task_ends_and_others_begin(
     backend: Backend, seen: Sequence[str], _unseen: Sequence[str]
 ) -> AbstractSet[str]:
     name = f"{len(seen)} is new"
-    record(backend, *[wish(name, State.CANCELLED) for name in seen[:1]], wish(name, State.PENDING))
+    record(backend, *[transition(name, State.CANCELLED) for name in seen[:1]], transition(name, State.PENDING))
     return {*seen[:1]}
 
 
@@ -89,7 +89,7 @@ def _the_last_of_the_page_is_forgotten(
 
 
 def _a_task_of_a_later_page_ends(backend: Backend, _seen: Sequence[str], unseen: Sequence[str]) -> AbstractSet[str]:
-    record(backend, *[wish(name, State.CANCELLED) for name in unseen[-1:]])
+    record(backend, *[transition(name, State.CANCELLED) for name in unseen[-1:]])
     return {*unseen[-1:]}
 
 

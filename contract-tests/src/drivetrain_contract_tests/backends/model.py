@@ -51,18 +51,18 @@ class Model:
         self.tasks.pop(task_id, None)
         self.groups.pop(task_id, None)
 
-    def record(self, wish: Transition) -> Outcome:
+    def record(self, transition: Transition) -> Outcome:
         """See `Backend.record`."""
         self.expire()
-        before = self.tasks.get(wish.task_id)
-        after = apply(before, wish, time.time())
+        before = self.tasks.get(transition.task_id)
+        after = apply(before, transition, time.time())
         if after is None:
             return Outcome(applied=False, before=before)
-        self.tasks[wish.task_id] = after
-        if wish.member is None or not wish.state.terminal:
+        self.tasks[transition.task_id] = after
+        if transition.member is None or not transition.state.terminal:
             return Outcome(applied=True, before=before)
-        failed = wish.state is not State.SUCCESS
-        told = self.complete(Completion(member=wish.member, payload=wish.payload or b"", failed=failed))
+        failed = transition.state is not State.SUCCESS
+        told = self.complete(Completion(member=transition.member, payload=transition.payload or b"", failed=failed))
         return Outcome(applied=True, before=before, group=told)
 
     def complete(self, completion: Completion) -> GroupProgress | None:

@@ -19,7 +19,7 @@ from drivetrain_contract_tests.backends.calls import (
     record,
     renewed,
     start,
-    wish,
+    transition,
 )
 from drivetrain_contract_tests.backends.concurrency import LineUp, in_processes, race
 from drivetrain_contract_tests.clauses import holds
@@ -52,17 +52,17 @@ class _Past:
         record(backend, *[evolve(each, task_id=task) for task in tasks for each in self.transitions])
 
 
-_SENT = _Past("PENDING", (wish(state=State.PENDING),))
+_SENT = _Past("PENDING", (transition(state=State.PENDING),))
 _RUNNING = _Past("STARTED with a lease", (start(run="first"),))
 _ABANDONED = _Past("STARTED with an ended lease", (start(run="first", lease=0.0),))
 #: Every state from which a run may start a task.
 _STARTABLE = (
     _Past("no record"),
     _SENT,
-    _Past("RECEIVED", (start(run="first"), wish(state=State.RECEIVED, run="first"))),
+    _Past("RECEIVED", (start(run="first"), transition(state=State.RECEIVED, run="first"))),
     _ABANDONED,
     _Past("STARTED by an earlier attempt", (start(run="first"),), attempt=1),
-    _Past("RETRY", (start(run="first"), wish(state=State.RETRY, run="first")), attempt=1),
+    _Past("RETRY", (start(run="first"), transition(state=State.RETRY, run="first")), attempt=1),
 )
 
 
@@ -101,7 +101,7 @@ class RaceChecks(BackendBase):
         for past, run in ((_RUNNING, "first"), (_SENT, None)):
 
             def ask(backend: Backend, task: str, caller: int, run: str | None = run) -> bool:
-                return granted(backend, wish(task, TERMINAL[caller], run=run, payload=b"%d" % caller))[0]
+                return granted(backend, transition(task, TERMINAL[caller], run=run, payload=b"%d" % caller))[0]
 
             self._assert_race(past, ask, _one_end_stays)
 
@@ -110,7 +110,7 @@ class RaceChecks(BackendBase):
         """Whichever comes first, a task that is cancelled and started at the same instant ends as CANCELLED."""
 
         def ask(backend: Backend, task: str, caller: int) -> bool:
-            asked = start(task, run=f"r{caller}") if caller else wish(task, State.CANCELLED)
+            asked = start(task, run=f"r{caller}") if caller else transition(task, State.CANCELLED)
             return granted(backend, asked)[0]
 
         self._assert_race(_SENT, ask, _cancelled)
@@ -121,7 +121,7 @@ class RaceChecks(BackendBase):
 
         def ask(backend: Backend, task: str, caller: int) -> bool:
             result = caller % 2 == 0
-            return granted(backend, wish(task, run="first") if result else start(task, run=f"r{caller}"))[0]
+            return granted(backend, transition(task, run="first") if result else start(task, run=f"r{caller}"))[0]
 
         self._assert_race(_ABANDONED, ask, _one_is_granted)
 
@@ -130,7 +130,7 @@ class RaceChecks(BackendBase):
         """A task that expires and is started at the same instant does one of both."""
 
         def ask(backend: Backend, task: str, caller: int) -> bool:
-            asked = wish(task, State.EXPIRED) if caller % 2 else start(task, run=f"r{caller}")
+            asked = transition(task, State.EXPIRED) if caller % 2 else start(task, run=f"r{caller}")
             return granted(backend, asked)[0]
 
         self._assert_race(_SENT, ask, _one_is_granted)
@@ -151,7 +151,7 @@ class RaceChecks(BackendBase):
         """A renewal that comes at the same instant as the result leaves the result in place."""
 
         def ask(backend: Backend, task: str, caller: int) -> bool:
-            return renewed(backend, task, "first") if caller else granted(backend, wish(task, run="first"))[0]
+            return renewed(backend, task, "first") if caller else granted(backend, transition(task, run="first"))[0]
 
         self._assert_race(_RUNNING, ask, _result_stays)
 

@@ -20,7 +20,7 @@ from drivetrain_contract_tests.backends.calls import (
     read,
     record,
     start,
-    wish,
+    transition,
 )
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.comparing import assert_same
@@ -43,7 +43,7 @@ class RecordChecks(BackendBase):
         """
         backend = self.fresh()
         for number, payload in enumerate(payloads_up_to(backend.capabilities.largest_value_bytes)):
-            record(backend, wish(f"t{number}", payload=payload, downstream=payload))
+            record(backend, transition(f"t{number}", payload=payload, downstream=payload))
             open_group(backend, 1, f"g{number}", continuation=payload)
             progress(backend, [done(0, payload, f"g{number}")])
             found, (group,) = read(backend, f"t{number}"), backend.read_groups([f"g{number}"])
@@ -65,7 +65,7 @@ class RecordChecks(BackendBase):
         def any_payload(payloads: list[bytes]) -> None:
             payloads = [payload[: backend.capabilities.largest_value_bytes] for payload in payloads]
             names = [f"t{next(numbers)}" for _ in payloads]
-            record(backend, *[wish(name, payload=payload) for name, payload in zip(names, payloads, strict=True)])
+            record(backend, *[transition(name, payload=payload) for name, payload in zip(names, payloads, strict=True)])
             assert [found and found.payload for found in backend.read(names)] == payloads
 
         any_payload()
@@ -74,7 +74,9 @@ class RecordChecks(BackendBase):
     def test_an_empty_payload_is_not_none(self) -> None:
         """A stored nothing is told apart from nothing stored."""
         backend = self.fresh()
-        record(backend, wish("none", State.PENDING), wish("empty", State.PENDING, payload=b"", downstream=b""))
+        record(
+            backend, transition("none", State.PENDING), transition("empty", State.PENDING, payload=b"", downstream=b"")
+        )
         told = [found and (found.payload, found.downstream) for found in backend.read(["none", "empty"])]
         assert told == [(None, None), (b"", b"")]
 
@@ -82,8 +84,8 @@ class RecordChecks(BackendBase):
     def test_what_a_transition_does_not_tell_stays(self) -> None:
         """A transition without a payload, a name or something waiting keeps what was told before."""
         backend = self.fresh()
-        sent = wish(state=State.PENDING, payload=b"1", downstream=b"2", task="mod.add")
-        record(backend, sent, start(), wish(run="r"))
+        sent = transition(state=State.PENDING, payload=b"1", downstream=b"2", task="mod.add")
+        record(backend, sent, start(), transition(run="r"))
         found = read(backend)
         assert found is not None
         assert (found.payload, found.downstream, found.task) == (b"1", b"2", "mod.add")
@@ -92,12 +94,12 @@ class RecordChecks(BackendBase):
     def test_what_a_later_transition_tells_replaces_it(self) -> None:
         """Payload, name and what waits are those of the last transition that tells them, an empty one included."""
         backend = self.fresh()
-        record(backend, wish(state=State.PENDING, payload=b"1", downstream=b"2", task="first"))
+        record(backend, transition(state=State.PENDING, payload=b"1", downstream=b"2", task="first"))
         record(backend, start(payload=b"", downstream=b"3", task="second"))
         found = read(backend)
         assert found is not None
         assert (found.payload, found.downstream, found.task) == (b"", b"3", "second")
-        record(backend, wish(run="r", payload=b"4", downstream=b""))
+        record(backend, transition(run="r", payload=b"4", downstream=b""))
         found = read(backend)
         assert found is not None
         assert (found.payload, found.downstream, found.task) == (b"4", b"", "second")
@@ -111,7 +113,7 @@ class RecordChecks(BackendBase):
         backend = self.fresh()
         large = bytes(range(251)) * (self._large() // 251 + 1)
         large = large[: self._large()]
-        record(backend, wish(payload=large[::-1], downstream=large))
+        record(backend, transition(payload=large[::-1], downstream=large))
         open_group(backend, 1, continuation=large)
         progress(backend, [done(0, large)])
         backend.store_bodies({"b": large})
@@ -140,7 +142,7 @@ class RecordChecks(BackendBase):
         backend = self.fresh()
         largest = backend.capabilities.largest_value_bytes
         payload = b"\xff" * min(_LARGE if largest is None else largest, LARGEST_TRIED)
-        record(backend, wish(payload=payload))
+        record(backend, transition(payload=payload))
         found = read(backend)
         assert found is not None
         assert found.payload == payload
@@ -156,8 +158,8 @@ class RecordChecks(BackendBase):
         before = read(backend)
         open_group(backend, 1)
         backend.store_bodies({"b": b"before"})
-        _assert_too_large(lambda: record(backend, wish(run="r", payload=large)))
-        _assert_too_large(lambda: record(backend, wish(run="r", downstream=large)))
+        _assert_too_large(lambda: record(backend, transition(run="r", payload=large)))
+        _assert_too_large(lambda: record(backend, transition(run="r", downstream=large)))
         _assert_too_large(lambda: open_group(backend, 1, "h", continuation=large))
         _assert_too_large(lambda: progress(backend, [done(0, large)]))
         _assert_too_large(lambda: backend.store_bodies({"b": large}))
@@ -165,7 +167,7 @@ class RecordChecks(BackendBase):
         assert list(backend.read_members("g")) == [None]
         assert list(backend.read_groups(["h"])) == [None]
         assert list(backend.load_bodies(["b"])) == [b"before"]
-        assert record(backend, wish(run="r"))[0].applied
+        assert record(backend, transition(run="r"))[0].applied
 
     def _beyond(self) -> int:
         largest = self.declared().largest_value_bytes
@@ -178,7 +180,7 @@ class RecordChecks(BackendBase):
     def test_records_are_read_in_the_order_asked_for(self) -> None:
         """The answer has an entry for each id: in that order, repetitions included, None for what is not known."""
         backend = self.fresh()
-        record(backend, *[wish(name) for name in "abcdefgh"])
+        record(backend, *[transition(name) for name in "abcdefgh"])
         asked = ["h", "unknown", "a", "c", "h", "b", "never sent", "g"]
         expected = ["h", None, "a", "c", "h", "b", None, "g"]
         assert [found and found.task_id for found in backend.read(asked)] == expected
@@ -188,7 +190,7 @@ class RecordChecks(BackendBase):
         """A batch may be larger than what a service takes in one request."""
         backend = self.fresh()
         names = [f"t{number}" for number in range(1_500)]
-        record(backend, *[wish(name, payload=name.encode()) for name in names])
+        record(backend, *[transition(name, payload=name.encode()) for name in names])
         told = backend.read(names[::-1])
         payloads = [found and found.payload for found in told]
         assert_same(payloads, [name.encode() for name in reversed(names)], "the payloads")
@@ -208,11 +210,19 @@ class RecordChecks(BackendBase):
     def test_unfinished_tasks_are_listed(self) -> None:
         """All tasks that are not terminal are listed, as they are read, and no others."""
         backend = self.fresh()
-        record(backend, start("a"), wish("b"), wish("c", State.PENDING), start("d"), wish("d", run="r"))
-        record(backend, start("e"), wish("e", State.RETRY, run="r"), start("f"), wish("f", State.RECEIVED, run="r"))
+        record(
+            backend, start("a"), transition("b"), transition("c", State.PENDING), start("d"), transition("d", run="r")
+        )
+        record(
+            backend,
+            start("e"),
+            transition("e", State.RETRY, run="r"),
+            start("f"),
+            transition("f", State.RECEIVED, run="r"),
+        )
         assert listed_ids(backend, 10) == ["a", "c", "e", "f"]
         backend.forget(["c"])
-        record(backend, start("e", attempt=1), wish("e", State.FAILURE, run="r", attempt=1))
+        record(backend, start("e", attempt=1), transition("e", State.FAILURE, run="r", attempt=1))
         assert listed_ids(backend, 10) == ["a", "f"]
         assert listed(backend, 10) == list(backend.read(["a", "f"]))
 
@@ -220,7 +230,7 @@ class RecordChecks(BackendBase):
     def test_nothing_is_listed_that_is_not_declared(self) -> None:
         """Where `lists_tasks` is not declared the list is empty; one that is right could be declared."""
         backend = self.fresh()
-        record(backend, start("a"), wish("b"))
+        record(backend, start("a"), transition("b"))
         listed = listed_ids(backend, 10)
         if not backend.capabilities.lists_tasks and listed == ["a"]:
             self.warn_undeclared("lists_tasks", "unfinished tasks are listed")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from drivetrain.contract import Backend, Durability, RunLease, ServiceUnavailable, State
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
-from drivetrain_contract_tests.backends.calls import counts, done, open_group, progress, read, record, start, wish
+from drivetrain_contract_tests.backends.calls import counts, done, open_group, progress, read, record, start, transition
 from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_contract_tests.backends.timing import eventually
 from drivetrain_contract_tests.clauses import holds
@@ -39,7 +39,7 @@ class RestartChecks(BackendBase):
         assert token is not None
         assert backend.renew_lock("l", token, seconds=LONG)
         assert record(backend, start("runs", run="other"))[0].applied is False
-        assert record(backend, wish("runs", run="r"))[0].applied
+        assert record(backend, transition("runs", run="r"))[0].applied
 
     @holds("R36", restarts=True)
     def test_the_last_write_survives_a_restart(self) -> None:
@@ -48,7 +48,7 @@ class RestartChecks(BackendBase):
             raise NotDeclared("not declared: durability")
         backend = self.fresh()
         for number in range(3):
-            record(backend, wish(f"t{number}"))
+            record(backend, transition(f"t{number}"))
             with stopped(self.service):
                 pass
             eventually(partial(works, backend), "the object works again", self.patience_seconds)
@@ -88,7 +88,7 @@ class RestartChecks(BackendBase):
             self._assert_unavailable("ping", failed.ping)
         for number, backend in enumerate((used, failed, self.on(namespace))):
             eventually(partial(works, backend), "the object works again", self.patience_seconds)
-            assert record(backend, wish(f"t{number}"))[0].applied
+            assert record(backend, transition(f"t{number}"))[0].applied
 
     @holds("R38", restarts=True)
     def test_a_backend_is_made_while_the_service_is_away(self) -> None:
@@ -138,8 +138,8 @@ def works(backend: Backend) -> bool:
 
 
 def _fill(backend: Backend) -> int | None:
-    record(backend, wish("ended", payload=b"v", retention=LONG), start("runs"))
-    record(backend, wish("sent", State.PENDING, downstream=b"d"))
+    record(backend, transition("ended", payload=b"v", retention=LONG), start("runs"))
+    record(backend, transition("sent", State.PENDING, downstream=b"d"))
     open_group(backend, 3, continuation=b"next")
     progress(backend, [done(2, b"m"), done(0, failed=True)])
     backend.store_bodies({"b": b"body"})
@@ -157,7 +157,7 @@ def _calls(backend: Backend) -> dict[str, Callable[[], object]]:
     lease = RunLease(task_id="runs", run="r", seconds=LONG)
     return {
         "ping": backend.ping,
-        "record": lambda: record(backend, wish("new")),
+        "record": lambda: record(backend, transition("new")),
         "read": lambda: read(backend, "ended"),
         "renew": lambda: backend.renew([lease]),
         "shorten_retention": lambda: backend.shorten_retention(["ended"], retention_seconds=1.0),

@@ -16,17 +16,17 @@ from drivetrain_contract_tests.backends.calls import (
     read,
     record,
     start,
-    wish,
+    transition,
 )
 from drivetrain_contract_tests.backends.timing import LONG_TIMES, ShiftedClock, assert_ends, eventually, timed
 from drivetrain_contract_tests.clauses import holds
 
-__all__ = ["KeepingChecks"]
+__all__ = ["RetentionChecks"]
 
 _DAY = 86_400.0
 
 
-class KeepingChecks(BackendBase):
+class RetentionChecks(BackendBase):
     """What has ended is kept for as long as was said, and what has not is kept."""
 
     @holds("R26")
@@ -38,21 +38,26 @@ class KeepingChecks(BackendBase):
         backend = self.fresh()
         for seconds in (SHORT, 3 * SHORT, self.resolution / 4):
             name = f"t{seconds}"
-            ended = timed(record, backend, wish(name, retention=seconds))
+            ended = timed(record, backend, transition(name, retention=seconds))
             assert_ends(partial(known, backend, name), ended, seconds, self.resolution)
 
     @holds("R26")
     def test_a_retention_of_zero_means_at_once(self) -> None:
         """Zero is neither for ever nor a default."""
         backend = self.fresh()
-        assert granted(backend, start(), wish(run="r", retention=0.0), wish("new", retention=0.0)) == [True] * 3
+        assert (
+            granted(backend, start(), transition(run="r", retention=0.0), transition("new", retention=0.0))
+            == [True] * 3
+        )
         assert list(backend.read(["t", "new"])) == [None, None]
 
     @holds("R26")
     def test_a_long_retention_is_not_cut_short(self) -> None:
         """Retentions beyond what a service's units hold are kept all the same, and none means for ever."""
         backend = self.fresh()
-        record(backend, *[wish(f"t{seconds}", retention=seconds) for seconds in LONG_TIMES], wish("for ever"))
+        record(
+            backend, *[transition(f"t{seconds}", retention=seconds) for seconds in LONG_TIMES], transition("for ever")
+        )
         self._let_time_pass(backend)
         backend.sweep()
         for seconds in LONG_TIMES:
@@ -66,7 +71,7 @@ class KeepingChecks(BackendBase):
         A service that counts by a clock of its own does not see the difference.
         """
         namespace = self.service.namespace()
-        record(self.on(namespace), wish("for ever"), wish("year", retention=365 * _DAY))
+        record(self.on(namespace), transition("for ever"), transition("year", retention=365 * _DAY))
         in_a_year = self.on(namespace, ShiftedClock(364 * _DAY))
         in_a_year.sweep()
         assert None not in in_a_year.read(["for ever", "year"])
@@ -78,8 +83,10 @@ class KeepingChecks(BackendBase):
     def test_what_has_expired_is_as_if_it_had_never_been(self) -> None:
         """A task whose record is gone may be recorded anew, and nothing of the old record is left in the new one."""
         backend = self.fresh()
-        record(backend, start(attempt=3), wish(run="r", attempt=3, payload=b"old", downstream=b"old", retention=0.0))
-        (outcome,) = record(backend, wish(state=State.PENDING))
+        record(
+            backend, start(attempt=3), transition(run="r", attempt=3, payload=b"old", downstream=b"old", retention=0.0)
+        )
+        (outcome,) = record(backend, transition(state=State.PENDING))
         assert (outcome.applied, outcome.before) == (True, None)
         found = read(backend)
         assert found is not None
@@ -105,9 +112,9 @@ class KeepingChecks(BackendBase):
     def test_an_ended_record_that_begins_anew_does_not_go(self) -> None:
         """When a task is sent again after its record was gone, the old retention is forgotten."""
         backend = self.fresh()
-        record(backend, wish(retention=SHORT))
+        record(backend, transition(retention=SHORT))
         backend.forget(["t"])
-        record(backend, wish(state=State.PENDING))
+        record(backend, transition(state=State.PENDING))
         self._let_time_pass(backend)
         backend.sweep()
         assert read(backend) is not None
@@ -117,7 +124,7 @@ class KeepingChecks(BackendBase):
         """A terminal record goes when what was settled is over, if it was to be kept longer or for ever."""
         backend = self.fresh()
         for name, planned in (("for ever", None), ("long", LONG)):
-            record(backend, wish(name, retention=planned))
+            record(backend, transition(name, retention=planned))
             settled = timed(backend.shorten_retention, [name, "unknown"], retention_seconds=SHORT)
             assert_ends(partial(known, backend, name), settled, SHORT, self.resolution)
 
@@ -125,7 +132,7 @@ class KeepingChecks(BackendBase):
     def test_settling_never_puts_the_end_off(self) -> None:
         """A record that was to go earlier goes earlier."""
         backend = self.fresh()
-        ended = timed(record, backend, wish(retention=SHORT))
+        ended = timed(record, backend, transition(retention=SHORT))
         backend.shorten_retention(["t"], retention_seconds=LONG)
         assert_ends(partial(known, backend), ended, SHORT, self.resolution)
 
@@ -133,7 +140,7 @@ class KeepingChecks(BackendBase):
     def test_settling_to_zero_means_at_once(self) -> None:
         """Zero is neither for ever nor a default, and of the batch only terminal records go."""
         backend = self.fresh()
-        record(backend, wish("a"), wish("b"), start("c"), wish("d", State.PENDING))
+        record(backend, transition("a"), transition("b"), start("c"), transition("d", State.PENDING))
         backend.shorten_retention(["a", "c", "d"], retention_seconds=0.0)
         assert [found and found.task_id for found in backend.read(["a", "b", "c", "d"])] == [None, "b", "c", "d"]
 
@@ -141,11 +148,11 @@ class KeepingChecks(BackendBase):
     def test_settling_leaves_unfinished_records_alone(self) -> None:
         """A task that had not ended when it was settled keeps the retention that its end names."""
         backend = self.fresh()
-        record(backend, start("a"), start("b"), start("c"), wish("c", State.RETRY, run="r"))
+        record(backend, start("a"), start("b"), start("c"), transition("c", State.RETRY, run="r"))
         before = list(backend.read(["a", "b", "c"]))
         backend.shorten_retention(["a", "b", "c"], retention_seconds=0.0)
         assert list(backend.read(["a", "b", "c"])) == before
-        record(backend, wish("a", run="r"))
+        record(backend, transition("a", run="r"))
         assert read(backend, "a") is not None
 
     def _assert_kept(self, backend: Backend, kept: dict[str, int]) -> None:
@@ -157,7 +164,7 @@ class KeepingChecks(BackendBase):
 
     def _let_time_pass(self, backend: Backend) -> None:
         """Return when a record that is kept for a short time is over: one that was to go before it has gone."""
-        ended = timed(record, backend, wish("witness", retention=2 * SHORT))
+        ended = timed(record, backend, transition("witness", retention=2 * SHORT))
         assert_ends(partial(known, backend, "witness"), ended, 2 * SHORT, self.resolution)
 
 
@@ -167,8 +174,8 @@ def _begin(backend: Backend) -> dict[str, int]:
     open_group(backend, 1, "complete")
     progress(backend, [done(0, b"v", "complete")])
     backend.store_bodies({"b": b"body"})
-    record(backend, wish("sent", State.PENDING, retention=0.1), start("runs", retention=0.1), start("again"))
-    record(backend, wish("again", State.RETRY, run="r", retention=0.1), wish("g", State.PENDING))
-    record(backend, wish("member", retention=0.1, payload=b"v", member=Member("g", 0)))
+    record(backend, transition("sent", State.PENDING, retention=0.1), start("runs", retention=0.1), start("again"))
+    record(backend, transition("again", State.RETRY, run="r", retention=0.1), transition("g", State.PENDING))
+    record(backend, transition("member", retention=0.1, payload=b"v", member=Member("g", 0)))
     progress(backend, [done(1, b"w")])
     return {"tasks": 4, "groups": 2, "members": 3, "bodies": 1, "locks": 0}

@@ -9,12 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from drivetrain.contract import Backend, Completion, Group, Member, RunLease, State, Transition, evolve
 from drivetrain_contract_tests.backends.base import BackendBase
-from drivetrain_contract_tests.backends.calls import NOTHING, counts, listed_ids, start, wish
+from drivetrain_contract_tests.backends.calls import NOTHING, counts, listed_ids, start, transition
 from drivetrain_contract_tests.backends.model import Model, assert_outcomes, assert_records
 from drivetrain_contract_tests.backends.timing import eventually
 from drivetrain_contract_tests.clauses import holds
 
-__all__ = ["StoryChecks"]
+__all__ = ["StateMachineChecks"]
 
 _NAMES = ("a", "b", "c")
 #: Every group of a story has this many members, or more, so that every member that is told of has a place.
@@ -26,7 +26,7 @@ _runs = st.sampled_from(["r1", "r2"])
 _seconds = st.sampled_from([0.0, 1_000.0, 2_000.0])
 _payloads = st.none() | st.binary(max_size=3)
 _members = st.builds(Member, _names, st.integers(0, _SIZE - 1))
-_wishes = st.builds(
+_transitions = st.builds(
     Transition,
     task_id=_names,
     state=st.sampled_from(list(State)),
@@ -45,7 +45,7 @@ _wishes = st.builds(
 _completions = st.builds(Completion, member=_members, payload=st.binary(max_size=3), failed=st.booleans())
 
 
-class StoryChecks(BackendBase):
+class StateMachineChecks(BackendBase):
     """Differential: the same random program, the same observable history."""
 
     @holds("R1", "R23")
@@ -69,7 +69,7 @@ class _Story(RuleBasedStateMachine):
         self.model = Model()
         self.batch: list[Transition] = []
 
-    @rule(batch=st.lists(_wishes, min_size=1, max_size=4))
+    @rule(batch=st.lists(_transitions, min_size=1, max_size=4))
     def record(self, batch: list[Transition]) -> None:
         # No task is a member of the group that goes with its own record.
         self.batch = [
@@ -85,10 +85,10 @@ class _Story(RuleBasedStateMachine):
 
     @rule(name=_names, run=_runs, attempt=st.integers(0, 1), member=_members, retention=st.none() | _seconds)
     def run_to_the_end(self, name: str, run: str, attempt: int, member: Member, retention: float | None) -> None:
-        """Two likely wishes, so that stories get somewhere."""
+        """Two likely transitions, so that stories get somewhere."""
         fields: dict[str, Any] = {"run": run, "attempt": attempt}
         place = None if member.group_id == name else member
-        end = wish(name, payload=b"v", retention=retention, member=place, **fields)
+        end = transition(name, payload=b"v", retention=retention, member=place, **fields)
         self.record([start(name, lease=1_000.0, **fields), end])
 
     @rule(name=_names, collect=st.booleans(), size=st.integers(_SIZE, _SIZE + 1), continuation=st.binary(max_size=2))

@@ -5,31 +5,32 @@ from __future__ import annotations
 from functools import partial
 from itertools import product
 
-from drivetrain.contract import Backend, State, Transition, evolve
+from drivetrain.contract import State, Transition, evolve
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
-from drivetrain_contract_tests.backends.calls import TERMINAL, granted, read, record, refused, start, wish
-from drivetrain_contract_tests.backends.concurrency import LineUp, in_processes, together
+from drivetrain_contract_tests.backends.calls import TERMINAL, granted, read, record, refused, start, transition
 from drivetrain_contract_tests.backends.model import Model, assert_outcomes, assert_records
 from drivetrain_contract_tests.backends.timing import assert_ends, timed
 from drivetrain_contract_tests.clauses import holds
 
-__all__ = ["GrantingChecks"]
+__all__ = ["TransitionChecks"]
 
 #: What a task has gone through before a transition is asked for.
 _PASTS: tuple[tuple[Transition, ...], ...] = (
     (),
-    (wish(state=State.PENDING, payload=b"past", downstream=b"past", task="mod.past"),),
-    (start(attempt=1, received_at=0.5, worker="w"), wish(state=State.RECEIVED, run="r", attempt=1)),
+    (transition(state=State.PENDING, payload=b"past", downstream=b"past", task="mod.past"),),
+    (start(attempt=1, received_at=0.5, worker="w"), transition(state=State.RECEIVED, run="r", attempt=1)),
     (start(attempt=1, payload=b"past"),),
     (start(attempt=1, lease=0.0),),
     (start(attempt=1, lease=None),),
-    (start(attempt=1), wish(state=State.RETRY, run="r", attempt=1, payload=b"past")),
-    *[(start(attempt=1), wish(state=state, run="r", attempt=1, payload=b"past", retention=LONG)) for state in TERMINAL],
+    (start(attempt=1), transition(state=State.RETRY, run="r", attempt=1, payload=b"past")),
+    *[
+        (start(attempt=1), transition(state=state, run="r", attempt=1, payload=b"past", retention=LONG))
+        for state in TERMINAL
+    ],
 )
-_THREADS = 4
 
 
-class GrantingChecks(BackendBase):
+class TransitionChecks(BackendBase):
     """A record changes as the one rule says."""
 
     @holds("R1")
@@ -44,7 +45,9 @@ class GrantingChecks(BackendBase):
             batch: list[Transition] = []
             for attempt, run, (number, past) in product(range(3), (None, "r", "other"), enumerate(_PASTS)):
                 name = f"{state} {attempt} {run} {number}"
-                asked = wish(name, state, 2.0, attempt=attempt, run=run, lease=LONG, payload=b"now", retention=LONG)
+                asked = transition(
+                    name, state, 2.0, attempt=attempt, run=run, lease=LONG, payload=b"now", retention=LONG
+                )
                 batch += [*[evolve(each, task_id=name) for each in past], asked]
             assert_outcomes(backend.record(batch), [model.record(each) for each in batch])
         assert_records(backend.read(list(model.tasks)), list(model.tasks.values()))
@@ -55,10 +58,10 @@ class GrantingChecks(BackendBase):
         backend = self.fresh()
         for state in TERMINAL:
             name = state.lower()
-            record(backend, start(name, lease=0.0), wish(name, state, run="r", payload=b"first"))
+            record(backend, start(name, lease=0.0), transition(name, state, run="r", payload=b"first"))
             before = read(backend, name)
             for later, run in product(State, (None, "r", "other")):
-                late = wish(name, later, 9.0, attempt=9, run=run, lease=LONG, payload=b"later", retention=0)
+                late = transition(name, later, 9.0, attempt=9, run=run, lease=LONG, payload=b"later", retention=0)
                 assert granted(backend, late) == [False], f"{later} was granted after {state}"
             assert read(backend, name) == before
 
@@ -66,9 +69,9 @@ class GrantingChecks(BackendBase):
     def test_a_late_start_does_not_overwrite_a_result(self) -> None:
         """The word of a duplicate that starts when the task has ended is refused, by whoever it comes."""
         worker, late = self.several(2)
-        record(worker, start(run="a"), wish(run="a", payload=b"result"))
+        record(worker, start(run="a"), transition(run="a", payload=b"result"))
         assert granted(late, start(run="a"), start(run="b"), start(run="b", attempt=1)) == [False] * 3
-        assert granted(late, wish(state=State.FAILURE, run="b", payload=b"later")) == [False]
+        assert granted(late, transition(state=State.FAILURE, run="b", payload=b"later")) == [False]
         found = read(worker)
         assert found is not None
         assert (found.state, found.payload) == (State.SUCCESS, b"result")
@@ -80,7 +83,7 @@ class GrantingChecks(BackendBase):
         assert granted(backend, start(run="b", attempt=2)) == [True]
         before = read(backend)
         older = [start(run="a", attempt=attempt) for attempt in (0, 1)]
-        older += [wish(state=state, run="a", attempt=1) for state in (State.RETRY, State.SUCCESS, State.RECEIVED)]
+        older += [transition(state=state, run="a", attempt=1) for state in (State.RETRY, State.SUCCESS, State.RECEIVED)]
         assert granted(backend, *older) == [False] * len(older)
         assert read(backend) == before
 
@@ -88,7 +91,7 @@ class GrantingChecks(BackendBase):
     def test_an_attempt_never_goes_down(self) -> None:
         """A transition that is granted whatever the attempt, like a cancellation, does not lower it."""
         backend = self.fresh()
-        record(backend, start(attempt=2), wish(state=State.CANCELLED, attempt=0))
+        record(backend, start(attempt=2), transition(state=State.CANCELLED, attempt=0))
         found = read(backend)
         assert found is not None
         assert (found.state, found.attempt) == (State.CANCELLED, 2)
@@ -97,7 +100,7 @@ class GrantingChecks(BackendBase):
     def test_an_attempt_that_ended_in_a_retry_does_not_start_again(self) -> None:
         """After a RETRY the next attempt may start, and the one that asked for it may not."""
         backend = self.fresh()
-        record(backend, start(), wish(state=State.RETRY, run="r"))
+        record(backend, start(), transition(state=State.RETRY, run="r"))
         assert granted(backend, start(run="again"), start(run="next", attempt=1)) == [False, True]
 
     @holds("R4")
@@ -123,21 +126,28 @@ class GrantingChecks(BackendBase):
         assert granted(other, start(run="b")) == [True]
         before = read(other)
         stale = (*TERMINAL, State.RETRY, State.RECEIVED, State.STARTED)
-        assert granted(one, *[wish(state=state, run="a", lease=LONG) for state in stale]) == [False] * len(stale)
+        assert granted(one, *[transition(state=state, run="a", lease=LONG) for state in stale]) == [False] * len(stale)
         assert read(one) == before
-        assert granted(other, wish(run="b")) == [True]
+        assert granted(other, transition(run="b")) == [True]
 
     @holds("R5")
     def test_a_lease_that_ended_unnoticed_still_speaks(self) -> None:
         """A run is fenced by another that took over, not by time alone: its work counts if nobody else did it."""
         backend = self.fresh()
-        assert granted(backend, start(lease=0.0), wish(run="r")) == [True, True]
+        assert granted(backend, start(lease=0.0), transition(run="r")) == [True, True]
 
     @holds("R6")
     def test_a_batch_takes_effect_in_its_order(self) -> None:
         """Transitions of a batch see what those before them did, and are answered in the order of the batch."""
         backend = self.fresh()
-        batch = [wish("a", State.PENDING), wish("b"), start("a"), start("b"), wish("a", run="r"), start("a")]
+        batch = [
+            transition("a", State.PENDING),
+            transition("b"),
+            start("a"),
+            start("b"),
+            transition("a", run="r"),
+            start("a"),
+        ]
         outcomes = record(backend, *batch)
         assert [outcome.applied for outcome in outcomes] == [True, True, True, False, True, False]
         before = [outcome.before and (outcome.before.task_id, outcome.before.state) for outcome in outcomes]
@@ -154,8 +164,8 @@ class GrantingChecks(BackendBase):
     def test_an_outcome_tells_the_record_as_it_was(self) -> None:
         """Granted or not, an outcome tells the whole record from before."""
         backend = self.fresh()
-        assert record(backend, wish(state=State.PENDING, payload=b"1", downstream=b"2"))[0].before is None
-        for asked in (start(), wish(state=State.PENDING), wish(run="r", payload=b"3")):
+        assert record(backend, transition(state=State.PENDING, payload=b"1", downstream=b"2"))[0].before is None
+        for asked in (start(), transition(state=State.PENDING), transition(run="r", payload=b"3")):
             before = read(backend)
             assert record(backend, asked)[0].before == before
 
@@ -163,48 +173,13 @@ class GrantingChecks(BackendBase):
     def test_the_same_transition_again_changes_nothing(self) -> None:
         """Whoever has not heard the answer asks again, and nothing is changed by it."""
         backend = self.fresh()
-        for asked in (wish(state=State.PENDING), start(lease=None), wish(run="r", payload=b"1", retention=LONG)):
+        for asked in (
+            transition(state=State.PENDING),
+            start(lease=None),
+            transition(run="r", payload=b"1", retention=LONG),
+        ):
             record(backend, asked)
             before = read(backend)
             (again,) = record(backend, asked)
             assert again.before == before
             assert read(backend) == before
-
-    @holds("R8")
-    def test_of_many_starts_one_is_granted(self) -> None:
-        """However many runs ask for a task at the same instant, one gets it."""
-        backends = self.several(_THREADS)
-        for number in range(self.profile.races):
-            calls = [
-                partial(granted, backend, start(f"t{number}", run=f"r{index}"))
-                for index, backend in enumerate(backends)
-            ]
-            answers = together(calls)
-            assert answers.count([True]) == 1, f"{answers.count([True])} runs were granted one task"
-
-    @holds("R2", "R8")
-    def test_of_many_ends_one_is_granted(self) -> None:
-        """Of a result, a failure and a cancellation at the same instant one is granted, and it stays."""
-        backends = self.several(len(TERMINAL))
-        for number in range(self.profile.races):
-            calls = [
-                partial(granted, backend, wish(f"t{number}", state))
-                for state, backend in zip(TERMINAL, backends, strict=True)
-            ]
-            answers = together(calls)
-            assert answers.count([True]) == 1, f"{answers.count([True])} ends of one task were granted"
-            found = read(backends[0], f"t{number}")
-            assert found is not None
-            assert found.state is TERMINAL[answers.index([True])]
-
-    @holds("R8")
-    def test_of_many_processes_one_is_granted(self) -> None:
-        """However many processes ask for a task, one gets it."""
-        self.require_processes()
-        answers = in_processes(self.service.url(self.service.namespace()), _start_all, 3)
-        for number, told in enumerate(zip(*answers, strict=True)):
-            assert sum(told) == 1, f"{sum(told)} processes were granted task {number}"
-
-
-def _start_all(backend: Backend, number: int, _: LineUp) -> list[bool]:
-    return [granted(backend, start(f"t{index}", run=f"r{number}"))[0] for index in range(30)]

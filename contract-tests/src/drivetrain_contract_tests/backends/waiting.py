@@ -8,7 +8,7 @@ from typing import Any
 
 from drivetrain.contract import Backend, State
 from drivetrain_contract_tests.backends.base import SHORT, BackendBase
-from drivetrain_contract_tests.backends.calls import TERMINAL, record, start, wish
+from drivetrain_contract_tests.backends.calls import TERMINAL, record, start, transition
 from drivetrain_contract_tests.backends.concurrency import Background, LineUp, in_processes
 from drivetrain_contract_tests.backends.timing import assert_ends_once, timed
 from drivetrain_contract_tests.clauses import holds
@@ -39,11 +39,11 @@ class WaitingChecks(BackendBase):
         """
         waiter, worker = self.several(2)
         for state in TERMINAL:
-            record(worker, start(f"a-{state}"), wish(f"b-{state}", State.PENDING))
+            record(worker, start(f"a-{state}"), transition(f"b-{state}", State.PENDING))
             names = [f"a-{state}", f"b-{state}"]
             waiting = Background(waiter.wait, names, timeout_seconds=self.wait_seconds)
             _assert_waits(waiting)
-            record(worker, wish(names[1], state))
+            record(worker, transition(names[1], state))
             told = waiting.result(self.prompt_seconds)
             assert list(told) == [names[1]]
             if told[names[1]] is not None:
@@ -68,7 +68,7 @@ class WaitingChecks(BackendBase):
         record(worker, start())
         waiting = Background(waiter.wait, ["t"], timeout_seconds=self.wait_seconds)
         _assert_waits(waiting)
-        record(worker, wish(run="r", retention=0.0))
+        record(worker, transition(run="r", retention=0.0))
         assert list(waiting.result(self.prompt_seconds)) == ["t"]
 
     @holds("R15", needs="notifies")
@@ -81,7 +81,7 @@ class WaitingChecks(BackendBase):
         for name in names[:]:
             waiting = Background(waiter.wait, names, timeout_seconds=self.wait_seconds)
             _assert_waits(waiting)
-            record(worker, wish(name, run="r"))
+            record(worker, transition(name, run="r"))
             assert set(waiting.result(self.prompt_seconds)) == {name}
             names.remove(name)
 
@@ -95,7 +95,7 @@ class WaitingChecks(BackendBase):
             for backend in (one, one, other)
             for name in ("a", "b")
         ]
-        record(other, wish("b", run="r"))
+        record(other, transition("b", run="r"))
         assert [set(each.result(self.prompt_seconds)) for each in waiting] == [{"b"}] * len(waiting)
 
     @holds("R15", needs="notifies")
@@ -114,7 +114,13 @@ class WaitingChecks(BackendBase):
     def test_what_was_set_before_is_not_missed(self) -> None:
         """What is terminal or gone when it is called is told at once."""
         backend = self.fresh()
-        record(backend, wish("ended"), start("running"), wish("failed", State.FAILURE), wish("over", retention=0.0))
+        record(
+            backend,
+            transition("ended"),
+            start("running"),
+            transition("failed", State.FAILURE),
+            transition("over", retention=0.0),
+        )
         record(backend, start("forgotten"))
         backend.forget(["forgotten"])
         gone = ["ended", "failed", "over", "forgotten", "never sent"]
@@ -133,7 +139,7 @@ class WaitingChecks(BackendBase):
             record(worker, start(name))
             waiting = Background(timed, waiter.wait, [name], timeout_seconds=self.wait_seconds)
             threading.Event().wait(number % 10 / 2_000)
-            record(worker, wish(name, run="r"))
+            record(worker, transition(name, run="r"))
             told = waiting.result()
             assert list(told.answer) == [name]
             assert told.seconds < self.prompt_seconds, "the state was missed, and seen only when the time was out"
@@ -166,7 +172,7 @@ class WaitingChecks(BackendBase):
         for number in range(10_000):
             if waiting.ended():
                 break
-            record(worker, start(run=f"r{number}", lease=0.0), wish(run="fenced"), wish(f"other {number}"))
+            record(worker, start(run=f"r{number}", lease=0.0), transition(run="fenced"), transition(f"other {number}"))
             waiting.ended(0.02)
         told = waiting.result()
         assert list(told.answer) == []
@@ -182,4 +188,4 @@ def _assert_waits(waiting: Background[Any]) -> None:
 
 
 def _end(backend: Backend, _: int, __: LineUp) -> None:
-    record(backend, wish(run="r"))
+    record(backend, transition(run="r"))

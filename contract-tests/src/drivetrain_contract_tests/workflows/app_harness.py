@@ -30,10 +30,10 @@ from drivetrain_contract_tests.workflows import tasks
 from drivetrain_contract_tests.workflows.faults import Faults, Proxy
 from drivetrain_contract_tests.workflows.interpreter import FAILED
 from drivetrain_contract_tests.workflows.pair import Pair
-from drivetrain_contract_tests.workflows.run_log import Ledger, until
+from drivetrain_contract_tests.workflows.run_log import RunLog, until
 from drivetrain_contract_tests.workflows.tasks import Gates
 
-__all__ = ["LOST", "QUEUE", "Stage", "Wiring", "call"]
+__all__ = ["LOST", "QUEUE", "AppHarness", "Wiring", "call"]
 
 #: The queue that everything goes through.
 QUEUE = "default"
@@ -96,7 +96,7 @@ class _Greedy(Prefetch):
         return self.slots + 10
 
 
-class Stage:
+class AppHarness:
     """Where workflows are played. Everything that is made here ends with it."""
 
     def __init__(self, pair: Pair, *, lease_seconds: float, patience_seconds: float) -> None:
@@ -104,7 +104,7 @@ class Stage:
         self.namespace = pair.broker.namespace()
         self.patience_seconds = patience_seconds
         self._lease_seconds = lease_seconds
-        self.ledger, self.gates = Ledger(), Gates()
+        self.run_log, self.gates = RunLog(), Gates()
         self._numbers = itertools.count(1)
         self._apps: list[App] = []
         self._faults: list[Faults] = []
@@ -150,7 +150,7 @@ class Stage:
             faults: how its drivers fail.
             broker: what its broker declares besides.
             backend: what its backend declares besides.
-            plugins: observers, besides the ledger.
+            plugins: observers, besides the run_log.
             with_tasks: whether it knows the tasks.
             retry_seconds: the delay of retries.
             settings: any of `drivetrain.Settings`.
@@ -165,14 +165,14 @@ class Stage:
             "send_seconds": self.patience_seconds,
             **settings,
         }
-        app = App(url, url, clock=clock, plugins=[wiring, self.ledger, *plugins], **known)
+        app = App(url, url, clock=clock, plugins=[wiring, self.run_log, *plugins], **known)
         if with_tasks:
-            tasks.register(app, self.ledger, self.gates, retry_seconds=retry_seconds)
+            tasks.register(app, self.run_log, self.gates, retry_seconds=retry_seconds)
         self._apps.append(app)
         return app
 
     def worker(self, app: App, **options: Any) -> Worker:
-        """A worker that works, until the stage ends."""
+        """A worker that works, until the harness ends."""
         worker = app.worker(**options).start()
         self._workers.append(worker)
         return worker
@@ -199,7 +199,7 @@ class Stage:
                 plugin.disconnect()
 
     def label(self) -> str:
-        """A label that was never used before, within this stage."""
+        """A label that was never used before, within this harness."""
         return f"t{next(self._numbers)}"
 
     # Looking
@@ -234,8 +234,8 @@ class Stage:
 
     def wait_ran(self, label: str, times: int = 1) -> None:
         """Wait until a task has run."""
-        enough = self.ledger.wait_for(lambda ran: ran[label] >= times, self.patience_seconds)
-        assert enough, f"{label} ran {self.ledger.ran()[label]} times, not {times}"
+        enough = self.run_log.wait_for(lambda ran: ran[label] >= times, self.patience_seconds)
+        assert enough, f"{label} ran {self.run_log.ran()[label]} times, not {times}"
 
     def quiet(self) -> None:
         """Wait until no message is left, but for dead ones."""

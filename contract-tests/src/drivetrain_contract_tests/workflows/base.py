@@ -15,10 +15,10 @@ from drivetrain_contract_tests.clauses import Check
 from drivetrain_contract_tests.contract import Contract, NotDeclared, NotRun
 from drivetrain_contract_tests.drivers_under_test import Subject, of_service
 from drivetrain_contract_tests.service import Service
-from drivetrain_contract_tests.workflows.app_harness import Stage
+from drivetrain_contract_tests.workflows.app_harness import AppHarness
 from drivetrain_contract_tests.workflows.pair import Pair
 
-__all__ = ["Bench"]
+__all__ = ["WorkflowBase"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,8 +27,8 @@ R = TypeVar("R")
 _PLAYERS = 8
 
 
-class Bench(Contract):
-    """Reaches a pair, and makes stages on it."""
+class WorkflowBase(Contract):
+    """Reaches a pair, and makes harnesses on it."""
 
     pair: ClassVar[Pair]
     #: Seconds after which something has not happened that should have.
@@ -77,9 +77,9 @@ class Bench(Contract):
         finally:
             backend.close()
 
-    def stage(self, *, lease_seconds: float = 30.0) -> Stage:
+    def harness(self, *, lease_seconds: float = 30.0) -> AppHarness:
         """A fresh namespace."""
-        return Stage(self.pair, lease_seconds=lease_seconds, patience_seconds=self.patience_seconds)
+        return AppHarness(self.pair, lease_seconds=lease_seconds, patience_seconds=self.patience_seconds)
 
     def at_once(self, play: Callable[[T], R], cases: Sequence[T], players: int = _PLAYERS) -> list[R]:
         """Play cases side by side, for they mostly wait; what each gives. The first error is raised."""
@@ -101,9 +101,9 @@ class Bench(Contract):
         self.report_counts(lost=lost, unexpected=unexpected, duplicated=duplicated, recovered=recovered)
         assert not wrong, f"{lost} lost, {unexpected} unexpected, {duplicated} duplicated: {told}"
 
-    def check_ran(self, stage: Stage, expected: Counter[str], prefix: str = "") -> None:
+    def check_ran(self, harness: AppHarness, expected: Counter[str], prefix: str = "") -> None:
         """The tasks ran as often as they should, and no others."""
-        ran = stage.ledger.ran(prefix)
+        ran = harness.run_log.ran(prefix)
         lost, more = expected - ran, ran - expected
         unexpected = sum(count for label, count in more.items() if label not in expected)
         again = sum(more.values()) - unexpected

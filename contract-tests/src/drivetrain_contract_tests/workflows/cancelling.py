@@ -10,11 +10,11 @@ from attrs import define
 from drivetrain import App, Result, chain
 from drivetrain.contract import State
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.app_harness import Stage, call
-from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.app_harness import AppHarness, call
+from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.faults import Faults
 
-__all__ = ["Cancelling"]
+__all__ = ["CancellationChecks"]
 
 
 @define(eq=False)
@@ -31,44 +31,44 @@ class _JustBefore(Faults):
         return super().call(method, function)
 
 
-class Cancelling(Bench):
+class CancellationChecks(WorkflowBase):
     """A cancellation answers what became of the tasks."""
 
     @holds("W24")
     def test_a_task_that_ends_while_it_is_cancelled_is_not_said_to_be_cancelled(self) -> None:
         """Nor is what follows it cancelled."""
-        with self.stage() as stage:
-            first_id = f"{stage.namespace}.first"
+        with self.harness() as harness:
+            first_id = f"{harness.namespace}.first"
             first = call("wait", label="w").set(task_id=first_id)
-            handle = stage.working().send(chain(first, call("wait", label="next")))
-            gate = stage.gates["w 0"]
+            handle = harness.working().send(chain(first, call("wait", label="next")))
+            gate = harness.gates["w 0"]
             assert gate.reached.wait(self.patience_seconds), "the task has not begun"
 
             def end() -> None:
                 gate.opened.set()
-                stage.app().result(first_id).get(timeout=self.patience_seconds)
+                harness.app().result(first_id).get(timeout=self.patience_seconds)
 
-            canceller = stage.app(faults=_JustBefore(happens=end))
+            canceller = harness.app(faults=_JustBefore(happens=end))
             assert not canceller.cancel(first_id), "a task that has succeeded is said to be cancelled"
-            stage.gates["next 0"].opened.set()
-            assert stage.outcome(handle) == "run 0", "what follows a task that has succeeded was cancelled"
+            harness.gates["next 0"].opened.set()
+            assert harness.outcome(handle) == "run 0", "what follows a task that has succeeded was cancelled"
 
     @holds("W24")
     def test_a_cancellation_whose_replies_are_lost_answers_the_same(self) -> None:
         """Within one call, and when the caller tries again."""
-        with self.stage() as stage:
-            app = stage.app(faults=Faults(every_other=True))
-            handle = stage.app().send(chain(call("act", label="first"), call("act", label="second")))
+        with self.harness() as harness:
+            app = harness.app(faults=Faults(every_other=True))
+            handle = harness.app().send(chain(call("act", label="first"), call("act", label="second")))
             for attempt in (1, 2):
                 assert self._cancel(app, handle), f"call {attempt} says that nothing is cancelled, and all of it is"
-            self._check_states(stage, handle)
+            self._check_states(harness, handle)
 
     @holds("W24")
     def test_a_cancellation_answers_for_any_of_the_tasks(self) -> None:
         """One has succeeded, another one waits: that one is cancelled, and what follows the first one is not."""
-        with self.stage() as stage:
-            app = stage.working()
-            names = [f"{stage.namespace}.{name}" for name in ("first", "next", "other")]
+        with self.harness() as harness:
+            app = harness.working()
+            names = [f"{harness.namespace}.{name}" for name in ("first", "next", "other")]
             first, following, other = [call("act", label=name).set(task_id=name) for name in names]
             _ = app.send(chain(first, following.set(delay=3600.0)))
             app.result(names[0]).get(timeout=self.patience_seconds)
@@ -76,7 +76,7 @@ class Cancelling(Bench):
             assert not app.cancel(names[0]), "a task that has succeeded is said to be cancelled"
             answers = [app.cancel(names[0], names[2]), app.cancel(names[2]), app.cancel(names[0], names[2])]
             assert answers == [True] * 3, f"answers when one of the tasks is cancelled: {answers}"
-            states = [one and one.state for one in stage.backend.read(names)]
+            states = [one and one.state for one in harness.backend.read(names)]
             assert states[0] is State.SUCCESS
             assert states[1] is State.PENDING, "what follows a task that has succeeded was cancelled"
             assert states[2] is State.CANCELLED
@@ -84,6 +84,6 @@ class Cancelling(Bench):
     def _cancel(self, app: App, handle: Result[Any]) -> bool:
         return app.cancel(*handle._parts)
 
-    def _check_states(self, stage: Stage, handle: Result[Any]) -> None:
-        states = [one and one.state for one in stage.records(handle)]
+    def _check_states(self, harness: AppHarness, handle: Result[Any]) -> None:
+        states = [one and one.state for one in harness.records(handle)]
         assert states == [State.CANCELLED] * 2, f"states after a cancellation: {states}"

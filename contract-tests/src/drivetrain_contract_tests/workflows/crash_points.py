@@ -20,15 +20,15 @@ from drivetrain.contract import State
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared, NotRun
 from drivetrain_contract_tests.workflows import killed_worker
-from drivetrain_contract_tests.workflows.app_harness import Stage, call
-from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.app_harness import AppHarness, call
+from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.faults import Fault, Faults, Moment
 from drivetrain_contract_tests.workflows.interpreter import FAILED
 from drivetrain_contract_tests.workflows.killed_worker import STEPS, Runs
 from drivetrain_contract_tests.workflows.run_log import until
 from drivetrain_contract_tests.workflows.state_machine import STORIES, Story, told
 
-__all__ = ["Dying"]
+__all__ = ["CrashChecks"]
 
 
 #: How often the task that kills may be started. So often that a few of its starts happen beside others.
@@ -69,7 +69,7 @@ class _Left:
         return self.runs[run] + (run not in self.finished)
 
 
-class Dying(Bench):
+class CrashChecks(WorkflowBase):
     """What a dead worker leaves behind, another one finishes."""
 
     @holds("W10")
@@ -87,23 +87,23 @@ class Dying(Bench):
     def _play_death(self, death: _Death) -> int:
         """Play a story with a death; how many calls the first worker has made."""
         faults = Faults(death.fault)
-        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
-            story = told(stage, STORIES[death.story])
-            handle = stage.app().send(story.workflow)
-            self._work_until_death(stage, handle, faults, story)
-            self._finish(stage, story, handle, told=f"{death}; calls: {faults.calls}")
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
+            story = told(harness, STORIES[death.story])
+            handle = harness.app().send(story.workflow)
+            self._work_until_death(harness, handle, faults, story)
+            self._finish(harness, story, handle, told=f"{death}; calls: {faults.calls}")
             return len(faults.calls)
 
-    def _work_until_death(self, stage: Stage, handle: Result[Any], faults: Faults, story: Story) -> None:
-        app = stage.app(faults=faults, concurrency=1)
-        worker = stage.worker(app)
+    def _work_until_death(self, harness: AppHarness, handle: Result[Any], faults: Faults, story: Story) -> None:
+        app = harness.app(faults=faults, concurrency=1)
+        worker = harness.worker(app)
 
         def over() -> bool:
-            return faults.struck.is_set() or (handle.wait(0) and stage.ledger.ran() == story.ran and stage.empty())
+            return faults.struck.is_set() or (handle.wait(0) and harness.run_log.ran() == story.ran and harness.empty())
 
         until(over, "the worker dies, or does all", self.patience_seconds)
         if faults.struck.is_set():
-            stage.disconnect(app)
+            harness.disconnect(app)
             worker.stop(grace_seconds=0.0)
 
     @holds("W10")
@@ -116,19 +116,19 @@ class Dying(Bench):
         self.at_once(self._play_kill, Random(self.profile.seed).sample(kills, some), players=3)
 
     def _play_kill(self, kill: _Kill) -> None:
-        with self.stage(lease_seconds=self.short_lease_seconds) as stage, TemporaryDirectory() as directory:
-            story = told(stage, STORIES[kill.story])
-            handle = stage.app().send(story.workflow)
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness, TemporaryDirectory() as directory:
+            story = told(harness, STORIES[kill.story])
+            handle = harness.app().send(story.workflow)
             runs = Runs(Path(directory, "runs"))
             # Where it has not come to that step so often, it dies when all is done.
-            self._work_until_killed(stage, kill, Path(directory, "runs"), done=lambda: handle.wait(0))
-            stage.ledger.take_over(runs.read())
-            self._finish(stage, story, handle, told=str(kill))
+            self._work_until_killed(harness, kill, Path(directory, "runs"), done=lambda: handle.wait(0))
+            harness.run_log.take_over(runs.read())
+            self._finish(harness, story, handle, told=str(kill))
 
     def _work_until_killed(
-        self, stage: Stage, kill: _Kill, path: Path, *, done: Callable[[], bool], **settings: Any
+        self, harness: AppHarness, kill: _Kill, path: Path, *, done: Callable[[], bool], **settings: Any
     ) -> None:
-        urls = self.pair.broker.url(stage.namespace), self.pair.backend.url(stage.namespace)
+        urls = self.pair.broker.url(harness.namespace), self.pair.backend.url(harness.namespace)
         where = str(path), str(self.short_lease_seconds), kill.step, str(kill.nth), json.dumps(settings)
         command = [sys.executable, "-m", killed_worker.__name__, *urls, *where, self.pair.prelude]
         process = subprocess.Popen(command)  # noqa: S603  our own
@@ -152,25 +152,25 @@ class Dying(Bench):
         How often a task was started alone is in the payload of its record, which a start keeps or replaces.
         """
         self._require_processes()
-        with self.stage(lease_seconds=self.short_lease_seconds) as stage, TemporaryDirectory() as directory:
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness, TemporaryDirectory() as directory:
             kill, labels = _Kill("killer", "function killer", 1), [f"beside{number}" for number in range(5)]
             order = [*labels[:2], "killer", *labels[2:]]
-            handles = stage.app().send_many([call("act", label=label) for label in order])
+            handles = harness.app().send_many([call("act", label=label) for label in order])
             killer, others = handles.pop(2), handles
 
             def done() -> bool:
-                return all(handle.wait(0) for handle in (killer, *others)) and bool(stage.dead())
+                return all(handle.wait(0) for handle in (killer, *others)) and bool(harness.dead())
 
             deaths, path = 0, Path(directory, "runs")
             while not done():
                 assert deaths < _MOST_DEATHS, f"{deaths} workers have died of one task, and it is not put aside"
-                self._work_until_killed(stage, kill, path, done=done, concurrency=8, max_starts=_MAX_STARTS)
+                self._work_until_killed(harness, kill, path, done=done, concurrency=8, max_starts=_MAX_STARTS)
                 deaths += 1
             begun = sum(run.label == "killer" for run in Runs(path).read())
             assert begun <= _MAX_STARTS + 1, f"it began {begun} times, and max_starts is {_MAX_STARTS}"
-            outcomes = [stage.outcome(handle) for handle in (killer, *others)]
+            outcomes = [harness.outcome(handle) for handle in (killer, *others)]
             assert outcomes == [FAILED, *([label] for label in labels)], f"after {deaths} deaths: {outcomes}"
-            dead = set(stage.dead())
+            dead = set(harness.dead())
             assert dead == {killer.id}, f"{len(dead)} messages lie in the dead letters, and one task was to blame"
 
     @holds("W21")
@@ -182,8 +182,8 @@ class Dying(Bench):
         self._require_processes()
         if self.profile.name == "quick":
             raise NotRun("it starts six processes, one after the other: too many for the profile quick")
-        with self.stage(lease_seconds=self.short_lease_seconds) as stage, TemporaryDirectory() as directory:
-            handles = stage.app().send_many([call("act", label="stubborn") for _ in range(_STUBBORN)])
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness, TemporaryDirectory() as directory:
+            handles = harness.app().send_many([call("act", label="stubborn") for _ in range(_STUBBORN)])
             kill, path = _Kill("stubborn", "once stubborn", 1), Path(directory, "runs")
 
             def done() -> bool:
@@ -191,60 +191,60 @@ class Dying(Bench):
 
             for _ in range(_STUBBORN + 1):  # one death for each, and one worker that finishes
                 if not done():
-                    self._work_until_killed(stage, kill, path, done=done, concurrency=8, max_starts=_STUBBORN_STARTS)
-            outcomes = [stage.outcome(handle) for handle in handles]
+                    self._work_until_killed(harness, kill, path, done=done, concurrency=8, max_starts=_STUBBORN_STARTS)
+            outcomes = [harness.outcome(handle) for handle in handles]
             assert outcomes == [["stubborn"]] * _STUBBORN, f"each task killed its worker once; their ends: {outcomes}"
-            assert not stage.dead(), "a task that may be started again lies in the dead letters"
+            assert not harness.dead(), "a task that may be started again lies in the dead letters"
 
     @holds("W19")
     def test_a_worker_that_is_stopped_gives_back_what_it_has_not_begun(self) -> None:
         """It finishes what it runs within its grace; others run what it has received besides, before a hold is over."""
-        with self.stage() as stage:
-            sender = stage.app()
+        with self.harness() as harness:
+            sender = harness.app()
             _ = sender.send(call("wait", label="w"))
-            worker = stage.worker(stage.app(concurrency=1))
-            assert stage.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
+            worker = harness.worker(harness.app(concurrency=1))
+            assert harness.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
             labels = [f"rest{number}" for number in range(6)]
             handles = sender.send_many([call("act", label=each) for each in labels])
             worker.stop(grace_seconds=self.patience_seconds, wait=False)
-            stage.working()
-            assert [stage.outcome(handle) for handle in handles] == [[each] for each in labels]
-            stage.gates.open_all()
+            harness.working()
+            assert [harness.outcome(handle) for handle in handles] == [[each] for each in labels]
+            harness.gates.open_all()
             worker.stop()
-            stage.quiet()
-            self.check_ran(stage, Counter(["w", *labels]))
+            harness.quiet()
+            self.check_ran(harness, Counter(["w", *labels]))
 
     @holds("W10", "W13", "W19")
     def test_a_worker_that_is_stopped_gives_back_what_it_runs(self) -> None:
         """At the end of its grace, and another runs it, long before a lease is over; what the first says is late."""
-        with self.stage() as stage:
-            first = stage.app()
-            worker = stage.worker(first)
-            handle = stage.app().send(chain(call("wait", label="w"), call("act", label="next")))
-            assert stage.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
+        with self.harness() as harness:
+            first = harness.app()
+            worker = harness.worker(first)
+            handle = harness.app().send(chain(call("wait", label="w"), call("act", label="next")))
+            assert harness.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
             worker.stop(grace_seconds=0.1)
-            stage.working()
-            assert stage.gates["w 1"].reached.wait(self.patience_seconds), "what a stopped worker ran is lost"
-            stage.gates.open_all()
-            outcome = stage.outcome(handle)
+            harness.working()
+            assert harness.gates["w 1"].reached.wait(self.patience_seconds), "what a stopped worker ran is lost"
+            harness.gates.open_all()
+            outcome = harness.outcome(handle)
             assert outcome == ["next", "run 1"], f"it gives {outcome}, and not what the second run gives"
-            stage.quiet()
-            self.check_ran(stage, Counter({"w": 2, "next": 1}))
+            harness.quiet()
+            self.check_ran(harness, Counter({"w": 2, "next": 1}))
 
-    def _finish(self, stage: Stage, story: Story, handle: Result[Any], *, told: str) -> None:
+    def _finish(self, harness: AppHarness, story: Story, handle: Result[Any], *, told: str) -> None:
         """Let another worker finish what a dead one has left behind."""
-        runs = stage.ledger.attempts()
-        left = _Left(runs, _finished(stage, runs))
-        stage.working()
-        self._check(stage, story, handle, left, told=told)
+        runs = harness.run_log.attempts()
+        left = _Left(runs, _finished(harness, runs))
+        harness.working()
+        self._check(harness, story, handle, left, told=told)
 
-    def _check(self, stage: Stage, story: Story, handle: Result[Any], left: _Left, *, told: str) -> None:
-        outcome = stage.outcome(handle)
-        stage.ledger.wait_for(lambda ran: not story.ran - ran, self.patience_seconds)
-        stage.quiet()
-        ran, after = stage.ledger.ran(), stage.ledger.attempts()
+    def _check(self, harness: AppHarness, story: Story, handle: Result[Any], left: _Left, *, told: str) -> None:
+        outcome = harness.outcome(handle)
+        harness.run_log.wait_for(lambda ran: not story.ran - ran, self.patience_seconds)
+        harness.quiet()
+        ran, after = harness.run_log.ran(), harness.run_log.attempts()
         self.check_counts(
-            lost=(story.ran - ran).total() + stage.unfinished(handle),
+            lost=(story.ran - ran).total() + harness.unfinished(handle),
             unexpected=int(outcome != story.result) + len(set(ran) - set(story.ran)),
             duplicated=sum(max(0, count - left.allowed(run)) for run, count in after.items()),
             recovered=len(after) - len(left.finished),
@@ -252,9 +252,9 @@ class Dying(Bench):
         )
 
 
-def _finished(stage: Stage, runs: Counter[tuple[str, int]]) -> set[tuple[str, int]]:
+def _finished(harness: AppHarness, runs: Counter[tuple[str, int]]) -> set[tuple[str, int]]:
     """Those attempts whose end is recorded."""
-    records = stage.backend.read([task_id for task_id, _ in runs])
+    records = harness.backend.read([task_id for task_id, _ in runs])
     return {
         (task_id, attempt)
         for (task_id, attempt), record in zip(runs, records, strict=True)

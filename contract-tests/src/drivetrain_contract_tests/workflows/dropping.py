@@ -9,12 +9,12 @@ from drivetrain.contract import Durability
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 from drivetrain_contract_tests.workflows.app_harness import call
-from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.base import WorkflowBase
 
-__all__ = ["Dropping"]
+__all__ = ["DroppingChecks"]
 
 
-class Dropping(Bench):
+class DroppingChecks(WorkflowBase):
     """What becomes of a workflow of which a cache has dropped a part."""
 
     @holds("W4")
@@ -22,18 +22,18 @@ class Dropping(Bench):
         """A group within a group is gone when its members end: the one around it fails, and nothing goes on."""
         if self.backend_declares().durability is not Durability.CACHE:
             raise NotDeclared("durability: cache")
-        with self.stage() as stage:
-            app = stage.app()
+        with self.harness() as harness:
+            app = harness.app()
             dropped = group(call("wait", label="w"), call("act", label="member")).set(group_id="dropped")
             inner = chord(dropped, call("act", label="inner next"))
             handle = app.send(chord([inner, call("act", label="other")], call("act", label="outer next")))
-            stage.worker(app)
-            assert stage.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
-            stage.backend.forget(["dropped"])  # all that a cache can drop of it
-            stage.gates["w 0"].opened.set()
+            harness.worker(app)
+            assert harness.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
+            harness.backend.forget(["dropped"])  # all that a cache can drop of it
+            harness.gates["w 0"].opened.set()
             with pytest.raises(TaskFailed) as told:
                 handle.get(timeout=self.patience_seconds)
             assert told.value.failure.type == "drivetrain.ResultLost", f"the cause is {told.value.failure.type}"
-            stage.quiet()
-            ran = stage.ledger.ran()
+            harness.quiet()
+            ran = harness.run_log.ran()
             assert not [label for label in ran if label.endswith("next")], f"something went on after a loss: {ran}"

@@ -15,21 +15,21 @@ from drivetrain import App, Result, TaskCancelled, TaskExpired, TaskFailed, chai
 from drivetrain.contract import DEAD_REASON_HEADER, Message, State, Transition, evolve
 from drivetrain.workflow.signature import Signature
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.app_harness import QUEUE, Stage, call
-from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.app_harness import QUEUE, AppHarness, call
+from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.faults import Faults
 from drivetrain_contract_tests.workflows.interpreter import FAILED
 from drivetrain_contract_tests.workflows.run_log import until
 from drivetrain_contract_tests.workflows.tasks import Gate
 
-__all__ = ["RunResult"]
+__all__ = ["EndingChecks"]
 
 #: What becomes of a group when a member fails.
 _ON_MEMBER_FAILURE: tuple[Literal["collect", "fail"], ...] = ("collect", "fail")
 
 
 @frozen
-class Bad:
+class BadEnd:
     """A way in which a task can end without success."""
 
     make: Callable[[str], Signature[Any]]
@@ -41,13 +41,13 @@ class Bad:
 
 
 _WAYS = {
-    "fails": Bad(lambda label: call("fail", label=label)),
-    "exhausts its retries": Bad(lambda label: call("hopeless", label=label)),
-    "expires": Bad(lambda label: call("act", label=label, expires=0.001), TaskExpired),
-    "is cancelled": Bad(lambda label: call("act", label=label), TaskCancelled, prepare="cancel"),
-    "is not known": Bad(lambda label: call("nobody_knows_it", label=label), dead="unknown task"),
-    "kills its worker": Bad(lambda label: call("act", label=label), prepare="kill", dead="crashed"),
-    "has wrong arguments": Bad(lambda _: Signature(task="act", kwargs={"wrong": 1}), dead="wrong arguments"),
+    "fails": BadEnd(lambda label: call("fail", label=label)),
+    "exhausts its retries": BadEnd(lambda label: call("hopeless", label=label)),
+    "expires": BadEnd(lambda label: call("act", label=label, expires=0.001), TaskExpired),
+    "is cancelled": BadEnd(lambda label: call("act", label=label), TaskCancelled, prepare="cancel"),
+    "is not known": BadEnd(lambda label: call("nobody_knows_it", label=label), dead="unknown task"),
+    "kills its worker": BadEnd(lambda label: call("act", label=label), prepare="kill", dead="crashed"),
+    "has wrong arguments": BadEnd(lambda _: Signature(task="act", kwargs={"wrong": 1}), dead="wrong arguments"),
 }
 
 
@@ -74,173 +74,175 @@ class _Renewals(Faults):
         assert begun, f"the worker has not renewed its leases {number} times within {seconds} s"
 
 
-class RunResult(Bench):
+class EndingChecks(WorkflowBase):
     """How tasks end, and what waits for them."""
 
     @holds("W4")
     def test_every_bad_end_ends_all_that_waits_for_it(self) -> None:
         """A chain and a chord around a task that ends badly: each handle ends, with the cause, and nothing goes on."""
-        with self.stage() as stage:
-            app, stranger = stage.app(version_mismatch_seconds=0, max_starts=1), stage.app(with_tasks=False)
+        with self.harness() as harness:
+            app, stranger = harness.app(version_mismatch_seconds=0, max_starts=1), harness.app(with_tasks=False)
             handles = [
                 (name, handle)
                 for name, bad in _WAYS.items()
-                for handle in self._around(stage, stranger if bad.dead else app, name)
+                for handle in self._around(harness, stranger if bad.dead else app, name)
             ]
-            stage.worker(app)
+            harness.worker(app)
             for name, handle in handles:
                 with pytest.raises(_WAYS[name].error):
                     handle.get(timeout=self.patience_seconds)
-                assert not stage.unfinished(handle), f"not all that waits ends when a task {name}"
-            stage.quiet()
-            ran = stage.ledger.ran()
+                assert not harness.unfinished(handle), f"not all that waits ends when a task {name}"
+            harness.quiet()
+            ran = harness.run_log.ran()
             assert not [label for label in ran if label.endswith("next")], f"something went on after a failure: {ran}"
 
-    def _around(self, stage: Stage, app: App, name: str) -> list[Result[Any]]:
+    def _around(self, harness: AppHarness, app: App, name: str) -> list[Result[Any]]:
         found = []
         for shape in ("chain", "chord"):
             label = f"{name} {shape}"
-            task_id = f"{stage.namespace}.{label}"
+            task_id = f"{harness.namespace}.{label}"
             bad = _WAYS[name].make(label).set(task_id=task_id)
             following = call("act", label=f"{label} next")
             header = group(call("act", label=f"{label} good"), bad)
             # Twice what follows: the end travels beyond what comes next.
             workflow = chain(bad, following, following) if shape == "chain" else chord(header, following) | following
             found.append(app.send(workflow))
-            _prepare(stage, app, name, task_id)
+            _prepare(harness, app, name, task_id)
         return found
 
     @holds("W4")
     def test_who_waits_already_is_told_at_once(self) -> None:
         """A caller that waits before anything has run returns soon after the end is recorded."""
-        with self.stage() as stage:
-            handle, gate = self._send_waiting(stage)
+        with self.harness() as harness:
+            handle, gate = self._send_waiting(harness)
             assert not handle.wait(0.1), "a task that runs is said to have ended"
             gate.opened.set()
             assert handle.get(timeout=self.patience_seconds) == ["next", "run 0"]
             assert handle.wait(0), "a task that has ended is said to go on"
 
-    def _send_waiting(self, stage: Stage) -> tuple[Result[Any], Gate]:
+    def _send_waiting(self, harness: AppHarness) -> tuple[Result[Any], Gate]:
         """A chain whose first task runs, and waits at its gate."""
-        handle = stage.working().send(chain(call("wait", label="w"), call("act", label="next")))
-        gate = stage.gates["w 0"]
+        handle = harness.working().send(chain(call("wait", label="w"), call("act", label="next")))
+        gate = harness.gates["w 0"]
         assert gate.reached.wait(self.patience_seconds), "the task has not begun"
         return handle, gate
 
     @holds("W8")
     def test_what_is_cancelled_before_it_starts_does_not_run(self) -> None:
         """Neither it nor what waits for it."""
-        with self.stage() as stage:
-            app = stage.app()
+        with self.harness() as harness:
+            app = harness.app()
             handle = app.send(chain(call("act", label="first"), call("act", label="second")))
             assert handle.cancel()
-            stage.worker(app)
+            harness.worker(app)
             with pytest.raises(TaskCancelled):
                 handle.get(timeout=self.patience_seconds)
-            stage.quiet()
-            assert not stage.ledger.runs, f"cancelled tasks ran: {stage.ledger.runs}"
+            harness.quiet()
+            assert not harness.run_log.runs, f"cancelled tasks ran: {harness.run_log.runs}"
 
     @holds("W8")
     def test_the_result_of_a_cancelled_run_counts_no_more(self) -> None:
         """A task that is cancelled while it runs stays cancelled when it returns, and nothing follows it."""
-        with self.stage() as stage:
-            handle, gate = self._send_waiting(stage)
+        with self.harness() as harness:
+            handle, gate = self._send_waiting(harness)
             assert handle.cancel()
             gate.opened.set()
-            stage.quiet()
+            harness.quiet()
             with pytest.raises(TaskCancelled):
                 handle.get(timeout=self.patience_seconds)
-            assert stage.ledger.ran() == {"w": 1}, "something followed a cancelled run"
-            states = [one and one.state for one in stage.records(handle)]
+            assert harness.run_log.ran() == {"w": 1}, "something followed a cancelled run"
+            states = [one and one.state for one in harness.records(handle)]
             assert states == [State.CANCELLED] * 2, f"states after a cancellation: {states}"
 
     @holds("W8")
     def test_what_is_cancelled_while_it_waits_in_its_worker_does_not_run(self) -> None:
         """It is recorded as started, and its worker learns when it renews the lease that it is not to begin."""
-        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
             renewals = _Renewals()
-            app = stage.app(concurrency=1, faults=renewals)
+            app = harness.app(concurrency=1, faults=renewals)
             running, waiting = [app.send(call("wait", label=label)) for label in ("running", "waiting")]
-            stage.hoarder(app)
-            assert stage.gates["running 0"].reached.wait(self.patience_seconds), "the task has not begun"
-            until(lambda: stage.started(waiting), "the other one waits in the worker", self.patience_seconds)
+            harness.hoarder(app)
+            assert harness.gates["running 0"].reached.wait(self.patience_seconds), "the task has not begun"
+            until(lambda: harness.started(waiting), "the other one waits in the worker", self.patience_seconds)
             assert waiting.cancel()
             # The answer to the first one is known when the second one begins.
             renewals.wait_for_more(2, self.patience_seconds)
-            stage.gates["running 0"].opened.set()
-            assert stage.outcome(running) == "run 0"
-            stage.quiet()
-            assert stage.ledger.ran() == {"running": 1}, "a task began that its worker knew to be cancelled"
+            harness.gates["running 0"].opened.set()
+            assert harness.outcome(running) == "run 0"
+            harness.quiet()
+            assert harness.run_log.ran() == {"running": 1}, "a task began that its worker knew to be cancelled"
 
     @holds("W9")
     def test_callbacks_of_a_task_run_once(self) -> None:
         """Those of success with the value, or those of failure with the failure; never both."""
-        with self.stage() as stage:
-            app = stage.working()
+        with self.harness() as harness:
+            app = harness.working()
             for label, task in (("good", "act"), ("bad", "fail")):
                 then, caught = call("act", label=f"{label} then"), call("caught", label=f"{label} caught")
-                stage.outcome(app.send(evolve(call(task, 7, label=label), on_success=(then,), on_error=(caught,))))
-            self._check_called(stage, {"good then": (["good", 7],), "bad caught": (FAILED,)})
-            assert not stage.ledger.of("good caught") + stage.ledger.of("bad then"), "a callback of the other end ran"
+                harness.outcome(app.send(evolve(call(task, 7, label=label), on_success=(then,), on_error=(caught,))))
+            self._check_called(harness, {"good then": (["good", 7],), "bad caught": (FAILED,)})
+            assert not harness.run_log.of("good caught") + harness.run_log.of("bad then"), (
+                "a callback of the other end ran"
+            )
 
     @holds("W9")
     def test_error_callbacks_of_a_chain_and_a_group_run_once(self) -> None:
         """With the failure of whichever task has failed in it."""
-        with self.stage() as stage:
-            app = stage.working()
+        with self.harness() as harness:
+            app = harness.working()
             failing = chain(call("act", label="a"), call("fail", label="b"), call("act", label="c"))
             grouped = group(call("fail", label="m"), call("act", label="n"))
             handles = [
                 app.send(failing.set(on_error=[call("caught", label="of chain")])),
                 app.send(grouped.set(on_error=[call("caught", label="of group")])),
             ]
-            assert [stage.outcome(handle) for handle in handles] == [FAILED, FAILED]
-            self._check_called(stage, {"of chain": (FAILED,), "of group": (FAILED,)})
+            assert [harness.outcome(handle) for handle in handles] == [FAILED, FAILED]
+            self._check_called(harness, {"of chain": (FAILED,), "of group": (FAILED,)})
 
     @holds("W9")
     def test_error_callbacks_of_a_group_run_once_for_each_member_that_fails(self) -> None:
         """Each with the failure of its member, whether the group collects failures or fails."""
-        with self.stage() as stage:
-            app = stage.working()
+        with self.harness() as harness:
+            app = harness.working()
             for how in _ON_MEMBER_FAILURE:
                 members = group(call("fail", label=f"{how} {n}") for n in range(3)).set(on_member_failure=how)
-                stage.outcome(app.send(members.set(on_error=[call("caught", label=how)])))
-                until(partial(self._called, stage, how, 3), "each failure is reported", self.patience_seconds)
-            stage.quiet()
-            called = {how: len(stage.ledger.of(how)) for how in _ON_MEMBER_FAILURE}
+                harness.outcome(app.send(members.set(on_error=[call("caught", label=how)])))
+                until(partial(self._called, harness, how, 3), "each failure is reported", self.patience_seconds)
+            harness.quiet()
+            called = {how: len(harness.run_log.of(how)) for how in _ON_MEMBER_FAILURE}
             assert called == dict.fromkeys(_ON_MEMBER_FAILURE, 3), f"three members failed; callbacks ran: {called}"
 
     @holds("W9")
     def test_error_callbacks_of_a_task_that_never_ran_run_once(self) -> None:
         """A chord's callback whose header failed ends as FAILURE, and says so to its own error callbacks."""
-        with self.stage() as stage:
-            app = stage.working()
+        with self.harness() as harness:
+            app = harness.working()
             body = evolve(call("act", label="body"), on_error=(call("caught", label="of body"),))
             header = group(call("fail", label="one"), call("act", label="two"), call("fail", label="three"))
-            assert stage.outcome(app.send(chain(header, body, call("act", label="last")))) == FAILED
-            self._check_called(stage, {"of body": (FAILED,)})
-            assert not stage.ledger.of("body"), "a chord's callback ran though its header had failed"
+            assert harness.outcome(app.send(chain(header, body, call("act", label="last")))) == FAILED
+            self._check_called(harness, {"of body": (FAILED,)})
+            assert not harness.run_log.of("body"), "a chord's callback ran though its header had failed"
 
     @holds("W9")
     def test_error_callbacks_of_a_task_that_has_expired_run_once(self) -> None:
         """And those of what waits for it, which ends in the same way."""
-        with self.stage() as stage:
+        with self.harness() as harness:
             late, following = (
                 evolve(call("act", label=label), on_error=(call("caught", label=f"of {label}"),))
                 for label in ("late", "following")
             )
-            handle = stage.app().send(chain(late.set(expires=0.001), following))
+            handle = harness.app().send(chain(late.set(expires=0.001), following))
             over = time.time() + 0.01
             until(lambda: time.time() > over, "its time is over", self.patience_seconds)
-            stage.working()
-            assert stage.outcome(handle) == FAILED
-            self._check_called(stage, {"of late": (FAILED,), "of following": (FAILED,)})
+            harness.working()
+            assert harness.outcome(handle) == FAILED
+            self._check_called(harness, {"of late": (FAILED,), "of following": (FAILED,)})
 
     @holds("W9")
     def test_cancelling_runs_no_error_callbacks(self) -> None:
         """Neither those of what is cancelled, nor those of what waits for it or is around it."""
-        with self.stage() as stage:
-            app = stage.app()
+        with self.harness() as harness:
+            app = harness.app()
             parts = [
                 evolve(call("act", label=label), on_error=(call("caught", label=f"of {label}"),))
                 for label in ("first", "second")
@@ -251,50 +253,50 @@ class RunResult(Bench):
                 app.send(chord(group(*parts).set(on_error=around), parts[0])),
             ]
             assert [handle.cancel() for handle in handles] == [True, True]
-            stage.worker(app)
-            assert [stage.outcome(handle) for handle in handles] == [FAILED, FAILED]
-            stage.quiet()
-            assert not stage.ledger.runs, f"ran after a cancellation: {stage.ledger.ran()}"
+            harness.worker(app)
+            assert [harness.outcome(handle) for handle in handles] == [FAILED, FAILED]
+            harness.quiet()
+            assert not harness.run_log.runs, f"ran after a cancellation: {harness.run_log.ran()}"
 
-    def _called(self, stage: Stage, label: str, times: int) -> bool:
-        return len(stage.ledger.of(label)) >= times
+    def _called(self, harness: AppHarness, label: str, times: int) -> bool:
+        return len(harness.run_log.of(label)) >= times
 
-    def _check_called(self, stage: Stage, called: dict[str, tuple[Any, ...]]) -> None:
+    def _check_called(self, harness: AppHarness, called: dict[str, tuple[Any, ...]]) -> None:
         for label in called:
-            stage.wait_ran(label)
-        stage.quiet()
-        ran = {label: [run.args for run in stage.ledger.of(label)] for label in called}
+            harness.wait_ran(label)
+        harness.quiet()
+        ran = {label: [run.args for run in harness.run_log.of(label)] for label in called}
         assert ran == {label: [args] for label, args in called.items()}, "callbacks ran otherwise than once each"
 
     @holds("W14")
     def test_what_cannot_be_run_goes_to_the_dead_letters(self) -> None:
         """With its reason, and what is behind it runs all the same."""
         wanted = {name: str(bad.dead) for name, bad in _WAYS.items() if bad.dead}
-        with self.stage() as stage:
+        with self.harness() as harness:
             app, stranger = (
-                stage.app(version_mismatch_seconds=0, max_starts=1, concurrency=1),
-                stage.app(with_tasks=False),
+                harness.app(version_mismatch_seconds=0, max_starts=1, concurrency=1),
+                harness.app(with_tasks=False),
             )
             for name in wanted:
                 _ = stranger.send(_WAYS[name].make(name).set(task_id=name))
-                _prepare(stage, stranger, name, name)
+                _prepare(harness, stranger, name, name)
             for name, body in {"empty": b"", "noise": b"\x00\xff{"}.items():
-                stage.broker.publish([Message(id=name, queue=QUEUE, body=body)])
+                harness.broker.publish([Message(id=name, queue=QUEUE, body=body)])
                 wanted[name] = "unreadable"
             handle = app.send(call("act", label="good"))
-            stage.worker(app)
-            assert stage.outcome(handle) == ["good"]
-            stage.quiet()
-            until(lambda: len(stage.dead()) >= len(wanted), "all of them are dead letters", self.patience_seconds)
-            reasons = {name: headers.get(DEAD_REASON_HEADER, "") for name, headers in stage.dead().items()}
+            harness.worker(app)
+            assert harness.outcome(handle) == ["good"]
+            harness.quiet()
+            until(lambda: len(harness.dead()) >= len(wanted), "all of them are dead letters", self.patience_seconds)
+            reasons = {name: headers.get(DEAD_REASON_HEADER, "") for name, headers in harness.dead().items()}
             assert set(reasons) == set(wanted), f"dead letters: {reasons}"
             assert all(wanted[name] in reason for name, reason in reasons.items()), f"reasons: {reasons}"
 
 
-def _prepare(stage: Stage, app: App, name: str, task_id: str) -> None:
+def _prepare(harness: AppHarness, app: App, name: str, task_id: str) -> None:
     if _WAYS[name].prepare == "cancel":
         app.cancel(task_id)
     elif _WAYS[name].prepare == "kill":
         # All that is left of a worker that died in it: a start, and a lease that is over.
         dead = Transition(task_id=task_id, state=State.STARTED, at=time.time(), run="of the dead", lease=0.0)
-        stage.backend.record([dead])
+        harness.backend.record([dead])

@@ -1,4 +1,4 @@
-"""Trying random workflows: each on a stage that no failed one has touched, and shrinking for a while only."""
+"""Trying random workflows: each on a harness that no failed one has touched, and shrinking for a while only."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from types import TracebackType
 from typing import Self
 
 from drivetrain import App
-from drivetrain_contract_tests.workflows.app_harness import Stage
+from drivetrain_contract_tests.workflows.app_harness import AppHarness
 
 __all__ = ["Examples"]
 
 
 class Examples:
-    """Plays examples on one stage with two workers; after one that fails, on a new one.
+    """Plays examples on one harness with two workers; after one that fails, on a new one.
 
     Args:
-        make: makes a stage.
+        make: makes a harness.
         shrink_seconds: how long smaller examples of a failure are looked for.
     """
 
-    def __init__(self, make: Callable[[], Stage], *, shrink_seconds: float) -> None:
+    def __init__(self, make: Callable[[], AppHarness], *, shrink_seconds: float) -> None:
         self._make = make
         self._shrink_seconds = shrink_seconds
-        self._stage: Stage | None = None
+        self._stage: AppHarness | None = None
         self._app: App | None = None
         #: What has failed, by the example, so that the same example always fails alike.
         self._failed: dict[str, BaseException] = {}
@@ -38,7 +38,7 @@ class Examples:
     ) -> None:
         self._leave(error)
 
-    def play(self, name: str, function: Callable[[Stage, App], None]) -> None:
+    def play(self, name: str, function: Callable[[AppHarness, App], None]) -> None:
         """Play an example, unless it is known to fail, or shrinking has taken too long."""
         if (known := self._failed.get(name)) is not None:
             raise known
@@ -52,7 +52,7 @@ class Examples:
             self._leave(error)
             raise
 
-    def _ready(self) -> tuple[Stage, App]:
+    def _ready(self) -> tuple[AppHarness, App]:
         if self._stage is None or self._app is None:
             self._stage = self._make()
             self._app = self._stage.working()
@@ -60,6 +60,6 @@ class Examples:
         return self._stage, self._app
 
     def _leave(self, error: BaseException | None) -> None:
-        stage, self._stage, self._app = self._stage, None, None
-        if stage is not None:
-            stage.__exit__(None if error is None else type(error), error, None)
+        harness, self._stage, self._app = self._stage, None, None
+        if harness is not None:
+            harness.__exit__(None if error is None else type(error), error, None)

@@ -12,86 +12,86 @@ from hypothesis import example, given
 from drivetrain import App, chain, chord, group
 from drivetrain.workflow.signature import Workflow
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.app_harness import Stage, call
-from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.app_harness import AppHarness, call
+from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.examples import Examples
 from drivetrain_contract_tests.workflows.run_log import until
 from drivetrain_contract_tests.workflows.state_machine import told
 from drivetrain_contract_tests.workflows.strategies import KNOWN, trees
 
-__all__ = ["Playing"]
+__all__ = ["ExecutionChecks"]
 
 
-class Playing(Bench):
+class ExecutionChecks(WorkflowBase):
     """Workflows around which nothing fails."""
 
     @holds("W1", "W2", "W4", "W9")
     def test_random_workflows_give_what_the_reference_gives(self) -> None:
         """Results, sends and runs of nested workflows with failures, retries and callbacks, on two workers."""
         shrink_seconds = self.shrink_seconds if self.profile.shrinks else 0.0
-        with Examples(self.stage, shrink_seconds=shrink_seconds) as examples:
+        with Examples(self.harness, shrink_seconds=shrink_seconds) as examples:
 
             @_known
             @self.profile.settings()
             @given(trees())
             def play(workflow: Workflow[Any]) -> None:
-                examples.play(repr(workflow), lambda stage, app: self._play_example(stage, app, workflow))
+                examples.play(repr(workflow), lambda harness, app: self._play_example(harness, app, workflow))
 
             play()
 
-    def _play_example(self, stage: Stage, app: App, workflow: Workflow[Any]) -> None:
-        story, before, runs = told(stage, workflow), stage.ledger.ran(), stage.ledger.runs
+    def _play_example(self, harness: AppHarness, app: App, workflow: Workflow[Any]) -> None:
+        story, before, runs = told(harness, workflow), harness.run_log.ran(), harness.run_log.runs
         handle = app.send(story.workflow)
-        outcome = stage.outcome(handle)
+        outcome = harness.outcome(handle)
         assert outcome == story.result, f"it gives {outcome}, and should give {story.result}"
         wanted = before + story.ran
-        stage.ledger.wait_for(lambda ran: not wanted - ran, self.patience_seconds)
-        stage.quiet()
-        self.check_ran(stage, wanted)
-        ids = {ran.task_id for ran in stage.ledger.runs[len(runs) :]}
-        sends, ran = stage.ledger.sends(), Counter(one.task_id for one in stage.ledger.runs)
+        harness.run_log.wait_for(lambda ran: not wanted - ran, self.patience_seconds)
+        harness.quiet()
+        self.check_ran(harness, wanted)
+        ids = {ran.task_id for ran in harness.run_log.runs[len(runs) :]}
+        sends, ran = harness.run_log.sends(), Counter(one.task_id for one in harness.run_log.runs)
         assert {one: sends[one] for one in ids} == {one: ran[one] for one in ids}, "sent more or less often than run"
-        assert not stage.unfinished(handle), f"not all of it has ended: {stage.records(handle)}"
+        assert not harness.unfinished(handle), f"not all of it has ended: {harness.records(handle)}"
 
     @holds("W3")
     def test_a_large_chords_callback_runs_once_with_the_results_in_order(self) -> None:
         """Hundreds of members on two workers; the callback has all results, in the order of the group."""
         number = max(10, self.profile.large // 10)
-        with self.stage() as stage:
-            stage.patience_seconds *= max(1.0, number / 100)
-            app = stage.working(concurrency=8)
-            stage.working(concurrency=8)
+        with self.harness() as harness:
+            harness.patience_seconds *= max(1.0, number / 100)
+            app = harness.working(concurrency=8)
+            harness.working(concurrency=8)
             labels = [f"m{index}" for index in range(number)]
             handle = app.send(chord(group(call("act", label=each) for each in labels), call("act", label="all")))
-            in_order = stage.outcome(handle) == ["all", [[each] for each in labels]]
+            in_order = harness.outcome(handle) == ["all", [[each] for each in labels]]
             assert in_order, "the callback has not had all results in the order of the group"
-            stage.quiet()
-            self._check_callback(stage, "all")
-            self.check_ran(stage, Counter([*labels, "all"]))
+            harness.quiet()
+            self._check_callback(harness, "all")
+            self.check_ran(harness, Counter([*labels, "all"]))
 
     @holds("W3")
     def test_members_that_end_in_reverse_give_their_results_in_order(self) -> None:
         """The last member of a chord ends first, and the first last; the callback has the results in their order."""
         labels = ["a", "b", "c"]
-        with self.stage() as stage:
-            app = stage.working(concurrency=4)
+        with self.harness() as harness:
+            app = harness.working(concurrency=4)
             members = [chain(call("wait", label=each), call("act", label=f"{each} end")) for each in labels]
             handle = app.send(chord(group(members).set(group_id="backwards"), call("act", label="all")))
-            gates = {each: stage.gates[f"{each} 0"] for each in labels}
+            gates = {each: harness.gates[f"{each} 0"] for each in labels}
             assert all(gate.reached.wait(self.patience_seconds) for gate in gates.values()), "a member has not begun"
             for complete, each in enumerate(reversed(labels), 1):
                 gates[each].opened.set()
                 if complete < len(labels):
-                    self._await_members(stage, "backwards", complete)
-            outcome = stage.outcome(handle)
+                    self._await_members(harness, "backwards", complete)
+            outcome = harness.outcome(handle)
             wanted = ["all", [[f"{each} end", "run 0"] for each in labels]]
             assert outcome == wanted, f"members that ended in reverse give {outcome}, and should give {wanted}"
-            stage.quiet()
-            self._check_callback(stage, "all")
+            harness.quiet()
+            self._check_callback(harness, "all")
 
-    def _await_members(self, stage: Stage, group_id: str, number: int) -> None:
+    def _await_members(self, harness: AppHarness, group_id: str, number: int) -> None:
         def complete() -> bool:
-            (found,) = stage.backend.read_groups([group_id])
+            (found,) = harness.backend.read_groups([group_id])
             return found is not None and found.done >= number
 
         until(complete, f"{number} members are complete", self.patience_seconds)
@@ -99,27 +99,27 @@ class Playing(Bench):
     @holds("W3")
     def test_members_that_end_together_complete_their_chord_once(self) -> None:
         """Two workers end the two members of a chord at the same instant, again and again."""
-        with self.stage() as stage:
-            apps = [stage.working(concurrency=1), stage.working(concurrency=1)]
+        with self.harness() as harness:
+            apps = [harness.working(concurrency=1), harness.working(concurrency=1)]
             for turn in range(self.profile.races):
-                self._race(stage, apps[0], turn)
-            stage.quiet()
+                self._race(harness, apps[0], turn)
+            harness.quiet()
             for turn in range(self.profile.races):
-                self._check_callback(stage, f"all{turn}")
+                self._check_callback(harness, f"all{turn}")
 
-    def _race(self, stage: Stage, app: App, turn: int) -> None:
+    def _race(self, harness: AppHarness, app: App, turn: int) -> None:
         members = [f"{turn}.{index}" for index in range(2)]
         header = group(call("wait", label=each) for each in members)
         handle = app.send(chord(header, call("act", label=f"all{turn}")))
-        gates = [stage.gates[f"{each} 0"] for each in members]
+        gates = [harness.gates[f"{each} 0"] for each in members]
         assert all(gate.reached.wait(self.patience_seconds) for gate in gates), "two workers do not run two members"
         _open_together([gate.opened for gate in gates])
-        assert stage.outcome(handle) == [f"all{turn}", ["run 0", "run 0"]]
+        assert harness.outcome(handle) == [f"all{turn}", ["run 0", "run 0"]]
 
-    def _check_callback(self, stage: Stage, label: str) -> None:
-        runs = stage.ledger.of(label)
+    def _check_callback(self, harness: AppHarness, label: str) -> None:
+        runs = harness.run_log.of(label)
         assert len(runs) == 1, f"the callback {label} ran {len(runs)} times"
-        sends = stage.ledger.sends()[runs[0].task_id]
+        sends = harness.run_log.sends()[runs[0].task_id]
         assert sends == 1, f"the callback {label} was published {sends} times"
 
 

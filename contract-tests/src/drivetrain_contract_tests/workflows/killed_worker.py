@@ -20,7 +20,7 @@ from typing import Any
 from drivetrain import App, current_task
 from drivetrain.contract import Message, hookimpl
 from drivetrain_contract_tests.workflows import tasks
-from drivetrain_contract_tests.workflows.run_log import Ran
+from drivetrain_contract_tests.workflows.run_log import TaskRun
 
 __all__ = ["STEPS", "Runs"]
 
@@ -92,7 +92,7 @@ class Runs:
         self._path = path
         self._killer = killer
 
-    def note(self, label: str, args: tuple[Any, ...]) -> int:  # noqa: ARG002  as a ledger
+    def note(self, label: str, args: tuple[Any, ...]) -> int:  # noqa: ARG002  as a run_log
         """A task runs."""
         task = current_task()
         line = json.dumps([label, task.task_id, task.attempt, time.time(), task.worker]) + "\n"
@@ -104,11 +104,11 @@ class Runs:
             self._killer.kill_once(label, task.task_id)
         return 0
 
-    def read(self) -> list[Ran]:
+    def read(self) -> list[TaskRun]:
         """The runs so far."""
         lines = self._path.read_text("utf-8").splitlines() if self._path.exists() else []
         return [
-            Ran(label, task, attempt, (), at, worker) for label, task, attempt, at, worker in map(json.loads, lines)
+            TaskRun(label, task, attempt, (), at, worker) for label, task, attempt, at, worker in map(json.loads, lines)
         ]
 
 

@@ -13,9 +13,9 @@ from drivetrain.contract import evolve
 from drivetrain.workflow.signature import Signature, Workflow
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.app_harness import QUEUE, call
-from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.base import WorkflowBase
 
-__all__ = ["Nesting"]
+__all__ = ["NestingChecks"]
 
 #: How deep a workflow, and a value, may be nested.
 _LEVELS = 100
@@ -67,7 +67,7 @@ def _value(levels: int) -> Any:
     return value
 
 
-class Nesting(Bench):
+class NestingChecks(WorkflowBase):
     """What is nested as deeply as allowed runs and arrives; what is nested deeper is refused when it is sent."""
 
     @holds("W26")
@@ -78,35 +78,35 @@ class Nesting(Bench):
 
     def _play(self, name: str) -> None:
         outer, added = _WAYS[name]
-        with self.stage() as stage:
-            app = stage.working()
+        with self.harness() as harness:
+            app = harness.working()
             handle = app.send(_nested(_LEVELS, outer))
             expected = Counter(
                 {"innermost": 1, **({f"{added} {level}": 1 for level in range(_LEVELS)} if added else {})}
             )
-            stage.ledger.wait_for(lambda ran: not expected - ran, self.patience_seconds)
-            assert not stage.unfinished(handle), f"{name}: parts of a workflow that is nested deeply do not end"
-            stage.quiet()
-            self.check_ran(stage, expected)
+            harness.run_log.wait_for(lambda ran: not expected - ran, self.patience_seconds)
+            assert not harness.unfinished(handle), f"{name}: parts of a workflow that is nested deeply do not end"
+            harness.quiet()
+            self.check_ran(harness, expected)
 
     @holds("W26")
     def test_a_workflow_that_is_nested_deeper_is_refused(self) -> None:
         """By its sender, with the limit; and nothing of it is sent."""
         for name, (outer, _) in _WAYS.items():
             for levels in (_LEVELS + 1, 2000):
-                with self.stage() as stage:
+                with self.harness() as harness:
                     with pytest.raises(InvalidSignature, match=f"{_LEVELS} levels"):
-                        _ = stage.app().send(_nested(levels, outer))
-                    assert not stage.ledger.messages, f"{name}: what was refused was published"
-                    assert not stage.broker.sizes([QUEUE])[QUEUE].ready
+                        _ = harness.app().send(_nested(levels, outer))
+                    assert not harness.run_log.messages, f"{name}: what was refused was published"
+                    assert not harness.broker.sizes([QUEUE])[QUEUE].ready
 
     @holds("W27")
     def test_a_value_that_is_nested_as_deeply_as_allowed_arrives(self) -> None:
         """As an argument, as a result, and in the failure of its task."""
         value = _value(_LEVELS - 1)
-        with self.stage() as stage:
-            app = stage.working()
-            outcome = stage.outcome(app.send(call("act", value, label="deep")))
+        with self.harness() as harness:
+            app = harness.working()
+            outcome = harness.outcome(app.send(call("act", value, label="deep")))
             assert outcome == ["deep", value], "a value that is nested deeply arrives otherwise than it was sent"
             with pytest.raises(TaskFailed, match="as it should"):
                 app.send(call("fail", _value(_LEVELS), label="fails")).get(timeout=self.patience_seconds)
@@ -114,11 +114,11 @@ class Nesting(Bench):
     @holds("W27")
     def test_a_value_that_is_nested_deeper_is_refused(self) -> None:
         """An argument when it is sent; a result by the failure of its task, which says so."""
-        with self.stage() as stage:
-            app = stage.working()
+        with self.harness() as harness:
+            app = harness.working()
             for levels in (_LEVELS + 1, 5000):
                 with pytest.raises(InvalidArguments, match=f"nested less deeply \\({_LEVELS} levels"):
                     _ = app.send(call("act", _value(levels), label="refused"))
             with pytest.raises(TaskFailed, match="nested less deeply"):
                 app.send(call("act", _value(_LEVELS), label="too deep")).get(timeout=self.patience_seconds)
-            assert [run.label for run in stage.ledger.runs] == ["too deep"]
+            assert [run.label for run in harness.run_log.runs] == ["too deep"]

@@ -11,10 +11,10 @@ from functools import partial
 from drivetrain.contract import Backend, Delivery, Message, RecordingBroker, ServiceError, State, Transition
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
-from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.run_log import until
 
-__all__ = ["OneStore"]
+__all__ = ["OneStoreChecks"]
 
 _QUEUE = "one-store"
 _HOLD_SECONDS = 60.0
@@ -23,7 +23,7 @@ _SENDS, _BATCH = 200, 10
 _SENDERS, _SENT_AT_ONCE, _ANSWERED = 3, 3, 30
 
 
-class OneStore(Bench):
+class OneStoreChecks(WorkflowBase):
     """What a pair of one store does in one step."""
 
     @holds("W20")
@@ -158,5 +158,7 @@ def _works(driver: Backend | RecordingBroker) -> bool:
 
 
 def _send(task_id: str, *, payload: bytes | None = None, downstream: bytes | None = None) -> tuple[Transition, Message]:
-    wish = Transition(task_id=task_id, state=State.PENDING, at=1.0, task="task", payload=payload, downstream=downstream)
-    return wish, Message(id=task_id, queue=_QUEUE, body=task_id.encode(), headers={"a": "b"})
+    transition = Transition(
+        task_id=task_id, state=State.PENDING, at=1.0, task="task", payload=payload, downstream=downstream
+    )
+    return transition, Message(id=task_id, queue=_QUEUE, body=task_id.encode(), headers={"a": "b"})

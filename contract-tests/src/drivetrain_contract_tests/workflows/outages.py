@@ -12,12 +12,12 @@ from drivetrain.contract import Hold
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.signature import Signature
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.app_harness import LOST, Stage, call
-from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.app_harness import LOST, AppHarness, call
+from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.faults import Fault, Faults, Moment
 from drivetrain_contract_tests.workflows.state_machine import STORIES, told
 
-__all__ = ["Outages"]
+__all__ = ["OutageChecks"]
 
 
 #: A lease that workers which are alive renew in time, on a machine on which much else runs.
@@ -33,7 +33,7 @@ class _Case:
     fault: Fault | None = None
 
 
-class Outages(Bench):
+class OutageChecks(WorkflowBase):
     """What happens when a service, or the way to it, fails for a while."""
 
     @holds("W11")
@@ -53,23 +53,23 @@ class Outages(Bench):
         """Play a case; how many calls there were."""
         faults = Faults(case.fault)
         # Nobody dies here, so no lease must end; one is waited for only where the reply of a receive is lost.
-        with self.stage(lease_seconds=max(_ALIVE_SECONDS, self.short_lease_seconds)) as stage:
-            sender = stage.app(faults=faults if case.side == "sender" else None)
-            stage.working(faults=faults if case.side == "worker" else None)
-            self._tell(stage, sender, faults, case)
+        with self.harness(lease_seconds=max(_ALIVE_SECONDS, self.short_lease_seconds)) as harness:
+            sender = harness.app(faults=faults if case.side == "sender" else None)
+            harness.working(faults=faults if case.side == "worker" else None)
+            self._tell(harness, sender, faults, case)
             return len(faults.calls)
 
-    def _tell(self, stage: Stage, sender: App, faults: Faults, case: _Case) -> None:
-        story, before = told(stage, STORIES[case.story]), stage.ledger.ran()
+    def _tell(self, harness: AppHarness, sender: App, faults: Faults, case: _Case) -> None:
+        story, before = told(harness, STORIES[case.story]), harness.run_log.ran()
         handle = sender.send(story.workflow)
-        outcome = stage.outcome(handle)
-        stage.ledger.wait_for(lambda ran: not story.ran - (ran - before), self.patience_seconds)
-        stage.quiet()
-        ran = stage.ledger.ran() - before
+        outcome = harness.outcome(handle)
+        harness.run_log.wait_for(lambda ran: not story.ran - (ran - before), self.patience_seconds)
+        harness.quiet()
+        ran = harness.run_log.ran() - before
         self.check_counts(
-            lost=(story.ran - ran).total() + stage.unfinished(handle),
+            lost=(story.ran - ran).total() + harness.unfinished(handle),
             unexpected=int(outcome != story.result) + len(set(ran) - set(story.ran)),
-            duplicated=sum(count - 1 for count in stage.ledger.attempts().values()),
+            duplicated=sum(count - 1 for count in harness.run_log.attempts().values()),
             recovered=story.ran.total() if faults.struck.is_set() else 0,
             told=f"{case}; {outcome}; {ran}; calls: {faults.calls}",
         )
@@ -79,14 +79,14 @@ class Outages(Bench):
         """Many tasks, and every other reply of every kind is lost; each run and each result is as without that."""
         faults = Faults(every_other=True)
         # A message that was published once more waits until the lease of the first one's run is over.
-        with self.stage(lease_seconds=max(_ALIVE_SECONDS, self.short_lease_seconds)) as stage:
-            sender = stage.app()
+        with self.harness(lease_seconds=max(_ALIVE_SECONDS, self.short_lease_seconds)) as harness:
+            sender = harness.app()
             crowd = [call("act", label=f"crowd{number}") for number in range(12)]
             handles = sender.send_many([*crowd[:6], group(crowd[6:]), chain(*self._row(4))])
-            stage.working(faults=faults, concurrency=1, prefetch_limit=2)
-            lost = sum(stage.outcome(handle) == LOST for handle in handles)
-            stage.quiet()
-            ran = stage.ledger.ran()
+            harness.working(faults=faults, concurrency=1, prefetch_limit=2)
+            lost = sum(harness.outcome(handle) == LOST for handle in handles)
+            harness.quiet()
+            ran = harness.run_log.ran()
             again = sum(count - 1 for count in ran.values())
             recovered = len(ran) if faults.struck.is_set() else 0
             counts = {"lost": lost, "unexpected": 0, "duplicated": again, "recovered": recovered}
@@ -101,22 +101,22 @@ class Outages(Bench):
         self.at_once(self._play_twice, list(STORIES))
 
     def _play_twice(self, name: str) -> None:
-        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
-            app = stage.working(faults=Faults(twice=True))
-            stage.working()
-            self._tell(stage, app, Faults(), _Case(name, "twice"))
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
+            app = harness.working(faults=Faults(twice=True))
+            harness.working()
+            self._tell(harness, app, Faults(), _Case(name, "twice"))
 
     @holds("W12")
     def test_messages_that_come_late_run_nothing_again(self) -> None:
         """Every message once more, after the workflow has ended."""
-        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
-            app = stage.working()
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
+            app = harness.working()
             for name in STORIES:
-                self._tell(stage, app, Faults(), _Case(name, "on time"))
-            before, messages = stage.ledger.attempts(), stage.ledger.messages
-            stage.broker.publish(messages)
-            stage.quiet()
-            again = stage.ledger.attempts() - before
+                self._tell(harness, app, Faults(), _Case(name, "on time"))
+            before, messages = harness.run_log.attempts(), harness.run_log.messages
+            harness.broker.publish(messages)
+            harness.quiet()
+            again = harness.run_log.attempts() - before
             self.check_counts(
                 lost=0, unexpected=0, duplicated=again.total(), recovered=0, told=f"{again} ran for late messages"
             )
@@ -125,29 +125,29 @@ class Outages(Bench):
     def test_a_worker_that_has_lost_its_lease_changes_nothing(self) -> None:
         """One that was cut off while it ran a task returns when another is running it: the other's result stands."""
         faults = Faults()
-        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
-            cut_off, sender = stage.app(faults=faults), stage.app()
-            worker = stage.worker(cut_off)
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
+            cut_off, sender = harness.app(faults=faults), harness.app()
+            worker = harness.worker(cut_off)
             handle = sender.send(chain(call("wait", label="w"), call("act", label="next")))
-            first, second = stage.gates["w 0"], stage.gates["w 1"]
+            first, second = harness.gates["w 0"], harness.gates["w 1"]
             assert first.reached.wait(self.patience_seconds), "the task has not begun"
-            self._cut_off(stage, cut_off, faults)
-            stage.working()
+            self._cut_off(harness, cut_off, faults)
+            harness.working()
             assert second.reached.wait(self.patience_seconds), "nobody has taken over from a worker that is cut off"
             faults.away.clear()
             first.opened.set()
-            self._let_go(stage, worker)
+            self._let_go(harness, worker)
             assert not handle.wait(0.1), "a worker without a lease has ended the task that another runs"
             second.opened.set()
-            outcome = stage.outcome(handle)
+            outcome = harness.outcome(handle)
             assert outcome == ["next", "run 1"], f"it gives {outcome}, and not what the run gives that took over"
-            stage.quiet()
-            assert stage.ledger.ran() == {"w": 2, "next": 1}
+            harness.quiet()
+            assert harness.run_log.ran() == {"w": 2, "next": 1}
 
-    def _cut_off(self, stage: Stage, app: App, faults: Faults) -> None:
+    def _cut_off(self, harness: AppHarness, app: App, faults: Faults) -> None:
         faults.away.set()
         if app.runtime.broker.capabilities.hold is Hold.CONNECTION:
-            stage.disconnect(app)
+            harness.disconnect(app)
 
-    def _let_go(self, stage: Stage, worker: Worker) -> None:
-        worker.stop(grace_seconds=stage.patience_seconds)
+    def _let_go(self, harness: AppHarness, worker: Worker) -> None:
+        worker.stop(grace_seconds=harness.patience_seconds)

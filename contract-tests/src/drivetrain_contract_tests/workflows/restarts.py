@@ -10,41 +10,41 @@ from drivetrain import chain
 from drivetrain.contract import Durability
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
-from drivetrain_contract_tests.workflows.app_harness import Stage, call
-from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.app_harness import AppHarness, call
+from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.state_machine import STORIES, told
 
-__all__ = ["Restarts"]
+__all__ = ["RestartChecks"]
 
 _SURVIVE = {Durability.PROCESS, Durability.POWER}
 
 
-class Restarts(Bench):
+class RestartChecks(WorkflowBase):
     """Workers and waiting callers go on by themselves."""
 
     @holds("W18", restarts=True)
     def test_a_restart_loses_nothing(self) -> None:
         """Tasks that wait, that are delayed and that run when the service goes away all end, and their workflows."""
         self._need_durability()
-        with self.stage(lease_seconds=self.short_lease_seconds) as stage, ThreadPoolExecutor(8) as callers:
-            app = stage.app(concurrency=1)
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness, ThreadPoolExecutor(8) as callers:
+            app = harness.app(concurrency=1)
             running = app.send(chain(call("wait", label="running"), call("act", label="next")))
-            stage.worker(app)
-            assert stage.gates["running 0"].reached.wait(self.patience_seconds), "the task has not begun"
-            stories = [told(stage, workflow) for workflow in STORIES.values()]
+            harness.worker(app)
+            assert harness.gates["running 0"].reached.wait(self.patience_seconds), "the task has not begun"
+            stories = [told(harness, workflow) for workflow in STORIES.values()]
             handles = [running, app.send(call("act", label="delayed", delay=1.0))]
             handles += [app.send(story.workflow) for story in stories]
-            outcomes = [callers.submit(stage.outcome, handle) for handle in handles]
+            outcomes = [callers.submit(harness.outcome, handle) for handle in handles]
             with self._stopped():
-                stage.gates.open_all()
+                harness.gates.open_all()
             wanted = [["delayed"], *(story.result for story in stories)]
             assert [one.result(2 * self.patience_seconds) for one in outcomes[1:]] == wanted
-            self._check_running(stage, outcomes[0].result(2 * self.patience_seconds))
+            self._check_running(harness, outcomes[0].result(2 * self.patience_seconds))
 
-    def _check_running(self, stage: Stage, outcome: object) -> None:
+    def _check_running(self, harness: AppHarness, outcome: object) -> None:
         # Its lease may have ended while the service was away; then it has run again, once.
         assert outcome in (["next", "run 0"], ["next", "run 1"])
-        assert len(stage.ledger.of("next")) == 1
+        assert len(harness.run_log.of("next")) == 1
 
     def _need_durability(self) -> None:
         declared = self.broker_declares().durability, self.backend_declares().durability

@@ -5,12 +5,12 @@ from __future__ import annotations
 from drivetrain import chain, chord, group
 from drivetrain.contract import evolve
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.workflows.app_harness import Stage, call
-from drivetrain_contract_tests.workflows.base import Bench
+from drivetrain_contract_tests.workflows.app_harness import AppHarness, call
+from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.run_log import until
 from drivetrain_contract_tests.workflows.state_machine import STORIES, told
 
-__all__ = ["Keeping"]
+__all__ = ["RetentionChecks"]
 
 #: Messages of this size are certainly within what any broker takes, and a body twice as large is soon made.
 _SMALL_BYTES = 4096
@@ -18,7 +18,7 @@ _SMALL_BYTES = 4096
 _LARGEST_TRIED = 4 * 1024 * 1024
 
 
-class Keeping(Bench):
+class RetentionChecks(WorkflowBase):
     """What is kept for a workflow, and for how long."""
 
     @holds("W15")
@@ -27,36 +27,36 @@ class Keeping(Bench):
         self.at_once(self._play_unkept, list(STORIES))
 
     def _play_unkept(self, name: str) -> None:
-        with self.stage() as stage:
-            app = stage.working(result_retention_seconds=0, redelivery_window_seconds=0.5)
-            story = told(stage, STORIES[name])
+        with self.harness() as harness:
+            app = harness.working(result_retention_seconds=0, redelivery_window_seconds=0.5)
+            story = told(harness, STORIES[name])
             _ = app.send(story.workflow)
-            stage.ledger.wait_for(lambda ran: not story.ran - ran, self.patience_seconds)
-            stage.quiet()
-            self.check_ran(stage, story.ran)
-            self._check_nothing_left(stage)
+            harness.run_log.wait_for(lambda ran: not story.ran - ran, self.patience_seconds)
+            harness.quiet()
+            self.check_ran(harness, story.ran)
+            self._check_nothing_left(harness)
 
     @holds("W15")
     def test_a_short_retention_outlasts_what_is_unfinished(self) -> None:
         """A chord whose first member has ended long ago, by its retention, still completes with its value."""
-        with self.stage() as stage:
-            app = stage.working(result_retention_seconds=0, redelivery_window_seconds=0)
+        with self.harness() as harness:
+            app = harness.working(result_retention_seconds=0, redelivery_window_seconds=0)
             header = group(call("act", label="soon"), call("wait", label="late"))
             _ = app.send(chord(header, call("act", label="all")))
-            assert stage.gates["late 0"].reached.wait(self.patience_seconds), "a member has not begun"
-            stage.wait_ran("soon")
-            stage.backend.sweep()
-            stage.gates["late 0"].opened.set()
-            stage.wait_ran("all")
-            stage.quiet()
-            (run,) = stage.ledger.of("all")
+            assert harness.gates["late 0"].reached.wait(self.patience_seconds), "a member has not begun"
+            harness.wait_ran("soon")
+            harness.backend.sweep()
+            harness.gates["late 0"].opened.set()
+            harness.wait_ran("all")
+            harness.quiet()
+            (run,) = harness.run_log.of("all")
             assert run.args == ([["soon"], "run 0"],), f"the callback was given {run.args}"
-            self._check_nothing_left(stage)
+            self._check_nothing_left(harness)
 
-    def _check_nothing_left(self, stage: Stage) -> None:
+    def _check_nothing_left(self, harness: AppHarness) -> None:
         def empty() -> bool:
-            stage.backend.sweep()
-            return not any(stage.backend.counts().values())
+            harness.backend.sweep()
+            return not any(harness.backend.counts().values())
 
         late = self.backend_declares().expiry_resolution_seconds
         until(empty, "nothing is kept of a workflow that is over", self.patience_seconds + late)
@@ -69,26 +69,26 @@ class Keeping(Bench):
         kept = self.backend_declares().largest_value_bytes
         size = limit if kept is None else min(limit, kept // 7)  # each letter may be six bytes of JSON
         text = "ä" * size
-        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
-            app = stage.app(broker={"largest_message_bytes": limit})
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
+            app = harness.app(broker={"largest_message_bytes": limit})
             large = [evolve(call("measure", text, label=f"t{index}"), immutable=True) for index in range(4)]
             members = group(large[1:3])
             handle, alone = app.send(chain(large[0], members, call("act", label="all"))), app.send(large[3])
-            stage.worker(app)
-            outcome = stage.outcome(handle)
+            harness.worker(app)
+            outcome = harness.outcome(handle)
             assert outcome == ["all", [size, size]], f"large bodies give {outcome}, not their sizes"
-            assert stage.outcome(alone) == size, "a large body arrives otherwise than it was sent"
-            stage.quiet()
-            until(lambda: not stage.backend.counts()["bodies"], "the bodies are dropped", self.patience_seconds)
-            stored = [message for message in stage.ledger.messages if "drivetrain-body" in message.headers]
+            assert harness.outcome(alone) == size, "a large body arrives otherwise than it was sent"
+            harness.quiet()
+            until(lambda: not harness.backend.counts()["bodies"], "the bodies are dropped", self.patience_seconds)
+            stored = [message for message in harness.run_log.messages if "drivetrain-body" in message.headers]
             assert stored, "no message was too large"
 
     @holds("W16")
     def test_a_large_body_survives_that_its_message_comes_again(self) -> None:
         """A retry of a task with a large body has it too."""
-        with self.stage(lease_seconds=self.short_lease_seconds) as stage:
-            app = stage.working(broker={"largest_message_bytes": _SMALL_BYTES})
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
+            app = harness.working(broker={"largest_message_bytes": _SMALL_BYTES})
             text = "x" * 2 * _SMALL_BYTES
-            assert stage.outcome(app.send(call("flaky", text, label="again"))) == ["again", text]
-            stage.quiet()
-            assert [run.attempt for run in stage.ledger.runs] == [0, 1]
+            assert harness.outcome(app.send(call("flaky", text, label="again"))) == ["again", text]
+            harness.quiet()
+            assert [run.attempt for run in harness.run_log.runs] == [0, 1]

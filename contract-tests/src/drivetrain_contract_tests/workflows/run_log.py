@@ -13,13 +13,13 @@ from attrs import field, frozen
 from drivetrain import current_task
 from drivetrain.contract import Message, hookimpl
 
-__all__ = ["Ledger", "Ran", "until"]
+__all__ = ["RunLog", "TaskRun", "until"]
 
 T = TypeVar("T")
 
 
 @frozen
-class Ran:
+class TaskRun:
     """One run of a task."""
 
     label: str
@@ -32,12 +32,12 @@ class Ran:
     worker: str = field(repr=False)
 
 
-class Ledger:
-    """Counts sends and runs, for all apps of a stage. An observer. Thread-safe."""
+class RunLog:
+    """Counts sends and runs, for all apps of a harness. An observer. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._runs: list[Ran] = []
+        self._runs: list[TaskRun] = []
         self._messages: list[Message] = []
 
     @hookimpl
@@ -49,14 +49,14 @@ class Ledger:
     def note(self, label: str, args: tuple[Any, ...]) -> int:
         """A task runs; how often this label has run before."""
         task = current_task()
-        ran = Ran(label, task.task_id, task.attempt, args, time.time(), task.worker)
+        ran = TaskRun(label, task.task_id, task.attempt, args, time.time(), task.worker)
         with self._changed:
             before = sum(one.label == label for one in self._runs)
             self._runs.append(ran)
             self._changed.notify_all()
         return before
 
-    def take_over(self, runs: Sequence[Ran]) -> None:
+    def take_over(self, runs: Sequence[TaskRun]) -> None:
         """Add what ran in another process."""
         with self._changed:
             self._runs.extend(runs)
@@ -68,12 +68,12 @@ class Ledger:
             return list(self._messages)
 
     @property
-    def runs(self) -> list[Ran]:
+    def runs(self) -> list[TaskRun]:
         """What ran so far."""
         with self._changed:
             return list(self._runs)
 
-    def of(self, label: str) -> list[Ran]:
+    def of(self, label: str) -> list[TaskRun]:
         """The runs of a task."""
         return [ran for ran in self.runs if ran.label == label]
 

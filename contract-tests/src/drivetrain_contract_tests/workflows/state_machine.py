@@ -10,7 +10,7 @@ from attrs import frozen
 
 from drivetrain.contract import evolve
 from drivetrain.workflow.signature import Signature, Workflow, chain, chord, group
-from drivetrain_contract_tests.workflows.app_harness import Stage
+from drivetrain_contract_tests.workflows.app_harness import AppHarness
 from drivetrain_contract_tests.workflows.interpreter import NOTHING, interpret
 from drivetrain_contract_tests.workflows.strategies import labelled
 
@@ -26,9 +26,9 @@ class Story:
     ran: Counter[str]
 
 
-def told(stage: Stage, workflow: Workflow[Any]) -> Story:
-    """The story of a workflow on a stage."""
-    known = labelled(workflow, stage.label)
+def told(harness: AppHarness, workflow: Workflow[Any]) -> Story:
+    """The story of a workflow on a harness."""
+    known = labelled(workflow, harness.label)
     ran: Counter[str] = Counter()
     return Story(known, interpret(known, NOTHING, ran), ran)
 

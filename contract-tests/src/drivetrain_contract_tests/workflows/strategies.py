@@ -37,7 +37,7 @@ def trees(leaves: int = 12) -> st.SearchStrategy[Workflow[Any]]:
 
 
 def labelled(workflow: Workflow[Any], label: Callable[[], str]) -> Workflow[Any]:
-    """The same workflow with a label for every task in it, by which the ledger knows it."""
+    """The same workflow with a label for every task in it, by which the run_log knows it."""
     if isinstance(workflow, Signature):
         return evolve(
             workflow,

@@ -63,13 +63,13 @@ class Notes(Protocol):
         ...
 
 
-def register(app: App, ledger: Notes, gates: Gates, *, retry_seconds: float = 0.0) -> None:
+def register(app: App, run_log: Notes, gates: Gates, *, retry_seconds: float = 0.0) -> None:
     """Give ``app`` the tasks."""
     retries = retry.fixed(retry_seconds, max_retries=2)
 
     def begin(label: str, args: tuple[Any, ...]) -> list[Any]:
         given = tuple(plain(list(args)))
-        ledger.note(label, given)
+        run_log.note(label, given)
         return [label, *given]
 
     def act(*args: Any, label: str) -> Any:
@@ -93,12 +93,12 @@ def register(app: App, ledger: Notes, gates: Gates, *, retry_seconds: float = 0.
     app.task(name="caught")(act)
     app.task(name="flaky", retry=retries)(flaky)
     app.task(name="hopeless", retry=retries)(fail)
-    _register_waiting(app, ledger, gates)
+    _register_waiting(app, run_log, gates)
 
 
-def _register_waiting(app: App, ledger: Notes, gates: Gates) -> None:
+def _register_waiting(app: App, run_log: Notes, gates: Gates) -> None:
     @app.task(name="wait")
     def wait(*args: Any, label: str) -> Any:
-        before = ledger.note(label, args)
+        before = run_log.note(label, args)
         gates[f"{label} {before}"].wait()
         return f"run {before}"
