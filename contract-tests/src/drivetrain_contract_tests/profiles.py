@@ -25,8 +25,12 @@ class Profile:
     steps: int
     #: Members of the largest group; workflows and messages that are tried under load.
     large: int
-    #: How often races are tried.
+    #: Entries of the largest batch of small messages.
+    batch: int
+    #: How often races are tried, where each try costs much.
     races: int
+    #: For how long a race is provoked, in seconds.
+    seconds: float
     #: How often the service is killed while it moves messages.
     crashes: int
     #: What all random choices are drawn from; the same seed makes the same choices.
@@ -68,8 +72,8 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", examples=10, steps=20, large=1_000, races=5, crashes=2),
-        Profile("default", examples=50, steps=40, large=10_000, races=20, crashes=3),
-        Profile("thorough", examples=1_000, steps=100, large=10_000, races=200, crashes=20),
+        Profile("quick", examples=10, steps=20, large=1_000, batch=4_100, races=5, seconds=0.3, crashes=2),
+        Profile("default", examples=50, steps=40, large=10_000, batch=10_001, races=20, seconds=1.0, crashes=3),
+        Profile("thorough", examples=1_000, steps=100, large=10_000, batch=65_537, races=200, seconds=10.0, crashes=20),
     )
 }

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 from drivetrain_contract_tests.brokers.admin import Looking
+from drivetrain_contract_tests.brokers.batches import Batches
 from drivetrain_contract_tests.brokers.dead_letters import DeadLetters
 from drivetrain_contract_tests.brokers.delays import Delays
 from drivetrain_contract_tests.brokers.forks import Forks
+from drivetrain_contract_tests.brokers.holds import Holds
 from drivetrain_contract_tests.brokers.lifecycle import Life
 from drivetrain_contract_tests.brokers.machine import AnyProgram
+from drivetrain_contract_tests.brokers.names import Names
 from drivetrain_contract_tests.brokers.outages import Outages
 from drivetrain_contract_tests.brokers.publishing import Publishing
+from drivetrain_contract_tests.brokers.races import Races
 from drivetrain_contract_tests.brokers.receiving import Receiving
+from drivetrain_contract_tests.brokers.repetition import Repetition
 from drivetrain_contract_tests.brokers.settling import Settling
 from drivetrain_contract_tests.brokers.undeclared import Undeclared
+from drivetrain_contract_tests.brokers.wakes import Wakes
 
 __all__ = ["BrokerContract"]
 
 
 class BrokerContract(
-    Undeclared, Outages, Forks, Life, AnyProgram, Looking, DeadLetters, Delays, Settling, Receiving, Publishing
+    Undeclared,
+    Outages,
+    Forks,
+    Races,
+    Life,
+    AnyProgram,
+    Repetition,
+    Names,
+    Batches,
+    Wakes,
+    Holds,
+    Looking,
+    DeadLetters,
+    Delays,
+    Settling,
+    Receiving,
+    Publishing,
 ):
     """The contract of a broker. Needs a fixture ``broker_service`` that gives a `Service`.
 

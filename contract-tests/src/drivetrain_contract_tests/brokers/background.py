@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-__all__ = ["Background", "together"]
+__all__ = ["Background", "frequent_switches", "rounds", "together"]
 
 T = TypeVar("T")
 
@@ -42,6 +45,28 @@ class Background(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._answers[0]
+
+
+@contextmanager
+def frequent_switches() -> Iterator[None]:
+    """Let Python switch between threads as often as it can: what is looked up first and changed later is then found.
+
+    The setting is one for the whole process.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def rounds(seconds: float) -> Iterator[int]:
+    """Numbers from 0, for as long as ``seconds``; three at least. A race is provoked for a time, and not a number."""
+    number, deadline = 0, time.monotonic() + seconds
+    while number < 3 or time.monotonic() < deadline:
+        yield number
+        number += 1
 
 
 def together(calls: Sequence[Callable[[], T]]) -> list[T]:

@@ -144,11 +144,21 @@ class Bench(Contract):
         if self.capabilities.hold is not Hold.LEASE:
             raise NotDeclared("hold: it lasts as long as the connection")
 
-    def take(self, broker: Broker, *queues: str, count: int = 1, hold: float | None = None) -> list[Delivery]:
-        """Receive ``count`` messages, in as many calls as that takes; fails when they do not come."""
+    def take(
+        self, broker: Broker, *queues: str, count: int = 1, hold: float | None = None, later: float = 0.0
+    ) -> list[Delivery]:
+        """Receive ``count`` messages, in as many calls as that takes; fails when they do not come.
+
+        Args:
+            broker: receives them.
+            queues: from these; none: from "q".
+            count: how many.
+            hold: for how long they are held, in seconds; None: for longer than the check takes.
+            later: how many seconds must pass before they can come.
+        """
         names = queues or ("q",)
         taken: list[Delivery] = []
-        deadline = time.monotonic() + self.patience_seconds
+        deadline = time.monotonic() + later + self.patience_seconds
         while len(taken) < count:
             left = deadline - time.monotonic()
             assert left > 0, f"{len(taken)} of {count} messages came from {names} in {self.patience_seconds} seconds"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from drivetrain.contract import DEAD_AT_HEADER, DEAD_REASON_HEADER, Broker, Delivery
-from drivetrain_contract_tests.brokers.attack_payloads import BODIES
+from drivetrain_contract_tests.attack_payloads import BODIES
 from drivetrain_contract_tests.brokers.base import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 

@@ -90,6 +90,18 @@ class Life(Bench):
         used.close()
 
     @holds("B38")
+    def test_an_object_that_was_closed_may_be_used_again(self) -> None:
+        """A call after `close` connects again: publish, receive and settle work as they did before."""
+        broker = self.fresh()
+        for name in ("first", "second"):
+            broker.publish([message(name)])
+            taken = self.take(broker)
+            assert ids(taken) == [name]
+            broker.acknowledge(taken)
+            broker.close()
+        self.none_comes(broker, seconds=0.0)
+
+    @holds("B38")
     def test_close_wakes_a_receive(self) -> None:
         """A `receive` that waits in another thread returns when its object is closed, and raises nothing."""
         wait = min(20.0, self.patience_seconds)
@@ -120,10 +132,14 @@ class Life(Bench):
         """Another object of the namespace goes on, also while it waits."""
         one, other = self.pair()
         one.publish([message("a")])
-        waiting = Background(lambda: self.take(other, "later"))
-        assert not waiting.ended(0.05)
+        wait = self.patience_seconds
+        waiting = Background(
+            lambda: other.receive(["later"], limit=1, wait_seconds=wait, hold_seconds=self.hold_seconds)
+        )
+        assert not waiting.ended(0.05), "it has not waited"
         one.close()
-        self.none_comes(other, "unused", seconds=0.0) if waiting.ended() else other.publish([message("b", "later")])
+        assert not waiting.ended(0.1), f"the close of another object has ended a receive: {waiting.result()}"
+        other.publish([message("b", "later")])
         assert ids(waiting.result()) == ["b"]
         assert ids(self.take(other)) == ["a"]
 

@@ -224,6 +224,21 @@ class Outages(Bench):
             self._shows_no_secret(error)
             broker.publish([message(queue="sound")])
             broker.acknowledge(self.take(broker, "sound"))
+        self._queue_works(broker, "q")
+
+    def _queue_works(self, broker: Broker, queue: str) -> None:
+        """Fail when a sound message does not come from a queue, whatever else does."""
+        broker.publish([message("sound", queue)])
+        deadline = time.monotonic() + self.patience_seconds
+        came: list[str] = []
+        while "sound" not in came:
+            left = deadline - time.monotonic()
+            assert left > 0, (
+                f"the hostile messages in the queue {queue!r} have kept a sound one from coming; {came} came"
+            )
+            taken = broker.receive([queue], limit=9, wait_seconds=left, hold_seconds=self.hold_seconds)
+            broker.acknowledge(taken)
+            came += [name[:20] for name in ids(taken)]
 
     @holds("B42", restarts=True)
     def test_the_errors_of_an_outage_are_ours_and_name_their_cause(self) -> None:
@@ -355,6 +370,7 @@ def _hostile_calls(broker: Broker) -> list[tuple[str, Callable[[], object]]]:
         ("an ETA at the end of time", message(eta=1e300)),
         ("an ETA that never is", message(eta=float("inf"))),
         ("an ETA before the beginning", message(eta=float("-inf"))),
+        ("an ETA that is no number", message(eta=float("nan"))),
     ]
     return [
         *((f"publishing {name}", partial(broker.publish, [each])) for name, each in sent),

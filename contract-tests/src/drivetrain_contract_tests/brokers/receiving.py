@@ -186,14 +186,14 @@ class Receiving(Bench):
         """`receive` returns empty after the time that it was given: not before, and not much later."""
         broker, late = self.fresh(), []
         for seconds in (0.0, 0.3):
-            for _ in range(self.tries):
+            for _ in range(2 * self.tries):
                 before = time.monotonic()
                 self.none_comes(broker, seconds=seconds)
                 late.append(time.monotonic() - before - seconds)
                 assert late[-1] > -0.05, f"it returned {-late[-1]:.2f} seconds too early, with nothing"
-                if late[-1] < 2 * self.prompt_seconds:
+                if late[-1] < self.prompt_seconds:
                     break
-            assert late[-1] < 2 * self.prompt_seconds, f"it waited {late[-1]:.2f} seconds longer than it was told"
+            assert late[-1] < self.prompt_seconds, f"it waited {late[-1]:.2f} seconds longer than it was told"
 
     @holds("B12")
     def test_waiting_uses_no_processor(self) -> None:
