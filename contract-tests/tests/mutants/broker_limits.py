@@ -172,7 +172,7 @@ class LooksAt100(MemoryBroker):
         for queue in self._store.known(queues, self._clock):
             entries = sorted(queue.ready.clear(), key=lambda entry: entry.turn)
             for place, entry in enumerate(entries):
-                entry.pile = None
+                entry.heap = None
                 entry.move(queue.ready, (-entry.message.priority if place < 100 else 0, entry.turn))
         return super()._take(queues, limit, hold_seconds)
 

@@ -24,7 +24,7 @@ class LooksBeforeItTakes(MemoryBroker):
             seen = [(queue, entry) for queue in known for entry in queue.ready.smallest(limit)][:limit]
         for queue, entry in seen:
             with self._store.condition:
-                if entry.receipt not in queue.open or entry.pile is queue.ready:
+                if entry.receipt not in queue.open or entry.heap is queue.ready:
                     taken += self._give(queue, entry, hold_seconds)
                 else:
                     taken += [evolve(entry.deliver(), receipt=-entry.receipt)]
@@ -164,9 +164,9 @@ class RipensTwice(MemoryBroker):
         due = [entry for queue in self._known(queues) for entry in queue.delayed.smallest(10**6) if self._is_due(entry)]
         with self._store.condition:
             for entry in due:
-                if entry.pile is not None:
+                if entry.heap is not None:
                     entry.take()
-                    entry.pile = None
+                    entry.heap = None
         self.publish([evolve(entry.message, eta=None) for entry in due])
         return super().receive(queues, **how)
 

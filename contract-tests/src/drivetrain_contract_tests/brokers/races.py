@@ -38,9 +38,11 @@ class Races(Bench):
             consumer.ping()
         with frequent_switches():
             for number in rounds(self.profile.seconds):
-                eta = time.time() + 0.003
+                now = time.time()
                 consumers[0].publish([message(f"{number} ready {each}") for each in range(_FOUGHT_FOR)])
-                consumers[0].publish([message(f"{number} due {each}", eta=eta) for each in range(_FOUGHT_FOR)])
+                consumers[0].publish(
+                    [message(f"{number} due {each}", eta=now + each / 2_000) for each in range(_FOUGHT_FOR)]
+                )
                 came = [each for taken in together([partial(self._all, one) for one in consumers]) for each in taken]
                 missing = 2 * _FOUGHT_FOR - len(came)
                 rest = self.take(consumers[0], count=missing) if missing > 0 else []
