@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from drivetrain_contract_tests.contract import Contract, NotDeclared
+from drivetrain_contract_tests.failure import reason_of
 from drivetrain_contract_tests.report import Ended
 
 __all__ = ["word"]
@@ -65,7 +66,8 @@ def _ended(kind: type[Contract], name: str, told: pytest.TestReport, call: pytes
     if told.outcome == "skipped":
         return _skipped(told, call)
     if told.outcome == "failed":
-        return Ended("fail", _reason(told, call))
+        function, _ = kind.checks().get(name, (None, None))
+        return Ended("fail", _reason(told, call, _one_line(function.__doc__ or "") if function else ""))
     if name in kind.left_out():
         return Ended("fail", "the standard check was overridden")
     return Ended("pass")
@@ -78,15 +80,14 @@ def _skipped(told: pytest.TestReport, call: pytest.CallInfo[None]) -> Ended:
     return Ended("not declared" if declared else "not run", _reason(told, call).removeprefix("Skipped: "))
 
 
-def _reason(told: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+def _reason(told: pytest.TestReport, call: pytest.CallInfo[None], about: str = "") -> str:
     if call.excinfo is None:
         return _one_line(told.longreprtext)
     error = call.excinfo.value
-    what = _one_line(str(error)) or "without a word"
-    if isinstance(error, (AssertionError, pytest.skip.Exception, pytest.fail.Exception)):
-        said = what
+    if isinstance(error, (pytest.skip.Exception, pytest.fail.Exception)):
+        said = _one_line(str(error)) or "without a message"
     else:
-        said = f"{type(error).__name__}: {what}"
+        said = reason_of(error, about)[:_LONGEST_REASON]
     return said if told.when == "call" else f"in {told.when}: {said}"
 
 

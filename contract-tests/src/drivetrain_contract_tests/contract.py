@@ -14,6 +14,7 @@ from drivetrain_contract_tests.drivers_under_test import Subject, of_service
 from drivetrain_contract_tests.findings import Counts, Findings, Undeclared
 from drivetrain_contract_tests.profiles import PROFILES, Profile
 from drivetrain_contract_tests.service import Service
+from drivetrain_contract_tests.transcript import Transcript
 
 if TYPE_CHECKING:
     from _pytest.outcomes import Skipped
@@ -96,6 +97,12 @@ class Contract:
     def findings(self) -> Findings:
         """What this run of a check has found so far."""
         found: Findings = vars(self).setdefault("_findings", Findings())
+        return found
+
+    @property
+    def transcript(self) -> Transcript:
+        """What this check has asked its drivers so far."""
+        found: Transcript = vars(self).setdefault("_transcript", Transcript())
         return found
 
     def warn_undeclared(self, capability: str, told: str) -> None:

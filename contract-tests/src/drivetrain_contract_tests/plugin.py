@@ -34,6 +34,8 @@ _REPORT = pytest.StashKey[Report]()
 _TOLD = pytest.StashKey[set[str]]()
 #: Where the word of a check travels, from a process that runs tests to the one that reports.
 _WORD = "drivetrain_contract"
+#: From ``-vv`` on, a failing check shows pytest's own traceback.
+_TRACEBACK_VERBOSITY = 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -89,9 +91,16 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Draw from the seed, and skip a check where its driver does not declare what it needs."""
     kind: Any = _contract_of(item)
-    with nullcontext() if kind is None else kind.profile.seeded():
-        _, check = (None, None) if kind is None else kind.checks().get(_name(item), (None, None))
+    if kind is None:
+        return (yield)
+    from drivetrain_contract_tests.reaching import must_be_usable, taking_turns
+
+    _, check = kind.checks().get(_name(item), (None, None))
+    run = getattr(item.config, "workerinput", {}).get("testrunuid")
+    turns = nullcontext() if run is None else taking_turns(kind, run, alone=check is not None and check.restarts)
+    with kind.profile.seeded(), turns:
         if check is not None:
+            must_be_usable(kind)
             item.instance.require(check)  # type: ignore[attr-defined]
         return (yield)
 
@@ -103,11 +112,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     kind = _contract_of(item)
     if kind is not None and _name(item) in kind.checks() and (told.when == "call" or told.outcome != "passed"):
         from drivetrain_contract_tests import check_result
+        from drivetrain_contract_tests.failure import text_of
 
         setattr(told, _WORD, check_result.word(item, kind, told, call, item.config.stash[_TOLD]))
         if told.failed:
             again = f"--contract-profile {kind.profile.name} --contract-seed {kind.profile.seed}"
             told.sections.append(("drivetrain contract", f"the same again: pytest {again} {item.nodeid}"))
+            if told.when == "call" and call.excinfo is not None and item.config.get_verbosity() < _TRACEBACK_VERBOSITY:
+                function, check = kind.checks()[_name(item)]
+                script = item.instance.transcript.script()  # type: ignore[attr-defined]
+                told.longrepr = text_of(check, function, _name(item), call.excinfo.value, script)
     return told
 
 

@@ -51,7 +51,7 @@ class Profile:
             deadline=None,
             database=None,  # a failure is reproduced from its seed
             print_blob=True,
-            report_multiple_bugs=self.shrinks,
+            report_multiple_bugs=False,  # the first is enough, and a group of errors hides it
             backend="hypothesis",
             verbosity=Verbosity.normal,
             phases=[*_PHASES, *([Phase.shrink] if self.shrinks else [])],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,13 +10,15 @@ import pytest
 from attrs import frozen
 
 from drivetrain.contract import evolve
-from drivetrain_contract_tests import PROFILES
+from drivetrain_contract_tests import PROFILES, Profile
 from drivetrain_contract_tests.contract import Contract
 
-__all__ = ["PROFILE", "Mutant", "catcher", "fails"]
+__all__ = ["PROFILE", "Kill", "Mutant", "catcher", "fails"]
 
 #: A broken driver is caught by a few examples, and nobody reads how small its failing example is.
 PROFILE = evolve(PROFILES["quick"], name="mutants", large=200, shrinks=False)
+#: What is tried in turn, until one catches it: each is worth what it catches.
+_PROFILES = (PROFILE, *(evolve(PROFILES[name], shrinks=False) for name in ("default", "thorough")))
 
 
 @frozen(kw_only=True)
@@ -43,19 +46,36 @@ class Mutant:
         return sorted(names, key=lambda name: name != self.by)
 
 
-def catcher(mutant: Mutant) -> str | None:
-    """The first check of its clause that fails on ``mutant``."""
+@frozen
+class Kill:
+    """What has caught a broken driver."""
+
+    check: str
+    #: The first profile that has: ``quick``, ``default`` or ``thorough``.
+    profile: str
+    #: How long that check took, in seconds.
+    seconds: float
+
+
+def catcher(mutant: Mutant) -> Kill | None:
+    """The first check of its clause that fails on ``mutant``, in the first profile in which one does."""
     service = mutant.service()
     with pytest.MonkeyPatch.context() as patch:
         if mutant.core is not None:
             mutant.core(patch)
-        return next((name for name in mutant.checks() if fails(mutant.contract, service, name)), None)
+        for profile in _PROFILES:
+            for name in mutant.checks():
+                began = time.monotonic()
+                if fails(mutant.contract, service, name, profile):
+                    shown = "quick" if profile is PROFILE else profile.name
+                    return Kill(name, shown, round(time.monotonic() - began, 2))
+    return None
 
 
-def fails(contract: type[Contract], service: Any, name: str) -> bool:
+def fails(contract: type[Contract], service: Any, name: str, profile: Profile = PROFILE) -> bool:
     """Whether a check that can be run fails on ``service``."""
     try:
-        contract.run_check(name, service, PROFILE)
+        contract.run_check(name, service, profile)
     except pytest.skip.Exception:
         return False
     except (Exception, pytest.fail.Exception):

@@ -119,13 +119,8 @@ def _error_of(call: Callable[[], object]) -> Exception | None:
 @contextmanager
 def stopped(service: Service) -> Iterator[None]:
     """Stop the service, and start it again afterwards."""
-    assert service.stop is not None
-    assert service.start is not None
-    service.stop()
-    try:
+    with service.stopped():
         yield
-    finally:
-        service.start()
 
 
 def works(backend: Backend) -> bool:

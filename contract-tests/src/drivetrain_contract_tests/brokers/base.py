@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import pytest
 
@@ -29,6 +29,8 @@ __all__ = ["Bench", "ids", "message"]
 #: How long a message is held when its hold shall end soon.
 _SHORT_HOLD_SECONDS = 0.15
 _HOLD_SECONDS = 60.0
+#: How long the suite waits for what must come once something has not come: a driver that loses one thing loses more.
+_SHORT_PATIENCE_SECONDS = 10.0
 #: How long between two looks at something that cannot be waited for.
 _LOOK_SECONDS = 0.02
 
@@ -85,15 +87,17 @@ class Bench(Contract):
 
     def on(self, namespace: str) -> Broker:
         """A new broker object on this namespace. Closed after the check, and kept till then."""
-        return self._kept(self.service.broker(namespace))
+        return self._kept(self.service.broker(namespace), self.service.expression("broker", namespace))
 
     def at(self, url: str, namespace: str) -> Broker:
         """The same of a URL, where the namespace is that of the context."""
-        return self._kept(self.service.broker_at(url, namespace=namespace))
+        made = self.service.expression_at("broker", url, namespace)
+        return self._kept(self.service.broker_at(url, namespace=namespace), made)
 
-    def _kept(self, broker: Broker) -> Broker:
-        self._made.append(broker)
-        return broker
+    def _kept(self, broker: Broker, made: str) -> Broker:
+        recorded: Broker = self.transcript.record(broker, made)
+        self._made.append(recorded)
+        return recorded
 
     def pair(self) -> tuple[Broker, Broker]:
         """Two brokers on one fresh namespace."""
@@ -104,6 +108,7 @@ class Bench(Contract):
         """Close all brokers that were made so far: between the examples of a property."""
         _close_all(self._made)
         self._made.clear()
+        self.transcript.clear()
 
     @property
     def hold_seconds(self) -> float:
@@ -161,7 +166,10 @@ class Bench(Contract):
         deadline = time.monotonic() + later + self.patience_seconds
         while len(taken) < count:
             left = deadline - time.monotonic()
-            assert left > 0, f"{len(taken)} of {count} messages came from {names} in {self.patience_seconds} seconds"
+            if left <= 0:
+                self.lose_patience(
+                    f"{len(taken)} of {count} messages came from {names} in {self.patience_seconds} seconds"
+                )
             taken += broker.receive(
                 names, limit=count - len(taken), wait_seconds=left, hold_seconds=hold or self.hold_seconds
             )
@@ -214,8 +222,16 @@ class Bench(Contract):
         """Wait until something holds that can only be looked at: services count late."""
         deadline = time.monotonic() + self.patience_seconds
         while not holds():
-            assert time.monotonic() < deadline, fault()
+            if time.monotonic() > deadline:
+                self.lose_patience(fault())
             time.sleep(_LOOK_SECONDS)
+
+    def lose_patience(self, fault: str) -> NoReturn:
+        """Fail because something has not come; the checks of this class that follow wait for less time."""
+        short = min(_SHORT_PATIENCE_SECONDS, self.patience_seconds)
+        less = f" (the checks that follow wait for {short:g} seconds)" if short < self.patience_seconds else ""
+        type(self).patience_seconds = short
+        raise AssertionError(f"{fault}{less}")
 
     def dead(self, broker: Broker, queue: str = "q", limit: int = 100) -> Sequence[Message]:
         """The dead letters of a queue."""

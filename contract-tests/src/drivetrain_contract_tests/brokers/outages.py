@@ -300,13 +300,8 @@ class Outages(Bench):
 
     @contextmanager
     def _stopped(self) -> Iterator[None]:
-        assert self.service.stop is not None
-        assert self.service.start is not None
-        self.service.stop()
-        try:
+        with self.service.stopped():
             yield
-        finally:
-            self.service.start()
 
     def _await_service(self, broker: Broker) -> None:
         """Return when an object works again; its first calls may find that their connection is lost."""

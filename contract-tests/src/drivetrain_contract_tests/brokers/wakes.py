@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from drivetrain.contract import Broker, Delivery, QueueSection
 from drivetrain_contract_tests.brokers.background import Background
@@ -26,7 +27,7 @@ class Wakes(Bench):
         queues = ("a", "b", "c")
         for queue in queues:
             self._comes_in_time(
-                lambda: self._receive(consumer, queues),
+                lambda wait: self._receive(consumer, queues, wait),
                 lambda queue=queue: sender.publish([message(queue, queue)]),  # type: ignore[misc]
                 within=self.prompt_seconds,
                 what=f"a message in {queue!r}, of the queues {queues},",
@@ -43,7 +44,7 @@ class Wakes(Bench):
         later = self.on(namespace)
         try:
             self._comes_in_time(
-                lambda: self._receive(later, ["second"]),
+                lambda wait: self._receive(later, ["second"], wait),
                 lambda: sender.publish([message(queue="second")]),
                 within=self.prompt_seconds,
                 what="a message for the second of two consumers",
@@ -59,7 +60,7 @@ class Wakes(Bench):
         other.publish([message(queue="held") for _ in range(self.tries)])
         held = self.take(other, "held", count=self.tries)
         self._comes_in_time(
-            lambda: self._receive(consumer, ["held"]),
+            lambda wait: self._receive(consumer, ["held"], wait),
             lambda: other.release([held.pop()], delay_seconds=self.short_delay_seconds),
             within=self.short_delay_seconds + self.late_seconds,
             what=f"a message that was released for {self.short_delay_seconds:.2f} seconds",
@@ -71,7 +72,7 @@ class Wakes(Bench):
         consumer, sender = self.pair()
         sender.publish([message("later", eta=time.time() + self.long_delay_seconds())])
         self._comes_in_time(
-            lambda: self._receive(consumer, ["q"]),
+            lambda wait: self._receive(consumer, ["q"], wait),
             lambda: sender.publish([message(eta=time.time() + self.short_delay_seconds)]),
             within=self.short_delay_seconds + self.late_seconds,
             what="a message that was due sooner than another",
@@ -85,7 +86,7 @@ class Wakes(Bench):
         holder.publish([message() for _ in range(self.tries)])
         held = self.take(holder, count=self.tries)
         self._comes_in_time(
-            lambda: self._receive(consumer, ["q"]),
+            lambda wait: self._receive(consumer, ["q"], wait),
             lambda: holder.extend([held.pop()], hold_seconds=self.short_hold_seconds),
             within=self.short_hold_seconds + _WHOLE_SECOND + self.late_seconds,
             what="a message whose hold was made shorter",
@@ -121,20 +122,20 @@ class Wakes(Bench):
         came = broker.receive(["q"], limit=1, wait_seconds=wait, hold_seconds=self.hold_seconds)
         return ids(came), time.monotonic() - before
 
-    def _receive(self, broker: Broker, queues: Sequence[str]) -> Sequence[Delivery]:
-        return broker.receive(queues, limit=1, wait_seconds=self.patience_seconds, hold_seconds=self.hold_seconds)
+    def _receive(self, broker: Broker, queues: Sequence[str], wait: float) -> Sequence[Delivery]:
+        return broker.receive(queues, limit=1, wait_seconds=wait, hold_seconds=self.hold_seconds)
 
     def _comes_in_time(
-        self, receive: Callable[[], Sequence[Delivery]], act: Callable[[], object], *, within: float, what: str
+        self, receive: Callable[[float], Sequence[Delivery]], act: Callable[[], object], *, within: float, what: str
     ) -> None:
         """Fail when a receive that waits never returns in time after ``act``; a busy machine has several tries."""
-        took = 0.0
+        took, wait = 0.0, within + self.patience_seconds
         for _ in range(self.tries):
-            waiting = Background(receive)
+            waiting = Background(partial(receive, wait))
             assert not waiting.ended(0.1), f"it has not waited: {waiting.result()}"
             before = time.monotonic()
             act()
-            came = waiting.result(2 * self.patience_seconds)
+            came = waiting.result(wait + self.patience_seconds)
             took = time.monotonic() - before
             assert came, f"{what} was not seen by a receive that waited for {took:.2f} seconds"
             if took < within:
