@@ -292,7 +292,7 @@ def test_a_signal_to_the_whole_group_does_not_end_children(children, tmp_path):
 
 def test_a_task_that_no_other_process_can_find_is_refused_when_the_worker_is_made(memory_app):
     memory_app.task(name="local", pool="processes")(lambda: None)
-    with pytest.raises(ConfigurationError, match=r"local.*top of a module"):
+    with pytest.raises(ConfigurationError, match=r"local.*top level of a module"):
         memory_app.worker()
 
 

@@ -332,7 +332,7 @@ def test_a_queue_that_is_too_long_to_be_looked_through_is_not_looked_through(ope
     assert operator.pass_hours(24) == []
     assert operator.states(lost) == [State.PENDING]
     report = operator.app.operations.rescue(dry_run=True)
-    assert "no more than 10000 are looked at" in report.backlog
+    assert "a search reads at most 10000" in report.backlog
 
 
 # Brokers that do not show their messages

@@ -1,16 +1,16 @@
-"""For the tests of applications: time that you turn, and tasks that run when you say so.
+"""Helpers for the tests of applications: virtual time, and tasks that run when the test calls them.
 
     from drivetrain.testing import VirtualTime
 
     def test_reminders():
-        with VirtualTime(app) as time:              # memory://, whatever the app is configured with
+        with VirtualTime(app) as time:              # memory://, for any configuration of the app
             remind.si("Ada").set(delay=timedelta(days=30)).send()
             time.run_for(days=31)                   # at once
             assert sent == ["Ada"]
 
-Time begins now, or when ``start=`` says. Everything runs in the thread of the test, in due order, the same every time.
-Queues, retries, ETAs, expiry, chains and chords are those of the real worker and the real ``memory://`` drivers; only
-the time is not real.
+Time begins now, or at ``start=``. All tasks run in the thread of the test, in due order, the same in every run.
+Queues, retries, ETAs, expiry, chains and chords are those of the real worker and the real ``memory://`` drivers. Only
+the time is virtual.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from drivetrain.contract import QueueSection, reset_after_fork
 
 __all__ = ["VirtualClock", "VirtualTime"]
 
-#: Waiting so often without anybody turning the clock means that nobody will.
+#: After this number of waits without a turn of the clock, no other thread will turn it.
 _MOST_WAITS = 1000
 _FOR_EVER = (
-    "this would wait for ever: in virtual time nothing happens by itself; "
-    "let tasks run first, with run_for, run_until or run_ready"
+    "this would wait without end, since virtual time does not pass on its own; "
+    "run tasks first with run_for, run_until or run_ready"
 )
 
-#: How long time passes where it is not known how long something was put off, in seconds.
+#: How long time passes when a message was released for an unknown time, in seconds.
 _MOMENT_SECONDS = 0.05
 
 
 class VirtualClock:
     """A clock that stands still until it is turned. Thread-safe.
 
-    Waiting turns it: who waits five seconds for something that has not happened, has let five seconds pass.
+    Waiting turns it: after a wait of five seconds, five seconds have passed.
     """
 
     def __init__(self, start: datetime | None = None, *, explain: Callable[[], str] = str) -> None:
         """Make it.
 
         Args:
-            start: the time that it shows at first (aware); None: now.
-            explain: adds to the error that a wait without end raises, for example what would happen next.
+            start: its first time (aware); None: now.
+            explain: returns text for the error of a wait without end, for example the next due task.
         """
         self._began = (start or datetime.now(UTC)).timestamp()
         self._explain = explain
@@ -81,8 +81,8 @@ class VirtualClock:
         with self._lock:
             self._passed += seconds
 
-    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:  # noqa: ARG002 - nobody notifies
-        """See `Clock.wait`. Nobody else is there to notify, so the time simply passes."""
+    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:  # noqa: ARG002 - no thread notifies
+        """See `Clock.wait`. No other thread notifies, so the time passes at once."""
         self._pass(timeout)
         return False
 
@@ -100,13 +100,13 @@ class VirtualClock:
 
 
 class VirtualTime:
-    """Lets an app run in virtual time, on fresh ``memory://`` drivers, as long as it is entered.
+    """Runs an app in virtual time, on new ``memory://`` drivers, while the context is entered.
 
-    Not thread-safe. ``async def`` tasks are run to their end one by one; child processes and time limits are not used.
+    Not thread-safe. ``async def`` tasks run one after another; child processes and time limits are not used.
     """
 
     def __init__(self, app: App, *, start: datetime | None = None) -> None:
-        """Make it; the app is untouched until it is entered.
+        """Make it; the app changes only when the context is entered.
 
         Args:
             app: the app to run.
@@ -130,25 +130,25 @@ class VirtualTime:
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
     def run_ready(self) -> int:
-        """Run all that is due now, and what that leads to, without letting time pass; how many attempts."""
+        """Run all tasks that are due now, and those that follow from them, at the same time; the number of attempts."""
         queues = self._app.operations.queues()
         ran = drained = self._app.worker(queues=queues).drain()
         while drained:
-            # Tasks may have used queues that nobody knew of before.
+            # Tasks may have sent to queues that were not known before.
             queues = self._app.operations.queues()
             ran += (drained := self._app.worker(queues=queues).drain())
         return ran
 
     def run_for(self, **duration: float) -> int:
-        """Let time pass (``days=30, hours=1``), and run everything when it is due; how many attempts."""
+        """Let time pass (``days=30, hours=1``), and run tasks when they are due; the number of attempts."""
         return self.run_until(self.now() + timedelta(**duration))
 
     def run_until(self, end: datetime) -> int:
-        """Let time pass until ``end`` (aware), and run everything when it is due; how many attempts."""
+        """Let time pass until ``end`` (aware), and run tasks when they are due; the number of attempts."""
         last = end.timestamp()
         ran = self.run_ready()
         while (now := self._clock.now()) < last and (due := self._next_due()) is not None and due <= last:
-            # What was given back for a moment shows the ETA that it was sent with.
+            # A message that was released for a short time still shows its first ETA.
             self._clock.turn(due - now if due > now else min(_MOMENT_SECONDS, last - now))
             ran += self.run_ready()
         self._clock.turn(max(0.0, last - self._clock.now()))
@@ -164,9 +164,9 @@ class VirtualTime:
         operations = self._app.operations
         queued = [
             task
-            for place in (QueueSection.READY, QueueSection.DELAYED)
+            for section in (QueueSection.READY, QueueSection.DELAYED)
             for queue in operations.queues()
-            for task in operations.tasks(queue, place, limit=1)
+            for task in operations.tasks(queue, section, limit=1)
         ]
         now = self.now()
         if not queued:

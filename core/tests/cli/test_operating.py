@@ -72,8 +72,8 @@ class TestInspect:
             "default      1        0     0     0",
             "high         0        0     0     0",
             "",
-            "QUEUE    PLACE  ID                                TASK      ATTEMPT  ARGUMENTS",
-            f"default  ready  {sent.id}  shop.add        0  (1, 2)",
+            "QUEUE    SECTION  ID                                TASK      ATTEMPT  ARGUMENTS",
+            f"default  ready    {sent.id}  shop.add        0  (1, 2)",
         ]
 
     def test_arguments_only_on_request(self, shop, run):
@@ -265,7 +265,7 @@ class TestDead:
     def test_a_filter_is_told_before_anything_is_dropped(self, dead_letter, run, monkeypatch):
         monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _self: True, raising=False)
         outcome = run("--broker", URL, "dead", "drop", "default", "--reason", "unknown", input="n\n")
-        assert "Drop 1 dead letter of 'default' for good?" in outcome.stderr
+        assert "Delete 1 dead letter of 'default'?" in outcome.stderr
         assert outcome.exit_code == 1
         outcome = run("--broker", URL, "dead", "drop", "default", "--reason", "thunder")
         assert (outcome.exit_code, outcome.stdout) == (0, "0 dropped from the dead letters of default\n")

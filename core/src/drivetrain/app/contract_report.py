@@ -1,6 +1,6 @@
 """The report of the contract tests that a driver's distribution may ship, as ``contract-report.json`` in its package.
 
-`drivetrain-contract-tests` writes it. A report that cannot be read is as good as none: it breaks nobody.
+`drivetrain-contract-tests` writes it. A report that cannot be read counts as no report, and breaks nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VERDICTS = ("pass", "fail", "not declared", "not run")
 
 @frozen(kw_only=True)
 class ContractReport:
-    """What the contract tests have said of a driver, as its distribution tells it."""
+    """The result of the contract tests for a driver, as shipped by its distribution."""
 
     #: How many clauses there are of each verdict: ``pass``, ``fail``, ``not declared``, ``not run``.
     verdicts: Mapping[str, int]
@@ -48,7 +48,7 @@ def contract_report(found: Any, kind: str, name: str) -> ContractReport | None:
     """
     try:
         return _read(_document(found), kind, name)
-    except Exception:  # whatever a stranger's package ships, it must not keep its driver from being listed
+    except Exception:  # a third-party package may ship any file, and its driver must still be listed
         logger.warning("the contract report of %s cannot be read; ignoring it", found, exc_info=True)
         return None
 

@@ -276,7 +276,7 @@ class Drivers:
                 made = self._make_from_entry(entry, {"url": url, "context": self._context})
                 found = {"capabilities": made.capabilities}
                 made.close()
-            except Exception as error:  # noqa: BLE001  a stranger's driver; its error is what is shown
+            except Exception as error:  # noqa: BLE001 - a third-party driver may raise anything; the error is shown
                 errors.append(f"{url}: {error}")
             else:
                 return found

@@ -1,4 +1,4 @@
-"""What is installed: the entry points of drivetrain's groups, which distribution claims what, and choosing one.
+"""Installed drivers and plugins: reads entry points of drivetrain's groups, and chooses one for a name.
 
 Reading entry points imports none of them.
 """
@@ -69,7 +69,7 @@ def normalized(distribution: str) -> str:
 
 @frozen(kw_only=True)
 class DriverEntry:
-    """A distribution's claim to serve a URL scheme or a name."""
+    """An entry point of a distribution that serves a URL scheme or a name."""
 
     kind: Kind
     #: The URL scheme, or the name of the serializer, policy or plugin.
@@ -102,12 +102,12 @@ class DriverEntry:
             ) from error
 
     def contract_report(self) -> ContractReport | None:
-        """What the contract tests have said of it, if its distribution ships their report."""
+        """Its report of the contract tests, if its distribution ships one."""
         return contract_report(self._entry.dist, self.kind, self.name)
 
 
 def _entries_of(found: Any) -> list[DriverEntry]:
-    # Any distribution's metadata may be damaged, one that has nothing to do with us too; that must break nobody.
+    # The metadata of any distribution may be damaged, also of an unrelated one. That must not break an app.
     try:
         entries = [entry for entry in found.entry_points if entry.group in _KINDS]
     except Exception:
@@ -132,7 +132,7 @@ def _entry_of(found: Any, entry: importlib_metadata.EntryPoint) -> DriverEntry:
 
 
 def _installed() -> Sequence[DriverEntry]:
-    # Reading it takes most of the time of making an app. What is installed meanwhile changes its directory.
+    # Reading takes most of the time of making an app. An installation changes the time of its directory.
     return _read(tuple((directory, _changed_at(directory)) for directory in sys.path))
 
 
@@ -140,7 +140,7 @@ def _changed_at(directory: str) -> int:
     try:
         return Path(directory).stat().st_mtime_ns
     except OSError:
-        return 0
+        return 0  # no such directory: sys.path may name some that do not exist
 
 
 @lru_cache(maxsize=4)
@@ -155,10 +155,10 @@ def _read(_: tuple[tuple[str, int], ...]) -> Sequence[DriverEntry]:
 
 
 class DriverEntries:
-    """All claims, read once from the installed distributions' metadata.
+    """All entry points of drivers and plugins, from the metadata of installed distributions.
 
     Args:
-        choose: for a scheme or name that several distributions claim, the one to take.
+        choose: for a scheme or name that several distributions serve, the distribution to take.
     """
 
     def __init__(self, choose: Mapping[str, str]) -> None:
@@ -166,15 +166,15 @@ class DriverEntries:
         self.all: Sequence[DriverEntry] = _installed()
 
     def has(self, kind: Kind, name: str) -> bool:
-        """Whether any installed distribution claims this."""
+        """Whether any installed distribution serves this."""
         return any(entry.kind is kind and entry.name == name for entry in self.all)
 
     def find(self, kind: Kind, name: str) -> DriverEntry:
-        """The one claim to take.
+        """The entry point to use.
 
         Raises:
-            DriverNotFound: nobody claims it, or the chosen distribution does not.
-            AmbiguousDriver: several distributions do, and none is chosen.
+            DriverNotFound: no distribution serves it, or the chosen one does not.
+            AmbiguousDriver: several distributions serve it, and none is chosen.
         """
         same_name = [entry for entry in self.all if entry.name == name]
         candidates = _one_per_distribution(entry for entry in same_name if entry.kind is kind)

@@ -9,7 +9,7 @@ __all__ = ["new_id"]
 
 
 def new_id() -> str:
-    """An id that no one else has. Ids of later milliseconds sort later, which keeps the indexes of backends compact."""
+    """A unique id. Ids of later milliseconds sort later, which keeps the indexes of backends compact."""
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big")
     version_and_random = 0x7 << 76 | (random >> 68 & 0xFFF) << 64

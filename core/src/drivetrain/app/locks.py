@@ -12,14 +12,14 @@ __all__ = ["Lock", "LockHeld"]
 
 
 class LockHeld(DrivetrainError):
-    """Somebody else holds the lock."""
+    """Another owner holds the lock."""
 
 
 class Lock:
-    """A named lock that ends by itself. ``with app.lock("nightly", seconds=60) as lock: …``.
+    """A named lock that expires. ``with app.lock("nightly", seconds=60) as lock: …``.
 
-    Whoever writes somewhere while holding it passes `token` along, so that the other side can refuse a late writer: a
-    later holder has a larger one. A forked child does not hold what its parent holds.
+    Pass `token` along with each write to another system, so that it can refuse a late writer: each later owner has a
+    larger token. A forked child does not own the locks of its parent.
     """
 
     def __init__(self, backend: Callable[[], Backend], name: str, seconds: float) -> None:
@@ -28,22 +28,22 @@ class Lock:
         self._backend = backend
         self._seconds = seconds
         self.name = name
-        #: The fencing token while it is held; None otherwise.
+        #: The fencing token while this object owns the lock; None otherwise.
         self.token: int | None = None
         reset_after_fork(self)
 
     def acquire(self) -> bool:
-        """Take the lock, if nobody has it; whether it is ours now."""
+        """Take the lock if it is free; whether this object owns it now."""
         if self.token is None:
             self.token = self._backend().acquire_lock(self.name, seconds=self._seconds)
         return self.token is not None
 
     def renew(self) -> bool:
-        """Hold it for its whole time again from now; False if it has ended, and may be somebody else's."""
+        """Extend the lock to its full time from now; False if it has expired, and may have another owner."""
         return self.token is not None and self._backend().renew_lock(self.name, self.token, seconds=self._seconds)
 
     def release(self) -> bool:
-        """Let it go; False if it was no longer ours."""
+        """Release the lock; False if this object no longer owned it."""
         token, self.token = self.token, None
         return token is not None and self._backend().release_lock(self.name, token)
 
@@ -55,7 +55,7 @@ class Lock:
         """Take it.
 
         Raises:
-            LockHeld: somebody else has it.
+            LockHeld: another owner has it.
         """
         if not self.acquire():
             raise LockHeld(f"the lock {self.name!r} is held by another owner; try again when it has expired")

@@ -1,4 +1,4 @@
-"""What a cache has dropped, and so will never lead to what waits for it."""
+"""Lost results: tasks that can never run, because a cache has dropped a record on which they depend."""
 
 from __future__ import annotations
 
@@ -13,53 +13,66 @@ from drivetrain.workflow.wire import load_frames
 
 __all__ = ["lost_tasks"]
 
-#: After so many seconds a workflow that was being sent is there in all its parts, whatever clocks say.
+#: A workflow that was sent this long ago has been recorded completely, also with clocks that differ; in seconds.
 _SENT_SECONDS = 5.0
 
 
 def lost_tasks(runtime: Runtime, records: Sequence[TaskRecord]) -> Sequence[str]:
-    """The ids of those that will never end: the backend, which may, has dropped what they wait for."""
+    """The ids of waiting tasks that will never run, because the backend has dropped what they depend on.
+
+    Args:
+        runtime: the drivers of the app. Only a backend that is a cache drops records.
+        records: the records of the tasks.
+    """
     if runtime.backend.capabilities.durability is not Durability.CACHE:
         return ()
-    since = runtime.clock.now() - _SENT_SECONDS
-    waiting: dict[str, dict[str, str]] = defaultdict(dict)
+    latest = runtime.clock.now() - _SENT_SECONDS
+    #: By the task or group with which they were sent: the waiting tasks, each with its predecessor.
+    predecessors: dict[str, dict[str, str]] = defaultdict(dict)
     for record in records:
         pending = record.entries.get(State.PENDING)
-        if pending is not None and pending.at < since and (told := waits(record, runtime.payloads)) is not None:
-            waiting[told["in"]][record.task_id] = told.get("after", "")
-    found = runtime.backend.read(list(waiting)) if waiting else ()
+        if pending is not None and pending.at < latest and (waiting := waits(record, runtime.payloads)) is not None:
+            predecessors[waiting["in"]][record.task_id] = waiting.get("after", "")
+    found = runtime.backend.read(list(predecessors)) if predecessors else ()
     return [
         task_id
-        for behind, first in zip(waiting.values(), found, strict=False)
-        for task_id in (_lost_after(runtime, behind) if first is None else _lost_behind(runtime, first, list(behind)))
+        for waiting, first in zip(predecessors.values(), found, strict=False)
+        for task_id in (_lost_after(runtime, waiting) if first is None else _lost_in(runtime, first, list(waiting)))
     ]
 
 
-def _lost_after(runtime: Runtime, behind: Mapping[str, str]) -> Sequence[str]:
-    """Those of which what comes before them is gone, or what comes before that; with each goes what comes before it.
+def _lost_after(runtime: Runtime, predecessors: Mapping[str, str]) -> Sequence[str]:
+    """Tasks with a predecessor whose record is missing, directly or further back.
 
-    This asks for one after the other: what they were sent with, which tells all of it, has ended and is kept no longer.
+    It reads one predecessor after the other, since the record that lists all of them has expired.
+
+    Args:
+        runtime: the drivers of the app.
+        predecessors: the id of the predecessor of each task.
     """
-    lost_tasks: list[str] = []
-    while behind:
-        ids = list(dict.fromkeys(behind.values()))
+    lost: list[str] = []
+    while predecessors:
+        ids = list(dict.fromkeys(predecessors.values()))
         known = dict(zip(ids, runtime.backend.read(ids), strict=True))
-        lost_tasks += [task_id for task_id, earlier in behind.items() if known[earlier] is None]
-        told = {earlier: waits(record, runtime.payloads) for earlier, record in known.items() if record is not None}
-        further = {task_id: told.get(earlier) for task_id, earlier in behind.items()}
-        behind = {task_id: one.get("after", "") for task_id, one in further.items() if one is not None}
-    return lost_tasks
+        lost += [task_id for task_id, earlier in predecessors.items() if known[earlier] is None]
+        waiting = {earlier: waits(record, runtime.payloads) for earlier, record in known.items() if record is not None}
+        further = {task_id: waiting.get(earlier) for task_id, earlier in predecessors.items()}
+        predecessors = {task_id: one.get("after", "") for task_id, one in further.items() if one is not None}
+    return lost
 
 
-def _lost_behind(runtime: Runtime, first: TaskRecord, task_ids: Sequence[str]) -> Sequence[str]:
-    """Those of ``task_ids``, which wait in what was sent with ``first``, of which nothing is known that leads to them.
+def _lost_in(runtime: Runtime, first: TaskRecord, task_ids: Sequence[str]) -> Sequence[str]:
+    """Tasks of a workflow whose last begun predecessor has no record any more.
 
-    What leads to a task is the last thing before it that has begun.
+    Args:
+        runtime: the drivers of the app.
+        first: the record of the first task of the workflow, which lists the others.
+        task_ids: the waiting tasks.
     """
     if first.state is not State.SUCCESS or first.downstream is None:
-        return ()  # it goes on, or whoever ended it ends what waits for it
-    told = runtime.payloads.load(first.downstream)
-    earlier = preceding(load_frames(told)) if isinstance(told, list) else {}
+        return ()  # it continues, or its end ends the tasks that depend on it
+    plain = runtime.payloads.load(first.downstream)
+    earlier = preceding(load_frames(plain)) if isinstance(plain, list) else {}
     paths = {task_id: _path(earlier, task_id) for task_id in task_ids}
     names = list(dict.fromkeys(one for path in paths.values() for one in path))
     known = dict(zip(names, runtime.backend.read(names), strict=True)) if names else {}
@@ -69,7 +82,7 @@ def _lost_behind(runtime: Runtime, first: TaskRecord, task_ids: Sequence[str]) -
 
 
 def _path(earlier: Mapping[str, str], task_id: str) -> list[str]:
-    """What leads to a task, from the last to the first."""
+    """The predecessors of a task, from the last to the first."""
     path = []
     while task_id := earlier.get(task_id, ""):
         path.append(task_id)

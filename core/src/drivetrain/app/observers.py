@@ -1,4 +1,4 @@
-"""Telling observers what happens, at no cost where nobody watches, and unharmed by what they raise."""
+"""Calls observers. A hook without observers costs nothing, and an error of an observer harms no task."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def plugin_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
 class Observers:
     """Calls every observer of a hook, in the order in which the app names them.
 
-    Ask `watches` first where the arguments cost something to make. What an observer raises is logged, with the names
-    of the observer and the hook, and the others are still called. Thread-safe.
+    Check `watches` first where the arguments are expensive. An error of an observer is logged with the names of the
+    observer and the hook, and the other observers are still called. Thread-safe.
     """
 
     def __init__(self, plugins: Mapping[str, object]) -> None:
@@ -57,7 +57,7 @@ class Observers:
                     self._calls.setdefault(hook, []).append((name, caller))
 
     def watches(self, hook: str) -> bool:
-        """Whether anybody observes this hook (``task_started``). Costs one look into a dict."""
+        """Whether any observer implements this hook (``task_started``). Costs one dict lookup."""
         return hook in self._calls
 
     def notify(self, hook: str, **arguments: object) -> None:
@@ -65,5 +65,5 @@ class Observers:
         for name, call in self._calls.get(hook, ()):
             try:
                 call(**arguments)
-            except Exception:  # who only looks on must not change what becomes of a task
+            except Exception:  # an observer must not change the result of a task
                 logger.exception("observer %s raised an error in its hook %s; ignoring it", name, hook)

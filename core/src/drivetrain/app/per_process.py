@@ -1,4 +1,4 @@
-"""Values that every process makes for itself: connections, threads, and what holds them."""
+"""Values that every process makes for itself: connections, threads, and the objects that own them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["PerProcess"]
 
 T = TypeVar("T")
 
-#: What forked children have inherited. Kept, since dropping it would run destructors, which may speak over the parent's
+#: Values that forked children have inherited. They stay referenced: their destructors may write to the parent's
 #: connections, or wait for a lock that a thread of the parent held.
 _inherited: list[Any] = []
 
@@ -20,7 +20,7 @@ _inherited: list[Any] = []
 class PerProcess(Generic[T]):
     """A value that is made at first use, once in each process. Thread-safe.
 
-    A forked child makes a value of its own, whatever the threads of its parent were doing.
+    A forked child makes its own value, also if it was forked while a thread of its parent made one.
 
     Args:
         make: makes the value; called by one thread at a time.

@@ -1,4 +1,4 @@
-"""Rescue on an operator's demand: look for tasks whose message is gone, and end them."""
+"""Rescue on demand: an operator finds tasks whose message is gone, and ends them."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from drivetrain.worker.runtime import Runtime
 
 __all__ = ["DEFAULT_OVERDUE_SECONDS", "RescueReport", "end_tasks", "rescue"]
 
-#: For how long tasks must be overdue that somebody asks for, where the app's settings say nothing.
+#: How long tasks must be overdue for a rescue on demand, where the app's settings have no value, in seconds.
 DEFAULT_OVERDUE_SECONDS = 3600.0
-#: An operator waits no longer than this for looks to be certain, in seconds.
+#: The longest time that an operator waits for a certain result, in seconds.
 _LONGEST_WAIT_SECONDS = 600.0
 
 
 @frozen(kw_only=True)
 class RescueReport:
-    """What a rescue has found and done. Immutable."""
+    """The report of a rescue. Immutable."""
 
-    #: Those that were ended, those that would be (for a trial), and those of which it cannot be decided.
+    #: The tasks that were ended (in a dry run: that would be ended), and those that are uncertain.
     tasks: Sequence[Found] = ()
-    #: How many of which it cannot be decided are left out, since there are too many.
+    #: The number of uncertain tasks that are left out, since there are too many.
     more: int = 0
-    #: Why nothing was looked for; empty: it was.
+    #: Why nothing was searched; empty: the search was done.
     backlog: str = ""
 
 
 def rescue(runtime: Runtime, settings: Settings, *, overdue_seconds: float, dry_run: bool) -> RescueReport:
-    """Look for the messages of overdue tasks, several times, and end the tasks whose message is certainly gone.
+    """Search for the messages of overdue tasks, several times, and end the tasks whose message is certainly gone.
 
-    It waits between the looks, unless there is nothing to look for again; minutes, with the default settings.
+    It waits between the searches while a message is missing: minutes, with the default settings.
 
     Args:
-        runtime: whose tasks.
+        runtime: the drivers of the app.
         settings: the app's settings.
-        overdue_seconds: for how long they must be due.
-        dry_run: end nothing; what would be ended has no reason in the report.
+        overdue_seconds: how long tasks must be due, in seconds.
+        dry_run: end no task; tasks that would be ended have no reason in the report.
 
     Raises:
         NotSupported: the backend cannot list tasks.
@@ -60,10 +60,10 @@ def rescue(runtime: Runtime, settings: Settings, *, overdue_seconds: float, dry_
 
 
 def end_tasks(runtime: Runtime, settings: Settings, task_ids: Collection[str]) -> RescueReport:
-    """End these unfinished tasks as lost, unless their message can be seen in a queue, or a worker runs them now.
+    """End these unfinished tasks as lost, unless their message is in a queue, or a worker runs them now.
 
-    For tasks of which an operator knows that their message is gone. Those that have ended, or are not known, are left
-    out of the report.
+    For tasks of which an operator knows that their message is gone. The report leaves out tasks that have ended, and
+    ids without a record.
 
     Raises: as `rescue`.
     """

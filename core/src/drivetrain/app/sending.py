@@ -75,7 +75,7 @@ class Sender:
         return planned
 
     def _take_back(self, effects: Iterable[Effect], error: PublishFailed) -> None:
-        """Leave nothing behind that waits for what was not published: it may be sent again, under the same ids."""
+        """Remove the records of tasks that depend on unpublished ones, so that they can be sent again."""
         for effect in effects:
             if isinstance(effect, Publish) and effect.invocation.call.id in error.failures:
                 call, frames = effect.invocation.call, effect.invocation.frames
@@ -87,36 +87,36 @@ class Sender:
                 self._runtime.backend.forget([call.id, *ids(frames)])
 
     def cancel(self, task_ids: Iterable[str]) -> bool:
-        """Cancel tasks that have not ended, and all that waits for them.
+        """Cancel tasks that have not ended, and all tasks that depend on them.
 
         Returns:
             Whether any of them is cancelled, by this call or by an earlier one.
 
         Raises:
-            UnknownResult: nothing is known of any of them.
+            UnknownResult: the backend has no record of any of them.
         """
         task_ids = list(task_ids)
         records = [record for record in self._read(task_ids) if record is not None]
         if task_ids and not records:
             raise UnknownResult(task_ids[0])
-        # With those that were cancelled before: whoever did that may have been cut off before this.
+        # Also those that were cancelled before: that caller may have stopped before it cancelled what depends on them.
         cancelled = [record for record in records if record.state is State.CANCELLED]
         cancelled += self._record_cancelled([record for record in records if not record.state.terminal])
         self._cancel_downstream(cancelled)
         return bool(cancelled)
 
     def _record_cancelled(self, records: Sequence[TaskRecord]) -> list[TaskRecord]:
-        """Those of ``records`` that are recorded as cancelled now; the others have ended since they were read."""
+        """Record tasks as cancelled; those that are cancelled now. The others have ended since they were read."""
         if not records:
             return []
         backend = self._runtime.backend
         transitions = [self._effect_runner.ended(self._cancelled(record)) for record in records]
         outcomes = self.retrier.call("record", lambda: backend.record(transitions))
-        # One that was granted where nothing was: the task has ended since, and its record has expired.
+        # Granted although there was no record: the task has ended since it was read, and its record has expired.
         gone = [one.task_id for one, outcome in zip(records, outcomes, strict=True) if outcome.before is None]
         if gone:
             self.retrier.call("forget", lambda: backend.forget(gone))
-        # After a lost reply, what the first try has recorded is found by the second.
+        # After a lost reply, the second try finds what the first one has recorded.
         return [
             outcome.before
             for outcome in outcomes
@@ -131,7 +131,7 @@ class Sender:
         )
 
     def reset_for_replay(self, invocation: Invocation) -> None:
-        """Record a task that has ended, and all that waited for it, as they were when it was sent."""
+        """Record a task that has ended, and all tasks that depend on it, as they were when it was sent."""
         backend, first = self._runtime.backend, self._effect_runner.pending(invocation)
         gone = [invocation.call.id, *ids(invocation.frames)]
         self.retrier.call("forget", lambda: backend.forget(gone))
@@ -175,9 +175,9 @@ class Sender:
     # Announcing
 
     def _announce(self, effects: Iterable[Effect]) -> None:
-        """Record every task that waits for another as PENDING.
+        """Record every task that waits for another one as PENDING.
 
-        With the id under which the backend finds what waits, and with that of what comes right before it.
+        With two ids: of the task or group whose record lists the waiting tasks, and of its direct predecessor.
         """
         now, dump = self._runtime.clock.now(), self._runtime.payloads.dump
         waiting = [

@@ -1,4 +1,4 @@
-"""The settings of an app: one record, filled from a file, the environment and code, in that order of weakness."""
+"""The settings of an app: one record from a file, the environment and code; later sources override earlier ones."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _hidden(url: str | None) -> str:
 
 @frozen(kw_only=True)
 class Settings:
-    """What an app is set to. Shows no secret in its ``repr``."""
+    """The settings of an app. ``repr`` shows no secret."""
 
     # What the app talks to
 
@@ -70,81 +70,81 @@ class Settings:
     broker: str = field(default="sqlite:///drivetrain.db", validator=_url, repr=_hidden)
     #: The URL of the backend; None: the broker's, where its scheme is a backend too.
     backend: str | None = field(default=None, validator=_url, repr=_hidden)
-    #: The app's name, and the namespace of all that it keeps: apps of different names share a service and do not meet.
-    #: A URL may name another namespace, as its option ``namespace``.
+    #: The app's name, and the namespace of its data: apps of different names share a service without conflicts. A URL
+    #: may choose another namespace with its option ``namespace``.
     name: str = field(default="drivetrain", validator=_text)
-    #: The distribution to take for a URL scheme or a name that several installed ones serve.
+    #: The distribution to use for a URL scheme or a name that several installed distributions serve.
     drivers: Mapping[str, str] = field(factory=dict)
     #: Observers: names of entry points in ``drivetrain.plugins``, or (in code) objects with hooks.
     plugins: tuple[object, ...] = field(default=(), validator=_plugins)
 
     # Sending
 
-    #: The queue of tasks that name none.
+    #: The queue of tasks that do not choose one.
     default_queue: str = field(default="default", validator=_text)
-    #: The name of the serializer that messages and results are written with.
+    #: The name of the serializer that writes messages and results.
     serializer: str = field(default="json", validator=_text)
-    #: The names of the serializers that are read; by default, the one that is written.
+    #: The names of the serializers that may be read; by default, only the one that writes.
     accept: tuple[str, ...] = field(
         default=attrs.Factory(lambda settings: (settings.serializer,), takes_self=True), validator=_names
     )
-    #: How tasks are retried that do not say; None: not at all.
+    #: The retry policy of tasks without their own; None: no retries.
     retry: Retries | None = None
-    #: Whether the message of a task that has finally failed is kept in the dead letters of its queue, where the task
-    #: does not say.
+    #: Whether the message of a task that has finally failed is kept in the dead letters of its queue, for tasks without
+    #: their own option.
     dead_letter: bool = False
-    #: How often a task may raise ``Retry(after=…)`` before that counts as its failure.
+    #: How often a task may raise ``Retry(after=…)`` before it fails.
     retry_limit: int = field(default=100, validator=_number(0))
-    #: How long sending tries again while a service is away, in seconds, before it raises.
+    #: How long sending retries while a service is unavailable, in seconds, before it raises.
     send_seconds: float = field(default=10.0, validator=_number(0))
 
     # Keeping
 
-    #: How long the record and result of a finished task are kept, in seconds; None: for ever.
+    #: How long the record and result of a finished task are kept, in seconds; None: without limit.
     result_retention_seconds: float | None = field(default=86400.0, validator=_number(0))
-    #: How long a finished task's record is kept at the least, in seconds, whatever the retention of its result: as
-    #: long as its message might still come back, so that it is not run again.
+    #: The shortest time for which a finished task's record is kept, in seconds, for any retention of its result: as
+    #: long as its message may be delivered again, so that it does not run again.
     redelivery_window_seconds: float = field(default=86400.0, validator=_number(0))
 
     # Working
 
     #: The queues that a worker serves, the most urgent first; None: the default queue.
     queues: tuple[str, ...] | None = field(default=None, validator=_names)
-    #: How many tasks each worker process runs at a time in threads, and as many in child processes.
+    #: How many tasks each worker process runs at a time in threads, and also in child processes.
     concurrency: int = field(default=8, validator=_number(1))
     #: How many ``async def`` tasks each worker process runs at a time.
     loop_concurrency: int = field(default=100, validator=_number(1))
-    #: How many processes a worker consists of, the supervisor not counted.
+    #: How many processes a worker consists of, without the supervisor.
     processes: int = field(default=1, validator=_number(1))
-    #: Where tasks run that do not say: in threads of the worker, or in processes of their own. Tasks that are
-    #: ``async def`` run in an event loop in any case.
+    #: The pool of tasks that do not choose one: threads of the worker, or child processes. ``async def`` tasks always
+    #: run in an event loop.
     pool: Literal["threads", "processes"] = "threads"
-    #: How many messages a worker process takes at most beyond those that it runs.
+    #: The largest number of messages that a worker process receives beyond those that it runs.
     prefetch_limit: int = field(default=1000, validator=_number(1))
-    #: How long a worker that stops lets running tasks finish, in seconds, before it gives them back.
+    #: How long running tasks may take to finish when a worker stops, in seconds, before it gives them back.
     grace_seconds: float = field(default=30.0, validator=_number(0))
-    #: How long a worker holds a message and its task's run without renewing, in seconds. When a worker dies, what it
-    #: held is taken up by another after this time.
+    #: How long a worker holds a message and the lease of its run without renewing them, in seconds. When a worker dies,
+    #: another one continues its tasks after this time.
     lease_seconds: float = field(default=30.0, validator=_number(0, above=True))
-    #: How many starts of one attempt may come to nothing, because a process died, before the message goes to the dead
-    #: letters. From the third start on a task runs alone, and only what it does then counts against it.
+    #: How many starts of one attempt may end with the death of a process before the message is dead-lettered. From its
+    #: third start on, a task runs alone, so that only its own crashes count.
     max_starts: int = field(default=5, validator=_number(1))
     #: How long a message that a worker cannot run (it does not know the task, or the arguments do not fit) is offered
     #: to other workers, in seconds, before it goes to the dead letters. Set it to more than a rolling deploy takes.
     version_mismatch_seconds: float = field(default=240.0, validator=_number(0))
     #: Whether a worker logs every task that succeeds, at the level INFO.
     log_successes: bool = False
-    #: After how long an overdue task is ended as lost whose message lies in no queue, in seconds; None: never. Workers
-    #: look five times in that time. Where messages may be held for long unseen, they look for longer.
+    #: How long a task must be overdue, with its message in no queue, until it is ended as lost, in seconds; None:
+    #: never. Workers search five times in that time, and for longer where brokers hold messages for longer.
     rescue_after_seconds: float | None = field(default=3600.0, validator=_number(0, above=True))
-    #: How much a worker logs.
+    #: The level from which on a worker logs.
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     #: Whether the command ``drivetrain worker`` sets up logging; false where the application does so itself.
     configure_logging: bool = True
 
     # Waiting
 
-    #: The longest pause between two looks at a backend that cannot push, in seconds.
+    #: The longest pause between two polls of a backend that does not notify, in seconds.
     poll_seconds: float = field(default=1.0, validator=_number(0, above=True))
 
     def __attrs_post_init__(self) -> None:
@@ -156,7 +156,7 @@ class Settings:
 
     @property
     def heartbeat_seconds(self) -> float:
-        """How often a worker renews what it holds: a third of the lease, so that two beats may be missed."""
+        """How often a worker renews its leases, in seconds: a third of the lease, so that two heartbeats may fail."""
         return self.lease_seconds / 3
 
     @property
@@ -168,7 +168,7 @@ class Settings:
 def load_settings(file: str | Path | None, environ: Mapping[str, str], code: Mapping[str, object]) -> Settings:
     """Settings from a file, from ``DRIVETRAIN_*`` variables, and from code: later ones win.
 
-    Nothing is kept from one call to the next.
+    Calls share no state.
 
     Args:
         file: a ``.toml``, ``.yaml`` or ``.yml`` file; None: the one that ``DRIVETRAIN_CONFIG`` names, if it does.
@@ -176,14 +176,14 @@ def load_settings(file: str | Path | None, environ: Mapping[str, str], code: Map
         code: settings by name, as given in code.
 
     Raises:
-        ConfigurationError: anything is unknown or wrong, in any of the three; all that is, is in its ``faults``, each
-            with the file, variable or argument that it stands in.
+        ConfigurationError: a setting is unknown or wrong in any source. ``faults`` lists all of them, each with its
+            file, variable or argument.
     """
     values: dict[str, Any] = {}
     faults: list[str] = []
     for source in (file_source(file, environ), environment_source(environ), code_source(code)):
         faults.extend(source.faults)
-        # Every source is checked in full, so that a value is told to be wrong even where a stronger one hides it.
+        # Check every source in full, so that a wrong value is reported even where a stronger source overrides it.
         for name, raw in source.values.items():
             try:
                 values[name] = _value(name, raw, text=source.text)

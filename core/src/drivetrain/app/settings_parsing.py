@@ -1,6 +1,6 @@
-"""Turning what a file, a variable or code gives into the value of a setting, strictly: nothing is guessed.
+"""Parsing settings strictly: turns the value from a file, a variable or code into the type of the setting.
 
-Text from the environment is read by the setting's type first; then everything takes the same way through cattrs.
+Text from the environment is read by the setting's type first; then cattrs checks all values alike.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ _READERS: Mapping[Any, Callable[[str], object]] = {
 
 def _of(accepted: tuple[type, ...], what: str) -> Callable[[Any, Any], Any]:
     def check(value: Any, _kind: Any) -> Any:
-        # A bool is an int to Python; nobody means it as one.
+        # A bool is an int in Python, but True is not meant as a number.
         if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
             raise ValueError(f"it must be {what}")
         return value

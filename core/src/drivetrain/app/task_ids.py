@@ -1,4 +1,4 @@
-"""What an id stands for: one task, as long as it is known. Pure."""
+"""Ids of tasks: checks that one id stands for one task. Pure."""
 
 from __future__ import annotations
 

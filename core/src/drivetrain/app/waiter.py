@@ -1,8 +1,8 @@
-"""One waiter for everything that an app waits for: two threads, however many tasks that is.
+"""Waits for the results of an app with two threads, for any number of tasks.
 
-A call of `Backend.wait` takes no more tasks once it waits. So one thread waits in short turns for recent tasks, and
-newcomers join its next turn. The other thread waits in long turns for all tasks that have not ended by then. A quick
-result is seen at once, however many slow ones are waited for, and waiting for those costs little.
+A running call of `Backend.wait` accepts no more tasks. So one thread waits in short turns for recent tasks, and new
+tasks join its next turn. The other thread waits in long turns for older tasks. A quick result is seen at once, also
+while thousands of slow tasks are waited for, and waiting for those costs little.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["Waiter"]
 
 logger = logging.getLogger("drivetrain")
 
-#: How many threads of the application wait by themselves, which takes a task's news one thread less to arrive. Each of
-#: them is one more that the driver has to wake, so that more of them are better waited for together.
+#: How many threads of the application may wait for the backend directly, which saves waking a second thread. The driver
+#: has to wake each of them, so a larger number waits together.
 _DIRECT = 8
-#: The longest turn of what is waited for since a moment ago: so long may a newcomer have to wait for the next turn.
+#: The length of a short turn, in seconds: a new task waits at most this long for the next turn.
 _SHORT_TURN_SECONDS = 0.02
-#: What has not ended after so long joins the long turns.
+#: A task that has not ended after this time joins the long turns, in seconds.
 _RECENT_SECONDS = 0.25
 _LONG_TURN_SECONDS = 1.0
-#: What it costs to ask a service about one task, at most. Turns are no shorter than what they cost.
+#: What reading one task costs a service, at most, in seconds. A turn takes at least the cost of its tasks.
 _COST_SECONDS = 1e-5
-#: How long a thread outlives the last thing that it waited for.
+#: How long a thread without work waits for more, in seconds, before it ends.
 _LINGER_SECONDS = 2.0
 
 
@@ -50,8 +50,8 @@ class Waiter:
     """Waits for tasks, on behalf of threads and coroutines. Thread-safe.
 
     Args:
-        runtime: whose backend, and whose clock.
-        poll_seconds: the longest pause between two looks at a backend that cannot push.
+        runtime: the drivers and the clock of the app.
+        poll_seconds: the longest pause between two polls of a backend that does not notify, in seconds.
     """
 
     def __init__(self, runtime: Runtime, poll_seconds: float) -> None:
@@ -64,11 +64,11 @@ class Waiter:
         self._threads: dict[str, threading.Thread] = {}
 
     def wait(self, task_id: str, timeout_seconds: float | None) -> Ended:
-        """The task, once it has ended or is gone; empty when the time is out.
+        """Wait until the task has ended or is lost; its record. Empty when the time has passed.
 
         Raises:
-            NotSupported: the backend keeps nothing.
-            ServiceUnavailable: the time is out, and the backend could not be reached at the end of it.
+            NotSupported: the backend stores nothing.
+            ServiceUnavailable: the time has passed, and the backend could not be reached at its end.
         """
         if self._direct.acquire(blocking=False):
             try:
@@ -94,7 +94,7 @@ class Waiter:
     # Threads
 
     def _start(self, name: str, run: Callable[[], None]) -> None:
-        """See that a thread runs. The lock is held."""
+        """Start a thread, unless it runs. The caller holds the lock."""
         if name not in self._threads:
             self._threads[name] = threading.Thread(target=run, name=name, daemon=True)
             self._threads[name].start()
@@ -110,11 +110,11 @@ class Waiter:
     def _wait_for_older(self) -> None:
         while waiting := self._next(self._take_older):
             self._turn(waiting, _LONG_TURN_SECONDS)
-            # In real time, for this spares the service, which lives in it.
+            # In real time, also with a virtual clock: this protects the service.
             threading.Event().wait(len(waiting) * _COST_SECONDS)
 
     def _next(self, take: Callable[[], Sequence[_Wait]]) -> Sequence[_Wait]:
-        """What this thread is to wait for, as soon as there is anything; nothing: the thread ends."""
+        """Wait for work of this thread; the tasks of its next turn. Empty: the thread ends."""
         with self._changed:
             if not self._changed.wait_for(take, _LINGER_SECONDS):
                 del self._threads[threading.current_thread().name]
@@ -131,14 +131,14 @@ class Waiter:
         return self._older
 
     def _aged(self) -> set[_Wait]:
-        """Those that are waited for since longer than a moment. The lock is held."""
+        """The tasks that join the long turns. The caller holds the lock."""
         since = self._runtime.clock.monotonic() - _RECENT_SECONDS
         return {one for one in self._recent if one.began <= since and not one.ended.done()}
 
     # One turn
 
     def _turn(self, waiting: Sequence[_Wait], longest_seconds: float) -> None:
-        """Wait for any of these, at most so long, and tell those that need not wait any more."""
+        """Wait for any of these tasks, ``longest_seconds`` at most; resolve the futures of those that have ended."""
         clock = self._runtime.clock
         remaining = (
             min((one.deadline for one in waiting if one.deadline is not None), default=math.inf) - clock.monotonic()
@@ -151,7 +151,7 @@ class Waiter:
             self._expire(waiting, error)
             logger.warning("cannot wait for the results of %d tasks: %s; retrying", len(waiting), error)
             pause(self._runtime, polling_pause_seconds(1.0, self._poll_seconds), remaining)
-        except BaseException as error:  # noqa: BLE001 - it is raised where the task is waited for; this thread goes on
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting callers; this thread must survive
             self._fail(waiting, error)
         else:
             found = [one for one in waiting if one.task_id in ended]
@@ -172,7 +172,7 @@ class Waiter:
         return {**ended, **dict(zip(missing, records, strict=True))}
 
     def _expire(self, waiting: Sequence[_Wait], error: ServiceUnavailable | None) -> None:
-        """Tell those whose time is out; with ``error``, if the backend could not be reached."""
+        """Resolve the futures whose time has passed; with ``error``, if the backend could not be reached."""
         now = self._runtime.clock.monotonic()
         late = [one for one in waiting if one.deadline is not None and one.deadline <= now]
         if error is None:

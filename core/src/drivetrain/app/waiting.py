@@ -1,4 +1,4 @@
-"""Waiting for tasks to end: told by the backend where it can, polled with back-off where it cannot."""
+"""Waiting for tasks to end: the backend notifies where it can, and is polled with back-off where it cannot."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Ended", "ended_among", "pause", "polling_pause_seconds", "wait_for_a
 
 logger = logging.getLogger("drivetrain")
 
-#: The tasks that have ended or are gone, by id; with each its record, if it has ended and that is at hand.
+#: The tasks that have ended or are lost, by id. The value is the record, if it has been read already.
 Ended: TypeAlias = Mapping[str, TaskRecord | None]
 
 #: The longest that one call to the backend waits, in seconds.
 _LONGEST_WAIT_SECONDS = 60.0
-#: And of one that does not tell what it has dropped: who waits looks for that himself.
+#: The same for a cache, in seconds: between these calls the caller checks whether the cache has dropped something.
 _LONGEST_WAIT_OF_A_CACHE_SECONDS = 5.0
-#: A poll comes after this share of the time already waited, so that polling adds no more than that to any wait.
+#: The pause before a poll, as a share of the time waited so far: polling lengthens no wait by more than this share.
 _SHARE_OF_WAITED = 0.1
 _SHORTEST_PAUSE_SECONDS = 0.002
 
@@ -30,11 +30,11 @@ _SHORTEST_PAUSE_SECONDS = 0.002
 def wait_for_any(
     runtime: Runtime, task_ids: Sequence[str], timeout_seconds: float | None, poll_seconds: float
 ) -> Ended:
-    """Those of ``task_ids`` that have ended or are gone, as soon as there is one; none when the time is out.
+    """Wait for any of ``task_ids`` to end or to be lost; those that have. Empty when the time has passed.
 
     Raises:
-        NotSupported: the backend keeps nothing.
-        ServiceUnavailable: the time is out, and the backend could not be reached at the end of it.
+        NotSupported: the backend stores nothing.
+        ServiceUnavailable: the time has passed, and the backend could not be reached at its end.
     """
     clock = runtime.clock
     began = clock.monotonic()
@@ -56,15 +56,15 @@ def wait_for_any(
 
 
 def ended_among(runtime: Runtime, task_ids: Sequence[str], longest_seconds: float | None) -> Ended:
-    """Those of ``task_ids`` that have ended or are gone; a backend that can push is waited for.
+    """Those of ``task_ids`` that have ended or are lost. A backend that notifies waits until there is one.
 
     Args:
-        runtime: whose backend.
-        task_ids: what to look for.
-        longest_seconds: how long the backend may wait until there is one; None: for as long as it makes sense.
+        runtime: the drivers of the app.
+        task_ids: the tasks.
+        longest_seconds: how long the backend may wait until one has ended; None: a minute at most.
 
     Raises:
-        NotSupported: the backend keeps nothing.
+        NotSupported: the backend stores nothing.
         ServiceUnavailable: it cannot be reached.
     """
     capabilities = runtime.backend.capabilities
@@ -87,11 +87,11 @@ def ended_among(runtime: Runtime, task_ids: Sequence[str], longest_seconds: floa
 
 
 def polling_pause_seconds(waited_seconds: float, poll_seconds: float) -> float:
-    """How long to pause before the backend is asked again, after so long a wait."""
+    """How long to pause before the next poll, in seconds, after a wait of ``waited_seconds``."""
     return min(max(waited_seconds * _SHARE_OF_WAITED, _SHORTEST_PAUSE_SECONDS), poll_seconds)
 
 
 def pause(runtime: Runtime, seconds: float, remaining_seconds: float | None) -> None:
-    """Pause, but for no longer than is left of a time limit; None: there is no limit."""
+    """Pause for ``seconds``, but for no longer than ``remaining_seconds``; None: without a limit."""
     limited = seconds if remaining_seconds is None else max(0.0, min(seconds, remaining_seconds))
     runtime.clock.wait_event(threading.Event(), limited)

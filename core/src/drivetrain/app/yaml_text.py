@@ -11,7 +11,7 @@ __all__ = ["parse"]
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML's own loader would silently take the last."""
+    """Refuses a duplicate key; the loader of PyYAML silently takes the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()

@@ -22,7 +22,7 @@ def load_app(reference: str) -> App:
     """The app that ``module:attribute`` names, or the only one in ``module``. The current directory is looked in.
 
     Raises:
-        ConfigurationError: there is no such module or attribute, the module cannot be imported, or this is no app.
+        ConfigurationError: the module or attribute does not exist, cannot be imported, or is not an app.
     """
     module_name, _, attribute = reference.partition(":")
     if module_name.endswith(".py") or "/" in module_name or not module_name:
@@ -67,7 +67,7 @@ def _missing(name: str, missing: str) -> str:
 
 
 def _place(error: BaseException) -> str:
-    # The last line of somebody's code; how importlib got there tells nothing.
+    # The last line of the user's code, without the frames of importlib.
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
     return f" at {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
@@ -85,7 +85,8 @@ def _named(module: ModuleType, attribute: str) -> App:
         found = getattr(found, name)
     if not isinstance(found, App):
         raise ConfigurationError(
-            f"{module.__name__}:{attribute} is not a drivetrain.App, but of type {type(found).__name__}{_told(module)}"
+            f"{module.__name__}:{attribute} is not a drivetrain.App, but of type {type(found).__name__}"
+            f"{_apps_in(module)}"
         )
     return found
 
@@ -95,11 +96,11 @@ def _only(module: ModuleType) -> App:
     if len(apps) == 1:
         return apps.popitem()[1]
     raise ConfigurationError(
-        f"the module {module.__name__!r} has {'several apps' if apps else 'no app'}{_told(module)}"
+        f"the module {module.__name__!r} has {'several apps' if apps else 'no app'}{_apps_in(module)}"
     )
 
 
-def _told(module: ModuleType) -> str:
+def _apps_in(module: ModuleType) -> str:
     apps = [f"{module.__name__}:{name}" for name in _apps(module)]
     return f"; apps in it: {', '.join(apps)}" if apps else "; there is no app in this module"
 

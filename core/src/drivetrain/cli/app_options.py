@@ -1,4 +1,4 @@
-"""Which app a command works with: the options that say so, before or after the command's name."""
+"""The options that choose the app of a command, before or after the command's name."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 APP_VARIABLE = "DRIVETRAIN_APP"
 _DEFAULT_BROKER = fields(Settings).broker.default
-#: What an app that is named says itself.
+#: Options that conflict with --app, since an app has these settings of its own.
 _DRIVER_SETTINGS = ("config", "broker", "backend", "namespace")
 
 
 @define
 class AppOptions:
-    """What the options have said so far."""
+    """The values of the options."""
 
     app: str | None = None
     config: str | None = None
     #: URLs hold passwords.
     broker: str | None = field(default=None, repr=False)
     backend: str | None = field(default=None, repr=False)
-    #: The name of the app whose queues and results are meant, where no app is loaded.
+    #: The namespace of the queues and results, where no app is loaded.
     namespace: str | None = None
     verbose: bool = False
     _opened: App | None = field(default=None, repr=False, init=False)
 
     def reference(self) -> str | None:
-        """The app that is named; what is said on the command line is stronger than the environment.
+        """The reference of the app; the command line overrides the environment.
 
         Raises:
-            UsageError: an app is named, and drivers beside it.
+            UsageError: an app is given together with drivers.
         """
         conflicting = [f"--{name}" for name in _DRIVER_SETTINGS if getattr(self, name) is not None]
         if conflicting and self.app is not None:
@@ -51,17 +51,17 @@ class AppOptions:
         return None if conflicting else self.app or os.environ.get(APP_VARIABLE) or None
 
     def open_app(self) -> App:
-        """The app that is named, or one without tasks over the drivers that are.
+        """The given app, or an app without tasks for the given drivers.
 
         Raises:
-            ConfigurationError: it cannot be loaded, its settings are wrong, or nothing says which drivers.
+            ConfigurationError: it cannot be loaded, its settings are wrong, or neither app nor broker is given.
         """
         reference = self.reference()
         self._opened = load_app(reference) if reference else self._bare_app()
         return self._opened
 
     def secrets(self) -> Iterator[str]:
-        """The URLs that must not be shown as they are."""
+        """The URLs that messages must not show unredacted."""
         settings = None if self._opened is None else self._opened.settings
         configured = [settings.broker, settings.backend] if settings else []
         variables = [os.environ.get("DRIVETRAIN_BROKER"), os.environ.get("DRIVETRAIN_BACKEND")]
@@ -70,7 +70,7 @@ class AppOptions:
     def _bare_app(self) -> App:
         settings: dict[str, Any] = {} if self.namespace is None else {"name": self.namespace}
         app = App(self.broker, self.backend, config=self.config, **settings)
-        # The default is a file in the current directory. Looking must not make it where it is not.
+        # The default is a file in the current directory. A command that reads must not create it.
         if app.settings.broker == _DEFAULT_BROKER and not Path(_DEFAULT_BROKER.removeprefix("sqlite:///")).exists():
             raise ConfigurationError(
                 "no app and no broker given: use --app module:app, --broker URL or --config FILE, or set "
@@ -80,7 +80,7 @@ class AppOptions:
 
 
 def options_of(context: click.Context) -> AppOptions:
-    """The choice of this call of the program."""
+    """The options of this call of the program."""
     return context.ensure_object(AppOptions)
 
 
@@ -108,7 +108,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 
 
 def app_options(command: C) -> C:
-    """Add the options that say which app."""
+    """Add the options that choose the app."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -1,9 +1,9 @@
-"""From what drivers declare to what it means for who uses them, in plain words. Pure; prints nothing.
+"""The capability report: what the declared capabilities of drivers mean for users, in plain words. Pure.
 
-``drivetrain describe`` says it of an app's configuration, and the page on guarantees of every driver there is.
+``drivetrain describe`` prints it for an app, and the page on guarantees contains it for every driver.
 
-Capabilities are a stranger's word. A value that this version of drivetrain does not know is told as it stands, and
-promises nothing.
+Third-party drivers declare capabilities too. A value that this version of drivetrain does not know is shown as it is,
+and promises nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 class Section(StrEnum):
-    """What a statement is about; the values are headings."""
+    """The section of a statement; its value is the heading."""
 
     NATIVE = "native"
     SUPPLIED = "supplied by core"
@@ -34,7 +34,7 @@ class Section(StrEnum):
 
 @frozen
 class Statement:
-    """One thing that can be said."""
+    """One statement about a driver or a pair of drivers."""
 
     section: Section
     text: str
@@ -58,7 +58,7 @@ def of_backend(declared: BackendCapabilities) -> list[Statement]:
 
 
 def of_pair(broker: BrokerCapabilities, backend: BackendCapabilities) -> list[Statement]:
-    """What follows from both together, beyond what each says by itself."""
+    """What follows from the pair, beyond the statements of each driver."""
     return _ordered(_sending(broker, backend), _large_bodies(broker, backend), _processes(broker, backend),
                     _running_again(broker, backend))  # fmt: skip
 

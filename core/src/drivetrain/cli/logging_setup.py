@@ -15,7 +15,7 @@ from drivetrain.worker.log_text import shortened_lines
 __all__ = ["FORMATS", "TaskFilter", "set_up_logging"]
 
 _NO_TASK = "-"
-#: What every record has; whatever else it has came with ``extra=``.
+#: The attributes of every record; all others come from ``extra=``.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "task_id", "task"}
 
 

@@ -1,4 +1,4 @@
-"""Standard output that cannot be written, for a full disk or a pipe that nobody reads: one line, and an exit code."""
+"""Standard output that cannot be written, on a full disk or a closed pipe: one error line, and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times on the command line: so long ago, or a date."""
+"""Times on the command line: an age such as ``12h``, or a date."""
 
 from __future__ import annotations
 

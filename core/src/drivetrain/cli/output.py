@@ -88,7 +88,9 @@ def one_line(text: str) -> str:
 
 def printable(text: str) -> str:
     """``text``, what a terminal would take for a command made visible."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+    return "".join(
+        character if character.isprintable() or character == "\n" else ascii(character)[1:-1] for character in text
+    )
 
 
 def timestamp(moment: datetime | float | None) -> str | None:

@@ -24,7 +24,7 @@ def not_found(context: click.Context, message: str) -> None:
 
 
 def check_queue(context: click.Context, app: App, queue: str) -> None:
-    """End the command if there certainly is no such queue; a slip of the pen must not look like success."""
+    """End the command if the queue certainly does not exist, so that a typing error does not look like success."""
     if not app.runtime.broker.capabilities.lists_queues:
         return
     known = app.operations.queues()
@@ -35,7 +35,7 @@ def check_queue(context: click.Context, app: App, queue: str) -> None:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask at the terminal, unless ``yes`` was given; where nobody can answer, refuse.
+    """Ask for confirmation at the terminal, unless ``yes`` was given; refuse where there is no terminal.
 
     Raises:
         UsageError: there is no terminal.

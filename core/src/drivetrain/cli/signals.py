@@ -1,7 +1,7 @@
-"""Signals as something to wait for, beside other things.
+"""Signals as a socket, so that a thread can wait for them together with other connections.
 
-A handler in Python runs in the main thread, between any two steps of it: inside a lock that the handler needs too, for
-instance. So Python's own C handler writes the signal's number to a socket, and a thread of ours reads it there.
+A Python handler runs in the main thread between any two steps, perhaps while that thread has a lock which the handler
+needs. So the C handler of Python writes the signal's number to a socket, and another thread reads it there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Arrived", "Signals"]
 
 
 class Arrived(Flag):
-    """What signals have asked for."""
+    """The requests of the signals that have arrived."""
 
     NOTHING = 0
     #: SIGTERM, SIGINT or SIGHUP.
@@ -34,13 +34,13 @@ class Arrived(Flag):
 
 
 class Signals:
-    """Collects the signals that ask for something, while it is entered. For the main thread.
+    """Collects stop and dump signals while its context is entered. For the main thread.
 
     A SIGHUP that is ignored when it is entered (``nohup``) stays ignored; so does a SIGUSR1 that the application uses.
 
     Attributes:
-        reader: readable when one has arrived, and when this is left.
-        exited: whether that was seen.
+        reader: readable when a signal has arrived, and when the context is exited.
+        exited: whether `arrived` has seen the exit of the context.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Signals:
         self.exited = False
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, _go_on) for number in _watched()}
+        self._before = {number: signal.signal(number, _ignore) for number in _watched()}
         self._fd_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         if DUMP_SIGNAL in self._before:
             dump_stacks_on_signal()
@@ -66,7 +66,7 @@ class Signals:
         self._writer.close()
 
     def arrived(self) -> Arrived:
-        """What has been asked for since this was last called. Does not wait."""
+        """The requests since the last call. Does not wait."""
         try:
             numbers = self.reader.recv(1024)
         except BlockingIOError:
@@ -91,12 +91,12 @@ class Signals:
 
 
 def _watched() -> list[signal.Signals]:
-    # A shell without job control has SIGINT ignored by what it starts in the background; who sends it means it.
+    # Also an ignored SIGINT: a shell without job control sets that for background commands, but an explicit one counts.
     watched = [one for one in STOP_SIGNALS if one.name != "SIGHUP" or signal.getsignal(one) is not signal.SIG_IGN]
     if DUMP_SIGNAL is not None and signal.getsignal(DUMP_SIGNAL) is signal.SIG_DFL:
         watched.append(DUMP_SIGNAL)
     return watched
 
 
-def _go_on(_number: int, _frame: FrameType | None) -> None:
-    """Handle a signal by nothing: that there is a handler makes Python write to the socket."""
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: the existence of a handler makes Python write to the socket."""

@@ -1,8 +1,8 @@
-"""Worker processes under one that runs no tasks: it starts them, passes signals on, and replaces those that crash.
+"""The supervisor: a process that runs no tasks. It starts worker processes, passes signals on, restarts crashed ones.
 
-It does not import the app, so it takes little memory and nothing of the app can end it. Between it and each child there
-is a pipe. Orders to stop go through it to the child, reports come back. When it breaks, the supervisor is dead, however
-it died, and the child stops as if told to.
+It does not import the app, so it needs little memory and the app cannot end it. A pipe connects it with each worker
+process: it sends stop orders, and receives reports. When the pipe breaks, the supervisor has died, and the worker
+process stops gracefully.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ logger = logging.getLogger("drivetrain.supervisor")
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 30.0
-#: A process that lived so long has not crashed "again".
+#: A process that ran for this time has not crashed repeatedly, in seconds.
 _STABLE_SECONDS = 60.0
-#: How long giving back may take after an order to stop at once, in seconds; then the process is killed.
+#: How long a worker may take to give tasks back after an order to stop at once, in seconds; then it is killed.
 _LAST_SECONDS = 10.0
-#: The longest sleep, in seconds; a child's sentinel may be kept open by what its tasks have started.
+#: The longest sleep, in seconds: processes that its tasks have started may keep a child's sentinel open.
 _POLL_SECONDS = 1.0
 
 
 @define(eq=False)
 class _ProcessSlot:
-    """A worker process, and those that replace it."""
+    """A slot for a worker process and its replacements."""
 
     number: int
     process: SpawnProcess | None = None
-    #: Orders go there, and reports come; None: no more will.
+    #: For orders and reports; None: it is closed.
     pipe: connection.Connection[Any, Any] | None = None
     began: float = 0.0
     crashes: int = 0
-    #: When a crashed one is to be replaced.
+    #: When a crashed process is replaced, by the monotonic clock.
     restart_at: float | None = None
     #: Whether it has made its worker.
     loaded: bool = False
-    #: Whether it was told to stop, by us or by a signal.
+    #: Whether it stops, by an order or by a signal.
     stopping: bool = False
     #: What is wrong with its configuration.
     refusal: str | None = None
 
     def start(self, plan: WorkerPlan) -> None:
-        # Spawned, not forked: nothing of ours, connections least of all, is to be shared with a worker.
+        # Spawned, not forked: a worker must share nothing with the supervisor, above all no connections.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work_as_child, args=(plan, theirs), name=f"worker-{self.number}")
@@ -80,10 +80,10 @@ class _ProcessSlot:
             try:
                 self.pipe.send(int(stop))
             except OSError:
-                logger.debug("worker process %d has just ended", self.number)
+                logger.debug("worker process %d has just ended", self.number)  # `Supervisor` notices its end
 
     def reports(self) -> Iterator[Loaded | Refused | Stopping]:
-        """What has come from it and was not read yet."""
+        """Its unread reports."""
         try:
             while self.pipe is not None and self.pipe.poll():
                 yield self.pipe.recv()
@@ -91,12 +91,12 @@ class _ProcessSlot:
             self._close_pipe()
 
     def dump(self) -> None:
-        """Let it write its stacks, if it is ready for that; before, the signal would end it."""
+        """Make it write its stacks, if it handles the signal already; before that, the signal would end it."""
         if DUMP_SIGNAL is not None and self.loaded and self.process is not None and self.process.pid is not None:
             os.kill(self.process.pid, DUMP_SIGNAL)
 
     def reap(self) -> int:
-        """Let go of a process that has ended; its exit code, negative for a signal."""
+        """Clean up after a process that has ended; its exit code, negative for a signal."""
         assert self.process is not None  # noqa: S101
         code = self.process.exitcode or 0
         self.process.join()
@@ -111,11 +111,11 @@ class _ProcessSlot:
 
 
 class Supervisor:
-    """Runs worker processes until told to stop, or until all were told to."""
+    """Runs worker processes until it is stopped, or until all of them were stopped."""
 
     def __init__(self, plan: WorkerPlan) -> None:
         self._plan = plan
-        #: The first one says how many there are to be, where the command line does not.
+        #: The first process reports the number of processes, where the command line does not have it.
         self._slots = [_ProcessSlot(1)]
         self._complete = False
         self._urgency = 0
@@ -123,8 +123,8 @@ class Supervisor:
         self._code = Exit.OK
 
     def run(self) -> Exit:
-        """Do so, in the main thread; what to exit with."""
-        # How the app's settings want it, the first process will say.
+        """Run in the main thread until all processes have ended; the exit code."""
+        # The first process reports the log level of the app's settings.
         set_up_logging(self._plan.log_level or "info", self._plan.log_format or "text")
         with Signals() as signals:
             self._slots[0].start(self._plan)
@@ -154,7 +154,7 @@ class Supervisor:
 
     def _check_slot(self, slot: _ProcessSlot) -> None:
         ended = slot.process is not None and slot.process.exitcode is not None
-        for report in slot.reports():  # those of one that has ended too
+        for report in slot.reports():  # also of a process that has ended
             self._handle(slot, report)
         if ended:
             self._ended(slot)
@@ -186,7 +186,7 @@ class Supervisor:
         code = slot.reap()
         title = f"worker process {slot.number} (pid {pid})"
         if slot.refusal is not None:
-            self._refused(title, slot.refusal)
+            self._stop_refused(title, slot.refusal)
         elif code == Exit.OK and slot.stopping:
             logger.info("%s has stopped", title)
         elif self._urgency:
@@ -196,10 +196,10 @@ class Supervisor:
             slot.crashes = 1 if lived >= _STABLE_SECONDS else slot.crashes + 1
             pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(slot.crashes - 1, 20))
             slot.restart_at = time.monotonic() + pause
-            # Whatever the code is, 0 too: nobody has told it to stop, so a task has ended it.
+            # With any exit code, also 0: no one has stopped it, so a task has ended it.
             logger.error("%s %s; starting another in %.1f s", title, describe_exit(code), pause)
 
-    def _refused(self, title: str, message: str) -> None:
+    def _stop_refused(self, title: str, message: str) -> None:
         click.echo(message, err=True)
         self._code = Exit.USAGE
         if self._complete:
@@ -237,7 +237,7 @@ def _work_as_child(plan: WorkerPlan, supervisor: connection.Connection[Any, Any]
             if code is Exit.USAGE:
                 supervisor.send(Refused(message_of(error, options)))
             else:
-                logger.error("%s", error)  # noqa: TRY400 - it says what is wrong; the traceback says where we read it
+                logger.error("%s", error)  # noqa: TRY400 - the message says what is wrong; a traceback would not help
     sys.exit(code)
 
 

@@ -1,4 +1,4 @@
-"""One worker in this process: its logging, its signals, its end."""
+"""Runs one worker in this process: sets up its logging, passes signals on, ends it."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ __all__ = ["Loaded", "Refused", "Stop", "Stopping", "WorkerPlan", "work"]
 
 logger = get_logger("drivetrain.worker")
 
-#: How many more objects are made than dropped before Python looks for cycles among them: some batches' worth.
+#: The threshold of Python's garbage collector for young objects: some batches of tasks.
 _YOUNG_OBJECTS = 10_000
 
 
 class Stop(IntEnum):
-    """How urgently a worker is to stop."""
+    """How urgently a worker must stop."""
 
     GENTLY = 1
-    #: Giving back what runs.
+    #: Give back running tasks.
     AT_ONCE = 2
-    #: Giving back takes too long.
+    #: End at once: giving back takes too long.
     DEAD = 3
 
 
 @frozen
 class Loaded:
-    """What a worker process reports to its supervisor when it has made its worker."""
+    """The report of a worker process to its supervisor when it has made its worker."""
 
-    #: What the app's settings say.
+    #: From the app's settings.
     processes: int
     log_level: str
 
 
 @frozen
 class Refused:
-    """What a worker process reports before it ends because of wrong usage or configuration."""
+    """The report of a worker process before it ends because of wrong usage or configuration."""
 
     #: For the user.
     message: str
@@ -64,29 +64,29 @@ class Refused:
 
 @frozen
 class Stopping:
-    """What a worker process reports when a signal or an order has told it to stop."""
+    """The report of a worker process when a signal or an order stops it."""
 
 
 @frozen(kw_only=True)
 class WorkerPlan:
-    """What the command line says of a worker; travels to its processes."""
+    """The options of a worker from the command line. It is sent to the worker processes."""
 
     #: ``module:attribute``.
     reference: str
-    #: What `App.worker` takes, the name apart.
+    #: Options of `App.worker`, except the name.
     options: Mapping[str, Any] = field(factory=dict)
-    #: What its name begins with, instead of the host's.
+    #: The start of its name, instead of the host name.
     name: str | None = None
-    #: None: as the settings say.
+    #: None: from the settings.
     log_level: str | None = None
     log_format: str | None = None
-    #: How many processes; None: as the settings say.
+    #: The number of processes; None: from the settings.
     processes: int | None = None
     #: Whether errors are shown with their tracebacks.
     verbose: bool = False
 
     def worker_options(self) -> dict[str, Any]:
-        """The options of one worker. No two have the same name: the leases of one must not be taken for another's."""
+        """The options of one worker. Each worker has a unique name, so that their leases cannot be confused."""
         if self.name is None:
             return dict(self.options)
         return {**self.options, "name": f"{self.name}:{os.getpid()}:{uuid4().hex[:6]}"}
@@ -95,20 +95,21 @@ class WorkerPlan:
 def work(
     plan: WorkerPlan, app: App, signals: Signals, supervisor: connection.Connection[Any, Any] | None = None
 ) -> Exit:
-    """Run a worker in this thread until it is told to stop.
+    """Run a worker in this thread until it is stopped; the exit code.
 
     Args:
-        plan: how.
-        app: whose worker.
-        signals: the first one stops it gently, the second at once.
-        supervisor: where a supervisor sends `Stop`, and is sent reports; its end means that the supervisor has died.
+        plan: the options of the command line.
+        app: the app of the worker.
+        signals: the first stop signal stops it gracefully, the second at once.
+        supervisor: the connection to a supervisor, which sends `Stop` and receives reports. When it closes, the
+            supervisor has died.
     """
     set_up = _log_as_planned(plan, app)
     worker = app.worker(prepare_child=partial(_prepare_child, plan.reference, set_up), **plan.worker_options())
     listener = _Listener(worker, signals, supervisor)
     listener.report(Loaded(app.settings.processes, app.settings.log_level))
     Threads(worker.fail).start("drivetrain-signals", listener.listen)
-    _spare_the_collector()
+    _tune_garbage_collector()
     try:
         worker.run()
     except DrivetrainError as error:
@@ -116,7 +117,7 @@ def work(
             raise
         logger.critical("%s", error)
         code = Exit.FAILED
-    except BaseException:  # said in the log, and by the exit code, which the supervisor reads
+    except BaseException:  # logged here; the supervisor reads the exit code
         logger.exception("worker %s has failed", worker.options.name)
         code = Exit.FAILED
     else:
@@ -128,7 +129,7 @@ def work(
 
 
 def _log_as_planned(plan: WorkerPlan, app: App) -> Callable[[], None] | None:
-    """Set up logging, unless the app does so itself; what does the same in a child process, where it is to be done."""
+    """Set up logging, unless the app does; the function that sets it up in a child process, or None."""
     if app.settings.configure_logging:
         set_up = partial(set_up_logging, plan.log_level or app.settings.log_level, plan.log_format or "text")
         set_up()
@@ -139,7 +140,7 @@ def _log_as_planned(plan: WorkerPlan, app: App) -> Callable[[], None] | None:
 
 
 def _prepare_child(reference: str, set_up: Callable[[], None] | None) -> None:
-    """Let a child process of the worker be set up as the worker is: by the app's module, which tasks may count on."""
+    """Set up a child process as the worker: import the app's module, on which tasks may rely, and set up logging."""
     try:
         load_app(reference)
     except DrivetrainError:
@@ -148,15 +149,15 @@ def _prepare_child(reference: str, set_up: Callable[[], None] | None) -> None:
         set_up()
 
 
-def _spare_the_collector() -> None:
-    """What is loaded by now stays, and what a batch of tasks makes dies young: both need not be looked at so often."""
+def _tune_garbage_collector() -> None:
+    """Collect less often: loaded modules live as long as the process, and the objects of tasks die young."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 def _vanish(code: Exit) -> None:
-    """End now: tasks that were given back still run in threads here, and may begin elsewhere any moment."""
+    """End this process at once: tasks that were given back still run here, and may begin in another worker."""
     for child in multiprocessing.active_children():
         child.kill()
     logging.shutdown()
@@ -166,7 +167,7 @@ def _vanish(code: Exit) -> None:
 
 
 class _Listener:
-    """Passes on to a worker what signals and the supervisor say, and to the supervisor what it is to know."""
+    """Passes stop requests from signals and the supervisor to a worker, and reports to the supervisor."""
 
     def __init__(self, worker: Worker, signals: Signals, supervisor: connection.Connection[Any, Any] | None) -> None:
         self._worker = worker
@@ -176,13 +177,13 @@ class _Listener:
         self._signals_seen = 0
 
     def report(self, report: Loaded | Stopping) -> None:
-        """Tell the supervisor, if there is one."""
+        """Report to the supervisor, if there is one."""
         if self._supervisor is not None:
-            with suppress(OSError):  # it has died, which is seen where it is listened to
+            with suppress(OSError):  # it has died; `listen` notices that
                 self._supervisor.send(report)
 
     def listen(self) -> None:
-        """Do so until the signals are left."""
+        """Pass requests on until the context of the signals is exited."""
         while not self._signals.exited:
             supervisor = [] if self._supervisor is None else [self._supervisor]
             ready = connection.wait([self._signals.reader, *supervisor])
@@ -203,7 +204,7 @@ class _Listener:
         return order
 
     def _stop(self, urgency: int) -> None:
-        # A signal to the whole group of processes reaches us, and the supervisor who passes it on: that is one.
+        # A signal to the process group reaches this process twice, directly and through the supervisor. It counts once.
         if urgency <= self._urgency:
             return
         self._urgency = urgency
@@ -213,4 +214,4 @@ class _Listener:
             _vanish(Exit.FAILED)
         at_once = urgency == Stop.AT_ONCE
         self._worker.stop(grace_seconds=0.0 if at_once else None, wait=False)
-        logger.info("stopping%s", ": what runs is given back" if at_once else "; a second signal stops at once")
+        logger.info("stopping%s", "; giving back running tasks" if at_once else "; a second signal stops at once")

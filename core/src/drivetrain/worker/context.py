@@ -1,4 +1,4 @@
-"""What a running task may know of itself, and how it asks for another try."""
+"""The context of a running task, and the exceptions with which it asks for a retry."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Retry(Exception):
 class TaskTimeout(BaseException):
     """One attempt ran for longer than the task's ``timeout``.
 
-    No `Exception`, so that ``except Exception`` in the code of a task, or of a library, does not swallow it. A task may
+    Not an `Exception`, so that ``except Exception`` in the code of a task or a library does not swallow it. A task may
     catch it by name to clean up. It counts as an error of the task: the task is retried, or fails.
     """
 
@@ -50,7 +50,7 @@ class TaskTimeout(BaseException):
 
 @frozen(kw_only=True)
 class TaskContext:
-    """What is known of the attempt that runs now. Get it with `current_task`."""
+    """The attempt that runs now. Get it with `current_task`."""
 
     task_id: str
     #: The name of the task.
@@ -78,7 +78,7 @@ class TaskContext:
         return self.run.stopped
 
 
-#: The run, and the name of its worker: the context is made of them only when somebody asks for it.
+#: The run, and the name of its worker: the context is made of them only when it is needed.
 _current: ContextVar[tuple[Run, str]] = ContextVar("drivetrain.current_task")
 
 

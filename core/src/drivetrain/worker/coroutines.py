@@ -20,7 +20,7 @@ async def within(seconds: float, work: Awaitable[Any], *, again_seconds: float =
     Args:
         seconds: its time limit; then it is cancelled.
         work: what to wait for.
-        again_seconds: how often it is cancelled again while it goes on.
+        again_seconds: how often it is cancelled again while it continues, in seconds.
 
     Raises:
         TaskTimeout: it was cancelled at its time limit.
@@ -50,7 +50,7 @@ def run_to_end(coroutine: Coroutine[Any, Any, Any], timeout_seconds: float | Non
 
 
 class _TimeLimit:
-    """Cancels an asyncio task at its time limit, and again while it goes on; `asyncio.timeout` does so once only."""
+    """Cancels an asyncio task at its time limit, and again while it continues; `asyncio.timeout` does so once only."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None, seconds: float, again_seconds: float

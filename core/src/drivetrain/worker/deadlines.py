@@ -18,7 +18,7 @@ __all__ = ["STRIKE_AGAIN_SECONDS", "Deadlines"]
 
 T = TypeVar("T")
 
-#: How long after one strike the next follows, while the task goes on, in seconds: enough for a task to clean up.
+#: The time between two strikes while the task continues, in seconds: enough for a task to clean up.
 STRIKE_AGAIN_SECONDS = 5.0
 #: How many deadlines of runs that have ended may stay in the heap before it is cleaned.
 _SLACK = 64
@@ -127,7 +127,7 @@ def _strike(limit: _Limit) -> bool:
 
 
 def _await_last_strike(limit: _Limit) -> None:
-    """Let an exception that is on its way to this thread be raised here, and not in whatever the thread does next.
+    """Let an exception that is on its way to this thread be raised here, and not in the next code of the thread.
 
     Takes no lock: an exception that strikes between taking a lock and the block that gives it back keeps it.
     """

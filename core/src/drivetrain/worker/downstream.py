@@ -1,4 +1,4 @@
-"""What waits for a task, as its record says."""
+"""Downstream: the frames that depend on a task, from its record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doing what `drivetrain.workflow.advance` says, in batches. Doing it twice is doing it once."""
+"""Effects: performs the effects of `drivetrain.workflow.advance` in batches. Repeating an effect changes nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ GROUP_TASK = "drivetrain.group"
 
 @frozen
 class _Decided:
-    """A group that has ended, and what that leads to. Recorded last, so that a crash before is made good."""
+    """A group that has ended, and its effects. The end is recorded last, so that a crash repeats the effects."""
 
     end: End
     effects: tuple[Effect, ...]
@@ -54,18 +54,18 @@ class EffectRunner:
         self._publisher = publisher
         self._retrier = retrier
         self._worker = worker
-        #: Whether a rescue can find tasks, and whether it cannot find their queues by itself.
+        #: Whether a rescue can list tasks, and whether records must name queues because the broker cannot list them.
         self._rescuable = runtime.backend.capabilities.lists_tasks
         self._records_queue = self._rescuable and not runtime.broker.capabilities.lists_queues
-        # On such a broker this is the payload of nearly every task.
+        # Where queues are recorded, this is the payload of nearly every task.
         self._of_queue = lru_cache(1000)(lambda queue: Unfinished(queue=queue).dump(runtime.payloads))
 
     def perform(self, effects: Iterable[Effect], known: Mapping[Member, GroupProgress] | None = None) -> None:
-        """Do ``effects``, and what they lead to.
+        """Perform effects, and the effects that follow from them.
 
         Args:
-            effects: what to do.
-            known: how groups stand whose members are complete already.
+            effects: the effects.
+            known: the progress of groups whose members are recorded as complete already.
         """
         effects = list(effects)
         if not effects:
@@ -74,7 +74,7 @@ class EffectRunner:
         self._publish([effect.invocation for effect in effects if isinstance(effect, Publish)])
         self._end([effect for effect in effects if isinstance(effect, End)])
         if completes := [effect for effect in effects if isinstance(effect, Complete)]:
-            self._go_on(completes, known or {})
+            self._complete_members(completes, known or {})
 
     def _open(self, opens: Sequence[Open]) -> None:
         if not opens:
@@ -95,7 +95,7 @@ class EffectRunner:
                 state=State.PENDING,
                 at=now,
                 task=GROUP_TASK,
-                # As with what is published: it waits for nothing any more.
+                # As for published tasks: the group waits for nothing any more.
                 downstream=dump(skeleton(one.continuation)) if one.continuation or self._worker else None,
             )
             for one in opens
@@ -110,9 +110,9 @@ class EffectRunner:
         self._publisher.record_and_publish(invocations, pending)
 
     def pending(self, invocation: Invocation) -> Transition:
-        """What is recorded of an invocation before it is published."""
+        """The transition to PENDING that is recorded before an invocation is published."""
         frames, now = invocation.frames, self._runtime.clock.now()
-        # What was announced with its workflow says in what it waits; once it is published, it waits for nothing.
+        # The record of an announced task names what it waits for. When it is published, it waits for nothing.
         tells = frames or self._worker
         return Transition(
             task_id=invocation.call.id,
@@ -127,17 +127,17 @@ class EffectRunner:
     def _pending_payload(self, invocation: Invocation, now: float) -> bytes | None:
         call = invocation.call
         if call.eta is None and call.delay is None and error_callbacks(invocation) is None:
-            # As with most: nothing, or nothing but the queue.
+            # Most tasks: nothing, or only the queue.
             return self._of_queue(call.queue) if self._records_queue else None
         return self.unfinished(invocation, due=first_due(call, now)).dump(self._runtime.payloads)
 
     def unfinished(self, invocation: Invocation, *, due: float | None, failure: Plain = None) -> Unfinished:
-        """What a rescue and the next start need to know of an invocation.
+        """The payload of an unfinished task, for a rescue and for the next start.
 
         Args:
-            invocation: which one.
+            invocation: the invocation of the task.
             due: when its next attempt is due; Unix seconds. None: at once.
-            failure: that of the attempt before, plain; None: there is none.
+            failure: the failure of the previous attempt, plain; None: there is none.
         """
         return Unfinished(
             due=due,
@@ -153,21 +153,21 @@ class EffectRunner:
         self._retrier.call("record", lambda: self._runtime.backend.record(records))
 
     def ended(self, end: End) -> Transition:
-        """What is recorded of a task or group that has ended without being run."""
+        """The transition that ends a task or group which did not run."""
         return Transition(
             task_id=end.task_id,
             state=end.state,
             at=self._runtime.clock.now(),
             worker=self._worker,
-            task=GROUP_TASK if end.state is State.SUCCESS else "",  # only groups end well without being run
+            task=GROUP_TASK if end.state is State.SUCCESS else "",  # only groups succeed without running
             payload=None if end.failure is None else self._runtime.payloads.dump(end.failure),
             retention=self._runtime.kept_seconds(None),
         )
 
-    def _go_on(self, completes: Sequence[Complete], known: Mapping[Member, GroupProgress]) -> None:
+    def _complete_members(self, completes: Sequence[Complete], known: Mapping[Member, GroupProgress]) -> None:
         answers = self._complete(completes, known)
         deciding = [one for one in completes if _decides(one, answers[one.member])]
-        # A failure last, so that it is the one that counts, whatever a cache has told of the others.
+        # Failures last, so that a failure counts even where a cache has wrong counts of the others.
         ready = {one.member.group_id: one for one in sorted(deciding, key=lambda one: one.failure is not None)}
         decided, gone = self._decide(ready) if ready else ([], [])
         if decided:
@@ -195,22 +195,23 @@ class EffectRunner:
         return answers
 
     def _outward(self, unknown: Sequence[Complete]) -> list[Effect]:
-        """What follows from that the groups of these are not known: for the groups around them, if they are lost."""
+        """The effects of members whose group has no record: if the group is lost, its outer group fails."""
         forgets = self._runtime.backend.capabilities.durability is Durability.CACHE
-        # Elsewhere what has not ended is kept, so a group that is not known has ended.
+        # Other backends keep unfinished groups, so a group without a record has ended.
         lost = {one.member.group_id: one for one in unknown if forgets and one.join.outer is not None}
-        for group_id in self._gone_on(list(lost.values())):
+        for group_id in self._continued(list(lost.values())):
             del lost[group_id]
         for one in unknown:
             if one.member.group_id not in lost:
                 logger.warning(
-                    "the backend has no record of group %s; ignoring the end of its member %d", *_place(one.member)
+                    "the backend has no record of group %s; ignoring the end of its member %d",
+                    *_group_and_index(one.member),
                 )
         what = "the group and its continuation"
         return [effect for group_id, one in lost.items() for effect in one.outward(self._lost(group_id, what))]
 
-    def _gone_on(self, unknown: Sequence[Complete]) -> set[str]:
-        """The ids of those groups that ended well, and are not kept any more: what comes after them was published."""
+    def _continued(self, unknown: Sequence[Complete]) -> set[str]:
+        """The ids of those groups that have succeeded and expired: their continuation was published."""
         followed = {one.join.then: one.member.group_id for one in unknown if one.join.then}
         if not followed:
             return set()
@@ -221,7 +222,7 @@ class EffectRunner:
         }
 
     def _decide(self, ready: Mapping[str, Complete]) -> tuple[list[_Decided], list[Complete]]:
-        """What follows from the ends of these groups; and of those that are gone meanwhile, the members."""
+        """The ends of these groups with their effects; and the members whose group has no record any more."""
         group_ids, backend = list(ready), self._runtime.backend
         records = self._retrier.call("read", lambda: backend.read(group_ids))
         states = {record.task_id: record.state for record in records if record is not None}
@@ -239,7 +240,7 @@ class EffectRunner:
             return None
         continuation = load_frames(self._runtime.payloads.load(group.continuation))
         if group.failed:
-            # Who completes another member is not told so, but for a cache that has lost count.
+            # Later members do not see that the group has failed, except on a cache that has lost its counts.
             return None if last.failure is None else _failed(group.group_id, continuation, last.failure, last.state)
         if not continuation:
             return _Decided(End(group.group_id, State.SUCCESS), ())
@@ -248,7 +249,7 @@ class EffectRunner:
         if len(results) == group.size:
             return _Decided(End(group.group_id, State.SUCCESS), advance(continuation, Resumed(results)))
         if state is State.SUCCESS:
-            return None  # all that follows was done before that was recorded; a cache has dropped members since
+            return None  # its effects were performed before; a cache has dropped members since then
         what = f"the results of {group.size - len(results)} members of the group"
         return _failed(group.group_id, continuation, self._lost(group.group_id, what), State.FAILURE)
 
@@ -260,10 +261,10 @@ class EffectRunner:
 
 
 def waits(record: TaskRecord, payloads: Payloads) -> Mapping[str, str] | None:
-    """What a task or group waits for; None: for nothing, it has begun.
+    """What a task or group waits for; None: it waits for nothing.
 
-    ``in``: the id of the first of its workflow, or of its part of it; ``after``: of what comes right before it (missing
-    in what an older version has sent).
+    ``in`` is the id of the first task of its workflow, or of the group around it. ``after`` is the id of its direct
+    predecessor; older versions did not record it.
     """
     if record.state is not State.PENDING or record.downstream is None:
         return None
@@ -273,7 +274,7 @@ def waits(record: TaskRecord, payloads: Payloads) -> Mapping[str, str] | None:
 
 def _decides(one: Complete, progress: GroupProgress | None) -> bool:
     if progress is None:
-        return False  # expired after it had ended, or lost by a backend that forgets: said, never waited for
+        return False  # the group has expired after its end, or a cache has lost it; the caller reports it
     return progress.complete or (progress.failed and one.failure is not None)
 
 
@@ -281,5 +282,5 @@ def _failed(group_id: str, continuation: Frames, failure: Plain, state: State) -
     return _Decided(End(group_id, state, failure), advance(continuation, Failed(failure, None, state)))
 
 
-def _place(member: Member) -> tuple[str, int]:
+def _group_and_index(member: Member) -> tuple[str, int]:
     return member.group_id, member.index

@@ -1,4 +1,4 @@
-"""Running one attempt: arguments decoded, the function called, its result or its error turned into an ending."""
+"""Execution of one attempt: decodes arguments, calls the function, makes a `RunResult` of its value or error."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def failure_of(invocation: Invocation, error: BaseException | None, kind: str = 
 
 
 def error_text(error: BaseException) -> str:
-    """``str(error)``, for a log or a record. Raises nothing, whatever ``error`` does."""
+    """``str(error)``, for a log or a record. Raises nothing, also where ``error`` cannot be formatted."""
     try:
         return _writable(str(error))
     except BaseException:  # noqa: BLE001 - a __str__ may raise anything, SystemExit too
@@ -57,13 +57,13 @@ def error_text(error: BaseException) -> str:
 def _trace(error: BaseException) -> str:
     try:
         return _writable("".join(traceback.format_exception(error)))
-    except BaseException:  # noqa: BLE001 - as above
+    except BaseException:  # noqa: BLE001 - the error's own code may raise anything; it is recorded without a traceback
         return ""
 
 
 def _writable(text: str) -> str:
-    """``text`` as a `str`, without halves of surrogate pairs, which file names contain and no serializer takes."""
-    exact = str.__str__(text)  # of a subclass too, whose methods may do anything
+    """``text`` as an exact `str` without lone surrogates, which file names may contain and no serializer accepts."""
+    exact = str.__str__(text)  # also of a subclass, whose methods may raise anything
     return exact if exact.isascii() else exact.encode("utf-8", "backslashreplace").decode()
 
 
@@ -72,7 +72,7 @@ Limited = Callable[[float, Callable[[], Any]], Any]
 
 
 class RunRefused(Exception):
-    """The run must not begin: its task was cancelled, has expired, or may be another worker's by now."""
+    """The run must not begin: its task was cancelled, has expired, or another worker may have taken it over."""
 
 
 class Execution:
@@ -82,8 +82,8 @@ class Execution:
         """Make it.
 
         Args:
-            runtime: whose tasks.
-            options: those of the worker.
+            runtime: the drivers and tasks of the app.
+            options: the options of the worker.
         """
         self._runtime = runtime
         self._options = options
@@ -95,11 +95,11 @@ class Execution:
         return self._context.copy()
 
     def run(self, run: Run, limited: Limited | None = None) -> RunResult:
-        """Run a plain function, from its arguments to its ending. Raises nothing.
+        """Run a plain function, from its arguments to its result. Raises nothing.
 
         Args:
-            run: what to run.
-            limited: calls a function, and raises TaskTimeout in it after so many seconds.
+            run: the run.
+            limited: calls a function, and raises TaskTimeout in it after a number of seconds.
         """
         return self._context.copy().run(self._run, run, limited)
 
@@ -111,12 +111,12 @@ class Execution:
             value = work() if timeout is None or limited is None else limited(timeout, work)
             if type(value) is CoroutineType:  # of a coroutine function under a plain decorator
                 value = run_to_end(await_in_one_process(value), None if limited is None else timeout)
-        except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
+        except BaseException as error:  # noqa: BLE001 - any error of a task ends only this task
             return self.failed(run, error)
         return self.returned(run, value)
 
     def run_here(self, run: Run) -> RunResult:
-        """Run a function, plain or async, to its ending in this thread, without a limit on its time."""
+        """Run a function, plain or async, in this thread, without a time limit; its result."""
         if run.definition.pool is not Pool.LOOP:
             return self.run(run)
         return self._context.copy().run(self._run_coroutine, run)
@@ -127,7 +127,7 @@ class Execution:
 
             args, kwargs = self.begin(run)
             value = asyncio.run(await_in_one_process(run.definition.function(*args, **kwargs)))
-        except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
+        except BaseException as error:  # noqa: BLE001 - any error of a task ends only this task
             return self.failed(run, error)
         return self.returned(run, value)
 
@@ -139,7 +139,7 @@ class Execution:
         return run.definition.binding.decode_call(call.args, call.kwargs)
 
     def admit(self, run: Run) -> None:
-        """Let ``run`` begin, right before it does.
+        """Check that ``run`` may begin, right before it does.
 
         Raises:
             RunRefused: it was cancelled, has expired, or its lease has run out, while it waited in this worker.
@@ -151,10 +151,10 @@ class Execution:
         run.began = now
 
     def returned(self, run: Run, value: Any) -> RunResult:
-        """The ending of a function that returned ``value``. Raises nothing."""
+        """The result of a function that returned ``value``. Raises nothing."""
         try:
             plain = run.definition.binding.encode_result(value)
-        except BaseException as error:  # noqa: BLE001 - an application's own way of encoding may raise anything
+        except BaseException as error:  # noqa: BLE001 - an encoder of the application may raise anything; it ends only this task
             return self._guarded(self._final, run, error)
         return RunResult(
             delivery=run.delivery,
@@ -166,12 +166,12 @@ class Execution:
         )
 
     def failed(self, run: Run, error: BaseException) -> RunResult:
-        """The ending of a function that raised ``error``: a retry, or the final failure. Raises nothing."""
+        """The result of a function that raised ``error``: a retry, or the final failure. Raises nothing."""
         return self._guarded(self._failed, run, error)
 
     def _guarded(self, end: Callable[[Run, BaseException], RunResult], run: Run, error: BaseException) -> RunResult:
-        """What ``end`` makes of ``error``; a plain failure where ``error`` cannot be looked at. Raises nothing."""
-        with suppress(BaseException):  # its class may raise anything when it is asked for anything
+        """The result that ``end`` makes of ``error``; a plain failure if ``error`` cannot be read. Raises nothing."""
+        with suppress(BaseException):  # any access to the error may raise; then the failure below replaces it
             return end(run, error)
         kind, text = exception_name(type(error)), "the error raises another error when it is formatted"
         logger.error(
@@ -187,7 +187,7 @@ class Execution:
             return self._result(run, State.FAILURE, failure, dead_reason=f"wrong arguments: {error}", mismatch=True)
         try:
             delay = self._retry_delay(run.invocation, error)
-        except Exception as problem:  # noqa: BLE001 - policies are anybody's
+        except Exception as problem:  # noqa: BLE001 - a third-party policy may raise anything; the failure names it
             return self._final(run, error, dead_reason=f"its retry policy cannot be used: {problem!r}")
         blamed = _cause_of_retry(error)
         return self._final(run, blamed) if delay is None else self._retry(run, blamed, delay)
@@ -270,7 +270,7 @@ class Execution:
 
 
 def _cause_of_retry(error: BaseException) -> BaseException:
-    """The error because of which a task asked for a retry, if there is one: alerts go by its type, not by Retry's."""
+    """The error that made a task raise Retry, if there is one: alerts need its type, not Retry."""
     if not isinstance(error, Retry):
         return error
     handled = None if error.__suppress_context__ else error.__context__
@@ -278,7 +278,7 @@ def _cause_of_retry(error: BaseException) -> BaseException:
 
 
 def _base_context() -> Context:
-    """A copy of the present context, without its decimal context: a run that changes that would change it for all."""
+    """A copy of the current context without its decimal context, which all runs would share and could change."""
     base = Context()
     for variable, value in copy_context().items():
         if not isinstance(value, decimal.Context):
@@ -287,7 +287,7 @@ def _base_context() -> Context:
 
 
 def _raised_by_binding(error: BaseException) -> bool:
-    # A task may itself send a task with wrong arguments; that is an error of its code, not of its message.
+    # A task may send another task with wrong arguments. That is an error of its code, not of its message.
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         if trace.tb_frame.f_code is Execution.begin.__code__:

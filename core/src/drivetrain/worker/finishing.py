@@ -1,4 +1,4 @@
-"""Record, follow up, acknowledge: in that order, each for a whole batch."""
+"""Finishing: records the results of runs, performs what follows, acknowledges messages; each step for a batch."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from drivetrain.workflow.frames import Invocation, Join
 __all__ = ["Finisher"]
 
 logger = get_logger("drivetrain.worker")
-#: Tells of the ends of tasks, as in `drivetrain.worker.execution`.
+#: Logs the ends of tasks, as `drivetrain.worker.execution` does.
 task_logger = get_logger("drivetrain.task")
 
 
 class Finisher:
-    """Settles what has ended. Thread-safe; every step may be repeated without harm."""
+    """Settles the results of runs. Thread-safe; every step may be repeated without harm."""
 
     def __init__(
         self,
@@ -66,10 +66,10 @@ class Finisher:
         self._largest_value = runtime.backend.capabilities.largest_value_bytes
 
     def settle(self, results: Sequence[RunResult]) -> None:
-        """See endings through to the acknowledgement of their messages.
+        """Record results, perform what follows, and acknowledge their messages.
 
         Raises:
-            GaveUp: told to stop while a service was away; the messages will be delivered again.
+            GaveUp: the worker stops while a service is unavailable; the messages will be delivered again.
         """
         if not results:
             return
@@ -80,9 +80,9 @@ class Finisher:
             self._settle(results)
         except GaveUp:
             raise
-        except Exception as error:  # noqa: BLE001 - the errors of a stranger's driver too
+        except Exception as error:  # noqa: BLE001 - a third-party driver may raise anything; it is logged and the message dead-lettered
             if len(results) > 1:
-                for result in results:  # one bad ending must not keep the others from being settled
+                for result in results:  # one result that cannot be settled must not block the others
                     self.settle([result])
             else:
                 self._dead_letter_unsettled(results[0], error)
@@ -105,7 +105,7 @@ class Finisher:
         self._in_flight.remove(result.run for result in results if result.run is not None)
 
     def _dead_letter_unsettled(self, result: RunResult, error: Exception) -> None:
-        """This ending cannot be settled: fail what it leads to, and keep the message for whoever mends the cause."""
+        """Fail what depends on a result that cannot be settled, and dead-letter its message for an operator."""
         extra = log_extra(result.invocation)
         logger.error(
             "task %s cannot be settled; moving its message to the dead letters",
@@ -117,7 +117,7 @@ class Finisher:
             self._fail(result, error)
         except GaveUp:
             raise
-        except Exception:
+        except Exception:  # both failed; the lease ends, and another worker repeats the task
             text = "task %s: its message cannot be moved to the dead letters; it will be delivered again"
             logger.exception(text, result.task_id, extra=extra)
         self._in_flight.remove([result.run] if result.run is not None else [])
@@ -127,13 +127,13 @@ class Finisher:
         transition = self._transition(failed, self._runtime.clock.now())
         outcome = self._retrier.call("record", lambda: self._runtime.backend.record([transition]))[0]
         if not outcome.applied and (outcome.before is None or not outcome.before.state.terminal):
-            return  # another worker has taken it over
+            return  # another worker has taken it over, and settles it
         call = failed.invocation.call if outcome.applied else None
         self._effect_runner.perform(advance(failed.invocation.frames, Failed(failed.failure, call)))
         self._dead_letter([(result.delivery, f"it cannot be settled: {error_text(error)}")])
 
     def give_back(self, runs: Sequence[Run], *, delay_seconds: float = 0.0) -> None:
-        """Return runs unharmed: their lease ends, and their messages may be delivered again."""
+        """Give back runs: their leases end, and their messages may be delivered again at once."""
         if not runs:
             return
         self._record_given_back(runs)
@@ -158,7 +158,7 @@ class Finisher:
         self._retrier.call("give back", lambda: self._runtime.backend.record(transitions))
 
     def _offer_mismatches(self, results: Sequence[RunResult]) -> list[RunResult]:
-        """Offer what does not fit this worker's version of its task to other workers; the endings that are left."""
+        """Offer tasks whose arguments do not fit this worker's version to other workers; the other results."""
         unchanged: list[RunResult] = []
         offered: list[tuple[Run, float]] = []
         for result in results:
@@ -183,14 +183,14 @@ class Finisher:
         return next_offer_seconds(offers(result.delivery.message), self._options.version_mismatch_seconds)
 
     def release_crashed(self, run: Run) -> None:
-        """Return a run whose process died: another may start it now, and the start that came to nothing counts."""
+        """Release a run whose process died: another worker may start it now, and the unfinished start counts."""
         lease = RunLease(task_id=run.task_id, run=run.id, seconds=0)
         self._retrier.call("give up", lambda: self._runtime.backend.renew([lease]))
         self._retrier.call("release", lambda: self._runtime.broker.release([run.delivery]))
         self._in_flight.remove([run])
 
     def crashed_result(self, run: Run, text: str) -> RunResult:
-        """The ending of a task that has killed its process too often; ``text`` says what happened."""
+        """The result of a task that has killed its process too often; ``text`` describes what happened."""
         logger.error("moving task %s to the dead letters: %s", run.task_id, text, extra=log_extra(run.invocation))
         failure = failure_of(run.invocation, None, "drivetrain.WorkerDied", text)
         return RunResult(
@@ -204,7 +204,7 @@ class Finisher:
         )
 
     def result_of_record(self, delivery: Delivery, invocation: Invocation, record: TaskRecord) -> RunResult:
-        """The ending of a delivery whose end is recorded already."""
+        """The result of a delivery whose end is recorded already."""
         payloads = self._runtime.payloads
         result = RunResult(delivery=delivery, invocation=invocation, state=record.state, recorded=True)
         if record.state is State.RETRY:
@@ -218,11 +218,11 @@ class Finisher:
     def failure_of(
         self, invocation: Invocation, error: BaseException | None, kind: str = "", message: str = ""
     ) -> Failure:
-        """The failure of an invocation, from an exception or from words."""
+        """The failure of an invocation, from an exception or from a type and a message."""
         return failure_of(invocation, error, kind, message)
 
     def step(self, step: str, done: Sequence[Run | RunResult]) -> None:
-        """Tell observers of a step of handling deliveries."""
+        """Notify observers of a step of handling deliveries."""
         if done and self._runtime.observers.watches("worker_step"):
             self._runtime.observers.notify("worker_step", step=step, task_ids=[one.task_id for one in done])
 
@@ -246,7 +246,7 @@ class Finisher:
         return settled, progress
 
     def _within_size_limit(self, result: RunResult) -> RunResult:
-        """The ending, or the failure that its result is too large for the backend."""
+        """The result, or a failure where it is too large for the backend."""
         limit = self._largest_value
         if limit is None or result.recorded or (size := len(self._payload(result))) <= limit:
             return result
@@ -262,7 +262,7 @@ class Finisher:
         return replace(result, state=State.FAILURE, value=None, failure=plain, error=failure, recorded=False)
 
     def _short(self, failure: Failure) -> Failure:
-        """A failure that the backend certainly takes."""
+        """The failure, shortened to a size that the backend accepts."""
         most = 1_000_000 if self._largest_value is None else self._largest_value // 32
         if len(failure.message) + len(failure.traceback) + len(repr((failure.args, failure.kwargs))) <= most:
             return failure
@@ -271,7 +271,7 @@ class Finisher:
         )
 
     def _recorded_result(self, result: RunResult, transition: Transition, outcome: Outcome) -> RunResult | None:
-        """The ending as the backend knows it; None if another worker has taken over, whose it is to settle."""
+        """The result as recorded; None if another worker has taken over the task, and settles it."""
         before = outcome.before
         if outcome.applied or before is None:
             return result
@@ -279,7 +279,7 @@ class Finisher:
             before.run == transition.run and before.state is transition.state and before.attempt == transition.attempt
         )
         if ours:
-            return result  # written before; only the answer was lost
+            return result  # recorded before; only the answer was lost
         if before.state.terminal:
             return replace(self.result_of_record(result.delivery, result.invocation, before), run=result.run)
         text = "task %s: another worker has taken it over; ignoring the result of this run"
@@ -340,7 +340,7 @@ class Finisher:
     # Acknowledge
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Let go of messages for good, and of what the backend keeps of them."""
+        """Acknowledge messages, and drop their bodies from the backend."""
         self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge(deliveries))
         self._drop_bodies(deliveries)
 
@@ -364,7 +364,7 @@ class Finisher:
             self._retrier.call("drop bodies", lambda: self._runtime.backend.drop_bodies(keys))
 
     def _let_expire(self, results: Sequence[RunResult]) -> None:
-        """Now that their messages are gone, results need be kept no longer than they are wanted."""
+        """Shorten retention: when their messages are gone, results are kept only as long as the app wants them."""
         soon: dict[float, list[str]] = defaultdict(list)
         window = self._runtime.redelivery_window_seconds
         for result in results:
@@ -373,9 +373,9 @@ class Finisher:
                 continue
             if FOLLOWS_HEADER not in result.delivery.message.headers:
                 soon[wanted].append(result.task_id)
-        settle = self._runtime.backend.shorten_retention
+        shorten = self._runtime.backend.shorten_retention
         for seconds, task_ids in soon.items():
-            self._retrier.call("settle", partial(settle, task_ids, retention_seconds=seconds))
+            self._retrier.call("shorten retention", partial(shorten, task_ids, retention_seconds=seconds))
 
     # Observers
 
@@ -429,7 +429,7 @@ def _described(failure: Failure) -> str:
 
 
 def _dead_reason(result: RunResult) -> str | None:
-    """Why the message of this ending goes to the dead letters; None: it does not."""
+    """Why the message of a result is dead-lettered; None: it is not."""
     if result.dead_reason is None and result.state is State.FAILURE and result.invocation.call.dead_letter:
         return "finally failed" if result.error is None else f"finally failed: {_described(result.error)}"
     return result.dead_reason

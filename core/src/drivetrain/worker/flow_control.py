@@ -1,4 +1,4 @@
-"""How much a worker holds and may hold, pool by pool: no more than it is about to run."""
+"""Flow control: how many messages a worker may have in flight for each pool, no more than it is about to run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from drivetrain.worker.run import Run, RunResult
 
 __all__ = ["STUCK_SECONDS", "FlowControl"]
 
-#: When no task of a full pool has ended for so long, what waits there may be run at once by somebody else.
+#: A full pool is stuck when none of its tasks has ended for this time, in seconds: another worker may have free slots.
 STUCK_SECONDS = 0.25
-#: How many messages are taken at most to look for work of pools with room, while another pool has none.
+#: While one pool is full, the largest number of messages to receive in search of work for the others.
 _PROBE = 8
 
 
 class FlowControl:
-    """What the pools of one worker hold. Told by the settling thread, asked by the receiving one."""
+    """Measures the pools of one worker. The settling thread reports to it, and the receiving thread reads it."""
 
     def __init__(
         self, clock: Clock, in_flight: InFlight, sizes: Mapping[Pool, int], used: Iterable[Pool], limit: int
@@ -28,11 +28,11 @@ class FlowControl:
         """Make it.
 
         Args:
-            clock: tells how long nothing has ended.
-            in_flight: what is held now.
+            clock: measures how long no task has ended.
+            in_flight: the runs of the worker.
             sizes: how many tasks each pool can run at once.
             used: the pools that tasks are known to run in.
-            limit: the most to hold beyond what can run.
+            limit: the largest number of messages beyond the slots.
         """
         self._clock = clock
         self._in_flight = in_flight
@@ -45,7 +45,7 @@ class FlowControl:
         self._probe = _PROBE
 
     def settled(self, results: Sequence[RunResult]) -> None:
-        """Take note of runs that have ended."""
+        """Measure runs that have ended."""
         now = self._clock.monotonic()
         ran: defaultdict[Pool, list[float]] = defaultdict(list)
         for result in results:
@@ -57,7 +57,7 @@ class FlowControl:
             self._ended_at[pool] = now
 
     def room(self) -> int:
-        """How many messages to take; 0: wait for room."""
+        """How many messages to receive; 0: wait for room."""
         rooms = [self._room(pool) for pool in self._used]
         free = [room for room in rooms if room > 0]
         if len(free) == len(rooms):
@@ -65,20 +65,20 @@ class FlowControl:
         return min(*free, self._probe) if free else 0
 
     def slack(self) -> int:
-        """How many runs must be settled before there is room that is worth a round trip."""
+        """How many runs must be settled until there is enough room for a round trip."""
         return min(self._ahead(pool) // 4 for pool in self._used)
 
     def excess(self, runs: Sequence[Run]) -> list[Run]:
-        """Those of ``runs``, which are held now, for which their pools have no room.
+        """Those of ``runs``, all in flight, for which their pools have no room.
 
-        Tasks of several pools come through one queue, and a message tells its pool only once it is here.
+        One queue carries tasks of several pools, and the pool of a message is known only after it is received.
         """
         pools = {run.definition.pool for run in runs}
         self._used |= pools
         self._note_taken(runs, pools)
         over = {pool: max(0, self._in_flight.in_pool(pool) - self._window(pool)) for pool in pools}
         excess = [run for pool in pools if over[pool] for run in _of(runs, pool)[-over[pool] :]]
-        self._probe = 1 if len(excess) == len(runs) else _PROBE  # a vain look keeps messages from others
+        self._probe = 1 if len(excess) == len(runs) else _PROBE  # a fruitless probe keeps messages from other workers
         return excess
 
     def _note_taken(self, runs: Sequence[Run], pools: Iterable[Pool]) -> None:
@@ -91,16 +91,16 @@ class FlowControl:
                 self._full_since[pool] = now
 
     def waits(self, pool: Pool) -> bool:
-        """Whether some of what is held for ``pool`` must be waiting there."""
+        """Whether some runs in flight wait for a slot of ``pool``."""
         return self._in_flight.in_pool(pool) > self.prefetch[pool].slots
 
     def stuck(self, pool: Pool) -> bool:
-        """Whether what waits for ``pool`` should be given back."""
+        """Whether the runs that wait for ``pool`` should be given back."""
         return self.waits(pool) and self._stalled_seconds(pool) >= STUCK_SECONDS
 
     def _room(self, pool: Pool) -> int:
         room = self._window(pool) - self._in_flight.in_pool(pool)
-        # With short tasks a little room is not worth a round trip yet.
+        # With short tasks, a small room is not worth a round trip.
         return room if room >= self._ahead(pool) // 4 else 0
 
     def _ahead(self, pool: Pool) -> int:

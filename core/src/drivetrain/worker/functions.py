@@ -40,7 +40,7 @@ def is_async(function: Callable[..., Any]) -> bool:
 def wraps_async(function: Callable[..., Any]) -> bool:
     """Whether ``function`` is a plain decorator (by `functools.wraps`) around a coroutine function.
 
-    It may return the coroutine, or run it itself: nobody can know before it is called.
+    It may return the coroutine, or run it itself; that is not known before the call.
     """
     return not is_async(function) and is_async(inspect.unwrap(inner_function(function)))
 

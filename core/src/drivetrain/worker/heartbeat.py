@@ -1,4 +1,4 @@
-"""Signs of life: holds and leases of running tasks are extended, and what was lost or cancelled is noticed."""
+"""The heartbeat of a worker: extends holds and leases of its runs, and stops runs that were lost or cancelled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SWEEP_SECONDS = 60.0
 
 
 class Heartbeat:
-    """Beats in a thread of its own until told to stop."""
+    """Renews leases in its own thread until it is stopped."""
 
     def __init__(
         self, runtime: Runtime, in_flight: InFlight, *, lease_seconds: float, stopped: Callable[[Run], None]
@@ -29,9 +29,9 @@ class Heartbeat:
         """Make it.
 
         Args:
-            runtime: whose drivers.
-            in_flight: what to keep alive.
-            lease_seconds: how long each beat holds.
+            runtime: the drivers of the app.
+            in_flight: the runs of the worker.
+            lease_seconds: the length of a lease, in seconds; renewed three times in that time.
             stopped: called with a run whose task was cancelled or taken over.
         """
         self._runtime = runtime
@@ -49,7 +49,7 @@ class Heartbeat:
                 self._sweep()
             except ServiceError as error:
                 logger.warning("cannot renew leases: %s; retrying at the next heartbeat", error)
-            except Exception:  # whatever it is, this thread must live on: all leases end without it
+            except Exception:  # this thread must survive any error: without it all leases expire
                 logger.exception("unexpected error while renewing leases; retrying at the next heartbeat")
 
     def stop(self) -> None:
@@ -57,7 +57,7 @@ class Heartbeat:
         self._end.set()
 
     def beat(self) -> None:
-        """Extend everything that is held, once."""
+        """Extend the holds and leases of all runs, once."""
         runs = [run for run in self._in_flight.all() if not run.stopped]
         if not runs:
             return
@@ -74,7 +74,7 @@ class Heartbeat:
             if renewal.held:
                 run.owned_until = owned_until
             elif id(run) in still and not run.settling:
-                # Not ours any more, and not because we have ended it: somebody else has it, or it was cancelled.
+                # This worker has lost the run without ending it: another worker has taken it over, or it was cancelled.
                 self._stop(run, renewal.state)
 
     def _stop(self, run: Run, state: State | None) -> None:

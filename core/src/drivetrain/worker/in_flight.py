@@ -1,4 +1,4 @@
-"""What a worker holds at the moment."""
+"""The runs that a worker has in flight."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class InFlight:
         return len(self._runs)
 
     def in_pool(self, pool: Pool) -> int:
-        """How many of them are for this pool; suspects, which run alone, are not counted."""
+        """How many of them are for this pool; suspects are not counted, since they run alone."""
         return self._in_pool[pool]
 
     def only_suspects(self) -> bool:
@@ -38,7 +38,7 @@ class InFlight:
         return run.id in self._runs
 
     def add(self, runs: Iterable[Run]) -> None:
-        """Hold these too."""
+        """Add runs."""
         with self._changed:
             for run in runs:
                 self._runs[run.id] = run
@@ -46,7 +46,7 @@ class InFlight:
                     self._in_pool[run.definition.pool] += 1
 
     def remove(self, runs: Iterable[Run]) -> None:
-        """Hold these no longer."""
+        """Remove runs; those that are not in flight are ignored."""
         with self._changed:
             for run in runs:
                 if self._runs.pop(run.id, None) is not None and run.lone is None:
@@ -54,18 +54,18 @@ class InFlight:
             self._changed.notify_all()
 
     def all(self) -> list[Run]:
-        """Those held now."""
+        """The runs that are in flight now."""
         with self._changed:
             return list(self._runs.values())
 
     def wait_below(self, number: int, timeout_seconds: float) -> bool:
-        """Wait until fewer than ``number`` are held; whether that is so."""
+        """Wait until fewer than ``number`` are in flight; whether that is so."""
         with self._changed:
             if len(self._runs) >= number:
                 self._clock.wait(self._changed, timeout_seconds)
             return len(self._runs) < number
 
     def wake(self) -> None:
-        """Let whoever waits look again."""
+        """Wake the threads in `wait_below`."""
         with self._changed:
             self._changed.notify_all()

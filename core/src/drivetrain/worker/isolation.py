@@ -1,8 +1,8 @@
 """Running suspects alone, so that a task that kills its process harms no other, and is known to be the one.
 
-A suspect runs in a child process, one at a time, while the other tasks of the worker go on. Where that cannot be (its
-function cannot be found from another process; the broker lives in this one), or where a worker has died with a last
-lone start, it runs while the worker runs nothing else.
+A suspect runs in a child process, one at a time, while the other tasks of the worker continue. That is not possible if
+another process cannot find its function, or if the broker lives in this process. Then, and after a worker has died in a
+last lone start, it runs while the worker runs nothing else.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ __all__ = ["Isolation"]
 
 logger = get_logger("drivetrain.worker")
 
-#: How many suspects wait here at most; others are left to other workers.
+#: The largest number of waiting suspects; more are left to other workers.
 _MOST_WAITING = 64
-#: When a suspect has run for so long, in seconds, those that wait behind it are left to other workers too.
+#: When a suspect runs for this time, in seconds, the waiting ones are left to other workers too.
 _LONG_SECONDS = 1.0
 #: How long they stay back then, in seconds.
 _LATER_SECONDS = 1.0
-#: How often a wait looks whether the worker stops, in seconds.
+#: How often a wait checks whether the worker stops, in seconds.
 _POLL_SECONDS = 0.2
 
 
@@ -65,13 +65,13 @@ class Isolation:
         Args:
             runtime: whose drivers.
             options: how the worker works.
-            execution: makes endings of what happens to a run.
-            finisher: takes back what is not begun, and what has died.
+            execution: makes the results of runs.
+            finisher: takes back runs that do not begin, and runs whose process has died.
             retrier: how services are called.
-            in_flight: what the worker holds.
+            in_flight: the runs of the worker.
             stopping: set when the worker begins nothing new.
-            run_here: runs something in the worker itself, in the pool that it is for.
-            done: takes the ending of what ran in a child process.
+            run_here: runs a task in the worker itself, in its pool.
+            done: takes the result of a run in a child process.
             threads: starts its thread.
         """
         self._runtime = runtime
@@ -99,7 +99,7 @@ class Isolation:
     # What the worker asks of it
 
     def submit(self, runs: Sequence[Run]) -> None:
-        """Run these suspects, which are held, each alone; those for which there is no room are given back.
+        """Run these suspects, which are in flight, each alone; those for which there is no room are given back.
 
         Raises:
             RuntimeError: the system starts no more threads.
@@ -113,7 +113,7 @@ class Isolation:
         self._finisher.give_back(runs[room:], delay_seconds=_LATER_SECONDS)
 
     def run_now(self, run: Run) -> RunResult:
-        """Run a suspect in this thread, in which nothing else runs; its ending."""
+        """Run a suspect in this thread, in which nothing else runs; its result."""
         try:
             self._record_start(run, _lone(run))
         except RunRefused as error:
@@ -121,14 +121,14 @@ class Isolation:
         return self._execution.run_here(run)
 
     def take_back(self) -> list[Run]:
-        """Those that were submitted and have not begun; they will not."""
+        """Remove the runs that have not begun; these runs."""
         with self._changed:
             runs = list(self._waiting)
             self._waiting.clear()
         return runs
 
     def return_stuck(self) -> None:
-        """Give back what waits behind a suspect that takes long: another worker may run it at once."""
+        """Give back the suspects that wait behind a long one: another worker may run them at once."""
         began = self._began
         if began is not None and self._runtime.clock.monotonic() - began >= _LONG_SECONDS:
             self._finisher.give_back(self.take_back(), delay_seconds=_LATER_SECONDS)
@@ -138,7 +138,7 @@ class Isolation:
         self._slot.kill(run)
 
     def stop(self) -> None:
-        """Begin nothing more, and kill what still runs."""
+        """Begin no more suspects, and kill the one that runs."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -155,7 +155,7 @@ class Isolation:
         return self._granted.is_set()
 
     def grant(self) -> None:
-        """The worker holds nothing but suspects, and takes nothing new while `wants_worker`."""
+        """Tell that the worker has only suspects in flight, and receives nothing new while `wants_worker`."""
         self._granted.set()
 
     # In its thread
@@ -165,8 +165,8 @@ class Isolation:
             try:
                 result = self._attempt(run, _lone(run))
             except GaveUp:
-                continue  # the worker stops while a service is away; the message comes again
-            except Exception:  # the errors of a stranger's driver, say; what does not run must not be kept alive
+                continue  # the worker stops while a service is unavailable; the message is delivered again
+            except Exception:  # a driver may raise anything; the heartbeat must not renew a run that does not run
                 self._in_flight.remove([run])
                 text = "task %s cannot run alone; its message will be delivered again"
                 logger.exception(text, run.task_id, extra=log_extra(run.invocation))
@@ -211,7 +211,7 @@ class Isolation:
         if not program.SUPPORTED:
             return None
         if not (self._runtime.broker.capabilities.shared or run.definition.pool is Pool.PROCESSES):
-            return None  # what it sends would be lost in the child
+            return None  # a task that it sends would be lost in the child
         try:
             return TaskReference.to(run.definition)
         except ConfigurationError:
@@ -242,7 +242,7 @@ class Isolation:
         return False
 
     def _await_settled(self, run: Run) -> None:
-        """Keep the worker to itself until what became of ``run`` is recorded: what comes next may end the worker."""
+        """Keep the worker to this suspect until its result is recorded: the next one may kill the worker."""
         while self._in_flight.holds(run) and not self._ended:
             self._in_flight.wait_below(len(self._in_flight), _POLL_SECONDS)
         self._wanted.clear()
@@ -272,7 +272,7 @@ class Isolation:
             result = self._slot.execute(run, reference)
         except ChildDied as error:
             return self._died(run, lone, error)
-        except BaseException as error:  # noqa: BLE001 - its time is over, or the child cannot hand over the result
+        except BaseException as error:  # noqa: BLE001 - a time limit, or a result that cannot be pickled: `failed` makes a result of each
             return self._execution.failed(run, error)
         finally:
             self._began = None
@@ -280,7 +280,7 @@ class Isolation:
 
     def _died(self, run: Run, lone: LoneStart, error: ChildDied) -> RunResult | None:
         if self._ended:
-            return None  # killed by us, after it was given back
+            return None  # `stop` has killed it; the run was given back before
         if run.stopped:
             return self._execution.failed(run, error)  # killed by us
         alone = lone.record.lone_starts

@@ -1,4 +1,4 @@
-"""Whether a message still lies in a queue, as far as the broker can tell."""
+"""Searches a message in the queues, as far as the broker can list messages."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from drivetrain.contract import Broker, Message, QueueSection
 
 __all__ = ["MAX_MESSAGES", "Finding", "MessageSearch"]
 
-#: No more messages of one section of a queue are looked at. It bounds what a look costs.
+#: The largest number of messages of one section that a search reads. It bounds the cost of a search.
 MAX_MESSAGES = 10_000
 
 
 class Finding(StrEnum):
-    """What a look into the queues says of a message."""
+    """The result of searching a message."""
 
-    #: It lies in a queue.
+    #: It is in a queue.
     FOUND = "found"
-    #: It lies in no queue. A consumer may hold it, for a while.
+    #: It is in no queue. It may be in flight.
     MISSING = "missing"
-    #: It may lie in a queue.
+    #: It may be in a queue.
     UNCLEAR = "unclear"
 
 
 @frozen
 class _View:
-    """What can be seen of one queue."""
+    """The messages of one queue."""
 
     ids: AbstractSet[str] = frozenset()
     dead: AbstractSet[str] = frozenset()
-    #: Why there may be more that is overdue; empty: there is not.
+    #: Why overdue messages may be missing here; empty: none is missing.
     hidden: str = ""
 
 
 class MessageSearch:
-    """One look into the queues. Each queue is looked into when it is first asked for, and once."""
+    """One search of the queues. It reads each queue once, when it is needed. Used by one thread."""
 
     def __init__(self, broker: Broker, *, now: float, longest_pause_seconds: float) -> None:
-        """Make it; nothing is looked at yet.
+        """Make it; it reads nothing yet.
 
         Args:
-            broker: whose queues.
+            broker: the broker of the queues.
             now: Unix seconds.
-            longest_pause_seconds: how long workers give a message back for, that is due, at the most.
+            longest_pause_seconds: the longest delay with which workers release a message that is due, in seconds.
         """
         self._broker = broker
         self._latest = now + longest_pause_seconds
@@ -54,7 +54,7 @@ class MessageSearch:
         self._queues: Sequence[str] | None = None
 
     def backlog(self) -> str:
-        """Why nothing can be said of a message whose queue is not recorded; empty: something can. Costs one call."""
+        """Why a message whose queue is not recorded cannot be searched; empty: it can. Costs one call."""
         capabilities = self._broker.capabilities
         if not (capabilities.lists_queues and capabilities.peeks):
             return ""
@@ -62,11 +62,11 @@ class MessageSearch:
         return next((text for queue, size in sizes.items() if (text := _too_many(queue, size.ready))), "")
 
     def find(self, message_id: str, queue: str) -> tuple[Finding, str]:
-        """What can be said of a message that is due, and why.
+        """Search a message that is due; the finding, and its reason.
 
         Args:
-            message_id: which one.
-            queue: in which queue it would be; empty: not known.
+            message_id: its id.
+            queue: its queue; empty: not recorded.
 
         Raises:
             ServiceError: the broker did not answer.
@@ -92,7 +92,7 @@ class MessageSearch:
         return self._views[queue]
 
     def _count(self, queue: str) -> _View:
-        # What is delayed and held is not asked for: what is due is delayed or held, unrecorded, for a short time only.
+        # Delayed and in-flight messages do not count: a message that is due is in these states only for a short time.
         ready = self._broker.sizes([queue])[queue].ready
         if ready is None:
             return _View(hidden=f"this broker cannot count the messages of the queue {queue}")
@@ -103,12 +103,12 @@ class MessageSearch:
     def _peek(self, queue: str) -> _View:
         if hidden := _too_many(queue, self._broker.sizes([queue])[queue].ready):
             return _View(hidden=hidden)
-        # In the order in which a message goes from one section to the next, so that none slips past.
+        # In the order in which a message moves through the sections, so that none is missed on its way.
         delayed = self._broker.peek(queue, QueueSection.DELAYED, limit=MAX_MESSAGES)
         ready = self._broker.peek(queue, QueueSection.READY, limit=MAX_MESSAGES)
         dead = self._broker.peek(queue, QueueSection.DEAD, limit=MAX_MESSAGES)
         hidden = _too_many(queue, len(ready) + 1)
-        # They come in due order: behind one that is far from due there is none that is due.
+        # They are in due order: after one that is due much later there is none that is due now.
         if len(delayed) >= MAX_MESSAGES and (delayed[-1].eta or 0.0) <= self._latest:
             hidden = f"the queue {queue} has more than {MAX_MESSAGES} delayed messages that are due soon"
         return _View(_ids([*delayed, *ready]), _ids(dead), hidden)

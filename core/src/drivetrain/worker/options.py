@@ -1,4 +1,4 @@
-"""How one worker works."""
+"""The options of a worker."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["WorkerOptions", "worker_name"]
 
 
 def worker_name() -> str:
-    """A name that no other worker has: host, process and a few random letters."""
+    """A unique name: host, process and a few random letters."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
 
 
 @frozen(kw_only=True)
 class WorkerOptions:
-    """How one worker works."""
+    """The options of a worker."""
 
     #: The queues it receives from; earlier ones first.
     queues: tuple[str, ...]
@@ -29,18 +29,18 @@ class WorkerOptions:
     concurrency: int = 8
     #: How many ``async def`` tasks run at once on the event loop.
     loop_concurrency: int = 100
-    #: How long a message and a run are held without a sign of life, in seconds; renewed three times in that time.
+    #: How long a message and a run are held without a heartbeat, in seconds; renewed three times in that time.
     lease_seconds: float = 30.0
-    #: The most messages that it takes beyond those that it runs.
+    #: The largest number of messages that it receives beyond those that it runs.
     prefetch_limit: int = 1000
-    #: How long running tasks may take to finish when it is told to stop, in seconds.
+    #: How long running tasks may take to finish when it is stopped, in seconds.
     grace_seconds: float = 30.0
-    #: How many starts of one attempt may come to nothing, because a process died, before the message is put aside; the
-    #: later ones happen alone.
+    #: The largest number of starts of one attempt that never finish, because a process died, before the message is
+    #: dead-lettered; the later ones run alone.
     max_starts: int = 5
     #: How long a message that this worker cannot run is offered to others, in seconds, before it is dead-lettered.
     version_mismatch_seconds: float = 240.0
-    #: How often at most a task may ask for a retry by raising Retry where it has no retry policy.
+    #: How often a task without a retry policy may raise Retry.
     retry_limit: int = 100
     #: Whether every task that succeeds is logged.
     log_successes: bool = False

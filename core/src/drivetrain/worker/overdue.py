@@ -1,4 +1,4 @@
-"""Which unfinished tasks should have gone on by now, and which message would make each of them go on."""
+"""Overdue tasks: unfinished tasks that should have continued by now, and the message that each of them needs."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ _NOTHING = Unfinished()
 
 @frozen(kw_only=True)
 class Overdue:
-    """An unfinished task, or group, that should have gone on before now."""
+    """An unfinished task or group that should have continued before now."""
 
     record: TaskRecord
     #: Since when; Unix seconds.
     since: float
-    #: The id of the message without which it never goes on: its own, or that of the task before it. None: it needs no
-    #: message, since it is a group whose members have ended.
+    #: The id of the message that it needs to continue: its own, or its predecessor's. None: it is a
+    #: group whose members have ended, and needs no message.
     message_id: str | None
     #: The queue of that message; empty: not recorded.
     queue: str = ""
     #: The payload of the record.
     unfinished: Unfinished = _NOTHING
-    #: For a group whose members have ended: how it stands.
+    #: For a group whose members have ended: its record.
     group: GroupRecord | None = None
 
     @property
     def version(self) -> tuple[object, ...]:
-        """What changes whenever anybody does anything with the task."""
+        """A value that changes with every change of the task."""
         record = self.record
         return (*state_version(record), self.message_id)
 
 
 def state_version(record: TaskRecord) -> tuple[object, ...]:
-    """What changes whenever a transition of the record, or a renewal of its lease, is granted."""
+    """A value that changes with every granted transition of the record, and every renewal of its lease."""
     return (record.state, record.attempt, record.run, record.starts, record.leased_until, _entered(record))
 
 
 def overdue_tasks(runtime: Runtime, before: float) -> Iterator[Overdue]:
-    """The unfinished tasks and groups that should have gone on before ``before`` (Unix seconds)."""
+    """The unfinished tasks and groups that should have continued before ``before`` (Unix seconds)."""
     old: list[TaskRecord] = []
     for record in unfinished_tasks(runtime.backend):
         if _entered(record) <= before:
@@ -60,10 +60,10 @@ def overdue_tasks(runtime: Runtime, before: float) -> Iterator[Overdue]:
 
 
 def due_since(record: TaskRecord, unfinished: Unfinished) -> float:
-    """When a task that has begun is due to go on; Unix seconds. Pure.
+    """When a task that has begun should continue; Unix seconds. Pure.
 
     Args:
-        record: of an unfinished task that waits for no other one.
+        record: the record of an unfinished task that waits for no other one.
         unfinished: the payload of that record.
     """
     if record.state is State.STARTED:
@@ -72,7 +72,7 @@ def due_since(record: TaskRecord, unfinished: Unfinished) -> float:
 
 
 def overdue_among(runtime: Runtime, records: Sequence[TaskRecord], before: float) -> Iterator[Overdue]:
-    """Those of ``records``, all unfinished, that should have gone on before ``before`` (Unix seconds)."""
+    """Those of ``records``, all unfinished, that should have continued before ``before`` (Unix seconds)."""
     behind, groups, begun = list[TaskRecord](), list[TaskRecord](), list[TaskRecord]()
     for record in records:
         if waits(record, runtime.payloads) is not None:
@@ -92,13 +92,13 @@ def _payload(payloads: Payloads, record: TaskRecord) -> Unfinished:
     try:
         return Unfinished.load(payloads, record)
     except SerializationError:
-        return _NOTHING  # its message can be looked for all the same
+        return _NOTHING  # its message can be searched without the payload
 
 
 def _stranded(runtime: Runtime, records: Sequence[TaskRecord], before: float) -> Iterator[Overdue]:
-    """Those whose predecessor has ended, or is gone, without making them go on.
+    """Waiting tasks whose predecessor has ended, or has no record, and did not start them.
 
-    All others are as slow as what is before them, and end with it.
+    All other waiting tasks are as late as their predecessor, and end with it.
     """
     waiting = {record.task_id: waits(record, runtime.payloads) for record in records}
     earlier = {task_id: one.get("after", "") for task_id, one in waiting.items() if one is not None}
@@ -107,7 +107,7 @@ def _stranded(runtime: Runtime, records: Sequence[TaskRecord], before: float) ->
     for record in records:
         message_id = earlier[record.task_id]
         if not message_id:
-            continue  # sent by a version that did not record what comes before
+            continue  # sent by a version that did not record predecessors
         predecessor = known[message_id]
         if predecessor is None:
             yield Overdue(record=record, since=_entered(record), message_id=message_id)
@@ -116,7 +116,7 @@ def _stranded(runtime: Runtime, records: Sequence[TaskRecord], before: float) ->
 
 
 def _ended_groups(runtime: Runtime, records: Sequence[TaskRecord]) -> Iterator[Overdue]:
-    """Groups of which all members have ended, or that are gone: whoever completed them should have gone on."""
+    """Groups whose members have all ended, or that have no record: the last completer should have continued them."""
     ids = list(dict.fromkeys(record.task_id for record in records))
     groups = dict(zip(ids, runtime.backend.read_groups(ids), strict=True)) if ids else {}
     for record in records:

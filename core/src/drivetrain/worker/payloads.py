@@ -1,4 +1,4 @@
-"""Plain values to bytes and back, marked with their content type."""
+"""Payloads: plain values as bytes with their content type."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ CONTENT_TYPE_HEADER = "content-type"
 
 
 class Payloads:
-    """Writes with one serializer, reads with every one that the app accepts."""
+    """Writes with one serializer, and reads with each serializer that the app accepts. Thread-safe."""
 
     def __init__(self, serializer: Serializer, reader: Callable[[str], Serializer]) -> None:
         """Make it.
 
         Args:
-            serializer: what is written with.
+            serializer: writes values.
             reader: gives the accepted serializer of a content type, or raises UnknownContentType.
         """
         self.content_type = serializer.content_type

@@ -1,4 +1,4 @@
-"""From invocations to messages, and out to the broker: due times, expiry, headers, bodies that are too large."""
+"""Publishing: turns invocations into messages with due time, expiry and headers, and hands them to the broker."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
     "offers",
 ]
 
-#: When the task is due (Unix seconds). The message itself may come earlier, when the broker keeps only short delays.
+#: When the task is due (Unix seconds). The message may be delivered earlier, if the broker has only short delays.
 ETA_HEADER = "drivetrain-eta"
 #: After which time the task is not to be started (Unix seconds).
 EXPIRES_HEADER = "drivetrain-expires"
@@ -47,8 +47,8 @@ BODY_HEADER = "drivetrain-body"
 #: How often the message was offered to other workers because the one that received it could not run it.
 OFFERS_HEADER = "drivetrain-offers"
 
-#: On messages that a worker published because of another one. That one may come again, even after this one's task has
-#: ended, and lead here again; so a record of the task must be found for as long as that may happen.
+#: The header of messages that a worker published because of another message. That message may be delivered again, also
+#: after this task has ended, and publish this task again. So the record of the task must be kept while that may happen.
 FOLLOWS_HEADER = "drivetrain-follows"
 
 _NONE: Mapping[str, str] = {}
@@ -97,9 +97,9 @@ class Publisher:
         """Make it.
 
         Args:
-            runtime: whose broker.
-            retrier: how long to try.
-            worker: whether what is published follows a delivery, which may come again.
+            runtime: the drivers of the app.
+            retrier: retries while a service is unavailable.
+            worker: whether messages follow from a delivery, which may be repeated.
         """
         self._runtime = runtime
         self._retrier = retrier
@@ -118,9 +118,9 @@ class Publisher:
         self.publish_messages([self.message(invocation, now) for invocation in invocations])
 
     def record_and_publish(self, invocations: Sequence[Invocation], pending: Sequence[Transition]) -> None:
-        """Record first attempts as PENDING, then publish those that are granted; in one step where that can be done.
+        """Record first attempts as PENDING, then publish the granted ones; in one step where the service can.
 
-        What has gone beyond PENDING was published before; what has ended must not come back.
+        A task beyond PENDING was published before, and a task that has ended must not run again.
 
         Raises:
             ServiceError: not published, or (PublishFailed) not all of them, or (ServiceUnavailable) not for sure.
@@ -140,7 +140,7 @@ class Publisher:
         )
 
     def publish_messages(self, messages: Sequence[Message]) -> None:
-        """Publish messages as they are, but for bodies that are too large."""
+        """Publish messages unchanged, except that large bodies are stored in the backend."""
         if not messages:
             return
         messages = self._store_large_bodies(messages)
@@ -163,13 +163,13 @@ class Publisher:
             except PublishFailed as error:
                 pending = [message for message in pending if message.id in error.failures]
                 if all(isinstance(failure, ServiceUnavailable) for failure in error.failures.values()):
-                    raise ServiceUnavailable(str(error)) from error  # as if nothing but these had been asked
+                    raise ServiceUnavailable(str(error)) from error  # retry only these
                 raise
 
         try:
             self._retrier.call("publish", publish)
         except PublishFailed:
-            # Refused one by one: once more for those, so that one refusal leaves nothing behind by chance.
+            # Some were refused. Publish these once more, so that a refusal of one does not depend on the others.
             self._retrier.call("publish", publish)
 
     def message(self, invocation: Invocation, now: float, *, eta: float | None = None) -> Message:
@@ -195,27 +195,27 @@ class Publisher:
         )
 
     def native_eta(self, eta: float | None, now: float) -> float | None:
-        """``eta``, or the latest that the broker can keep a message until; then the message hops."""
+        """``eta``, or the longest delay of the broker from now; after that the worker publishes the message again."""
         longest = self._capabilities.longest_delay_seconds
         return eta if eta is None or longest is None else min(eta, now + longest)
 
     def republish_delayed(self, deliveries: Sequence[Delivery], now: float) -> None:
-        """Publish messages that came before they are due once more, for the rest of their delay."""
-        self.publish_messages([self._once_more(one, self.native_eta(due(one.message), now)) for one in deliveries])
+        """Publish messages that were delivered too early again, for the rest of their delay."""
+        self.publish_messages([self._republished(one, self.native_eta(due(one.message), now)) for one in deliveries])
 
     def offer_again(self, offered: Sequence[tuple[Delivery, float]]) -> None:
-        """Publish messages that could not be run here once more, each after its delay in seconds, for other workers."""
+        """Publish messages that this worker cannot run again for other workers, each after its delay in seconds."""
         now = self._runtime.clock.now()
         self.publish_messages(
             [
-                self._once_more(
+                self._republished(
                     delivery, self.native_eta(now + delay, now), {OFFERS_HEADER: str(offers(delivery.message) + 1)}
                 )
                 for delivery, delay in offered
             ]
         )
 
-    def _once_more(self, delivery: Delivery, eta: float | None, headers: Mapping[str, str] = _NONE) -> Message:
+    def _republished(self, delivery: Delivery, eta: float | None, headers: Mapping[str, str] = _NONE) -> Message:
         return evolve(delivery.message, headers={**delivery.message.headers, **self._follows, **headers}, eta=eta)
 
     def _store_large_bodies(self, messages: Sequence[Message]) -> Sequence[Message]:
@@ -225,13 +225,13 @@ class Publisher:
         large = {message.id: message for message in messages if _size(message) > limit}
         if not large:
             return messages
-        small = {message_id: self._checked(message, limit) for message_id, message in large.items()}
+        small = {message_id: self._claim_check(message, limit) for message_id, message in large.items()}
         bodies = {small[message_id].headers[BODY_HEADER]: message.body for message_id, message in large.items()}
-        self._retrier.call("keep large messages", lambda: self._runtime.backend.store_bodies(bodies))
+        self._retrier.call("store large messages", lambda: self._runtime.backend.store_bodies(bodies))
         return [small.get(message.id, message) for message in messages]
 
-    def _checked(self, message: Message, limit: int) -> Message:
-        # Named for what is in it, so that checking it in twice is checking it in once.
+    def _claim_check(self, message: Message, limit: int) -> Message:
+        # The key depends only on the content, so that storing a body twice stores it once.
         key = f"{message.id}.{blake2b(message.body, digest_size=8).hexdigest()}"
         small = evolve(message, body=b"", headers={**message.headers, BODY_HEADER: key})
         if not self._runtime.backend.capabilities.stores or _size(small) > limit:

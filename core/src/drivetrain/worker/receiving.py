@@ -1,4 +1,4 @@
-"""Receive and start: from deliveries to runs. What cannot or need not be run is seen to at once."""
+"""Receiving: turns deliveries into runs whose start is recorded. Settles at once what cannot or must not run."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ _BEGUN = frozenset({State.STARTED, State.RETRY})
 
 
 class _BodyGone(SerializationError):
-    """The body of a claim check is not there."""
+    """The backend has no body for the claim check of a message."""
 
 
 class _Received(Struct, frozen=True, eq=False):
-    """A delivery whose message could be read."""
+    """A delivery whose message is readable."""
 
     delivery: Delivery
     invocation: Invocation
-    #: When the task is due, and after which time it is not to be started; Unix seconds.
+    #: When the task is due, and the time after which it must not start; Unix seconds.
     due: float | None
     expires_at: float | None
     #: How often it was offered to other workers.
@@ -81,20 +81,20 @@ class Receiver:
         self._finisher = finisher
         self._retrier = retrier
         self._in_flight = in_flight
-        # Not the worker's name, which another may share: what a lease is known by must be nobody else's.
+        # Not the worker's name, which another worker may share: the owner of a lease must be unique.
         self._series = f"{uuid4().hex[:16]}."
         self._numbers = count(1)
 
     def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
-        """Take up to ``limit`` deliveries; may raise ServiceError."""
+        """Receive up to ``limit`` deliveries; may raise ServiceError."""
         return self._runtime.broker.receive(
             self._options.queues, limit=limit, wait_seconds=wait_seconds, hold_seconds=self._options.lease_seconds
         )
 
     def start(self, deliveries: Sequence[Delivery]) -> list[Run]:
-        """The runs to run, their starts recorded; everything else among ``deliveries`` is settled.
+        """Record starts; the runs. All other ``deliveries`` are settled.
 
-        Those with a `LoneStart` are to be run alone, by `Isolation`.
+        Runs with a `LoneStart` must run alone, in `Isolation`.
         """
         now = self._runtime.clock.now()
         received = [one for one in self._read(deliveries) if one is not None]
@@ -112,7 +112,7 @@ class Receiver:
         for delivery in deliveries:
             try:
                 yield self._decode(delivery, bodies)
-            except Exception as error:  # noqa: BLE001 - whatever a stranger's message or serializer makes of it
+            except Exception as error:  # noqa: BLE001 - any message or serializer error makes a message unreadable; it is logged and dead-lettered
                 self._handle_unreadable(delivery, error)
 
     def _load_bodies(self, deliveries: Sequence[Delivery]) -> dict[str, bytes | None]:
@@ -125,7 +125,7 @@ class Receiver:
     def _decode(self, delivery: Delivery, bodies: dict[str, bytes | None]) -> _Received:
         message = delivery.message
         headers = message.headers
-        # Most have nothing but the content type.
+        # Most messages have only the content type.
         details = (due(message), expires_at(message), offers(message)) if len(headers) > 1 else (None, None, 0)
         key = headers.get(BODY_HEADER)
         body = message.body if key is None else bodies[key]
@@ -138,7 +138,7 @@ class Receiver:
         message = delivery.message
         record = self._retrier.call("read", lambda: self._runtime.backend.read([message.id]))[0]
         if isinstance(error, _BodyGone) and record is not None and record.state is not State.PENDING:
-            # Bodies go when their message has been seen to; so this is that message once more.
+            # A body is dropped after its message was settled, so this is a repeated delivery of a settled message.
             self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge([delivery]))
             return
         call = Call(id=message.id, task=record.task if record else "", queue=message.queue)
@@ -147,7 +147,7 @@ class Receiver:
         )
 
     def _frames_of(self, record: TaskRecord | None) -> Frames:
-        """What waits for a task, when its message itself cannot be asked."""
+        """The frames that depend on a task whose message is unreadable, from its record."""
         if record is None or record.downstream is None:
             return ()
         plain = self._runtime.payloads.load(record.downstream)
@@ -185,11 +185,11 @@ class Receiver:
         begun = self._begun(late)
         self._finisher.settle([self._expired_result(one) for one in late if one.invocation.call.id not in begun])
         in_time = [one for one in received if one.expires_at is None or one.expires_at >= now]
-        # What was started in time is started again, at any time.
+        # A task that started in time may start again at any time.
         return in_time + [replace(one, expires_at=None) for one in late if one.invocation.call.id in begun]
 
     def _begun(self, late: Sequence[_Received]) -> set[str]:
-        """The ids of those that were started in time: their worker runs them or has died, or they are to be retried."""
+        """The ids of tasks that started in time: they run, their worker has died, or a retry follows."""
         task_ids = [one.invocation.call.id for one in late]
         records = self._retrier.call("read", lambda: self._runtime.backend.read(task_ids))
         return {record.task_id for record in records if record is not None and record.state in _BEGUN}
@@ -219,7 +219,7 @@ class Receiver:
         if delay is None:
             try:
                 self._runtime.registry.find(one.invocation.call.task)
-            except Exception as error:  # noqa: BLE001 - it is UnknownTask, raised to have its traceback
+            except Exception as error:  # noqa: BLE001 - UnknownTask, raised for its traceback, which the failure records
                 self._dead_letter(one.delivery, one.invocation, f"unknown task: {error}", error)
             return
         self._publisher.offer_again([(one.delivery, delay)])
@@ -264,7 +264,7 @@ class Receiver:
         try:
             started += self._handle_refused(others, now)
         except BaseException:
-            self._in_flight.remove(started)  # they are not run, so their leases must end
+            self._in_flight.remove(started)  # they will not run, so their leases must expire
             raise
         self._notify_started(started)
         return started
@@ -288,7 +288,7 @@ class Receiver:
         )
 
     def _handle_refused(self, decisions: Sequence[tuple[Run, Outcome, StartDecision]], now: float) -> list[Run]:
-        """Settle them; the suspects among them that are to be run, which are held from now on."""
+        """Settle deliveries that must not run as usual; the suspects among them, which are in flight from now on."""
         results, suspects = [], []
         for run, outcome, decision in decisions:
             before, result = outcome.before, None
@@ -309,7 +309,7 @@ class Receiver:
         return suspects
 
     def _start_suspect(self, run: Run, before: TaskRecord | None) -> RunResult | None:
-        """Say how it is to be started alone; or its ending, if it is not to be started any more."""
+        """Give a suspect its lone start; its result, if it has no starts left."""
         try:
             run.lone = self._lone_start(run, before)
         except SerializationError as error:
@@ -322,7 +322,7 @@ class Receiver:
         if before is not None:
             known = Unfinished.load(self._runtime.payloads, before)
             return lone_start(known, max_starts=limit, tally=f"started {before.starts + 1} times")
-        # Nothing is stored, and a delivery may have come back unharmed: what it does when it is alone must decide.
+        # Nothing is stored, and earlier deliveries may have been given back. So only a lone start decides.
         earlier = _earlier_deliveries(run)
         lone = min(earlier - self._shared_starts, limit - self._shared_starts - 1)
         tally = f"delivered {earlier + 1} times"

@@ -1,9 +1,9 @@
-"""Rescue: tasks whose message is gone are found, and ended.
+"""Rescue: finds tasks whose message is gone, and ends them as lost.
 
-A task goes on when its message is delivered. When the message is gone (somebody deleted a queue, a disk was restored
-from yesterday), its handle would wait without end. A rescue finds tasks that are overdue, looks for their messages
-several times, further apart than any consumer holds a message that it has not started, and ends the tasks whose message
-it saw in none of these looks. When it cannot be sure, it does nothing and says why.
+A task continues when its message is delivered. If the message is gone (an operator deleted a queue, a disk was restored
+from a backup), callers would wait for it without end. A rescue finds overdue tasks and searches the queues for their
+messages several times. The pause between two searches is longer than any consumer holds a message before it starts. A
+task whose message is missing in all searches is ended. If the result is uncertain, the rescue only reports why.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ __all__ = ["SEARCHES", "Found", "MissedMessages", "Rescue", "SearchResult", "cer
 
 logger = get_logger("drivetrain.rescue")
 
-#: How many looks in a row must miss a message.
+#: A message is gone when this number of searches in a row has missed it.
 SEARCHES = 5
-#: How much further apart than a lease two looks are: what was held at one of them is held no more at the next.
+#: The pause between two searches, in leases: a message in flight in one search is no longer in flight in the next.
 _LEASES_APART = 1.25
-#: For no longer than this do workers delay a message that is due, but that they cannot run, in seconds.
+#: The longest delay with which workers offer a message that they cannot run to other workers, in seconds.
 _LONGEST_OFFER_SECONDS = 10.0
-#: How many tasks one look remembers at most, of those whose message it missed, and of those of which it cannot tell.
+#: The largest number of tasks that one search reports, of those with a missing message, and of uncertain ones.
 _MOST_MISSING, _MOST_UNCLEAR = 50_000, 1_000
 _MAY_BE_IN_FLIGHT = "its message is in no queue, but a consumer may hold it"
 
@@ -58,30 +58,30 @@ _MAY_BE_IN_FLIGHT = "its message is in no queue, but a consumer may hold it"
 def certainty_seconds(
     broker: BrokerCapabilities, *, lease_seconds: float, version_mismatch_seconds: float
 ) -> float | None:
-    """How long looks must have missed a message before it is certainly gone; None: that is never certain. Pure.
+    """How long searches must miss a message before it is certainly gone; None: that is never certain. Pure.
 
     Args:
-        broker: what the broker can do.
-        lease_seconds: how long workers hold messages.
-        version_mismatch_seconds: how long a message that a worker cannot run is offered to others.
+        broker: the capabilities of the broker.
+        lease_seconds: how long workers hold messages, in seconds.
+        version_mismatch_seconds: how long a message that a worker cannot run is offered to others, in seconds.
     """
     needed = [(SEARCHES - 1) * _LEASES_APART * lease_seconds]
     if broker.hold is Hold.CONNECTION:
         if broker.longest_hold_seconds is None:
-            return None  # a consumer that stands still may hold a message for ever, and nobody would see it
-        needed.append(2 * broker.longest_hold_seconds)  # held, given back, and held by the next one
+            return None  # a consumer that hangs may hold a message without limit, and no search would see it
+        needed.append(2 * broker.longest_hold_seconds)  # held by one consumer, released, and held by the next one
     if not broker.peeks:
-        needed.append(2 * version_mismatch_seconds)  # delayed again and again in that time, and not seen
+        needed.append(2 * version_mismatch_seconds)  # delayed several times in that time, and not visible
     return max(needed)
 
 
 @frozen(kw_only=True)
 class Found:
-    """An overdue task, and what is known of its message. Immutable."""
+    """An overdue task, and the result of searching its message. Immutable."""
 
     overdue: Overdue
     finding: Finding
-    #: Why nothing is done about it; empty: something is.
+    #: Why the rescue does not end it; empty: it does.
     reason: str = ""
     #: What was done: ``ended``, ``resumed`` (a group); empty: nothing.
     done: str = ""
@@ -89,17 +89,17 @@ class Found:
 
 @frozen(kw_only=True)
 class SearchResult:
-    """What one look has found. Tasks whose message lies in a queue are left out: they are only slow. Immutable."""
+    """The result of one search. It leaves out tasks whose message is in a queue: they are only slow. Immutable."""
 
-    #: Those whose message is certainly gone.
+    #: Tasks whose message is certainly gone.
     lost: Sequence[Found] = ()
-    #: Those whose message was missed, and may be held by a consumer.
+    #: Tasks whose message was missed, and may be in flight.
     missing: Sequence[Found] = ()
-    #: Those whose message may lie in a queue.
+    #: Tasks whose message may be in a queue.
     unclear: Sequence[Found] = ()
-    #: How many of the last two kinds are not among these: there are too many.
+    #: The number of missing and uncertain tasks that are left out, since there are too many.
     more: int = 0
-    #: Why nothing was looked for; empty: it was.
+    #: Why nothing was searched; empty: the search was done.
     backlog: str = ""
 
 
@@ -112,23 +112,23 @@ class _Missed:
 
 
 class MissedMessages:
-    """Remembers which messages were missed in every look so far. Does no I/O."""
+    """Counts how often and how long messages were missed by consecutive searches. Does no I/O."""
 
     def __init__(self, seconds: float) -> None:
         """Make it.
 
         Args:
-            seconds: how long a message must have been missed.
+            seconds: how long a message must be missed until it is certainly gone, in seconds.
         """
         self._seconds = seconds
         self._missed: Mapping[str, _Missed] = {}
 
     def update(self, missing: Iterable[Overdue], now: float) -> Sequence[Overdue]:
-        """Take in a look; those that were missed often enough, for long enough.
+        """Add the result of a search; the tasks whose message is certainly gone.
 
         Args:
-            missing: those whose message was missed in this look. All others are forgotten.
-            now: by the monotonic clock.
+            missing: the tasks whose message this search missed. All others are forgotten.
+            now: the time of the monotonic clock, in seconds.
         """
         missing = list(missing)
         self._missed = {one.record.task_id: self._again(one, now) for one in missing}
@@ -145,7 +145,7 @@ class MissedMessages:
 
 
 class Rescue:
-    """Finds tasks whose message is gone, and ends them. Any number may work at once; used by one thread."""
+    """Finds tasks whose message is gone, and ends them. Several may work at once; each is used by one thread."""
 
     def __init__(
         self,
@@ -161,11 +161,11 @@ class Rescue:
 
         Args:
             runtime: whose drivers.
-            worker: the name that is recorded with what it ends.
-            lease_seconds: how long a task that it ends is kept from workers meanwhile.
-            missed_messages: what was missed so far.
-            retrier: tries again while a service is away.
-            stopped: whether to leave the rest.
+            worker: the worker name that is recorded with the tasks that it ends.
+            lease_seconds: how long workers cannot start a task that it is ending, in seconds.
+            missed_messages: the results of earlier searches.
+            retrier: retries while a service is unavailable.
+            stopped: whether to end no more tasks.
         """
         self._runtime = runtime
         self._worker = worker
@@ -176,13 +176,13 @@ class Rescue:
         self._effect_runner = EffectRunner(runtime, Publisher(runtime, retrier, worker=True), retrier, worker=worker)
 
     def search(self, overdue_seconds: float) -> SearchResult:
-        """Look for the messages of overdue tasks, once. Nothing is changed.
+        """Search the messages of overdue tasks, once. Changes nothing.
 
         Args:
-            overdue_seconds: for how long tasks must be due.
+            overdue_seconds: how long tasks must be due, in seconds.
 
         Raises:
-            ServiceError: a service did not answer; this look does not count.
+            ServiceError: a service did not answer; this search does not count.
         """
         clock = self._runtime.clock
         now = clock.now()
@@ -210,7 +210,7 @@ class Rescue:
         )
 
     def find(self, task_ids: Sequence[str]) -> Sequence[Found]:
-        """What is known of the messages of these tasks; of those that are unfinished, and due.
+        """Search the messages of those of these tasks that are unfinished and due.
 
         Raises:
             ServiceError: a service did not answer.
@@ -222,9 +222,9 @@ class Rescue:
         return [self._find_message(messages, one) for one in overdue_among(self._runtime, unfinished, now)]
 
     def end(self, found: Sequence[Found]) -> Sequence[Found]:
-        """End tasks, and all that waits for them; let groups whose members have ended go on. What was done.
+        """End tasks and all tasks that depend on them; continue groups whose members have ended. What was done.
 
-        One whose message was found, and one that has gone on since, is left alone.
+        Tasks whose message was found, and tasks that have continued since, are not changed.
         """
         return [self._end(one) for one in found if not self._stopped()]
 
@@ -253,7 +253,7 @@ class Rescue:
     # Groups
 
     def _resume(self, one: Overdue) -> str:
-        """Do what the last member's worker should have done. If it is only slow, doing it twice is doing it once."""
+        """Continue a group as the worker of its last member should have done. Harmless if that worker is only slow."""
         group = one.group
         if group is None:
             raise AssertionError(f"{one.record.task_id} is not a group")
@@ -268,10 +268,10 @@ class Rescue:
     # Tasks
 
     def _end_as_lost(self, found: Found) -> str:
-        """End a task as a worker ends a run: start it, do what follows, record the end.
+        """End a task as a worker ends a run: record a start, perform what follows, record the end.
 
-        The start is granted only if no worker has the task; and when a worker gets a message of it after all, it waits.
-        The end is recorded last, so that a crash before it leaves the task to the next rescue.
+        The start is granted only if no worker runs the task. A worker that receives its message after all has to wait.
+        The end is recorded last, so that after a crash the next rescue ends the task.
         """
         one, record = found.overdue, found.overdue.record
         run, attempt = f"rescue.{uuid4().hex}", record.attempt + (record.state is State.RETRY)
@@ -280,10 +280,9 @@ class Rescue:
         before = outcome.before
         if not outcome.applied or before is None:
             return ""
-        if before.run != run and state_version(before) != state_version(
-            record
-        ):  # ours: the answer was lost, and asked for again
-            self._record(one, run, attempt, State.RECEIVED)  # given back: it has begun since, and so it is not lost
+        # The same run: the first answer was lost, and the start was requested again.
+        if before.run != run and state_version(before) != state_version(record):
+            self._record(one, run, attempt, State.RECEIVED)  # give it back: it has started since, so it is not lost
             return ""
         failure = self._failure(one, _text(found))
         plain = self._encoded(failure)
@@ -303,7 +302,7 @@ class Rescue:
         return outcome
 
     def _invocation(self, one: Overdue, attempt: int) -> Invocation:
-        """What its message would have held, as far as it is recorded: neither arguments nor headers are."""
+        """The invocation of its message, as far as it is recorded: arguments and headers are not."""
         runtime, record = self._runtime, one.record
         read = runtime.backend.read
         (frames,) = downstream([record], runtime.payloads, lambda ids: self._retrier.call("read", lambda: read(ids)))

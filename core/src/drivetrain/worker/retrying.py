@@ -1,4 +1,4 @@
-"""Trying again when a service is away: back-off with jitter, for ever or for a while."""
+"""Retrying calls while a service is unavailable: back-off with jitter, without limit or for a limited time."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ logger = get_logger("drivetrain.worker")
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 10.0
-#: When less than this is left of the limit, the limit is reached.
+#: The limit is reached when less than this remains, in seconds.
 _SHORTEST_PAUSE_SECONDS = 0.001
 
 
 class GaveUp(Exception):
-    """The worker was told to stop while a service was away. What was not done, the next worker does."""
+    """The worker stops while a service is unavailable. The next worker does what was not done."""
 
 
 class Retrier:
-    """Calls a service until it answers. Every call of the contract may be made again."""
+    """Calls a service until it succeeds. Every call of the contract may be repeated. Thread-safe."""
 
     def __init__(
         self, clock: Clock, *, give_up: threading.Event | None = None, limit_seconds: float | None = None
@@ -34,10 +34,10 @@ class Retrier:
         """Make it.
 
         Args:
-            clock: whose time it waits by.
+            clock: the clock for its pauses.
             give_up: when set, waiting ends with GaveUp.
-            limit_seconds: how long to try; then the service's error is raised. The last pause ends with the limit, so
-                that all takes no longer than this and one call of the service. None: for ever.
+            limit_seconds: how long to retry, in seconds; then the service's error is raised. The last pause ends at the
+                limit, so that a call takes no longer than the limit and one call of the service. None: no limit.
         """
         self._clock = clock
         self._give_up = give_up or threading.Event()
@@ -45,11 +45,11 @@ class Retrier:
         self._random = Random()
 
     def call(self, what: str, function: Callable[[], T]) -> T:
-        """The result of ``function``, called until it does not raise a ServiceError that may pass.
+        """Call ``function`` until it raises no temporary ServiceError; its result.
 
         Raises:
-            ServiceError: it did not pass within the limit, or never will.
-            GaveUp: told to stop meanwhile.
+            ServiceError: the error lasts beyond the limit, or is permanent.
+            GaveUp: ``give_up`` was set.
         """
         started, tries = self._clock.monotonic(), 0
         while True:

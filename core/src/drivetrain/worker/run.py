@@ -1,4 +1,4 @@
-"""One delivery on its way through a worker: first a run, in the end an ending."""
+"""A delivery in a worker: first a `Run`, and in the end a `RunResult`."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ __all__ = ["Run", "RunResult", "event_of", "log_extra", "shown_failure"]
 class Run(Struct, kw_only=True, eq=False):
     """An attempt that this worker has started, or is about to."""
 
-    #: Unique for this start of this attempt; what the backend knows its lease by.
+    #: Unique for this start of this attempt; the owner of its lease in the backend.
     id: str
     delivery: Delivery
     invocation: Invocation
     definition: TaskDefinition
     #: Unix seconds.
     received_at: float
-    #: Set when the task was cancelled, taken over by another worker, or given back while it ran: its result counts no
-    #: more. Never unset.
+    #: Set when the task was cancelled, taken over by another worker, or given back while it ran: its result is ignored.
+    #: Never unset.
     stopped: bool = False
     #: When its function began to run, by the monotonic clock; None before.
     began: float | None = None
-    #: Until when it is certainly ours, by the monotonic clock: leases and holds are renewed before.
+    #: Until when this worker certainly owns it, by the monotonic clock; leases and holds are renewed before.
     owned_until: float = math.inf
-    #: After which time it is not to begin any more; Unix seconds. None: it may begin at any time.
+    #: It must not begin after this time; Unix seconds. None: it may begin at any time.
     expires_at: float | None = None
     #: Whether it has ended, and is being settled.
     settling: bool = False
-    #: How it is started, if earlier starts of this attempt came to nothing; None: beside others.
+    #: How it starts alone, if earlier starts of this attempt never finished; None: it starts with other runs.
     lone: LoneStart | None = None
 
     @property
@@ -47,12 +47,12 @@ class Run(Struct, kw_only=True, eq=False):
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
-    """What became of a delivery: the state to record, or found recorded, and what to do with the message."""
+    """The result of a delivery: the state to record, or the recorded one, and what to do with the message."""
 
     delivery: Delivery
     invocation: Invocation
     state: State
-    #: The run that ended so; None if nothing was run.
+    #: The run that ended; None if nothing was run.
     run: Run | None = None
     #: The result, plain.
     value: Plain = None
@@ -62,11 +62,11 @@ class RunResult(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
     #: For RETRY: when the next attempt is due; Unix seconds.
     retry_at: float | None = None
-    #: Whether the backend knows it already.
+    #: Whether the backend has recorded it already.
     recorded: bool = False
-    #: Why the message goes to the dead letters; None: it is acknowledged.
+    #: Why the message is dead-lettered; None: it is acknowledged.
     dead_reason: str | None = None
-    #: Whether the arguments did not fit, so that a worker with another version of the task may yet run it.
+    #: Whether the arguments did not fit; a worker with another version of the task may be able to run it.
     mismatch: bool = False
     #: How long the function ran, in seconds.
     run_seconds: float = 0.0
@@ -78,7 +78,7 @@ class RunResult(Struct, frozen=True, kw_only=True):
 
 
 def event_of(invocation: Invocation, worker: str) -> TaskEvent:
-    """What observers are told of an invocation."""
+    """The event that observers get for an invocation."""
     call = invocation.call
     return TaskEvent(
         task_id=call.id,
@@ -91,10 +91,10 @@ def event_of(invocation: Invocation, worker: str) -> TaskEvent:
 
 
 def shown_failure(failure: Failure) -> Failure:
-    """What observers are told of a failure: nothing that they do to its arguments reaches the next attempt."""
+    """The failure that observers get: a copy, so that they cannot change the arguments of the next attempt."""
     return evolve(failure, args=deepcopy(failure.args), kwargs=MappingProxyType(deepcopy(failure.kwargs)))
 
 
 def log_extra(invocation: Invocation) -> dict[str, str]:
-    """What a line in the log says of the task that it is about: its ``extra``."""
+    """The ``extra`` of log lines about an invocation: id and name of its task."""
     return {"task_id": invocation.call.id, "task": invocation.call.task}

@@ -1,4 +1,4 @@
-"""What senders and workers of one app share."""
+"""The runtime: drivers and settings that the senders and workers of an app share."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Observed(Protocol):
     """The observers of an app."""
 
     def watches(self, hook: str) -> bool:
-        """Whether anybody implements this hook."""
+        """Whether any observer implements this hook."""
         ...
 
     def notify(self, hook: str, **arguments: Any) -> None:
-        """Call all implementations of this hook; what they raise is logged."""
+        """Call all implementations of this hook; their errors are logged."""
         ...
 
 
@@ -39,18 +39,18 @@ class Runtime:
     clock: Clock
     retry_policy: Callable[[str, Mapping[str, Plain]], RetryPolicy]
     default_queue: str
-    #: Where the app was made: child processes begin there, so that relative paths mean the same in them.
+    #: The working directory when the app was made: child processes start there, so that relative paths stay valid.
     directory: Path
-    #: How long results are kept, in seconds; None: for ever.
+    #: How long results are kept, in seconds; None: without limit.
     retention_seconds: float | None
     #: How long a finished task's record is kept at least, while its message might be delivered again, in seconds.
     redelivery_window_seconds: float
 
     def kept_seconds(self, retention: float | None) -> float | None:
-        """How long a terminal record is kept before its message is known to be gone; None: for ever."""
+        """How long a terminal record is kept before its message is known to be gone; None: without limit."""
         wanted = self.wanted_seconds(retention)
         return None if wanted is None else max(wanted, self.redelivery_window_seconds)
 
     def wanted_seconds(self, retention: float | None) -> float | None:
-        """How long a result is to be kept; None: for ever."""
+        """How long a result is to be kept; None: without limit."""
         return self.retention_seconds if retention is None else retention

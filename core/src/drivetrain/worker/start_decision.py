@@ -1,4 +1,4 @@
-"""What the answer to a start means, and how a task is started that may have killed its worker. Pure."""
+"""Decides what to do with a delivery after its start was recorded, and how a suspect starts. Pure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["LoneStart", "StartDecision", "decide_start", "lone_start", "max_shar
 
 
 class StartDecision(StrEnum):
-    """What to do with a delivery after asking to start it."""
+    """What to do with a delivery whose start was requested."""
 
-    #: The lease is ours: run it.
+    #: This worker has the lease: run it.
     RUN = "run"
-    #: It is ours, but earlier starts of it came to nothing: run it alone, or put it aside.
+    #: This worker has the lease, but earlier starts never finished: run it alone, or dead-letter it.
     SUSPECT = "suspect"
-    #: It has ended before: see to what follows it, and acknowledge.
+    #: It has ended before: repeat what follows its end, and acknowledge.
     ENDED = "ended"
-    #: This attempt is over and the next one decided: see that it is published, and acknowledge.
+    #: This attempt has ended with a retry: publish the retry again, and acknowledge.
     RETRYING = "retrying"
     #: Another worker runs it now: release for later.
     BUSY = "busy"
@@ -31,16 +31,16 @@ class StartDecision(StrEnum):
 
 
 def decide_start(outcome: Outcome, transition: Transition, *, shared_starts: int) -> StartDecision:
-    """What to do after ``transition``, a transition to STARTED, was answered with ``outcome``.
+    """Decide what to do with a delivery.
 
     Args:
         outcome: the backend's answer.
-        transition: what was asked.
-        shared_starts: how many starts of one attempt may come to nothing before it is a suspect (`max_shared_starts`).
+        transition: the requested transition to STARTED.
+        shared_starts: the number of unfinished starts that make it a suspect; see `max_shared_starts`.
     """
     before = outcome.before
     if outcome.applied:
-        # A start that is repeated because its answer was lost is one start.
+        # A start that was requested twice, because the first answer was lost, counts once.
         again = before is not None and before.attempt == transition.attempt and before.run != transition.run
         suspect = again and before is not None and before.starts >= shared_starts
         return StartDecision.SUSPECT if suspect else StartDecision.RUN
@@ -52,42 +52,41 @@ def decide_start(outcome: Outcome, transition: Transition, *, shared_starts: int
 
 
 def max_shared_starts(max_starts: int) -> int:
-    """How many of ``max_starts`` starts of one attempt happen beside other tasks; the others happen alone.
+    """The number of starts of one attempt that share their process with other tasks; later starts are lone starts.
 
-    Two, so that the death of one worker makes nobody a suspect; fewer where ``max_starts`` leaves no room for a lone
-    start after them.
+    Two, so that the death of one worker makes no task a suspect; one where ``max_starts`` would leave no lone start.
     """
     return max(1, min(2, max_starts - 1))
 
 
 @frozen(kw_only=True)
 class LoneStart:
-    """A start of a suspect: a task whose earlier starts came to nothing, for its own fault or that of its company.
+    """A start of a suspect, a task whose earlier starts never finished. Nothing else runs in its process.
 
-    Starts are recorded in batches, so a worker that dies leaves many tasks behind of which most did no harm, and some
-    had not begun. Only a task that was alone is known to have killed its process.
+    Starts are recorded in batches, so a dead worker leaves many started tasks, of which most are harmless. Only a task
+    that ran alone is known to have killed its process.
     """
 
-    #: What is recorded of the task before this start, and again when it is given back unharmed.
+    #: The payload before this start; recorded again when the task is given back without a crash.
     before: Unfinished
-    #: What is recorded right before it begins: this start is counted in ``lone_starts``.
+    #: The payload that is recorded right before it begins, with this start counted in ``lone_starts``.
     record: Unfinished
-    #: Whether the death of the process condemns it. Then the process must have run nothing before.
+    #: Whether the death of the process dead-letters the task. The process must then be a new one.
     last: bool
-    #: Whether the worker must run nothing else meanwhile: the worker has died with a last lone start.
+    #: Whether the worker must run nothing else at the same time: the worker has died in a last lone start.
     exclusive: bool
-    #: How often it was tried, in words: ``started 5 times``.
+    #: The number of its starts, in words: ``started 5 times``.
     tally: str
 
 
 def lone_start(known: Unfinished, *, max_starts: int, tally: str) -> LoneStart | None:
-    """The next lone start of a suspect; None: it had all that it may have, and goes to the dead letters.
+    """The next lone start of a suspect; None: it has no starts left, and is dead-lettered.
 
     Args:
-        known: what is recorded of it.
-        max_starts: how many starts of one attempt may come to nothing. With 1 there is no lone start: a task whose
-            worker may have died of it is not started again.
-        tally: how often it was tried, this start included, in words.
+        known: the payload of its record.
+        max_starts: the largest number of unfinished starts of one attempt. With 1 there is no lone start: a task is not
+            started again after its worker died.
+        tally: the number of its starts, this one included, in words.
     """
     allowed = max_starts - max_shared_starts(max_starts)
     if allowed == 0 or known.lone_starts > allowed:

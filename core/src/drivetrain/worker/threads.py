@@ -24,7 +24,7 @@ class Threads:
         self._failed = failed
 
     def start(self, name: str, work: Callable[[], None]) -> threading.Thread:
-        """Start a thread that runs ``work``, which returns only when it is told to stop.
+        """Start a thread that runs ``work``, which returns only when it is stopped.
 
         Raises:
             RuntimeError: the system starts no more threads.
@@ -36,7 +36,7 @@ class Threads:
     def _run(self, name: str, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, a thread that others count on is gone
+        except BaseException as error:  # noqa: BLE001 - any error ends a thread that the worker needs, so it stops the worker
             try:
                 logger.critical("thread %s has failed; stopping the worker", name, exc_info=error)
             finally:

@@ -14,21 +14,21 @@ _FIRST_SECONDS, _GROWTH, _LONGEST_SECONDS = 0.1, 1.25, 10.0
 
 
 def next_offer_seconds(offers: int, limit_seconds: float) -> float | None:
-    """How long the message is delayed before its next offer, in seconds; None: it has been offered for long enough.
+    """The delay before the next offer of the message, in seconds; None: it is not offered any more.
 
     Args:
         offers: how many times it was offered to other workers before.
-        limit_seconds: how long it is offered in all; the last offer is made at that time.
+        limit_seconds: how long it is offered in total, in seconds; the last offer is made at that time.
     """
     offered_seconds = 0.0
     for number in range(offers):
         if offered_seconds >= limit_seconds:
             return None
         offered_seconds += _delay_seconds(number)
-    left_seconds = limit_seconds - offered_seconds
-    return min(_delay_seconds(offers), left_seconds) if left_seconds > 0 else None
+    remaining_seconds = limit_seconds - offered_seconds
+    return min(_delay_seconds(offers), remaining_seconds) if remaining_seconds > 0 else None
 
 
 def _delay_seconds(number: int) -> float:
-    # From 21 on it is the longest; a power of a large number would be none.
+    # From 21 on it is the longest; a larger power would overflow.
     return min(_LONGEST_SECONDS, _FIRST_SECONDS * _GROWTH ** min(number, 50))

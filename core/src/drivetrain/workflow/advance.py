@@ -1,4 +1,4 @@
-"""What happens next: pure functions from frames and what has happened to effects. No I/O, no clock, no threads.
+"""Advance: pure functions from frames and an event to the effects that follow. No I/O, no clock, no threads.
 
 Values and failures are plain here (see `drivetrain.workflow.values`).
 """
@@ -43,7 +43,7 @@ class Open:
     group_id: str
     size: int
     collect: bool
-    #: What goes on with the list of results when the group is complete.
+    #: The frames that continue with the list of results when the group is complete.
     continuation: Frames
 
 

@@ -52,7 +52,7 @@ class _Plan:
     decode_result: Convert
 
     def faults(self, args: int, kwargs: Iterable[str], *, received: bool) -> Iterator[str]:
-        """What is wrong with a call of this shape, whatever its values are."""
+        """What is wrong with a call of this shape, for any values."""
         names = list(kwargs)
         taken = [slot.name for slot in self.positional[:args]]
         if args > len(self.positional) and self.more_positional is None:
@@ -131,7 +131,7 @@ class Binding:
             return self._convert(plan, _encode, args, kwargs, received=received)
         try:
             return [encode(value) for encode, value in zip(encodes, args)], {}  # noqa: B905 - of one length
-        except ValueMismatch:  # all that does not fit is told, not the first only
+        except ValueMismatch:  # report all mismatches, not only the first one
             return self._convert(plan, _encode, args, kwargs, received=False)
 
     def decode_call(self, args: Sequence[Plain], kwargs: Mapping[str, Plain]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -267,7 +267,7 @@ def _signature_of(function: Callable[..., Any], task: str) -> Signature:
 
 
 def _declares_parameters(function: Callable[..., Any]) -> bool:
-    """Whether this is a decorator's function with parameters of its own: it does not pass on whatever it gets."""
+    """Whether this is a decorator's function with parameters of its own: it does not pass on all arguments."""
     passes_on = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
     return inspect.isfunction(function) and not function.__code__.co_flags & passes_on
 

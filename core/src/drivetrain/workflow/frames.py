@@ -1,7 +1,7 @@
-"""What a running task carries: its call, and the stack of frames that says what happens after it.
+"""Frames: a message carries the call of a task, and a stack of frames that continue after it.
 
-These are msgspec's structs: every task has some made, written and read, which takes a tenth of the time here (see
-docs/decisions/0016-msgspec.md). The names of their fields are those on the wire.
+They are msgspec structs, since each task encodes and decodes some, and other classes take ten times as long (see
+docs/decisions/0016-msgspec.md). The names of their fields are the names in messages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from drivetrain.contract import Member, Plain, Retries
 __all__ = ["NOTHING", "Call", "Fork", "Frame", "Frames", "Invocation", "Join", "Nothing", "calls", "ids"]
 
 
-#: A number that is counted from 0.
+#: A number of 0 or more.
 _Count: TypeAlias = Annotated[int, Meta(ge=0)]
 
 
@@ -34,7 +34,7 @@ NOTHING = Nothing()
 class Call(
     Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="is", tag="call"
 ):
-    """A task to be run. All values are plain, and all ids are given when the workflow is sent."""
+    """A task to run. All values are plain, and all ids are fixed when the workflow is sent."""
 
     id: str
     task: str
@@ -88,22 +88,22 @@ class Fork(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, 
 class Join(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="is", tag="join"):
     """The end of a branch: the value is a member's of a group, whose own frames are kept with the group.
 
-    Where that group is itself in a branch of another one, its frames end in a `Join` too. A backend that is a cache may
-    drop them with the group; so the members know that `Join` as well, and one can be told that the other is lost.
+    If that group is itself in a branch of another group, its frames end in a `Join` too. A cache may drop them with the
+    group. So the members carry that `Join` as well, and can report the loss to the outer group.
     """
 
     group_id: str
     #: Counted from 0.
     index: _Count
-    #: The place of the group itself in the group around it; None: there is none.
+    #: The membership of the group in an outer group; None: there is none.
     outer: Join | None = None
-    #: The id of what comes after the group and before ``outer``; empty: nothing does. It tells a group that was lost
-    #: from one that had ended, and is not kept any more: what came after that one was published.
+    #: The id of the task or group after this group and before ``outer``; empty: there is none. It distinguishes a lost
+    #: group from one that has succeeded and expired: the task after that one was published.
     then: str = ""
 
     @property
     def member(self) -> Member:
-        """The place in the group."""
+        """The member of the group."""
         return Member(self.group_id, self.index)
 
 
@@ -113,7 +113,7 @@ Frames: TypeAlias = tuple[Frame, ...]
 
 
 class Invocation(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a message says: a call, which attempt of it this is, and what happens after it."""
+    """The content of a message: a call, the number of its attempt, and the frames that continue after it."""
 
     call: Call
     frames: tuple[Call | Fork | Join, ...] = ()

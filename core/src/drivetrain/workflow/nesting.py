@@ -1,7 +1,7 @@
-"""How deep workflows and values may be nested.
+"""The limit for the nesting of workflows and values.
 
-The limit is far below what serializers, and the C code below them, take on any Python. So what is sent can be carried,
-read and settled everywhere, and a sender's own calls may be nested too.
+The limit is far below the limits of serializers and their C code on every Python. So each message that is sent can be
+read and settled everywhere, also from nested calls of the sender.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from drivetrain.workflow.frames import Call, Fork, Frame
 
 __all__ = ["DEEPEST", "is_too_deep"]
 
-#: So many levels of groups and callbacks may be around a task, and so many containers around a value.
+#: The largest number of groups and callbacks around a task, and of containers around a value.
 DEEPEST: Final = 100
 
 
 def is_too_deep(frames: Sequence[Frame]) -> bool:
-    """Whether groups, or callbacks, are nested deeper than is allowed."""
+    """Whether groups or callbacks are nested more than `DEEPEST` levels deep."""
     level = list(frames)
     for _ in range(DEEPEST + 1):
         level = [inner for frame in level for inner in _inside(frame)]

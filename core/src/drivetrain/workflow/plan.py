@@ -1,4 +1,4 @@
-"""From what a user wrote to frames: arguments encoded, options filled in, every id given. Pure but for new ids."""
+"""Planning: turns signatures into frames, with encoded arguments, options and ids. Pure except for new ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Defaults", "TaskCatalog", "plan"]
 
 @frozen(kw_only=True)
 class Defaults:
-    """How a task is sent where its signature does not say."""
+    """The options of a task that its signature does not set."""
 
     queue: str
     priority: int = 0
@@ -31,10 +31,10 @@ class Defaults:
 
 
 class TaskCatalog(Protocol):
-    """What is known of the tasks that signatures name."""
+    """The registered tasks, as far as planning needs them."""
 
     def defaults(self, task: str) -> Defaults:
-        """How this task is sent by default."""
+        """The default options of this task."""
         ...
 
     def encode_call(
@@ -44,14 +44,14 @@ class TaskCatalog(Protocol):
         ...
 
 
-def plan(workflow: Workflow[Any], book: TaskCatalog, new_id: Callable[[], str]) -> Frames:
+def plan(workflow: Workflow[Any], catalog: TaskCatalog, new_id: Callable[[], str]) -> Frames:
     """The frames of ``workflow``.
 
     Raises:
         InvalidArguments: arguments do not fit their task.
         InvalidSignature: an id is used twice, or it is nested too deeply.
     """
-    frames = _Planner(book, new_id).frames(workflow, received=False, around=(), level=0)
+    frames = _Planner(catalog, new_id).frames(workflow, received=False, around=(), level=0)
     if not isinstance(workflow, Signature):
         _check_unique(frames)
     return frames
@@ -64,8 +64,8 @@ def _check_unique(frames: Frames) -> None:
 
 
 class _Planner:
-    def __init__(self, book: TaskCatalog, new_id: Callable[[], str]) -> None:
-        self._book = book
+    def __init__(self, catalog: TaskCatalog, new_id: Callable[[], str]) -> None:
+        self._catalog = catalog
         self._new_id = new_id
 
     def frames(
@@ -113,13 +113,15 @@ class _Planner:
 
     def _call(self, signature: Signature[Any], received: bool, around: tuple[Workflow[Any], ...], level: int) -> Call:
         options = signature.options
-        defaults = self._book.defaults(signature.task)
-        args, kwargs = self._book.encode_call(
+        defaults = self._catalog.defaults(signature.task)
+        args, kwargs = self._catalog.encode_call(
             signature.task, signature.args, signature.kwargs, received=received and not signature.immutable
         )
-        # Planned once for each task, so that each one that fails sends callbacks with ids of their own.
+        # Planned again for each task, so that each failing task sends callbacks with new ids.
         workflow_on_error = self._callbacks(around, level) if around else ()
-        if options is NO_OPTIONS and not (signature.on_success or signature.on_error):  # most are as their task says
+        if options is NO_OPTIONS and not (
+            signature.on_success or signature.on_error
+        ):  # most signatures have no options
             return Call(
                 id=self._new_id(),
                 task=signature.task,

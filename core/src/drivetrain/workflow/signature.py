@@ -1,4 +1,4 @@
-"""What a user writes: signatures and the workflows made of them. Immutable values; sending is somebody else's."""
+"""Signatures, and the workflows made of them: what users write. Immutable values, sent by `drivetrain.app`."""
 
 from __future__ import annotations
 
@@ -380,7 +380,7 @@ def chain(*parts: Any) -> Chain[Any]:
     """Workflows one after the other; each takes the result of the one before it as its first argument.
 
     Raises:
-        InvalidSignature: there is none, or something is no workflow.
+        InvalidSignature: there is no argument, or one is not a workflow.
     """
     members = _workflows("chain", parts)
     if not members:
@@ -402,7 +402,7 @@ def group(*members: Any) -> Group[Any]:
     """Workflows side by side. An empty group results in ``[]``.
 
     Raises:
-        InvalidSignature: something is no workflow.
+        InvalidSignature: an argument is not a workflow.
     """
     return Group(_workflows("group", members))
 
@@ -417,7 +417,7 @@ def chord(header: Any, body: Workflow[S, Any]) -> Chain[S, Any]:
     """A group, and a workflow that takes the list of its results first, once, when all are there.
 
     Raises:
-        InvalidSignature: something is no workflow.
+        InvalidSignature: an argument is not a workflow.
     """
     head = header if isinstance(header, Group) else group(header)
     return Chain((head, *_parts(*_workflows("chord", (body,)))))

@@ -38,7 +38,7 @@ def load_invocation(plain: Plain) -> Invocation:
     """The invocation of a plain form.
 
     Raises:
-        SerializationError: this is no invocation.
+        SerializationError: this is not an invocation.
     """
     try:
         invocation = msgspec.convert(plain, Invocation)

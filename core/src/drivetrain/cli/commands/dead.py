@@ -55,7 +55,7 @@ def _filter_options(command: C) -> C:
 
 @click.group()
 def dead() -> None:
-    """See to the tasks that were put aside: unreadable, unknown, or deadly to their workers."""
+    """List, replay or drop dead letters: tasks that were unreadable, unknown, or crashed their workers."""
 
 
 @dead.command("list")
@@ -106,14 +106,14 @@ def replay(ctx: click.Context, /, *, queue: str, as_json: bool, **chosen: Unpack
 @app_options
 @click.pass_context
 def drop(ctx: click.Context, /, *, queue: str, yes: bool, as_json: bool, **chosen: Unpack[_Filter]) -> None:
-    """Drop dead letters of QUEUE for good: all, or those that the options choose."""
+    """Delete dead letters of QUEUE: all, or those that the options choose."""
     with options_of(ctx).open_app() as app:
         where = _where(ctx, app, queue, chosen)
         there = _count(app, queue, where)
         if there == 0:
             dropped = 0
         else:
-            confirm(f"Drop {_counted(there)} of {queue!r} for good?", yes=yes)
+            confirm(f"Delete {_counted(there)} of {queue!r}?", yes=yes)
             dropped = app.operations.drop_dead_letters(queue, where)
     if as_json:
         echo_json({"queue": queue, "dropped": dropped})
@@ -122,7 +122,7 @@ def drop(ctx: click.Context, /, *, queue: str, yes: bool, as_json: bool, **chose
 
 
 def _where(ctx: click.Context, app: App, queue: str, chosen: _Filter) -> DeadLetterFilter | None:
-    """What the options choose; None: all. Ends the command if there is no such queue, or no letter of an id."""
+    """The chosen dead letters; None: all. Ends the command if a queue or a letter does not exist."""
     check_queue(ctx, app, queue)
     if not any(chosen.values()):
         return None

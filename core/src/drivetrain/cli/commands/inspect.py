@@ -35,9 +35,9 @@ class _Queue:
 @app_options
 @click.pass_context
 def inspect(ctx: click.Context, queues: tuple[str, ...], limit: int, with_args: bool, as_json: bool) -> None:
-    """Show queues: how many tasks are ready, delayed, held by workers and dead, and the first of them.
+    """Show queues: the number of ready, delayed, held and dead tasks, and the first of them.
 
-    Without QUEUE: all that the broker and the app know of.
+    Without QUEUE: all queues that the broker and the app know.
     """
     with options_of(ctx).open_app() as app:
         sizes = app.operations.sizes(queues or None)
@@ -79,7 +79,7 @@ def _show(app: App, read: Sequence[_Queue], *, with_args: bool) -> None:
     rows = [row for one in read for row in _rows(app, one, with_args=with_args)]
     if rows:
         click.echo()
-        echo_table(("QUEUE", "PLACE", *HEADERS), rows)
+        echo_table(("QUEUE", "SECTION", *HEADERS), rows)
     for line in (line for one in read for line in _more(one)):
         click.echo(line)
 

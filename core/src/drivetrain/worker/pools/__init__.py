@@ -1,4 +1,4 @@
-"""Where tasks run: threads, child processes, an event loop."""
+"""The pools that run tasks: threads, child processes, an event loop."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["RunPool"]
 
 
 class RunPool(Protocol):
-    """Runs what it is given, and hands each ending over as soon as there is one. Thread-safe."""
+    """Runs tasks, and hands over each result as soon as there is one. Thread-safe."""
 
     def submit(self, runs: Sequence[Run]) -> None:
-        """Run these, in order, as soon as there is a free slot."""
+        """Run these in order, each as soon as a slot is free."""
         ...
 
     def take_back(self) -> list[Run]:
-        """Those that were submitted and have not begun; they will not."""
+        """Remove the runs that have not begun; these runs."""
         ...
 
     def cancel(self, run: Run) -> None:
-        """Stop a run whose result counts no more, as far as that is possible."""
+        """Stop a run whose result is ignored, where the pool can stop it."""
         ...
 
     def stop(self) -> None:
-        """End its threads and processes, waiting for nothing that still runs."""
+        """End its threads and processes without waiting for running tasks."""
         ...

@@ -1,4 +1,4 @@
-"""``async def`` tasks on one event loop."""
+"""The loop pool: runs ``async def`` tasks on one event loop."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ logger = get_logger("drivetrain.worker")
 
 #: How long coroutines may take to end when the pool stops and cancels them, in seconds.
 _LAST_SECONDS = 2.0
-#: How often they are cancelled meanwhile: what one of them raises may end an attempt.
+#: How often they are cancelled in that time: an error of one of them may interrupt an attempt.
 _LAST_TRIES = 4
 
 
 class LoopPool:
-    """An event loop in a thread of its own, which runs up to a fixed number of tasks at once."""
+    """An event loop in its own thread, which runs up to a fixed number of tasks at once."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class LoopPool:
         Args:
             size: how many tasks run at once.
             execution: runs them.
-            done: takes each ending.
+            done: called with each result.
             threads: starts the thread of the loop.
-            again_seconds: how often a task is cancelled that goes on after its time limit.
+            again_seconds: how often a task is cancelled that continues after its time limit, in seconds.
 
         Raises:
             RuntimeError: the system starts no more threads.
@@ -90,7 +90,7 @@ class LoopPool:
         self._thread.join(timeout=2 * _LAST_SECONDS)
 
     def _soon(self, function: Callable[..., object], *args: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nothing runs there any more
+        with suppress(RuntimeError):  # the loop is closed, so there is nothing to stop
             self._loop.call_soon_threadsafe(function, *args)
 
     def _work(self) -> None:
@@ -107,7 +107,7 @@ class LoopPool:
         try:
             self._loop.run_forever()
         except (SystemExit, KeyboardInterrupt):
-            # asyncio passes these on from any callback and any asyncio task. Who awaits that task gets it too.
+            # asyncio raises these from any callback and any asyncio task. The awaiting code of that task gets them too.
             logger.exception("a coroutine has raised an error through the event loop; the loop continues")
 
     def _end_all(self) -> None:
@@ -131,38 +131,38 @@ class LoopPool:
         while self._waiting and len(self._running) < self._size:
             try:
                 run = self._waiting.popleft()
-            except IndexError:  # taken back meanwhile
+            except IndexError:  # `take_back` was faster
                 return
             self._begin(run)
 
     def _begin(self, run: Run) -> None:
-        endings: list[RunResult] = []
-        work = self._run(run, endings)
+        results: list[RunResult] = []
+        work = self._run(run, results)
         try:
             task = self._loop.create_task(work, context=self._execution.fresh_context())
-        except Exception as error:  # noqa: BLE001 - a task may have given the loop a task factory of its own
+        except Exception as error:  # noqa: BLE001 - a task may have set a task factory that raises anything
             work.close()
             self._done(self._execution.failed(run, error))
             return
         self._running[run.id] = task
-        task.add_done_callback(partial(self._ended, run, endings))
+        task.add_done_callback(partial(self._ended, run, results))
 
-    def _ended(self, run: Run, endings: Sequence[RunResult], _task: asyncio.Task[None]) -> None:
+    def _ended(self, run: Run, results: Sequence[RunResult], _task: asyncio.Task[None]) -> None:
         del self._running[run.id]
         self._fill()
         if self._ending.is_set():
-            return  # the worker ends, and its runs were given back before
-        # A task that is cancelled before its first step never gets to an ending.
-        self._done(endings[0] if endings else self._execution.failed(run, RunRefused()))
+            return  # the worker stops, and its runs were given back before
+        # A task that is cancelled before its first step has no result.
+        self._done(results[0] if results else self._execution.failed(run, RunRefused()))
 
-    async def _run(self, run: Run, endings: list[RunResult]) -> None:
-        # The ending is no result of the asyncio task: one that cancels itself as its last step has none.
+    async def _run(self, run: Run, results: list[RunResult]) -> None:
+        # Not returned by the asyncio task: one that cancels itself in its last step returns nothing.
         timeout = run.invocation.call.timeout
         try:
             args, kwargs = self._execution.begin(run)
             work = await_in_one_process(run.definition.function(*args, **kwargs))
             value = await (work if timeout is None else within(timeout, work, again_seconds=self._again_seconds))
-        except BaseException as error:  # noqa: BLE001 - whatever a task raises ends that task only
-            endings.append(self._execution.failed(run, error))
+        except BaseException as error:  # noqa: BLE001 - any error of a task ends only this task
+            results.append(self._execution.failed(run, error))
         else:
-            endings.append(self._execution.returned(run, value))
+            results.append(self._execution.returned(run, value))

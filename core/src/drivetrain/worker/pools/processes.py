@@ -1,4 +1,4 @@
-"""Tasks in child processes, one process to a slot: a death or a time limit ends one task and no other."""
+"""The processes pool: one child process for each slot, so that a crash or a time limit ends only one task."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = get_logger("drivetrain.worker")
 
 
 class ProcessPool:
-    """A fixed number of child processes, each with a thread here that feeds it. Children start at first use."""
+    """A fixed number of child processes, each with a thread that feeds it. Children start at first use."""
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class ProcessPool:
 
         Args:
             size: how many child processes.
-            execution: lets runs begin, and makes endings of what went wrong.
-            options: of the worker.
-            done: called with each ending.
+            execution: checks that runs may begin, and makes the results of failures.
+            options: the options of the worker.
+            done: called with each result.
             died: called with a run whose child has died.
-            threads: start the threads that feed the children.
-            directory: where the children begin.
+            threads: starts the threads that feed the children.
+            directory: the working directory of the children.
 
         Raises:
             RuntimeError: the system starts no more threads.
@@ -60,14 +60,14 @@ class ProcessPool:
         self._waiting: SimpleQueue[Run | None] = SimpleQueue()
         self._slots = [Slot(options, directory) for _ in range(size)]
         self._ending = threading.Event()
-        # A program that ends without stopping its worker must not wait for the children.
+        # A program that exits without stopping its worker must not wait for the children.
         atexit.register(self.stop)
         reset_after_fork(self)
         try:
             for number, slot in enumerate(self._slots):
                 threads.start(f"drivetrain-child-{number}", partial(self._work, slot))
         except RuntimeError:
-            self.stop()  # those that were started
+            self.stop()  # ends the threads that have started
             raise
 
     def submit(self, runs: Sequence[Run]) -> None:
@@ -78,7 +78,7 @@ class ProcessPool:
     def take_back(self) -> list[Run]:
         """See `RunPool.take_back`."""
         runs: list[Run] = []
-        with suppress(Empty):
+        with suppress(Empty):  # the end of the queue
             while (run := self._waiting.get_nowait()) is not None:
                 runs.append(run)
             self._waiting.put(None)
@@ -98,38 +98,38 @@ class ProcessPool:
             slot.close()
 
     def after_fork(self) -> None:
-        """See `drivetrain.contract.ForkAware`: the end of a forked child is none of this pool."""
+        """See `drivetrain.contract.ForkAware`: a forked child must not stop the pool of its parent when it ends."""
         atexit.unregister(self.stop)
 
     def _work(self, slot: Slot) -> None:
         while (run := self._waiting.get()) is not None:
-            ending = self._attempt(slot, run)
-            if ending is not None:
-                self._done(ending)
+            result = self._attempt(slot, run)
+            if result is not None:
+                self._done(result)
         slot.dismiss()
 
     def _attempt(self, slot: Slot, run: Run) -> RunResult | None:
         try:
             task = TaskReference.to(run.definition)
             slot.prepare(task)
-            # Looked at last, for the child may have taken long to start; the child looks once more.
+            # Checked last, since the child may have taken long to start; the child checks again.
             self._execution.admit(run)
-            ending = slot.execute(run, task)
+            result = slot.execute(run, task)
         except ChildDied as error:
             return self._broken(run, error)
-        except BaseException as error:  # noqa: BLE001 - its time is over, or it must not begin, or cannot be imported
+        except BaseException as error:  # noqa: BLE001 - a time limit, a refused start, or a failed import: `failed` makes a result of each
             return self._execution.failed(run, error)
-        return replace(ending, delivery=run.delivery, invocation=run.invocation, run=run)
+        return replace(result, delivery=run.delivery, invocation=run.invocation, run=run)
 
     def _broken(self, run: Run, error: ChildDied) -> RunResult | None:
         if self._ending.is_set():
-            return None  # killed by us, after its run was given back
+            return None  # the pool stops and has killed it; its run was given back before
         if run.stopped:
-            return self._execution.failed(run, error)  # killed by us, and not to be run here again
+            return self._execution.failed(run, error)  # cancelled: the pool has killed it
         logger.error("task %s: its child process %s", run.task_id, error, extra=log_extra(run.invocation))
         try:
             self._died(run)
-        except Exception:
+        except Exception:  # this thread must survive an unexpected error of a driver; the lease expires
             text = "task %s cannot be given back; its message will be delivered again"
             logger.exception(text, run.task_id, extra=log_extra(run.invocation))
         return None

@@ -1,4 +1,4 @@
-"""A slot for tasks in child processes: one process at a time, replaced when it is of no more use."""
+"""A slot for tasks in child processes: one process at a time, replaced when it has ended."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from drivetrain.worker.run import Run, RunResult
 
 __all__ = ["ChildDied", "Launch", "Process", "Slot", "spawn"]
 
-#: How often at least it is looked whether a child still lives, in seconds. Its death is seen at once, unless processes
-#: that it has started hold its files open.
+#: How often to check whether a child is alive, in seconds. Usually its death is seen at once, except while processes
+#: that it has started keep its files open.
 _POLL_SECONDS = 1.0
 #: How long a child that has closed its connection may take to end by itself, in seconds.
 _FAREWELL_SECONDS = 1.0
-#: How often it is looked whether it has, in seconds.
+#: How often to check whether it has ended, in seconds.
 _FAREWELL_PAUSE_SECONDS = 0.005
 #: How long the system may take to end a process that was killed, in seconds.
 _LAST_SECONDS = 5.0
@@ -48,7 +48,7 @@ class Process(Protocol):
         ...
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until it has ended, at most so many seconds."""
+        """Wait until it has ended, for ``timeout`` seconds at most."""
         ...
 
 
@@ -62,7 +62,7 @@ class Launch(Protocol):
 
 def spawn(theirs: connection.Connection[Any, Any], options: WorkerOptions, directory: Path) -> Process:
     """Start a process of multiprocessing. It runs the main script of the worker first."""
-    # Spawned, not forked: nothing of ours, connections least of all, is to be shared with a task.
+    # Spawned, not forked: a task must share nothing with the worker, above all no connections.
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=child.serve, args=(theirs, options, directory), name="drivetrain-child")
     process.start()
@@ -86,16 +86,16 @@ class Slot:
         self._directory = directory
         self._launch = launch
         self._connection: connection.Connection[Any, Any] | None = None
-        #: The modules that the child has imported, which takes its time and is no task's.
+        #: The modules that the child has imported. The time for imports counts for no task.
         self._imported: set[str] = set()
-        #: InFlight while the next three change, or a process is killed or looked at because of them.
+        #: Guards the next three, and the process that they name.
         self._lock = threading.Lock()
         self._process: Process | None = None
         self._run: Run | None = None
         self._closed = False
 
     def prepare(self, task: TaskReference) -> None:
-        """Have a child process that lives and is ready for the task, however long that takes.
+        """Make sure that a child process is alive and ready for the task. May take long.
 
         Raises:
             ImportError: the task's module cannot be imported there, or its app cannot be made ready.
@@ -110,7 +110,7 @@ class Slot:
             self._imported.add(task.module)
 
     def execute(self, run: Run, task: TaskReference) -> RunResult:
-        """The ending of ``run``, without delivery and run, as the child has made it.
+        """Run it in the child; the result, without delivery and run.
 
         Raises:
             TaskTimeout: it took too long, and the child was killed.
@@ -121,10 +121,10 @@ class Slot:
         self._serve(run)
         try:
             work = child.Work(task, run.invocation, owned_until=run.owned_until, expires_at=run.expires_at)
-            ending: RunResult = self._ask(work, call.timeout)
+            result: RunResult = self._ask(work, call.timeout)
         finally:
             self._serve(None)
-        return ending
+        return result
 
     def kill(self, run: Run) -> None:
         """Kill the child, if it is running ``run``."""
@@ -133,7 +133,7 @@ class Slot:
                 self._kill()
 
     def close(self) -> None:
-        """Kill the child, whatever it runs, and every one that is still to come."""
+        """Kill the child, and each child that starts later."""
         with self._lock:
             self._closed = True
             self._kill()
@@ -142,7 +142,7 @@ class Slot:
         with self._lock:
             self._run = run
             if run is not None and run.stopped:
-                self._kill()  # it was to be killed before anybody knew where it runs
+                self._kill()  # it was cancelled before it had a slot
 
     def _kill(self) -> None:
         if self._process is not None:
@@ -177,8 +177,8 @@ class Slot:
             process.kill()
             process.join(_LAST_SECONDS)
 
-    def _dead_letter(self) -> str:
-        """Let go of a child that has died or closed its connection; what became of it, in words."""
+    def _reap(self) -> str:
+        """Clean up after a child that has died or closed its connection; how it ended, in words."""
         assert self._process is not None  # noqa: S101
         code = _exit_code_soon(self._process)
         self.dismiss()
@@ -198,7 +198,7 @@ class Slot:
     # Its work
 
     def _ask(self, order: child.Import | child.Work, timeout_seconds: float | None) -> Any:
-        """What the child answers to an order; raises TaskTimeout, or ChildDied, after which there is no child."""
+        """Send an order; the child's answer. After TaskTimeout or ChildDied there is no child."""
         ours = self._connection
         assert ours is not None  # noqa: S101
         try:
@@ -206,28 +206,28 @@ class Slot:
             if self._answers(ours, timeout_seconds):
                 return ours.recv()
         except (EOFError, OSError) as error:
-            raise ChildDied(self._dead_letter()) from error
+            raise ChildDied(self._reap()) from error
         self.dismiss()
         raise TaskTimeout
 
     def _answers(self, ours: connection.Connection[Any, Any], timeout_seconds: float | None) -> bool:
         """Wait for an answer; False: there is none within the time. Raises EOFError when there will be none."""
         end = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
-        while (left := end - time.monotonic()) > 0:
-            if ours.poll(min(left, _POLL_SECONDS)):
+        while (remaining := end - time.monotonic()) > 0:
+            if ours.poll(min(remaining, _POLL_SECONDS)):
                 return True
             if not self._lives():
                 break
         else:
             return ours.poll()
         if ours.poll():
-            return True  # the last thing that it did
+            return True  # it answered before it died
         raise EOFError
 
 
 def _exit_code_soon(process: Process) -> int | None:
-    """The exit code of a process whose connection may be gone a moment before it is; None: it goes on."""
-    # Not by joining, which would wait without an end for a process that has closed all its files.
+    """The exit code of a process that has closed its connection; None: it still runs after a short wait."""
+    # Not by joining, which would wait without limit for a process that has closed all its files.
     end = time.monotonic() + _FAREWELL_SECONDS
     while (code := process.exitcode) is None and time.monotonic() < end:
         time.sleep(_FAREWELL_PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Tasks in threads."""
+"""The threads pool."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from drivetrain.worker.threads import Threads
 
 __all__ = ["ThreadPool"]
 
-#: Tasks that take no longer than this, in seconds, are run by one thread: several would only fight for the interpreter.
+#: Tasks up to this length, in seconds, run in one thread: several threads would only compete for the interpreter.
 _SHORT_SECONDS = 2e-4
-#: How fast old measurements fade.
+#: The weight of a new measurement in the moving average.
 _WEIGHT = 0.1
-#: When nothing has begun for so long, in seconds, while something waits, more threads are needed after all.
+#: When runs wait and none has begun for this time, in seconds, more threads are woken.
 _STALLED_SECONDS = 0.005
 
 
 class ThreadPool:
-    """A fixed number of threads that take runs from one queue: as many of them as are of use."""
+    """A fixed number of threads that take runs from one queue. Short tasks wake only one of them."""
 
     def __init__(
         self, size: int, execution: Execution, clock: Clock, done: Callable[[RunResult], None], threads: Threads
@@ -38,7 +38,7 @@ class ThreadPool:
         self._done = done
         self._size = size
         self._waiting: deque[Run] = deque()
-        #: How long a task runs, in seconds: the mean of late; long until it is known.
+        #: The moving average of the time that a task runs, in seconds; long until it is measured.
         self._run_seconds = 1.0
         self._begun = 0
         self._resting = 0
@@ -51,7 +51,7 @@ class ThreadPool:
                 threads.start(f"drivetrain-task-{number}", self._work)
             threads.start("drivetrain-waker", self._wake)
         except RuntimeError:
-            self.stop()  # those that were started
+            self.stop()  # ends the threads that have started
             raise
 
     def submit(self, runs: Sequence[Run]) -> None:
@@ -96,12 +96,12 @@ class ThreadPool:
             if run is None:
                 continue
             self._begun += 1
-            ending = self._execution.run(run, self._deadlines.call)
-            self._run_seconds += _WEIGHT * (ending.run_seconds - self._run_seconds)
-            self._done(ending)
+            result = self._execution.run(run, self._deadlines.call)
+            self._run_seconds += _WEIGHT * (result.run_seconds - self._run_seconds)
+            self._done(result)
 
     def _rest(self) -> bool:
-        """Wait until there is something to run; False: never again."""
+        """Wait until there is a run; False: the pool has stopped."""
         with self._changed:
             self._resting += 1
             while not self._waiting and not self._stopped:
@@ -109,7 +109,7 @@ class ThreadPool:
             self._resting -= 1
             return bool(self._waiting) or not self._stopped
 
-    # Waking: a short task may turn out to be a long one, and what waits behind it must not wait for its end.
+    # Waking: a task may take longer than expected, and runs behind it must not wait for its end.
 
     def _wake(self) -> None:
         while not self._stopped:

@@ -139,7 +139,7 @@ def untagged(plain: Plain, tag: str) -> Plain:
 
 
 def named(tag: str, name: str, payload: Plain) -> Plain:
-    """The plain form of an instance of a class of somebody's own, which has its name."""
+    """The plain form of an instance of an application's class, with the name of the class."""
     return {TAG: tag, "t": name, "v": payload}
 
 

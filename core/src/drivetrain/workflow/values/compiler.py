@@ -43,7 +43,7 @@ _Scope = Mapping[str, Any] | None
 _UNTYPED: Final = (Any, object, inspect.Parameter.empty)
 _UNIONS: Final = (Union, types.UnionType)
 _DICTS: Final = (dict, abc.Mapping, abc.MutableMapping)
-#: The concrete types that a value may have where an abstract one is annotated. A str is no sequence here: that a
+#: The concrete types that a value may have where an abstract one is annotated. A str is not a sequence here: that a
 #: task gets "abc" for a list of names is a slip more often than a wish.
 _COLLECTIONS: Final[dict[Any, tuple[Any, ...]]] = {
     abc.Sequence: (list, tuple, deque, range),
@@ -216,7 +216,7 @@ class Compiler:
         return union_codec([concrete[kind]() for kind in kinds], expected, self._travels)
 
     def _compile_class(self, annotation: Any) -> Codec | None:
-        """The codec of a class of somebody's own."""
+        """The codec of an application's class."""
         kind = get_origin(annotation) or annotation
         if not isinstance(kind, type):
             return None

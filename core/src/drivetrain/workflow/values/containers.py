@@ -139,7 +139,7 @@ def set_codec(kind: type[set[Any] | frozenset[Any]], item: Codec, travels: Trave
         items = decode_items(_tagged_items(plain, tag, expected), _in_a_set)
         try:
             return kind(items)
-        except Exception as error:  # not hashable, or somebody's __hash__ failed
+        except Exception as error:  # not hashable, or its __hash__ raised
             raise ValueMismatch(expected, plain) from error
 
     return Codec(expected, encode, decode, kinds, bounded=item.bounded)
@@ -189,7 +189,7 @@ def dict_codec(key: Codec, value: Codec, travels: Travels) -> Codec:
         pairs = decode_pairs(*pairs_of(plain, expected))
         try:
             return dict(zip(*pairs, strict=True))
-        except Exception as error:  # a key is not hashable, or somebody's __hash__ failed
+        except Exception as error:  # a key is not hashable, or its __hash__ raised
             raise ValueMismatch(expected, plain) from error
 
     return Codec(expected, encode, decode, kinds, bounded=key.bounded and value.bounded)

@@ -96,7 +96,7 @@ class Values:
         """The value of a plain form.
 
         By ``Any``, an instance of a class is read as the dict of its fields, and an enum's member as its name (a
-        flag as its number): whoever does not know the class can still look at it.
+        flag as its number): programs that do not know the class can still show it.
 
         Raises:
             ValueMismatch: the plain form is not one of such a value.

@@ -24,7 +24,7 @@ class Custom:
 
 
 def custom_codec(kind: type, ways: Custom, untyped: Codec, travels: Travels) -> Codec:
-    """The codec of a registered type: under its name, whatever its own encoder makes of an instance."""
+    """The codec of a registered type: its name, and the value that its encoder returns."""
     expected, kinds = kind.__qualname__, frozenset({kind})
 
     def encode(value: Any) -> Plain:

@@ -1,4 +1,4 @@
-"""How a value that does not fit its annotation is told."""
+"""Errors of values that do not fit their annotation, and how messages show values."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class ValueMismatch(Exception):
 
 
 def shown(value: object) -> str:
-    """A short text for a value, whatever its ``__repr__`` does."""
+    """A short text for a value. Raises nothing, also where its ``__repr__`` raises."""
     try:
         return _shortened(_short.repr(value), _LONGEST)
-    except Exception:  # noqa: BLE001 - somebody else's __repr__; the message matters more than its fault
+    except Exception:  # noqa: BLE001 - a __repr__ of the application may raise anything; the message needs some text
         return f"<{type(value).__name__}>"
 
 

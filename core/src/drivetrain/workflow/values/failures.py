@@ -1,4 +1,4 @@
-"""Failures, which must travel whatever the arguments are that they tell of."""
+"""Failures, which must be sent with any arguments of their task."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Instances of subclasses as instances of the type that an annotation names.
 
 Where `int` is annotated, an `IntEnum`, or the number of an array library, is an int for every type checker and every
-function. It travels as that int: the worker sees what the annotation says, and needs no class that nobody named.
+function. It is sent as that int: the worker gets the annotated type, and needs no class that is not annotated.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ def _maker(origin: type, init_fields: Sequence[str]) -> Callable[[Mapping[str, A
     )
 
 
-# What is no field
+# Attributes that are not fields
 
 
 def lost_attributes(value: object, fields: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Values without parts: what stands as itself, and the standard library's own types."""
+"""Scalars: values without parts, plain ones and the types of the standard library."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ __all__ = [
 Travels = Callable[[type], bool]
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
-#: Raises for a malformed number, whatever the calling thread's own decimal context does.
+#: Raises for a malformed number, independent of the decimal context of the calling thread.
 _DECIMAL = Context(traps=[InvalidOperation], capitals=1)
 #: No dots and no absolute paths: zoneinfo looks for a file, or a resource of the tzdata package, of this name.
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
@@ -146,7 +146,7 @@ def _encode_zone(value: ZoneInfo) -> Plain:
 
 def _encode_pattern(value: re.Pattern[Any]) -> Plain:
     text = value.pattern
-    # What the flag DEBUG does, printing, is for whoever wrote the pattern.
+    # The flag DEBUG only prints, for the author of the pattern.
     flags = value.flags & ~int(re.DEBUG)
     return tagged("pattern", [encode_str(text) if isinstance(text, str) else tagged("bytes", _base64(text)), flags])
 
@@ -245,7 +245,7 @@ def narrowed(value: object, kind: type, expected: str, kinds: frozenset[type], t
         return exact(value, kind)
     except RecursionError:
         raise
-    except Exception as error:  # noqa: BLE001 - it is none, or somebody else's method failed
+    except Exception as error:  # noqa: BLE001 - it is not one, or a method of a subclass raised; both are a mismatch
         raise refuse(value, expected, kinds, travels) from (None if isinstance(error, TypeError) else error)
 
 
@@ -285,7 +285,7 @@ def tagged_scalar_codec(scalar: Scalar, travels: Travels) -> Codec:
             return encode_scalar(value)
         except ValueMismatch:
             raise
-        except Exception as error:  # a tzinfo is somebody else's code
+        except Exception as error:  # a tzinfo may be any code
             raise ValueMismatch(expected, value) from error
 
     return Codec(expected, encode, _decoder([scalar], expected), kinds, bounded=True)
@@ -329,7 +329,7 @@ def plain_scalar_codec(scalar: Scalar, travels: Travels, wider: Sequence[Scalar]
         return other(value) if other else encode_narrowed(value)
 
     def encode_narrowed(value: Any) -> Plain:
-        # What is no instance of any may still be an integer.
+        # A value that is an instance of none may still be an integer.
         base = next((base for base in type(value).__mro__ if base in encodes), int if int in encodes else kind)
         return encodes[base](narrowed(value, base, expected, kinds, travels))
 

@@ -33,12 +33,12 @@ def _refuse_namesakes(members: Sequence[Codec], expected: str) -> None:
 
 
 def _sign_of(plain: Plain) -> Any:
-    """What can be told of a plain value at a glance: its type, its tag, or the name of its class."""
+    """The key by which a plain value is dispatched: its type, its tag, or the name of its class."""
     if type(plain) is not dict:
         return type(plain)
     tag = plain.get(TAG, dict)
-    sign = plain.get("t") if tag in _NAMED else tag
-    return sign if tag is dict or type(sign) is str else None
+    key = plain.get("t") if tag in _NAMED else tag
+    return key if tag is dict or type(key) is str else None
 
 
 _NAMED: Final = ("object", "enum", "custom")
@@ -46,11 +46,11 @@ _TAGS: Final = {scalar.kind: scalar.tag for scalar in (*TAGGED_SCALARS, *PLAIN_S
 
 
 def _by_sign(by_kind: Mapping[type, list[Codec]]) -> dict[Any, list[Codec]]:
-    """The members that may read a plain value of each sign: the type itself, its tag, and its name as a class."""
+    """The members that may read a plain value of each key: the type itself, its tag, and its name as a class."""
     found: dict[Any, list[Codec]] = {}
     for kind, members in by_kind.items():
-        for sign in dict.fromkeys((kind, _TAGS.get(kind, kind.__name__), kind.__qualname__)):
-            found[sign] = [*found.get(sign, []), *(member for member in members if member not in found.get(sign, []))]
+        for key in dict.fromkeys((kind, _TAGS.get(kind, kind.__name__), kind.__qualname__)):
+            found[key] = [*found.get(key, []), *(member for member in members if member not in found.get(key, []))]
     return found
 
 
@@ -92,7 +92,7 @@ def union_codec(members: Sequence[Codec], expected: str, travels: Travels) -> Co
     kinds = frozenset(by_kind)
 
     def inherited(kind: type) -> Sequence[Codec]:
-        """The members that may take a value of a subclass; of a number that is no int, those that take ints."""
+        """The members that may take a value of a subclass; of a number that is not an int, those that accept ints."""
         found = (by_kind[base] for base in kind.__mro__ if base in by_kind)
         return next(found, by_kind.get(int, open_ended) if hasattr(kind, "__index__") else open_ended)
 

@@ -1,4 +1,4 @@
-"""Values where nothing is annotated: told by what they are, and read by what they say."""
+"""Values without annotations: encoded by their runtime type, decoded by their tag."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _THEMSELVES: Final = frozenset(scalar.kind for scalar in PLAIN_SCALARS)
 
 
 class Untyped:
-    """What `Any` is compiled to. It grows with the types that an app registers.
+    """The codec of `Any`. It grows with the types that an app registers.
 
-    A class instance is refused: nobody could rebuild it. What was encoded by an annotation that names its class is
-    read as the plain dict of its fields (an enum's member as its name), so that whoever does not know the class, such
-    as an operator's command line, can look at it.
+    It refuses to encode a class instance, which it could not rebuild. It decodes an instance that was encoded by an
+    annotation of its class as the plain dict of its fields (an enum member as its name). So a program that does not
+    know the class, such as the command line, can show it.
     """
 
     def __init__(self, travels: Travels) -> None:
