@@ -11,7 +11,7 @@ app = App(f"sqlite:///{Path(tempfile.mkdtemp(), 'work.db')}")
 
 @app.task
 async def double(number: int) -> int:
-    await asyncio.sleep(0)  # in earnest, a request to somebody
+    await asyncio.sleep(0)  # in real code, a request to a server
     return 2 * number
 
 

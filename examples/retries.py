@@ -1,4 +1,4 @@
-"""A task that fails now and then, its retries, and what is told when it has finally failed."""
+"""A task that fails now and then, its retries, and a callback for its final failure."""
 
 import tempfile
 import threading
@@ -7,7 +7,7 @@ from pathlib import Path
 from drivetrain import App, Failure, TaskFailed, current_task, retry
 
 app = App(f"sqlite:///{Path(tempfile.mkdtemp(), 'work.db')}")
-told = threading.Event()
+reported = threading.Event()
 
 
 @app.task(retry=retry.exponential(base=0.05, max_retries=4, retry_on=ConnectionError))
@@ -19,20 +19,20 @@ def fetch(page: str, works_in_attempt: int) -> str:
 
 
 @app.task
-def tell(failure: Failure) -> None:
-    print(f"told: {failure.type} in attempt {failure.attempt}: {failure.message}")
-    told.set()
+def report(failure: Failure) -> None:
+    print(f"reported: {failure.type} in attempt {failure.attempt}: {failure.message}")
+    reported.set()
 
 
 def main() -> None:
     with app.worker():
         print("fetched:", fetch.send("news", works_in_attempt=2).get(timeout=30))
-        lost = fetch.s("archive", works_in_attempt=9).set(on_error=[tell.s()]).send()
+        lost = fetch.s("archive", works_in_attempt=9).set(on_error=[report.s()]).send()
         try:
             lost.get(timeout=30)
         except TaskFailed as error:
             print(f"failed: {error.failure.message}")
-        told.wait(timeout=30)
+        reported.wait(timeout=30)
 
 
 if __name__ == "__main__":

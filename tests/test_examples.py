@@ -30,7 +30,7 @@ SAYS = {
     "retries.py": [
         "failed: archive did not answer in attempt 4",
         "fetched: news, in attempt 2",
-        "told: builtins.ConnectionError in attempt 4: archive did not answer in attempt 4",
+        "reported: builtins.ConnectionError in attempt 4: archive did not answer in attempt 4",
     ],
     "web.py": [
         "before a worker runs: {'state': 'PENDING'}",

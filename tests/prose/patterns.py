@@ -45,7 +45,8 @@ PATTERNS = (
     ),
     _pattern(r"\b[Tt]old\b", "say which: reported, named, passed, distinguished, documented"),
     _pattern(
-        r"(?<![Tt]here\s)\b(?:is|are|was|were) no (?!longer|more|less|fewer|later|earlier)\w+", "write 'is not a …'"
+        r"(?<![Tt]here\s)\b(?:is|are|was|were) no (?!longer|more|less|fewer|later|earlier|safer|better|worse|faster|slower|larger|smaller)\w+",
+        "write 'is not a …'",
     ),
     _pattern(r"\banew\b", "write 'again', or name what is new"),
     _pattern(rf"\bso (?:many|much) (?:{_UNITS})\b(?! that)", "write 'this many', or name the number"),

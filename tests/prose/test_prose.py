@@ -42,6 +42,7 @@ def test_there_is_an_example_of_every_pattern():
         "A user who has no permission sees an error.",
         "There is no queue of this name.",
         "It is no longer held.",
+        "A restart is no safer.",
         "There are so many messages that the queue is full.",
         "It holds the message for so long as it runs.",
         "There is a reason for good measure.",

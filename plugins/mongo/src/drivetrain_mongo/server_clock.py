@@ -14,7 +14,7 @@ __all__ = ["ServerClock"]
 
 #: How long a reading is used, in seconds: clocks drift, and another server may have become primary.
 _GOOD_SECONDS = 30.0
-#: A slow answer is an inexact one. A slower one than this is asked for again, up to so many times in all.
+#: A slow answer is an inexact one. A slower one than this is asked for again, `_TRIES` times at most.
 _QUICK_SECONDS = 0.02
 _TRIES = 3
 #: A slower one than this may be wrong by more than `expiry_resolution_seconds`, and is used for a moment only.

@@ -51,7 +51,7 @@ def test_urls():
         ("sqs+http://key:secret@host:port", ["is 'port'"]),
         ("sqs+http://key:secret@host:0", ["is '0'"]),
         ("sqs+http://key:secret@host:65536", ["is '65536'"]),
-        ("sqs://eu-central-1#x", ["holds a #"]),
+        ("sqs://eu-central-1#x", ["contains a #"]),
     ],
 )
 def test_every_fault_of_a_url_is_named_and_no_secret(url, faults):
