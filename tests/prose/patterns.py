@@ -37,6 +37,7 @@ def _pattern(expression: str, advice: str) -> Pattern:
 
 
 _UNITS = "seconds|minutes|hours|days|bytes|times|characters|messages|tasks|calls|retries|attempts|members|records"
+_COMPARED = "longer|more|less|fewer|later|earlier|safer|better|worse|faster|slower|larger|smaller"
 
 PATTERNS = (
     _pattern(r"\bWho (?![^.?!]*\?)|\b[Ww]hoever\b", "name the subject: 'a caller that …'"),
@@ -44,10 +45,7 @@ PATTERNS = (
         r"\b(?:for|to|of|by|from|with|than|as|but|let|lets|tell|tells) who\b", "name the person: 'for a user who …'"
     ),
     _pattern(r"\b[Tt]old\b", "say which: reported, named, passed, distinguished, documented"),
-    _pattern(
-        r"(?<![Tt]here\s)\b(?:is|are|was|were) no (?!longer|more|less|fewer|later|earlier|safer|better|worse|faster|slower|larger|smaller)\w+",
-        "write 'is not a …'",
-    ),
+    _pattern(rf"(?<![Tt]here\s)\b(?:is|are|was|were) no (?!{_COMPARED})\w+", "write 'is not a …'"),
     _pattern(r"\banew\b", "write 'again', or name what is new"),
     _pattern(rf"\bso (?:many|much) (?:{_UNITS})\b(?! that)", "write 'this many', or name the number"),
     _pattern(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivetrain.contract import MESSAGE_GROUP_HEADER, Message
-from drivetrain_contract_tests.brokers.attack_payloads import NAMES
+from drivetrain_contract_tests.attack_payloads import NAMES
 from drivetrain_sqs.codec import DeadLetterCause, StoredMessage, decode, encode, size_of
 from drivetrain_sqs.limits import BATCH_BYTES, LONGEST_HOLD_SECONDS
 from drivetrain_sqs.publish import batches_of, message_group

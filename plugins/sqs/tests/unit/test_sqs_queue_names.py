@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivetrain_contract_tests.brokers.attack_payloads import NAMES
+from drivetrain_contract_tests.attack_payloads import NAMES
 from drivetrain_sqs.options import Options
 from drivetrain_sqs.queue_names import LONGEST_PREFIX, QueueNames, Role
 
