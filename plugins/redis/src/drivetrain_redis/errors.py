@@ -67,10 +67,11 @@ _ANSWERS: dict[str, tuple[type[ServiceError], str]] = {
     "NOPROTO": (ServiceRefused, "drivetrain needs Redis 6.2 or later"),
 }
 
-#: The same by a part of the text, for errors with the code ERR.
+#: The same by a part of the text, for errors without such a code.
 _ANSWERS_WITHOUT_CODE: dict[str, tuple[type[ServiceError], str]] = {
     "max number of clients": (ServiceUnavailable, "the server has too many connections (maxclients)"),
     "unknown command": (ServiceRefused, "drivetrain needs Redis 6.2 or later, and all commands that its README lists"),
+    "cryptography is not installed": (ServiceRefused, "verify_ocsp needs it: pip install redis[ocsp]"),
     "cluster support disabled": (ServiceRefused, "this server is in no cluster; write redis:// or rediss://"),
     "without any password configured": (AuthenticationFailed, "the server has no password; remove it from the URL"),
 }

@@ -1,8 +1,8 @@
-"""TLS: whom the driver trusts, what it shows, and what it says when that is not enough."""
+"""TLS: which servers the driver trusts, which certificate it shows, and its errors."""
 
 import pytest
 
-from drivetrain.contract import ConfigurationError, DriverContext, ServiceUnavailable
+from drivetrain.contract import ConfigurationError, DriverContext, ServiceError, ServiceUnavailable
 from drivetrain_redis import make_broker
 from services.redis import Certificates, RedisServer
 
@@ -31,8 +31,8 @@ def strict(made, tmp_path_factory):
     server.process.kill()
 
 
-def broker_of(url):
-    return make_broker(f"{url}&durability=none", DriverContext())
+def broker_of(url, **options):
+    return make_broker(f"{url}&durability=none", DriverContext(options=options))
 
 
 def test_a_certificate_is_shown_to_a_server_that_wants_one(strict, made):
@@ -42,6 +42,22 @@ def test_a_certificate_is_shown_to_a_server_that_wants_one(strict, made):
     broker.close()
     with pytest.raises(ServiceUnavailable):
         broker_of(url).ping()
+
+
+def test_an_app_passes_the_authority_as_data(strict, made):
+    url = f"rediss://localhost:{strict.port}?cert_file={made.certificate}&key_file={made.key}"
+    with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
+        broker_of(url).ping()
+    broker = broker_of(url, ssl_ca_data=made.authority.read_text())
+    broker.ping()
+    broker.close()
+
+
+def test_a_certificate_that_ocsp_cannot_check_is_refused_where_the_url_asks_for_it(strict, made):
+    files = f"ca_file={made.authority}&cert_file={made.certificate}&key_file={made.key}"
+    # Our authority offers no OCSP; and redis-py can only ask with the package cryptography.
+    with pytest.raises(ServiceError, match="AIA|pip install"):
+        broker_of(f"rediss://localhost:{strict.port}?{files}&verify_ocsp=true").ping()
 
 
 def test_a_server_whose_authority_is_not_trusted_is_not_spoken_to(strict, tmp_path):
