@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from drivetrain_redis import connection
-from drivetrain_redis.connection import BusyPoll, block, busy_poll
+from drivetrain_redis import busy_poll as module
+from drivetrain_redis.busy_poll import BusyPoll, block, busy_poll
 
 
 class Server:
@@ -56,8 +56,8 @@ def ends():
 
 
 def test_a_reply_on_a_real_socket_ends_the_poll_and_so_does_its_end(ends, monkeypatch):
-    monkeypatch.setattr(connection, "_POLL_SECONDS", 60.0)
-    monkeypatch.setattr(connection, "_cores", lambda: 2)
+    monkeypatch.setattr(module, "_POLL_SECONDS", 60.0)
+    monkeypatch.setattr(module, "_cores", lambda: 2)
     ours, theirs = ends
     poll = busy_poll(ours)
     threading.Timer(0.05, theirs.sendall, (b"+OK\r\n",)).start()
@@ -69,5 +69,5 @@ def test_a_reply_on_a_real_socket_ends_the_poll_and_so_does_its_end(ends, monkey
 
 
 def test_one_core_is_left_to_the_server(ends, monkeypatch):
-    monkeypatch.setattr(connection, "_cores", lambda: 1)
+    monkeypatch.setattr(module, "_cores", lambda: 1)
     assert busy_poll(ends[0]) is block
