@@ -46,7 +46,7 @@ class LockContract(BackendBase):
         assert [each.acquire_lock("l", seconds=LONG) for each in (other, one, other)] == [None] * 3
 
     @holds("L1")
-    def test_of_many_who_ask_one_gets_it(self) -> None:
+    def test_of_many_callers_one_gets_it(self) -> None:
         """However many threads ask at the same instant, one gets the lock."""
         backends = self.several(_THREADS)
         for number in range(self.profile.races):
@@ -55,8 +55,8 @@ class LockContract(BackendBase):
             assert len(holders) == 1, f"{len(holders)} hold one lock"
 
     @holds("L1", "L3", "L5")
-    def test_of_many_who_wait_for_its_end_one_gets_it(self) -> None:
-        """When a lock has ended, one of those who have been asking for it gets it, with a larger token."""
+    def test_of_many_that_wait_for_its_end_one_gets_it(self) -> None:
+        """When a lock has ended, one of the callers that ask for it gets it, with a larger token."""
         backends = self.several(_THREADS)
         first = _taken(backends[0], seconds=SHORT)
         end = time.monotonic() + SHORT + self.resolution + self.patience_seconds
@@ -68,12 +68,12 @@ class LockContract(BackendBase):
         assert not backends[0].renew_lock("l", first, seconds=LONG)
 
     @holds("L1")
-    def test_of_many_who_ask_for_a_new_lock_one_gets_it(self) -> None:
+    def test_of_many_callers_one_gets_a_new_lock(self) -> None:
         """Threads of two objects ask for one name after the other at the same instant, for a time."""
         self._assert_one_gets_each(nothing_prepared)
 
     @holds("L1")
-    def test_of_many_who_ask_for_an_ended_lock_one_gets_it(self) -> None:
+    def test_of_many_callers_one_gets_an_ended_lock(self) -> None:
         """Each lock was held before, and its time is over when several ask for it at the same instant."""
 
         def end(backend: Backend, names: Sequence[str]) -> None:
@@ -90,7 +90,9 @@ class LockContract(BackendBase):
 
         seconds = _SECONDS_PER_RACE * self.profile.races
         for name, answers, _ in raced(self.several(2), prepare, ask, seconds=seconds):
-            assert sum(answers) == 1, f"{sum(answers)} of {len(answers)} who asked at one instant hold the lock {name}"
+            assert sum(answers) == 1, (
+                f"{sum(answers)} of {len(answers)} callers that asked at one instant hold the lock {name}"
+            )
 
     @holds("L1", "L5")
     def test_no_token_is_given_twice(self) -> None:
@@ -162,7 +164,7 @@ class LockContract(BackendBase):
 
     @holds("L2", "L4")
     def test_an_ended_lock_is_not_its_former_holders(self) -> None:
-        """Who comes back after its lock has ended is refused, even if nobody else has taken it."""
+        """A holder that comes back after its lock has ended is refused, even if nobody else has taken it."""
         backend = self.fresh()
         token = _taken(backend, "l", SHORT)
         taken = timed(_taken, backend, "witness", SHORT)
@@ -185,7 +187,7 @@ class LockContract(BackendBase):
 
     @holds("L3")
     def test_only_its_holder_renews_it(self) -> None:
-        """Former holders and strangers are refused, and the lock's end stays where it was."""
+        """Callers that do not hold the lock are refused, and its end stays where it was."""
         one, other = self.several(2)
         stale = _taken(one)
         assert one.release_lock("l", stale)
@@ -283,18 +285,18 @@ class LockContract(BackendBase):
         assert backend.renew_lock("b", other, seconds=LONG)
 
     @holds("L1", "L3", "L4", "L5", "L6")
-    def test_every_story_goes_as_the_model_says(self) -> None:
+    def test_every_sequence_of_calls_goes_as_the_model_says(self) -> None:
         """Whatever is taken, renewed and released in whatever order: one holder, and tokens that grow."""
-        story = cast("type[_Story]", lambda: _Story(self.several(2)))  # a factory will do
-        run_state_machine_as_test(story, settings=self.profile.settings())
+        machine = cast("type[_Calls]", lambda: _Calls(self.several(2)))  # a factory will do
+        run_state_machine_as_test(machine, settings=self.profile.settings())
 
 
 _names = st.sampled_from(["a", "b"])
 _which = st.integers(0, 1)
 
 
-class _Story(RuleBasedStateMachine):
-    """Two objects on one namespace, and who holds what."""
+class _Calls(RuleBasedStateMachine):
+    """Two objects on one namespace, and the holder of each lock."""
 
     def __init__(self, backends: list[Backend]) -> None:
         super().__init__()

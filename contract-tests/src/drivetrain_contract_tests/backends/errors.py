@@ -20,7 +20,7 @@ _LONE = "lone \ud800"
 
 
 class ErrorChecks(BackendBase):
-    """Nothing of a client library shows through."""
+    """No error, object or URL of a client library shows through."""
 
     @holds("R38")
     def test_making_a_backend_does_no_io(self) -> None:
@@ -64,7 +64,7 @@ class ErrorChecks(BackendBase):
             except ServiceError:
                 continue
             except Exception as error:
-                raise AssertionError(f"{what} raised {type(error).__name__}, which is no ServiceError") from error
+                raise AssertionError(f"{what} raised {type(error).__name__}, and not a ServiceError") from error
         assert read(backend, "kept") is not None
         assert record(backend, transition("after"))[0].applied
 

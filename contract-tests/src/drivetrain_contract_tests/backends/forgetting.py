@@ -58,7 +58,7 @@ class ForgettingChecks(BackendBase):
         assert list(backend.load_bodies(["plain"])) == [b"body"]
 
     @holds("R29")
-    def test_what_was_forgotten_may_begin_anew(self) -> None:
+    def test_a_forgotten_id_may_be_used_again(self) -> None:
         """Nothing of what was forgotten comes back with a new task or group of its id."""
         backend = self.fresh()
         for index in range(2):

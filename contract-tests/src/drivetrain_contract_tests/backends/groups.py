@@ -34,12 +34,12 @@ _THREADS = 4
 _SIZE = 12
 #: Members that are completed by one call, of a large group.
 _BATCH = 500
-#: How long that may take in all: so many seconds, and for each member so many times what one alone takes.
+#: How long that may take: some seconds, and for each member a multiple of the time that one alone takes.
 _REASONABLE_SECONDS, _REASONABLE_TIMES = 60.0, 5
 
 
 class GroupChecks(BackendBase):
-    """A group is complete when all its members are, and somebody is told."""
+    """A group is complete when all its members are, and one completion answers so."""
 
     @holds("R18")
     def test_a_repeated_completion_changes_nothing(self) -> None:
@@ -57,7 +57,7 @@ class GroupChecks(BackendBase):
 
     @holds("R18")
     def test_a_late_completion_changes_nothing(self) -> None:
-        """What completes a member of a complete group again is told that it is complete, and no more."""
+        """A repeated completion of a complete group answers that it is complete, and changes nothing."""
         backend = self.fresh()
         open_group(backend, 2)
         progress(backend, [done(0, b"a"), done(1, b"b")])
@@ -65,7 +65,7 @@ class GroupChecks(BackendBase):
         assert list(backend.read_members("g")) == [b"a", b"b"]
 
     @holds("R18")
-    def test_members_with_the_same_payload_are_told_apart(self) -> None:
+    def test_members_with_the_same_payload_count_apart(self) -> None:
         """A member is its place in the group, not what it gives."""
         backend = self.fresh()
         open_group(backend, 3)
@@ -81,7 +81,7 @@ class GroupChecks(BackendBase):
         assert progress(backend, batch) == [(2, 1, False), (1, 1, False), (2, 1, False), (2, 2, False)]
 
     @holds("R18", "R19")
-    def test_one_of_those_who_repeat_each_other_is_told(self) -> None:
+    def test_one_of_several_that_repeat_each_other_sees_the_group_complete(self) -> None:
         """Threads that all complete all members, each in its own order: one at least is told, and none too early."""
         for _ in range(self.profile.races):
             backends = self.several(_THREADS)
@@ -90,7 +90,7 @@ class GroupChecks(BackendBase):
             _assert_told(answers)
 
     @holds("R19", "R24")
-    def test_one_of_those_who_share_the_members_is_told(self) -> None:
+    def test_one_of_several_that_share_the_members_sees_the_group_complete(self) -> None:
         """Threads that end the members between them: every count is told once, the last one too.
 
         To read the members, add one and write them back loses those that others add meanwhile.
@@ -105,7 +105,7 @@ class GroupChecks(BackendBase):
             assert counts == list(range(1, _SIZE + 1)), f"told were {counts}; completing and counting are two steps"
 
     @holds("R8", "R19", "R24")
-    def test_one_of_several_processes_is_told(self) -> None:
+    def test_one_of_several_processes_sees_the_group_complete(self) -> None:
         """Processes that all try to run all members: each member is granted to one, and one is told of the end."""
         self.require_processes()
         namespace = self.service.namespace()
@@ -209,7 +209,7 @@ class GroupChecks(BackendBase):
         assert list(one.read_members("g")) == [None, b"v"]
 
     @holds("R23")
-    def test_of_those_who_open_at_once_one_is_kept(self) -> None:
+    def test_a_group_that_several_open_at_once_is_one_of_theirs(self) -> None:
         """When several open a group at the same instant, the group is one of theirs and stays so."""
         for _ in range(self.profile.races):
             backends = self.several(_THREADS)
@@ -263,7 +263,7 @@ class GroupChecks(BackendBase):
         assert list(backend.read_members("g")) == [b"v"]
 
     @holds("R25")
-    def test_an_unknown_group_is_said_to_be_so(self) -> None:
+    def test_an_unknown_group_is_answered_with_none(self) -> None:
         """None for a group that is not known, the right answer for others; nothing is made of it."""
         backend = self.fresh()
         open_group(backend, 1)

@@ -16,7 +16,7 @@ __all__ = ["LeaseChecks"]
 
 
 class LeaseChecks(BackendBase):
-    """A record tells where its task has been, and who holds it."""
+    """A record shows the states of its task and the run that holds it."""
 
     @holds("R11")
     def test_the_last_entry_of_each_state_is_kept(self) -> None:
@@ -88,8 +88,8 @@ class LeaseChecks(BackendBase):
         assert_ends(partial(refused, other, start(run="b")), again, SHORT, self.resolution)
 
     @holds("R12")
-    def test_a_renewal_tells_who_holds(self) -> None:
-        """Who no longer holds its task is told so with the state, and changes nothing.
+    def test_a_renewal_answers_whether_the_run_holds_its_task(self) -> None:
+        """A run that no longer holds its task learns so, with the state, and changes nothing.
 
         CANCELLED is how a run learns that it is to stop.
         """
@@ -207,9 +207,9 @@ class LeaseChecks(BackendBase):
 
     @holds("R13")
     def test_a_run_that_records_its_start_again_keeps_the_count_and_tells_more(self) -> None:
-        """What a run says with its start recorded again is stored and its lease begins anew; it counts as one start.
+        """A start that a run records again replaces payload and lease of the first, and counts as one start.
 
-        The next one that starts the task is told all of it.
+        The next run that starts the task reads all of it.
         """
         one, other = self.several(2)
         record(one, start(run="a", lease=0.0, payload=b"first"))

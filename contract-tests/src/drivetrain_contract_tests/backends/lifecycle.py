@@ -160,8 +160,8 @@ class LifecycleChecks(BackendBase):
         record(other, transition(run="r"))
 
     @holds("R34", needs="notifies")
-    def test_closing_wakes_nobody_else(self) -> None:
-        """A thread that waits by another object waits on, and is told what it waits for."""
+    def test_closing_wakes_no_other_wait(self) -> None:
+        """A thread that waits by another object waits on, and is woken by the end of its task."""
         closed, waiter = self.several(2)
         record(waiter, start())
         closed.ping()
@@ -173,7 +173,7 @@ class LifecycleChecks(BackendBase):
         assert list(waiting.result(self.prompt_seconds)) == ["t"]
 
     @holds("R34", needs="notifies")
-    def test_closing_wakes_who_waits(self) -> None:
+    def test_closing_wakes_its_own_waits(self) -> None:
         """A thread that waits while its object is closed does not wait on."""
         backend = self.fresh()
         record(backend, start())

@@ -37,7 +37,8 @@ class ListingChecks(BackendBase):
     def test_what_happens_between_two_pages_hides_no_task(self) -> None:
         """Each task that is unfinished from the first page to the last is listed, and none that has ended before.
 
-        A position in a list is no cursor: what was there moves when a task ends. Neither is a time of the last change.
+        A position in a list cannot be a cursor: what was there moves when a task ends. Nor can the time of the last
+        change.
         """
         for event in _EVENTS:
             backend = self.fresh()
@@ -54,7 +55,7 @@ class ListingChecks(BackendBase):
 
     @holds("R40", needs="lists_tasks")
     def test_each_of_several_lists_is_whole(self) -> None:
-        """Whoever lists at the same time gets all tasks, by one object or by several."""
+        """Callers that list at the same time get all tasks each, by one object or by several."""
         one, other = self.several(2)
         record(one, *[transition(name, State.PENDING) for name in _NAMES])
         lists = [pages(backend, limit) for backend in (one, one, other) for limit in (_LIMIT, 7)]

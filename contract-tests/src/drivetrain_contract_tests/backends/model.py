@@ -1,4 +1,4 @@
-"""What the contract says, with no thought for speed: plain dicts around `drivetrain.contract.apply`.
+"""The contract as a model without a thought for speed: plain dicts around `drivetrain.contract.apply`.
 
 It counts leases and expiry by this machine's clock, the driver by its own. Checks therefore use times that are either
 over at once or not over for long, and compare what is told of them with a tolerance.

@@ -187,7 +187,7 @@ class RaceChecks(BackendBase):
 
     @holds("R23")
     def test_a_group_that_is_opened_several_times_at_one_instant_is_opened_once(self) -> None:
-        """All who open a group at the same instant find the same one afterwards."""
+        """All callers that open a group at the same instant find the same one afterwards."""
 
         def open_and_read(backend: Backend, group: str, caller: int) -> int:
             backend.open_groups([Group(group_id=group, size=caller + 1, continuation=b"%d" % caller)])
@@ -197,7 +197,9 @@ class RaceChecks(BackendBase):
             return found.size
 
         for group, sizes, _ in self._raced(nothing_prepared, open_and_read):
-            assert len(set(sizes)) == 1, f"those who opened {group} at the same instant found it of the sizes {sizes}"
+            assert len(set(sizes)) == 1, (
+                f"callers that opened {group} at the same instant found it with the sizes {sizes}"
+            )
 
     def _assert_race(self, past: _Past, ask: Ask, verdict: Verdict) -> None:
         for task, answers, backend in self._raced(past.prepare, ask):

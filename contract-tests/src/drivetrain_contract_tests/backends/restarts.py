@@ -20,7 +20,7 @@ __all__ = ["RestartChecks", "stopped", "works"]
 
 
 class RestartChecks(BackendBase):
-    """What survives a restart of the service, and how its absence is told."""
+    """What survives a restart of the service, and what calls raise while it is away."""
 
     @holds("R36", restarts=True)
     def test_what_is_durable_survives_a_restart(self) -> None:
@@ -55,7 +55,7 @@ class RestartChecks(BackendBase):
             assert read(backend, f"t{number}") is not None
 
     @holds("R37", "R38", restarts=True)
-    def test_a_service_that_is_away_is_said_to_be_so(self) -> None:
+    def test_a_service_that_is_away_is_unavailable(self) -> None:
         """Every call raises ServiceUnavailable, from the client's own error and without the password of the URL.
 
         An answer that nothing is known would be taken for the truth.
@@ -69,8 +69,8 @@ class RestartChecks(BackendBase):
                     self._assert_unavailable(name, call)
 
     @holds("R37", needs="notifies", restarts=True)
-    def test_who_waits_is_told_that_the_service_went_away(self) -> None:
-        """A wait does not go on in silence when the service stops, and none begins."""
+    def test_a_wait_raises_when_the_service_goes_away(self) -> None:
+        """A wait raises when the service stops, and none begins."""
         backend = self.fresh()
         record(backend, start())
         waiting = Background(backend.wait, ["t"], timeout_seconds=2 * self.patience_seconds)

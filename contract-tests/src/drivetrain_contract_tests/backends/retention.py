@@ -27,7 +27,7 @@ _DAY = 86_400.0
 
 
 class RetentionChecks(BackendBase):
-    """What has ended is kept for as long as was said, and what has not is kept."""
+    """Terminal records are kept for their retention, and unfinished ones until they end."""
 
     @holds("R26")
     def test_a_record_goes_when_its_retention_is_over(self) -> None:
@@ -81,7 +81,7 @@ class RetentionChecks(BackendBase):
 
     @holds("R26")
     def test_what_has_expired_is_as_if_it_had_never_been(self) -> None:
-        """A task whose record is gone may be recorded anew, and nothing of the old record is left in the new one."""
+        """The id of a record that is gone may be recorded again, and the new record has nothing of the old one."""
         backend = self.fresh()
         record(
             backend, start(attempt=3), transition(run="r", attempt=3, payload=b"old", downstream=b"old", retention=0.0)
@@ -109,7 +109,7 @@ class RetentionChecks(BackendBase):
         self._assert_kept(in_ten_years, kept)
 
     @holds("R27")
-    def test_an_ended_record_that_begins_anew_does_not_go(self) -> None:
+    def test_a_record_of_an_id_that_is_used_again_does_not_go(self) -> None:
         """When a task is sent again after its record was gone, the old retention is forgotten."""
         backend = self.fresh()
         record(backend, transition(retention=SHORT))
@@ -120,7 +120,7 @@ class RetentionChecks(BackendBase):
         assert read(backend) is not None
 
     @holds("R28")
-    def test_settling_brings_the_end_forward(self) -> None:
+    def test_shortening_brings_the_end_forward(self) -> None:
         """A terminal record goes when what was settled is over, if it was to be kept longer or for ever."""
         backend = self.fresh()
         for name, planned in (("for ever", None), ("long", LONG)):
@@ -129,7 +129,7 @@ class RetentionChecks(BackendBase):
             assert_ends(partial(known, backend, name), settled, SHORT, self.resolution)
 
     @holds("R28")
-    def test_settling_never_puts_the_end_off(self) -> None:
+    def test_shortening_never_puts_the_end_off(self) -> None:
         """A record that was to go earlier goes earlier."""
         backend = self.fresh()
         ended = timed(record, backend, transition(retention=SHORT))
@@ -137,7 +137,7 @@ class RetentionChecks(BackendBase):
         assert_ends(partial(known, backend), ended, SHORT, self.resolution)
 
     @holds("R28")
-    def test_settling_to_zero_means_at_once(self) -> None:
+    def test_shortening_to_zero_means_at_once(self) -> None:
         """Zero is neither for ever nor a default, and of the batch only terminal records go."""
         backend = self.fresh()
         record(backend, transition("a"), transition("b"), start("c"), transition("d", State.PENDING))
@@ -145,7 +145,7 @@ class RetentionChecks(BackendBase):
         assert [found and found.task_id for found in backend.read(["a", "b", "c", "d"])] == [None, "b", "c", "d"]
 
     @holds("R28")
-    def test_settling_leaves_unfinished_records_alone(self) -> None:
+    def test_shortening_leaves_unfinished_records_alone(self) -> None:
         """A task that had not ended when it was settled keeps the retention that its end names."""
         backend = self.fresh()
         record(backend, start("a"), start("b"), start("c"), transition("c", State.RETRY, run="r"))

@@ -1,4 +1,4 @@
-"""Any story of calls, told to the driver and to a model at once."""
+"""A state machine: the same calls to the driver and to a model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from drivetrain_contract_tests.clauses import holds
 __all__ = ["StateMachineChecks"]
 
 _NAMES = ("a", "b", "c")
-#: Every group of a story has this many members, or more, so that every member that is told of has a place.
+#: Every group has this many members, or more, so that every member that is told of has a place.
 _SIZE = 3
 
 _names = st.sampled_from(_NAMES)
 _runs = st.sampled_from(["r1", "r2"])
-#: Over at once, or not over while a story lasts, and far enough apart for clocks that differ.
+#: Over at once, or not over while the calls last, and far enough apart for clocks that differ.
 _seconds = st.sampled_from([0.0, 1_000.0, 2_000.0])
 _payloads = st.none() | st.binary(max_size=3)
 _members = st.builds(Member, _names, st.integers(0, _SIZE - 1))
@@ -49,16 +49,16 @@ class StateMachineChecks(BackendBase):
     """Differential: the same random program, the same observable history."""
 
     @holds("R1", "R23")
-    def test_every_story_goes_as_the_model_says(self) -> None:
+    def test_every_sequence_of_calls_goes_as_the_model_says(self) -> None:
         """Whatever is called in whatever order, the backend answers as `drivetrain.contract.apply` and plain dicts do.
 
-        A failure prints the shortest story that was found, as a script.
+        A failure prints the shortest sequence of calls that was found, as a script.
         """
-        story = cast("type[_Story]", lambda: _Story(self.fresh(), self.resolution))  # a factory will do
-        run_state_machine_as_test(story, settings=self.profile.settings())
+        machine = cast("type[_Calls]", lambda: _Calls(self.fresh(), self.resolution))  # a factory will do
+        run_state_machine_as_test(machine, settings=self.profile.settings())
 
 
-class _Story(RuleBasedStateMachine):
+class _Calls(RuleBasedStateMachine):
     """Drives a backend and the model by the same calls."""
 
     def __init__(self, backend: Backend, resolution: float) -> None:
@@ -85,7 +85,7 @@ class _Story(RuleBasedStateMachine):
 
     @rule(name=_names, run=_runs, attempt=st.integers(0, 1), member=_members, retention=st.none() | _seconds)
     def run_to_the_end(self, name: str, run: str, attempt: int, member: Member, retention: float | None) -> None:
-        """Two likely transitions, so that stories get somewhere."""
+        """Two likely transitions, so that tasks reach their end."""
         fields: dict[str, Any] = {"run": run, "attempt": attempt}
         place = None if member.group_id == name else member
         end = transition(name, payload=b"v", retention=retention, member=place, **fields)

@@ -67,7 +67,7 @@ class TransitionChecks(BackendBase):
 
     @holds("R2", "R5")
     def test_a_late_start_does_not_overwrite_a_result(self) -> None:
-        """The word of a duplicate that starts when the task has ended is refused, by whoever it comes."""
+        """A duplicate that starts after the task has ended is refused, whichever run it is."""
         worker, late = self.several(2)
         record(worker, start(run="a"), transition(run="a", payload=b"result"))
         assert granted(late, start(run="a"), start(run="b"), start(run="b", attempt=1)) == [False] * 3
@@ -161,7 +161,7 @@ class TransitionChecks(BackendBase):
         ]
 
     @holds("R6")
-    def test_an_outcome_tells_the_record_as_it_was(self) -> None:
+    def test_an_outcome_has_the_record_as_it_was(self) -> None:
         """Granted or not, an outcome tells the whole record from before."""
         backend = self.fresh()
         assert record(backend, transition(state=State.PENDING, payload=b"1", downstream=b"2"))[0].before is None
@@ -171,7 +171,7 @@ class TransitionChecks(BackendBase):
 
     @holds("R7")
     def test_the_same_transition_again_changes_nothing(self) -> None:
-        """Whoever has not heard the answer asks again, and nothing is changed by it."""
+        """A caller that lost the answer asks again, and this changes nothing."""
         backend = self.fresh()
         for asked in (
             transition(state=State.PENDING),

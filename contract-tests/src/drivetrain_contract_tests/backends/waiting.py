@@ -24,7 +24,7 @@ _LATE_SECONDS = 0.5
 
 
 class WaitingChecks(BackendBase):
-    """A wait is woken when it should be, and only then. Of backends that declare `notifies`."""
+    """A wait is woken by the end of its tasks, and by nothing else. For backends that declare `notifies`."""
 
     @property
     def wait_seconds(self) -> float:
@@ -32,8 +32,8 @@ class WaitingChecks(BackendBase):
         return 2 * self.prompt_seconds
 
     @holds("R15", needs="notifies")
-    def test_an_end_wakes_who_waits(self) -> None:
-        """A wait returns the task that has ended, soon after it did, whatever the state and whoever recorded it.
+    def test_an_end_wakes_a_wait(self) -> None:
+        """A wait returns the task that has ended, soon after its end, whatever its state.
 
         With its record, if that is at hand.
         """
@@ -50,8 +50,8 @@ class WaitingChecks(BackendBase):
                 assert [told[names[1]]] == worker.read([names[1]]), "what goes with it is not its record"
 
     @holds("R15", needs="notifies")
-    def test_forgetting_wakes_who_waits(self) -> None:
-        """A task that is gone will not end any more, so who waits for it is told."""
+    def test_forgetting_wakes_a_wait(self) -> None:
+        """A task that is gone cannot end any more, so its wait returns."""
         waiter, other = self.several(2)
         for number in range(_TIMES):
             names = [f"a{number}", f"b{number}"]
@@ -62,7 +62,7 @@ class WaitingChecks(BackendBase):
             assert list(waiting.result(self.prompt_seconds)) == [names[number % 2]]
 
     @holds("R15", needs="notifies")
-    def test_an_end_without_retention_wakes_who_waits(self) -> None:
+    def test_an_end_without_retention_wakes_a_wait(self) -> None:
         """A task whose record is gone at once has ended all the same."""
         waiter, worker = self.several(2)
         record(worker, start())
@@ -72,7 +72,7 @@ class WaitingChecks(BackendBase):
         assert list(waiting.result(self.prompt_seconds)) == ["t"]
 
     @holds("R15", needs="notifies")
-    def test_who_waits_again_is_woken_again(self) -> None:
+    def test_a_second_wait_is_woken_again(self) -> None:
         """A wait that ended in vain, or with another task, keeps nothing from the next one."""
         waiter, worker = self.several(2)
         names = [f"t{number}" for number in range(_TIMES)]
@@ -86,7 +86,7 @@ class WaitingChecks(BackendBase):
             names.remove(name)
 
     @holds("R15", needs="notifies")
-    def test_an_end_wakes_all_who_wait(self) -> None:
+    def test_an_end_wakes_all_waits(self) -> None:
         """Several that wait, by one object or another, are all woken."""
         one, other = self.several(2)
         record(one, start("a"), start("b"))
@@ -99,7 +99,7 @@ class WaitingChecks(BackendBase):
         assert [set(each.result(self.prompt_seconds)) for each in waiting] == [{"b"}] * len(waiting)
 
     @holds("R15", needs="notifies")
-    def test_an_end_in_another_process_wakes_who_waits(self) -> None:
+    def test_an_end_in_another_process_wakes_a_wait(self) -> None:
         """It makes no difference which process records the end."""
         self.require_processes()
         namespace = self.service.namespace()
@@ -145,8 +145,8 @@ class WaitingChecks(BackendBase):
             assert told.seconds < self.prompt_seconds, "the state was missed, and seen only when the time was out"
 
     @holds("R17", needs="notifies")
-    def test_in_vain(self) -> None:
-        """Empty when the time is out: not much earlier, and not much later."""
+    def test_a_wait_ends_when_its_time_is_out(self) -> None:
+        """It returns empty when its time is out, neither much earlier nor much later."""
         backend = self.fresh()
         record(backend, start())
         for seconds in (0.0, SHORT):
@@ -164,7 +164,7 @@ class WaitingChecks(BackendBase):
             assert_ends_once(wait, seconds, late=_LATE_SECONDS, longest=seconds + self.prompt_seconds)
 
     @holds("R17", needs="notifies")
-    def test_nothing_else_wakes_who_waits(self) -> None:
+    def test_nothing_else_wakes_a_wait(self) -> None:
         """Neither a transition that is not terminal, nor a refused one, nor another task's end wakes it."""
         waiter, worker = self.several(2)
         record(worker, start(lease=0.0))

@@ -74,7 +74,7 @@ class CrashChecks(WorkflowBase):
 
     @holds("W10")
     def test_a_worker_that_dies_between_two_steps_loses_nothing(self) -> None:
-        """It dies before or after any call; to the services, a worker that calls no more and a dead one are alike."""
+        """It dies before or after any call; to the services, a worker that makes no further call is dead."""
         calls = self.at_once(self._play_death, [_Death(story, None) for story in STORIES])
         deaths = [death for story, number in zip(STORIES, calls, strict=True) for death in self._deaths(story, number)]
         self.at_once(self._play_death, deaths)

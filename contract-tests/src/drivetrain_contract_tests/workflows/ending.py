@@ -67,7 +67,7 @@ class _Renewals(Faults):
         return super().call(method, function)
 
     def wait_for_more(self, number: int, seconds: float) -> None:
-        """Wait until so many more have begun."""
+        """Wait until ``number`` more renewals have begun."""
         with self._changed:
             enough = self._renewals + number
             begun = self._changed.wait_for(lambda: self._renewals >= enough, seconds)
@@ -111,7 +111,7 @@ class EndingChecks(WorkflowBase):
         return found
 
     @holds("W4")
-    def test_who_waits_already_is_told_at_once(self) -> None:
+    def test_a_caller_that_waits_already_is_woken_at_once(self) -> None:
         """A caller that waits before anything has run returns soon after the end is recorded."""
         with self.harness() as harness:
             handle, gate = self._send_waiting(harness)

@@ -142,7 +142,7 @@ class OneStoreChecks(WorkflowBase):
         return broker.receive([_QUEUE], limit=limit, wait_seconds=0.5, hold_seconds=_HOLD_SECONDS)
 
     def _receive_all(self, broker: RecordingBroker, number: int) -> list[Delivery]:
-        """All that there is, which should be so many."""
+        """All messages; there should be ``number`` of them."""
         found: list[Delivery] = []
         while taken := self._receive(broker, number + 1):
             found += taken

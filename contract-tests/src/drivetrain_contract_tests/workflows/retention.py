@@ -63,7 +63,7 @@ class RetentionChecks(WorkflowBase):
 
     @holds("W16")
     def test_a_body_that_is_too_large_for_the_broker_arrives(self) -> None:
-        """Alone, as a follower and in a group; afterwards its body is kept no more."""
+        """Alone, as a follower and in a group; afterwards its body is dropped."""
         declared = self.broker_declares().largest_message_bytes
         limit = declared if declared is not None and declared <= _LARGEST_TRIED else _SMALL_BYTES
         kept = self.backend_declares().largest_value_bytes

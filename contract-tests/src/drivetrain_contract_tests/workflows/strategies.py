@@ -32,7 +32,7 @@ KNOWN: tuple[Workflow[Any], ...] = (
 
 
 def trees(leaves: int = 12) -> st.SearchStrategy[Workflow[Any]]:
-    """Workflows of at most so many tasks, callbacks apart."""
+    """Workflows of at most ``size`` tasks, callbacks apart."""
     return st.recursive(_signatures(), lambda inner: _chains(inner) | _groups(inner), max_leaves=leaves)
 
 
