@@ -26,7 +26,7 @@ class UnhurriedWorkflowContract(WorkflowContract):
 
 
 def profile(seed: int) -> Profile:
-    return Profile("small", examples=3, steps=15, large=40, races=1, crashes=1, seed=seed)
+    return Profile("small", examples=3, steps=15, large=40, batch=130, races=1, seconds=0.05, crashes=1, seed=seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
