@@ -45,7 +45,7 @@ def option_name(options: DriverOptions, scheme: str, same_driver: Callable[[str]
 
 
 def unused_options(names: Sequence[str], in_use: Sequence[tuple[str, str]]) -> ConfigurationError:
-    """The error of names in ``driver_options`` that are no driver of the app.
+    """The error of names in ``driver_options`` that name none of the app's drivers.
 
     Args:
         names: these names.

@@ -32,7 +32,7 @@ def rescuer(runtime: Runtime, options: WorkerOptions) -> Rescuer | None:
 
 
 class Rescuer:
-    """Looks for lost tasks in a thread of its own until told to stop."""
+    """Looks for lost tasks in a thread of its own until it is stopped."""
 
     def __init__(self, runtime: Runtime, options: WorkerOptions, seconds: float) -> None:
         """Make it.

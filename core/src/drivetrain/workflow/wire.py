@@ -61,7 +61,7 @@ def load_frames(plain: Plain) -> Frames:
     """The frames of a plain form.
 
     Raises:
-        SerializationError: these are no frames.
+        SerializationError: these are not frames.
     """
     try:
         return msgspec.convert(plain, Frames)

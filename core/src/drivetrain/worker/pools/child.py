@@ -32,7 +32,7 @@ __all__ = ["Import", "Work", "serve"]
 
 @frozen
 class Import:
-    """The order to import the module of a task, and to get its app ready: the time for that is no task's.
+    """The order to import the module of a task, and to get its app ready: no task is charged for that time.
 
     The answer is the traceback of what went wrong, or None.
     """

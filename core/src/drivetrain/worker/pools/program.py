@@ -59,7 +59,7 @@ class Program:
         self._popen.kill()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until it has ended, at most so many seconds, and let the system forget it."""
+        """Wait until it has ended, at most ``timeout`` seconds, and let the system forget it."""
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(timeout)
             with suppress(OSError):

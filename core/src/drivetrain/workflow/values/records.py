@@ -188,7 +188,7 @@ def _maker(origin: type, init_fields: Sequence[str]) -> Callable[[Mapping[str, A
 
 
 def lost_attributes(value: object, fields: Mapping[str, Any]) -> list[str]:
-    """The attributes of an instance that are no fields, and so would not arrive.
+    """The attributes of an instance that are not fields, and so would not arrive.
 
     What Python or a descriptor of its class, such as a cached property, has put there is left out.
     """
