@@ -136,7 +136,7 @@ def help_of_the_suite():
 
 @pytest.mark.parametrize("words", of("drivetrain-contract"))
 def test_options_of_the_contract_command_are_there(words, help_of_the_suite):
-    """That it certifies what it is given, contract-tests/tests/test_frame.py shows."""
+    """That it certifies what it is given, contract-tests/tests/unit/test_frame.py shows."""
     assert [word for word in words if word.startswith("--") and word not in help_of_the_suite] == []
 
 
