@@ -31,7 +31,7 @@ _CALLERS = 4
 #: How many tasks or groups are prepared by one call.
 _NAMES_AT_ONCE = 40
 #: How long one race lasts for each of the profile's races, in seconds.
-_SECONDS_PER_RACE = 0.03
+_SECONDS_PER_RACE = 0.05
 _PROCESSES, _TASKS_OF_PROCESSES = 3, 8
 
 Ask = Callable[[Backend, str, int], bool]
