@@ -256,7 +256,9 @@ class MemoryBroker:
             self._clock.wait(self._store.condition, min(seconds, self._seconds_to_change(queues)))
 
         with self._store.condition:
-            return self._waits.run(attempt, pause, timeout_seconds=wait_seconds)
+            # A busy worker needs no loop: it finds messages at once.
+            found = attempt()
+            return found or self._waits.run(attempt, pause, timeout_seconds=wait_seconds)
 
     def _take(self, queues: Sequence[str], limit: int, hold_seconds: float) -> list[Delivery]:
         taken: list[Delivery] = []
