@@ -132,7 +132,7 @@ def _left_in_queue(app: App, seconds: float = 30.0) -> Iterator[str]:
     """What lies in the queue though all has ended."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        sizes = app.patiently("sizes", lambda: app.operations.sizes([_QUEUE]))[_QUEUE]
+        sizes = app._services.with_retries("sizes", lambda: app.operations.sizes([_QUEUE]))[_QUEUE]
         if not (sizes.ready or sizes.delayed or sizes.held):
             break
         threading.Event().wait(0.2)

@@ -109,7 +109,7 @@ def check(handle, expected):
 
 
 def assert_all_ended(app, handle):
-    records = app.patiently("read", lambda: app.runtime.backend.read(handle._parts))
+    records = app._services.with_retries("read", lambda: app.runtime.backend.read(handle._parts))
     states = [record.state for record in records]
     assert all(state.terminal for state in states), states
 
