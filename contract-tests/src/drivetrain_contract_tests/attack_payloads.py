@@ -91,7 +91,7 @@ DECOY = "drivetrain_contract_tests.decoy"
 #: No format reads these: neither UTF-8 nor anything that MessagePack, CBOR, BSON or Protocol Buffers begin with.
 BELONG_TO_NO_FORMAT = (b"\xc1\xff\xc1", b"\xff\xff\xff\xff\xff\xff\xff\xff", b"\xc1")
 
-#: JSON, but for a byte of a text that is no UTF-8.
+#: JSON, but for a byte that UTF-8 does not have.
 _NO_UTF8 = (b'"\x80"', b'[" \xff"]', b'{"\x80": 1}', b'{"a": "\xed\xa0\x80"}')
 
 _NAMES = [f"!!python/{tag}:{DECOY}.{name}" for tag in ("name", "object/apply", "object") for name in ("spring", "Bait")]

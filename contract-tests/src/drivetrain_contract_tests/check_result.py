@@ -23,9 +23,9 @@ def word(
     Args:
         item: the check, as pytest has it.
         kind: its class.
-        told: what pytest reports of it.
+        told: the report of pytest.
         call: the phase that has ended.
-        known: the classes that this process has told of already; this one is added.
+        known: the classes that this process has described already; this one is added.
     """
     name = getattr(item, "originalname", item.name)
     ended = _ended(kind, name, told, call)

@@ -110,7 +110,7 @@ class Contract:
 
         Args:
             capability: the field of the capabilities that could be declared.
-            told: what was seen (``"a thousand messages of one sender came in order"``).
+            told: what works (``"a thousand messages of one sender came in order"``).
         """
         self.findings.undeclared.append(Undeclared(capability, told))
 

@@ -70,7 +70,7 @@ def _capabilities(driver: object) -> Mapping[str, Any] | None:
 
 
 def _shown(name: str, value: Any) -> Any:
-    # A store names the host and the database of whoever ran the suite: the report says only that there is one.
+    # A store names the host and the database on which the suite was run: the report says only that there is one.
     if name == "store":
         return value if value is None else "declared"
     return value.value if isinstance(value, Enum) else value

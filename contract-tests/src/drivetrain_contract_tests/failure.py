@@ -1,4 +1,4 @@
-"""How a failing check is told: the clause, what the driver was asked, what it answered, and what was expected."""
+"""The text of a failing check: the clause, what the driver was asked, what it answered, and what was expected."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ pytest.register_assert_rewrite(
 )
 
 _REPORT = pytest.StashKey[Report]()
-#: The classes that this process has told of already.
+#: The classes that this process has described already.
 _TOLD = pytest.StashKey[set[str]]()
 #: Where the word of a check travels, from a process that runs tests to the one that reports.
 _WORD = "drivetrain_contract"

@@ -63,7 +63,7 @@ def taking_turns(kind: type[Contract], run: str, *, alone: bool) -> Iterator[Non
     """Let checks of several processes use one service; one that stops it is alone meanwhile.
 
     Args:
-        kind: the class of checks; its service is told from others by its URL.
+        kind: the class of checks; its URL identifies its service.
         run: the run of pytest-xdist that the processes belong to.
         alone: whether this check stops the service.
     """

@@ -196,7 +196,7 @@ class RetryPolicyContract(Contract):
                 assert found == expected, f"with {dict(parameters)}: {expected[:5]}, and in another process {found[:5]}"
 
     def _elsewhere(self, parameters: Parameters) -> Iterator[list[float]]:
-        """The delays in a forked process, with another seed of hashes, and in one that was started anew."""
+        """The delays in a forked process, with another seed of hashes, and in one that is started for it."""
         with patch.object(builtins, "hash", _other_hash):
             yield _delays(self.policy.made(parameters), Random(self.profile.seed))
         if hasattr(os, "fork"):
@@ -208,7 +208,7 @@ class RetryPolicyContract(Contract):
     def test_the_global_random_numbers_are_left_alone(self) -> None:
         """Neither drawn from nor seeded: others draw from them too."""
         for parameters, policy in self.policy.each():
-            random.random()  # so that a seed that is set anew is a change
+            random.random()  # so that setting the seed again is a change
             before = random.getstate()
             delays = _delays(policy, Random(0))
             untouched = random.getstate() == before
@@ -307,7 +307,7 @@ class RetryPolicyContract(Contract):
 
 
 def _in_place_of(value: Plain) -> Iterator[Plain]:
-    """What is no number, in place of a number, or of each number in a list."""
+    """What is not a number, in place of a number, or of each number in a list."""
     if type(value) in {int, float}:
         yield from ("soon", "", f"{value}", f" {value} ", [value], {"a": value}, math.nan, math.inf, -math.inf)
     elif isinstance(value, list):
@@ -426,6 +426,6 @@ def _delays(policy: RetryPolicy, drawing: Random) -> list[float]:
 def _expect_sound(policy: RetryPolicy, retry: int, drawing: Random, parameters: Parameters) -> None:
     delay = policy.delay_seconds(retry, drawing)
     what = f"with {dict(parameters)}, retry {retry} waits {delay!r} seconds"
-    assert type(delay) in {int, float}, f"{what}, which is no number"
+    assert type(delay) in {int, float}, f"{what}, which is not a number"
     assert math.isfinite(delay), f"{what}, which is for ever"
     assert delay >= 0, f"{what}, which is in the past"

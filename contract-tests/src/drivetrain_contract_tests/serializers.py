@@ -217,10 +217,10 @@ class SerializerContract(Contract):
 
     @holds("S4")
     def test_the_content_type_is_a_media_type_and_constant(self) -> None:
-        """It marks the bytes, so that whoever receives them knows who reads them."""
+        """It marks the bytes, so that a receiver knows which serializer reads them."""
         told = self.serializer.content_type
         assert type(told) is str, f"the content type is a {type(told).__name__}"
-        assert _MEDIA_TYPE.fullmatch(told), f"{told!r} is no media type, like application/json"
+        assert _MEDIA_TYPE.fullmatch(told), f"{told!r} is not a media type, like application/json"
         for value in (None, {"a": [1]}, "text", 2.5):
             self.serializer.loads(self.serializer.dumps(value))
             assert self.serializer.content_type == told, f"the content type changes after {value!r} was carried"
@@ -240,7 +240,7 @@ class SerializerContract(Contract):
             self._expect_back({"thread": thread, "number": number, "list": [thread] * size})
 
     def _warm_up(self) -> None:
-        # What a serializer imports for its own sake when it is first used is no harm.
+        # What a serializer imports for its own sake when it is first used does not count.
         for value in EDGES:
             self.serializer.loads(self.serializer.dumps(value))
         for data in BELONG_TO_NO_FORMAT:

@@ -294,7 +294,7 @@ def test_what_fails_is_shown_and_the_run_fails(certify):
     outcome = certify("class TestIt(SerializerContract):\n    serializer = Broken()")
     assert outcome.code == 1
     assert "TestIt: 4 pass, 1 fail" in outcome.said
-    assert "S4: 'broken' is no media type" in outcome.said
+    assert "S4: 'broken' is not a media type" in outcome.said
     assert "--contract-seed" in outcome.said
     assert outcome.document["failed"]
     assert outcome.row("S4")["checks"] == {"test_the_content_type_is_a_media_type_and_constant": "fail"}

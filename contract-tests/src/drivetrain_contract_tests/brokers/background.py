@@ -30,13 +30,13 @@ class Background(Generic[T]):
     def _run(self) -> None:
         try:
             self._answers.append(self._call())
-        except Exception as error:  # noqa: BLE001  told by `result`
+        except Exception as error:  # noqa: BLE001  raised by `result`
             self._error = error
         finally:
             self._ended.set()
 
     def ended(self, seconds: float = 0.0) -> bool:
-        """Whether it has returned or raised, within so many seconds."""
+        """Whether it has returned or raised within this many seconds."""
         return self._ended.wait(seconds)
 
     def result(self, seconds: float = _LONGEST_SECONDS) -> T:

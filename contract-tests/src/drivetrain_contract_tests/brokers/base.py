@@ -215,7 +215,7 @@ class Bench(Contract):
             return None
 
     def counted(self, told: int | None, number: int) -> bool:
-        """Whether what was told is this number; or a number at all, where the broker does not count exactly."""
+        """Whether the answer is this number; or any number, where the broker does not count exactly."""
         return told == number if self.capabilities.exact_sizes else told is not None and told >= 0
 
     def eventually(self, holds: Callable[[], bool], fault: Callable[[], str]) -> None:

@@ -19,7 +19,7 @@ _LOW_PRIORITY = 1_025
 
 
 class Batches(Bench):
-    """A service takes so many entries in one call: to send a longer batch in parts is the driver's concern."""
+    """A service limits the entries of one call; the driver sends a longer batch in parts."""
 
     @holds("B3")
     def test_a_batch_of_any_size_arrives(self) -> None:

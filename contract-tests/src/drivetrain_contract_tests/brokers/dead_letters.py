@@ -108,7 +108,7 @@ class DeadLetters(Bench):
 
     @holds("B30")
     def test_those_are_dropped_that_were_asked_for(self) -> None:
-        """Of the ids that are asked for, those that are there are dropped for good, each as often as it is there."""
+        """Of the ids that are asked for, those that are there are dropped, each as often as it is there."""
         broker, other = self.pair()
         broker.publish([message(name) for name in ("a", "b", "a", "c", "d", "A", "e")])
         broker.publish([message("a", "other")])

@@ -152,7 +152,7 @@ class Delays(Bench):
 
     @holds("B27")
     def test_any_message_is_the_same_after_its_delay(self) -> None:
-        """A delay changes neither body nor headers, queue or priority, and is no delivery."""
+        """A delay changes neither body nor headers, queue or priority, and does not count as a delivery."""
         levels = self.capabilities.priority_levels
         bodies = st.binary(max_size=100)
         headers = st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3)

@@ -59,7 +59,7 @@ class Holds(Bench):
 
     @holds("B7")
     def test_a_hold_begins_when_the_message_is_handed_out(self) -> None:
-        """The time that `receive` has waited for the message is no part of its hold."""
+        """The time that `receive` has waited for the message is not part of its hold."""
         self.need_lease()
         one, other = self.pair()
         waiting = Background(lambda: self.take(one, hold=_LASTS_SECONDS))
@@ -73,7 +73,7 @@ class Holds(Bench):
 
     @holds("B17")
     def test_an_extension_counts_from_its_call(self) -> None:
-        """The time since the message was received is no part of the new hold."""
+        """The time since the message was received is not part of the new hold."""
         self.need_lease()
         one, other = self.pair()
         one.publish([message()])
@@ -87,7 +87,7 @@ class Holds(Bench):
 
     @holds("B18")
     def test_the_delay_of_a_release_counts_from_its_call(self) -> None:
-        """The time since the message was received is no part of the delay."""
+        """The time since the message was received is not part of the delay."""
         one, other = self.pair()
         one.publish([message()])
         taken, delay = self.take(one), max(_LASTS_SECONDS, self.short_delay_seconds)

@@ -118,7 +118,7 @@ class Life(Bench):
         raise AssertionError("close has not woken a receive")
 
     def _woken(self, waiting: Background[Sequence[Delivery]], *, last: bool) -> bool:
-        # On a busy machine the thread may not have been inside yet, and what it is told then is not laid down.
+        # On a busy machine the thread may not have been inside yet, and what it returns then is not laid down.
         try:
             assert not waiting.result(), "there was nothing to receive"
         except ServiceError:

@@ -27,7 +27,7 @@ class _Known:
     message: Message
     #: When it was published, in numbers.
     turn: int
-    #: Whether it was handed out before; its place among others is then not told by the contract.
+    #: Whether it was handed out before; the contract does not lay down its order then.
     touched: bool = False
 
 

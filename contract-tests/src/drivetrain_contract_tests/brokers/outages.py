@@ -128,7 +128,7 @@ class Outages(Bench):
         together = threading.Barrier(len(_WAYS) + 1)
         brokers = {way: self.on(namespace) for way in _WAYS}
         moving = [Background(partial(self._move, brokers[way], way, many, together)) for way in _WAYS]
-        with suppress(threading.BrokenBarrierError):  # what one of them has raised is told below
+        with suppress(threading.BrokenBarrierError):  # what one of them has raised is raised below
             together.wait(self.patience_seconds)
             threading.Event().wait(_LATER_SECONDS * number)
         with self._stopped():
@@ -185,7 +185,7 @@ class Outages(Bench):
 
     @holds("B41", restarts=True)
     def test_the_same_object_works_when_the_service_is_back(self) -> None:
-        """After a restart, noticed or not, the object connects anew: publish, receive and settle work."""
+        """After a restart, noticed or not, the object connects again: publish, receive and settle work."""
         noticed, unnoticed = self.fresh(), self.fresh()
         for broker in (noticed, unnoticed):
             broker.publish([message("before")])
@@ -365,7 +365,7 @@ def _hostile_calls(broker: Broker) -> list[tuple[str, Callable[[], object]]]:
         ("an ETA at the end of time", message(eta=1e300)),
         ("an ETA that never is", message(eta=float("inf"))),
         ("an ETA before the beginning", message(eta=float("-inf"))),
-        ("an ETA that is no number", message(eta=float("nan"))),
+        ("an ETA that is NaN", message(eta=float("nan"))),
     ]
     return [
         *((f"publishing {name}", partial(broker.publish, [each])) for name, each in sent),

@@ -61,7 +61,7 @@ class Publishing(Bench):
 
     @holds("B2")
     def test_every_body_arrives_byte_for_byte(self) -> None:
-        """Bodies are bytes: empty ones, NUL, what is no UTF-8, and as many of them as the broker declares to take."""
+        """Bodies are bytes: empty ones, NUL, no UTF-8 at all, and as many as the broker declares to take."""
         broker, largest = self.fresh(), self.capabilities.largest_message_bytes
         for body in BODIES:
             if largest is None or len(body) <= largest:
@@ -75,7 +75,7 @@ class Publishing(Bench):
         """Names of queues that differ are different queues, whatever is in them, and however long they are.
 
         A service that takes fewer names than Unicode has needs an encoding that tells all of them apart; cutting long
-        ones, folding case or replacing signs does not.
+        ones, folding case or replacing characters does not.
         """
         broker = self.fresh()
         broker.publish([message(f"{number}", name) for number, name in enumerate(NAMES)])

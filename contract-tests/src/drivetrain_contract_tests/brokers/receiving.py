@@ -40,7 +40,7 @@ class _Counting(SystemClock):
 
 
 class Receiving(Bench):
-    """Who receives what, in which order, and when."""
+    """Which consumer receives what, in which order, and when."""
 
     @holds("B6")
     def test_no_more_than_were_asked_for(self) -> None:
@@ -193,7 +193,7 @@ class Receiving(Bench):
                 assert late[-1] > -0.05, f"it returned {-late[-1]:.2f} seconds too early, with nothing"
                 if late[-1] < self.prompt_seconds:
                     break
-            assert late[-1] < self.prompt_seconds, f"it waited {late[-1]:.2f} seconds longer than it was told"
+            assert late[-1] < self.prompt_seconds, f"it waited {late[-1]:.2f} seconds longer than it was asked to"
 
     @holds("B12")
     def test_waiting_uses_no_processor(self) -> None:

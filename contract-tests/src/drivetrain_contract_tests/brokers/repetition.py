@@ -97,7 +97,7 @@ class Repetition(Bench):
 
     @holds("B5")
     def test_messages_of_one_id_have_their_own_bodies_and_headers(self) -> None:
-        """An id is no key: what was published with it first says nothing of what is published with it next."""
+        """An id is not a key: what was published with it first says nothing of what is published with it next."""
         broker = self.fresh()
         first = [message(body=b"%d" % number, headers={"n": f"{number}"}) for number in range(3)]
         broker.publish(first[:1])

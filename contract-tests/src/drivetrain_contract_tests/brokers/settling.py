@@ -191,7 +191,7 @@ class Settling(Bench):
 
     @holds("B19")
     def test_a_late_extend_changes_nothing_and_says_so(self) -> None:
-        """A consumer whose message is another's now is told so, and prolongs and shortens nothing."""
+        """A consumer whose message is another's now gets False, and prolongs and shortens nothing."""
         former, present, late, _ = self._handed_on()
         assert list(former.extend([late], hold_seconds=self.short_hold_seconds)) == [False]
         self.none_comes(former, seconds=self.short_hold_seconds + self.quiet_seconds)

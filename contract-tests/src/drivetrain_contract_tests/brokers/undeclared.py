@@ -18,7 +18,7 @@ class Undeclared(Bench):
 
     @holds("B10", "B14", "B32", "B35")
     def test_what_works_is_declared(self) -> None:
-        """Each thing that is seen to work and is not declared is a warning; nothing of it disturbs what must work."""
+        """Each thing that works and is not declared is a warning; nothing of it disturbs what must work."""
         broker, declared = self.fresh(), self.capabilities
         sent = [f"{number}" for number in range(_MANY)]
         broker.publish([message(name) for name in sent])

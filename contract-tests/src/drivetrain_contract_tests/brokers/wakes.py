@@ -115,7 +115,7 @@ class Wakes(Bench):
         closed.close()
         came, took = waiting.result()
         assert not came
-        assert took > wait - 0.05, f"told to wait for {wait} seconds, it returned with nothing after {took:.2f}"
+        assert took > wait - 0.05, f"asked to wait for {wait} seconds, it returned with nothing after {took:.2f}"
 
     def _timed(self, broker: Broker, wait: float) -> tuple[list[str], float]:
         before = time.monotonic()
