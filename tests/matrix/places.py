@@ -28,7 +28,7 @@ SERVERS = {
 
 #: Where less than the suite's profile says is tried: every call of moto takes ten milliseconds or more, and more the
 #: more there is in it.
-LESS = {"sqs": {"examples": 5, "steps": 15, "races": 2, "large": 200}}
+LESS = {"sqs": {"examples": 5, "steps": 15, "races": 2, "large": 200, "batch": 300, "seconds": 0.5}}
 
 
 @contextmanager

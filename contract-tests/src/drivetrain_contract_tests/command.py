@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,9 @@ from drivetrain.app.discovery import Drivers
 from drivetrain.contract import ConfigurationError, DriverContext, redact
 
 __all__ = ["main"]
+
+#: The file that `drivetrain drivers` shows, in the package of a driver.
+_REPORT = "contract-report.json"
 
 _SUITE = Path(__file__).parent / "suite"
 
@@ -49,6 +54,16 @@ def _where_the_namespace_goes(url: str) -> str:
     )
 
 
+def _home(_context: click.Context, _option: click.Parameter, package: str | None) -> Path | None:
+    """The directory of a package that is installed here."""
+    if package is None:
+        return None
+    found = importlib.util.find_spec(package.partition(".")[0])
+    if found is None or not found.submodule_search_locations:
+        raise click.BadParameter(f"there is no package {package!r} here; name the one that your driver's wheel ships")
+    return Path(found.submodule_search_locations[0])
+
+
 def _arguments(profile: str, seed: int | None, reports: tuple[Path, ...], urls: dict[str, str]) -> Iterator[str]:
     yield from ("-c", str(_SUITE / "pytest.ini"), f"--rootdir={_SUITE}", f"--contract-profile={profile}")
     if seed is not None:
@@ -76,6 +91,13 @@ def _arguments(profile: str, seed: int | None, reports: tuple[Path, ...], urls: 
     multiple=True,
     help="Write the report here, as JSON or (.md) Markdown; may be given several times.",
 )
+@click.option(
+    "--certify",
+    "package",
+    metavar="PACKAGE",
+    callback=_home,
+    help="When no clause has failed, write contract-report.json into this package, where its wheel ships it.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show every check, and every clause in the report.")
 @click.pass_context
 def main(  # noqa: PLR0917  click hands them over by name
@@ -85,6 +107,7 @@ def main(  # noqa: PLR0917  click hands them over by name
     profile: str,
     seed: int | None,
     reports: tuple[Path, ...],
+    package: Path | None,
     verbose: bool,
 ) -> None:
     """Hold the drivers of these URLs to drivetrain's contract.
@@ -98,7 +121,15 @@ def main(  # noqa: PLR0917  click hands them over by name
     urls = {kind: url for kind, url in (("broker", broker), ("backend", backend)) if url is not None}
     if not urls:
         raise click.UsageError("say what to test: --broker URL, --backend URL, or both")
-    context.exit(_run([*_arguments(profile, seed, reports, urls), "-v" if verbose else "-q"]))
+    with TemporaryDirectory(prefix="drivetrain-contract-") as directory:
+        report = Path(directory, _REPORT)
+        code = _run(
+            [*_arguments(profile, seed, (*reports, *([report] if package else [])), urls), "-v" if verbose else "-q"]
+        )
+        if package is not None and code == 0:
+            shutil.copyfile(report, package / _REPORT)
+            click.echo(f"written to {package / _REPORT}")
+    context.exit(code)
 
 
 def _run(arguments: list[str]) -> int:

@@ -7,11 +7,13 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import drivetrain_contract_tests
 from drivetrain.contract import evolve
 from drivetrain_contract_tests import PROFILES, Service, clauses
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.command import main
 from drivetrain_contract_tests.comparing import assert_same
 from drivetrain_contract_tests.contract import Contract, NotDeclared, NotRun
 from drivetrain_contract_tests.report import SCHEMA, Report
@@ -469,7 +471,8 @@ def test_the_command_certifies_memory(tmp_path):
         (["--broker", "memory://"], "memory://{namespace}"),
         (["--backend", "sqlite:///work.db"], "sqlite:///some/directory/{namespace}.db"),
         (["--broker", "zoo://user:hunter2@h/{namespace}"], "no installed package serves zoo://"),
-        (["--broker", "nonsense{namespace}"], "no driver URL"),
+        (["--broker", "memory://{namespace}", "--certify", "no_such_package"], "no package 'no_such_package'"),
+        (["--broker", "nonsense{namespace}"], "not a driver URL"),
     ],
 )
 def test_the_command_says_what_is_missing(arguments, told, tmp_path):
@@ -477,3 +480,21 @@ def test_the_command_says_what_is_missing(arguments, told, tmp_path):
     assert done.returncode == 2
     assert told in " ".join(done.stderr.split())
     assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize(("code", "written"), [(0, True), (1, False)])
+def test_a_driver_that_has_passed_is_certified_in_its_package(code, written, tmp_path, monkeypatch):
+    """The report lies where the wheel ships it, and only where no clause has failed."""
+    (tmp_path / "mine_driver").mkdir()
+    (tmp_path / "mine_driver" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def run(arguments):
+        paths = [each.partition("=")[2] for each in arguments if each.startswith("--contract-report=")]
+        Path(paths[-1]).write_text("{}")
+        return code
+
+    monkeypatch.setattr("drivetrain_contract_tests.command._run", run)
+    arguments = ["--broker", "memory://{namespace}", "--certify", "mine_driver"]
+    assert CliRunner().invoke(main, arguments).exit_code == code
+    assert (tmp_path / "mine_driver" / "contract-report.json").exists() is written
