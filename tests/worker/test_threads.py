@@ -103,7 +103,8 @@ def test_a_thread_that_fails_stops_its_worker_which_gives_everything_back(
             worker.stop()
     assert thread.rstrip("0") in str(raised.value)
     assert isinstance(raised.value.__cause__, SystemExit)
-    (critical,) = [one for one in caplog.records if one.levelno == logging.CRITICAL and "the thread" in one.message]
+    criticals = [one for one in caplog.records if one.levelno == logging.CRITICAL]
+    (critical,) = [one for one in criticals if "stopping the worker" in one.message]
     assert thread.rstrip("0") in critical.message
     assert critical.exc_info
     assert held.state() is not State.STARTED
@@ -132,7 +133,7 @@ def test_a_grace_that_cannot_be_measured_ends_at_once(make_app, memory_url, monk
     with pytest.raises(WorkerFailed, match="drivetrain-grace"):
         worker.stop()
     assert held.state() is State.RECEIVED
-    assert "the thread drivetrain-grace has failed" in caplog.text
+    assert "thread drivetrain-grace has failed; stopping the worker" in caplog.text
     go.set()
 
 
