@@ -205,7 +205,7 @@ class TestSupervisor:
         monkeypatch.setenv("DRIVETRAIN_MAX_STARTS", "1")
         worker = start_worker("--processes", processes, workers=int(processes))
         shop.end_process.send(code)
-        worker.wait_for(f"ended with exit code {code}; another is started")
+        worker.wait_for(f"ended with exit code {code}; starting another")
         worker.wait_for("runs with pid")
         assert shop.add.send(1, 2).get(timeout=60) == 3
         worker.signal(signal.SIGTERM)
@@ -276,8 +276,8 @@ class TestSupervisor:
     def test_replaces_one_of_which_a_thread_has_failed(self, start_worker, project):
         (project / "fragile.py").write_text(fragile(BREAK_HEARTBEAT))
         worker = start_worker("--processes", "2", reference="fragile", workers=0)
-        worker.wait_for("CRITICAL", "the thread drivetrain-heartbeat has failed")
-        worker.wait_for("ended with exit code 1", "another is started")
+        worker.wait_for("CRITICAL", "thread drivetrain-heartbeat has failed; stopping the worker")
+        worker.wait_for("ended with exit code 1", "starting another")
         worker.signal(signal.SIGTERM)
         assert worker.ended() in {0, 1}  # one may be failing just then
 
@@ -285,7 +285,7 @@ class TestSupervisor:
         (project / "fragile.py").write_text(fragile("os._exit(9)"))
         worker = start_worker("--processes", "2", reference="fragile", workers=0)
         for pause in ("0.2", "0.4", "0.8"):
-            worker.wait_for("process 1", f"another is started in {pause} s")
+            worker.wait_for("process 1", f"starting another in {pause} s")
         worker.signal(signal.SIGTERM)
         assert worker.ended() in {0, 1}  # one may be crashing just then
 
@@ -317,7 +317,7 @@ def test_a_thread_of_a_worker_that_fails_ends_it_with_code_1(start_worker, proje
     (project / "broken.py").write_text(f"from drivetrain import App\napp = App('memory://')\n{BREAK_HEARTBEAT}\n")
     worker = start_worker("--no-supervisor", reference="broken", workers=0)
     assert worker.ended() == 1
-    assert any("the thread drivetrain-heartbeat has failed" in line for line in worker.lines)
+    assert any("thread drivetrain-heartbeat has failed; stopping the worker" in line for line in worker.lines)
     assert any("ZeroDivisionError" in line for line in worker.lines)
 
 
