@@ -43,6 +43,12 @@ def test_a_body_that_is_too_large_waits_in_the_backend_and_goes_with_its_message
         until(lambda: app.runtime.backend.counts()["bodies"] == 0, "no body is left behind")
 
 
+def test_headers_count_in_bytes_of_utf8(app):
+    with_broker(app, largest_message_bytes=1300)
+    app.send(app.signature("value", "x" * 100).set(headers={"customer": "é" * 300}))
+    assert app.runtime.backend.counts()["bodies"] == 1, "its 1,169 characters are 1,469 bytes"
+
+
 def test_large_bodies_survive_retries_hops_and_workers_that_do_not_know_them(make_app, url):
     app = with_broker(
         make_app(url, version_mismatch_seconds=0.2), largest_message_bytes=1000, longest_delay_seconds=0.1

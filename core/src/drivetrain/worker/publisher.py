@@ -19,6 +19,7 @@ from drivetrain.contract import (
     TooLarge,
     Transition,
     evolve,
+    message_bytes,
 )
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.retrying import Retrier
@@ -222,7 +223,7 @@ class Publisher:
         limit = self._capabilities.largest_message_bytes
         if limit is None:
             return messages
-        large = {message.id: message for message in messages if _size(message) > limit}
+        large = {message.id: message for message in messages if message_bytes(message) > limit}
         if not large:
             return messages
         small = {message_id: self._claim_check(message, limit) for message_id, message in large.items()}
@@ -234,8 +235,8 @@ class Publisher:
         # The key depends only on the content, so that storing a body twice stores it once.
         key = f"{message.id}.{blake2b(message.body, digest_size=8).hexdigest()}"
         small = evolve(message, body=b"", headers={**message.headers, BODY_HEADER: key})
-        if not self._runtime.backend.capabilities.stores or _size(small) > limit:
-            raise TooLarge(f"the message of task {message.id}", _size(message), limit)
+        if not self._runtime.backend.capabilities.stores or message_bytes(small) > limit:
+            raise TooLarge(f"the message of task {message.id}", message_bytes(message), limit)
         return small
 
 
@@ -243,10 +244,6 @@ def _recorder(runtime: Runtime) -> RecordingBroker | None:
     store = runtime.broker.capabilities.store
     joined = store is not None and store == runtime.backend.capabilities.store
     return cast("RecordingBroker", runtime.broker) if joined else None
-
-
-def _size(message: Message) -> int:
-    return len(message.body) + sum(len(name) + len(text) for name, text in message.headers.items())
 
 
 def _later(one: float | None, other: float | None) -> float | None:
