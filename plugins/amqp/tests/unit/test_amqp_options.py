@@ -170,7 +170,7 @@ def test_a_wrong_type_is_refused_with_what_to_pass(name):
         ("amqp://h", {"ssl_options": True}, "needs TLS; write amqps"),
         ("amqps://h?ca_file=x", {"ssl_options": True}, "both configure TLS"),
         ("amqps://h?verify=false", {"ssl_options": True}, "both configure TLS"),
-        ("amqp://h?verify=false", {}, "verify need TLS; write amqps"),
+        ("amqp://h?verify=false", {}, "TLS is off, so verify cannot be used; write amqps"),
         ("amqp://h", {"credentials": pika.PlainCredentials("a", "b"), "token": token}, "token and credentials"),
         ("amqp://me:x@", {"parameters": pika.ConnectionParameters()}, "the URL has a user"),
         ("amqp:///shop", {"parameters": pika.ConnectionParameters()}, "the URL has a virtual host"),

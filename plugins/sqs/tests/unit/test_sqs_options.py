@@ -77,7 +77,7 @@ def test_certificates_of_the_url_are_used(tmp_path):
 
 @pytest.mark.parametrize("url", ["sqs+http://localhost?ca_file=ca.pem", "sqs+http://localhost?verify=false"])
 def test_an_endpoint_without_tls_has_no_certificates(url):
-    with pytest.raises(ConfigurationError, match=r"need TLS; write sqs\+https://"):
+    with pytest.raises(ConfigurationError, match=r"cannot be used; write sqs\+https://"):
         Options.parse(url)
 
 

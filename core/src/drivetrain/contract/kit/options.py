@@ -94,7 +94,8 @@ class TlsOptions:
             with finish_before_forks():
                 context = ssl.create_default_context(cafile=self.ca_file or None)
                 if self.cert_file:
-                    context.load_cert_chain(self.cert_file, self.key_file or None)
+                    # The empty password keeps OpenSSL from asking the terminal for the one of an encrypted key.
+                    context.load_cert_chain(self.cert_file, self.key_file or None, password="")
         except OSError as error:
             files = [path for path in (self.ca_file, self.cert_file, self.key_file) if path]
             raise ConfigurationError(f"TLS cannot use {' or '.join(files) or 'its files'}: {error}") from error
@@ -118,7 +119,7 @@ def take_tls_options(values: dict[str, Any], *, tls: bool, how: str) -> tuple[Tl
     given = {name: values.pop(name) for name in TLS_OPTIONS if name in values}
     faults = []
     if given and not tls:
-        faults.append(f"{', '.join(given)} need TLS; {how}")
+        faults.append(f"TLS is off, so {', '.join(given)} cannot be used; {how}")
     if "key_file" in given and "cert_file" not in given:
         faults.append("key_file is the key of a certificate; name the certificate as cert_file")
     return (TlsOptions(**given) if tls else None), faults

@@ -1,6 +1,8 @@
 """`drivetrain.contract.kit.options`: what several drivers take in their URLs."""
 
+import shutil
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,7 @@ def test_every_fault_of_tls_is_named():
     assert _tls("key_file=me.key&verify=maybe&ca_file=", tls=False)[1] == [
         "verify is 'maybe'; use true or false",
         "ca_file is ''; use the path of a file",
-        "key_file need TLS; write xs://…",
+        "TLS is off, so key_file cannot be used; write xs://…",
         "key_file is the key of a certificate; name the certificate as cert_file",
     ]
 
@@ -73,6 +75,17 @@ def test_a_file_of_tls_that_cannot_be_used_is_named(tmp_path):
         TlsOptions(ca_file=str(missing)).context()
     with pytest.raises(ConfigurationError, match=f"TLS cannot use {wrong}: "):
         TlsOptions(cert_file=str(wrong)).context()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_an_encrypted_key_is_an_error(tmp_path):
+    both = tmp_path / "me.pem"
+    request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-passout", "pass:secret"]
+    subprocess.run(["openssl", *request, "-subj", "/CN=me", "-keyout", both, "-out", tmp_path / "c.pem"], check=True)
+    with both.open("ab") as file:
+        file.write((tmp_path / "c.pem").read_bytes())
+    with pytest.raises(ConfigurationError, match=f"TLS cannot use {both}: "):
+        TlsOptions(cert_file=str(both)).context()
 
 
 @pytest.mark.parametrize(("path", "good"), [("/run/x.sock", True), ("/" + "ä" * 53, True), ("/" + "ä" * 54, False)])
