@@ -327,7 +327,7 @@ def test_a_listener_to_signals_that_fails_stops_the_worker(app, monkeypatch, cap
         monkeypatch.setattr(signals, "arrived", lambda: 1 / 0)
         signals._writer.send(b"x")
         assert work(WorkerPlan(reference="shop:app"), app, signals) == 1
-    assert "the thread drivetrain-signals has failed" in caplog.text
+    assert "thread drivetrain-signals has failed" in caplog.text
 
 
 def test_a_hangup_that_nohup_ignores_stays_ignored():
