@@ -1,4 +1,6 @@
-"""The same suite on Redis with a password, over TLS, over a unix socket, on a cluster, and behind sentinels."""
+"""The same suite on Redis over TLS with a password, over a unix socket, on a cluster, and behind sentinels."""
+
+from collections.abc import Mapping
 
 import pytest
 from attrs import evolve
@@ -9,28 +11,21 @@ from services.redis import Certificates, RedisSentinels, RedisServer
 
 
 @pytest.fixture(scope="session")
-def with_password(tmp_path_factory):
-    password = "s3cret@/ü?"
-    server = RedisServer(
-        tmp_path_factory.mktemp("password"), durable=False, options=("--requirepass", password), password=password
-    )
-    server.process.start()
-    yield Service(
-        lambda name: f"redis://:s3cret%40%2F%C3%BC%3F@127.0.0.1:{server.port}/3?durability=none&namespace={name}"
-    )
-    server.process.kill()
-
-
-@pytest.fixture(scope="session")
 def over_tls(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("tls")
+    directory, password = tmp_path_factory.mktemp("tls"), "s3cret@/ü?"
     made = Certificates(directory / "certificates")
     server = RedisServer(
-        directory, durable=False, options=made.options, listens=False, ssl=True, ssl_ca_certs=str(made.authority)
+        directory,
+        durable=False,
+        options=(*made.options, "--requirepass", password),
+        listens=False,
+        ssl=True,
+        ssl_ca_certs=str(made.authority),
+        password=password,
     )
     server.process.start()
-    url = f"rediss://127.0.0.1:{server.port}/0?durability=none&ca_file={made.authority}"
-    yield Service(lambda name: f"{url}&namespace={name}")
+    address = f"rediss://:s3cret%40%2F%C3%BC%3F@127.0.0.1:{server.port}/3"
+    yield Service(lambda name: f"{address}?durability=none&ca_file={made.authority}&namespace={name}")
     server.process.kill()
 
 
@@ -58,9 +53,11 @@ def behind_sentinels(tmp_path_factory):
 
 
 class Elsewhere:
-    """Where a class of checks is run: the name of one of the fixtures above. Quickly: the rules do not depend on it."""
+    """The fixture above with the service of a class of checks, and how much less is tried on it."""
 
     place: str
+    #: For connections of another kind: the scripts and the rules are those that test_redis_contract.py certifies.
+    less: Mapping[str, float] = {"examples": 4, "large": 300, "batch": 300, "races": 2, "seconds": 0.05}
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -74,16 +71,8 @@ class Elsewhere:
 
     @pytest.fixture(autouse=True)
     def _quickly(self, request):
-        if request.config.getoption("--contract-profile") == "default":
-            type(self).profile = evolve(PROFILES["quick"], seed=self.profile.seed)
-
-
-class TestPasswordBroker(Elsewhere, BrokerContract):
-    place = "with_password"
-
-
-class TestPasswordBackend(Elsewhere, BackendContract):
-    place = "with_password"
+        if request.config.getoption("--contract-profile") in {"quick", "default"}:
+            type(self).profile = evolve(PROFILES["quick"], seed=self.profile.seed, **self.less)
 
 
 class TestTlsBroker(Elsewhere, BrokerContract):
@@ -104,10 +93,12 @@ class TestSocketBackend(Elsewhere, BackendContract):
 
 class TestClusterBroker(Elsewhere, BrokerContract):
     place = "on_cluster"
+    less = {}  # each slot has scripts and batches of its own
 
 
 class TestClusterBackend(Elsewhere, BackendContract):
     place = "on_cluster"
+    less = {}  # each slot has scripts and batches of its own
 
 
 class TestClusterLocks(Elsewhere, LockContract):
