@@ -79,7 +79,7 @@ class Admin:
         name = self._names.dead(queue)
         if limit <= 0 or self._ready(name) is None:
             return []
-        with self.taking(name, "peeking") as taken:
+        with self.taking(name, "peeking", quorum=self._quorum) as taken:
             # A quorum queue puts returned messages behind those returned before: so take all of them, in order.
             shown = list(taken.take_all())[:limit] if self._quorum else taken.take(limit)
             return [evolve(each.decoded.message, queue=queue) for each in shown]
@@ -114,7 +114,7 @@ class Admin:
 
     def _purge_delay_queue(self, queue: str, name: str) -> int:
         destinations = {token(each) for each in self._names.queues(queue)}
-        with self.taking(name, "purging delayed messages") as taken:
+        with self.taking(name, "purging delayed messages", quorum=True) as taken:
             found = [each for each in taken.take_all() if each.routing_key.partition(".")[0] in destinations]
             taken.drop(found)
         return len(found)
@@ -140,15 +140,18 @@ class Admin:
             return 0
         wanted = None if message_ids is None else set(message_ids)
         dropped = 0
-        with self.taking(name, "taking dead letters") as taken:
-            remaining = self._ready(name) or 0
-            while remaining > 0 and (some := taken.take(min(remaining, _DEAD_TOGETHER))):
-                remaining -= len(some)
+        with self.taking(name, "taking dead letters", quorum=self._quorum) as taken:
+            some = taken.take(_DEAD_TOGETHER)
+            # Not those that come meanwhile: a replayed message may fail and be dead again.
+            remaining = some[0].behind + 1 if some else 0
+            while some:
                 chosen = [each for each in some if wanted is None or each.decoded.message.id in wanted]
                 if chosen:
                     before_drop(chosen)
                     taken.drop(chosen)
                 dropped += len(chosen)
+                remaining -= len(some)
+                some = taken.take(min(remaining, _DEAD_TOGETHER))
         return dropped
 
     def _without_death(self, queue: str, decoded: DecodedMessage) -> OutgoingMessage:
@@ -158,10 +161,12 @@ class Admin:
         return OutgoingMessage(message, name, None, decoded.deliveries_before)
 
     @contextmanager
-    def taking(self, name: str, doing: str) -> Iterator[TakenMessages]:
+    def taking(self, name: str, doing: str, *, quorum: bool) -> Iterator[TakenMessages]:
         """Take messages of a queue under its lock; afterwards the queue gets back what was not dropped, in order."""
         with self.exclusively(name), ExitStack() as channels:
-            taken = TakenMessages(name, lambda: channels.enter_context(self._manager.admin_channel(doing)))
+            taken = TakenMessages(
+                name, lambda: channels.enter_context(self._manager.admin_channel(doing)), quorum=quorum
+            )
             yield taken
             taken.give_back()
 
@@ -180,6 +185,9 @@ class TakenMessage:
     tag: int
     #: The key with which it was last routed.
     routing_key: str
+    #: How many messages were behind it in the queue. A count of the queue's ready messages can be too low: RabbitMQ
+    #: answers it before the queue has put back messages that were given back.
+    behind: int
     decoded: DecodedMessage
 
 
@@ -189,10 +197,11 @@ class TakenMessages:
     Args:
         name: RabbitMQ's name for the queue.
         open_channel: opens a channel that stays open until `give_back` has returned.
+        quorum: whether it is a quorum queue.
     """
 
-    def __init__(self, name: str, open_channel: Callable[[], Channel]) -> None:
-        self._name, self._open_channel = name, open_channel
+    def __init__(self, name: str, open_channel: Callable[[], Channel], *, quorum: bool) -> None:
+        self._name, self._open_channel, self._quorum = name, open_channel, quorum
         #: The unsettled tags of each channel, in the order of the queue.
         self._tags: dict[Channel, list[int]] = {}
 
@@ -230,16 +239,26 @@ class TakenMessages:
             self._tags[channel] = [tag for tag in self._tags[channel] if tag not in tags]
 
     def give_back(self) -> None:
-        """Give back what was not dropped, in the order in which it was taken: a quorum queue keeps this order."""
-        for channel, tags in self._tags.items():
+        """Give back what was not dropped. The queue puts it back before it answers the next `take`."""
+        if self._quorum:  # it appends each message to those that were given back before
+            for channel, tags in self._tags.items():
+                self._give_back(channel, tags)
+        else:  # it searches the position of each frame's messages from its head: so the last ones first, in few frames
+            for channel, tags in reversed(self._tags.items()):
+                self._give_back(channel, tags[-1:])
+
+    def _give_back(self, channel: Channel, tags: Sequence[int]) -> None:
+        """Give back the messages of a channel, with one frame for all up to each of these tags."""
+        if tags:
             channel.write(b"".join(nack_frame(channel.number, tag, True) for tag in tags))
-            channel.request(spec.Queue.Declare(queue=self._name, passive=True))  # a classic queue answers afterwards
+            # The answer shows that the queue has received the frames. It may not have put the messages back yet.
+            channel.request(spec.Queue.Declare(queue=self._name, passive=True))
 
 
 def _taken(channel: Channel, content: Content) -> TakenMessage:
     method = content.method
     decoded = decode_message("", content.properties, content.body)
-    return TakenMessage(channel, method.delivery_tag, method.routing_key, decoded)
+    return TakenMessage(channel, method.delivery_tag, method.routing_key, method.message_count, decoded)
 
 
 class Management:
