@@ -83,17 +83,19 @@ class SqsBroker:
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See `Broker.acknowledge`."""
-        self._settler.delete(self._settler.open_receipts(deliveries))
+        with self._settler.claim(deliveries) as receipts:
+            self._settler.delete(receipts)
 
     def release(self, deliveries: Sequence[Delivery], *, delay_seconds: float = 0.0) -> None:
         """See `Broker.release`."""
-        self._settler.release(self._settler.open_receipts(deliveries), delay_seconds)
+        with self._settler.claim(deliveries) as receipts:
+            self._settler.release(receipts, delay_seconds)
 
     def dead_letter(self, letters: Sequence[tuple[Delivery, str]]) -> None:
         """See `Broker.dead_letter`. A crash during the call may leave a message in both sections."""
         reasons = {id(delivery.receipt): reason for delivery, reason in letters}
-        receipts = self._settler.open_receipts(delivery for delivery, _ in letters)
-        self._settler.dead_letter([(receipt, reasons[id(receipt)]) for receipt in receipts])
+        with self._settler.claim(delivery for delivery, _ in letters) as receipts:
+            self._settler.dead_letter([(receipt, reasons[id(receipt)]) for receipt in receipts])
 
     def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:
         """See `Broker.extend`."""

@@ -235,10 +235,15 @@ class ReceiveBuffer:
         """The receipt of a message; None if this process holds it already: SQS may deliver a message twice."""
         with self.changed:
             held = self._held.get(raw["MessageId"])
-            if held is not None and held.is_open(since):
-                # Only the newest handle certainly works.
-                held.handle, held.held_until = raw["ReceiptHandle"], until
-                return None
+            # Whether it is open is asked of the present: SQS hands a message out again after its hold, and the lower
+            # bound ``since`` of the new hold may lie before the end of the old one.
+            if held is not None and held.is_open(self._clock.monotonic()):
+                if not self._settler.is_claimed(held):
+                    # Only the newest handle certainly works.
+                    held.handle, held.held_until = raw["ReceiptHandle"], until
+                    return None
+                # SQS may hand the message out before the answer to its release has arrived.
+                held.settled = True
             stored = decode(raw, buffer.queue)
             received = int(raw.get("Attributes", {}).get("ApproximateReceiveCount", 1))
             receipt = self._held[raw["MessageId"]] = Receipt(

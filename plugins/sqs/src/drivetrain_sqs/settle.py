@@ -7,7 +7,9 @@ message that another consumer holds by now. So the driver does nothing with a me
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -65,8 +67,10 @@ class Receipt:
     def due(self) -> float:
         """The time from which the message may be delivered, in Unix seconds. Deliveries are in this order."""
         eta = self.stored.message.eta
+        if eta is None or math.isnan(eta):  # NaN has no order: in a heap, it would block other messages
+            return self.received_at
         # In a FIFO queue, a message that is due already stays in the order of arrival.
-        return self.received_at if eta is None or not (eta > self.received_at or not self.queue.fifo) else eta
+        return max(eta, self.received_at) if self.queue.fifo else eta
 
     def whole_seconds_to_due(self, now: float) -> int:
         """The seconds until it is due, rounded down."""
@@ -106,12 +110,36 @@ class Settler:
         self._publisher = publisher
         self._clock = clock
         self._fifo = fifo
+        self._lock = threading.Lock()
+        #: Receipts that a thread settles at this moment. The lock guards it.
+        self._claimed: set[Receipt] = set()
+
+    @contextmanager
+    def claim(self, deliveries: Iterable[Delivery]) -> Iterator[list[Receipt]]:
+        """Claim the open receipts of deliveries until the end of the block. Only the claimer may settle them."""
+        with self._lock:
+            claimed = self._open_receipts(deliveries)
+            self._claimed.update(claimed)
+        try:
+            yield claimed
+        finally:
+            with self._lock:
+                self._claimed.difference_update(claimed)
+
+    def is_claimed(self, receipt: Receipt) -> bool:
+        """Whether a thread settles this receipt at this moment."""
+        with self._lock:
+            return receipt in self._claimed
 
     def open_receipts(self, deliveries: Iterable[Delivery]) -> list[Receipt]:
-        """The receipts that are not settled and certainly still held, each once."""
+        """The receipts that are not settled, not claimed and certainly still held, each once."""
+        with self._lock:
+            return self._open_receipts(deliveries)
+
+    def _open_receipts(self, deliveries: Iterable[Delivery]) -> list[Receipt]:
         now = self._clock.monotonic()
-        found: dict[int, Receipt] = {id(each.receipt): each.receipt for each in deliveries}
-        return [receipt for receipt in found.values() if receipt.is_open(now)]
+        found = dict.fromkeys(each.receipt for each in deliveries)
+        return [receipt for receipt in found if receipt.is_open(now) and receipt not in self._claimed]
 
     def delete(self, receipts: Sequence[Receipt]) -> None:
         """Delete messages."""

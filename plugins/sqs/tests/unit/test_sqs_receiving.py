@@ -1,6 +1,9 @@
 """Receiving from queues that a test makes up, by a clock that stands."""
 
 import json
+import math
+
+import pytest
 
 from drivetrain.contract import SystemClock
 from drivetrain_sqs.broker import SqsBroker
@@ -82,6 +85,33 @@ def test_almost_due_messages_within_the_limit_stay_in_the_buffer():
     assert not imagined.hidden
     broker.close()
     assert imagined.hidden == {"soon": 0}, "it is not given back"
+
+
+@pytest.mark.parametrize("eta", [math.nan, -math.inf])
+def test_a_message_with_an_eta_that_is_no_time_blocks_no_other(eta):
+    broker = broker_on(Imagined({"odd": eta, "soon": NOW + 0.9, "ready": None}))
+    taken = broker.receive(["q"], limit=4, wait_seconds=0, hold_seconds=30)
+    assert sorted(each.message.id for each in taken) == ["odd", "ready"]
+    broker.close()
+
+
+def test_a_message_that_comes_again_after_its_hold_is_delivered_again():
+    """Another copy within the hold is a duplicate, which SQS makes now and then."""
+    clock = Sleepy()
+    broker = SqsBroker(Options.parse("sqs://eu-central-1?namespace=app&create=true"), clock, lambda options: None)
+    buffer = QueueBuffer("q", Role.MAIN, SqsQueue("app-q", "https://sqs/app-q"))
+    raw = {"MessageId": "m", "ReceiptHandle": "h", "Body": "body", "Attributes": {"ApproximateReceiveCount": "1"}}
+
+    def arrival():
+        return Arrival(raws=[raw], began=clock.monotonic() - 0.9, wait_seconds=20, visibility_seconds=2)
+
+    (first,) = broker._buffer.admit(buffer, arrival())
+    clock.time = first.held_until - 0.1
+    assert not broker._buffer.admit(buffer, arrival()), "the duplicate is delivered"
+    clock.time = first.held_until + 0.1
+    (again,) = broker._buffer.admit(buffer, arrival())
+    assert again is not first
+    assert not first.is_open(clock.monotonic())
 
 
 class Returning(Imagined):
