@@ -16,19 +16,19 @@ _LONGEST_REASON = 300
 
 
 def word(
-    item: Any, kind: type[Contract], told: pytest.TestReport, call: pytest.CallInfo[None], known: set[str]
+    item: Any, kind: type[Contract], report: pytest.TestReport, call: pytest.CallInfo[None], known: set[str]
 ) -> dict[str, Any]:
     """What `drivetrain_contract_tests.report.Report.add` takes.
 
     Args:
         item: the check, as pytest has it.
         kind: its class.
-        told: the report of pytest.
+        report: the report of pytest.
         call: the phase that has ended.
         known: the classes that this process has described already; this one is added.
     """
     name = getattr(item, "originalname", item.name)
-    ended = _ended(kind, name, told, call)
+    ended = _ended(kind, name, report, call)
     return {
         "class": item.parent.nodeid,
         "test": kind.__name__,
@@ -62,35 +62,35 @@ def _standard(kind: type[Contract]) -> type:
     )
 
 
-def _ended(kind: type[Contract], name: str, told: pytest.TestReport, call: pytest.CallInfo[None]) -> Ended:
-    if told.outcome == "skipped":
-        return _skipped(told, call)
-    if told.outcome == "failed":
+def _ended(kind: type[Contract], name: str, report: pytest.TestReport, call: pytest.CallInfo[None]) -> Ended:
+    if report.outcome == "skipped":
+        return _skipped(report, call)
+    if report.outcome == "failed":
         function, _ = kind.checks().get(name, (None, None))
-        return Ended("fail", _reason(told, call, _one_line(function.__doc__ or "") if function else ""))
+        return Ended("fail", _reason(report, call, _one_line(function.__doc__ or "") if function else ""))
     if name in kind.left_out():
         return Ended("fail", "the standard check was overridden")
     return Ended("pass")
 
 
-def _skipped(told: pytest.TestReport, call: pytest.CallInfo[None]) -> Ended:
-    if (reason := getattr(told, "wasxfail", None)) is not None:
+def _skipped(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Ended:
+    if (reason := getattr(report, "wasxfail", None)) is not None:
         return Ended("fail", f"known to fail: {reason.removeprefix('reason: ')}")
     declared = call.excinfo is not None and call.excinfo.errisinstance(NotDeclared)
-    return Ended("not declared" if declared else "not run", _reason(told, call).removeprefix("Skipped: "))
+    return Ended("not declared" if declared else "not run", _reason(report, call).removeprefix("Skipped: "))
 
 
-def _reason(told: pytest.TestReport, call: pytest.CallInfo[None], about: str = "") -> str:
+def _reason(report: pytest.TestReport, call: pytest.CallInfo[None], about: str = "") -> str:
     if call.excinfo is None:
-        return _one_line(told.longreprtext)
+        return _one_line(report.longreprtext)
     error = call.excinfo.value
     if isinstance(error, (pytest.skip.Exception, pytest.fail.Exception)):
         said = _one_line(str(error)) or "without a message"
     else:
         said = reason_of(error, about)[:_LONGEST_REASON]
-    return said if told.when == "call" else f"in {told.when}: {said}"
+    return said if report.when == "call" else f"in {report.when}: {said}"
 
 
-def _one_line(told: str) -> str:
-    first = next((line.strip() for line in told.splitlines() if line.strip()), "")
+def _one_line(text: str) -> str:
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return first[:_LONGEST_REASON]

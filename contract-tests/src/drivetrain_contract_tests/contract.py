@@ -105,14 +105,14 @@ class Contract:
         found: Transcript = vars(self).setdefault("_transcript", Transcript())
         return found
 
-    def warn_undeclared(self, capability: str, told: str) -> None:
+    def warn_undeclared(self, capability: str, evidence: str) -> None:
         """Say that something works which the driver does not declare: a warning in the report, no failure.
 
         Args:
             capability: the field of the capabilities that could be declared.
-            told: what works (``"a thousand messages of one sender came in order"``).
+            evidence: what works (``"a thousand messages of one sender came in order"``).
         """
-        self.findings.undeclared.append(Undeclared(capability, told))
+        self.findings.undeclared.append(Undeclared(capability, evidence))
 
     def report_counts(self, *, lost: int = 0, unexpected: int = 0, duplicated: int = 0, recovered: int = 0) -> None:
         """Add to the four counts of the report; may be called as often as there is something to count.

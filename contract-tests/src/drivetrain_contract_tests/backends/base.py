@@ -29,7 +29,7 @@ LARGEST_REFUSED = 512 * 1024 * 1024
 class BackendBase(Contract):
     """Reaches the backends of a service. Every object that a check makes is closed when the check is over."""
 
-    #: How soon something must be known that is said to be told at once. Far longer than it takes: machines are busy.
+    #: The longest time for an answer that the contract promises at once. A busy machine needs a generous limit.
     prompt_seconds: ClassVar[float] = 5.0
     #: How long is waited for what must come; costs nothing as long as it comes.
     patience_seconds: ClassVar[float] = 60.0
@@ -78,13 +78,13 @@ class BackendBase(Contract):
 
     def on(self, namespace: str, clock: Clock | None = None) -> Backend:
         """A backend on this namespace."""
-        return self._kept(self.service.backend(namespace, clock))
+        return self._close_later(self.service.backend(namespace, clock))
 
     def at(self, url: str, namespace: str) -> Backend:
         """A backend of a URL, where the namespace is that of the context."""
-        return self._kept(self.service.backend_at(url, namespace=namespace))
+        return self._close_later(self.service.backend_at(url, namespace=namespace))
 
-    def _kept(self, backend: Backend) -> Backend:
+    def _close_later(self, backend: Backend) -> Backend:
         self._made().append(backend)
         return backend
 

@@ -66,8 +66,8 @@ class BatchChecks(BackendBase):
             before = [None if outcome.before is None else outcome.before.task_id for outcome in outcomes]
             assert_same(before, names if number else [None] * len(names), "the records before")
             found = backend.read(names)
-            told = [None if each is None else (each.state, each.payload) for each in found]
-            assert_same(told, [(state, name.encode()) for name in names], "the records afterwards")
+            actual = [None if each is None else (each.state, each.payload) for each in found]
+            assert_same(actual, [(state, name.encode()) for name in names], "the records afterwards")
             if backend.capabilities.lists_tasks:
                 assert_same(listed_ids(backend, 500), [] if number else sorted(names), "the unfinished tasks")
         assert counts(backend)["tasks"] == len(names)
@@ -78,19 +78,19 @@ class BatchChecks(BackendBase):
         backend, names = self.fresh(), _names(max(_READ, self.entries))
         here = _at_limits(names)
         record(backend, *[transition(name, payload=name.encode()) for name in here])
-        told = [None if found is None else found.payload for found in backend.read(names)]
-        assert_same(told, [name.encode() if name in here else None for name in names], "the payloads")
+        actual = [None if found is None else found.payload for found in backend.read(names)]
+        assert_same(actual, [name.encode() if name in here else None for name in names], "the payloads")
 
     @holds("R12")
     def test_every_lease_of_a_large_batch_is_renewed(self) -> None:
-        """Each run that holds its task is told so and holds on; each other is told what its task is."""
+        """A run that holds its task gets a renewal; every other run gets the state of its task."""
         one, other = self.several(2)
         names = _names(self.entries)
         here = sorted(_at_limits(names))
         record(one, *[start(name, run="r", lease=0.0) for name in here])
-        told = one.renew([RunLease(task_id=name, run="r", seconds=LONG) for name in names])
+        renewals = one.renew([RunLease(task_id=name, run="r", seconds=LONG) for name in names])
         held, unknown = Renewal(held=True, state=State.STARTED), Renewal(held=False, state=None)
-        assert_same(list(told), [held if name in here else unknown for name in names], "the renewals")
+        assert_same(list(renewals), [held if name in here else unknown for name in names], "the renewals")
         taken = [outcome.applied for outcome in record(other, *[start(name, run="other") for name in here])]
         assert_same(taken, [False] * len(here), "whether another run took what was renewed")
 
@@ -122,8 +122,8 @@ class BatchChecks(BackendBase):
         backend, stored = self.fresh(), _names(self.written)
         backend.store_bodies({name: name.encode() for name in stored})
         keys = _names(max(self.entries, len(stored)))
-        told = backend.load_bodies(keys)
-        assert_same(list(told), [name.encode() if name in set(stored) else None for name in keys], "the bodies")
+        bodies = backend.load_bodies(keys)
+        assert_same(list(bodies), [name.encode() if name in set(stored) else None for name in keys], "the bodies")
         backend.drop_bodies(keys)
         assert counts(backend)["bodies"] == 0, "bodies of a large batch were not dropped"
 
@@ -133,8 +133,10 @@ class BatchChecks(BackendBase):
         backend, opened = self.fresh(), _names(self.written)
         backend.open_groups([Group(group_id=name, size=2, continuation=name.encode()) for name in opened])
         names = _names(max(self.entries, len(opened)))
-        told = [None if found is None else found.continuation for found in backend.read_groups(names)]
-        assert_same(told, [name.encode() if name in set(opened) else None for name in names], "the continuations")
+        continuations = [None if found is None else found.continuation for found in backend.read_groups(names)]
+        assert_same(
+            continuations, [name.encode() if name in set(opened) else None for name in names], "the continuations"
+        )
 
     @holds("R19", "R20")
     def test_every_completion_of_a_large_batch_counts(self) -> None:
@@ -142,9 +144,9 @@ class BatchChecks(BackendBase):
         backend, names = self.fresh(), _names(self.entries)
         here = _at_limits(names)
         backend.open_groups([Group(group_id=name, size=1) for name in sorted(here)])
-        told = backend.complete([Completion(member=Member(name, 0), payload=name.encode()) for name in names])
+        reported = backend.complete([Completion(member=Member(name, 0), payload=name.encode()) for name in names])
         whole = GroupProgress(size=1, done=1)
-        assert_same(list(told), [whole if name in here else None for name in names], "how each group stands")
+        assert_same(list(reported), [whole if name in here else None for name in names], "how each group stands")
 
     @holds("R24")
     def test_every_member_of_a_batch_of_ends_is_completed_and_told(self) -> None:
@@ -152,13 +154,13 @@ class BatchChecks(BackendBase):
         backend, size = self.fresh(), 5
         open_group(backend, size)
         batch = [transition(f"t{index}", payload=b"%d" % index, member=Member("g", index)) for index in range(size)]
-        told = [outcome.group for outcome in record(backend, *batch)]
-        assert told == [GroupProgress(size=size, done=number) for number in range(1, size + 1)]
+        reported = [outcome.group for outcome in record(backend, *batch)]
+        assert reported == [GroupProgress(size=size, done=number) for number in range(1, size + 1)]
         assert list(backend.read_members("g")) == [b"%d" % index for index in range(size)]
 
     @holds("R15", "R16", needs="notifies")
     def test_a_wait_looks_at_every_task_of_a_large_batch(self) -> None:
-        """The end of any of many tasks wakes a wait; those that have ended before it are all told, together."""
+        """The end of any of many tasks wakes a wait; one answer names all tasks that ended before it."""
         waiter, worker = self.several(2)
         names = _names(1_100)
         record(worker, *[transition(name, State.PENDING) for name in names])
@@ -178,9 +180,9 @@ class BatchChecks(BackendBase):
         backend, size = self.fresh(), self.entries
         open_group(backend, size)
         indexes = [limit for limit in _LIMITS if limit < size - 1] + [size - 1]
-        told = progress(backend, [done(index, b"%d" % index) for index in indexes])
+        reported = progress(backend, [done(index, b"%d" % index) for index in indexes])
         wanted = [(size, number, False) for number in range(1, len(indexes) + 1)]
-        assert_same(told, wanted, "the counts after each completion")
+        assert_same(reported, wanted, "the counts after each completion")
         here = set(indexes)
         members = [b"%d" % index if index in here else None for index in range(size)]
         assert_same(list(backend.read_members("g")), members, "the members")

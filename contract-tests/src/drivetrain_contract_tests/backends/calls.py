@@ -45,7 +45,7 @@ __all__ = [
 #: The counts of an empty namespace.
 NOTHING = {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 0}
 TERMINAL = tuple(state for state in State if state.terminal)
-#: Values that services have changed: empty, text of theirs, numbers, bytes that are no text, blanks at the ends, large.
+#: Values that services have changed: empty, text of theirs, numbers, bytes without text, blanks at the ends, large.
 PAYLOADS = (
     b"",
     b"0",
@@ -185,7 +185,7 @@ def done(index: int, payload: bytes = b"p", group_id: str = "g", *, failed: bool
 def progress(backend: Backend, completions: Iterable[Completion]) -> list[tuple[int, int, bool] | None]:
     """Complete members; of each group its size, how many are done, and whether it has failed."""
     return [
-        None if told is None else (told.size, told.done, told.failed) for told in backend.complete(list(completions))
+        None if each is None else (each.size, each.done, each.failed) for each in backend.complete(list(completions))
     ]
 
 

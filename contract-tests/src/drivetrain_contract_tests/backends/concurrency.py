@@ -129,7 +129,7 @@ class Interruption:
         #: How many steps the last call had, and how long it took in seconds.
         self._steps, self._seconds = 50, 0.0
         #: How many steps are left before the interruption, and how many were made in this call.
-        self._left, self._made = -1, 0
+        self._remaining, self._made = -1, 0
         self._paused = 0.0
 
     def __enter__(self) -> Self:
@@ -143,20 +143,20 @@ class Interruption:
 
     def call(self, call: Callable[[], T]) -> T:
         """Make a call."""
-        self._left, self._made, self._paused = self._random.randrange(self._steps), 0, 0.0
+        self._remaining, self._made, self._paused = self._random.randrange(self._steps), 0, 0.0
         began = time.monotonic()
         try:
             return call()
         finally:
-            self._left = -1
+            self._remaining = -1
             self._steps, self._seconds = max(1, self._made), time.monotonic() - began - self._paused
 
     def _step(self, *_event: object) -> None:
         self._made += 1
-        if self._left == 0:
+        if self._remaining == 0:
             self._paused = min(max(self._seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE)
             time.sleep(self._paused)
-        self._left -= 1
+        self._remaining -= 1
 
 
 def _results(running: Sequence[Background[T]]) -> list[T]:

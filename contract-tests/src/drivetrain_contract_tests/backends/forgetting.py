@@ -1,4 +1,4 @@
-"""What goes, and what is left of it (R29 to R32)."""
+"""What is deleted, and what remains of it (R29 to R32)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ForgettingChecks(BackendBase):
 
     @holds("R29")
     def test_what_is_forgotten_is_gone(self) -> None:
-        """Records go whatever their state, groups with and without a record, and nothing of them is left."""
+        """Records go whatever their state, groups with and without a record, and nothing of them remains."""
         backend = self.fresh()
         record(backend, transition("a", retention=LONG), start("b"), transition("c", State.PENDING), transition("d"))
         open_group(backend, 1, "b")
@@ -141,8 +141,8 @@ class ForgettingChecks(BackendBase):
         backend.store_bodies(keyed)
         assert list(backend.load_bodies([*keyed, "unknown"][::-1])) == [None, *list(keyed.values())[::-1]]
         backend.drop_bodies(HOSTILE_NAMES[::2])
-        left = {key: None if key in HOSTILE_NAMES[::2] else body for key, body in keyed.items()}
-        assert list(backend.load_bodies(list(keyed))) == list(left.values()), "dropping a body took another's"
+        remaining = {key: None if key in HOSTILE_NAMES[::2] else body for key, body in keyed.items()}
+        assert list(backend.load_bodies(list(keyed))) == list(remaining.values()), "dropping a body took another's"
 
     @holds("R31")
     def test_a_body_that_is_stored_again_is_the_last_one(self) -> None:
@@ -204,8 +204,8 @@ class ForgettingChecks(BackendBase):
         )
         ended = timed(record, backend, *[transition(f"t{number}", retention=SHORT) for number in range(20)])
         assert_ends(partial(known, backend, "t19"), ended, SHORT, self.resolution)
-        kept = {"tasks": 4, "groups": 1, "members": 0, "bodies": 1, "locks": 1}
-        eventually(lambda: _swept(backend) == kept, f"after a sweep the counts are {kept}", self.resolution + 1)
+        expected = {"tasks": 4, "groups": 1, "members": 0, "bodies": 1, "locks": 1}
+        eventually(lambda: _swept(backend) == expected, f"after a sweep the counts are {expected}", self.resolution + 1)
         assert None not in backend.read(["for ever", "long", "runs", "sent"])
         assert lock is not None
         assert backend.renew_lock("l", lock, seconds=LONG)

@@ -49,8 +49,8 @@ class GroupChecks(BackendBase):
         """
         backend = self.fresh()
         open_group(backend, 3)
-        told = progress(backend, [done(1, b"first"), done(1, b"second"), done(1, b"third", failed=True)])
-        assert told == [(3, 1, False)] * 3
+        reported = progress(backend, [done(1, b"first"), done(1, b"second"), done(1, b"third", failed=True)])
+        assert reported == [(3, 1, False)] * 3
         assert progress(backend, [done(1, b"first")] * 5) == [(3, 1, False)] * 5
         assert progress(backend, [done(0)]) == [(3, 2, False)]
         assert list(backend.read_members("g")) == [b"p", b"first", None]
@@ -82,16 +82,16 @@ class GroupChecks(BackendBase):
 
     @holds("R18", "R19")
     def test_one_of_several_that_repeat_each_other_sees_the_group_complete(self) -> None:
-        """Threads that all complete all members, each in its own order: one at least is told, and none too early."""
+        """Threads that all complete all members, each in its own order: at least one sees the end, none too early."""
         for _ in range(self.profile.races):
             backends = self.several(_THREADS)
             open_group(backends[0], _SIZE)
             answers = together([partial(_complete_all, each, seed) for seed, each in enumerate(backends)])
-            _assert_told(answers)
+            _assert_counts(answers)
 
     @holds("R19", "R24")
     def test_one_of_several_that_share_the_members_sees_the_group_complete(self) -> None:
-        """Threads that end the members between them: every count is told once, the last one too.
+        """Threads that end the members between them: each count is reported once, the last one too.
 
         To read the members, add one and write them back loses those that others add meanwhile.
         """
@@ -100,20 +100,22 @@ class GroupChecks(BackendBase):
             open_group(backends[0], _SIZE)
             calls = [partial(finish, each, range(number, _SIZE, _THREADS)) for number, each in enumerate(backends)]
             answers = together(calls)
-            _assert_told(answers)
-            counts = sorted(told for mine in answers for told, _ in mine)
-            assert counts == list(range(1, _SIZE + 1)), f"told were {counts}; completing and counting are two steps"
+            _assert_counts(answers)
+            counts = sorted(count for mine in answers for count, _ in mine)
+            assert counts == list(range(1, _SIZE + 1)), (
+                f"the counts are {counts}; completing and counting are two steps"
+            )
 
     @holds("R8", "R19", "R24")
     def test_one_of_several_processes_sees_the_group_complete(self) -> None:
-        """Processes that all try to run all members: each member is granted to one, and one is told of the end."""
+        """Processes that all try to run all members: each member is granted to one, and one sees the end."""
         self.require_processes()
         namespace = self.service.namespace()
         backend = self.on(namespace)
         open_group(backend, _SIZE)
         answers = in_processes(self.service.url(namespace), _run_all, 3)
-        _assert_told(answers)
-        assert sorted(told for mine in answers for told, _ in mine) == list(range(1, _SIZE + 1))
+        _assert_counts(answers)
+        assert sorted(count for mine in answers for count, _ in mine) == list(range(1, _SIZE + 1))
 
     @holds("R20")
     def test_a_group_of_one_completes(self) -> None:
@@ -147,9 +149,9 @@ class GroupChecks(BackendBase):
         began = time.monotonic()
         for first in range(0, size, _BATCH):
             batch = [done(index, b"%d" % index) for index in indexes[first : first + _BATCH]]
-            told = progress(backend, batch)
+            reported = progress(backend, batch)
             wanted = [(size, first + number + 1, False) for number in range(len(batch))]
-            assert_same(told, wanted, "the counts after each completion")
+            assert_same(reported, wanted, "the counts after each completion")
         assert_same(backend.read_members("g"), [b"%d" % index for index in range(size)], "the members")
         took, reasonable = time.monotonic() - began, _REASONABLE_SECONDS + _REASONABLE_TIMES * size * one
         assert took < reasonable, f"{size} members took {took:.0f} seconds, and each alone takes {one:.3f}"
@@ -172,8 +174,8 @@ class GroupChecks(BackendBase):
         """In a group that collects failures, a failed member takes its place among the results."""
         backend = self.fresh()
         open_group(backend, 2, collect=True)
-        told = progress(backend, [done(0, b"failure", failed=True), done(1, b"value")])
-        assert told == [(2, 1, False), (2, 2, False)]
+        reported = progress(backend, [done(0, b"failure", failed=True), done(1, b"value")])
+        assert reported == [(2, 1, False), (2, 2, False)]
         assert list(backend.read_members("g")) == [b"failure", b"value"]
         assert _whole(backend)
 
@@ -301,25 +303,25 @@ def _whole(backend: Backend, group_id: str = "g") -> bool:
     return found is not None and found.done == found.size and None not in backend.read_members(group_id)
 
 
-def _told(backend: Backend, told: GroupProgress | None) -> tuple[int, bool]:
+def _count(backend: Backend, group: GroupProgress | None) -> tuple[int, bool]:
     """How many members are complete, and whether that is right if it is all of them."""
-    assert told is not None
-    assert (told.size, told.failed) == (_SIZE, False)
-    return told.done, not told.complete or _whole(backend)
+    assert group is not None
+    assert (group.size, group.failed) == (_SIZE, False)
+    return group.done, not group.complete or _whole(backend)
 
 
 def _complete_all(backend: Backend, seed: int) -> list[tuple[int, bool]]:
     order = [done(index, b"%d" % index) for index in random.Random(seed).sample(range(_SIZE), _SIZE)]
-    return [_told(backend, backend.complete([each])[0]) for each in order]
+    return [_count(backend, backend.complete([each])[0]) for each in order]
 
 
 def _record_some(backend: Backend, indexes: Iterable[int]) -> list[tuple[int, bool]]:
     batch = [transition(f"t{index}", payload=b"%d" % index, member=Member("g", index)) for index in indexes]
-    return [_told(backend, record(backend, each)[0].group) for each in batch]
+    return [_count(backend, record(backend, each)[0].group) for each in batch]
 
 
 def _complete_some(backend: Backend, indexes: Iterable[int]) -> list[tuple[int, bool]]:
-    return [_told(backend, backend.complete([done(index, b"%d" % index)])[0]) for index in indexes]
+    return [_count(backend, backend.complete([done(index, b"%d" % index)])[0]) for index in indexes]
 
 
 def _run_all(backend: Backend, number: int, _: LineUp) -> list[tuple[int, bool]]:
@@ -327,13 +329,13 @@ def _run_all(backend: Backend, number: int, _: LineUp) -> list[tuple[int, bool]]
     ends = [
         transition(f"t{index}", run=f"r{number}", payload=b"%d" % index, member=Member("g", index)) for index in mine
     ]
-    return [_told(backend, record(backend, each)[0].group) for each in ends]
+    return [_count(backend, record(backend, each)[0].group) for each in ends]
 
 
-def _assert_told(answers: list[list[tuple[int, bool]]]) -> None:
-    """Assert that somebody was told of the end, nobody before it was there, and nobody of more than there is."""
-    counts = [told for mine in answers for told, _ in mine]
-    assert max(counts) == _SIZE, f"of {_SIZE} members at most {max(counts)} were told to be complete"
-    assert all(right for mine in answers for _, right in mine), "told complete before all members were"
+def _assert_counts(answers: list[list[tuple[int, bool]]]) -> None:
+    """Assert that a caller saw the end, none saw it too early, and no count is larger than the group."""
+    counts = [count for mine in answers for count, _ in mine]
+    assert max(counts) == _SIZE, f"the largest count is {max(counts)}, not {_SIZE}"
+    assert all(right for mine in answers for _, right in mine), "reported as complete before all members were"
     for mine in answers:
-        assert [told for told, _ in mine] == sorted(told for told, _ in mine), "the count went down"
+        assert [count for count, _ in mine] == sorted(count for count, _ in mine), "the count went down"

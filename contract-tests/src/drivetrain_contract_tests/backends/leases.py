@@ -122,7 +122,7 @@ class LeaseChecks(BackendBase):
     def test_starts_are_counted(self) -> None:
         """Each run that starts an attempt counts once, and an attempt begins at one."""
         backend = self.fresh()
-        told = []
+        starts = []
         for asked in (
             transition(state=State.PENDING),
             start(run="a", lease=0.0),
@@ -133,8 +133,8 @@ class LeaseChecks(BackendBase):
         ):
             record(backend, asked)
             found = read(backend)
-            told.append(found and found.starts)
-        assert told == [0, 1, 1, 2, 3, 1]
+            starts.append(found and found.starts)
+        assert starts == [0, 1, 1, 2, 3, 1]
 
     @holds("R4", "R12")
     def test_a_long_lease_is_not_cut_short(self) -> None:

@@ -1,7 +1,7 @@
 """The contract as a model without a thought for speed: plain dicts around `drivetrain.contract.apply`.
 
-It counts leases and expiry by this machine's clock, the driver by its own. Checks therefore use times that are either
-over at once or not over for long, and compare what is told of them with a tolerance.
+It counts leases and expiry by this machine's clock, the driver by its own. Checks therefore use times that
+are over at once or not for long. They compare the times that a driver reports with a tolerance.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Model:
         if transition.member is None or not transition.state.terminal:
             return Outcome(applied=True, before=before)
         failed = transition.state is not State.SUCCESS
-        told = self.complete(Completion(member=transition.member, payload=transition.payload or b"", failed=failed))
-        return Outcome(applied=True, before=before, group=told)
+        progress = self.complete(Completion(member=transition.member, payload=transition.payload or b"", failed=failed))
+        return Outcome(applied=True, before=before, group=progress)
 
     def complete(self, completion: Completion) -> GroupProgress | None:
         """See `Backend.complete`."""
@@ -138,27 +138,27 @@ class Model:
         return {task_id for task_id, found in self.tasks.items() if not found.state.terminal}
 
     def counts(self) -> dict[str, int]:
-        """How much is kept."""
+        """The number of stored entries of each kind."""
         self.expire()
         members = sum(len(done) for _, done in self.groups.values())
-        kept = {"tasks": len(self.tasks), "groups": len(self.groups), "bodies": len(self.bodies)}
-        return {**kept, "members": members, "locks": 0}
+        entries = {"tasks": len(self.tasks), "groups": len(self.groups), "bodies": len(self.bodies)}
+        return {**entries, "members": members, "locks": 0}
 
 
-def assert_outcomes(told: Sequence[Outcome], expected: Sequence[Outcome]) -> None:
-    """Assert that a driver tells what the model does."""
-    assert len(told) == len(expected), f"{len(told)} outcomes for {len(expected)} transitions"
-    for one, other in zip(told, expected, strict=True):
-        assert one.applied is other.applied, f"told {one}, expected {other}"
+def assert_outcomes(reported: Sequence[Outcome], expected: Sequence[Outcome]) -> None:
+    """Assert that a driver reports the outcomes of the model."""
+    assert len(reported) == len(expected), f"{len(reported)} outcomes for {len(expected)} transitions"
+    for one, other in zip(reported, expected, strict=True):
+        assert one.applied is other.applied, f"reported {one}, expected {other}"
         assert_records([one.before], [other.before])
-        assert one.group == other.group, f"told {one.group}, expected {other.group}"
+        assert one.group == other.group, f"reported {one.group}, expected {other.group}"
 
 
-def assert_records(told: Sequence[TaskRecord | None], expected: Sequence[TaskRecord | None]) -> None:
-    """Assert that a driver tells what the model does; of times only whether they are about right."""
-    assert len(told) == len(expected), f"{len(told)} records for {len(expected)} ids"
-    for one, other in zip(told, expected, strict=True):
-        assert _alike(one, other), f"told     {one}\nexpected {other}"
+def assert_records(reported: Sequence[TaskRecord | None], expected: Sequence[TaskRecord | None]) -> None:
+    """Assert that a driver reports the records of the model. Times may differ a little."""
+    assert len(reported) == len(expected), f"{len(reported)} records for {len(expected)} ids"
+    for one, other in zip(reported, expected, strict=True):
+        assert _alike(one, other), f"reported {one}\nexpected {other}"
 
 
 def _alike(one: TaskRecord | None, other: TaskRecord | None) -> bool:

@@ -92,8 +92,8 @@ class RaceChecks(BackendBase):
             past.prepare(self.on(namespace), _tasks_of(number))
         answers = in_processes(self.service.url(namespace), _start_all, _PROCESSES)
         for number, past in enumerate(_STARTABLE):
-            for told in zip(*[mine[number] for mine in answers], strict=True):
-                assert sum(told) == 1, f"{sum(told)} processes were granted a task; its state was: {past.name}"
+            for grants in zip(*[mine[number] for mine in answers], strict=True):
+                assert sum(grants) == 1, f"{sum(grants)} processes were granted a task; its state was: {past.name}"
 
     @holds("R2", "R8")
     def test_of_many_ends_one_is_granted_and_stays(self) -> None:
@@ -160,14 +160,14 @@ class RaceChecks(BackendBase):
         """Each of four members of a group gets a count of its own, and one of them the whole."""
 
         def complete(backend: Backend, group: str, caller: int) -> int:
-            told = progress(backend, [done(caller, group_id=group)])[0]
-            assert told is not None
-            return told[1]
+            answer = progress(backend, [done(caller, group_id=group)])[0]
+            assert answer is not None
+            return answer[1]
 
         for group, counts, _ in self._raced(_open_groups, complete):
             assert sorted(counts) == list(range(1, _CALLERS + 1)), (
-                f"four members of {group} that ended at the same instant were told the counts {counts}; each must be "
-                "told another one, so that one is told the whole"
+                f"four members of {group} that ended at the same instant got the counts {counts}; each must get "
+                "another count, and one of them the size of the group"
             )
 
     @holds("R18")
@@ -175,12 +175,12 @@ class RaceChecks(BackendBase):
         """Four completions of one member count as one, and one payload stands."""
 
         def complete(backend: Backend, group: str, caller: int) -> int:
-            told = progress(backend, [done(0, b"%d" % caller, group_id=group)])[0]
-            assert told is not None
-            return told[1]
+            answer = progress(backend, [done(0, b"%d" % caller, group_id=group)])[0]
+            assert answer is not None
+            return answer[1]
 
         for group, counts, backend in self._raced(_open_groups, complete):
-            assert counts == [1] * _CALLERS, f"four completions of one member of {group} were told the counts {counts}"
+            assert counts == [1] * _CALLERS, f"four completions of one member of {group} got the counts {counts}"
             (found,) = backend.read_groups([group])
             assert found is not None
             assert found.done == 1, f"four completions of one member of {group} count as {found.done}"

@@ -50,9 +50,9 @@ class RecordChecks(BackendBase):
             assert found is not None
             assert group is not None
             (member,) = backend.read_members(f"g{number}")
-            for told in (found.payload, found.downstream, group.continuation, member):
-                assert isinstance(told, bytes), f"told as {type(told)}"
-                assert told == payload, f"{payload[:50]!r} was changed to {told[:50]!r}"
+            for value in (found.payload, found.downstream, group.continuation, member):
+                assert isinstance(value, bytes), f"read as {type(value)}"
+                assert value == payload, f"{payload[:50]!r} was changed to {value[:50]!r}"
 
     @holds("R9")
     def test_any_payload_is_read_as_it_was(self) -> None:
@@ -72,17 +72,17 @@ class RecordChecks(BackendBase):
 
     @holds("R9")
     def test_an_empty_payload_is_not_none(self) -> None:
-        """A stored nothing is told apart from nothing stored."""
+        """An empty stored value differs from a value that was not stored."""
         backend = self.fresh()
         record(
             backend, transition("none", State.PENDING), transition("empty", State.PENDING, payload=b"", downstream=b"")
         )
-        told = [found and (found.payload, found.downstream) for found in backend.read(["none", "empty"])]
-        assert told == [(None, None), (b"", b"")]
+        values = [found and (found.payload, found.downstream) for found in backend.read(["none", "empty"])]
+        assert values == [(None, None), (b"", b"")]
 
     @holds("R9")
     def test_what_a_transition_does_not_tell_stays(self) -> None:
-        """A transition without a payload, a name or something waiting keeps what was told before."""
+        """A transition without a payload, a name or `downstream` keeps the earlier values."""
         backend = self.fresh()
         sent = transition(state=State.PENDING, payload=b"1", downstream=b"2", task="mod.add")
         record(backend, sent, start(), transition(run="r"))
@@ -120,14 +120,14 @@ class RecordChecks(BackendBase):
         found, (group,), (member,) = read(backend), backend.read_groups(["g"]), backend.read_members("g")
         assert found is not None
         assert group is not None
-        told = {
+        values = {
             "a payload": (found.payload, large[::-1]),
             "what waits for a task": (found.downstream, large),
             "a continuation": (group.continuation, large),
             "the payload of a member": (member, large),
             "a body": (backend.load_bodies(["b"])[0], large),
         }
-        for what, (read_back, expected) in told.items():
+        for what, (read_back, expected) in values.items():
             assert read_back is not None
             assert read_back == expected, f"{what} of {len(expected)} bytes was changed to {len(read_back)} bytes"
 
@@ -191,8 +191,8 @@ class RecordChecks(BackendBase):
         backend = self.fresh()
         names = [f"t{number}" for number in range(1_500)]
         record(backend, *[transition(name, payload=name.encode()) for name in names])
-        told = backend.read(names[::-1])
-        payloads = [found and found.payload for found in told]
+        records = backend.read(names[::-1])
+        payloads = [found and found.payload for found in records]
         assert_same(payloads, [name.encode() for name in reversed(names)], "the payloads")
 
     @holds("R10")

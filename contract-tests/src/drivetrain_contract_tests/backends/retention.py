@@ -1,4 +1,4 @@
-"""How long things are kept (R26 to R28)."""
+"""How long records are stored (R26 to R28)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DAY = 86_400.0
 
 
 class RetentionChecks(BackendBase):
-    """Terminal records are kept for their retention, and unfinished ones until they end."""
+    """A backend stores terminal records for their retention, and unfinished records until they end."""
 
     @holds("R26")
     def test_a_record_goes_when_its_retention_is_over(self) -> None:
@@ -53,7 +53,7 @@ class RetentionChecks(BackendBase):
 
     @holds("R26")
     def test_a_long_retention_is_not_cut_short(self) -> None:
-        """Retentions beyond what a service's units hold are kept all the same, and none means for ever."""
+        """Retentions beyond the limits of a service's units hold all the same, and none means for ever."""
         backend = self.fresh()
         record(
             backend, *[transition(f"t{seconds}", retention=seconds) for seconds in LONG_TIMES], transition("for ever")
@@ -100,13 +100,13 @@ class RetentionChecks(BackendBase):
         """
         namespace = self.service.namespace()
         backend = self.on(namespace)
-        kept = _begin(backend)
+        expected = _begin(backend)
         self._let_time_pass(backend)
         backend.sweep()
-        self._assert_kept(backend, kept)
+        self._assert_unchanged(backend, expected)
         in_ten_years = self.on(namespace, ShiftedClock(10 * 365 * _DAY))
         in_ten_years.sweep()
-        self._assert_kept(in_ten_years, kept)
+        self._assert_unchanged(in_ten_years, expected)
 
     @holds("R27")
     def test_a_record_of_an_id_that_is_used_again_does_not_go(self) -> None:
@@ -121,7 +121,7 @@ class RetentionChecks(BackendBase):
 
     @holds("R28")
     def test_shortening_brings_the_end_forward(self) -> None:
-        """A terminal record goes when what was settled is over, if it was to be kept longer or for ever."""
+        """A terminal record goes at the end of a shortened retention, also where it was stored for ever before."""
         backend = self.fresh()
         for name, planned in (("for ever", None), ("long", LONG)):
             record(backend, transition(name, retention=planned))
@@ -155,21 +155,21 @@ class RetentionChecks(BackendBase):
         record(backend, transition("a", run="r"))
         assert read(backend, "a") is not None
 
-    def _assert_kept(self, backend: Backend, kept: dict[str, int]) -> None:
+    def _assert_unchanged(self, backend: Backend, expected: dict[str, int]) -> None:
         assert None not in backend.read(["sent", "runs", "again", "g"])
         assert [found and found.done for found in backend.read_groups(["g", "complete"])] == [2, 1]
         assert list(backend.read_members("g")) == [b"v", b"w", None]
         assert list(backend.load_bodies(["b"])) == [b"body"]
-        eventually(lambda: counts(backend) == kept, f"the counts are {kept}", 2 * self.resolution)
+        eventually(lambda: counts(backend) == expected, f"the counts are {expected}", 2 * self.resolution)
 
     def _let_time_pass(self, backend: Backend) -> None:
-        """Return when a record that is kept for a short time is over: one that was to go before it has gone."""
+        """Return when a record with a short retention is gone: records that expire earlier are gone then too."""
         ended = timed(record, backend, transition("witness", retention=2 * SHORT))
         assert_ends(partial(known, backend, "witness"), ended, 2 * SHORT, self.resolution)
 
 
 def _begin(backend: Backend) -> dict[str, int]:
-    """Begin a workflow, some of whose members have ended; what is to be kept of it."""
+    """Begin a workflow, some of whose members have ended; the counts that must stay."""
     open_group(backend, 3, continuation=b"next")
     open_group(backend, 1, "complete")
     progress(backend, [done(0, b"v", "complete")])

@@ -17,7 +17,7 @@ from drivetrain_contract_tests.clauses import holds
 __all__ = ["StateMachineChecks"]
 
 _NAMES = ("a", "b", "c")
-#: Every group has this many members, or more, so that every member that is told of has a place.
+#: Every group has at least this many members, so that each index of a completion is in the group.
 _SIZE = 3
 
 _names = st.sampled_from(_NAMES)
@@ -80,8 +80,8 @@ class _Calls(RuleBasedStateMachine):
 
     @rule()
     def record_again(self) -> None:
-        told = self.backend.record(self.batch)
-        assert_outcomes(told, [self.model.record(each) for each in self.batch])
+        outcomes = self.backend.record(self.batch)
+        assert_outcomes(outcomes, [self.model.record(each) for each in self.batch])
 
     @rule(name=_names, run=_runs, attempt=st.integers(0, 1), member=_members, retention=st.none() | _seconds)
     def run_to_the_end(self, name: str, run: str, attempt: int, member: Member, retention: float | None) -> None:

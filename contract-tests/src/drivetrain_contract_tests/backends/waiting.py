@@ -44,10 +44,10 @@ class WaitingChecks(BackendBase):
             waiting = Background(waiter.wait, names, timeout_seconds=self.wait_seconds)
             _assert_waits(waiting)
             record(worker, transition(names[1], state))
-            told = waiting.result(self.prompt_seconds)
-            assert list(told) == [names[1]]
-            if told[names[1]] is not None:
-                assert [told[names[1]]] == worker.read([names[1]]), "what goes with it is not its record"
+            answer = waiting.result(self.prompt_seconds)
+            assert list(answer) == [names[1]]
+            if answer[names[1]] is not None:
+                assert [answer[names[1]]] == worker.read([names[1]]), "what goes with it is not its record"
 
     @holds("R15", needs="notifies")
     def test_forgetting_wakes_a_wait(self) -> None:
@@ -112,7 +112,7 @@ class WaitingChecks(BackendBase):
 
     @holds("R16", needs="notifies")
     def test_what_was_set_before_is_not_missed(self) -> None:
-        """What is terminal or gone when it is called is told at once."""
+        """A wait reports at once the tasks that are terminal or gone when it begins."""
         backend = self.fresh()
         record(
             backend,
@@ -124,12 +124,12 @@ class WaitingChecks(BackendBase):
         record(backend, start("forgotten"))
         backend.forget(["forgotten"])
         gone = ["ended", "failed", "over", "forgotten", "never sent"]
-        told = Background(backend.wait, ["running", *gone], timeout_seconds=self.wait_seconds)
-        assert sorted(told.result(self.prompt_seconds)) == sorted(gone)
+        answer = Background(backend.wait, ["running", *gone], timeout_seconds=self.wait_seconds)
+        assert sorted(answer.result(self.prompt_seconds)) == sorted(gone)
 
     @holds("R16", needs="notifies")
     def test_what_is_set_at_that_instant_is_not_missed(self) -> None:
-        """A state that is set just before or while it begins to wait is told, however it falls.
+        """A wait reports a state that is set just before it begins, or at that instant.
 
         Listen first and look second: what comes between looking and listening is missed.
         """
@@ -140,9 +140,9 @@ class WaitingChecks(BackendBase):
             waiting = Background(timed, waiter.wait, [name], timeout_seconds=self.wait_seconds)
             threading.Event().wait(number % 10 / 2_000)
             record(worker, transition(name, run="r"))
-            told = waiting.result()
-            assert list(told.answer) == [name]
-            assert told.seconds < self.prompt_seconds, "the state was missed, and seen only when the time was out"
+            answer = waiting.result()
+            assert list(answer.answer) == [name]
+            assert answer.seconds < self.prompt_seconds, "the state was missed, and seen only when the time was out"
 
     @holds("R17", needs="notifies")
     def test_a_wait_ends_when_its_time_is_out(self) -> None:
@@ -150,9 +150,9 @@ class WaitingChecks(BackendBase):
         backend = self.fresh()
         record(backend, start())
         for seconds in (0.0, SHORT):
-            told = timed(backend.wait, ["t"], timeout_seconds=seconds)
-            assert list(told.answer) == []
-            assert seconds - 0.05 <= told.seconds < seconds + self.prompt_seconds
+            answer = timed(backend.wait, ["t"], timeout_seconds=seconds)
+            assert list(answer.answer) == []
+            assert seconds - 0.05 <= answer.seconds < seconds + self.prompt_seconds
 
     @holds("R17", needs="notifies")
     def test_a_short_wait_is_short(self) -> None:
@@ -174,9 +174,9 @@ class WaitingChecks(BackendBase):
                 break
             record(worker, start(run=f"r{number}", lease=0.0), transition(run="fenced"), transition(f"other {number}"))
             waiting.ended(0.02)
-        told = waiting.result()
-        assert list(told.answer) == []
-        assert told.seconds >= 2 * SHORT - 0.05, f"woken for nothing after {told.seconds:.2f} s"
+        answer = waiting.result()
+        assert list(answer.answer) == []
+        assert answer.seconds >= 2 * SHORT - 0.05, f"woken for nothing after {answer.seconds:.2f} s"
 
 
 def _assert_waits(waiting: Background[Any]) -> None:

@@ -112,7 +112,7 @@ class AppHarness:
         #: To look at things with; they also keep alive what lives no longer than its users.
         self.broker = pair.broker.broker(self.namespace)
         self.backend = pair.backend.backend(self.namespace)
-        #: Where the broker cannot count, there is nothing left when nothing has moved for so long (seconds).
+        #: A broker that cannot count is taken for empty when no message has moved for this time (seconds).
         self._idle = _IDLE_SECONDS + self.broker.capabilities.delay_resolution_seconds
 
     def __enter__(self) -> Self:
@@ -239,7 +239,7 @@ class AppHarness:
 
     def quiet(self) -> None:
         """Wait until no message is left, but for dead ones."""
-        until(self.empty, "every message is seen to", self.patience_seconds)
+        until(self.empty, "every message is settled", self.patience_seconds)
 
     def empty(self) -> bool:
         """Whether no message is left, but for dead ones; as far as the broker can tell."""

@@ -94,12 +94,12 @@ class WorkflowBase(Contract):
         with ThreadPoolExecutor(players) as threads:
             return list(threads.map(play_one, cases))
 
-    def check_counts(self, *, lost: int, unexpected: int, duplicated: int, recovered: int, told: object) -> None:
+    def check_counts(self, *, lost: int, unexpected: int, duplicated: int, recovered: int, details: object) -> None:
         """Report the four counts, and fail if any of the first three is not zero."""
         wrong = lost or unexpected or duplicated
         recovered = 0 if wrong else recovered
         self.report_counts(lost=lost, unexpected=unexpected, duplicated=duplicated, recovered=recovered)
-        assert not wrong, f"{lost} lost, {unexpected} unexpected, {duplicated} duplicated: {told}"
+        assert not wrong, f"{lost} lost, {unexpected} unexpected, {duplicated} duplicated: {details}"
 
     def check_ran(self, harness: AppHarness, expected: Counter[str], prefix: str = "") -> None:
         """The tasks ran as often as they should, and no others."""
@@ -108,5 +108,5 @@ class WorkflowBase(Contract):
         unexpected = sum(count for label, count in more.items() if label not in expected)
         again = sum(more.values()) - unexpected
         self.check_counts(
-            lost=sum(lost.values()), unexpected=unexpected, duplicated=again, recovered=0, told={**lost, **more}
+            lost=sum(lost.values()), unexpected=unexpected, duplicated=again, recovered=0, details={**lost, **more}
         )

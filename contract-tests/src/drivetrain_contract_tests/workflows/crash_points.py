@@ -26,7 +26,7 @@ from drivetrain_contract_tests.workflows.faults import Fault, Faults, Moment
 from drivetrain_contract_tests.workflows.interpreter import FAILED
 from drivetrain_contract_tests.workflows.killed_worker import STEPS, Runs
 from drivetrain_contract_tests.workflows.run_log import until
-from drivetrain_contract_tests.workflows.state_machine import STORIES, Story, told
+from drivetrain_contract_tests.workflows.state_machine import STORIES, Story, story_of
 
 __all__ = ["CrashChecks"]
 
@@ -58,7 +58,7 @@ class _Kill:
 
 
 @frozen
-class _Left:
+class _RunsBeforeDeath:
     """What had run when the worker died, by task id and attempt, and which of it had ended."""
 
     runs: Counter[tuple[str, int]]
@@ -88,10 +88,10 @@ class CrashChecks(WorkflowBase):
         """Play a story with a death; how many calls the first worker has made."""
         faults = Faults(death.fault)
         with self.harness(lease_seconds=self.short_lease_seconds) as harness:
-            story = told(harness, STORIES[death.story])
+            story = story_of(harness, STORIES[death.story])
             handle = harness.app().send(story.workflow)
             self._work_until_death(harness, handle, faults, story)
-            self._finish(harness, story, handle, told=f"{death}; calls: {faults.calls}")
+            self._finish(harness, story, handle, details=f"{death}; calls: {faults.calls}")
             return len(faults.calls)
 
     def _work_until_death(self, harness: AppHarness, handle: Result[Any], faults: Faults, story: Story) -> None:
@@ -117,13 +117,13 @@ class CrashChecks(WorkflowBase):
 
     def _play_kill(self, kill: _Kill) -> None:
         with self.harness(lease_seconds=self.short_lease_seconds) as harness, TemporaryDirectory() as directory:
-            story = told(harness, STORIES[kill.story])
+            story = story_of(harness, STORIES[kill.story])
             handle = harness.app().send(story.workflow)
             runs = Runs(Path(directory, "runs"))
             # Where it has not come to that step so often, it dies when all is done.
             self._work_until_killed(harness, kill, Path(directory, "runs"), done=lambda: handle.wait(0))
             harness.run_log.take_over(runs.read())
-            self._finish(harness, story, handle, told=str(kill))
+            self._finish(harness, story, handle, details=str(kill))
 
     def _work_until_killed(
         self, harness: AppHarness, kill: _Kill, path: Path, *, done: Callable[[], bool], **settings: Any
@@ -231,14 +231,16 @@ class CrashChecks(WorkflowBase):
             harness.quiet()
             self.check_ran(harness, Counter({"w": 2, "next": 1}))
 
-    def _finish(self, harness: AppHarness, story: Story, handle: Result[Any], *, told: str) -> None:
-        """Let another worker finish what a dead one has left behind."""
+    def _finish(self, harness: AppHarness, story: Story, handle: Result[Any], *, details: str) -> None:
+        """Let another worker finish the work of a dead one."""
         runs = harness.run_log.attempts()
-        left = _Left(runs, _finished(harness, runs))
+        before = _RunsBeforeDeath(runs, _finished(harness, runs))
         harness.working()
-        self._check(harness, story, handle, left, told=told)
+        self._check(harness, story, handle, before, details=details)
 
-    def _check(self, harness: AppHarness, story: Story, handle: Result[Any], left: _Left, *, told: str) -> None:
+    def _check(
+        self, harness: AppHarness, story: Story, handle: Result[Any], before: _RunsBeforeDeath, *, details: str
+    ) -> None:
         outcome = harness.outcome(handle)
         harness.run_log.wait_for(lambda ran: not story.ran - ran, self.patience_seconds)
         harness.quiet()
@@ -246,9 +248,9 @@ class CrashChecks(WorkflowBase):
         self.check_counts(
             lost=(story.ran - ran).total() + harness.unfinished(handle),
             unexpected=int(outcome != story.result) + len(set(ran) - set(story.ran)),
-            duplicated=sum(max(0, count - left.allowed(run)) for run, count in after.items()),
-            recovered=len(after) - len(left.finished),
-            told=f"{told}; {outcome}; {ran}; before: {left.runs}",
+            duplicated=sum(max(0, count - before.allowed(run)) for run, count in after.items()),
+            recovered=len(after) - len(before.finished),
+            details=f"{details}; {outcome}; {ran}; before: {before.runs}",
         )
 
 

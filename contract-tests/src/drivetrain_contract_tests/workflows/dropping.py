@@ -31,9 +31,9 @@ class DroppingChecks(WorkflowBase):
             assert harness.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
             harness.backend.forget(["dropped"])  # all that a cache can drop of it
             harness.gates["w 0"].opened.set()
-            with pytest.raises(TaskFailed) as told:
+            with pytest.raises(TaskFailed) as caught:
                 handle.get(timeout=self.patience_seconds)
-            assert told.value.failure.type == "drivetrain.ResultLost", f"the cause is {told.value.failure.type}"
+            assert caught.value.failure.type == "drivetrain.ResultLost", f"the cause is {caught.value.failure.type}"
             harness.quiet()
             ran = harness.run_log.ran()
             assert not [label for label in ran if label.endswith("next")], f"something went on after a loss: {ran}"

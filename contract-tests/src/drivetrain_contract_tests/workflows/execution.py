@@ -16,7 +16,7 @@ from drivetrain_contract_tests.workflows.app_harness import AppHarness, call
 from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.examples import Examples
 from drivetrain_contract_tests.workflows.run_log import until
-from drivetrain_contract_tests.workflows.state_machine import told
+from drivetrain_contract_tests.workflows.state_machine import story_of
 from drivetrain_contract_tests.workflows.strategies import KNOWN, trees
 
 __all__ = ["ExecutionChecks"]
@@ -40,7 +40,7 @@ class ExecutionChecks(WorkflowBase):
             play()
 
     def _play_example(self, harness: AppHarness, app: App, workflow: Workflow[Any]) -> None:
-        story, before, runs = told(harness, workflow), harness.run_log.ran(), harness.run_log.runs
+        story, before, runs = story_of(harness, workflow), harness.run_log.ran(), harness.run_log.runs
         handle = app.send(story.workflow)
         outcome = harness.outcome(handle)
         assert outcome == story.result, f"it gives {outcome}, and should give {story.result}"

@@ -114,7 +114,7 @@ class Faults:
 
 
 class Proxy:
-    """A broker or a backend whose calls fail as planned, and that declares what it is told to; else the driver's."""
+    """A broker or a backend whose calls fail as planned. Given capabilities replace those of the driver."""
 
     def __init__(self, driver: Any, faults: Faults, **capabilities: Any) -> None:
         self._driver = driver

@@ -47,7 +47,7 @@ class Killer:
 
     def __init__(self, step: str, nth: int, killers: Path) -> None:
         self._step = step
-        self._left = nth
+        self._remaining = nth
         self._killers = killers
         self._lock = threading.Lock()
 
@@ -69,8 +69,8 @@ class Killer:
     def come_to(self, step: str) -> None:
         """Die, if it is time to."""
         with self._lock:
-            self._left -= step == self._step
-            if self._left <= 0:
+            self._remaining -= step == self._step
+            if self._remaining <= 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def kill_once(self, label: str, task_id: str) -> None:

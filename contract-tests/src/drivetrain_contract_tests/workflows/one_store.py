@@ -32,8 +32,8 @@ class OneStoreChecks(WorkflowBase):
         with self._one_store() as (broker, backend):
             assert list(broker.record_and_publish([])) == [], "an empty batch does something"
             backend.record([Transition(task_id="begun", state=State.STARTED, at=1.0, run="r", lease=_HOLD_SECONDS)])
-            told = {"payload": b"due \x00\xff", "downstream": b"next \x00\xff"}
-            sends = [_send("one", **told), _send("begun"), _send("two")]
+            values = {"payload": b"due \x00\xff", "downstream": b"next \x00\xff"}
+            sends = [_send("one", **values), _send("begun"), _send("two")]
             granted = list(broker.record_and_publish(sends))
             assert granted == [True, False, True], f"it was granted {granted}, and only `begun` has begun"
             bodies = [one.message for one in self._receive_all(broker, 2)]
@@ -41,8 +41,8 @@ class OneStoreChecks(WorkflowBase):
             one, begun, two = backend.read(["one", "begun", "two"])
             states = [None if record is None else record.state for record in (one, begun, two)]
             assert states == [State.PENDING, State.STARTED, State.PENDING], f"recorded is {states}"
-            kept = one and (one.task, one.payload, one.downstream)
-            assert kept == ("task", told["payload"], told["downstream"]), f"recorded is {one}"
+            recorded = one and (one.task, one.payload, one.downstream)
+            assert recorded == ("task", values["payload"], values["downstream"]), f"recorded is {one}"
 
     @holds("W20")
     def test_it_may_be_repeated(self) -> None:

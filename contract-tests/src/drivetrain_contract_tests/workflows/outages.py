@@ -15,7 +15,7 @@ from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.app_harness import LOST, AppHarness, call
 from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.faults import Fault, Faults, Moment
-from drivetrain_contract_tests.workflows.state_machine import STORIES, told
+from drivetrain_contract_tests.workflows.state_machine import STORIES, story_of
 
 __all__ = ["OutageChecks"]
 
@@ -60,7 +60,7 @@ class OutageChecks(WorkflowBase):
             return len(faults.calls)
 
     def _tell(self, harness: AppHarness, sender: App, faults: Faults, case: _Case) -> None:
-        story, before = told(harness, STORIES[case.story]), harness.run_log.ran()
+        story, before = story_of(harness, STORIES[case.story]), harness.run_log.ran()
         handle = sender.send(story.workflow)
         outcome = harness.outcome(handle)
         harness.run_log.wait_for(lambda ran: not story.ran - (ran - before), self.patience_seconds)
@@ -71,7 +71,7 @@ class OutageChecks(WorkflowBase):
             unexpected=int(outcome != story.result) + len(set(ran) - set(story.ran)),
             duplicated=sum(count - 1 for count in harness.run_log.attempts().values()),
             recovered=story.ran.total() if faults.struck.is_set() else 0,
-            told=f"{case}; {outcome}; {ran}; calls: {faults.calls}",
+            details=f"{case}; {outcome}; {ran}; calls: {faults.calls}",
         )
 
     @holds("W11")
@@ -90,7 +90,7 @@ class OutageChecks(WorkflowBase):
             again = sum(count - 1 for count in ran.values())
             recovered = len(ran) if faults.struck.is_set() else 0
             counts = {"lost": lost, "unexpected": 0, "duplicated": again, "recovered": recovered}
-            self.check_counts(**counts, told=f"{ran}; calls: {faults.calls}")
+            self.check_counts(**counts, details=f"{ran}; calls: {faults.calls}")
 
     def _row(self, number: int) -> list[Signature[Any]]:
         return [call("act", label=f"row{index}") for index in range(number)]
@@ -118,7 +118,7 @@ class OutageChecks(WorkflowBase):
             harness.quiet()
             again = harness.run_log.attempts() - before
             self.check_counts(
-                lost=0, unexpected=0, duplicated=again.total(), recovered=0, told=f"{again} ran for late messages"
+                lost=0, unexpected=0, duplicated=again.total(), recovered=0, details=f"{again} ran for late messages"
             )
 
     @holds("W13")

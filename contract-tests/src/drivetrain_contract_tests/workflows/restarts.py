@@ -12,7 +12,7 @@ from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 from drivetrain_contract_tests.workflows.app_harness import AppHarness, call
 from drivetrain_contract_tests.workflows.base import WorkflowBase
-from drivetrain_contract_tests.workflows.state_machine import STORIES, told
+from drivetrain_contract_tests.workflows.state_machine import STORIES, story_of
 
 __all__ = ["RestartChecks"]
 
@@ -31,7 +31,7 @@ class RestartChecks(WorkflowBase):
             running = app.send(chain(call("wait", label="running"), call("act", label="next")))
             harness.worker(app)
             assert harness.gates["running 0"].reached.wait(self.patience_seconds), "the task has not begun"
-            stories = [told(harness, workflow) for workflow in STORIES.values()]
+            stories = [story_of(harness, workflow) for workflow in STORIES.values()]
             handles = [running, app.send(call("act", label="delayed", delay=1.0))]
             handles += [app.send(story.workflow) for story in stories]
             outcomes = [callers.submit(harness.outcome, handle) for handle in handles]

@@ -1,4 +1,4 @@
-"""Clauses W15 and W16: how long results are kept, and bodies that are too large for the broker."""
+"""Clauses W15 and W16: how long results are stored, and bodies that are too large for the broker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.app_harness import AppHarness, call
 from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.run_log import until
-from drivetrain_contract_tests.workflows.state_machine import STORIES, told
+from drivetrain_contract_tests.workflows.state_machine import STORIES, story_of
 
 __all__ = ["RetentionChecks"]
 
@@ -19,22 +19,22 @@ _LARGEST_TRIED = 4 * 1024 * 1024
 
 
 class RetentionChecks(WorkflowBase):
-    """What is kept for a workflow, and for how long."""
+    """What is stored for a workflow, and for how long."""
 
     @holds("W15")
     def test_a_retention_of_zero_changes_nothing_and_leaves_nothing(self) -> None:
-        """Every task runs as it does otherwise, and when it is over nothing is kept."""
+        """Every task runs as it does otherwise, and nothing is stored once it is over."""
         self.at_once(self._play_unkept, list(STORIES))
 
     def _play_unkept(self, name: str) -> None:
         with self.harness() as harness:
             app = harness.working(result_retention_seconds=0, redelivery_window_seconds=0.5)
-            story = told(harness, STORIES[name])
+            story = story_of(harness, STORIES[name])
             _ = app.send(story.workflow)
             harness.run_log.wait_for(lambda ran: not story.ran - ran, self.patience_seconds)
             harness.quiet()
             self.check_ran(harness, story.ran)
-            self._check_nothing_left(harness)
+            self._check_empty(harness)
 
     @holds("W15")
     def test_a_short_retention_outlasts_what_is_unfinished(self) -> None:
@@ -51,23 +51,23 @@ class RetentionChecks(WorkflowBase):
             harness.quiet()
             (run,) = harness.run_log.of("all")
             assert run.args == ([["soon"], "run 0"],), f"the callback was given {run.args}"
-            self._check_nothing_left(harness)
+            self._check_empty(harness)
 
-    def _check_nothing_left(self, harness: AppHarness) -> None:
+    def _check_empty(self, harness: AppHarness) -> None:
         def empty() -> bool:
             harness.backend.sweep()
             return not any(harness.backend.counts().values())
 
         late = self.backend_declares().expiry_resolution_seconds
-        until(empty, "nothing is kept of a workflow that is over", self.patience_seconds + late)
+        until(empty, "nothing is stored of a workflow that is over", self.patience_seconds + late)
 
     @holds("W16")
     def test_a_body_that_is_too_large_for_the_broker_arrives(self) -> None:
         """Alone, as a follower and in a group; afterwards its body is dropped."""
         declared = self.broker_declares().largest_message_bytes
         limit = declared if declared is not None and declared <= _LARGEST_TRIED else _SMALL_BYTES
-        kept = self.backend_declares().largest_value_bytes
-        size = limit if kept is None else min(limit, kept // 7)  # each letter may be six bytes of JSON
+        value_limit = self.backend_declares().largest_value_bytes
+        size = limit if value_limit is None else min(limit, value_limit // 7)  # each letter may be six bytes of JSON
         text = "ä" * size
         with self.harness(lease_seconds=self.short_lease_seconds) as harness:
             app = harness.app(broker={"largest_message_bytes": limit})

@@ -14,7 +14,7 @@ from drivetrain_contract_tests.workflows.app_harness import AppHarness
 from drivetrain_contract_tests.workflows.interpreter import NOTHING, interpret
 from drivetrain_contract_tests.workflows.strategies import labelled
 
-__all__ = ["STORIES", "Story", "told"]
+__all__ = ["STORIES", "Story", "story_of"]
 
 
 @frozen
@@ -26,7 +26,7 @@ class Story:
     ran: Counter[str]
 
 
-def told(harness: AppHarness, workflow: Workflow[Any]) -> Story:
+def story_of(harness: AppHarness, workflow: Workflow[Any]) -> Story:
     """The story of a workflow on a harness."""
     known = labelled(workflow, harness.label)
     ran: Counter[str] = Counter()

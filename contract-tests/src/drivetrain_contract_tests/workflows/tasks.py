@@ -79,10 +79,10 @@ def register(app: App, run_log: Notes, gates: Gates, *, retry_seconds: float = 0
         raise ArithmeticError(f"{begin(label, args)} fails, as it should")
 
     def flaky(*args: Any, label: str) -> Any:
-        told = begin(label, args)
+        number = begin(label, args)
         if current_task().attempt == 0:
             raise ArithmeticError("not yet")
-        return told
+        return number
 
     def measure(text: str, *, label: str) -> int:
         begin(label, ())
