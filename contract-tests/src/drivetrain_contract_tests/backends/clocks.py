@@ -9,7 +9,7 @@ from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import known, record, refused, renewed, start, transition
 from drivetrain_contract_tests.backends.timing import ShiftedClock
 from drivetrain_contract_tests.clauses import holds
-from drivetrain_contract_tests.contract import NotRun
+from drivetrain_contract_tests.contract import NotDeclared
 
 __all__ = ["ClockChecks", "skewed_pairs"]
 
@@ -49,7 +49,7 @@ def skewed_pairs(checks: BackendBase) -> Iterator[tuple[Backend, Backend]]:
     """Pairs of a client with the right clock and one with a wrong clock, each pair on a namespace of its own.
 
     Raises:
-        NotRun: the backend counts by the clock of its client, as one does that runs within the client's machine.
+        NotDeclared: the backend counts by the clock of its client, as one does that runs within the client's machine.
     """
     for seconds in (_SKEW_SECONDS, -_SKEW_SECONDS):
         namespace = checks.service.namespace()
@@ -57,5 +57,5 @@ def skewed_pairs(checks: BackendBase) -> Iterator[tuple[Backend, Backend]]:
         ahead = checks.on(namespace, ShiftedClock(_SKEW_SECONDS))
         record(right, transition("witness", retention=LONG))
         if not known(ahead, "witness"):
-            raise NotRun("it counts by the clock of its client")
+            raise NotDeclared("it counts by the clock of its client")
         yield right, wrong
