@@ -97,7 +97,7 @@ def test_the_source_archive_holds_the_tests(built):
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"LICENSE", "README.md", "pyproject.toml", "src/drivetrain/py.typed"} <= names
-    assert any(name.startswith("tests/workflow/test_") for name in names)
+    assert any(name.startswith("tests/unit/workflow/test_") for name in names)
 
 
 @needs_index

@@ -220,13 +220,10 @@ class ToyBroker:
         """Do something with the file of a message in flight; whether it is still this consumer's."""
         held = self._queue(delivery.message.queue) / "held"
         with service_errors():
-            while True:
-                names = self._names(delivery.message.queue, "held")
-                mine = next((name for name in names if _receipt(name) == delivery.receipt), None)
-                if mine is None:
-                    return False
-                if _done(act, held / str(mine)):
+            while (mine := _held_file(held, delivery.receipt)) is not None:
+                if _done(act, mine):
                     return True  # otherwise another thread has just extended it under a new name: try again
+        return False
 
     def _dead_letter(self, path: Path, reason: str) -> None:
         _reason_path(path).write_text(json.dumps(reason))  # before the move: readers of dead letters need it
@@ -243,6 +240,14 @@ def _reason_path(path: Path) -> Path:
 
 def _receipt(name: Name) -> str:
     return f"{name.serial}-{name.count}"
+
+
+def _held_file(held: Path, receipt: str) -> Path | None:
+    """The file of a delivery: its name is a time, which `extend` changes, and the receipt."""
+    try:
+        return next((path for path in held.iterdir() if path.name.endswith(f"-{receipt}")), None)
+    except FileNotFoundError:
+        return None  # the queue was never used
 
 
 def _move(path: Path, directory: str, time: int, more: int = 0) -> Path:

@@ -40,8 +40,11 @@ def wish(task_id, **fields):
 
 
 @pytest.fixture
-def task_id(prefix):
+def task_id(redis_cluster, prefix):
     """Its slot holds no key of another test: a slot that holds some cannot be given to another node."""
+    for node in redis_cluster.nodes:
+        with node.client() as client:
+            client.flushall()
     return f"task of {prefix}"
 
 
