@@ -107,7 +107,7 @@ def race(callers: Sequence[Callable[[str], T]], names: Sequence[str], until: flo
                     break
                 try:
                     answers.append(interruption.call(partial(ask, name)))
-                except BaseException:
+                except BaseException:  # raised again: the other callers must not wait for this one
                     barrier.abort()
                     raise
         return answers

@@ -13,6 +13,7 @@ from drivetrain.contract import (
     ServiceUnavailable,
 )
 from drivetrain_amqp import make_broker
+from support.waiting import until
 
 HOLD = 60.0
 PATIENCE = 60.0
@@ -38,13 +39,6 @@ def make(namespace):
 
 def message(name="m", queue="q", **fields):
     return Message(**{"id": name, "queue": queue, "body": b"body", **fields})
-
-
-def eventually(what, otherwise):
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.01)
 
 
 class Load:
@@ -75,7 +69,7 @@ class Load:
     def await_more(self, count):
         """Wait until ``count`` more messages are acknowledged."""
         before = len(self.finished)
-        eventually(lambda: len(self.finished) >= before + count, f"{len(self.finished) - before} of {count} came")
+        until(lambda: len(self.finished) >= before + count, f"{count} more come")
 
     def _publish(self, broker, name):
         number = 0
@@ -140,7 +134,7 @@ def test_the_first_message_of_a_queue_outlives_a_node_that_is_killed_at_once(rab
     make(rabbit.url(), options).publish([message(eta=eta)])
     _kill(rabbit)
     worker, came = make(rabbit.url(), options), []
-    eventually(lambda: came.extend(_received(worker)) or came, "the message was lost")
+    until(lambda: came.extend(_received(worker)) or came, "the message comes")
     assert [each.message.id for each in came] == ["m"]
 
 
@@ -163,14 +157,14 @@ def test_publishers_wait_while_memory_is_short_and_go_on(rabbit, make, caplog):
         try:
             publishing = threading.Thread(target=publish)
             publishing.start()
-            eventually(lambda: "accepts no messages now" in caplog.text, "nothing was said")
+            until(lambda: "accepts no messages now" in caplog.text, "the log says so")
             worker.acknowledge(worker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=HOLD))
             assert not done.is_set()
         finally:
             rabbit.control("set_vm_memory_high_watermark", "0.4")
         assert done.wait(PATIENCE)
         publishing.join(PATIENCE)
-        eventually(lambda: "accepts messages again" in caplog.text, "nothing was said")
+        until(lambda: "accepts messages again" in caplog.text, "the log says so")
     (delivery,) = worker.receive(["q"], limit=9, wait_seconds=5, hold_seconds=HOLD)
     assert delivery.message.id == "meanwhile"
 
@@ -184,7 +178,7 @@ def test_publishers_do_not_wait_for_ever(rabbit, make):
             sender.publish([message()])
     finally:
         rabbit.control("set_vm_memory_high_watermark", "0.4")
-    eventually(lambda: _works(lambda: sender.publish([message()])), "it does not come back")
+    until(lambda: _works(lambda: sender.publish([message()])), "it works again")
 
 
 def _works(call):
@@ -206,7 +200,7 @@ def test_a_server_that_hangs_is_noticed(rabbit, make):
                 call()
     finally:
         rabbit.process.resume()
-    eventually(lambda: _works(broker.ping), "it does not come back")
+    until(lambda: _works(broker.ping), "it works again")
 
 
 def test_a_consumer_timeout_is_mended_and_late_acknowledgements_change_nothing(rabbit, make, namespace, caplog):
@@ -222,7 +216,7 @@ def test_a_consumer_timeout_is_mended_and_late_acknowledgements_change_nothing(r
             taken.extend(other.receive(["q"], limit=2, wait_seconds=0.5, hold_seconds=HOLD))
             return len(taken) == 2
 
-        eventually(again, "they have not come back")
+        until(again, "they come back")
         assert all(each.redelivered for each in taken)
         broker.acknowledge(held)
         broker.dead_letter([(held[0], "late")])

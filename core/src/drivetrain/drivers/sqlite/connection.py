@@ -137,7 +137,7 @@ class Database:
                         try:
                             yield session
                             session.connection.execute("COMMIT")
-                        except BaseException:
+                        except BaseException:  # raised again: nothing may leave a transaction open
                             if session.connection.in_transaction:  # some errors of SQLite have ended it
                                 session.connection.execute("ROLLBACK")
                             raise

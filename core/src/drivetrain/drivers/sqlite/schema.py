@@ -107,7 +107,7 @@ def create(connection: sqlite3.Connection, prefix: str) -> None:
             for statement in _scoped(_TABLES, prefix).split(";"):
                 connection.execute(statement)
             connection.execute(_scoped("INSERT INTO @meta VALUES ('version', ?)", prefix), (VERSION,))
-    except BaseException:
+    except BaseException:  # raised again: nothing may leave a transaction open
         if connection.in_transaction:  # some errors of SQLite have ended it; a ROLLBACK would hide them
             connection.execute("ROLLBACK")
         raise

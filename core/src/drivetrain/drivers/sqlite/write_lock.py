@@ -120,7 +120,7 @@ class _Wait:
         """The file, locked; None if that took longer than ``seconds``."""
         try:
             self._locked.wait(seconds)
-        except BaseException:
+        except BaseException:  # raised again: a lock that came meanwhile must not stay locked
             if not self._give_up():
                 _release(self._file)
             raise

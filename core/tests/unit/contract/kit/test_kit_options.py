@@ -57,8 +57,8 @@ def test_every_fault_of_tls_is_named():
 
 
 def test_relative_files_of_tls_begin_in_the_directory():
-    options = TlsOptions(ca_file="ca.pem", cert_file="/etc/me.pem").in_directory(Path("/work"))
-    assert options == TlsOptions(ca_file="/work/ca.pem", cert_file="/etc/me.pem")
+    options = TlsOptions(ca_file="ca.pem", cert_file="/etc/me.pem").in_directory(Path("/srv"))
+    assert options == TlsOptions(ca_file="/srv/ca.pem", cert_file="/etc/me.pem")
 
 
 def test_a_server_is_verified_unless_the_url_says_otherwise():
