@@ -95,7 +95,7 @@ def test_the_curve_of_fibonacci(start, told):
     """`Fibonacci`, `FibonacciNext`: a start value shifts the curve."""
     made = retry.fibonacci(start=start, max_retries=6)
     with App("memory://") as app:
-        policy = app.drivers.retry_policy(made.policy, made.parameters)
+        policy = app.runtime.retry_policy(made.policy, made.parameters)
     assert [policy.delay_seconds(number, Random(0)) for number in range(1, 7)] == told
 
 

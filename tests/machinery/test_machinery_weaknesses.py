@@ -87,7 +87,7 @@ def test_an_outage_is_tried_at_a_bounded_rate_and_recovery_begins_anew(caplog):
     assert len(clock.pauses) == 20
     assert first <= 0.05
     assert 5.0 <= last <= 10.0
-    assert caplog.text.count("the service is away; trying again in") == 20
+    assert caplog.text.count("the service is away; retrying in") == 20
     assert retrier.call("ping", ping) == "pong"
     assert clock.pauses[-1] <= 0.05
 
@@ -151,7 +151,7 @@ def test_a_creation_time_is_fixed_and_delays_have_jitter_and_a_cap(make):
     """W42."""
     app = make("memory")
     policy = retry.exponential(base=1, cap=8, jitter=0.5, max_retries=50)
-    made = app.drivers.retry_policy(policy.policy, policy.parameters)
+    made = app.runtime.retry_policy(policy.policy, policy.parameters)
     random = Random(1)
     delays = [made.delay_seconds(number, random) for number in range(1, 50)]
     assert max(delays) <= 8

@@ -13,12 +13,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from drivetrain.worker.fork_signals import restore_in_children
-from drivetrain.worker.process_signals import (
-    DUMP_SIGNAL,
-    STOP_SIGNALS,
-    dump_no_stacks_on_signal,
-    dump_stacks_on_signal,
-)
+from drivetrain.worker.process_signals import DUMP_SIGNAL, STOP_SIGNALS, dump_stacks
 
 __all__ = ["Arrived", "Signals"]
 
@@ -29,7 +24,7 @@ class Arrived(Flag):
     NOTHING = 0
     #: SIGTERM, SIGINT or SIGHUP.
     STOP = auto()
-    #: SIGUSR1. This process has written its stacks already; its children have not.
+    #: SIGUSR1. This process writes its stacks itself; its children do not get the signal.
     DUMP = auto()
 
 
@@ -52,10 +47,10 @@ class Signals:
         self.exited = False
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, _ignore) for number in _watched()}
+        self._before = {
+            number: signal.signal(number, dump_stacks if number is DUMP_SIGNAL else _ignore) for number in _watched()
+        }
         self._fd_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        if DUMP_SIGNAL in self._before:
-            dump_stacks_on_signal()
         restore_in_children(_watched(), self._forget)
         return self
 
@@ -77,8 +72,6 @@ class Signals:
         return stop | (Arrived.DUMP if DUMP_SIGNAL in arrived else Arrived.NOTHING)
 
     def _restore(self) -> None:
-        if DUMP_SIGNAL in self._before:
-            dump_no_stacks_on_signal()
         signal.set_wakeup_fd(self._fd_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)

@@ -11,7 +11,7 @@ from typing import Any
 __all__ = [
     "DUMP_SIGNAL",
     "STOP_SIGNALS",
-    "dump_no_stacks_on_signal",
+    "dump_stacks",
     "dump_stacks_on_signal",
     "leave_stopping_to_the_worker",
 ]
@@ -20,25 +20,24 @@ __all__ = [
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )  # fmt: skip
-#: The one upon which a process writes the stacks of all its threads to standard error; None: there is none.
-DUMP_SIGNAL: signal.Signals | None = getattr(signal, "SIGUSR1", None) if hasattr(faulthandler, "register") else None
-
 _STDERR = 2
+#: The signal on which a process writes the stacks of all its threads to standard error; None: there is none.
+DUMP_SIGNAL: signal.Signals | None = getattr(signal, "SIGUSR1", None)
+
+
+def dump_stacks(_number: int, _frame: FrameType | None) -> None:
+    """Handle a signal: write the stacks of all threads to standard error.
+
+    Not by `faulthandler.register`: its handler reads the frames of threads that run meanwhile, and may crash. A handler
+    of Python holds the interpreter's lock.
+    """
+    faulthandler.dump_traceback(_STDERR)
 
 
 def dump_stacks_on_signal() -> None:
-    """Let `DUMP_SIGNAL` write the stacks of all threads of this process, then do what it did before.
-
-    What it did by default, it does no more: it ended the process.
-    """
-    if DUMP_SIGNAL is not None:
-        faulthandler.register(DUMP_SIGNAL, file=_STDERR, chain=signal.getsignal(DUMP_SIGNAL) is not signal.SIG_DFL)
-
-
-def dump_no_stacks_on_signal() -> None:
-    """Take that back."""
-    if DUMP_SIGNAL is not None:
-        faulthandler.unregister(DUMP_SIGNAL)
+    """Let `DUMP_SIGNAL` call `dump_stacks`, unless the application handles it. For the main thread."""
+    if DUMP_SIGNAL is not None and signal.getsignal(DUMP_SIGNAL) in {signal.SIG_DFL, signal.SIG_IGN}:
+        signal.signal(DUMP_SIGNAL, dump_stacks)
 
 
 def leave_stopping_to_the_worker() -> Mapping[signal.Signals, Any]:
