@@ -100,8 +100,8 @@ class VersionedValues(Protocol):
     def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
         """A page of the values whose keys start with ``prefix``.
 
-        A value that is stored from the first page to the last, whatever its versions, is on exactly one page. A key that
-        is written or removed meanwhile is on one page at most. The driver chooses the order. A call does a bounded
+        A value that is stored from the first page to the last, whatever its versions, is on exactly one page. A key
+        that is written or removed meanwhile is on one page at most. The driver chooses the order. A call does a bounded
         amount of work.
 
         Args:
