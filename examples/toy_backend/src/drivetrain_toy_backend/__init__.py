@@ -56,6 +56,7 @@ from drivetrain.contract import (
     service_name,
     shorten_record,
     takes_effect,
+    utf8,
 )
 
 KINDS = ("tasks", "groups", "members", "bodies", "values")
@@ -77,11 +78,13 @@ class Value:
         if data is None:
             return None
         head, _, value = data.partition(b"\n")
-        found = cls(*json.loads(head), value=value)
+        key, version, ends = json.loads(head)
+        found = cls(bytes.fromhex(key).decode("utf-8", "surrogatepass"), version, ends, value)
         return None if found.ends is not None and found.ends <= now else found
 
     def write(self, path: Path) -> None:
-        _write(path, json.dumps([self.key, self.version, self.ends]).encode() + b"\n" + self.value)
+        # The key is its bytes: JSON would join two halves of a surrogate pair to another text.
+        _write(path, json.dumps([utf8(self.key).hex(), self.version, self.ends]).encode() + b"\n" + self.value)
 
     def seen_at(self, now: float) -> VersionedValue:
         left = None if self.ends is None else self.ends - now
