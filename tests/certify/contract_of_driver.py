@@ -5,7 +5,7 @@ import os
 import pytest
 from attrs import evolve
 
-from drivetrain_contract_tests import BackendContract, BrokerContract, LockContract
+from drivetrain_contract_tests import BackendContract, BrokerContract, LockContract, ValueContract
 from matrix.places import LESS, running
 
 SCHEME = os.environ.get("CERTIFY_SCHEME", "memory")
@@ -37,6 +37,10 @@ class TestBroker(BrokerContract):
 
 
 class TestBackend(BackendContract):
+    pass
+
+
+class TestValues(ValueContract):
     pass
 
 

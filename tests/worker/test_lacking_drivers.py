@@ -183,7 +183,7 @@ class _Uncounted(Changed):
 
 # Keeping
 
-SIMPLE = {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 0}
+SIMPLE = {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "values": 0}
 
 
 def workflows(app):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from drivetrain_contract_tests.retry_policies import PolicyUnderTest, RetryPolicyContract
     from drivetrain_contract_tests.serializers import SerializerContract
     from drivetrain_contract_tests.service import Service
+    from drivetrain_contract_tests.values import ValueContract
     from drivetrain_contract_tests.workflows import Pair, WorkflowContract
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "RetryPolicyContract",
     "SerializerContract",
     "Service",
+    "ValueContract",
     "WorkflowContract",
     "clauses",
 ]
@@ -47,6 +49,7 @@ _HOMES = {
     "RetryPolicyContract": "retry_policies",
     "SerializerContract": "serializers",
     "Service": "service",
+    "ValueContract": "values",
     "WorkflowContract": "workflows",
 }
 

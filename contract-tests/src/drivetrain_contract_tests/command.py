@@ -80,7 +80,7 @@ def _arguments(profile: str, seed: int | None, reports: tuple[Path, ...], urls: 
     "--backend",
     metavar="URL",
     callback=_checked,
-    help="Test the backend and locks of this URL, likewise; given both, workflows on the pair too.",
+    help="Test the backend of this URL, likewise; given both, workflows on the pair too.",
 )
 @click.option("--profile", type=click.Choice(["quick", "default", "thorough"]), default="default", show_default=True)
 @click.option("--seed", type=int, help="Make the random choices of an earlier run, which has printed this number.")

@@ -26,7 +26,13 @@ __all__ = ["Contract", "NotDeclared", "NotRun"]
 _PACKAGE = "drivetrain_contract_tests."
 
 #: Which drivers clauses are about, by the letter of their number.
-_KINDS = {"B": (Kind.BROKER,), "R": (Kind.BACKEND,), "L": (Kind.BACKEND,), "W": (Kind.BROKER, Kind.BACKEND)}
+_KINDS = {
+    "B": (Kind.BROKER,),
+    "R": (Kind.BACKEND,),
+    "V": (Kind.BACKEND,),
+    "L": (Kind.BACKEND,),
+    "W": (Kind.BROKER, Kind.BACKEND),
+}
 
 
 class NotDeclared(Skipped):

@@ -25,7 +25,7 @@ __all__: list[str] = []
 
 # So that a failing check shows its values.
 pytest.register_assert_rewrite(
-    *(f"drivetrain_contract_tests.{name}" for name in ("brokers", "backends", "locks", "serializers")),
+    *(f"drivetrain_contract_tests.{name}" for name in ("brokers", "backends", "values", "locks", "serializers")),
     *(f"drivetrain_contract_tests.{name}" for name in ("retry_policies", "workflows")),
 )
 

@@ -2,7 +2,14 @@
 
 import pytest
 
-from drivetrain_contract_tests import BackendContract, BrokerContract, LockContract, Service, WorkflowContract
+from drivetrain_contract_tests import (
+    BackendContract,
+    BrokerContract,
+    LockContract,
+    Service,
+    ValueContract,
+    WorkflowContract,
+)
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +27,10 @@ class TestMemoryBroker(BrokerContract):
 
 
 class TestMemoryBackend(BackendContract):
+    pass
+
+
+class TestMemoryValues(ValueContract):
     pass
 
 

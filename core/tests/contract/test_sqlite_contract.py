@@ -2,7 +2,14 @@
 
 import pytest
 
-from drivetrain_contract_tests import BackendContract, BrokerContract, LockContract, Service, WorkflowContract
+from drivetrain_contract_tests import (
+    BackendContract,
+    BrokerContract,
+    LockContract,
+    Service,
+    ValueContract,
+    WorkflowContract,
+)
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +33,10 @@ class TestSqliteBroker(BrokerContract):
 
 
 class TestSqliteBackend(BackendContract):
+    pass
+
+
+class TestSqliteValues(ValueContract):
     pass
 
 

@@ -28,7 +28,7 @@ from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.comparing import assert_same
 
-__all__ = ["BatchChecks"]
+__all__ = ["BatchChecks", "at_limits", "numbered_names"]
 
 #: Numbers of entries, bytes or members at which services, drivers and types of columns end.
 _LIMITS = (1, 10, 64, 100, 127, 128, 255, 256, 500, 512, 900, 999, 1_000, 1_024, 2_048, 4_095, 4_096, 8_192, 9_999,
@@ -59,7 +59,7 @@ class BatchChecks(BackendBase):
     @holds("R1", "R6", "R14", "R32")
     def test_every_transition_of_a_large_batch_takes_effect(self) -> None:
         """All are granted, answered with what was there before, kept, listed and counted."""
-        backend, names = self.fresh(), _names(min(self.entries, _MOST_WRITTEN))
+        backend, names = self.fresh(), numbered_names(min(self.entries, _MOST_WRITTEN))
         for number, state in enumerate((State.PENDING, State.CANCELLED)):
             outcomes = record(backend, *[transition(name, state, payload=name.encode()) for name in names])
             assert_same([outcome.applied for outcome in outcomes], [True] * len(names), "whether each was granted")
@@ -75,8 +75,8 @@ class BatchChecks(BackendBase):
     @holds("R10")
     def test_every_record_of_a_large_batch_is_read(self) -> None:
         """Records are read at each position of the answer, and None where nothing is known."""
-        backend, names = self.fresh(), _names(max(_READ, self.entries))
-        here = _at_limits(names)
+        backend, names = self.fresh(), numbered_names(max(_READ, self.entries))
+        here = at_limits(names)
         record(backend, *[transition(name, payload=name.encode()) for name in here])
         actual = [None if found is None else found.payload for found in backend.read(names)]
         assert_same(actual, [name.encode() if name in here else None for name in names], "the payloads")
@@ -85,8 +85,8 @@ class BatchChecks(BackendBase):
     def test_every_lease_of_a_large_batch_is_renewed(self) -> None:
         """A run that holds its task gets a renewal; every other run gets the state of its task."""
         one, other = self.several(2)
-        names = _names(self.entries)
-        here = sorted(_at_limits(names))
+        names = numbered_names(self.entries)
+        here = sorted(at_limits(names))
         record(one, *[start(name, run="r", lease=0.0) for name in here])
         renewals = one.renew([RunLease(task_id=name, run="r", seconds=LONG) for name in names])
         held, unknown = Renewal(held=True, state=State.STARTED), Renewal(held=False, state=None)
@@ -97,8 +97,8 @@ class BatchChecks(BackendBase):
     @holds("R28")
     def test_every_record_of_a_large_batch_is_shortened(self) -> None:
         """Each terminal record of the batch goes, and no other."""
-        backend, names = self.fresh(), _names(self.entries)
-        here = sorted(_at_limits(names))
+        backend, names = self.fresh(), numbered_names(self.entries)
+        here = sorted(at_limits(names))
         record(backend, *[transition(name) for name in [*here, "other"]])
         backend.shorten_retention(names, retention_seconds=0.0)
         found = [each and each.task_id for each in backend.read([*here, "other"])]
@@ -107,8 +107,8 @@ class BatchChecks(BackendBase):
     @holds("R29")
     def test_every_record_and_group_of_a_large_batch_is_forgotten(self) -> None:
         """Each goes, and no other."""
-        backend, names = self.fresh(), _names(self.entries)
-        here = sorted(_at_limits(names))
+        backend, names = self.fresh(), numbered_names(self.entries)
+        here = sorted(at_limits(names))
         record(backend, *[start(name) for name in [*here, "other"]])
         backend.open_groups([Group(group_id=name, size=1) for name in [*here, "other"]])
         backend.forget(names)
@@ -119,9 +119,9 @@ class BatchChecks(BackendBase):
     @holds("R31")
     def test_every_body_of_a_large_batch_is_stored_loaded_and_dropped(self) -> None:
         """Many bodies are stored in one call, loaded among unknown keys, and dropped in one call."""
-        backend, stored = self.fresh(), _names(self.written)
+        backend, stored = self.fresh(), numbered_names(self.written)
         backend.store_bodies({name: name.encode() for name in stored})
-        keys = _names(max(self.entries, len(stored)))
+        keys = numbered_names(max(self.entries, len(stored)))
         bodies = backend.load_bodies(keys)
         assert_same(list(bodies), [name.encode() if name in set(stored) else None for name in keys], "the bodies")
         backend.drop_bodies(keys)
@@ -130,9 +130,9 @@ class BatchChecks(BackendBase):
     @holds("R23", "R25")
     def test_every_group_of_a_large_batch_is_opened_and_read(self) -> None:
         """Many groups are opened in one call, and read among unknown ones."""
-        backend, opened = self.fresh(), _names(self.written)
+        backend, opened = self.fresh(), numbered_names(self.written)
         backend.open_groups([Group(group_id=name, size=2, continuation=name.encode()) for name in opened])
-        names = _names(max(self.entries, len(opened)))
+        names = numbered_names(max(self.entries, len(opened)))
         continuations = [None if found is None else found.continuation for found in backend.read_groups(names)]
         assert_same(
             continuations, [name.encode() if name in set(opened) else None for name in names], "the continuations"
@@ -141,8 +141,8 @@ class BatchChecks(BackendBase):
     @holds("R19", "R20")
     def test_every_completion_of_a_large_batch_counts(self) -> None:
         """Each completion is answered, among those of unknown groups, and counts."""
-        backend, names = self.fresh(), _names(self.entries)
-        here = _at_limits(names)
+        backend, names = self.fresh(), numbered_names(self.entries)
+        here = at_limits(names)
         backend.open_groups([Group(group_id=name, size=1) for name in sorted(here)])
         reported = backend.complete([Completion(member=Member(name, 0), payload=name.encode()) for name in names])
         whole = GroupProgress(size=1, done=1)
@@ -162,7 +162,7 @@ class BatchChecks(BackendBase):
     def test_a_wait_looks_at_every_task_of_a_large_batch(self) -> None:
         """The end of any of many tasks wakes a wait; one answer names all tasks that ended before it."""
         waiter, worker = self.several(2)
-        names = _names(1_100)
+        names = numbered_names(1_100)
         record(worker, *[transition(name, State.PENDING) for name in names])
         for name in (names[-1], names[70]):
             waiting = Background(waiter.wait, names, timeout_seconds=2 * self.prompt_seconds)
@@ -204,21 +204,22 @@ class BatchChecks(BackendBase):
     @holds("R32")
     def test_sweeping_again_and_again_drops_all_that_has_expired(self) -> None:
         """A sweep does a bounded amount of work; the next one goes on where it ended."""
-        backend, names = self.fresh(), _names(self.written)
+        backend, names = self.fresh(), numbered_names(self.written)
         record(backend, *[transition(name, retention=0.0) for name in names], start("runs"))
         for _ in range(len(names)):
             backend.sweep()
-            if counts(backend) == {"tasks": 1, "groups": 0, "members": 0, "bodies": 0, "locks": 0}:
+            if counts(backend) == {"tasks": 1, "groups": 0, "members": 0, "bodies": 0, "values": 0}:
                 break
         assert counts(backend)["tasks"] == 1, "sweeping leaves what has expired"
         assert known(backend, "runs")
 
 
-def _names(count: int) -> list[str]:
+def numbered_names(count: int) -> list[str]:
+    """So many different names."""
     return [f"n{number}" for number in range(count)]
 
 
-def _at_limits(names: list[str]) -> set[str]:
+def at_limits(names: list[str]) -> set[str]:
     """The first name, the last, and those on both sides of each limit."""
     near = {index for limit in _LIMITS for index in (limit - 1, limit) if index < len(names)}
     return {names[0], names[-1], *(names[index] for index in near)}

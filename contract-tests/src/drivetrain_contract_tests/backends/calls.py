@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 #: The counts of an empty namespace.
-NOTHING = {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 0}
+NOTHING = {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "values": 0}
 TERMINAL = tuple(state for state in State if state.terminal)
 #: Values that services have changed: empty, text of theirs, numbers, bytes without text, blanks at the ends, large.
 PAYLOADS = (

@@ -1,4 +1,4 @@
-"""Clients whose clocks differ: leases and locks of a service are counted by one clock (R4, R12, R26, L2, L3)."""
+"""Clients whose clocks differ: one clock counts leases, records, values and locks (R4, R12, R26, V4, L2)."""
 
 from __future__ import annotations
 

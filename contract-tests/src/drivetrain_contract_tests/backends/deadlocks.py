@@ -11,6 +11,7 @@ from drivetrain.contract import Backend, Completion, Group, Member, RunLease, Se
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import record, start, transition
 from drivetrain_contract_tests.backends.concurrency import together
+from drivetrain_contract_tests.backends.value_calls import put, remove
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["DeadlockChecks"]
@@ -64,6 +65,11 @@ def _store(backend: Backend, names: Sequence[str]) -> None:
     backend.drop_bodies(names)
 
 
+def _write(backend: Backend, names: Sequence[str]) -> None:
+    backend.write_values([put(name) for name in names])
+    backend.write_values([remove(name) if number % 2 else put(name, if_version=0) for number, name in enumerate(names)])
+
+
 _CALLS: tuple[Call, ...] = (
     _record,
     _record_members,
@@ -74,6 +80,7 @@ _CALLS: tuple[Call, ...] = (
     _forget,
     _open,
     _store,
+    _write,
 )
 
 

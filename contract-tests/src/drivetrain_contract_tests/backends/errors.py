@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from drivetrain.contract import Backend, BackendCapabilities, Group, ServiceError
-from drivetrain_contract_tests.backends.base import LONG, BackendBase
+from drivetrain_contract_tests.backends.base import BackendBase
 from drivetrain_contract_tests.backends.calls import read, record, renewed, start, transition
+from drivetrain_contract_tests.backends.value_calls import write
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.io_audit import io_of_this_thread
 from drivetrain_contract_tests.refusing import assert_impossible_urls_are_refused
@@ -76,15 +77,19 @@ def _odd_calls(backend: Backend) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "such a worker", lambda: record(backend, transition("worker", worker=_LONE))
     yield "such a group", lambda: backend.open_groups([Group(group_id=_LONE, size=1)])
     yield "such a body's key", lambda: backend.store_bodies({_LONE: b""})
-    yield "such a lock", lambda: backend.acquire_lock(_LONE, seconds=LONG)
+    yield "such a key", lambda: write(backend, _LONE)
+    yield "reading such a key", lambda: backend.read_values([_LONE])
+    yield "listing what begins so", lambda: backend.list_values(_LONE, limit=10)
     yield "a huge attempt", lambda: record(backend, transition("attempt", attempt=2**70))
     yield "a huge group", lambda: backend.open_groups([Group(group_id="huge", size=2**70)])
-    yield "a huge token", lambda: backend.renew_lock("lock", 2**70, seconds=LONG)
+    yield "a huge version", lambda: write(backend, "version", if_version=2**70)
+    yield "a huge page", lambda: backend.list_values("", limit=2**70)
     for seconds in (1e18, 1e300, math.inf, -1.0):
         yield f"a retention of {seconds}", lambda: record(backend, transition(f"r{seconds}", retention=seconds))  # noqa: B023
         yield f"a lease of {seconds}", lambda: record(backend, start(f"l{seconds}", lease=seconds))  # noqa: B023
         yield f"a renewal for {seconds}", lambda: renewed(backend, f"l{seconds}", seconds=seconds)  # noqa: B023
         yield f"the time {seconds}", lambda: record(backend, transition(f"t{seconds}", at=seconds))  # noqa: B023
         yield f"settling in {seconds}", lambda: backend.shorten_retention([f"t{seconds}"], retention_seconds=seconds)  # noqa: B023
-        yield f"a lock for {seconds}", lambda: backend.acquire_lock(f"k{seconds}", seconds=seconds)  # noqa: B023
+        yield f"a value for {seconds}", lambda: write(backend, f"k{seconds}", seconds=seconds)  # noqa: B023
+        yield f"reading a value for {seconds}", lambda: backend.read_values([f"k{seconds}"])  # noqa: B023
         yield f"reading what has {seconds}", lambda: backend.read([f"{kind}{seconds}" for kind in "rlt"])  # noqa: B023

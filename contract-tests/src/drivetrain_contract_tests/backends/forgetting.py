@@ -21,6 +21,7 @@ from drivetrain_contract_tests.backends.calls import (
     transition,
 )
 from drivetrain_contract_tests.backends.timing import assert_ends, eventually, timed
+from drivetrain_contract_tests.backends.value_calls import stored
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["ForgettingChecks"]
@@ -174,19 +175,16 @@ class ForgettingChecks(BackendBase):
 
     @holds("R32")
     def test_the_counts_are_of_what_is_kept(self) -> None:
-        """Of tasks, groups, members, bodies and held locks, each is counted, and nothing else."""
+        """Of tasks, groups, members, bodies and values, each is counted, and nothing else."""
         backend = self.fresh()
         record(backend, transition("a"), start("b"), transition("c", State.PENDING), transition("gone", retention=0.0))
         open_group(backend, 3)
         open_group(backend, 1, "h")
         progress(backend, [done(0), done(0), done(2), done(0, group_id="h")])
         backend.store_bodies({"a": b"1", "b": b""})
-        token = backend.acquire_lock("l", seconds=LONG)
-        backend.acquire_lock("m", seconds=LONG)
-        assert counts(backend) == {"tasks": 3, "groups": 2, "members": 3, "bodies": 2, "locks": 2}
-        assert token is not None
-        backend.release_lock("l", token)
-        assert counts(backend)["locks"] == 1
+        stored(backend, "a")
+        stored(backend, "b", seconds=LONG)
+        assert counts(backend) == {"tasks": 3, "groups": 2, "members": 3, "bodies": 2, "values": 2}
 
     @holds("R32")
     def test_sweeping_drops_what_has_expired(self) -> None:
@@ -194,7 +192,7 @@ class ForgettingChecks(BackendBase):
         backend = self.fresh()
         backend.store_bodies({"b": b"body"})
         open_group(backend, 1)
-        lock = backend.acquire_lock("l", seconds=LONG)
+        version = stored(backend, seconds=LONG)
         record(
             backend,
             transition("for ever"),
@@ -204,11 +202,10 @@ class ForgettingChecks(BackendBase):
         )
         ended = timed(record, backend, *[transition(f"t{number}", retention=SHORT) for number in range(20)])
         assert_ends(partial(known, backend, "t19"), ended, SHORT, self.resolution)
-        expected = {"tasks": 4, "groups": 1, "members": 0, "bodies": 1, "locks": 1}
+        expected = {"tasks": 4, "groups": 1, "members": 0, "bodies": 1, "values": 1}
         eventually(lambda: _swept(backend) == expected, f"after a sweep the counts are {expected}", self.resolution + 1)
         assert None not in backend.read(["for ever", "long", "runs", "sent"])
-        assert lock is not None
-        assert backend.renew_lock("l", lock, seconds=LONG)
+        assert stored(backend, if_version=version) > version
 
 
 def _swept(backend: Backend) -> dict[str, int]:

@@ -19,6 +19,7 @@ from drivetrain_contract_tests.backends.calls import (
     transition,
 )
 from drivetrain_contract_tests.backends.concurrency import Background
+from drivetrain_contract_tests.backends.value_calls import stored, write
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.forking import in_child
 
@@ -62,16 +63,15 @@ class ForkChecks(BackendBase):
 
     @holds("R39")
     def test_a_child_that_ends_takes_nothing_with_it(self) -> None:
-        """What a child has recorded is there when it has ended, and its parent's locks and leases last."""
+        """What a child has recorded is there when it has ended, and its parent's values and leases last."""
         namespace = self.service.namespace()
         backend = self.on(namespace)
         record(backend, start("mine", run="r"))
-        token = backend.acquire_lock("mine", seconds=LONG)
-        assert token is not None
+        version = stored(backend, "mine", seconds=LONG)
         in_child(self._using(namespace, "child"))
         if self.declared().shared:
             assert known(backend, "child")
-        assert backend.renew_lock("mine", token, seconds=LONG)
+        assert stored(backend, "mine", if_version=version) > version
         assert refused(backend, start("mine", run="another")), "a child has ended its parent's lease"
         (ended,) = record(backend, transition("mine", run="r", payload=b"value"))
         assert ended.applied
@@ -97,7 +97,7 @@ class ForkChecks(BackendBase):
 
 
 def _use(backend: Backend, name: str) -> None:
-    """Record, read, complete and lock, under names that nobody else uses."""
+    """Record, read, complete and write, under names that nobody else uses."""
     record(backend, start(name, run=name))
     record(backend, transition(name, run=name, payload=name.encode()))
     found = read(backend, name)
@@ -105,9 +105,8 @@ def _use(backend: Backend, name: str) -> None:
     assert (found.state, found.payload) == (State.SUCCESS, name.encode())
     open_group(backend, 1, f"group of {name}")
     assert progress(backend, [done(0, b"member", f"group of {name}")]) == [(1, 1, False)]
-    token = backend.acquire_lock(name, seconds=LONG)
-    assert token is not None
-    assert backend.release_lock(name, token)
+    version = stored(backend, name, name.encode(), if_version=0, seconds=LONG)
+    assert write(backend, name, None, if_version=version).written
 
 
 def _use_until(backend: Backend, name: str, over: threading.Event) -> None:

@@ -22,6 +22,7 @@ from drivetrain_contract_tests.backends.calls import (
 )
 from drivetrain_contract_tests.backends.concurrency import Background, together
 from drivetrain_contract_tests.backends.timing import eventually
+from drivetrain_contract_tests.backends.value_calls import listed_keys, stored, write
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.urls import alike, with_namespace, without_namespace
 
@@ -56,7 +57,10 @@ class LifecycleChecks(BackendBase):
         assert list(other.read_members("g")) == []
         assert list(other.load_bodies(["b"])) == [None]
         assert listed_ids(other, 10) == []
-        assert other.acquire_lock("l", seconds=LONG) is not None
+        assert list(other.read_values(["k"])) == [None]
+        assert listed_keys(other) == []
+        stored(other, if_version=0)
+        write(other, value=None)
         other.forget(["t", "g"])
         other.drop_bodies(["b"])
         other.sweep()
@@ -71,7 +75,7 @@ class LifecycleChecks(BackendBase):
         _fill(one)
         _assert_filled(early)
         _assert_filled(self.on(namespace))
-        assert early.acquire_lock("l", seconds=LONG) is None
+        assert not write(early, if_version=0).written, "two objects of one namespace have each a value of one key"
 
     @holds("R35")
     def test_the_namespace_of_the_context_counts_where_the_url_names_none(self) -> None:
@@ -87,7 +91,8 @@ class LifecycleChecks(BackendBase):
             record(backend, start(payload=name.encode()))
             backend.store_bodies({"b": name.encode()})
             backend.open_groups([Group(group_id="g", size=1, continuation=name.encode())])
-            assert backend.acquire_lock("l", seconds=LONG) is not None, f"the locks of {name!r} meet those of another"
+            written = write(backend, "k", name.encode(), if_version=0).written
+            assert written, f"the values of {name!r} meet those of another"
         for name in names:
             again = self.at(url, name)
             found = read(again)
@@ -97,8 +102,11 @@ class LifecycleChecks(BackendBase):
             (group,) = again.read_groups(["g"])
             assert group is not None
             assert group.continuation == name.encode(), f"the groups of {name!r} meet those of another"
-            assert again.acquire_lock("l", seconds=LONG) is None
-            assert counts(again) == {**NOTHING, "tasks": 1, "groups": 1, "bodies": 1, "locks": 1}
+            (value,) = again.read_values(["k"])
+            assert value is not None
+            assert value.value == name.encode(), f"the values of {name!r} meet those of another"
+            assert listed_keys(again) == ["k"], f"the values of {name!r} meet those of another"
+            assert counts(again) == {**NOTHING, "tasks": 1, "groups": 1, "bodies": 1, "values": 1}
 
     @holds("R35")
     def test_the_namespace_of_the_url_is_stronger(self) -> None:
@@ -187,7 +195,7 @@ def _fill(backend: Backend) -> None:
     open_group(backend, 1)
     progress(backend, [done(0, b"m")])
     backend.store_bodies({"b": b"body"})
-    backend.acquire_lock("l", seconds=LONG)
+    stored(backend, value=b"value", seconds=LONG)
 
 
 def _assert_filled(backend: Backend) -> None:
@@ -196,7 +204,10 @@ def _assert_filled(backend: Backend) -> None:
     assert found.payload == b"v"
     assert list(backend.read_members("g")) == [b"m"]
     assert list(backend.load_bodies(["b"])) == [b"body"]
-    assert counts(backend) == {"tasks": 1, "groups": 1, "members": 1, "bodies": 1, "locks": 1}
+    (value,) = backend.read_values(["k"])
+    assert value is not None
+    assert value.value == b"value"
+    assert counts(backend) == {"tasks": 1, "groups": 1, "members": 1, "bodies": 1, "values": 1}
 
 
 def _work(backend: Backend, number: int) -> None:
@@ -213,9 +224,8 @@ def _work(backend: Backend, number: int) -> None:
         backend.store_bodies({name: name.encode()})
         assert list(backend.load_bodies([name])) == [name.encode()]
         backend.drop_bodies([name])
-        token = backend.acquire_lock(name, seconds=LONG)
-        assert token is not None
-        assert backend.release_lock(name, token)
+        version = stored(backend, name, name.encode(), if_version=0, seconds=LONG)
+        assert write(backend, name, None, if_version=version).written
     assert [found and found.payload for found in backend.read(names)] == [name.encode() for name in names]
     assert list(backend.read_members(group_id)) == [name.encode() for name in names]
 
@@ -226,6 +236,8 @@ def _look(backend: Backend, over: threading.Event) -> None:
         backend.sweep()
         assert list(backend.read(["unknown"])) == [None]
         backend.unfinished(limit=5)
+        assert list(backend.read_values(["unknown"])) == [None]
+        assert list(backend.list_values("unknown", limit=5).values) == []
         (renewal,) = backend.renew([RunLease(task_id="unknown", run="r", seconds=LONG)])
         assert not renewal.held
 

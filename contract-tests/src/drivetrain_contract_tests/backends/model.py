@@ -142,7 +142,7 @@ class Model:
         self.expire()
         members = sum(len(done) for _, done in self.groups.values())
         entries = {"tasks": len(self.tasks), "groups": len(self.groups), "bodies": len(self.bodies)}
-        return {**entries, "members": members, "locks": 0}
+        return {**entries, "members": members, "values": 0}
 
 
 def assert_outcomes(reported: Sequence[Outcome], expected: Sequence[Outcome]) -> None:

@@ -1,4 +1,4 @@
-"""A service that goes away and comes back (R36 to R38, L5)."""
+"""A service that goes away and comes back (R36 to R38)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import counts, done, open_group, progress, read, record, start, transition
 from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_contract_tests.backends.timing import eventually
+from drivetrain_contract_tests.backends.value_calls import stored, write
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 from drivetrain_contract_tests.service import Service
@@ -24,20 +25,18 @@ class RestartChecks(BackendBase):
 
     @holds("R36", restarts=True)
     def test_what_is_durable_survives_a_restart(self) -> None:
-        """Records, groups, members, bodies and held locks are as they were, for old objects and for new ones."""
+        """Records, groups, members, bodies and values are as they were, for old objects and for new ones."""
         if self.declared().durability in (Durability.NONE, Durability.CACHE):
             raise NotDeclared("not declared: durability")
         namespace = self.service.namespace()
         backend = self.on(namespace)
-        token = _fill(backend)
+        _fill(backend)
         before = _all_of(backend)
         with stopped(self.service):
             pass
         eventually(partial(works, backend), "the object works again", self.patience_seconds)
         for each in (backend, self.on(namespace)):
             assert _all_of(each) == before
-        assert token is not None
-        assert backend.renew_lock("l", token, seconds=LONG)
         assert record(backend, start("runs", run="other"))[0].applied is False
         assert record(backend, transition("runs", run="r"))[0].applied
 
@@ -132,19 +131,20 @@ def works(backend: Backend) -> bool:
     return True
 
 
-def _fill(backend: Backend) -> int | None:
+def _fill(backend: Backend) -> None:
     record(backend, transition("ended", payload=b"v", retention=LONG), start("runs"))
     record(backend, transition("sent", State.PENDING, downstream=b"d"))
     open_group(backend, 3, continuation=b"next")
     progress(backend, [done(2, b"m"), done(0, failed=True)])
     backend.store_bodies({"b": b"body"})
-    return backend.acquire_lock("l", seconds=LONG)
+    stored(backend, "v", b"value")
 
 
 def _all_of(backend: Backend) -> object:
     records = list(backend.read(["ended", "runs", "sent"]))
     groups = list(backend.read_groups(["g"]))
-    return records, groups, list(backend.read_members("g")), list(backend.load_bodies(["b"])), counts(backend)
+    values = list(backend.read_values(["v"]))
+    return records, groups, list(backend.read_members("g")), list(backend.load_bodies(["b"])), values, counts(backend)
 
 
 def _calls(backend: Backend) -> dict[str, Callable[[], object]]:
@@ -164,8 +164,8 @@ def _calls(backend: Backend) -> dict[str, Callable[[], object]]:
         "store_bodies": lambda: backend.store_bodies({"c": b""}),
         "load_bodies": lambda: backend.load_bodies(["b"]),
         "drop_bodies": lambda: backend.drop_bodies(["b"]),
-        "acquire_lock": lambda: backend.acquire_lock("new", seconds=LONG),
-        "renew_lock": lambda: backend.renew_lock("l", 1, seconds=LONG),
-        "release_lock": lambda: backend.release_lock("l", 1),
+        "read_values": lambda: backend.read_values(["v"]),
+        "write_values": lambda: write(backend, "new", if_version=0),
+        "list_values": lambda: backend.list_values("", limit=10),
         "counts": backend.counts,
     }

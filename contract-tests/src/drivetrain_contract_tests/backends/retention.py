@@ -178,4 +178,4 @@ def _begin(backend: Backend) -> dict[str, int]:
     record(backend, transition("again", State.RETRY, run="r", retention=0.1), transition("g", State.PENDING))
     record(backend, transition("member", retention=0.1, payload=b"v", member=Member("g", 0)))
     progress(backend, [done(1, b"w")])
-    return {"tasks": 4, "groups": 2, "members": 3, "bodies": 1, "locks": 0}
+    return {"tasks": 4, "groups": 2, "members": 3, "bodies": 1, "values": 0}

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from drivetrain.contract import Backend, DrivetrainError, NotSupported, reset_after_fork
+from drivetrain.worker.value_lock import ValueLock
 
 __all__ = ["Lock", "LockHeld"]
 
@@ -25,31 +26,30 @@ class Lock:
     def __init__(self, backend: Callable[[], Backend], name: str, seconds: float) -> None:
         if not backend().capabilities.stores:
             raise NotSupported("locks need a backend that stores results, and this app's backend is null://")
-        self._backend = backend
-        self._seconds = seconds
+        self._lock = ValueLock(backend, name, seconds=seconds)
         self.name = name
-        #: The fencing token while this object owns the lock; None otherwise.
-        self.token: int | None = None
         reset_after_fork(self)
+
+    @property
+    def token(self) -> int | None:
+        """The fencing token while this object owns the lock; None otherwise. It is the same after a renewal."""
+        return self._lock.token
 
     def acquire(self) -> bool:
         """Take the lock if it is free; whether this object owns it now."""
-        if self.token is None:
-            self.token = self._backend().acquire_lock(self.name, seconds=self._seconds)
-        return self.token is not None
+        return self._lock.acquire()
 
     def renew(self) -> bool:
         """Extend the lock to its full time from now; False if it has expired, and may have another owner."""
-        return self.token is not None and self._backend().renew_lock(self.name, self.token, seconds=self._seconds)
+        return self._lock.renew()
 
     def release(self) -> bool:
         """Release the lock; False if this object no longer owned it."""
-        token, self.token = self.token, None
-        return token is not None and self._backend().release_lock(self.name, token)
+        return self._lock.release()
 
     def after_fork(self) -> None:
         """See `drivetrain.contract.ForkAware`."""
-        self.token = None
+        self._lock.disown()
 
     def __enter__(self) -> Self:
         """Take it.

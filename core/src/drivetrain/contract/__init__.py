@@ -5,7 +5,7 @@ A `Broker` carries messages, a `Backend` stores records of tasks, a `Serializer`
 names. The driver kit has what several drivers do alike: options of URLs, checks of sizes, batches, records and waiting.
 """
 
-from drivetrain.contract.backend import Backend, Completion, Group, GroupRecord, Locks, Renewal, RunLease, TaskPage
+from drivetrain.contract.backend import Backend, Completion, Group, GroupRecord, Renewal, RunLease, TaskPage
 from drivetrain.contract.broker import Broker, RecordingBroker
 from drivetrain.contract.capabilities import BackendCapabilities, BrokerCapabilities, Durability, Hold
 from drivetrain.contract.clock import Clock, SystemClock
@@ -65,6 +65,7 @@ from drivetrain.contract.kit.record_codec import decode_record, encode_record
 from drivetrain.contract.kit.sizes import check_message_size, check_size, check_transition_sizes, message_bytes
 from drivetrain.contract.kit.text import name_digest, utf8
 from drivetrain.contract.kit.times import whole_units
+from drivetrain.contract.kit.versioned_values import check_value_sizes, takes_effect
 from drivetrain.contract.kit.waiting import WaitLoop
 from drivetrain.contract.messages import (
     DEAD_AT_HEADER,
@@ -101,11 +102,20 @@ from drivetrain.contract.url_options import (
     whole_number_option,
 )
 from drivetrain.contract.urls import DriverUrl, redact
+from drivetrain.contract.versioned_values import (
+    LARGEST_VERSION,
+    ValueOutcome,
+    ValuePage,
+    ValueWrite,
+    VersionedValue,
+    VersionedValues,
+)
 
 __all__ = [
     "DEAD_AT_HEADER",
     "DEAD_REASON_HEADER",
     "DEFAULT_NAMESPACE",
+    "LARGEST_VERSION",
     "MESSAGE_GROUP_HEADER",
     "TIMEOUT_OPTIONS",
     "TLS_OPTIONS",
@@ -136,7 +146,6 @@ __all__ = [
     "Host",
     "InvalidArguments",
     "InvalidSignature",
-    "Locks",
     "Member",
     "Message",
     "NotSupported",
@@ -174,6 +183,11 @@ __all__ = [
     "UnknownContentType",
     "UnknownResult",
     "UnknownTask",
+    "ValueOutcome",
+    "ValuePage",
+    "ValueWrite",
+    "VersionedValue",
+    "VersionedValues",
     "WaitLoop",
     "WorkerFailed",
     "apply",
@@ -182,6 +196,7 @@ __all__ = [
     "check_message_size",
     "check_size",
     "check_transition_sizes",
+    "check_value_sizes",
     "choice_option",
     "chunks",
     "completion_of",
@@ -214,6 +229,7 @@ __all__ = [
     "split_at_groups",
     "starts_after",
     "take_tls_options",
+    "takes_effect",
     "unknown_option",
     "utf8",
     "whole_number_option",

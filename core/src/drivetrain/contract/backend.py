@@ -1,4 +1,4 @@
-"""The contract of a backend: it stores the records of tasks, groups, large bodies and locks."""
+"""The contract of a backend: it stores the records of tasks, groups, large bodies and versioned values."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from msgspec import Struct
 
 from drivetrain.contract.capabilities import BackendCapabilities
 from drivetrain.contract.states import GroupProgress, Member, Outcome, State, TaskRecord, Transition
+from drivetrain.contract.versioned_values import VersionedValues
 
-__all__ = ["Backend", "Completion", "Group", "GroupRecord", "Locks", "Renewal", "RunLease", "TaskPage"]
+__all__ = ["Backend", "Completion", "Group", "GroupRecord", "Renewal", "RunLease", "TaskPage"]
 
 
 class RunLease(Struct, frozen=True, kw_only=True):
@@ -97,28 +98,9 @@ class TaskPage(Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-class Locks(Protocol):
-    """Named locks that end by themselves. Each holder gets a fencing token, a number that grows with every new holder.
-
-    The backend's clock counts the seconds of a lock: the service's own, or the machines' where the service has none.
-    """
-
-    def acquire_lock(self, name: str, *, seconds: float) -> int | None:
-        """Take the lock for ``seconds``. Returns its token, or None while another holder has it."""
-        ...
-
-    def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
-        """Hold the lock for ``seconds`` from now. Returns False, and changes nothing, if ``token`` does not hold it."""
-        ...
-
-    def release_lock(self, name: str, token: int) -> bool:
-        """Release the lock. Returns False, and changes nothing, if ``token`` does not hold it. Tokens never repeat."""
-        ...
-
-
 @runtime_checkable
-class Backend(Locks, Protocol):
-    """Stores records of tasks, groups, bodies and locks.
+class Backend(VersionedValues, Protocol):
+    """Stores records of tasks, groups, bodies and versioned values.
 
     Batches: every method takes a batch. Each entry is atomic by itself; the batch need not be. The entries take effect
     in order: a record of retention 0 is gone for the next entry of its batch. Every write may be repeated without harm:
@@ -126,12 +108,12 @@ class Backend(Locks, Protocol):
 
     Threads, forks, connecting and errors: as for `drivetrain.contract.Broker`, except that all methods may overlap.
 
-    Clock: leases, locks and expiry count by one clock, the backend's: that of its service, or that of the machines
+    Clock: leases and expiry count by one clock, the backend's: that of its service, or that of the machines
     where the service has none. The times in transitions are never compared with it.
 
-    Retention: only records of terminal tasks expire. An expired record is gone for every method, swept or not, at most
-    `expiry_resolution_seconds` late. When a record is forgotten or expires, the group of the same id goes too. Nothing
-    else expires.
+    Expiry: only records of terminal tasks expire, and values that have an end. What has expired is gone for every
+    method, swept or not, at most `expiry_resolution_seconds` late. When a record is forgotten or expires, the group of
+    the same id goes too. Nothing else expires.
     """
 
     @property
@@ -247,14 +229,14 @@ class Backend(Locks, Protocol):
     # Upkeep
 
     def sweep(self) -> int:
-        """Drop expired records and ended locks. Returns the number of records. Workers call it now and then.
+        """Drop expired records and values. Returns the number of records. Workers call it now and then.
 
         A call does a bounded amount of work.
         """
         ...
 
     def counts(self) -> Mapping[str, int]:
-        """The number of ``tasks``, ``groups``, ``members``, ``bodies`` and held ``locks``, without expired records.
+        """The number of ``tasks``, ``groups``, ``members``, ``bodies`` and ``values``, without what has expired.
 
         For operators and tests; it may be slow.
         """

@@ -1,7 +1,7 @@
 """``null://``: a backend that stores nothing, for tasks whose results no one reads.
 
-It grants every transition and forgets it. So it has no results, no waiting, no groups, no locks, and no bodies that are
-too large for the broker. A call that would lose something raises `NotSupported`.
+It grants every transition and forgets it. So it has no results, no waiting, no groups, no versioned values, and no
+bodies that are too large for the broker. A call that would lose something raises `NotSupported`.
 """
 
 # The contract names the arguments, whether a method uses them or not.
@@ -28,6 +28,10 @@ from drivetrain.contract import (
     TaskPage,
     TaskRecord,
     Transition,
+    ValueOutcome,
+    ValuePage,
+    ValueWrite,
+    VersionedValue,
     check_driver_options,
     hookimpl,
     raise_for_faults,
@@ -145,21 +149,23 @@ class NullBackend:
     def drop_bodies(self, keys: Sequence[str]) -> None:
         """There are none."""
 
-    def acquire_lock(self, name: str, *, seconds: float) -> int | None:
+    def read_values(self, keys: Sequence[str]) -> Sequence[VersionedValue | None]:
+        """Nothing is stored."""
+        return [None] * len(keys)
+
+    def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
         """Refuse.
 
         Raises:
-            NotSupported: always.
+            NotSupported: always, unless there is nothing to write.
         """
-        raise _refusal(f"hold the lock {name!r}")
+        if writes:
+            raise _refusal(f"store the value {writes[0].key!r}")
+        return []
 
-    def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
-        """No token holds any lock."""
-        return False
-
-    def release_lock(self, name: str, token: int) -> bool:
-        """No token holds any lock."""
-        return False
+    def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
+        """An empty page."""
+        return ValuePage()
 
     def sweep(self) -> int:
         """Nothing expires."""
@@ -167,7 +173,7 @@ class NullBackend:
 
     def counts(self) -> Mapping[str, int]:
         """Zero of each kind."""
-        return dict.fromkeys(("tasks", "groups", "members", "bodies", "locks"), 0)
+        return dict.fromkeys(("tasks", "groups", "members", "bodies", "values"), 0)
 
     def close(self) -> None:
         """See `Backend.close`."""

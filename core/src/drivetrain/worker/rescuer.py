@@ -10,6 +10,7 @@ from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.rescue import SEARCHES, Found, MissedMessages, Rescue, SearchResult, certainty_seconds
 from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.value_lock import ValueLock
 
 __all__ = ["Rescuer", "rescuer"]
 
@@ -46,7 +47,7 @@ class Rescuer:
         self._seconds = seconds
         self._pause_seconds = seconds / (SEARCHES - 1)
         self._end = threading.Event()
-        self._token: int | None = None
+        self._lock = ValueLock(lambda: runtime.backend, _LOCK, seconds=2 * self._pause_seconds)
         self._missed_messages = MissedMessages(seconds)
         self._warned = False
         self._rescue = Rescue(
@@ -88,18 +89,13 @@ class Rescuer:
 
     def _leads(self) -> bool:
         """Whether it is this worker that looks: the one that holds the lock, for as long as it lives."""
-        backend, seconds = self._runtime.backend, 2 * self._pause_seconds
-        if self._token is not None and backend.renew_lock(_LOCK, self._token, seconds=seconds):
-            return True
-        self._token = backend.acquire_lock(_LOCK, seconds=seconds)
-        return self._token is not None
+        return self._lock.renew() or self._lock.acquire()
 
     def _let_go(self) -> None:
-        if self._token is not None:
-            try:
-                self._runtime.backend.release_lock(_LOCK, self._token)
-            except ServiceError as error:
-                logger.debug("cannot release the lock %s: %s; it expires", _LOCK, error)
+        try:
+            self._lock.release()
+        except ServiceError as error:
+            logger.debug("cannot release the lock %s: %s; it expires", _LOCK, error)
 
     def _warn(self, search: SearchResult) -> None:
         """Say that there are tasks that only an operator can decide on; once, until there are none."""

@@ -1,7 +1,7 @@
 """Any sequence of calls to a backend and steps of time, beside a small model around `drivetrain.contract.apply`.
 
-The contract suite has such a test too, in real time. Here a clock that is turned by hand lets leases, retentions and
-locks of many seconds end within a sequence.
+The contract suite has such a test too, in real time. Here a clock that is turned by hand lets leases and retentions of
+many seconds end within a sequence.
 """
 
 from uuid import uuid4

@@ -6,9 +6,9 @@ and retentions are short.
 
 import pytest
 
-from drivetrain.contract import Member, QueueSection, QueueSizes, Renewal, RunLease, State, Transition
+from drivetrain.contract import Member, QueueSection, QueueSizes, Renewal, RunLease, State, Transition, ValueWrite
 
-NOTHING = {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 0}
+NOTHING = {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "values": 0}
 LONG = [0.5, 60, 86_400, 366 * 86_400.0, 50 * 366 * 86_400.0]
 
 
@@ -27,6 +27,13 @@ def start(run, lease):
 def granted(backend, asked):
     (outcome,) = backend.record([asked])
     return outcome.applied
+
+
+def written(backend, value, **fields):
+    """Write one value; its version."""
+    (outcome,) = backend.write_values([ValueWrite(key="k", value=value, **fields)])
+    assert outcome.written
+    return outcome.current.version
 
 
 class TestBroker:
@@ -122,16 +129,23 @@ class TestBackend:
         assert backend.sweep() == 0
         assert None not in backend.read(["ended", "sent"])
 
-    def test_a_lock_ends_at_its_instant(self, backend, clock):
-        token = backend.acquire_lock("l", seconds=10)
-        clock.advance(9.9)
-        assert backend.acquire_lock("l", seconds=10) is None
-        assert backend.renew_lock("l", token, seconds=10)
-        clock.advance(9.9)
-        assert backend.acquire_lock("l", seconds=10) is None
-        clock.advance(0.2)
-        assert not backend.renew_lock("l", token, seconds=10)
-        assert not backend.release_lock("l", token)
-        assert backend.acquire_lock("l", seconds=10) > token
-        clock.advance(10.1)
+    @pytest.mark.parametrize("seconds", LONG)
+    def test_a_value_ends_at_its_instant(self, backend, clock, seconds):
+        first = written(backend, b"1", expires_in_seconds=seconds)
+        clock.advance(seconds - 0.25)
+        (value,) = backend.read_values(["k"])
+        assert value.expires_in_seconds == pytest.approx(0.25, abs=1e-3)
+        clock.advance(0.251)
+        assert list(backend.read_values(["k"])) == [None]
+        assert list(backend.list_values("", limit=1).values) == []
         assert dict(backend.counts()) == NOTHING
+        assert written(backend, b"2", if_version=0) > first
+
+    def test_a_later_write_replaces_the_end(self, backend, clock):
+        written(backend, b"1", expires_in_seconds=10)
+        clock.advance(9.9)
+        written(backend, b"2", expires_in_seconds=10)
+        clock.advance(9.9)
+        written(backend, b"3")
+        clock.advance(100 * 366 * 86_400)
+        assert backend.read_values(["k"])[0].value == b"3"

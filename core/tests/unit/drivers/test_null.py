@@ -16,6 +16,8 @@ from drivetrain.contract import (
     State,
     TaskPage,
     Transition,
+    ValuePage,
+    ValueWrite,
 )
 from drivetrain.drivers import null
 
@@ -56,8 +58,8 @@ def test_nothing_is_known(backend):
     assert list(backend.read_groups(["g"])) == [None]
     assert list(backend.read_members("g")) == []
     assert list(backend.load_bodies(["k"])) == [None]
-    assert backend.renew_lock("l", 1, seconds=1) is False
-    assert backend.release_lock("l", 1) is False
+    assert list(backend.read_values(["k"])) == [None]
+    assert backend.list_values("", limit=5) == ValuePage()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_nothing_is_known(backend):
         lambda backend: backend.complete([Completion(member=Member("g", 0), payload=b"")]),
         lambda backend: backend.wait(["t"], timeout_seconds=1),
         lambda backend: backend.store_bodies({"k": b""}),
-        lambda backend: backend.acquire_lock("l", seconds=1),
+        lambda backend: backend.write_values([ValueWrite(key="k", value=b"")]),
     ],
 )
 def test_what_would_be_lost_is_refused(backend, call):
@@ -79,6 +81,7 @@ def test_an_empty_batch_is_never_refused(backend):
     backend.open_groups([])
     backend.store_bodies({})
     assert list(backend.complete([])) == []
+    assert list(backend.write_values([])) == []
     assert list(backend.wait([], timeout_seconds=1)) == []
 
 

@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from attrs import frozen
@@ -35,6 +36,10 @@ from drivetrain.contract import (
     TaskPage,
     TaskRecord,
     Transition,
+    ValueOutcome,
+    ValuePage,
+    ValueWrite,
+    VersionedValue,
     check_driver_options,
     decode_record,
     encode_record,
@@ -50,25 +55,40 @@ from drivetrain.contract import (
     renew_record,
     service_name,
     shorten_record,
+    takes_effect,
+    utf8,
 )
 
-KINDS = ("tasks", "groups", "members", "bodies", "locks")
+KINDS = ("tasks", "groups", "members", "bodies", "values")
 
 
 @frozen
-class Lock:
-    """A lock. Its file stays after its end, so that tokens grow."""
+class Value:
+    """A versioned value as its file has it: a line of JSON, and the bytes."""
 
-    token: int = 0
-    ends: float = 0.0
+    key: str
+    version: int
+    ends: float | None
+    value: bytes
 
     @classmethod
-    def read(cls, path: Path) -> Lock:
+    def read(cls, path: Path, now: float) -> Value | None:
+        """The value of a file; None if there is none, or its end has come."""
         data = _read(path)
-        return cls() if data is None else cls(*json.loads(data))
+        if data is None:
+            return None
+        head, _, value = data.partition(b"\n")
+        key, version, ends = json.loads(head)
+        found = cls(bytes.fromhex(key).decode("utf-8", "surrogatepass"), version, ends, value)
+        return None if found.ends is not None and found.ends <= now else found
 
     def write(self, path: Path) -> None:
-        _write(path, json.dumps([self.token, self.ends]).encode())
+        # The key is its bytes: JSON would join two halves of a surrogate pair to another text.
+        _write(path, json.dumps([utf8(self.key).hex(), self.version, self.ends]).encode() + b"\n" + self.value)
+
+    def seen_at(self, now: float) -> VersionedValue:
+        left = None if self.ends is None else self.ends - now
+        return VersionedValue(value=self.value, version=self.version, expires_in_seconds=left)
 
 
 @contextmanager
@@ -95,7 +115,7 @@ class ToyBackend:
     def _locked(self) -> Iterator[float]:
         """Keep other threads and processes out; gives the time."""
         with service_errors(), self._threads:
-            for kind in KINDS:
+            for kind in (*KINDS, "versions"):
                 (self._directory / kind).mkdir(parents=True, exist_ok=True)
             with (self._directory / "lock").open("a") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # the end of the process releases it too
@@ -108,6 +128,9 @@ class ToyBackend:
 
     def _path(self, kind: str, name: str) -> Path:
         return self._directory / kind / name_digest(name)
+
+    def _paths(self, kind: str) -> list[Path]:
+        return sorted((self._directory / kind).iterdir())
 
     def _task(self, task_id: str, now: float) -> TaskRecord | None:
         data = _read(self._path("tasks", task_id))
@@ -191,13 +214,10 @@ class ToyBackend:
 
     def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
         with self._locked():
-            rest = [path for path in self._task_paths() if cursor is None or path.name > cursor]
+            rest = [path for path in self._paths("tasks") if cursor is None or path.name > cursor]
             page = rest[:limit]  # a page of files: few of these tasks may be unfinished, or none
             records = [record for path in page if not (record := decode_record(path.read_bytes())).state.terminal]
             return TaskPage(records=records, cursor=page[-1].name if len(rest) > len(page) else None)
-
-    def _task_paths(self) -> list[Path]:
-        return sorted((self._directory / "tasks").iterdir())
 
     # Groups
 
@@ -261,35 +281,56 @@ class ToyBackend:
             for key in keys:
                 self._path("bodies", key).unlink(missing_ok=True)
 
-    # Locks
+    # Versioned values
 
-    def acquire_lock(self, name: str, *, seconds: float) -> int | None:
+    def read_values(self, keys: Sequence[str]) -> Sequence[VersionedValue | None]:
         with self._locked() as now:
-            lock = Lock.read(self._path("locks", name))
-            if lock.ends > now:
-                return None
-            Lock(lock.token + 1, now + seconds).write(self._path("locks", name))
-            return lock.token + 1
+            return [self._value(key, now) for key in keys]
 
-    def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
-        return self._change_lock(name, token, seconds)
+    def _value(self, key: str, now: float) -> VersionedValue | None:
+        found = Value.read(self._path("values", key), now)
+        return None if found is None else found.seen_at(now)
 
-    def release_lock(self, name: str, token: int) -> bool:
-        return self._change_lock(name, token, 0.0)
-
-    def _change_lock(self, name: str, token: int, seconds: float) -> bool:
+    def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
         with self._locked() as now:
-            lock = Lock.read(self._path("locks", name))
-            held = lock.token == token and lock.ends > now
-            if held:
-                Lock(token, now + seconds).write(self._path("locks", name))
-            return held
+            return [self._write_value(write, version, now) for write, version in self._with_versions(writes)]
+
+    def _with_versions(self, writes: Sequence[ValueWrite]) -> Iterator[tuple[ValueWrite, int]]:
+        """Give each write a version that no value ever had. The file of the last version stays for ever."""
+        path = self._directory / "versions" / "last"
+        last = int(_read(path) or b"0")
+        if writes:
+            _write(path, b"%d" % (last + len(writes)))
+        return zip(writes, count(last + 1))
+
+    def _write_value(self, write: ValueWrite, version: int, now: float) -> ValueOutcome:
+        path, stored = self._path("values", write.key), self._value(write.key, now)
+        if not takes_effect(write, stored):
+            return ValueOutcome(written=False, current=stored)
+        if write.value is None:
+            path.unlink(missing_ok=True)
+            return ValueOutcome(written=True, current=None)
+        ends = None if write.expires_in_seconds is None else now + write.expires_in_seconds
+        new = Value(write.key, version, ends, write.value)
+        new.write(path)
+        return ValueOutcome(written=True, current=new.seen_at(now))
+
+    def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
+        with self._locked() as now:
+            rest = [path for path in self._paths("values") if cursor is None or path.name > cursor]
+            page = rest[:limit]  # a page of files: few of these keys may have the prefix, or none
+            found = [value for path in page if (value := Value.read(path, now)) and value.key.startswith(prefix)]
+            values = [(value.key, value.seen_at(now)) for value in found]
+            return ValuePage(values=values, cursor=page[-1].name if len(rest) > len(page) else None)
 
     # Upkeep
 
     def sweep(self) -> int:
         with self._locked() as now:
-            records = [decode_record(path.read_bytes()) for path in self._task_paths()]
+            for path in self._paths("values"):
+                if Value.read(path, now) is None:
+                    path.unlink()
+            records = [decode_record(path.read_bytes()) for path in self._paths("tasks")]
             expired = [record for record in records if is_expired(record, now)]
             for record in expired:
                 self._drop(record.task_id)
@@ -297,11 +338,10 @@ class ToyBackend:
 
     def counts(self) -> Mapping[str, int]:
         self.sweep()
-        with self._locked() as now:
+        with self._locked():
             files = {kind: _names(self._directory / kind) for kind in KINDS}
             members = sum(len(_names(self._directory / "members" / name)) for name in files["members"])
-            locks = sum(Lock.read(self._directory / "locks" / name).ends > now for name in files["locks"])
-            return {**{kind: len(names) for kind, names in files.items()}, "members": members, "locks": locks}
+            return {**{kind: len(names) for kind, names in files.items()}, "members": members}
 
     def close(self) -> None:
         """Nothing is open between two calls."""

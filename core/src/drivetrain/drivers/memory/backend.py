@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from heapq import nsmallest
-from itertools import count, islice
+from itertools import islice
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from drivetrain.contract import (
     BackendCapabilities,
@@ -25,6 +25,10 @@ from drivetrain.contract import (
     TaskPage,
     TaskRecord,
     Transition,
+    ValueOutcome,
+    ValuePage,
+    ValueWrite,
+    VersionedValue,
     WaitLoop,
     apply,
     group_record,
@@ -34,10 +38,11 @@ from drivetrain.contract import (
 )
 from drivetrain.drivers.memory.indexed_heap import IndexedHeap
 from drivetrain.drivers.memory.stores import NamedStores
+from drivetrain.drivers.memory.values import ValueTable
 
 __all__ = ["MemoryBackend"]
 
-#: How many expired records one `MemoryBackend.sweep` drops at most.
+#: How many expired records, and how many expired values, one `MemoryBackend.sweep` drops at most.
 _SWEEP_LIMIT = 10_000
 
 
@@ -59,13 +64,6 @@ class _OpenGroup:
         return GroupProgress(size=self.group.size, done=len(self.members), failed=self.failed)
 
 
-@frozen
-class _Lock:
-    token: int
-    #: Its end by the monotonic clock: to set the machine's clock neither frees nor prolongs a lock.
-    ends: float
-
-
 def _expiries() -> IndexedHeap[tuple[float, str], str]:
     return IndexedHeap()
 
@@ -82,9 +80,8 @@ class _Store:
     expiries: IndexedHeap[tuple[float, str], str] = field(factory=_expiries)
     groups: dict[str, _OpenGroup] = field(factory=dict)
     bodies: dict[str, bytes] = field(factory=dict)
-    locks: dict[str, _Lock] = field(factory=dict)
-    #: One counter for all names: no token repeats, although ended locks are dropped.
-    tokens: Iterator[int] = field(factory=lambda: count(1))
+    #: Their ends are times of the monotonic clock: to set the machine's clock ends no value and prolongs none.
+    values: ValueTable = field(factory=ValueTable)
 
     def find(self, task_id: str, now: float) -> TaskRecord | None:
         """The record of a task, unless it has expired."""
@@ -127,15 +124,6 @@ class _Store:
             dropped += 1
         return dropped
 
-    def drop_ended_locks(self, now: float) -> None:
-        """Drop locks that have ended."""
-        self.locks = {name: lock for name, lock in self.locks.items() if lock.ends > now}
-
-    def holds_lock(self, name: str, token: int, now: float) -> bool:
-        """Whether ``token`` holds the lock."""
-        lock = self.locks.get(name)
-        return lock is not None and lock.token == token and lock.ends > now
-
 
 _stores = NamedStores(_Store)
 
@@ -145,7 +133,7 @@ class MemoryBackend:
 
     Args:
         name: backends of the same name share their records; empty: this one shares none.
-        clock: the clock by which leases and locks end and records expire.
+        clock: the clock by which leases end, and records and values expire.
     """
 
     capabilities: BackendCapabilities = BackendCapabilities(
@@ -296,51 +284,40 @@ class MemoryBackend:
             for key in keys:
                 self._store.bodies.pop(key, None)
 
-    def acquire_lock(self, name: str, *, seconds: float) -> int | None:
-        """See `Backend.acquire_lock`."""
+    def read_values(self, keys: Sequence[str]) -> Sequence[VersionedValue | None]:
+        """See `Backend.read_values`."""
         with self._store.condition:
             now = self._clock.monotonic()
-            lock = self._store.locks.get(name)
-            if lock is not None and lock.ends > now:
-                return None
-            token = next(self._store.tokens)
-            self._store.locks[name] = _Lock(token, now + seconds)
-            return token
+            return [self._store.values.read(key, now) for key in keys]
 
-    def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
-        """See `Backend.renew_lock`."""
+    def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
+        """See `Backend.write_values`."""
         with self._store.condition:
             now = self._clock.monotonic()
-            held = self._store.holds_lock(name, token, now)
-            if held:
-                self._store.locks[name] = _Lock(token, now + seconds)
-            return held
+            return [self._store.values.write(write, now) for write in writes]
 
-    def release_lock(self, name: str, token: int) -> bool:
-        """See `Backend.release_lock`."""
+    def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
+        """See `Backend.list_values`; by key."""
         with self._store.condition:
-            held = self._store.holds_lock(name, token, self._clock.monotonic())
-            if held:
-                del self._store.locks[name]
-            return held
+            return self._store.values.page(prefix, limit, cursor, self._clock.monotonic())
 
     def sweep(self) -> int:
         """See `Backend.sweep`."""
         with self._store.condition:
-            self._store.drop_ended_locks(self._clock.monotonic())
+            self._store.values.drop_expired(self._clock.monotonic(), _SWEEP_LIMIT)
             return self._store.drop_expired(self._clock.now(), _SWEEP_LIMIT)
 
     def counts(self) -> Mapping[str, int]:
         """See `Backend.counts`."""
         with self._store.condition:
-            self._store.drop_ended_locks(self._clock.monotonic())
+            self._store.values.drop_expired(self._clock.monotonic())
             self._store.drop_expired(self._clock.now(), None)
             return {
                 "tasks": len(self._store.tasks),
                 "groups": len(self._store.groups),
                 "members": sum(len(group.members) for group in self._store.groups.values()),
                 "bodies": len(self._store.bodies),
-                "locks": len(self._store.locks),
+                "values": len(self._store.values),
             }
 
     def close(self) -> None:

@@ -19,13 +19,18 @@ from drivetrain.contract import (
     TaskPage,
     TaskRecord,
     Transition,
+    ValueOutcome,
+    ValuePage,
+    ValueWrite,
+    VersionedValue,
     WaitLoop,
     check_size,
     check_transition_sizes,
+    check_value_sizes,
     chunks,
 )
 from drivetrain.drivers.sqlite import groups as group_rows
-from drivetrain.drivers.sqlite import records
+from drivetrain.drivers.sqlite import records, values
 from drivetrain.drivers.sqlite.connection import Database
 from drivetrain.drivers.sqlite.errors import LARGEST_VALUE_BYTES
 from drivetrain.drivers.sqlite.file_notify import FileNotifier
@@ -34,7 +39,8 @@ from drivetrain.drivers.sqlite.waiting import Watcher
 
 __all__ = ["SqliteBackend"]
 
-#: How many records one `SqliteBackend.sweep` drops at most, and how many of them in one transaction.
+#: How many records, and how many values, one `SqliteBackend.sweep` drops at most, and how many records in one
+#: transaction.
 _SWEEP_LIMIT = 10_000
 _SWEEP_CHUNK = 1_000
 
@@ -56,12 +62,6 @@ _STORE_BODY = "INSERT INTO @bodies (key, body) VALUES (?, ?) ON CONFLICT (key) D
 _LOAD_BODIES = "SELECT key, body FROM @bodies WHERE key IN (…)"
 _DROP_BODIES = "DELETE FROM @bodies WHERE key IN (…)"
 
-_FREE_LOCK = "DELETE FROM @locks WHERE name = ? AND ends <= ?"
-_TAKE_LOCK = "INSERT OR IGNORE INTO @locks (name, ends) VALUES (?, ?)"
-_RENEW_LOCK = "UPDATE @locks SET ends = ? WHERE name = ? AND token = ? AND ends > ?"
-_RELEASE_LOCK = "DELETE FROM @locks WHERE name = ? AND token = ? AND ends > ?"
-_FREE_LOCKS = "DELETE FROM @locks WHERE ends <= ?"
-
 _COUNTS = """
 WITH gone (id) AS (SELECT id FROM @tasks WHERE expires <= :now),
     gone_groups (number) AS (SELECT number FROM @groups WHERE id IN gone)
@@ -70,18 +70,18 @@ SELECT
     (SELECT count(*) FROM @groups) - (SELECT count(*) FROM gone_groups),
     (SELECT count(*) FROM @members) - (SELECT count(*) FROM @members WHERE grp IN gone_groups),
     (SELECT count(*) FROM @bodies),
-    (SELECT count(*) FROM @locks WHERE ends > :now)
+    (SELECT count(*) FROM @values WHERE ends IS NULL OR ends > :now)
 """
 
 
 class SqliteBackend:
     """A backend in a file; see `drivetrain.contract.Backend`.
 
-    Leases, locks and expiry follow the clock of the machine, which all processes of the file share.
+    Leases and expiry follow the clock of the machine, which all processes of the file share.
 
     Args:
         options: the options of its URL.
-        clock: the clock by which leases and locks end and records expire.
+        clock: the clock by which leases end, and records and values expire.
     """
 
     def __init__(self, options: Options, clock: Clock) -> None:
@@ -232,33 +232,32 @@ class SqliteBackend:
             with self._database.write() as session:
                 session.change_in(_DROP_BODIES, keys)
 
-    # Locks
+    # Versioned values
 
-    def acquire_lock(self, name: str, *, seconds: float) -> int | None:
-        """See `Backend.acquire_lock`."""
-        with self._database.write() as session:
-            now = self._clock.now()
-            session.execute(_FREE_LOCK, (name, now))
-            taken = session.execute(_TAKE_LOCK, (name, now + seconds))
-            return taken.lastrowid if taken.rowcount == 1 else None
+    def read_values(self, keys: Sequence[str]) -> Sequence[VersionedValue | None]:
+        """See `Backend.read_values`."""
+        with self._database.read() as session:
+            return values.read(session, keys, self._clock.now())
 
-    def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
-        """See `Backend.renew_lock`."""
+    def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
+        """See `Backend.write_values`."""
+        if not writes:
+            return []
+        check_value_sizes(writes, LARGEST_VALUE_BYTES)
         with self._database.write() as session:
-            now = self._clock.now()
-            return session.execute(_RENEW_LOCK, (now + seconds, name, token, now)).rowcount == 1
+            return values.write(session, writes, self._clock.now())
 
-    def release_lock(self, name: str, token: int) -> bool:
-        """See `Backend.release_lock`."""
-        with self._database.write() as session:
-            return session.execute(_RELEASE_LOCK, (name, token, self._clock.now())).rowcount == 1
+    def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
+        """See `Backend.list_values`; by the bytes of the keys."""
+        with self._database.read() as session:
+            return values.list_page(session, prefix, limit, cursor, self._clock.now())
 
     # Upkeep
 
     def sweep(self) -> int:
         """See `Backend.sweep`."""
         with self._database.write() as session:
-            session.execute(_FREE_LOCKS, (self._clock.now(),))
+            values.drop_expired(session, self._clock.now(), _SWEEP_LIMIT)
         dropped = 0
         while dropped < _SWEEP_LIMIT:
             some = self._sweep_some()
@@ -276,7 +275,7 @@ class SqliteBackend:
         """See `Backend.counts`."""
         with self._database.read() as session:
             counts = session.execute(_COUNTS, {"now": self._clock.now()}).fetchone()
-        return dict(zip(("tasks", "groups", "members", "bodies", "locks"), counts, strict=True))
+        return dict(zip(("tasks", "groups", "members", "bodies", "values"), counts, strict=True))
 
     def close(self) -> None:
         """See `Backend.close`. The object may be used again afterwards."""

@@ -1,4 +1,4 @@
-"""The tables of a namespace, and their creation.
+"""The tables of a namespace, their creation, and the upgrade of those that an earlier drivetrain has made.
 
 In all SQL of this driver ``@`` stands for the prefix of the namespace, and ``(…)`` for a list of parameters.
 """
@@ -9,12 +9,25 @@ import sqlite3
 
 from drivetrain.contract import ServiceRefused
 
-__all__ = ["VERSION", "create", "found_version"]
+__all__ = ["VERSION", "found_version", "prepare"]
 
 #: The version of the tables' layout. It is stored in the file.
-VERSION = 1
+VERSION = 2
 
-# The code below splits it at semicolons, so a semicolon may only end a statement.
+# The code below splits SQL at semicolons, so a semicolon may only end a statement.
+
+# `version` is AUTOINCREMENT, so that each write gets a larger one than ever before. Keys are BLOBs of UTF-8, since TEXT
+# takes no half of a surrogate pair. `ends` is NULL for a value without an end.
+_VALUES = """
+CREATE TABLE @values (
+    version INTEGER PRIMARY KEY AUTOINCREMENT,
+    key BLOB NOT NULL UNIQUE,
+    value BLOB NOT NULL,
+    ends REAL
+);
+CREATE INDEX @values_ends ON @values (ends) WHERE ends IS NOT NULL
+"""
+
 _TABLES = """
 CREATE TABLE @meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 
@@ -74,10 +87,18 @@ CREATE TABLE @members (
     PRIMARY KEY (grp, idx)
 ) WITHOUT ROWID;
 
-CREATE TABLE @bodies (key TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
-
-CREATE TABLE @locks (token INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, ends REAL NOT NULL);
+CREATE TABLE @bodies (key TEXT NOT NULL UNIQUE, body BLOB NOT NULL)
 """
+
+#: By the version of the tables that are found. Versions of values go on where the tokens of locks ended, so that a
+#: system behind a lock refuses no later holder.
+_UPGRADES = {
+    1: f"""
+{_VALUES};
+INSERT INTO sqlite_sequence (name, seq) SELECT '@values', seq FROM sqlite_sequence WHERE name = '@locks';
+DROP TABLE @locks
+"""  # noqa: S608 - built from constants
+}
 
 
 def found_version(connection: sqlite3.Connection, prefix: str) -> int | None:
@@ -91,22 +112,24 @@ def found_version(connection: sqlite3.Connection, prefix: str) -> int | None:
         return None
     row = connection.execute(_scoped("SELECT value FROM @meta WHERE key = 'version'", prefix)).fetchone()
     found = row[0] if row else None
-    if found != VERSION:
+    if found not in {VERSION, *_UPGRADES}:
         raise ServiceRefused(
             f"the tables {prefix}* have layout {found}, and this drivetrain reads layout {VERSION}; finish the work "
             "with the drivetrain that made them, then use a new file or another namespace"
         )
-    return VERSION
+    return int(found)
 
 
-def create(connection: sqlite3.Connection, prefix: str) -> None:
-    """Make all tables, or none if another process has just made them."""
+def prepare(connection: sqlite3.Connection, prefix: str) -> None:
+    """Make all tables, or upgrade them. Does nothing if another process has just done so."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if found_version(connection, prefix) is None:
-            for statement in _scoped(_TABLES, prefix).split(";"):
+        found = found_version(connection, prefix)
+        if found != VERSION:
+            sql = f"{_TABLES};{_VALUES}" if found is None else _UPGRADES[found]
+            for statement in _scoped(sql, prefix).split(";"):
                 connection.execute(statement)
-            connection.execute(_scoped("INSERT INTO @meta VALUES ('version', ?)", prefix), (VERSION,))
+            connection.execute(_scoped("INSERT OR REPLACE INTO @meta VALUES ('version', ?)", prefix), (VERSION,))
     except BaseException:  # raised again: nothing may leave a transaction open
         if connection.in_transaction:  # some errors of SQLite have ended it; a ROLLBACK would hide them
             connection.execute("ROLLBACK")

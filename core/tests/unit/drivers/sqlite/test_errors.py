@@ -189,5 +189,5 @@ class EndsTransactions(sqlite3.Connection):
 def test_an_error_that_ends_the_transaction_is_not_hidden_by_another(tmp_path):
     connection = sqlite3.connect(tmp_path / "work.db", isolation_level=None, factory=EndsTransactions)
     with pytest.raises(sqlite3.OperationalError, match="disk is full"):
-        schema.create(connection, "drivetrain_")
+        schema.prepare(connection, "drivetrain_")
     connection.close()

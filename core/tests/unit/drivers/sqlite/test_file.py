@@ -4,8 +4,15 @@ import sqlite3
 
 import pytest
 
-from drivetrain.contract import Group, Member, QueueSection, ServiceRefused, State, Transition
-from drivetrain.drivers.sqlite import backend, queries, records
+from drivetrain.contract import Group, Member, QueueSection, ServiceRefused, State, Transition, ValueWrite
+from drivetrain.drivers.sqlite import backend, queries, records, values
+
+
+def written(backend, **fields):
+    """Write one value; its version."""
+    (outcome,) = backend.write_values([ValueWrite(key="k", value=b"v", **fields)])
+    assert outcome.written
+    return outcome.current.version
 
 
 def test_what_was_written_is_there_when_the_file_is_opened_again(make, messages, receive, sent):
@@ -13,26 +20,28 @@ def test_what_was_written_is_there_when_the_file_is_opened_again(make, messages,
     broker.publish(messages("a", headers={"k": "ü\0"}, priority=3, eta=5.0))
     backend.record([sent("t")])
     backend.open_groups([Group(group_id="g", size=2)])
-    token = backend.acquire_lock("l", seconds=60)
+    version = written(backend, expires_in_seconds=60)
     broker.close()
     backend.close()
     again, backend = make("broker"), make("backend")
     assert [d.message for d in receive(again)] == messages("a", headers={"k": "ü\0"}, priority=3, eta=5.0)
     assert backend.read(["t"])[0].state is State.PENDING
     assert backend.counts()["groups"] == 1
-    assert backend.renew_lock("l", token, seconds=60)
+    (value,) = backend.read_values(["k"])
+    assert (value.value, value.version) == (b"v", version)
+    assert 59 < value.expires_in_seconds <= 60
 
 
-def test_tokens_and_receipts_do_not_come_again_after_the_last_row_is_gone(make, messages, receive):
+def test_versions_and_receipts_do_not_come_again_after_the_last_row_is_gone(make, messages, receive):
     broker, backend = make("broker"), make("backend")
-    token = backend.acquire_lock("l", seconds=60)
-    backend.release_lock("l", token)
+    version = written(backend)
+    backend.write_values([ValueWrite(key="k", value=None)])
     broker.publish(messages("a"))
     (stale,) = receive(broker)
     broker.acknowledge([stale])
     broker.close()
     backend.close()
-    assert backend.acquire_lock("l", seconds=60) > token
+    assert written(backend) > version
     broker.publish(messages("b"))
     receive(broker)
     broker.acknowledge([stale])
@@ -47,9 +56,30 @@ def test_tables_of_another_version_are_refused(make, tmp_path):
     other.execute("UPDATE drivetrain_meta SET value = 99")
     other.commit()
     other.close()
-    with pytest.raises(ServiceRefused, match=r"layout 99.*reads layout 1"):
+    with pytest.raises(ServiceRefused, match=r"layout 99.*reads layout 2"):
         broker.ping()
     make("broker", "?namespace=other").ping()
+
+
+def test_tables_of_layout_1_are_upgraded_and_versions_go_on_where_tokens_ended(make, tmp_path, sent):
+    backend = make("backend")
+    backend.record([sent("t")])
+    backend.close()
+    other = sqlite3.connect(tmp_path / "work.db")
+    other.executescript(
+        """
+        DROP TABLE drivetrain_values;
+        CREATE TABLE drivetrain_locks (token INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, ends REAL);
+        INSERT INTO drivetrain_locks VALUES (41, 'l', 1e12);
+        UPDATE drivetrain_meta SET value = 1 WHERE key = 'version';
+        """
+    )
+    other.close()
+    backend = make("backend")
+    assert backend.read(["t"])[0].state is State.PENDING
+    assert backend.counts()["values"] == 0
+    assert written(backend) == 42
+    assert make("backend").read_values(["k"])[0].version == 42
 
 
 def test_namespaces_do_not_meet(make, ids, messages, receive, sent):
@@ -63,8 +93,8 @@ def test_namespaces_do_not_meet(make, ids, messages, receive, sent):
     one.record([sent("t")])
     one.open_groups([Group(group_id="g", size=1)])
     one.store_bodies({"k": b"v"})
-    assert all(backend.acquire_lock("l", seconds=60) for backend in (one, two, none))
-    assert two.counts() == none.counts() == {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 1}
+    assert all(written(backend, if_version=0) for backend in (one, two, none))
+    assert two.counts() == none.counts() == {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "values": 1}
 
 
 def test_a_file_with_other_tables_in_it_keeps_them(make, tmp_path, messages):
@@ -138,11 +168,12 @@ def test_no_query_of_the_hot_path_walks_through_a_table(make):
     statements = [(queries.NEXT, asked), (queries.TAKE, asked), (queries.REMOVE, (1, 1)), (queries.COUNT, asked)]
     statements += [(queries.PEEK[place.value], asked) for place in QueueSection]
     statements += [(records._UNFINISHED, (0, 1)), (backend._EXPIRED, (1.0, 1))]
+    statements += [(values._LIST, (b"a", b"b", 1)), (values._REMOVE, (b"a",)), (values._DROP_EXPIRED, (1.0, 1))]
     with database_.read() as session:
         for sql, parameters in statements:
             plan = [row[3] for row in session.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
             assert not [step for step in plan if step.startswith("SCAN") and "drivetrain_" in step], sql
-        for sql in (records._READ, backend._UNFINISHED_OF, backend._RUNS):
+        for sql in (records._READ, backend._UNFINISHED_OF, backend._RUNS, values._READ):
             parameters = (1.0,) * sql.count("?")
             (steps,) = session.execute_in(f"EXPLAIN QUERY PLAN {sql}", ["a"], *parameters)
             assert "USING INDEX" in " ".join(row[3] for row in steps), sql

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from textwrap import dedent
 
 import pytest
 
@@ -100,15 +101,18 @@ def test_kill_9_while_recording_leaves_whole_batches(make, child, assert_sound):
     assert_sound()
 
 
-def test_a_lock_has_one_holder_among_processes(child, make):
-    code = "say('ready'); hear(); say(backend.acquire_lock('l', seconds=60))"
-    children = [child(code) for _ in range(4)]
+def test_of_several_processes_one_writes_where_nothing_is_stored(child, make):
+    code = """
+    from drivetrain.contract import ValueWrite
+    say('ready'); hear()
+    say(backend.write_values([ValueWrite(key='k', value=b'v', if_version=0)])[0].written)
+    """
+    children = [child(dedent(code)) for _ in range(4)]
     assert [each.line() for each in children] == ["ready"] * 4
     for each in children:
         each.tell()
-    tokens = [each.line() for each in children]
-    assert sorted(tokens)[1:] == ["None"] * 3
-    assert make("backend").acquire_lock("l", seconds=60) is None
+    assert sorted(each.line() for each in children) == ["False"] * 3 + ["True"]
+    assert make("backend").counts()["values"] == 1
 
 
 WRITE_SLOWLY = """
