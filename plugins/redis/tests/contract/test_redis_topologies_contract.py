@@ -59,6 +59,9 @@ class Elsewhere:
     #: For connections of another kind: the scripts and the rules are those that test_redis_contract.py certifies.
     less: Mapping[str, float] = {"examples": 4, "large": 300, "batch": 300, "races": 2, "seconds": 0.05}
 
+    #: Whether the profile quick leaves these checks out: another class certifies the same connection.
+    skipped_when_quick = False
+
     @pytest.fixture(scope="class")
     @classmethod
     def broker_service(cls, request):
@@ -68,6 +71,12 @@ class Elsewhere:
     @classmethod
     def backend_service(cls, request):
         return request.getfixturevalue(cls.place)
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _unless_quick(cls, request):
+        if cls.skipped_when_quick and request.config.getoption("--contract-profile") == "quick":
+            pytest.skip(f"the profile quick certifies {cls.place} by one class: --contract-profile default by all")
 
     @pytest.fixture(autouse=True)
     def _quickly(self, request):
@@ -81,10 +90,12 @@ class TestTlsBroker(Elsewhere, BrokerContract):
 
 class TestTlsBackend(Elsewhere, BackendContract):
     place = "over_tls"
+    skipped_when_quick = True
 
 
 class TestSocketBroker(Elsewhere, BrokerContract):
     place = "over_socket"
+    skipped_when_quick = True
 
 
 class TestSocketBackend(Elsewhere, BackendContract):
@@ -111,3 +122,4 @@ class TestSentinelBroker(Elsewhere, BrokerContract):
 
 class TestSentinelBackend(Elsewhere, BackendContract):
     place = "behind_sentinels"
+    skipped_when_quick = True
