@@ -194,7 +194,7 @@ def test_stopping_gives_suspects_back_unharmed(suspects, tmp_path):
     assert [handle.record().starts for handle in (runs, waits)] == [2, 2]
     payloads = app.runtime.payloads
     assert [Unfinished.load(payloads, handle.record()).lone_starts for handle in (runs, waits)] == [0, 0]
-    assert app.operations.sizes(["default"])["default"].held == 0
+    assert app.operations.sizes(["default"])["default"].in_flight == 0
 
 
 def _alive(pid):
@@ -250,7 +250,7 @@ def test_a_backend_that_keeps_nothing_condemns_by_what_is_seen(forgetful):
         broker.release(broker.receive(["default"], limit=10, wait_seconds=5, hold_seconds=60))
     with app.worker():
         (letter,) = until(lambda: app.operations.dead_letters("default"), "it is put aside")
-        until(lambda: not app.operations.sizes(["default"])["default"].held, "the other one has ended")
+        until(lambda: not app.operations.sizes(["default"])["default"].in_flight, "the other one has ended")
     assert letter.task == "suspect_tasks.die"
     assert "delivered 7 times" in letter.reason
     assert "was killed by SIGKILL" in letter.reason

@@ -18,7 +18,7 @@ from mutants.workflow_base import breaks_core, breaks_pair
 @breaks_pair("W7", "lets nothing expire that was ever started, though it was given back")
 class NeverExpiresAfterAStart(Ruled):
     def rule(self, before, wish, now):
-        started = before is not None and State.STARTED in before.entries
+        started = before is not None and State.STARTED in before.history
         return None if started and wish.state is State.EXPIRED else apply(before, wish, now)
 
 
