@@ -45,7 +45,7 @@ def test_sigterm_under_load_loses_and_repeats_nothing(tmp_path):
                 _, told = worker.communicate(timeout=20)
             assert worker.returncode == 0, told.decode()[-2000:]
             held = app.runtime.broker.sizes(["default"])["default"].in_flight
-            assert held == 0, f"{held} messages were not given back"
+            assert held == 0, f"{held} messages were not released"
             unfinished = [record for record in app.operations.unfinished(limit=5000) if record.state is State.STARTED]
             assert unfinished == []
         with app.worker(concurrency=4):

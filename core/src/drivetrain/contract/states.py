@@ -31,7 +31,7 @@ class State(StrEnum):
 
     Attributes:
         PENDING: sent, and not yet received by a worker.
-        RECEIVED: received by a worker, or given back by one before its end.
+        RECEIVED: received by a worker, or released by one before its end.
         STARTED: an attempt runs.
         RETRY: an attempt has failed, and another one will follow.
         SUCCESS: terminal; the task has a result.
