@@ -36,7 +36,7 @@ from drivetrain import (
     retry,
 )
 from drivetrain.contract import MESSAGE_GROUP_HEADER
-from drivetrain.workflow.signature import Options, SignatureOptions
+from drivetrain.workflow.options import Options, SignatureOptions
 
 WAIT = 20
 
