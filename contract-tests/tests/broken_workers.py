@@ -6,9 +6,11 @@ from msgspec.structs import replace
 
 from drivetrain.contract import State, evolve
 from drivetrain.drivers.sqlite import SqliteBackend
-from drivetrain.worker import receiving, start_decision
-from drivetrain.worker.finishing import Finisher
+from drivetrain.worker import lone_starts
 from drivetrain.worker.isolation import Isolation
+from drivetrain.worker.receiving import starting
+from drivetrain.worker.results import ResultFactory
+from drivetrain.worker.unfinished import Unfinished
 
 __all__ = ["install"]
 
@@ -41,28 +43,28 @@ def _without_payload(transition, before):
 
 
 def condemns_the_company():
-    receiving.max_shared_starts = lambda max_starts: max_starts
-    receiving.lone_start = lambda _known, **_how: None
+    starting.max_shared_starts = lambda max_starts: max_starts
+    starting.lone_start = lambda _known, **_how: None
 
 
 def never_condemns():
     def lone_start(known, *, max_starts, tally):
-        found = start_decision.lone_start(replace(known, lone_starts=0), max_starts=max_starts, tally=tally)
+        found = lone_starts.lone_start(replace(known, lone_starts=0), max_starts=max_starts, tally=tally)
         return found and evolve(found, record=known, last=False)
 
-    receiving.lone_start = lone_start
+    starting.lone_start = lone_start
 
 
 def condemns_late():
     def lone_start(known, *, max_starts, tally):
-        return start_decision.lone_start(known, max_starts=max_starts + 1, tally=tally)
+        return lone_starts.lone_start(known, max_starts=max_starts + 1, tally=tally)
 
-    receiving.lone_start = lone_start
+    starting.lone_start = lone_start
 
 
 def drops_what_kills():
-    condemned = Finisher.crashed_result
-    Finisher.crashed_result = lambda *told: replace(condemned(*told), dead_reason=None)
+    condemned = ResultFactory.crashed
+    ResultFactory.crashed = lambda *told: replace(condemned(*told), dead_reason=None)
 
 
 def runs_suspects_in_company():
@@ -78,29 +80,29 @@ def runs_suspects_in_company():
 
 def condemns_the_last_start():
     def lone_start(known, *, max_starts, tally):
-        found = start_decision.lone_start(known, max_starts=max_starts, tally=tally)
+        found = lone_starts.lone_start(known, max_starts=max_starts, tally=tally)
         return None if found is None or found.last else found
 
-    receiving.lone_start = lone_start
+    starting.lone_start = lone_start
 
 
 def takes_company_for_none():
-    lone = receiving.Receiver._lone_start
+    lone = starting.Starter._lone_start
 
     def lone_start(self, run, before):
         if before is None:
             return lone(self, run, before)
-        known = start_decision.Unfinished.load(self._runtime.payloads, before)
+        known = Unfinished.load(self._runtime.payloads, before)
         counted = replace(known, lone_starts=max(known.lone_starts, before.starts))
         tally = f"started {before.starts + 1} times"
-        return start_decision.lone_start(counted, max_starts=self._options.max_starts, tally=tally)
+        return lone_starts.lone_start(counted, max_starts=self._options.max_starts, tally=tally)
 
-    receiving.Receiver._lone_start = lone_start
+    starting.Starter._lone_start = lone_start
 
 
 def records_lone_starts_at_receipt():
     """Counts a lone start when it is received, and not when it begins."""
-    suspected = receiving.Receiver._start_suspect
+    suspected = starting.Starter._start_suspect
 
     def records(self, run, before):
         ending = suspected(self, run, before)
@@ -110,7 +112,7 @@ def records_lone_starts_at_receipt():
             self._retrier.call("start", lambda: self._runtime.backend.record([transition]))
         return ending
 
-    receiving.Receiver._start_suspect = records
+    starting.Starter._start_suspect = records
 
 
 def install(name):

@@ -82,4 +82,4 @@ def finished_at(app: App, task_id: str) -> float | None:
         record = app.result(task_id).record()
     except UnknownResult:
         return None
-    return record.entries[State.SUCCESS].at if record.state is State.SUCCESS else None
+    return record.history[State.SUCCESS].at if record.state is State.SUCCESS else None

@@ -133,7 +133,7 @@ def _left_in_queue(app: App, seconds: float = 30.0) -> Iterator[str]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         sizes = app._services.with_retries("sizes", lambda: app.operations.sizes([_QUEUE]))[_QUEUE]
-        if not (sizes.ready or sizes.delayed or sizes.held):
+        if not (sizes.ready or sizes.delayed or sizes.in_flight):
             break
         threading.Event().wait(0.2)
     else:

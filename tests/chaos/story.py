@@ -11,7 +11,8 @@ from typing import Any
 from attrs import frozen
 
 from drivetrain.contract import evolve
-from drivetrain.workflow.signature import Chain, Group, Options, Signature, Workflow
+from drivetrain.workflow.options import Options
+from drivetrain.workflow.signature import Chain, Group, Signature, Workflow
 from drivetrain_contract_tests.workflows.interpreter import NOTHING, interpret
 from drivetrain_contract_tests.workflows.strategies import labelled
 

@@ -79,7 +79,7 @@ def stuck(url):
 
 def all_seen_to(app):
     sizes = app.runtime.broker.sizes(["default"])["default"]
-    return sizes.ready == sizes.held == sizes.delayed == 0
+    return sizes.ready == sizes.in_flight == sizes.delayed == 0
 
 
 def free(stuck, handle):
@@ -123,7 +123,7 @@ def test_a_run_that_lost_its_lease_to_one_that_still_runs_changes_nothing(stuck)
         until(lambda: not len(stuck.worker._in_flight), "the first worker lets go of it")
         assert handle.state() is State.STARTED
         assert handle.record().run == run.id
-        assert app.runtime.broker.sizes(["default"])["default"].held == 1
+        assert app.runtime.broker.sizes(["default"])["default"].in_flight == 1
         other._finisher.settle([copy_context().run(other._execution.run, run)])
         assert handle.get(timeout=60) == "run 1 of 1"
     assert all_seen_to(app)

@@ -44,8 +44,8 @@ def test_sigterm_under_load_loses_and_repeats_nothing(tmp_path):
                 worker.send_signal(signal.SIGTERM)
                 _, told = worker.communicate(timeout=20)
             assert worker.returncode == 0, told.decode()[-2000:]
-            held = app.runtime.broker.sizes(["default"])["default"].held
-            assert held == 0, f"{held} messages were not given back"
+            held = app.runtime.broker.sizes(["default"])["default"].in_flight
+            assert held == 0, f"{held} messages were not released"
             unfinished = [record for record in app.operations.unfinished(limit=5000) if record.state is State.STARTED]
             assert unfinished == []
         with app.worker(concurrency=4):
@@ -157,7 +157,7 @@ def test_stopping_while_messages_arrive_loses_and_repeats_nothing(url):
         log.wait_for(min(400, 20 * (turn + 1)))
         worker.stop()
         sizes = app.runtime.broker.sizes(["default"])["default"]
-        assert sizes.held == 0
+        assert sizes.in_flight == 0
     with app.worker():
         assert [handle.get(timeout=60) for handle in handles] == list(range(400))
     assert sorted(log.notes) == list(range(400))

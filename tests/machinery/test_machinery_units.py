@@ -29,8 +29,8 @@ def test_states_go_forward_and_name_and_creation_stay(make, pair):
         assert handle.get(timeout=WAIT) == 2
     record = handle.record()
     assert (record.task, record.state, record.attempt) == ("add", "SUCCESS", 0)
-    assert list(record.entries)[-1] == "SUCCESS"
-    assert record.entries[State.STARTED].at <= record.entries[State.SUCCESS].at
+    assert list(record.history)[-1] == "SUCCESS"
+    assert record.history[State.STARTED].at <= record.history[State.SUCCESS].at
 
 
 @EACH
@@ -40,7 +40,7 @@ def test_a_result_that_was_purged_is_gone(make, pair):
     with app.worker():
         handle = app.add.send(1, 1)
         assert handle.get(timeout=WAIT) == 2
-        until(lambda: app.operations.sizes(["default"])["default"].held == 0, "its message is settled")
+        until(lambda: app.operations.sizes(["default"])["default"].in_flight == 0, "its message is settled")
     handle.forget()
     with pytest.raises(UnknownResult):
         handle.get(timeout=WAIT)

@@ -160,7 +160,7 @@ def test_a_creation_time_is_fixed_and_delays_have_jitter_and_a_cap(make):
     @app.task(name="again", retry=retry.fixed(0.01, max_retries=2))
     def again() -> int:
         record = app.result(current_task().task_id).record()
-        began.append(record.entries[next(iter(record.entries))].at)
+        began.append(record.history[next(iter(record.history))].at)
         if current_task().attempt < 2:
             raise ConnectionError
         return 0

@@ -27,7 +27,7 @@ def assert_idle(app):
 
 def _all_seen_to(app):
     sizes = app.runtime.broker.sizes(["default"])["default"]
-    return sizes.ready == sizes.held == 0
+    return sizes.ready == sizes.in_flight == 0
 
 
 def test_before_it_starts(app, log):

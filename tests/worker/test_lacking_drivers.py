@@ -14,7 +14,7 @@ from support.waiting import until
 
 def idle(app):
     sizes = app.runtime.broker.sizes(["default"])["default"]
-    return sizes.ready == sizes.held == sizes.delayed == 0
+    return sizes.ready == sizes.in_flight == sizes.delayed == 0
 
 
 def with_broker(app, **capabilities):
@@ -157,7 +157,7 @@ def test_delays_beyond_what_the_broker_keeps_hop_and_are_never_early(app, log):
     with app.worker():
         for n, handle in enumerate(handles):
             handle.get(timeout=60)
-            entry = handle.record().entries[State.STARTED].at
+            entry = handle.record().history[State.STARTED].at
             assert began + 0.5 + n / 10 <= entry < began + 3 + n / 10
     assert sorted(log.notes) == [("value", n) for n in range(5)]
     # On a busy machine one that is late hops less often, the longest more often than that all the same.
@@ -339,7 +339,7 @@ def test_dead_letters_are_replayed_and_dropped_whatever_a_broker_counts(make_app
     monkeypatch.setattr(
         app.runtime.broker,
         "peek",
-        lambda queue, place, *, limit: peeking(queue, place, limit=min(limit, 3)),
+        lambda queue, section, *, limit: peeking(queue, section, limit=min(limit, 3)),
         raising=False,
     )
     app.task(name="later.known")(lambda x: x * 2)

@@ -339,7 +339,7 @@ def test_a_task_whose_hold_ends_while_its_child_gets_ready_does_not_begin(childr
         handle = children.note_run.send(str(path))
         handle.get(timeout=60)
     assert len(path.read_text().split()) == 1
-    assert handle.record().run not in lost, "it was given back, and started once more"
+    assert handle.record().run not in lost, "it was released, and started once more"
     assert handle.record().starts == 1
 
 

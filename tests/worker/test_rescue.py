@@ -56,8 +56,8 @@ class Operator:
 
     def lose(self, queue="default"):
         """Drop all messages, as somebody does who deletes a queue."""
-        for place in (QueueSection.READY, QueueSection.DELAYED):
-            self.app.runtime.broker.purge(queue, place)
+        for section in (QueueSection.READY, QueueSection.DELAYED):
+            self.app.runtime.broker.purge(queue, section)
 
     def states(self, handle):
         return [record and record.state for record in self.app.runtime.backend.read(handle._parts)]
@@ -326,7 +326,9 @@ def test_a_queue_that_is_too_long_to_be_looked_through_is_not_looked_through(ope
     lost = operator.app.send(operator.app.signature("value", 0))
     operator.lose()
     long = Changed(operator.app.runtime.broker)
-    long.sizes = lambda queues: {name: QueueSizes(ready=MAX_MESSAGES + 1, delayed=0, held=0, dead=0) for name in queues}
+    long.sizes = lambda queues: {
+        name: QueueSizes(ready=MAX_MESSAGES + 1, delayed=0, in_flight=0, dead=0) for name in queues
+    }
     rewire(operator.app, broker=long)
     operator.rescuer = operator.another()
     assert operator.pass_hours(24) == []
@@ -343,7 +345,9 @@ def counting(operator):
     """An operator of a broker that tells how many messages are ready, and nothing else, as RabbitMQ does."""
     broker = operator.app.runtime.broker
     blind = Changed(broker, peeks=False, lists_queues=False, store=None)
-    blind.sizes = lambda queues: {q: evolve(size, delayed=None, held=None) for q, size in broker.sizes(queues).items()}
+    blind.sizes = lambda queues: {
+        q: evolve(size, delayed=None, in_flight=None) for q, size in broker.sizes(queues).items()
+    }
     blind.queues = list
     rewire(operator.app, broker=blind)
     operator.rescuer = operator.another()

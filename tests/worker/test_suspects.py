@@ -11,7 +11,8 @@ import pytest
 from drivetrain import App, State, TaskCancelled, TaskFailed, retry
 from drivetrain.contract import Transition
 from drivetrain.worker import isolation
-from drivetrain.worker.start_decision import lone_start, max_shared_starts
+from drivetrain.worker.lone_starts import lone_start
+from drivetrain.worker.start_decision import max_shared_starts
 from drivetrain.worker.unfinished import Unfinished
 from support.clocks import Ahead
 from support.faults import hoard, hurry
@@ -158,7 +159,7 @@ def test_a_suspect_does_not_begin_in_its_process_when_its_lease_has_run_out_on_t
     with app.worker():
         assert handle.get(timeout=60)
     assert not late
-    assert handle.record().starts == 3  # the one that did not begin was given back
+    assert handle.record().starts == 3  # the one that did not begin was released
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -187,14 +188,14 @@ def test_stopping_gives_suspects_back_unharmed(suspects, tmp_path):
     waits = send_suspect(app, "suspect_tasks.pid")
     worker = app.worker().start()
     pid = int(until(lambda: started.exists() and started.read_text(), "it runs"))
-    until(lambda: waits.state() in {State.STARTED, State.RECEIVED}, "the other one waits, or was given back")
+    until(lambda: waits.state() in {State.STARTED, State.RECEIVED}, "the other one waits, or was released")
     worker.stop(grace_seconds=0.1)
     until(lambda: not _alive(pid), "its process is killed")
     assert [handle.state() for handle in (runs, waits)] == [State.RECEIVED] * 2
     assert [handle.record().starts for handle in (runs, waits)] == [2, 2]
     payloads = app.runtime.payloads
     assert [Unfinished.load(payloads, handle.record()).lone_starts for handle in (runs, waits)] == [0, 0]
-    assert app.operations.sizes(["default"])["default"].held == 0
+    assert app.operations.sizes(["default"])["default"].in_flight == 0
 
 
 def _alive(pid):
@@ -250,7 +251,7 @@ def test_a_backend_that_keeps_nothing_condemns_by_what_is_seen(forgetful):
         broker.release(broker.receive(["default"], limit=10, wait_seconds=5, hold_seconds=60))
     with app.worker():
         (letter,) = until(lambda: app.operations.dead_letters("default"), "it is put aside")
-        until(lambda: not app.operations.sizes(["default"])["default"].held, "the other one has ended")
+        until(lambda: not app.operations.sizes(["default"])["default"].in_flight, "the other one has ended")
     assert letter.task == "suspect_tasks.die"
     assert "delivered 7 times" in letter.reason
     assert "was killed by SIGKILL" in letter.reason
@@ -337,7 +338,7 @@ def test_a_suspect_does_not_keep_the_worker_waiting_for_longer_than_a_lease(make
     with app.worker(lease_seconds=0.5):
         log.wait_for(1)
         come()
-        until(lambda: suspect.state() is State.RECEIVED, "it is given back")
+        until(lambda: suspect.state() is State.RECEIVED, "it is released")
         assert app.send(app.signature("value", 1)).get(timeout=60) == 1
         go.set()
         suspect.get(timeout=60)

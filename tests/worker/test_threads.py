@@ -1,4 +1,4 @@
-"""No thread of a worker ends silently: one that fails is reported, and the worker gives everything back and stops."""
+"""No thread of a worker ends silently: a failed thread is reported, and the worker releases everything and stops."""
 
 import logging
 import threading
@@ -7,7 +7,7 @@ import pytest
 
 from drivetrain import State, WorkerFailed, current_task
 from drivetrain.worker import deadlines
-from drivetrain.worker.finishing import Finisher
+from drivetrain.worker.finishing.finisher import Finisher
 from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.pools.loop import LoopPool
 from drivetrain.worker.pools.processes import ProcessPool

@@ -157,7 +157,7 @@ def test_a_message_of_an_earlier_attempt_that_comes_again_changes_nothing(make_a
 
 def idle(app):
     sizes = app.runtime.broker.sizes(["default"])["default"]
-    return sizes.ready == sizes.held == sizes.delayed == 0
+    return sizes.ready == sizes.in_flight == sizes.delayed == 0
 
 
 # Then whatever Hypothesis thinks of, against ten lines that say what a workflow means.

@@ -89,7 +89,9 @@ class Coarse(MemoryBroker):
 
     def sizes(self, queues):
         return {
-            name: evolve(sizes, ready=max(0, sizes.ready + _RANDOM.choice((-1, 0, 1))) if sizes.ready else 0, held=None)
+            name: evolve(
+                sizes, ready=max(0, sizes.ready + _RANDOM.choice((-1, 0, 1))) if sizes.ready else 0, in_flight=None
+            )
             for name, sizes in super().sizes(queues).items()
         }
 
@@ -116,7 +118,7 @@ class Tethered(MemoryBroker):
         return super().extend(deliveries, hold_seconds=1e9)
 
     def sizes(self, queues):
-        return {name: evolve(sizes, delayed=None, held=None) for name, sizes in super().sizes(queues).items()}
+        return {name: evolve(sizes, delayed=None, in_flight=None) for name, sizes in super().sizes(queues).items()}
 
     def close(self):
         super().close()

@@ -69,7 +69,7 @@ class TimeAsCursor(MemoryBackend):
         return TaskPage(records=records, cursor=repr(page[-1][0]) if len(behind) > len(page) else None)
 
     def _first_at(self, task_id):
-        return min(entry.at for entry in self._store.tasks[task_id].entries.values())
+        return min(entry.at for entry in self._store.tasks[task_id].history.values())
 
 
 @broken("R40", "lists what has changed last first, and so leaves out what changes between two pages")

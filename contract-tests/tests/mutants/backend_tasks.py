@@ -348,7 +348,7 @@ class CutsIds(Ruled):
 class LastEntryOnly(Ruled):
     def rule(self, before, transition, now):
         after = apply(before, transition, now)
-        return after and evolve(after, entries={transition.state: StateChange(transition.at, transition.worker)})
+        return after and evolve(after, history={transition.state: StateChange(transition.at, transition.worker)})
 
 
 @broken("R11", "forgets when a task was first sent")
@@ -356,7 +356,7 @@ class SentAnew(Ruled):
     def rule(self, before, transition, now):
         after = apply(before, transition, now)
         return after and evolve(
-            after, entries={**after.entries, transition.state: StateChange(transition.at, transition.worker)}
+            after, history={**after.history, transition.state: StateChange(transition.at, transition.worker)}
         )
 
 
@@ -370,7 +370,7 @@ class WholeSeconds(Ruled):
 class FirstEntry(Ruled):
     def rule(self, before, transition, now):
         after = apply(before, transition, now)
-        return after and evolve(after, entries={**after.entries, **(before.entries if before else {})})
+        return after and evolve(after, history={**after.history, **(before.history if before else {})})
 
 
 class Renews(MemoryBackend):

@@ -193,7 +193,7 @@ class TimesIn32Bits(Ruled):
         after = apply(before, transition, now)
         return after and evolve(
             after,
-            entries={state: StateChange(min(each.at, 2**31 - 1), each.worker) for state, each in after.entries.items()},
+            history={state: StateChange(min(each.at, 2**31 - 1), each.worker) for state, each in after.history.items()},
         )
 
 
@@ -202,7 +202,7 @@ class TimesInMilliseconds(Ruled):
     def rule(self, before, transition, now):
         after = apply(before, transition, now)
         return after and evolve(
-            after, entries={state: StateChange(round(each.at, 3), each.worker) for state, each in after.entries.items()}
+            after, history={state: StateChange(round(each.at, 3), each.worker) for state, each in after.history.items()}
         )
 
 

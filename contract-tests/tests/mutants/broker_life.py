@@ -184,7 +184,7 @@ def drops_ready(queue):
 
 @recovers("loses what was held at a crash")
 def drops_held(queue):
-    queue.drop(queue.held)
+    queue.drop(queue.in_flight)
 
 
 @recovers("drops dead letters at a restart")
@@ -292,7 +292,7 @@ class KeepsHeld(MemoryBroker):
     def close(self):
         super().close()
         for queue in self._store.queues.values():
-            for entry in entries(queue.held):
+            for entry in entries(queue.in_flight):
                 queue.hold(entry, math.inf)
 
 
@@ -301,12 +301,12 @@ class DropsHeld(MemoryBroker):
     def close(self):
         super().close()
         for queue in self._store.queues.values():
-            queue.drop(queue.held)
+            queue.drop(queue.in_flight)
 
 
 @breaks("B43", "puts aside what it held when it is closed")
 class BuriesHeld(MemoryBroker):
     def close(self):
         for queue in self._store.queues.values():
-            self.dead_letter([(entry.deliver(), "its consumer was closed") for entry in entries(queue.held)])
+            self.dead_letter([(entry.deliver(), "its consumer was closed") for entry in entries(queue.in_flight)])
         super().close()

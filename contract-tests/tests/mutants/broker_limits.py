@@ -8,7 +8,7 @@ from drivetrain.contract import QueueSection, QueueSizes, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from mutants.broker_base import breaks, publishes
 
-_EMPTY = QueueSizes(ready=0, delayed=0, held=0, dead=0)
+_EMPTY = QueueSizes(ready=0, delayed=0, in_flight=0, dead=0)
 
 
 def sends(clause, name, part):

@@ -19,13 +19,15 @@ def each_size(change):
     return lambda told: {name: change(sizes) for name, sizes in told.items()}
 
 
-measures("counts what is held as ready", each_size(lambda s: evolve(s, ready=s.ready + s.held)))
+measures("counts what is held as ready", each_size(lambda s: evolve(s, ready=s.ready + s.in_flight)))
 measures("counts what is delayed as ready", each_size(lambda s: evolve(s, ready=s.ready + s.delayed, delayed=0)))
 measures("tells no sizes of the dead", each_size(lambda s: evolve(s, dead=0)))
-measures("leaves out queues that were never used", lambda t: {k: v for k, v in t.items() if any((v.ready, v.held))})
+measures(
+    "leaves out queues that were never used", lambda t: {k: v for k, v in t.items() if any((v.ready, v.in_flight))}
+)
 measures(
     "adds up all queues",
-    lambda t: dict.fromkeys(t, QueueSizes(ready=sum(v.ready for v in t.values()), delayed=0, held=0, dead=0)),
+    lambda t: dict.fromkeys(t, QueueSizes(ready=sum(v.ready for v in t.values()), delayed=0, in_flight=0, dead=0)),
 )
 
 
@@ -128,7 +130,7 @@ def by_prefix(broker, correct, queue, place):
 @purges("purges held messages too")
 def held_too(broker, correct, queue, place):
     known = broker._store.queue(queue)
-    known.drop(known.held)
+    known.drop(known.in_flight)
     return correct.purge(queue, place)
 
 

@@ -60,7 +60,7 @@ class HidesFromItself(MemoryBroker):
         mine = self.__dict__.setdefault("mine", set())
         with self._store.condition:
             for queue in self._store.known(queues, self._clock):
-                for entry in entries(queue.held):
+                for entry in entries(queue.in_flight):
                     if entry.receipt not in mine:
                         queue.give_back(entry)
         found = super().receive(queues, **how)

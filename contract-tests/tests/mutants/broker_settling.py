@@ -21,7 +21,7 @@ class AcknowledgesInVain(MemoryBroker):
 class AcknowledgesTheOldest(MemoryBroker):
     def acknowledge(self, deliveries):
         for each in deliveries:
-            held = entries(self._store.queue(each.message.queue).held)
+            held = entries(self._store.queue(each.message.queue).in_flight)
             super().acknowledge([entry.deliver() for entry in held[-1:]])
 
 
@@ -40,7 +40,9 @@ class GivesBackAll(MemoryBroker):
 class Strict(MemoryBroker):
     def acknowledge(self, deliveries):
         self.sizes([each.message.queue for each in deliveries])
-        held = {entry.receipt for each in deliveries for entry in entries(self._store.queue(each.message.queue).held)}
+        held = {
+            entry.receipt for each in deliveries for entry in entries(self._store.queue(each.message.queue).in_flight)
+        }
         super().acknowledge([each for each in deliveries if each.receipt in held])
 
 

@@ -152,7 +152,7 @@ class StaysAtTheFirst(MemoryBroker):
     def receive(self, queues, **how):
         with self._store.condition:
             known = self._store.known(queues[:1], self._clock)
-            stay = known and (len(known[0].delayed) or len(known[0].held))
+            stay = known and (len(known[0].delayed) or len(known[0].in_flight))
         return super().receive(queues[:1] if stay else queues, **how)
 
 

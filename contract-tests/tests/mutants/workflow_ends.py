@@ -5,8 +5,10 @@ from __future__ import annotations
 from drivetrain.app import sending
 from drivetrain.contract import Renewal, State, apply, evolve
 from drivetrain.drivers.memory import MemoryBackend
-from drivetrain.worker import finishing, heartbeat, receiving
+from drivetrain.worker import heartbeat
 from drivetrain.worker.execution import Execution, RunRefused
+from drivetrain.worker.finishing import finisher, releasing
+from drivetrain.worker.receiving import filtering
 from drivetrain.workflow import advance as advancing
 from drivetrain.workflow import plan as planning
 from mutants.backend_base import Ruled
@@ -18,18 +20,18 @@ from mutants.workflow_base import breaks_core, breaks_pair
 @breaks_pair("W7", "lets nothing expire that was ever started, though it was given back")
 class NeverExpiresAfterAStart(Ruled):
     def rule(self, before, wish, now):
-        started = before is not None and State.STARTED in before.entries
+        started = before is not None and State.STARTED in before.history
         return None if started and wish.state is State.EXPIRED else apply(before, wish, now)
 
 
 @breaks_core("W7", "lets a task expire whose worker has died")
 def looks_at_the_message_alone(patch):
-    patch.setattr(receiving.Receiver, "_begun", lambda *_told: set())
+    patch.setattr(filtering.DeliveryFilter, "_begun", lambda *_told: set())
 
 
 @breaks_core("W7", "lets a task expire that is to be tried again")
 def forgets_the_first_attempt(patch):
-    patch.setattr(receiving, "_BEGUN", frozenset({State.STARTED}))
+    patch.setattr(filtering, "_BEGUN", frozenset({State.STARTED}))
 
 
 @breaks_core("W7", "begins what has expired while it waited in its worker")
@@ -45,15 +47,15 @@ def looks_at_expiry_once(patch):
 
 @breaks_core("W7", "drops what has expired while it waited in its worker")
 def drops_what_is_late(patch):
-    give_back = finishing.Finisher.give_back
+    release = releasing.Releaser.release
 
-    def give_back_what_is_in_time(self, runs, **how):
+    def release_what_is_in_time(self, runs, **how):
         now = self._runtime.clock.now()
         late = [run for run in runs if run.expires_at is not None and run.expires_at < now]
-        self.acknowledge([run.delivery for run in late])
-        give_back(self, [run for run in runs if run not in late], **how)
+        self._acknowledger.acknowledge([run.delivery for run in late])
+        release(self, [run for run in runs if run not in late], **how)
 
-    patch.setattr(finishing.Finisher, "give_back", give_back_what_is_in_time)
+    patch.setattr(releasing.Releaser, "release", release_what_is_in_time)
 
 
 # W8: what was cancelled
@@ -147,14 +149,14 @@ def calls_back_for_all(patch):
 
 @breaks_core("W9", "runs error callbacks when an attempt fails that another follows")
 def calls_back_at_once(patch):
-    real = finishing.Finisher._effects_of
+    real = finisher._effects_of
 
-    def effects_of(self, ending):
+    def effects_of(ending):
         if ending.state is State.RETRY:
             return tuple(advancing._error_callbacks(advancing.Failed(ending.failure, ending.invocation.call)))
-        return real(self, ending)
+        return real(ending)
 
-    patch.setattr(finishing.Finisher, "_effects_of", effects_of)
+    patch.setattr(finisher, "_effects_of", effects_of)
 
 
 @breaks_core("W9", "gives success callbacks the value that their task was given")
@@ -165,7 +167,7 @@ def gives_the_first_argument(patch):
             return (*callbacks, *advancing._resume(frames, event.value))
         return advancing.advance(frames, event)
 
-    patch.setattr(finishing, "advance", advance)
+    patch.setattr(finisher, "advance", advance)
 
 
 # W24: what a cancellation answers

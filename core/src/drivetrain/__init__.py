@@ -58,7 +58,8 @@ from drivetrain.contract import (
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
 from drivetrain.worker.context import Retry, TaskContext, TaskTimeout, current_task
 from drivetrain.worker.worker import Worker
-from drivetrain.workflow.signature import Chain, Group, Signature, Takes, Workflow, chain, chord, group
+from drivetrain.workflow.composition import chain, chord, group
+from drivetrain.workflow.signature import Chain, Group, Signature, Takes, Workflow
 
 __all__ = [
     "AmbiguousDriver",

@@ -28,7 +28,7 @@ class LeaseChecks(BackendBase):
         record(backend, transition(at=1_700_000_000.123456, worker="w3", run="s", attempt=1))
         found = read(backend)
         assert found is not None
-        assert dict(found.entries) == {
+        assert dict(found.history) == {
             State.PENDING: StateChange(1.5),
             State.RECEIVED: StateChange(5.0, "w2"),
             State.STARTED: StateChange(6.5, "w2"),
@@ -46,7 +46,7 @@ class LeaseChecks(BackendBase):
         ]
         found = read(backend)
         assert found is not None
-        assert found.entries[State.PENDING] == StateChange(1.0)
+        assert found.history[State.PENDING] == StateChange(1.0)
 
     @holds("R11")
     def test_any_time_is_kept(self) -> None:
@@ -56,7 +56,7 @@ class LeaseChecks(BackendBase):
         record(backend, *[start(f"t{at}", at=at, received_at=at, worker="w") for at in times])
         for at, found in zip(times, backend.read([f"t{at}" for at in times]), strict=True):
             assert found is not None
-            assert dict(found.entries) == dict.fromkeys((State.RECEIVED, State.STARTED), StateChange(at, "w"))
+            assert dict(found.history) == dict.fromkeys((State.RECEIVED, State.STARTED), StateChange(at, "w"))
 
     @holds("R11")
     def test_a_start_without_a_time_of_receipt_tells_none(self) -> None:
@@ -65,7 +65,7 @@ class LeaseChecks(BackendBase):
         record(backend, start(at=2.0, worker="w"))
         found = read(backend)
         assert found is not None
-        assert dict(found.entries) == {State.STARTED: StateChange(2.0, "w")}
+        assert dict(found.history) == {State.STARTED: StateChange(2.0, "w")}
 
     @holds("R12")
     def test_a_renewed_lease_lives_on(self) -> None:

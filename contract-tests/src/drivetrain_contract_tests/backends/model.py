@@ -175,4 +175,4 @@ def _near(one: float | None, other: float | None) -> bool:
 
 
 def _timeless(found: TaskRecord) -> TaskRecord:
-    return evolve(found, leased_until=None, expires_at=None, entries=dict(found.entries))
+    return evolve(found, leased_until=None, expires_at=None, history=dict(found.history))

@@ -203,7 +203,7 @@ class RecordChecks(BackendBase):
         for name, found in zip(HOSTILE_NAMES, backend.read(HOSTILE_NAMES), strict=True):
             assert found is not None
             assert (found.task_id, found.run, found.task) == (name, name, name)
-            assert found.entries[State.STARTED].worker == name
+            assert found.history[State.STARTED].worker == name
         assert list(backend.read([f"{name}?" for name in HOSTILE_NAMES])) == [None] * len(HOSTILE_NAMES)
 
     @holds("R14", needs="lists_tasks")

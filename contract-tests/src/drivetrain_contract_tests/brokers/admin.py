@@ -10,7 +10,7 @@ from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["Looking"]
 
-_EMPTY = QueueSizes(ready=0, delayed=0, held=0, dead=0)
+_EMPTY = QueueSizes(ready=0, delayed=0, in_flight=0, dead=0)
 
 
 class Looking(Bench):
@@ -25,10 +25,10 @@ class Looking(Bench):
         told = broker.sizes(["q", "unused"])
         assert set(told) == {"q", "unused"}
         for name, sizes in told.items():
-            numbers = (sizes.ready, sizes.delayed, sizes.held, sizes.dead)
+            numbers = (sizes.ready, sizes.delayed, sizes.in_flight, sizes.dead)
             assert all(each is None or (type(each) is int and each >= 0) for each in numbers), f"{name} has {sizes}"
         unused = told["unused"]
-        assert not any((unused.ready, unused.delayed, unused.held, unused.dead)), f"an unused queue has {unused}"
+        assert not any((unused.ready, unused.delayed, unused.in_flight, unused.dead)), f"an unused queue has {unused}"
 
     @holds("B31", needs="exact_sizes")
     def test_sizes_of_every_place(self) -> None:
@@ -38,7 +38,7 @@ class Looking(Bench):
         broker.publish([message("later", eta=time.time() + self.long_delay_seconds())])
         taken = self.take(broker, count=3)
         broker.dead_letter([(taken[0], "why")])
-        self.await_sizes(broker, ready=3, delayed=1, held=2, dead=1)
+        self.await_sizes(broker, ready=3, delayed=1, in_flight=2, dead=1)
         broker.acknowledge(taken[1:2])
         broker.release(taken[2:])
         self.await_sizes(broker, ready=4, delayed=1, dead=1)
@@ -87,8 +87,8 @@ class Looking(Bench):
         assert ids(broker.peek("q", QueueSection.DELAYED, limit=9)) == ["x", "y", "z"]
         assert ids(broker.peek("q", QueueSection.DELAYED, limit=2)) == ["x", "y"]
         assert ids(broker.peek("q", QueueSection.READY, limit=9)) == ["ready"]
-        for place in QueueSection:
-            assert list(broker.peek("unused", place, limit=9)) == []
+        for section in QueueSection:
+            assert list(broker.peek("unused", section, limit=9)) == []
 
     @holds("B33")
     def test_looking_changes_nothing(self) -> None:
@@ -122,15 +122,15 @@ class Looking(Bench):
 
     @holds("B34")
     def test_purge_drops_that_place_of_that_queue_only(self) -> None:
-        """`purge` tells how many it has dropped; held messages, other places and other queues stay as they are."""
-        for place in QueueSection:
+        """`purge` tells how many it has dropped; held messages, other sections and other queues stay as they are."""
+        for section in QueueSection:
             broker = self.fresh()
             for queue in ("q", "q2"):
                 self._fill(broker, queue)
-            told = self.purge(broker, "q", place)
-            assert told is None or self.counted(told, 2), f"of two that were {place} it has purged {told}"
-            assert self.purge(broker, "unused", place) in {0, None}
-            self._is_left(broker, "q", without=None if told is None else place)
+            told = self.purge(broker, "q", section)
+            assert told is None or self.counted(told, 2), f"of two that were {section} it has purged {told}"
+            assert self.purge(broker, "unused", section) in {0, None}
+            self._is_left(broker, "q", without=None if told is None else section)
             self._is_left(broker, "q2", without=None)
 
     @holds("B34")
@@ -164,12 +164,12 @@ class Looking(Bench):
 
     def _look(self, broker: Broker, limit: int) -> None:
         broker.sizes(["q"])
-        for place in QueueSection:
-            if place is QueueSection.DEAD or self.capabilities.peeks:
-                broker.peek("q", place, limit=limit)
+        for section in QueueSection:
+            if section is QueueSection.DEAD or self.capabilities.peeks:
+                broker.peek("q", section, limit=limit)
 
     def _fill(self, broker: Broker, queue: str) -> None:
-        """Two messages in each place, and two that are held."""
+        """Two messages in each section, and two in flight."""
         broker.publish([message(f"dead{number}", queue) for number in range(2)])
         broker.dead_letter([(each, "why") for each in self.take(broker, queue, count=2)])
         broker.publish([message(f"held{number}", queue) for number in range(2)])
@@ -179,8 +179,8 @@ class Looking(Bench):
         broker.publish([message(f"delayed{number}", queue, eta=eta) for number in range(2)])
 
     def _is_left(self, broker: Broker, queue: str, without: QueueSection | None) -> None:
-        counts = {place.value: 0 if place is without else 2 for place in QueueSection}
-        self.await_sizes(broker, queue, held=2, **counts)
+        counts = {section.value: 0 if section is without else 2 for section in QueueSection}
+        self.await_sizes(broker, queue, in_flight=2, **counts)
         assert list(broker.extend(self.held[queue], hold_seconds=self.hold_seconds)) == [True, True]
         assert len(self.dead(broker, queue)) == counts["dead"]
         found = ids(self.take(broker, queue, count=counts["ready"])) if counts["ready"] else []

@@ -198,7 +198,7 @@ class Bench(Contract):
         """Wait until a queue has these sizes (0 where nothing is said), as far as the broker counts them."""
         if not self.capabilities.exact_sizes:
             return
-        wanted = {name: expected.get(name, 0) for name in ("ready", "delayed", "held", "dead")}
+        wanted = {name: expected.get(name, 0) for name in ("ready", "delayed", "in_flight", "dead")}
 
         def wrong() -> dict[str, int]:
             told = self.sizes(broker, queue)
@@ -206,12 +206,13 @@ class Bench(Contract):
 
         self.eventually(lambda: not wrong(), lambda: f"sizes are {self.sizes(broker, queue)}, not {wanted}")
 
-    def purge(self, broker: Broker, queue: str, place: QueueSection) -> int | None:
-        """Purge a place; how many messages were dropped, None where the broker cannot purge it."""
+    def purge(self, broker: Broker, queue: str, section: QueueSection) -> int | None:
+        """Purge a section; how many messages were dropped, None where the broker cannot purge it."""
         try:
-            return broker.purge(queue, place)
+            return broker.purge(queue, section)
         except NotSupported:
-            assert place is QueueSection.DELAYED and not self.capabilities.peeks, f"it refuses to purge what is {place}"  # noqa: PT018
+            assert section is QueueSection.DELAYED, f"it refuses to purge what is {section}"
+            assert not self.capabilities.peeks, f"it peeks, and refuses to purge what is {section}"
             return None
 
     def counted(self, told: int | None, number: int) -> bool:

@@ -228,8 +228,8 @@ class Life(Bench):
         one.dead_letter([(taken[0], "why")])
         assert ids(self.dead(other)) == ids(taken)
         assert sorted(ids([*taken, *self.take(other)])) == ["a", "b"]
-        self.await_sizes(one, delayed=1, held=1, dead=1)
-        self.await_sizes(other, delayed=1, held=1, dead=1)
+        self.await_sizes(one, delayed=1, in_flight=1, dead=1)
+        self.await_sizes(other, delayed=1, in_flight=1, dead=1)
 
     def _publish_some(self, broker: Broker, name: str) -> None:
         for number in range(10):

@@ -48,8 +48,8 @@ class _Model:
     delayed: list[_Known] = field(factory=list)
     dead: list[_Known] = field(factory=list)
 
-    def place(self, place: QueueSection) -> list[_Known]:
-        found: list[_Known] = getattr(self, place.value)
+    def section(self, section: QueueSection) -> list[_Known]:
+        found: list[_Known] = getattr(self, section.value)
         return found
 
 
@@ -80,8 +80,8 @@ class _Machine(RuleBasedStateMachine):
         self.turns += 1
         eta = time.time() + self.bench.long_delay_seconds() if delayed else None
         made = message(f"m{self.turns}", queue, priority=priority, eta=eta, headers={"turn": f"{self.turns}"})
-        place = QueueSection.DELAYED if delayed else QueueSection.READY
-        self.model[queue].place(place).append(_Known(made, self.turns))
+        section = QueueSection.DELAYED if delayed else QueueSection.READY
+        self.model[queue].section(section).append(_Known(made, self.turns))
         return made
 
     @rule(which=st.booleans(), queue=_QUEUES, limit=st.integers(1, 4))
@@ -127,8 +127,8 @@ class _Machine(RuleBasedStateMachine):
         held = self._settle(pick)
         delay = self.bench.long_delay_seconds() if delayed else 0.0
         held.broker.release([held.delivery], delay_seconds=delay)
-        place = QueueSection.DELAYED if delayed else QueueSection.READY
-        self.model[held.known.message.queue].place(place).append(held.known)
+        section = QueueSection.DELAYED if delayed else QueueSection.READY
+        self.model[held.known.message.queue].section(section).append(held.known)
 
     @precondition(lambda self: self.held)
     @rule(pick=_PICK)
@@ -174,11 +174,11 @@ class _Machine(RuleBasedStateMachine):
         assert self.brokers[which].drop_dead_letters(queue, wanted) == len(chosen)
         model.dead = [each for each in model.dead if each not in chosen]
 
-    @rule(which=st.booleans(), queue=_QUEUES, place=st.sampled_from(QueueSection))
-    def purge(self, which: bool, queue: str, place: QueueSection) -> None:
-        """Drop everything in one place."""
-        lying = self.model[queue].place(place)
-        told = self.bench.purge(self.brokers[which], queue, place)
+    @rule(which=st.booleans(), queue=_QUEUES, section=st.sampled_from(QueueSection))
+    def purge(self, which: bool, queue: str, section: QueueSection) -> None:
+        """Drop everything in one section."""
+        lying = self.model[queue].section(section)
+        told = self.bench.purge(self.brokers[which], queue, section)
         if told is not None:
             assert self.bench.counted(told, len(lying)), f"it has purged {told} messages, and there were {len(lying)}"
             lying.clear()
@@ -188,13 +188,13 @@ class _Machine(RuleBasedStateMachine):
         """Sizes and places are those of the model, and looking changes nothing."""
         broker, model = self.brokers[which], self.model[queue]
         held = sum(each.known.message.queue == queue for each in self.held)
-        counts = {place.value: len(model.place(place)) for place in QueueSection}
-        self.bench.await_sizes(broker, queue, held=held, **counts)
+        counts = {section.value: len(model.section(section)) for section in QueueSection}
+        self.bench.await_sizes(broker, queue, in_flight=held, **counts)
         assert ids(self.bench.dead(broker, queue, 1000)) == ids(each.message for each in model.dead)
         if self.bench.capabilities.peeks:
-            for place in (QueueSection.READY, QueueSection.DELAYED):
-                shown = ids(broker.peek(queue, place, limit=1000))
-                assert sorted(shown) == sorted(ids(each.message for each in model.place(place)))
+            for section in (QueueSection.READY, QueueSection.DELAYED):
+                shown = ids(broker.peek(queue, section, limit=1000))
+                assert sorted(shown) == sorted(ids(each.message for each in model.section(section)))
 
     def _settle(self, pick: int) -> _Held:
         held = self.held.pop(pick % len(self.held))

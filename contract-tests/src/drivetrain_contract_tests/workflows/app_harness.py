@@ -244,9 +244,9 @@ class AppHarness:
     def empty(self) -> bool:
         """Whether no message is left, but for dead ones; as far as the broker can tell."""
         sizes = self.broker.sizes([QUEUE])[QUEUE]
-        if sizes.ready or sizes.delayed or sizes.held:
+        if sizes.ready or sizes.delayed or sizes.in_flight:
             return False
-        counts = self.broker.capabilities.exact_sizes and None not in {sizes.ready, sizes.delayed, sizes.held}
+        counts = self.broker.capabilities.exact_sizes and None not in {sizes.ready, sizes.delayed, sizes.in_flight}
         return counts or time.monotonic() - max((faults.busy_at for faults in self._faults), default=0.0) > self._idle
 
     def dead(self) -> dict[str, Mapping[str, str]]:

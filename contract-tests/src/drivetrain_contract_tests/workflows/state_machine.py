@@ -9,7 +9,8 @@ from typing import Any
 from attrs import frozen
 
 from drivetrain.contract import evolve
-from drivetrain.workflow.signature import Signature, Workflow, chain, chord, group
+from drivetrain.workflow.composition import chain, chord, group
+from drivetrain.workflow.signature import Signature, Workflow
 from drivetrain_contract_tests.workflows.app_harness import AppHarness
 from drivetrain_contract_tests.workflows.interpreter import NOTHING, interpret
 from drivetrain_contract_tests.workflows.strategies import labelled

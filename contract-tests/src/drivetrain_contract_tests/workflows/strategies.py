@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from drivetrain.contract import evolve
-from drivetrain.workflow.signature import Chain, Group, Options, Signature, Workflow
+from drivetrain.workflow.options import Options
+from drivetrain.workflow.signature import Chain, Group, Signature, Workflow
 
 __all__ = ["KNOWN", "labelled", "trees"]
 

@@ -30,7 +30,7 @@ def lost_tasks(runtime: Runtime, records: Sequence[TaskRecord]) -> Sequence[str]
     #: By the task or group with which they were sent: the waiting tasks, each with its predecessor.
     predecessors: dict[str, dict[str, str]] = defaultdict(dict)
     for record in records:
-        pending = record.entries.get(State.PENDING)
+        pending = record.history.get(State.PENDING)
         if pending is not None and pending.at < latest and (waiting := waits(record, runtime.payloads)) is not None:
             predecessors[waiting["in"]][record.task_id] = waiting.get("after", "")
     found = runtime.backend.read(list(predecessors)) if predecessors else ()

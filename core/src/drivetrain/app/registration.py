@@ -12,8 +12,8 @@ from drivetrain.worker.functions import check_callable, is_async, wraps_async
 from drivetrain.worker.origins import module_name
 from drivetrain.worker.registry import Pool, Registry, TaskDefinition
 from drivetrain.workflow.binding import Binding
+from drivetrain.workflow.options import Options
 from drivetrain.workflow.plan import Defaults
-from drivetrain.workflow.signature import Options
 from drivetrain.workflow.values import shown
 
 __all__ = ["Registrar", "TaskOptions", "task_name"]

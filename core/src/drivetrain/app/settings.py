@@ -121,7 +121,7 @@ class Settings:
     pool: Literal["threads", "processes"] = "threads"
     #: The largest number of messages that a worker process receives beyond those that it runs.
     prefetch_limit: int = field(default=1000, validator=_number(1))
-    #: How long running tasks may take to finish when a worker stops, in seconds, before it gives them back.
+    #: How long running tasks may take to finish when a worker stops, in seconds, before it releases them.
     grace_seconds: float = field(default=30.0, validator=_number(0))
     #: How long a worker holds a message and the lease of its run without renewing them, in seconds. When a worker dies,
     #: another one continues its tasks after this time.

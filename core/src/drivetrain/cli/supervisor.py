@@ -39,7 +39,7 @@ _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 30.0
 #: A process that ran for this time has not crashed repeatedly, in seconds.
 _STABLE_SECONDS = 60.0
-#: How long a worker may take to give tasks back after an order to stop at once, in seconds; then it is killed.
+#: How long a worker may take to release its tasks after an order to stop at once, in seconds; then it is killed.
 _LAST_SECONDS = 10.0
 #: The longest sleep, in seconds: processes that its tasks have started may keep a child's sentinel open.
 _POLL_SECONDS = 1.0

@@ -41,7 +41,7 @@ class Stop(IntEnum):
     GENTLY = 1
     #: Give back running tasks.
     AT_ONCE = 2
-    #: End at once: giving back takes too long.
+    #: End at once: releasing takes too long.
     DEAD = 3
 
 
@@ -157,7 +157,7 @@ def _tune_garbage_collector() -> None:
 
 
 def _vanish(code: Exit) -> None:
-    """End this process at once: tasks that were given back still run here, and may begin in another worker."""
+    """End this process at once: tasks that were released still run here, and may begin in another worker."""
     for child in multiprocessing.active_children():
         child.kill()
     logging.shutdown()
@@ -210,8 +210,8 @@ class _Listener:
         self._urgency = urgency
         self.report(Stopping())
         if urgency >= Stop.DEAD:
-            logger.warning("stopped before all tasks were given back; they are delivered again when their leases end")
+            logger.warning("stopped before all tasks were released; they are delivered again when their leases end")
             _vanish(Exit.FAILED)
         at_once = urgency == Stop.AT_ONCE
         self._worker.stop(grace_seconds=0.0 if at_once else None, wait=False)
-        logger.info("stopping%s", "; giving back running tasks" if at_once else "; a second signal stops at once")
+        logger.info("stopping%s", "; releasing running tasks" if at_once else "; a second signal stops at once")

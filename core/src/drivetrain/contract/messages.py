@@ -84,11 +84,11 @@ class QueueSizes(Struct, frozen=True, kw_only=True):
     Attributes:
         ready: messages that a consumer may receive now.
         delayed: messages that are not due yet.
-        held: messages in flight: delivered, not settled, and still held.
+        in_flight: messages that were delivered and not settled, and whose hold lasts.
         dead: dead letters.
     """
 
     ready: int | None
     delayed: int | None
-    held: int | None
+    in_flight: int | None
     dead: int | None

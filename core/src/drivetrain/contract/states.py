@@ -31,7 +31,7 @@ class State(StrEnum):
 
     Attributes:
         PENDING: sent, and not yet received by a worker.
-        RECEIVED: received by a worker, or given back by one before its end.
+        RECEIVED: received by a worker, or released by one before its end.
         STARTED: an attempt runs.
         RETRY: an attempt has failed, and another one will follow.
         SUCCESS: terminal; the task has a result.
@@ -133,7 +133,7 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
             lease.
         payload: see `Transition.payload`; None: never given.
         downstream: see `Transition.downstream`; None: never given.
-        entries: the last change to each state that the task was ever in.
+        history: the last change to each state that the task was ever in.
         expires_at: when the record expires, in Unix seconds by the backend's clock; None: unfinished, or kept for ever.
     """
 
@@ -146,7 +146,7 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
     starts: int = 0
     payload: bytes | None = None
     downstream: bytes | None = None
-    entries: Mapping[State, StateChange] = field(default_factory=dict)
+    history: Mapping[State, StateChange] = field(default_factory=dict)
     expires_at: float | None = None
 
 
@@ -235,11 +235,11 @@ def _held(record: TaskRecord, now: float) -> bool:
 
 def _enter(before: TaskRecord, transition: Transition, now: float) -> TaskRecord:
     started = transition.state is State.STARTED
-    entries = dict(before.entries)
+    history = dict(before.history)
     if started and transition.received_at is not None:
-        entries[State.RECEIVED] = StateChange(transition.received_at, transition.worker)
-    if not (transition.state is State.PENDING and State.PENDING in entries):  # keep the time of the first sending
-        entries[transition.state] = StateChange(transition.at, transition.worker)
+        history[State.RECEIVED] = StateChange(transition.received_at, transition.worker)
+    if not (transition.state is State.PENDING and State.PENDING in history):  # keep the time of the first sending
+        history[transition.state] = StateChange(transition.at, transition.worker)
     # Without evolve, which is slower: every backend that runs Python makes each of its records here.
     return TaskRecord(
         task_id=before.task_id,
@@ -251,7 +251,7 @@ def _enter(before: TaskRecord, transition: Transition, now: float) -> TaskRecord
         starts=starts_after(before, transition),
         payload=before.payload if transition.payload is None else transition.payload,
         downstream=before.downstream if transition.downstream is None else transition.downstream,
-        entries=entries,
+        history=history,
         expires_at=now + transition.retention
         if transition.state.terminal and transition.retention is not None
         else None,

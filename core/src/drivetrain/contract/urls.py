@@ -45,8 +45,8 @@ class DriverUrl:
             raise ConfigurationError(
                 f"{redact(url)!r} is not a driver URL; write one as scheme://…, like sqlite:///work.db"
             )
-        place, _, query = rest.partition("?")
-        netloc, slash, path = place.partition("/")
+        before_query, _, query = rest.partition("?")
+        netloc, slash, path = before_query.partition("/")
         if fault := _unencoded(netloc, path, query):
             raise ConfigurationError(f"{redact(url)} cannot be read", [fault])
         pairs = parse_qsl(query, keep_blank_values=True)
@@ -69,13 +69,13 @@ class DriverUrl:
         return unquote(password) if colon else None
 
     @property
-    def place(self) -> str:
+    def hosts_text(self) -> str:
         """The hosts as written, without user and password."""
         return self.netloc.rpartition("@")[2]
 
     def hosts(self, *, port: int, name: str = "") -> tuple[tuple[Host, ...], list[str]]:
         """The hosts, and what is wrong with them; see `read_hosts`."""
-        return read_hosts(self.place, port=port, name=name)
+        return read_hosts(self.hosts_text, port=port, name=name)
 
     def __repr__(self) -> str:
         return f"DriverUrl({self.shown})"
@@ -99,7 +99,7 @@ def redact(url: str) -> str:
         return "***" if "@" in url else url
     # A password may contain any character, even / ? and @: drop everything up to the last @.
     secret, at, rest = rest.rpartition("@")
-    place, _, query = rest.partition("?")
-    shown = f"{scheme}://{'***@' if at and secret else ''}{place}"
+    before_query, _, query = rest.partition("?")
+    shown = f"{scheme}://{'***@' if at and secret else ''}{before_query}"
     names = [pair.partition("=")[0] for pair in query.split("&") if pair]
     return f"{shown}?{'&'.join(f'{name}=…' for name in names)}" if names else shown

@@ -17,12 +17,13 @@ from typing import Any
 from drivetrain.contract import Failure, InvalidArguments, State, exception_name
 from drivetrain.worker.context import Retry, TaskTimeout, enter
 from drivetrain.worker.coroutines import run_to_end
+from drivetrain.worker.events import event_of
 from drivetrain.worker.forked import await_in_one_process, call_in_one_process
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
-from drivetrain.worker.run import Run, RunResult, event_of, log_extra
+from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 

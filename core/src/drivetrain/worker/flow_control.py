@@ -95,7 +95,7 @@ class FlowControl:
         return self._in_flight.in_pool(pool) > self.prefetch[pool].slots
 
     def stuck(self, pool: Pool) -> bool:
-        """Whether the runs that wait for ``pool`` should be given back."""
+        """Whether the runs that wait for ``pool`` should be released."""
         return self.waits(pool) and self._stalled_seconds(pool) >= STUCK_SECONDS
 
     def _room(self, pool: Pool) -> int:

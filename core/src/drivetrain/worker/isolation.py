@@ -15,18 +15,19 @@ from msgspec.structs import replace
 
 from drivetrain.contract import ConfigurationError, State, Transition
 from drivetrain.worker.execution import Execution, RunRefused
-from drivetrain.worker.finishing import Finisher
+from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
+from drivetrain.worker.lone_starts import LoneStart
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools import program
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.pools.slot import ChildDied, Slot
 from drivetrain.worker.registry import Pool
+from drivetrain.worker.results import ResultFactory
 from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.start_decision import LoneStart
 from drivetrain.worker.threads import Threads
 
 __all__ = ["Isolation"]
@@ -52,7 +53,7 @@ class Isolation:
         options: WorkerOptions,
         *,
         execution: Execution,
-        finisher: Finisher,
+        releaser: Releaser,
         retrier: Retrier,
         in_flight: InFlight,
         stopping: threading.Event,
@@ -66,7 +67,7 @@ class Isolation:
             runtime: whose drivers.
             options: how the worker works.
             execution: makes the results of runs.
-            finisher: takes back runs that do not begin, and runs whose process has died.
+            releaser: releases runs that do not begin, and runs whose process has died.
             retrier: how services are called.
             in_flight: the runs of the worker.
             stopping: set when the worker begins nothing new.
@@ -77,7 +78,8 @@ class Isolation:
         self._runtime = runtime
         self._options = options
         self._execution = execution
-        self._finisher = finisher
+        self._releaser = releaser
+        self._results = ResultFactory(runtime)
         self._retrier = retrier
         self._in_flight = in_flight
         self._stopping = stopping
@@ -99,7 +101,7 @@ class Isolation:
     # What the worker asks of it
 
     def submit(self, runs: Sequence[Run]) -> None:
-        """Run these suspects, which are in flight, each alone; those for which there is no room are given back.
+        """Run these suspects, which are in flight, each alone; those for which there is no room are released.
 
         Raises:
             RuntimeError: the system starts no more threads.
@@ -110,7 +112,7 @@ class Isolation:
             room = max(0, _MOST_WAITING - len(self._waiting))
             self._waiting.extend(runs[:room])
             self._changed.notify_all()
-        self._finisher.give_back(runs[room:], delay_seconds=_LATER_SECONDS)
+        self._releaser.release(runs[room:], delay_seconds=_LATER_SECONDS)
 
     def run_now(self, run: Run) -> RunResult:
         """Run a suspect in this thread, in which nothing else runs; its result."""
@@ -128,10 +130,10 @@ class Isolation:
         return runs
 
     def return_stuck(self) -> None:
-        """Give back the suspects that wait behind a long one: another worker may run them at once."""
+        """Release the suspects that wait behind a long one: another worker may run them at once."""
         began = self._began
         if began is not None and self._runtime.clock.monotonic() - began >= _LONG_SECONDS:
-            self._finisher.give_back(self.take_back(), delay_seconds=_LATER_SECONDS)
+            self._releaser.release(self.take_back(), delay_seconds=_LATER_SECONDS)
 
     def cancel(self, run: Run) -> None:
         """Kill the child process, if it runs ``run``."""
@@ -193,7 +195,7 @@ class Isolation:
         if reference is not None and not self._prepare(run, reference, lone):
             reference = None
         if (lone.exclusive or reference is None) and not self._get_worker():
-            self._finisher.give_back([run], delay_seconds=_LATER_SECONDS)
+            self._releaser.release([run], delay_seconds=_LATER_SECONDS)
             return None
         try:
             self._record_start(run, lone)
@@ -280,15 +282,15 @@ class Isolation:
 
     def _died(self, run: Run, lone: LoneStart, error: ChildDied) -> RunResult | None:
         if self._ended:
-            return None  # `stop` has killed it; the run was given back before
+            return None  # `stop` has killed it; the run was released before
         if run.stopped:
             return self._execution.failed(run, error)  # killed by us
         alone = lone.record.lone_starts
         text = f"{lone.tally}, {alone} of them alone, and never finished; the last time its process {error}"
         if lone.last:
-            return self._finisher.crashed_result(run, text)
+            return self._results.crashed(run, text)
         logger.error("task %s was %s", run.task_id, text, extra=log_extra(run.invocation))
-        self._finisher.release_crashed(run)
+        self._releaser.release_crashed(run)
         return None
 
 

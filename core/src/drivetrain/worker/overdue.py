@@ -126,4 +126,4 @@ def _ended_groups(runtime: Runtime, records: Sequence[TaskRecord]) -> Iterator[O
 
 
 def _entered(record: TaskRecord) -> float:
-    return record.entries[record.state].at
+    return record.history[record.state].at

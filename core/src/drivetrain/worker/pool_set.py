@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from drivetrain.worker.execution import Execution
-from drivetrain.worker.finishing import Finisher
+from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools import RunPool
@@ -32,7 +32,7 @@ class PoolSet:
         runtime: the drivers and settings of the app.
         options: the options of the worker.
         execution: runs the functions.
-        finisher: takes back runs that cannot begin.
+        releaser: releases runs that cannot begin.
         settler: takes the results.
         threads: starts threads.
     """
@@ -43,14 +43,14 @@ class PoolSet:
         options: WorkerOptions,
         *,
         execution: Execution,
-        finisher: Finisher,
+        releaser: Releaser,
         settler: Settler,
         threads: Threads,
     ) -> None:
         self._runtime = runtime
         self._options = options
         self._execution = execution
-        self._finisher = finisher
+        self._releaser = releaser
         self._settler = settler
         self._threads = threads
         self._makers: dict[Pool, Callable[[], RunPool]] = {
@@ -61,15 +61,15 @@ class PoolSet:
         self._pools: dict[Pool, RunPool] = {}
 
     def submit(self, runs: Sequence[Run]) -> None:
-        """Hand each run to its pool. Runs that a pool cannot begin are given back."""
+        """Hand each run to its pool. Runs that a pool cannot begin are released."""
         for kind, together in groupby(runs, key=lambda run: run.definition.pool):
             batch = list(together)
             try:
                 self.get(kind).submit(batch)
             except Exception:
                 # The system may start no more threads or processes here; another worker may have room.
-                logger.exception("%d tasks cannot begin in the pool %s; giving them back", len(batch), kind.value)
-                self._finisher.give_back(batch, delay_seconds=_RETRY_DELAY_SECONDS)
+                logger.exception("%d tasks cannot begin in the pool %s; releasing them", len(batch), kind.value)
+                self._releaser.release(batch, delay_seconds=_RETRY_DELAY_SECONDS)
 
     def take_back(self, which: Callable[[Pool], bool] = lambda _pool: True) -> list[Run]:
         """Remove the runs that have not begun from the pools that ``which`` chooses; these runs."""
@@ -110,7 +110,7 @@ class PoolSet:
             self._execution,
             self._options,
             done=self._settler.put,
-            died=self._finisher.release_crashed,
+            died=self._releaser.release_crashed,
             threads=self._threads,
             directory=self._runtime.directory,
         )

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Sequence
 
 from drivetrain.contract import Delivery
-from drivetrain.worker.finishing import Finisher
+from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.flow_control import STUCK_SECONDS, FlowControl
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.pool_set import PoolSet
-from drivetrain.worker.receiving import Receiver
+from drivetrain.worker.receiving.receiver import Receiver
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.run import Run
@@ -36,7 +36,7 @@ class ReceiveLoop:
     Args:
         runtime: the drivers and settings of the app.
         receiver: receives messages and records starts.
-        finisher: gives runs back.
+        releaser: releases runs that do not begin here.
         flow_control: tells how many messages to receive.
         in_flight: the runs of the worker.
         pools: run most tasks.
@@ -50,7 +50,7 @@ class ReceiveLoop:
         runtime: Runtime,
         *,
         receiver: Receiver,
-        finisher: Finisher,
+        releaser: Releaser,
         flow_control: FlowControl,
         in_flight: InFlight,
         pools: PoolSet,
@@ -60,7 +60,7 @@ class ReceiveLoop:
     ) -> None:
         self._runtime = runtime
         self._receiver = receiver
-        self._finisher = finisher
+        self._releaser = releaser
         self._flow_control = flow_control
         self._in_flight = in_flight
         self._pools = pools
@@ -74,9 +74,9 @@ class ReceiveLoop:
         while not self._stopping.is_set():
             self._receive_once()
 
-    def give_back_waiting(self) -> None:
-        """Give back all runs that wait in a pool."""
-        self._finisher.give_back(self._pools.take_back())
+    def release_waiting(self) -> None:
+        """Release all runs that wait in a pool."""
+        self._releaser.release(self._pools.take_back())
 
     def _receive_once(self) -> None:
         try:
@@ -114,7 +114,7 @@ class ReceiveLoop:
         runs = self._isolate(self._receiver.start(deliveries))
         excess = self._flow_control.excess(runs)
         if excess:
-            self._finisher.give_back(excess, delay_seconds=_EXCESS_DELAY_SECONDS)
+            self._releaser.release(excess, delay_seconds=_EXCESS_DELAY_SECONDS)
             runs = [run for run in runs if run not in excess]
         self._pools.submit(runs)
         if len(runs) == len(self._in_flight) == 1:
@@ -132,19 +132,19 @@ class ReceiveLoop:
             self._suspects.submit(suspects)
         except Exception:
             # The system may start no more threads here; another worker may have room.
-            logger.exception("%d suspect tasks cannot begin; giving them back", len(suspects))
-            self._finisher.give_back(suspects, delay_seconds=_ERROR_DELAY_SECONDS)
+            logger.exception("%d suspect tasks cannot begin; releasing them", len(suspects))
+            self._releaser.release(suspects, delay_seconds=_ERROR_DELAY_SECONDS)
         return [run for run in runs if run.lone is None]
 
     def _make_room_for_suspect(self) -> None:
         """Receive nothing, until the worker runs nothing but one suspect and that suspect has ended."""
         if not self._suspects.have_worker:
-            self.give_back_waiting()
+            self.release_waiting()
             if self._in_flight.only_suspects():
                 self._suspects.grant_worker()
         self._in_flight.wait_below(max(1, len(self._in_flight)), STUCK_SECONDS)
 
     def _return_stuck(self) -> None:
-        """Give back runs that wait behind long tasks: another worker may run them at once."""
-        self._finisher.give_back(self._pools.take_back(self._flow_control.stuck))
+        """Release runs that wait behind long tasks: another worker may run them at once."""
+        self._releaser.release(self._pools.take_back(self._flow_control.stuck))
         self._suspects.return_stuck()

@@ -30,12 +30,13 @@ from drivetrain.contract import (
 )
 from drivetrain.worker.downstream import downstream
 from drivetrain.worker.effects import EffectRunner
+from drivetrain.worker.events import event_of
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.message_search import Finding, MessageSearch
 from drivetrain.worker.overdue import Overdue, overdue_among, overdue_tasks, state_version
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.retrying import GaveUp, Retrier
-from drivetrain.worker.run import event_of, log_extra
+from drivetrain.worker.run import log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.advance import Complete, Failed, advance
 from drivetrain.workflow.frames import Call, Invocation, Join
@@ -282,7 +283,7 @@ class Rescue:
             return ""
         # The same run: the first answer was lost, and the start was requested again.
         if before.run != run and state_version(before) != state_version(record):
-            self._record(one, run, attempt, State.RECEIVED)  # give it back: it has started since, so it is not lost
+            self._record(one, run, attempt, State.RECEIVED)  # release it: it has started since, so it is not lost
             return ""
         failure = self._failure(one, _text(found))
         plain = self._encoded(failure)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from copy import deepcopy
-from types import MappingProxyType
 
 from msgspec import Struct
 
-from drivetrain.contract import Delivery, Failure, Plain, State, TaskEvent, evolve
+from drivetrain.contract import Delivery, Failure, Plain, State
+from drivetrain.worker.lone_starts import LoneStart
 from drivetrain.worker.registry import TaskDefinition
-from drivetrain.worker.start_decision import LoneStart
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Run", "RunResult", "event_of", "log_extra", "shown_failure"]
+__all__ = ["Run", "RunResult", "log_extra"]
 
 
 class Run(Struct, kw_only=True, eq=False):
@@ -26,7 +24,7 @@ class Run(Struct, kw_only=True, eq=False):
     definition: TaskDefinition
     #: Unix seconds.
     received_at: float
-    #: Set when the task was cancelled, taken over by another worker, or given back while it ran: its result is ignored.
+    #: Set when the task was cancelled, taken over by another worker, or released while it ran: its result is ignored.
     #: Never unset.
     stopped: bool = False
     #: When its function began to run, by the monotonic clock; None before.
@@ -75,24 +73,6 @@ class RunResult(Struct, frozen=True, kw_only=True):
     def task_id(self) -> str:
         """The id of its task."""
         return self.invocation.call.id
-
-
-def event_of(invocation: Invocation, worker: str) -> TaskEvent:
-    """The event that observers get for an invocation."""
-    call = invocation.call
-    return TaskEvent(
-        task_id=call.id,
-        task=call.task,
-        attempt=invocation.attempt,
-        queue=call.queue,
-        headers=MappingProxyType(call.headers),
-        worker=worker,
-    )
-
-
-def shown_failure(failure: Failure) -> Failure:
-    """The failure that observers get: a copy, so that they cannot change the arguments of the next attempt."""
-    return evolve(failure, args=deepcopy(failure.args), kwargs=MappingProxyType(deepcopy(failure.kwargs)))
 
 
 def log_extra(invocation: Invocation) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from drivetrain.worker.finishing import Finisher
+from drivetrain.worker.finishing.finisher import Finisher
 from drivetrain.worker.flow_control import FlowControl
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
@@ -43,7 +43,7 @@ class Settler:
 
     def settle_or_put(self, result: RunResult) -> None:
         """Settle the only run in flight in this thread, which saves waking another one; leave all others to `run`."""
-        if len(self._in_flight) != 1:  # none: it was given back, and another worker may have it
+        if len(self._in_flight) != 1:  # none: it was released, and another worker may have it
             self._results.put(result)
             return
         with suppress(GaveUp):  # the worker stops while a service is unavailable: the message is delivered again

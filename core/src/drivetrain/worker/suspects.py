@@ -64,7 +64,7 @@ class Suspects:
             self._isolation.cancel(run)
 
     def return_stuck(self) -> None:
-        """Give back the suspects that wait behind a long one."""
+        """Release the suspects that wait behind a long one."""
         if self._isolation is not None:
             self._isolation.return_stuck()
 

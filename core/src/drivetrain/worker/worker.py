@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Self
 from drivetrain.contract import Broker, WorkerFailed
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.execution import Execution
-from drivetrain.worker.finishing import Finisher
+from drivetrain.worker.finishing.acknowledging import Acknowledger
+from drivetrain.worker.finishing.finisher import Finisher
+from drivetrain.worker.finishing.recording import ResultRecorder
+from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.flow_control import FlowControl
 from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.in_flight import InFlight
@@ -21,7 +24,11 @@ from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pool_set import PoolSet
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.receive_loop import ReceiveLoop
-from drivetrain.worker.receiving import Receiver
+from drivetrain.worker.receiving.filtering import DeliveryFilter
+from drivetrain.worker.receiving.reading import MessageReader
+from drivetrain.worker.receiving.receiver import Receiver
+from drivetrain.worker.receiving.rejecting import Rejecter
+from drivetrain.worker.receiving.starting import Starter
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.rescuer import rescuer
 from drivetrain.worker.retrying import GaveUp, Retrier
@@ -97,11 +104,43 @@ class Worker:
         effect_runner = EffectRunner(runtime, publisher, retrier, worker=options.name)
         self._execution = Execution(runtime, options)
         self._heartbeat = Heartbeat(runtime, in_flight, lease_seconds=options.lease_seconds, stopped=self._stop_run)
-        self._finisher = Finisher(
-            runtime, options, publisher=publisher, effect_runner=effect_runner, retrier=retrier, in_flight=in_flight
+        acknowledger = Acknowledger(runtime, retrier)
+        self._releaser = releaser = Releaser(
+            runtime, options, publisher=publisher, acknowledger=acknowledger, retrier=retrier, in_flight=in_flight
         )
+        self._finisher = finisher = Finisher(
+            runtime,
+            options,
+            recorder=ResultRecorder(runtime, options, effect_runner=effect_runner, retrier=retrier),
+            publisher=publisher,
+            effect_runner=effect_runner,
+            acknowledger=acknowledger,
+            releaser=releaser,
+            in_flight=in_flight,
+        )
+        rejecter = Rejecter(runtime, finisher)
         self._receiver = Receiver(
-            runtime, options, publisher=publisher, finisher=self._finisher, retrier=retrier, in_flight=in_flight
+            runtime,
+            options,
+            reader=MessageReader(runtime, rejecter=rejecter, acknowledger=acknowledger, retrier=retrier),
+            delivery_filter=DeliveryFilter(
+                runtime,
+                options,
+                publisher=publisher,
+                rejecter=rejecter,
+                acknowledger=acknowledger,
+                releaser=releaser,
+                retrier=retrier,
+            ),
+            starter=Starter(
+                runtime,
+                options,
+                finisher=finisher,
+                rejecter=rejecter,
+                acknowledger=acknowledger,
+                retrier=retrier,
+                in_flight=in_flight,
+            ),
         )
         self._flow_control = self._make_flow_control()
         self._settler = Settler(self._finisher, self._flow_control, in_flight)
@@ -109,7 +148,7 @@ class Worker:
             runtime,
             options,
             execution=self._execution,
-            finisher=self._finisher,
+            releaser=self._releaser,
             settler=self._settler,
             threads=self._threads,
         )
@@ -117,7 +156,7 @@ class Worker:
         self._receive_loop = ReceiveLoop(
             runtime,
             receiver=self._receiver,
-            finisher=self._finisher,
+            releaser=releaser,
             flow_control=self._flow_control,
             in_flight=in_flight,
             pools=self._pools,
@@ -139,7 +178,7 @@ class Worker:
             self._runtime,
             self.options,
             execution=self._execution,
-            finisher=self._finisher,
+            releaser=self._releaser,
             retrier=self._retrier,
             in_flight=self._in_flight,
             stopping=self._stopping,
@@ -155,7 +194,7 @@ class Worker:
 
         Raises:
             RuntimeError: the worker was made in another process, from which this one was forked.
-            WorkerFailed: a thread of the worker has failed; all tasks were given back.
+            WorkerFailed: a thread of the worker has failed; all tasks were released.
         """
         self._check_process()
         observers, name = self._runtime.observers, self.options.name
@@ -192,13 +231,13 @@ class Worker:
         return self
 
     def stop(self, *, grace_seconds: float | None = None, wait: bool = True) -> None:
-        """Receive nothing more, give back what has not begun, finish what runs; then end.
+        """Receive nothing more, release what has not begun, finish what runs; then end.
 
         May be called more than once, from any thread and from signal handlers; the shortest grace period counts. In a
         forked child it does nothing, since the worker belongs to the parent.
 
         Args:
-            grace_seconds: how long running tasks may take; then they are given back too. None: as the options say.
+            grace_seconds: how long running tasks may take; then they are released too. None: as the options say.
             wait: wait until a worker that was started by `start` has ended.
         """
         if self._process != os.getpid():
@@ -237,7 +276,7 @@ class Worker:
         return ran
 
     def fail(self, thread: str, error: BaseException) -> None:
-        """Stop and give back all tasks, because a thread that the worker needs has failed; `run` then raises.
+        """Stop and release all tasks, because a thread that the worker needs has failed; `run` then raises.
 
         Args:
             thread: the name of the thread.
@@ -253,7 +292,7 @@ class Worker:
 
     @property
     def abandoned(self) -> bool:
-        """Whether it gives back tasks that still run; they may continue in this process."""
+        """Whether it releases tasks that still run; they may continue in this process."""
         return self._abandoning.is_set()
 
     def _run_now(self, run: Run) -> RunResult:
@@ -306,8 +345,8 @@ class Worker:
         finished = threading.Event()
         try:
             self._threads.start("drivetrain-grace", partial(self._end_grace, finished))
-            self._receive_loop.give_back_waiting()
-            self._finisher.give_back(self._suspects.take_back())
+            self._receive_loop.release_waiting()
+            self._releaser.release(self._suspects.take_back())
             while len(self._in_flight) and not self._abandoning.is_set():
                 self._in_flight.wait_below(1, _GRACE_CHECK_SECONDS)
             self._abandon()
@@ -331,11 +370,11 @@ class Worker:
         runs = self._in_flight.all()
         if not runs:
             return
-        logger.warning("%d tasks still run at the end of the grace period; giving them back", len(runs))
+        logger.warning("%d tasks still run at the end of the grace period; releasing them", len(runs))
         for run in runs:
             run.stopped = True
             self._stop_run(run)
-        self._finisher.give_back(runs, delay_seconds=_ABANDONED_DELAY_SECONDS)
+        self._releaser.release(runs, delay_seconds=_ABANDONED_DELAY_SECONDS)
 
     def _release_broker(self) -> None:
         self.ended = True

@@ -13,7 +13,8 @@ from attrs import frozen
 from drivetrain.contract import InvalidSignature, Plain, Retries
 from drivetrain.workflow.frames import Call, Fork, Frame, Frames, ids
 from drivetrain.workflow.nesting import DEEPEST
-from drivetrain.workflow.signature import NO_OPTIONS, Chain, Group, Signature, Workflow
+from drivetrain.workflow.options import NO_OPTIONS
+from drivetrain.workflow.signature import Chain, Group, Signature, Workflow
 
 __all__ = ["Defaults", "TaskCatalog", "plan"]
 

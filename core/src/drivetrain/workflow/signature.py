@@ -2,172 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, Unpack, overload
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
 
-from attrs import evolve, field, fields, frozen
+from attrs import evolve, field, frozen
 from typing_extensions import TypeVar
 
-from drivetrain.contract import Failure, InvalidSignature, Retries
+from drivetrain.contract import Failure, InvalidSignature
+from drivetrain.workflow.options import NO_OPTIONS, Options, SignatureOptions, changed_options
 
 if TYPE_CHECKING:
     from drivetrain.app.result import GroupResult, Result
 
-__all__ = [
-    "NO_OPTIONS",
-    "Chain",
-    "Group",
-    "Options",
-    "Signature",
-    "SignatureOptions",
-    "Takes",
-    "Workflow",
-    "chain",
-    "chord",
-    "group",
-]
+__all__ = ["Chain", "Group", "Signature", "Takes", "Workflow", "as_workflows", "chain_parts"]
 
 #: What a workflow results in.
 R_co = TypeVar("R_co", covariant=True)
 #: What it takes from the workflow before it: `Takes[…]`; by default nothing is checked.
 In_co = TypeVar("In_co", covariant=True, default=Any)
 V_contra = TypeVar("V_contra", contravariant=True)
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
-E = TypeVar("E")
-F = TypeVar("F")
-I = TypeVar("I")  # noqa: E741 - as In
 S = TypeVar("S")
 T = TypeVar("T")
 
 #: What sends a workflow: ``app.send``. Signatures made by a task know their app's, and are otherwise plain values.
 Sender = Callable[[Any], Any]
-
-
-def _aware(_record: object, attribute: Any, value: object) -> None:
-    if isinstance(value, datetime) and value.utcoffset() is None:
-        raise InvalidSignature(
-            f"{attribute.name} is {value!r}, which has no time zone; "
-            f"give an aware datetime, like datetime.now(timezone.utc) + timedelta(hours=1)"
-        )
-
-
-def _check_eta(record: object, attribute: Any, value: object) -> None:
-    if value is not None and not isinstance(value, datetime):
-        raise InvalidSignature(f"eta is {value!r}; it must be an aware datetime; for seconds from now there is delay=")
-    _aware(record, attribute, value)
-
-
-def _check_queue(_record: object, _attribute: object, value: Any) -> None:
-    if value is not None and (not isinstance(value, str) or not value):
-        raise InvalidSignature(f"queue is {value!r}; use a string that is not empty")
-
-
-def _check_retry(_record: object, _attribute: object, value: Any) -> None:
-    if value is not None and not isinstance(value, Retries):
-        raise InvalidSignature(f"retry is {value!r}; it must be a policy, like retry.exponential(max_retries=3)")
-
-
-def _check_priority(_record: object, _attribute: object, value: Any) -> None:
-    if value is not None and (type(value) is not int or value < 0):
-        raise InvalidSignature(f"priority is {value!r}; use a whole number, 0 (lowest) or more")
-
-
-def _check_task_id(_record: object, _attribute: object, value: Any) -> None:
-    if value is not None and (not isinstance(value, str) or not value):
-        raise InvalidSignature(f"task_id is {value!r}; use a string that is not empty")
-
-
-def _check_dead_letter(_record: object, _attribute: object, value: Any) -> None:
-    if value is not None and not isinstance(value, bool):
-        raise InvalidSignature(f"dead_letter is {value!r}; it must be True or False")
-
-
-def _seconds(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < float("inf"):
-        raise InvalidSignature(f"{name} is {value!r}; it must be a number of seconds or a timedelta, 0 or more")
-    return float(number)
-
-
-def _delay(value: Any) -> float | None:
-    return _seconds("delay", value)
-
-
-def _timeout(value: Any) -> float | None:
-    return _seconds("timeout", value)
-
-
-def _retention(value: Any) -> float | None:
-    return _seconds("retention", value)
-
-
-def _expires(value: Any) -> datetime | float | None:
-    return value if isinstance(value, datetime) else _seconds("expires", value)
-
-
-def _check_headers(_record: object, _attribute: object, value: Mapping[Any, Any]) -> None:
-    for key, text in value.items():
-        if not isinstance(key, str) or not isinstance(text, str):
-            raise InvalidSignature(f"header {key!r} is {text!r}; header names and values must be strings")
-        if key.startswith("drivetrain-") or key == "content-type":
-            raise InvalidSignature(f"header {key!r} is reserved")
-
-
-@frozen(kw_only=True)
-class Options:
-    """How a task is sent. None means: as the task, or the app, says."""
-
-    #: Not before this time; must have a time zone.
-    eta: datetime | None = field(default=None, validator=_check_eta)
-    #: Not before this many seconds after it is published.
-    delay: float | None = field(default=None, converter=_delay)
-    #: Not to be started after this time, or after this many seconds from when it is published.
-    expires: datetime | float | None = field(default=None, converter=_expires, validator=_aware)
-    queue: str | None = field(default=None, validator=_check_queue)
-    #: 0 is the lowest.
-    priority: int | None = field(default=None, validator=_check_priority)
-    headers: Mapping[str, str] = field(factory=dict, validator=_check_headers)
-    retry: Retries | None = field(default=None, validator=_check_retry)
-    #: How long one attempt may run, in seconds.
-    timeout: float | None = field(default=None, converter=_timeout)
-    #: How long the result is kept after the task has finished, in seconds.
-    retention: float | None = field(default=None, converter=_retention)
-    #: For brokers that keep the messages of one group in order (SQS FIFO queues); others ignore it.
-    message_group: str | None = None
-    #: Whether its message is kept in the dead letters when it has finally failed.
-    dead_letter: bool | None = field(default=None, validator=_check_dead_letter)
-    #: Whether a worker that does not know the task drops it at once, instead of leaving it to others.
-    ignore_unknown: bool = False
-    #: The id of the task; None: a new one for each time that it is sent.
-    task_id: str | None = field(default=None, validator=_check_task_id)
-
-
-#: As the task says, and the app.
-NO_OPTIONS = Options()
-
-
-class SignatureOptions(TypedDict, total=False):
-    """What `Signature.set` takes besides callbacks; see `Options` for what each means."""
-
-    eta: datetime | None
-    delay: float | timedelta | None
-    expires: datetime | timedelta | float | None
-    queue: str | None
-    priority: int | None
-    headers: Mapping[str, str]
-    retry: Retries | None
-    timeout: float | timedelta | None
-    retention: float | timedelta | None
-    message_group: str | None
-    dead_letter: bool | None
-    ignore_unknown: bool
-    task_id: str | None
 
 
 class Takes(Generic[V_contra]):
@@ -193,7 +51,7 @@ class Workflow(Generic[R_co, In_co]):
         """``a | b``: first this, then ``following``, which takes the result first."""
         if not isinstance(following, Workflow):
             return NotImplemented
-        return Chain((*_parts(self), *_parts(following)))
+        return Chain((*chain_parts(self), *chain_parts(following)))
 
     def send(self) -> Result[R_co]:
         """Send it; a handle to its result.
@@ -254,9 +112,9 @@ class Signature(Workflow[R_co, In_co]):
         """
         return evolve(
             self,
-            options=_changed(self.options, options),
-            on_success=self.on_success if on_success is None else _workflows("on_success", on_success),
-            on_error=self.on_error if on_error is None else _workflows("on_error", on_error),
+            options=changed_options(self.options, options),
+            on_success=self.on_success if on_success is None else as_workflows("on_success", on_success),
+            on_error=self.on_error if on_error is None else as_workflows("on_error", on_error),
         )
 
 
@@ -269,7 +127,7 @@ class Chain(Workflow[R_co, In_co]):
 
     def set(self, *, on_error: Iterable[Workflow[Any, Takes[Failure]]]) -> Chain[R_co, In_co]:
         """This chain with callbacks that are sent, with the `Failure`, once for each task in it that finally fails."""
-        return evolve(self, on_error=_workflows("on_error", on_error))
+        return evolve(self, on_error=as_workflows("on_error", on_error))
 
     def inner(self) -> tuple[Workflow[Any], ...]:
         """See `Workflow.inner`."""
@@ -324,7 +182,7 @@ class Group(Workflow[list[T], In_co]):
         """
         return evolve(
             self,
-            on_error=self.on_error if on_error is None else _workflows("on_error", on_error),
+            on_error=self.on_error if on_error is None else as_workflows("on_error", on_error),
             on_member_failure=on_member_failure or self.on_member_failure,
             group_id=self.group_id if group_id is None else group_id,
         )
@@ -334,115 +192,25 @@ class Group(Workflow[list[T], In_co]):
         return self.members
 
 
-#: Signatures in something that can be iterated over, whose types cannot be followed.
-_Parts = Iterable[Workflow[Any, Any]]
-
-
-@overload
-def chain(a: Workflow[A, I], /) -> Chain[A, I]: ...
-@overload
-def chain(a: Workflow[A, I], b: Workflow[B, Takes[A]], /) -> Chain[B, I]: ...
-@overload
-def chain(a: Workflow[A, I], b: Workflow[B, Takes[A]], c: Workflow[C, Takes[B]], /) -> Chain[C, I]: ...
-@overload
-def chain(
-    a: Workflow[A, I], b: Workflow[B, Takes[A]], c: Workflow[C, Takes[B]], d: Workflow[D, Takes[C]], /
-) -> Chain[D, I]: ...
-@overload
-def chain(
-    a: Workflow[A, I],
-    b: Workflow[B, Takes[A]],
-    c: Workflow[C, Takes[B]],
-    d: Workflow[D, Takes[C]],
-    e: Workflow[E, Takes[D]],
-    /,
-) -> Chain[E, I]: ...
-@overload
-def chain(
-    a: Workflow[A, I],
-    b: Workflow[B, Takes[A]],
-    c: Workflow[C, Takes[B]],
-    d: Workflow[D, Takes[C]],
-    e: Workflow[E, Takes[D]],
-    f: Workflow[F, Takes[E]],
-    /,
-    *more: Workflow[Any] | _Parts,
-) -> Chain[Any, I]: ...
-@overload
-def chain(a: _Parts, /, *more: Workflow[Any] | _Parts) -> Chain[Any]: ...
-@overload
-def chain(a: Workflow[Any, I], b: _Parts, /, *more: Workflow[Any] | _Parts) -> Chain[Any, I]: ...
-@overload
-def chain(
-    a: Workflow[A, I], b: Workflow[Any, Takes[A]], c: _Parts, /, *more: Workflow[Any] | _Parts
-) -> Chain[Any, I]: ...
-def chain(*parts: Any) -> Chain[Any]:
-    """Workflows one after the other; each takes the result of the one before it as its first argument.
-
-    Raises:
-        InvalidSignature: there is no argument, or one is not a workflow.
-    """
-    members = _workflows("chain", parts)
-    if not members:
-        raise InvalidSignature("chain() needs at least one signature")
-    return Chain(tuple(part for member in members for part in _parts(member)))
-
-
-@overload
-def group(a: Workflow[A, Takes[I]], b: Workflow[B, Takes[I]], /) -> Group[A | B, Takes[I]]: ...
-@overload
-def group(
-    a: Workflow[A, Takes[I]], b: Workflow[B, Takes[I]], c: Workflow[C, Takes[I]], /
-) -> Group[A | B | C, Takes[I]]: ...
-@overload
-def group(*members: Workflow[T, Takes[I]] | Iterable[Workflow[T, Takes[I]]]) -> Group[T, Takes[I]]: ...
-@overload
-def group(*members: Workflow[T] | Iterable[Workflow[T]]) -> Group[T]: ...
-def group(*members: Any) -> Group[Any]:
-    """Workflows side by side. An empty group results in ``[]``.
-
-    Raises:
-        InvalidSignature: an argument is not a workflow.
-    """
-    return Group(_workflows("group", members))
-
-
-@overload
-def chord(
-    header: Workflow[Sequence[T], Takes[I]] | Iterable[Workflow[T, Takes[I]]], body: Workflow[S, Takes[list[T]]]
-) -> Chain[S, Takes[I]]: ...
-@overload
-def chord(header: Iterable[Workflow[Any]], body: Workflow[S, Takes[list[Any]]]) -> Chain[S]: ...
-def chord(header: Any, body: Workflow[S, Any]) -> Chain[S, Any]:
-    """A group, and a workflow that takes the list of its results first, once, when all are there.
-
-    Raises:
-        InvalidSignature: an argument is not a workflow.
-    """
-    head = header if isinstance(header, Group) else group(header)
-    return Chain((head, *_parts(*_workflows("chord", (body,)))))
-
-
-def _parts(workflow: Workflow[Any]) -> tuple[Workflow[Any], ...]:
-    # A chain with callbacks of its own stays one part: they watch over its tasks only.
+def chain_parts(workflow: Workflow[Any]) -> tuple[Workflow[Any], ...]:
+    """The parts of a workflow in a chain: those of a chain, or the workflow itself."""
+    # A chain with error callbacks stays one part: they belong to its tasks only.
     return workflow.parts if isinstance(workflow, Chain) and not workflow.on_error else (workflow,)
 
 
-def _workflows(what: str, items: Any) -> tuple[Workflow[Any], ...]:
+def as_workflows(what: str, items: Any) -> tuple[Workflow[Any], ...]:
+    """The workflows in ``items``: one workflow, or nested iterables of workflows; ``what`` names them in errors.
+
+    Raises:
+        InvalidSignature: an item is not a workflow.
+    """
     found: list[Workflow[Any]] = []
     for item in items if isinstance(items, Iterable) and not isinstance(items, Workflow) else (items,):
         if isinstance(item, Workflow):
             found.append(item)
         elif isinstance(item, Iterable) and not isinstance(item, str | bytes | Mapping):
-            found.extend(_workflows(what, item))
+            found.extend(as_workflows(what, item))
         else:
             hint = "; write task.s(…), not task" if hasattr(item, "s") else ""
             raise InvalidSignature(f"{what} takes signatures, chains and groups, not {item!r}{hint}")
     return tuple(found)
-
-
-def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
-    known = {attribute.name for attribute in fields(Options)}
-    if unknown := sorted(set(changes) - known):
-        raise InvalidSignature(f"unknown option(s) {', '.join(unknown)}; use {', '.join(sorted(known))}")
-    return evolve(options, **changes)

@@ -52,7 +52,7 @@ class TestInspect:
         code, document = run_json("--app", "shop:app", "inspect")
         assert code == 0
         (queue,) = document["queues"]
-        assert (queue["queue"], queue["ready"], queue["delayed"], queue["held"], queue["dead"]) == (
+        assert (queue["queue"], queue["ready"], queue["delayed"], queue["in_flight"], queue["dead"]) == (
             "default",
             1,
             1,
@@ -68,9 +68,9 @@ class TestInspect:
         sent = shop.add.send(1, 2)
         outcome = run("--app", "shop", "inspect", "default", "high", "--args")
         assert outcome.stdout.splitlines() == [
-            "QUEUE    READY  DELAYED  HELD  DEAD",
-            "default      1        0     0     0",
-            "high         0        0     0     0",
+            "QUEUE    READY  DELAYED  IN FLIGHT  DEAD",
+            "default      1        0          0     0",
+            "high         0        0          0     0",
             "",
             "QUEUE    SECTION  ID                                TASK      ATTEMPT  ARGUMENTS",
             f"default  ready    {sent.id}  shop.add        0  (1, 2)",

@@ -61,7 +61,7 @@ class TestOneProcess:
         sizes = shop.app.operations.sizes(["default"])["default"]
         # One for which there was no room may be put off for a moment; and one may have begun just before.
         ended = [result for result in waiting if result.state() is State.SUCCESS]
-        assert (sizes.ready + sizes.delayed + len(ended), sizes.held) == (20, 0)
+        assert (sizes.ready + sizes.delayed + len(ended), sizes.in_flight) == (20, 0)
         assert len(ended) < 5
         with shop.app.worker():
             assert [result.get(timeout=60) for result in waiting] == [1 + n for n in range(20)]
@@ -76,7 +76,7 @@ class TestOneProcess:
         worker.signal(signal.SIGTERM)
         assert worker.ended() == 0
         assert held.state() is State.RECEIVED
-        assert shop.app.operations.sizes(["default"])["default"].held == 0
+        assert shop.app.operations.sizes(["default"])["default"].in_flight == 0
 
     @pytest.mark.parametrize("supervisor", ["--supervisor", "--no-supervisor"])
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -141,7 +141,7 @@ class TestOneProcess:
         assert "receives from high, default" in line
         result = shop.app.send(shop.add.s(1, 2).set(queue="high"))
         assert result.get(timeout=60) == 3
-        assert result.record().entries[State.SUCCESS].worker.startswith(f"bench:{worker.pid}:")
+        assert result.record().history[State.SUCCESS].worker.startswith(f"bench:{worker.pid}:")
 
 
 class TestLogs:

@@ -36,7 +36,7 @@ from drivetrain import (
     retry,
 )
 from drivetrain.contract import MESSAGE_GROUP_HEADER
-from drivetrain.workflow.signature import Options, SignatureOptions
+from drivetrain.workflow.options import Options, SignatureOptions
 
 WAIT = 20
 
@@ -243,7 +243,7 @@ class TestResults:
         with app.worker(name="me"):
             result = nothing.send()
             result.wait(WAIT)
-        entries = result.record().entries
+        entries = result.record().history
         assert list(entries) == [State.PENDING, State.RECEIVED, State.STARTED, State.SUCCESS]
         assert [entry.worker for entry in entries.values()] == ["", "me", "me", "me"]
         times = [entry.at for entry in entries.values()]
@@ -381,7 +381,7 @@ class TestUnusualOptions:
         with pytest.raises(drivetrain.TaskCancelled, match="ignore_unknown"):
             result.get(WAIT)
         sizes = app.operations.sizes(["default"])["default"]
-        assert (sizes.ready, sizes.delayed, sizes.held, sizes.dead) == (0, 0, 0, 0)
+        assert (sizes.ready, sizes.delayed, sizes.in_flight, sizes.dead) == (0, 0, 0, 0)
 
     def test_the_group_of_a_message_is_told_to_the_broker(self, app):
         app.signature("any").set(message_group="customer 42").send()

@@ -39,7 +39,7 @@ def test_the_first_transition_is_always_granted(state):
     record = apply(None, wish(state, attempt=2, task="mod.f", payload=b"p", downstream=b"d", worker="w"), NOW)
     assert (record.task_id, record.state, record.attempt, record.task) == ("t", state, 2, "mod.f")
     assert (record.payload, record.downstream) == (b"p", b"d")
-    assert record.entries == {state: StateChange(5.0, "w")}
+    assert record.history == {state: StateChange(5.0, "w")}
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(TERMINAL, State)))
@@ -50,7 +50,7 @@ def test_no_transition_leaves_a_terminal_state(before, after):
 class TestPending:
     def test_sending_again_keeps_when_it_was_first_sent(self):
         record = run(wish(State.PENDING, at=1.0), wish(State.PENDING, at=2.0, downstream=b"new"))
-        assert record.entries == {State.PENDING: StateChange(1.0)}
+        assert record.history == {State.PENDING: StateChange(1.0)}
         assert record.downstream == b"new"
 
     @pytest.mark.parametrize("state", [State.RECEIVED, State.STARTED, State.RETRY])
@@ -94,7 +94,7 @@ class TestStarting:
 
     def test_when_it_was_received_is_kept(self):
         record = run(started(received_at=4.5, worker="w"))
-        assert record.entries == {State.RECEIVED: StateChange(4.5, "w"), State.STARTED: StateChange(5.0, "w")}
+        assert record.history == {State.RECEIVED: StateChange(4.5, "w"), State.STARTED: StateChange(5.0, "w")}
 
 
 class TestRuns:
@@ -170,7 +170,7 @@ def test_what_holds_of_every_story(story):
     record, now = None, NOW
     for each, passed in story:
         now += passed
-        copy = None if record is None else evolve(record, entries=dict(record.entries))
+        copy = None if record is None else evolve(record, history=dict(record.history))
         after = apply(record, each, now)
         assert record == copy, "apply is pure"
         if after is None:
@@ -183,9 +183,9 @@ def test_what_holds_of_every_story(story):
         assert after.expires_at is None or after.state.terminal
         # A start is asked for by a run; what is said without one counts as no start.
         assert after.starts >= (1 if after.state is State.STARTED and each.run is not None else 0)
-        assert after.state in after.entries
+        assert after.state in after.history
         if record is not None:
-            assert set(record.entries) <= set(after.entries)
+            assert set(record.history) <= set(after.history)
             assert after.payload == (record.payload if each.payload is None else each.payload)
             assert after.downstream == (record.downstream if each.downstream is None else each.downstream)
             assert after.task == (each.task or record.task)

@@ -28,7 +28,7 @@ class TestParse:
         assert "secret" not in str(caught.value)
 
     @pytest.mark.parametrize(
-        ("url", "user", "password", "place"),
+        ("url", "user", "password", "hosts"),
         [
             ("redis://host", None, None, "host"),
             ("redis://user@host", "user", None, "host"),
@@ -37,9 +37,9 @@ class TestParse:
             ("redis://user:@host", "user", "", "host"),
         ],
     )
-    def test_user_and_password(self, url, user, password, place):
+    def test_user_and_password(self, url, user, password, hosts):
         parts = DriverUrl.parse(url)
-        assert (parts.user, parts.password, parts.place) == (user, password, place)
+        assert (parts.user, parts.password, parts.hosts_text) == (user, password, hosts)
 
     def test_many_hosts_with_addresses(self):
         assert DriverUrl.parse("redis+cluster://u:p@a,[::1]:7").hosts(port=1) == ((Host("a", 1), Host("::1", 7)), [])

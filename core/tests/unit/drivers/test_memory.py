@@ -207,7 +207,7 @@ class TestCost:
         for _ in range(1000):
             broker.acknowledge(take(broker, limit=1))
         assert time.monotonic() - before < 2
-        assert broker.sizes(["q"])["q"] == QueueSizes(ready=0, delayed=100_000, held=0, dead=0)
+        assert broker.sizes(["q"])["q"] == QueueSizes(ready=0, delayed=100_000, in_flight=0, dead=0)
 
     def test_settled_messages_leave_nothing_behind(self, make_broker, message, take):
         broker = make_broker()
@@ -216,7 +216,7 @@ class TestCost:
             broker.acknowledge(take(broker))
         queue = broker._store.queues["q"]
         assert not queue.open
-        assert sum(len(heap._heap) for heap in (queue.ready, queue.delayed, queue.held)) < 500
+        assert sum(len(heap._heap) for heap in (queue.ready, queue.delayed, queue.in_flight)) < 500
 
     def test_heartbeats_leave_nothing_behind(self, make_broker, message, take):
         broker = make_broker()
@@ -224,7 +224,7 @@ class TestCost:
         held = take(broker)
         for _ in range(5000):
             broker.extend(held, hold_seconds=30)
-        assert len(broker._store.queues["q"].held._heap) < 500
+        assert len(broker._store.queues["q"].in_flight._heap) < 500
 
 
 keys = st.tuples(st.sampled_from([0.0, 1.0, 2.5]), st.integers(0, 5))

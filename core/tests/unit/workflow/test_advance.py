@@ -24,9 +24,10 @@ from drivetrain.workflow.advance import (
     after,
     preceding,
 )
+from drivetrain.workflow.composition import chain, group
 from drivetrain.workflow.frames import NOTHING, Call, Fork, Frames, Join, ids
 from drivetrain.workflow.plan import Defaults, plan
-from drivetrain.workflow.signature import Chain, Group, Signature, Workflow, chain, group
+from drivetrain.workflow.signature import Chain, Group, Signature, Workflow
 from drivetrain.workflow.wire import dump_frames, load_frames
 
 # The workflows: each task notes its own arguments in its result, so that a result tells how it came about.

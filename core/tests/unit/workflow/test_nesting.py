@@ -11,10 +11,11 @@ import pytest
 
 from drivetrain import App, Failure, QueueSection, TaskFailed, group
 from drivetrain.contract import InvalidSignature, SerializationError, evolve
+from drivetrain.workflow.composition import chain, chord
 from drivetrain.workflow.frames import Call, Fork, Invocation, Join
 from drivetrain.workflow.nesting import DEEPEST, is_too_deep
 from drivetrain.workflow.plan import Defaults, plan
-from drivetrain.workflow.signature import Signature, chain, chord
+from drivetrain.workflow.signature import Signature
 from drivetrain.workflow.values import ValueMismatch, Values
 from drivetrain.workflow.wire import dump_frames, dump_invocation, load_invocation, skeleton
 

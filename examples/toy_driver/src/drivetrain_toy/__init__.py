@@ -133,7 +133,7 @@ class ToyBroker:
         with service_errors():
             return {
                 queue: QueueSizes(
-                    held=sum(name.time > self._now() for name in self._names(queue, "held")),
+                    in_flight=sum(name.time > self._now() for name in self._names(queue, "held")),
                     **{section.value: len(self._files(queue, section)) for section in QueueSection},
                 )
                 for queue in queues

@@ -66,7 +66,7 @@ class Admin:
         names = self._names.queues(queue)
         ready = sum(self._ready(name) or 0 for name in names)
         held = None if self._management is None else sum(self._management.in_flight(name) for name in names)
-        return QueueSizes(ready=ready, delayed=None, held=held, dead=self._ready(self._names.dead(queue)) or 0)
+        return QueueSizes(ready=ready, delayed=None, in_flight=held, dead=self._ready(self._names.dead(queue)) or 0)
 
     def _ready(self, name: str) -> int | None:
         """The number of ready messages in RabbitMQ's queue ``name``; None: there is no such queue."""

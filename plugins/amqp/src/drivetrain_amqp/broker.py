@@ -124,13 +124,13 @@ class AmqpBroker:
         """See `Broker.queues`; not declared."""
         return []
 
-    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, section: QueueSection, *, limit: int) -> Sequence[Message]:
         """See `Broker.peek`. Dead letters only: RabbitMQ marks a message that was shown as redelivered."""
-        return self._admin.peek_dead(queue, limit) if place is QueueSection.DEAD else []
+        return self._admin.peek_dead(queue, limit) if section is QueueSection.DEAD else []
 
-    def purge(self, queue: str, place: QueueSection) -> int:
+    def purge(self, queue: str, section: QueueSection) -> int:
         """See `Broker.purge`."""
-        return self._admin.purge(queue, place)
+        return self._admin.purge(queue, section)
 
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
         """See `Broker.replay`."""

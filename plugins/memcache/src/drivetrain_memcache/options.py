@@ -115,12 +115,12 @@ class Options:
         """
         parts, objects = DriverUrl.parse(url), dict(driver_options or {})
         _check_objects(objects)
-        servers, faults = _servers(parts) if parts.place else _socket(parts.path)
+        servers, faults = _servers(parts) if parts.hosts_text else _socket(parts.path)
         options, wrong = read_options(parts.options, _READERS)
         wants_tls = options.pop("tls", False)
         tls, tls_faults = take_tls_options(options, tls=wants_tls, how="write tls=true")
         faults += [*_secret_faults(parts), *wrong, *tls_faults]
-        if not parts.place:
+        if not parts.hosts_text:
             faults += _socket_faults(objects, tls=wants_tls)
         if wants_tls and "tls_context" in objects:
             faults.append("it says tls=true, and driver_options has a tls_context; use only one of them")

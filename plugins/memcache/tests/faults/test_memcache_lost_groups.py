@@ -212,7 +212,7 @@ def test_a_late_member_of_a_group_that_had_ended_and_is_not_kept_fails_nothing(l
         broker.publish([late])
         until(lambda: lossy.ran.notes.count(("value", "late")) == 2, "its message has come again")
         sizes = until(
-            lambda: broker.sizes(["default"])["default"].held == 1 and broker.sizes(["default"]), "and is done"
+            lambda: broker.sizes(["default"])["default"].in_flight == 1 and broker.sizes(["default"]), "and is done"
         )
         assert sizes["default"].ready == 0
         lossy.goes_on.set()

@@ -58,7 +58,7 @@ RECORDS = st.builds(
     starts=st.integers(0),
     payload=st.none() | st.binary(),
     downstream=st.none() | st.binary(),
-    entries=st.dictionaries(st.sampled_from(State), st.builds(StateChange, st.floats(allow_nan=False), st.text())),
+    history=st.dictionaries(st.sampled_from(State), st.builds(StateChange, st.floats(allow_nan=False), st.text())),
     expires_at=st.none() | st.floats(allow_nan=False),
 )
 GROUPS = st.builds(GroupHeader, tag=st.just("0a"), size=st.integers(0), collect=st.booleans(), continuation=st.binary())

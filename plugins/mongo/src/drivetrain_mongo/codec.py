@@ -40,7 +40,7 @@ TERMINAL = [state.value for state in State if state.terminal]
 #: The fields of a document that hold its record, or that a change of it needs; without those of a group.
 RECORD_FIELDS: Mapping[str, int] = dict.fromkeys(
     (
-        *("state", "attempt", "task", "run", "leased_until", "starts", "payload", "downstream", "entries"),
+        *("state", "attempt", "task", "run", "leased_until", "starts", "payload", "downstream", "history"),
         *("expires", "version", "writers", "group"),
     ),
     1,
@@ -91,7 +91,7 @@ def record_of(document: Mapping[str, Any] | None) -> TaskRecord | None:
         starts=int(document["starts"]),
         payload=document["payload"],
         downstream=document["downstream"],
-        entries={_STATES[state]: StateChange(at, worker) for state, (at, worker) in document["entries"].items()},
+        history={_STATES[state]: StateChange(at, worker) for state, (at, worker) in document["history"].items()},
         expires_at=None if expires >= FOREVER else expires / 1e6,
     )
 
@@ -124,7 +124,7 @@ def changes(before: TaskRecord | None, after: TaskRecord) -> dict[str, Any]:
     for name in ("payload", "downstream"):
         if before is None or getattr(before, name) is not getattr(after, name):
             fields[name] = getattr(after, name)
-    if before is None or before.entries != after.entries:
-        fields["entries"] = {state.value: [change.at, change.worker] for state, change in after.entries.items()}
+    if before is None or before.history != after.history:
+        fields["history"] = {state.value: [change.at, change.worker] for state, change in after.history.items()}
     deleted = delete_at(fields["expires"])
     return fields if deleted is None else {**fields, "delete_at": deleted}

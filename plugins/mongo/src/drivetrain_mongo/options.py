@@ -215,7 +215,7 @@ def _address_faults(parts: DriverUrl) -> Iterator[str]:
 
 def _host_faults(parts: DriverUrl) -> Iterator[str]:
     # The path of a socket is percent-encoded, and stands among the hosts.
-    hosts = [host for host in parts.place.split(",") if not unquote(host).endswith(".sock")]
+    hosts = [host for host in parts.hosts_text.split(",") if not unquote(host).endswith(".sock")]
     if parts.scheme == _SRV and (len(hosts) != 1 or ":" in hosts[0]):
         yield "it must have one name without a port, because mongodb+srv:// reads hosts and ports from the DNS"
     elif hosts:

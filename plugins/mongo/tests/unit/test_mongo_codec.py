@@ -12,7 +12,7 @@ from drivetrain_mongo.server_clock import ServerClock
 
 _TEXTS = st.text(max_size=5)
 _TIMES = st.none() | st.floats(0, 1e11)
-_ENTRIES = st.dictionaries(st.sampled_from(list(State)), st.builds(StateChange, st.floats(allow_nan=False), _TEXTS))
+_HISTORIES = st.dictionaries(st.sampled_from(list(State)), st.builds(StateChange, st.floats(allow_nan=False), _TEXTS))
 _RECORDS = st.builds(
     TaskRecord,
     task_id=st.just("t"),
@@ -24,7 +24,7 @@ _RECORDS = st.builds(
     starts=st.integers(0, 9),
     payload=st.none() | st.binary(max_size=5),
     downstream=st.none() | st.binary(max_size=5),
-    entries=_ENTRIES,
+    history=_HISTORIES,
     expires_at=_TIMES,
 ).map(lambda record: rounded(record) if record.state.terminal else _unfinished(record))
 

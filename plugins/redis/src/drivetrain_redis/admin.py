@@ -61,7 +61,7 @@ class QueueAdmin:
             for index, counts in zip(part, reply, strict=True)
         }
         return {
-            name: QueueSizes(**dict(zip(("ready", "delayed", "held", "dead"), sizes[index], strict=True)))
+            name: QueueSizes(**dict(zip(("ready", "delayed", "in_flight", "dead"), sizes[index], strict=True)))
             for index, name in enumerate(queues)
         }
 

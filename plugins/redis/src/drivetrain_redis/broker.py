@@ -102,13 +102,13 @@ class RedisBroker:
         """See `Broker.queues`."""
         return self._admin.queues()
 
-    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, section: QueueSection, *, limit: int) -> Sequence[Message]:
         """See `Broker.peek`."""
-        return self._admin.peek(queue, place, limit)
+        return self._admin.peek(queue, section, limit)
 
-    def purge(self, queue: str, place: QueueSection) -> int:
+    def purge(self, queue: str, section: QueueSection) -> int:
         """See `Broker.purge`."""
-        return self._admin.purge(queue, place)
+        return self._admin.purge(queue, section)
 
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
         """See `Broker.replay`."""

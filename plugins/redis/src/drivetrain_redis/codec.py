@@ -201,7 +201,7 @@ def unpack_record(task_id: str, data: bytes) -> TaskRecord:
         starts=starts,
         payload=data[downstream:] if flags & _PAYLOAD else None,
         downstream=data[changes:downstream] if flags & _DOWNSTREAM else None,
-        entries=StateChanges(data[task:changes]),
+        history=StateChanges(data[task:changes]),
         expires_at=expires if flags & _EXPIRES else None,
     )
 

@@ -241,7 +241,7 @@ def _readers(parts: DriverUrl) -> Mapping[str, OptionReader]:
 
 def _socket(parts: DriverUrl) -> tuple[dict[str, Any], list[str]]:
     faults = []
-    if parts.place:
+    if parts.hosts_text:
         faults.append("it names a host; write unix:///path/to/redis.sock, with three slashes")
     if not parts.path.strip("/"):
         faults.append("it names no socket; write unix:///path/to/redis.sock")

@@ -55,7 +55,7 @@ def behind_sentinels(tmp_path_factory):
 class Elsewhere:
     """The fixture above with the service of a class of checks, and how much less is tried on it."""
 
-    place: str
+    service: str
     #: For connections of another kind: the scripts and the rules are those that test_redis_contract.py certifies.
     less: Mapping[str, float] = {"examples": 4, "large": 300, "batch": 300, "races": 2, "seconds": 0.05}
 
@@ -65,18 +65,18 @@ class Elsewhere:
     @pytest.fixture(scope="class")
     @classmethod
     def broker_service(cls, request):
-        return request.getfixturevalue(cls.place)
+        return request.getfixturevalue(cls.service)
 
     @pytest.fixture(scope="class")
     @classmethod
     def backend_service(cls, request):
-        return request.getfixturevalue(cls.place)
+        return request.getfixturevalue(cls.service)
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
     def _unless_quick(cls, request):
         if cls.skipped_when_quick and request.config.getoption("--contract-profile") == "quick":
-            pytest.skip(f"the profile quick certifies {cls.place} by one class: --contract-profile default by all")
+            pytest.skip(f"the profile quick certifies {cls.service} by one class: --contract-profile default by all")
 
     @pytest.fixture(autouse=True)
     def _quickly(self, request):
@@ -85,41 +85,41 @@ class Elsewhere:
 
 
 class TestTlsBroker(Elsewhere, BrokerContract):
-    place = "over_tls"
+    service = "over_tls"
 
 
 class TestTlsBackend(Elsewhere, BackendContract):
-    place = "over_tls"
+    service = "over_tls"
     skipped_when_quick = True
 
 
 class TestSocketBroker(Elsewhere, BrokerContract):
-    place = "over_socket"
+    service = "over_socket"
     skipped_when_quick = True
 
 
 class TestSocketBackend(Elsewhere, BackendContract):
-    place = "over_socket"
+    service = "over_socket"
 
 
 class TestClusterBroker(Elsewhere, BrokerContract):
-    place = "on_cluster"
+    service = "on_cluster"
     less = {}  # each slot has scripts and batches of its own
 
 
 class TestClusterBackend(Elsewhere, BackendContract):
-    place = "on_cluster"
+    service = "on_cluster"
     less = {}  # each slot has scripts and batches of its own
 
 
 class TestClusterLocks(Elsewhere, LockContract):
-    place = "on_cluster"
+    service = "on_cluster"
 
 
 class TestSentinelBroker(Elsewhere, BrokerContract):
-    place = "behind_sentinels"
+    service = "behind_sentinels"
 
 
 class TestSentinelBackend(Elsewhere, BackendContract):
-    place = "behind_sentinels"
+    service = "behind_sentinels"
     skipped_when_quick = True

@@ -96,7 +96,7 @@ def test_who_waits_need_not_ask(broker, other, waits, keys, monkeypatch):
     assert len(asked) == 1, "to send it"
     assert (delivery.message.id, delivery.message.body, delivery.message.priority) == ("m", b"body", 3)
     assert (delivery.delivery_count, delivery.redelivered) == (1, False)
-    assert other.sizes(["q"])["q"].held == 1
+    assert other.sizes(["q"])["q"].in_flight == 1
     assert now(broker) == []
     broker.acknowledge([delivery])
     assert keys() == {b":sequence"}
@@ -261,4 +261,4 @@ def test_short_waits_that_race_with_senders_lose_nothing(broker, other):
     thread.join(60)
     assert sorted(ids(taken), key=int) == [str(number) for number in range(count)]
     broker.acknowledge(taken)
-    assert other.sizes(["q"])["q"].held == 0
+    assert other.sizes(["q"])["q"].in_flight == 0

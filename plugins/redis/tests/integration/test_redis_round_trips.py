@@ -289,8 +289,8 @@ def test_settled_and_purged_messages_leave_nothing(broker, client, prefix):
     taken = broker.receive(["q"], limit=3, wait_seconds=1, hold_seconds=HOLD)
     broker.dead_letter([(each, "why") for each in taken[:2]])
     broker.acknowledge(taken[2:])
-    for place in QueueSection:
-        broker.purge("q", place)
+    for section in QueueSection:
+        broker.purge("q", section)
     assert broker_is_empty(client, prefix)
 
 

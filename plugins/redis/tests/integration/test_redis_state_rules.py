@@ -36,7 +36,7 @@ def some_record(random, state, attempt, run, lease):
         starts=random.randrange(4),
         payload=random.choice(_BYTES),
         downstream=random.choice(_BYTES),
-        entries={each: StateChange(random.uniform(0, 2e9), random.choice(_NAMES)) for each in sorted(entered)},
+        history={each: StateChange(random.uniform(0, 2e9), random.choice(_NAMES)) for each in sorted(entered)},
     )
 
 
@@ -61,7 +61,7 @@ def packed(record):
     """A record as Redis keeps it, written by other means than the driver's own script."""
     entries = b"".join(
         struct.pack(">BdI", STATES.index(state), entry.at, len(entry.worker.encode())) + entry.worker.encode()
-        for state, entry in record.entries.items()
+        for state, entry in record.history.items()
     )
     run, task = (record.run or "").encode(), record.task.encode()
     downstream, payload = record.downstream or b"", record.payload or b""
@@ -77,7 +77,7 @@ def packed(record):
 
 def timeless(record):
     fields = ("task_id", "state", "attempt", "task", "run", "starts", "payload", "downstream")
-    return tuple(getattr(record, name) for name in fields), dict(record.entries)
+    return tuple(getattr(record, name) for name in fields), dict(record.history)
 
 
 def near(one, other):
@@ -134,10 +134,10 @@ def test_a_task_that_is_tried_a_thousand_times_keeps_the_last_entry_of_each_stat
     ]  # fmt: skip
     backend.record([Transition(task_id="t", state=State.PENDING, at=0.5), *tries])
     (record,) = backend.read(["t"])
-    assert dict(record.entries) == {
+    assert dict(record.history) == {
         State.PENDING: StateChange(0.5),
         State.RECEIVED: StateChange(598.0, "w"),
         State.STARTED: StateChange(598.0, "w"),
         State.RETRY: StateChange(599.0, "w"),
     }
-    assert len(record.entries._data) < 2_000
+    assert len(record.history._data) < 2_000

@@ -116,7 +116,7 @@ class Admin:
         return QueueSizes(
             ready=main_counts[_READY],
             delayed=main_counts[_DELAYED] + sum(later_counts.values()),
-            held=main_counts[_IN_FLIGHT],
+            in_flight=main_counts[_IN_FLIGHT],
             dead=dead_counts[_READY] + dead_counts[_IN_FLIGHT],
         )
 

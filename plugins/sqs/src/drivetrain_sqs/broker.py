@@ -112,27 +112,27 @@ class SqsBroker:
         """See `Broker.queues`. Not declared as a capability: SQS knows our queues by other names."""
         return []
 
-    def peek(self, queue: str, place: QueueSection, *, limit: int) -> Sequence[Message]:
+    def peek(self, queue: str, section: QueueSection, *, limit: int) -> Sequence[Message]:
         """See `Broker.peek`. Shows dead letters only, and hides them from other consumers meanwhile."""
-        return self._admin.peek_dead(queue, limit) if place is QueueSection.DEAD else []
+        return self._admin.peek_dead(queue, limit) if section is QueueSection.DEAD else []
 
-    def purge(self, queue: str, place: QueueSection) -> int:
+    def purge(self, queue: str, section: QueueSection) -> int:
         """See `Broker.purge`.
 
         Raises:
             NotSupported: for delayed messages, which SQS drops only together with all others.
         """
-        if place is QueueSection.DELAYED:
+        if section is QueueSection.DELAYED:
             raise NotSupported(
                 f"SQS cannot drop the delayed messages of queue {queue!r} alone; cancel their tasks, purge them when "
                 "they are ready, or drop all messages of the queue, in-flight ones too, with `aws sqs purge-queue`"
             )
         dropped = 0
-        if place is QueueSection.READY:
+        if section is QueueSection.READY:
             buffered = self._buffer.take_queue(queue)
             self._settler.delete(buffered)
             dropped = sum(receipt.settled for receipt in buffered)
-        return dropped + self._admin.purge(queue, place)
+        return dropped + self._admin.purge(queue, section)
 
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
         """See `Broker.replay`. A crash during the call may leave a message in both sections."""

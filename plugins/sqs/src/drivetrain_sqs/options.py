@@ -100,9 +100,9 @@ class Options:
         faults += _driver_option_faults(context.options, parts)
         raise_for_faults("sqs", parts, faults)
         return cls(
-            endpoint=f"{scheme}://{parts.place}" if local else "",
+            endpoint=f"{scheme}://{parts.hosts_text}" if local else "",
             credentials=None if parts.user is None else (parts.user, parts.password or ""),
-            region=options.pop("region", "" if local else parts.place),
+            region=options.pop("region", "" if local else parts.hosts_text),
             tls=tls and tls.in_directory(context.directory),
             **{"namespace": context.namespace, **options, **context.options},
         )
@@ -143,12 +143,12 @@ def _region_faults(parts: DriverUrl) -> list[str]:
             "it holds credentials; put them into the AWS configuration (environment, profile or role), "
             "because only sqs+http:// and sqs+https:// take them"
         )
-    elif not _REGION.fullmatch(parts.place):
+    elif not _REGION.fullmatch(parts.hosts_text):
         faults.append(
-            f"{parts.place!r} is not an AWS region; write one like sqs://eu-central-1, "
+            f"{parts.hosts_text!r} is not an AWS region; write one like sqs://eu-central-1, "
             "or sqs+https:// in front of an endpoint"
         )
-    if parts.place and "region" in parts.options:
+    if parts.hosts_text and "region" in parts.options:
         faults.append("it names two regions, before the options and as an option; leave one out")
     return faults
 

@@ -115,7 +115,7 @@ def test_a_repeated_acknowledge_covers_only_the_failed_part(make):
     faults.failing_entries = 0.0
     broker.acknowledge(taken)
     assert all(each.receipt.settled for each in taken)
-    assert broker.sizes(["q"])["q"].held == 0
+    assert broker.sizes(["q"])["q"].in_flight == 0
 
 
 def test_entries_that_fail_once_are_sent_again_alone(make):
@@ -200,7 +200,7 @@ def test_a_dead_letter_is_sent_before_its_message_is_deleted(make):
     with pytest.raises(ServiceUnavailable):
         broker.dead_letter([(taken, "why")])
     assert [each.id for each in broker.peek("q", QueueSection.DEAD, limit=9)] == ["a"]
-    assert broker.sizes(["q"])["q"].held == 1
+    assert broker.sizes(["q"])["q"].in_flight == 1
 
 
 def test_messages_that_nobody_asks_for_are_released(make):
@@ -254,7 +254,7 @@ def test_a_refused_entry_is_an_error_and_stays_unsettled(make):
     faults.failing_entries = 0.0
     assert list(broker.extend([taken], hold_seconds=30)) == [True]
     broker.acknowledge([taken])
-    assert broker.sizes(["q"])["q"].held == 0
+    assert broker.sizes(["q"])["q"].in_flight == 0
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class _Queue:
 @app_options
 @click.pass_context
 def inspect(ctx: click.Context, queues: tuple[str, ...], limit: int, with_args: bool, as_json: bool) -> None:
-    """Show queues: the number of ready, delayed, held and dead tasks, and the first of them.
+    """Show queues: the number of ready, delayed, in flight and dead tasks, and the first of them.
 
     Without QUEUE: all queues that the broker and the app know.
     """
@@ -65,7 +65,7 @@ def _document(app: App, queue: _Queue, *, with_args: bool) -> dict[str, Any]:
         "queue": queue.name,
         "ready": sizes.ready,
         "delayed": sizes.delayed,
-        "held": sizes.held,
+        "in_flight": sizes.in_flight,
         "dead": sizes.dead,
         "tasks": tasks,
     }
@@ -73,8 +73,8 @@ def _document(app: App, queue: _Queue, *, with_args: bool) -> dict[str, Any]:
 
 def _show(app: App, read: Sequence[_Queue], *, with_args: bool) -> None:
     echo_table(
-        ("QUEUE", "READY", "DELAYED", "HELD", "DEAD"),
-        [(one.name, one.sizes.ready, one.sizes.delayed, one.sizes.held, one.sizes.dead) for one in read],
+        ("QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD"),
+        [(one.name, one.sizes.ready, one.sizes.delayed, one.sizes.in_flight, one.sizes.dead) for one in read],
     )
     rows = [row for one in read for row in _rows(app, one, with_args=with_args)]
     if rows:

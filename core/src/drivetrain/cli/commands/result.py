@@ -63,11 +63,11 @@ def _document(app: App, record: TaskRecord) -> dict[str, Any]:
 
 
 def _in_order(record: TaskRecord) -> list[tuple[State, Any]]:
-    return sorted(record.entries.items(), key=lambda item: item[1].at)
+    return sorted(record.history.items(), key=lambda item: item[1].at)
 
 
 def _worker(record: TaskRecord) -> str | None:
-    entry = record.entries.get(State.STARTED) or record.entries.get(record.state)
+    entry = record.history.get(State.STARTED) or record.history.get(record.state)
     return entry.worker or None if entry else None
 
 

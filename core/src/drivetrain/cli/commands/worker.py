@@ -68,7 +68,7 @@ def worker(
     MODULE:APP is the app's place in your code, or DRIVETRAIN_APP says it; MODULE alone will do where there is one app
     in it. What the options leave open, the app's settings say.
 
-    The first signal lets running tasks finish and gives back what has not begun; a second one gives back everything at
+    The first signal lets running tasks finish and releases what has not begun; a second one releases everything at
     once. SIGUSR1 writes the stacks of all threads to standard error.
     """
     plan = WorkerPlan(

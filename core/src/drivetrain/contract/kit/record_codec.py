@@ -29,7 +29,7 @@ def encode_record(record: TaskRecord) -> bytes:
         record.run,
         record.leased_until,
         record.starts,
-        {state.value: (change.at, change.worker) for state, change in record.entries.items()},
+        {state.value: (change.at, change.worker) for state, change in record.history.items()},
         record.expires_at,
         None if payload is None else len(payload),
         None if downstream is None else len(downstream),
@@ -44,7 +44,7 @@ def decode_record(data: bytes) -> TaskRecord:
         ValueError, KeyError: the bytes are of another form.
     """
     end = data.index(b"\n")
-    task_id, state, attempt, task, run, leased_until, starts, entries, expires_at, *sizes = _decode(
+    task_id, state, attempt, task, run, leased_until, starts, history, expires_at, *sizes = _decode(
         data[:end].decode("ascii")
     )
     payload_bytes, downstream_bytes = sizes
@@ -59,6 +59,6 @@ def decode_record(data: bytes) -> TaskRecord:
         starts=starts,
         payload=None if payload_bytes is None else data[end + 1 : middle],
         downstream=None if downstream_bytes is None else data[middle : middle + downstream_bytes],
-        entries={_STATES[name]: StateChange(at, worker) for name, (at, worker) in entries.items()},
+        history={_STATES[name]: StateChange(at, worker) for name, (at, worker) in history.items()},
         expires_at=expires_at,
     )

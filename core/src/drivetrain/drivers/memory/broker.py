@@ -93,7 +93,7 @@ class _Queue:
     #: By (due time, number).
     delayed: IndexedHeap[_Key, _Entry] = field(factory=_heap)
     #: In flight, by (end of the hold, number).
-    held: IndexedHeap[_Key, _Entry] = field(factory=_heap)
+    in_flight: IndexedHeap[_Key, _Entry] = field(factory=_heap)
     #: Unsettled deliveries by receipt. When the hold has ended, the entry is in `ready` too.
     open: dict[int, _Entry] = field(factory=dict)
     #: Oldest first.
@@ -106,7 +106,7 @@ class _Queue:
         """
         for entry in self.delayed.pop_until(clock.now()):
             self.add_ready(entry)
-        for entry in self.held.pop_until(clock.monotonic()):
+        for entry in self.in_flight.pop_until(clock.monotonic()):
             self.give_back(entry)
 
     def add_ready(self, entry: _Entry) -> None:
@@ -120,7 +120,7 @@ class _Queue:
         entry.move(self.ready, (-entry.message.priority, entry.turn))
 
     def hold(self, entry: _Entry, until: float) -> None:
-        entry.move(self.held, (until, next(self.numbers)))
+        entry.move(self.in_flight, (until, next(self.numbers)))
 
     def hand_out(self, limit: int, until: float) -> list[Delivery]:
         handed = [self.ready.pop() for _ in range(min(limit, len(self.ready)))]
@@ -141,7 +141,7 @@ class _Queue:
 
     def seconds_to_change(self, clock: Clock) -> float:
         """Seconds until a message becomes ready by itself."""
-        due, end = self.delayed.first_key(), self.held.first_key()
+        due, end = self.delayed.first_key(), self.in_flight.first_key()
         return min(
             math.inf if due is None else due[0] - clock.now(),
             math.inf if end is None else end[0] - clock.monotonic(),
@@ -167,7 +167,9 @@ class _Queue:
         return len(letters)
 
     def sizes(self) -> QueueSizes:
-        return QueueSizes(ready=len(self.ready), delayed=len(self.delayed), held=len(self.held), dead=len(self.dead))
+        return QueueSizes(
+            ready=len(self.ready), delayed=len(self.delayed), in_flight=len(self.in_flight), dead=len(self.dead)
+        )
 
 
 @define(eq=False)
@@ -314,7 +316,7 @@ class MemoryBroker:
 
     def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
         """See `Broker.sizes`."""
-        empty = QueueSizes(ready=0, delayed=0, held=0, dead=0)
+        empty = QueueSizes(ready=0, delayed=0, in_flight=0, dead=0)
         with self._store.condition:
             self._store.known(queues, self._clock)
             found = {name: self._store.queues.get(name) for name in queues}

@@ -144,7 +144,7 @@ class SqliteBroker:
             for queue in queues:
                 if len(taken) < limit and (number := _find(session, queue)) is not None:
                     asked = {**known, "queue": number, "limit": limit - len(taken)}
-                    rows = session.execute(queries.TAKE, asked).fetchall()
+                    rows = session.execute(queries.RECEIVE, asked).fetchall()
                     taken += [(queue, row) for row in sorted(rows)]
         return [_delivery(queue, row) for queue, row in taken]
 
@@ -164,7 +164,7 @@ class SqliteBroker:
                 due = self._clock.now() + delay_seconds
                 session.execute_many(queries.DELAY, [(due, *receipt) for receipt in receipts])
             else:
-                session.execute_many(queries.GIVE_BACK, receipts)
+                session.execute_many(queries.RELEASE, receipts)
         self._watcher.announce()
 
     def dead_letter(self, deliveries: Sequence[tuple[Delivery, str]]) -> None:
@@ -173,7 +173,7 @@ class SqliteBroker:
             with self._database.write() as session:
                 now = self._clock.now()
                 rows = [(now, reason, *delivery.receipt) for delivery, reason in deliveries]
-                session.execute_many(queries.BURY, rows)
+                session.execute_many(queries.DEAD_LETTER, rows)
 
     def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:
         """See `Broker.extend`."""
@@ -191,10 +191,10 @@ class SqliteBroker:
     def _sizes(self, session: Session, number: int | None) -> QueueSizes:
         asked = {"queue": number, "now": self._clock.now()}
         found = {section: (count, int(due)) for section, count, due in session.execute(queries.COUNT, asked)}
-        (ready, _), (delayed, due), (held, ended), (dead, _) = (
-            found.get(section, (0, 0)) for section in ("ready", "delayed", "held", "dead")
+        (ready, _), (delayed, due), (in_flight, ended), (dead, _) = (
+            found.get(section, (0, 0)) for section in ("ready", "delayed", "in_flight", "dead")
         )
-        return QueueSizes(ready=ready + due + ended, delayed=delayed - due, held=held - ended, dead=dead)
+        return QueueSizes(ready=ready + due + ended, delayed=delayed - due, in_flight=in_flight - ended, dead=dead)
 
     def queues(self) -> Sequence[str]:
         """See `Broker.queues`."""
@@ -260,12 +260,12 @@ def _number(session: Session, queue: str) -> int:
 
 
 def _delivery(queue: str, row: Row) -> Delivery:
-    _, _, seq, handouts, forgiven, *fields = row
+    _, _, seq, deliveries, forgiven, *fields = row
     return Delivery(
         message=message_of(queue, fields),
-        receipt=(seq, handouts),
-        redelivered=handouts > 1,
-        delivery_count=handouts - forgiven,
+        receipt=(seq, deliveries),
+        redelivered=deliveries > 1,
+        delivery_count=deliveries - forgiven,
     )
 
 

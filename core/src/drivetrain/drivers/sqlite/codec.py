@@ -27,7 +27,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 class StateHistory(Mapping[State, StateChange]):
-    """`TaskRecord.entries`, decoded when it is first read. Immutable.
+    """`TaskRecord.history`, decoded when it is first read. Immutable.
 
     The text is "STATE time worker STATE time worker …"; the last change to each state counts. Every transition appends
     to it and few callers read it.
@@ -108,7 +108,7 @@ def record_of(row: Row) -> TaskRecord:
         starts=starts,
         payload=payload,
         downstream=downstream,
-        entries=StateHistory(history),
+        history=StateHistory(history),
         expires_at=None if expires == math.inf else expires,
     )
 

@@ -25,7 +25,7 @@ __all__ = ["drop", "drop_expired", "read", "record", "unfinished"]
 
 _NAMES = {state: state.value for state in State}
 
-_COLUMNS = "state, attempt, run, leased_until, starts, entries, task, downstream, payload, expires, id"
+_COLUMNS = "state, attempt, run, leased_until, starts, history, task, downstream, payload, expires, id"
 _READ = f"SELECT {_COLUMNS}, number FROM @tasks WHERE id IN (…)"  # noqa: S608 - built from constants
 _UNFINISHED = f"""
 SELECT {_COLUMNS}, number FROM @tasks WHERE expires IS NULL AND number > ? ORDER BY number LIMIT ?
@@ -33,10 +33,10 @@ SELECT {_COLUMNS}, number FROM @tasks WHERE expires IS NULL AND number > ? ORDER
 
 _ADD = f"INSERT INTO @tasks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - as above
 #: The columns that a start changes. To name no others is cheaper, most of all for the index on `expires`.
-_MOVE = "UPDATE @tasks SET state = ?, attempt = ?, run = ?, leased_until = ?, starts = ?, entries = ? WHERE number = ?"
+_MOVE = "UPDATE @tasks SET state = ?, attempt = ?, run = ?, leased_until = ?, starts = ?, history = ? WHERE number = ?"
 _MOVED = 6
 _CHANGE = """
-UPDATE @tasks SET state = ?, attempt = ?, run = ?, leased_until = ?, starts = ?, entries = ?,
+UPDATE @tasks SET state = ?, attempt = ?, run = ?, leased_until = ?, starts = ?, history = ?,
     task = ?, downstream = ?, payload = ?, expires = ?
 WHERE number = ?
 """

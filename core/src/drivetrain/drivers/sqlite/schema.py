@@ -33,17 +33,17 @@ CREATE TABLE @meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 
 CREATE TABLE @queues (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 
--- `at` sorts the messages of a place. It is the time since which a message is ready, at which it is due, at which its
--- hold ends, or at which it was dead-lettered. `turn` stores the `at` of the ready place while a message is held.
--- A receipt is (seq, handouts), so no pair may repeat: seq is AUTOINCREMENT, and handouts only grows.
+-- `at` sorts the messages of a section. It is the time since which a message is ready, at which it is due, at which its
+-- hold ends, or at which it was dead-lettered. `turn` is the `at` that a message in flight had in the ready section.
+-- A receipt is (seq, deliveries), so no pair may repeat: seq is AUTOINCREMENT, and deliveries only grows.
 CREATE TABLE @messages (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     queue INTEGER NOT NULL,
-    place TEXT NOT NULL CHECK (place IN ('ready', 'delayed', 'held', 'dead')),
+    section TEXT NOT NULL CHECK (section IN ('ready', 'delayed', 'in_flight', 'dead')),
     priority INTEGER NOT NULL CHECK (priority BETWEEN 0 AND 9),
     at REAL NOT NULL,
     turn REAL,
-    handouts INTEGER NOT NULL DEFAULT 0,
+    deliveries INTEGER NOT NULL DEFAULT 0,
     forgiven INTEGER NOT NULL DEFAULT 0,
     reason TEXT,
     eta REAL,
@@ -51,7 +51,7 @@ CREATE TABLE @messages (
     headers TEXT NOT NULL,
     body BLOB NOT NULL
 );
-CREATE INDEX @messages_order ON @messages (queue, place, priority DESC, at);
+CREATE INDEX @messages_order ON @messages (queue, section, priority DESC, at);
 
 -- `expires` is NULL while a task is unfinished, and infinite for a record without expiry, so that one index finds
 -- unfinished, finished and expired records.
@@ -65,7 +65,7 @@ CREATE TABLE @tasks (
     leased_until REAL,
     starts INTEGER NOT NULL,
     expires REAL,
-    entries TEXT NOT NULL,
+    history TEXT NOT NULL,
     downstream BLOB,
     payload BLOB
 );

@@ -151,7 +151,7 @@ class LoopPool:
         del self._running[run.id]
         self._fill()
         if self._ending.is_set():
-            return  # the worker stops, and its runs were given back before
+            return  # the worker stops, and its runs were released before
         # A task that is cancelled before its first step has no result.
         self._done(results[0] if results else self._execution.failed(run, RunRefused()))
 

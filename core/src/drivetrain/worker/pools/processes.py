@@ -123,13 +123,13 @@ class ProcessPool:
 
     def _broken(self, run: Run, error: ChildDied) -> RunResult | None:
         if self._ending.is_set():
-            return None  # the pool stops and has killed it; its run was given back before
+            return None  # the pool stops and has killed it; its run was released before
         if run.stopped:
             return self._execution.failed(run, error)  # cancelled: the pool has killed it
         logger.error("task %s: its child process %s", run.task_id, error, extra=log_extra(run.invocation))
         try:
             self._died(run)
         except Exception:  # this thread must survive an unexpected error of a driver; the lease expires
-            text = "task %s cannot be given back; its message will be delivered again"
+            text = "task %s cannot be released; its message will be delivered again"
             logger.exception(text, run.task_id, extra=log_extra(run.invocation))
         return None

@@ -94,7 +94,7 @@ RECORDS = st.builds(
     starts=st.integers(),
     payload=st.none() | st.binary(),
     downstream=st.none() | st.binary(),
-    entries=st.dictionaries(st.sampled_from(State), st.builds(StateChange, at=NUMBERS, worker=TEXT)),
+    history=st.dictionaries(st.sampled_from(State), st.builds(StateChange, at=NUMBERS, worker=TEXT)),
     expires_at=st.none() | NUMBERS,
 )
 

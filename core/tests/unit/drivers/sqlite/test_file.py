@@ -45,7 +45,7 @@ def test_versions_and_receipts_do_not_come_again_after_the_last_row_is_gone(make
     broker.publish(messages("b"))
     receive(broker)
     broker.acknowledge([stale])
-    assert broker.sizes(["q"])["q"].held == 1
+    assert broker.sizes(["q"])["q"].in_flight == 1
 
 
 def test_tables_of_another_version_are_refused(make, tmp_path):
@@ -165,8 +165,8 @@ def test_what_is_due_is_merged_with_what_is_ready_in_order(make, clock, messages
 def test_no_query_of_the_hot_path_walks_through_a_table(make):
     database_ = make("backend")._database
     asked = {"queue": 1, "now": 1.0, "limit": 1, "until": 2.0}
-    statements = [(queries.NEXT, asked), (queries.TAKE, asked), (queries.REMOVE, (1, 1)), (queries.COUNT, asked)]
-    statements += [(queries.PEEK[place.value], asked) for place in QueueSection]
+    statements = [(queries.NEXT, asked), (queries.RECEIVE, asked), (queries.REMOVE, (1, 1)), (queries.COUNT, asked)]
+    statements += [(queries.PEEK[section.value], asked) for section in QueueSection]
     statements += [(records._UNFINISHED, (0, 1)), (backend._EXPIRED, (1.0, 1))]
     statements += [(values._LIST, (b"a", b"b", 1)), (values._REMOVE, (b"a",)), (values._DROP_EXPIRED, (1.0, 1))]
     with database_.read() as session:

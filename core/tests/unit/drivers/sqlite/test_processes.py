@@ -37,7 +37,7 @@ def test_processes_that_receive_from_one_file_never_hold_one_message_twice(make,
     received = [id_ for each in receivers for line in each.lines() for id_ in line.split()]
     assert all(each.process.wait(30) == 0 for each in (*receivers, *publishers))
     assert sorted(map(int, received)) == list(range(4000))
-    assert make("broker").sizes(["q"])["q"].held == 0
+    assert make("broker").sizes(["q"])["q"].in_flight == 0
     assert_sound()
 
 

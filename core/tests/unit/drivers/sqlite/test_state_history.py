@@ -1,4 +1,4 @@
-"""The entries of a record as ``sqlite://`` keeps them: as text, decoded when somebody looks."""
+"""The history of a record as ``sqlite://`` stores it: text that is decoded at the first access."""
 
 import copy
 import pickle
@@ -36,8 +36,8 @@ def test_the_text_says_what_apply_says(story, longest):
             after = apply(before, wish, 0.0)
             if after is not None:
                 before, text = after, history_after(text, wish)
-                assert StateHistory(text) == after.entries
-                assert after.entries == StateHistory(text)
+                assert StateHistory(text) == after.history
+                assert after.history == StateHistory(text)
 
 
 def test_a_thousand_attempts_do_not_make_it_long():

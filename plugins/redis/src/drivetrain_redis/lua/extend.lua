@@ -18,7 +18,7 @@ for _, base in ipairs(BASES) do
     end
   end
   if #held > 0 then
-    call('ZADD', base .. ':held', unpack(held))
+    call('ZADD', base .. ':in_flight', unpack(held))
     wake_past(base, ends)
   end
 end

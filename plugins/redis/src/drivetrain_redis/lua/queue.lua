@@ -3,7 +3,7 @@
 -- All keys of a queue begin with its base, which is what KEYS names; they are of one slot:
 --   :ready:0 … :ready:9   lists of tokens, the next to be handed out first
 --   :messages             hash: the packed message of each token
---   :held                 zset by the end of the hold: receipts, each a token and the number of its delivery
+--   :in_flight            zset by the end of the hold: receipts, each a token and the number of its delivery
 --   :lapsed               hash: of tokens whose hold has ended and that are ready again, the number of that delivery
 --   :delayed              zset by the time when they are due
 --   :dead                 zset by the time of death; :reasons is a hash of the notes
@@ -47,9 +47,9 @@ local function make_ready(base, now, most)
       call('RPUSH', list_of(base, token), token)
     end
   end
-  local over = call('ZRANGEBYSCORE', base .. ':held', '-inf', now, 'LIMIT', 0, most)
+  local over = call('ZRANGEBYSCORE', base .. ':in_flight', '-inf', now, 'LIMIT', 0, most)
   if #over > 0 then
-    call('ZREM', base .. ':held', unpack(over))
+    call('ZREM', base .. ':in_flight', unpack(over))
     for index = #over, 1, -1 do
       local token, times = split(over[index])
       call('LPUSH', list_of(base, token), over[index])
@@ -61,7 +61,7 @@ end
 -- Remove receipts from :held. The tokens and delivery numbers of the valid ones, and the valid receipts as a set.
 -- A receipt is valid until the message is delivered again, even if its hold has ended.
 local function reclaim(base, receipts)
-  local scores = call('ZMSCORE', base .. ':held', unpack(receipts))
+  local scores = call('ZMSCORE', base .. ':in_flight', unpack(receipts))
   local gone, tokens, times, seen, valid = {}, {}, {}, {}, {}
   for index, receipt in ipairs(receipts) do
     if not seen[receipt] then
@@ -83,7 +83,7 @@ local function reclaim(base, receipts)
     end
   end
   if #gone > 0 then
-    call('ZREM', base .. ':held', unpack(gone))
+    call('ZREM', base .. ':in_flight', unpack(gone))
   end
   return tokens, times, valid
 end

@@ -64,7 +64,7 @@ local function hold_all(base, taken)
     end
   end
   if #held > 0 then
-    call('ZADD', base .. ':held', unpack(held))
+    call('ZADD', base .. ':in_flight', unpack(held))
     wake_past(base, ends)
   end
   return receipts, messages
@@ -73,7 +73,7 @@ end
 -- The message that was handed over when the wait was already over, so that the caller has not read it.
 local function handed_over(base)
   local receipt = call('GETDEL', base .. ':given ' .. registered)
-  if not receipt or receipt == heard or not call('ZSCORE', base .. ':held', receipt) then
+  if not receipt or receipt == heard or not call('ZSCORE', base .. ':in_flight', receipt) then
     return nil
   end
   return {receipt}, {call('HGET', base .. ':messages', (split(receipt)))}
@@ -105,7 +105,7 @@ end
 
 local till = now + pause
 for _, base in ipairs(BASES) do
-  for _, kind in ipairs({':delayed', ':held'}) do
+  for _, kind in ipairs({':delayed', ':in_flight'}) do
     local first = call('ZRANGE', base .. kind, 0, 0, 'WITHSCORES')
     if first[2] then
       till = math.min(till, tonumber(first[2]))

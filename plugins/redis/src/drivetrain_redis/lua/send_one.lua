@@ -25,7 +25,7 @@ local function hand(token, waiting, now)
   end
   call('ZREM', base .. ':waiting', waiting)
   local ends = now + hold
-  call('ZADD', base .. ':held', ends, receipt)
+  call('ZADD', base .. ':in_flight', ends, receipt)
   call('SET', base .. ':given ' .. waiting, receipt, 'PX', math.ceil(hold / 1000))
   wake_past(base, ends)
   return true

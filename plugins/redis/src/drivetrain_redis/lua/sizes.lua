@@ -7,11 +7,11 @@ for _, base in ipairs(BASES) do
     ready = ready + call('LLEN', base .. ':ready:' .. level)
   end
   local due = call('ZCOUNT', base .. ':delayed', '-inf', now)
-  local over = call('ZCOUNT', base .. ':held', '-inf', now)
+  local over = call('ZCOUNT', base .. ':in_flight', '-inf', now)
   reply[#reply + 1] = {
     ready + due + over,
     call('ZCARD', base .. ':delayed') - due,
-    call('ZCARD', base .. ':held') - over,
+    call('ZCARD', base .. ':in_flight') - over,
     call('ZCARD', base .. ':dead'),
   }
 end

@@ -1,0 +1,66 @@
+"""Tells observers and the log how tasks have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drivetrain.contract import State
+from drivetrain.worker.events import event_of, shown_failure
+from drivetrain.worker.logs import get_logger
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.run import RunResult, log_extra
+from drivetrain.worker.runtime import Runtime
+
+__all__ = ["ResultNotifier"]
+
+#: Logs the ends of tasks, as `drivetrain.worker.execution` does.
+logger = get_logger("drivetrain.task")
+
+_HOOKS = {
+    State.SUCCESS: "task_succeeded",
+    State.FAILURE: "task_failed",
+    State.RETRY: "task_retrying",
+    State.CANCELLED: "task_cancelled",
+    State.EXPIRED: "task_expired",
+}
+
+
+class ResultNotifier:
+    """Notifies observers of results that were recorded just now, and logs successes. Thread-safe."""
+
+    def __init__(self, runtime: Runtime, options: WorkerOptions) -> None:
+        self._observers = runtime.observers
+        self._clock = runtime.clock
+        self._options = options
+
+    def notify(self, results: Sequence[RunResult]) -> None:
+        """Notify observers of results; results that were recorded before have been notified then."""
+        if not any(map(self._observers.watches, _HOOKS.values())):
+            return
+        for result in results:
+            if not result.recorded or result.state is State.CANCELLED:
+                self._notify_one(result)
+
+    def _notify_one(self, result: RunResult) -> None:
+        hook = _HOOKS[result.state]
+        if not self._observers.watches(hook):
+            return
+        event = event_of(result.invocation, self._options.name)
+        failure = None if result.error is None else shown_failure(result.error)
+        if result.state is State.SUCCESS:
+            self._observers.notify(hook, event=event, run_seconds=result.run_seconds)
+        elif result.state is State.FAILURE:
+            self._observers.notify(hook, event=event, failure=failure)
+        elif result.state is State.RETRY:
+            delay = (result.retry_at or 0.0) - self._clock.now()
+            self._observers.notify(hook, event=event, failure=failure, delay_seconds=max(0.0, delay))
+        else:
+            self._observers.notify(hook, event=event)
+
+    def log_successes(self, results: Sequence[RunResult]) -> None:
+        """Log each success, if the options ask for it."""
+        if not self._options.log_successes:
+            return
+        for result in results:
+            if result.state is State.SUCCESS and not result.recorded:
+                logger.info("succeeded in %.3f s", result.run_seconds, extra=log_extra(result.invocation))

@@ -1,0 +1,143 @@
+"""Records the results of runs in the backend, within its size limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from drivetrain.contract import (
+    Failure,
+    GroupProgress,
+    Member,
+    Outcome,
+    State,
+    TooLarge,
+    Transition,
+    evolve,
+)
+from drivetrain.worker.effects import EffectRunner
+from drivetrain.worker.execution import failure_of
+from drivetrain.worker.logs import get_logger
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.results import ResultFactory
+from drivetrain.worker.retrying import Retrier
+from drivetrain.worker.run import RunResult, log_extra
+from drivetrain.worker.runtime import Runtime
+from drivetrain.workflow.frames import Join
+
+__all__ = ["ResultRecorder"]
+
+logger = get_logger("drivetrain.worker")
+
+#: The largest failure where the backend has no limit, in characters.
+_LARGEST_FAILURE = 1_000_000
+
+
+class ResultRecorder:
+    """Records results. Thread-safe; recording a result again changes nothing.
+
+    All methods that record raise `GaveUp` if the worker stops while the backend is unavailable.
+    """
+
+    def __init__(
+        self, runtime: Runtime, options: WorkerOptions, *, effect_runner: EffectRunner, retrier: Retrier
+    ) -> None:
+        self._runtime = runtime
+        self._options = options
+        self._effect_runner = effect_runner
+        self._retrier = retrier
+        self._results = ResultFactory(runtime)
+        self._largest_value = runtime.backend.capabilities.largest_value_bytes
+
+    def record(self, results: Sequence[RunResult]) -> tuple[list[RunResult], dict[Member, GroupProgress]]:
+        """Record results; the results as recorded, and the progress of the groups whose members have ended.
+
+        A result is missing if another worker has taken over its task: that worker settles it.
+        """
+        results = [self._within_size_limit(result) for result in results] if self._largest_value else results
+        fresh = [result for result in results if not result.recorded]
+        now = self._runtime.clock.now()
+        transitions = [self._transition(result, now) for result in fresh]
+        if not transitions:
+            return list(results), {}
+        outcomes = self._retrier.call("record", lambda: self._runtime.backend.record(transitions))
+        settled = [result for result in results if result.recorded]
+        progress: dict[Member, GroupProgress] = {}
+        for result, transition, outcome in zip(fresh, transitions, outcomes, strict=True):
+            if (recorded := self._recorded_result(result, transition, outcome)) is not None:
+                settled.append(recorded)
+            if outcome.applied and outcome.group is not None and transition.member is not None:
+                progress[transition.member] = outcome.group
+        return settled, progress
+
+    def record_failure(self, failed: RunResult) -> Outcome:
+        """Record a result of `failed_by`; what became of it."""
+        transition = self._transition(failed, self._runtime.clock.now())
+        return self._retrier.call("record", lambda: self._runtime.backend.record([transition]))[0]
+
+    def failed_by(self, result: RunResult, error: Exception) -> RunResult:
+        """The failure that ``result`` becomes because of ``error``."""
+        failure = self._shortened(failure_of(result.invocation, error))
+        plain = self._runtime.registry.codec.encode(failure)
+        return replace(result, state=State.FAILURE, value=None, failure=plain, error=failure, recorded=False)
+
+    def _within_size_limit(self, result: RunResult) -> RunResult:
+        """The result, or a failure where it is too large for the backend."""
+        limit = self._largest_value
+        if limit is None or result.recorded or (size := len(self._payload(result))) <= limit:
+            return result
+        if result.error is not None:
+            short = self._shortened(result.error)
+            return replace(result, failure=self._runtime.registry.codec.encode(short), error=short)
+        return self.failed_by(result, TooLarge(f"the result of task {result.task_id}", size, limit))
+
+    def _shortened(self, failure: Failure) -> Failure:
+        """The failure, shortened to a size that the backend accepts."""
+        most = _LARGEST_FAILURE if self._largest_value is None else self._largest_value // 32
+        if len(failure.message) + len(failure.traceback) + len(repr((failure.args, failure.kwargs))) <= most:
+            return failure
+        return evolve(
+            failure, message=failure.message[: most // 2], traceback=failure.traceback[-most // 2 :], args=(), kwargs={}
+        )
+
+    def _recorded_result(self, result: RunResult, transition: Transition, outcome: Outcome) -> RunResult | None:
+        """The result as recorded; None if another worker has taken over the task, and settles it."""
+        before = outcome.before
+        if outcome.applied or before is None:
+            return result
+        ours = (
+            before.run == transition.run and before.state is transition.state and before.attempt == transition.attempt
+        )
+        if ours:
+            return result  # recorded before; only the answer was lost
+        if before.state.terminal:
+            return replace(self._results.recorded(result.delivery, result.invocation, before), run=result.run)
+        text = "task %s: another worker has taken it over; ignoring the result of this run"
+        logger.warning(text, result.task_id, extra=log_extra(result.invocation))
+        return None
+
+    def _transition(self, result: RunResult, now: float) -> Transition:
+        call, frames = result.invocation.call, result.invocation.frames
+        terminal, first = result.state.terminal, frames[0] if frames else None
+        return Transition(
+            task_id=call.id,
+            state=result.state,
+            attempt=result.invocation.attempt,
+            at=now,
+            worker=self._options.name,
+            task=call.task,
+            run=None if result.run is None else result.run.id,
+            payload=self._payload(result),
+            retention=self._runtime.kept_seconds(call.retention) if terminal else None,
+            member=first.member if terminal and isinstance(first, Join) else None,
+        )
+
+    def _payload(self, result: RunResult) -> bytes:
+        dump = self._runtime.payloads.dump
+        if result.state is State.SUCCESS:
+            return dump(result.value)
+        if result.state is State.RETRY:
+            unfinished = self._effect_runner.unfinished(result.invocation, due=result.retry_at, failure=result.failure)
+            return unfinished.dump(self._runtime.payloads)
+        return dump(result.failure)

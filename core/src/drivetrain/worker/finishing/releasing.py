@@ -1,0 +1,84 @@
+"""Releases runs that this worker does not finish, so that another worker may run their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drivetrain.contract import Delivery, RunLease, State, Transition
+from drivetrain.worker.finishing.acknowledging import Acknowledger
+from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.publisher import Publisher
+from drivetrain.worker.retrying import Retrier
+from drivetrain.worker.run import Run
+from drivetrain.worker.runtime import Runtime
+
+__all__ = ["Releaser"]
+
+
+class Releaser:
+    """Ends the leases of runs, and releases their messages. Thread-safe.
+
+    All methods raise `GaveUp` if the worker stops while a service is unavailable.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: WorkerOptions,
+        *,
+        publisher: Publisher,
+        acknowledger: Acknowledger,
+        retrier: Retrier,
+        in_flight: InFlight,
+    ) -> None:
+        self._runtime = runtime
+        self._options = options
+        self._publisher = publisher
+        self._acknowledger = acknowledger
+        self._retrier = retrier
+        self._in_flight = in_flight
+
+    def release(self, runs: Sequence[Run], *, delay_seconds: float = 0.0) -> None:
+        """Release runs: their starts do not count, and their messages are ready again after ``delay_seconds``."""
+        if not runs:
+            return
+        self._record_released(runs)
+        deliveries = [run.delivery for run in runs]
+        self._retrier.call("release", lambda: self._runtime.broker.release(deliveries, delay_seconds=delay_seconds))
+        self._in_flight.remove(runs)
+
+    def release_crashed(self, run: Run) -> None:
+        """Release a run whose process died: another worker may start it now, and the unfinished start counts."""
+        lease = RunLease(task_id=run.task_id, run=run.id, seconds=0)
+        self._retrier.call("end the lease", lambda: self._runtime.backend.renew([lease]))
+        self._retrier.call("release", lambda: self._runtime.broker.release([run.delivery]))
+        self._in_flight.remove([run])
+
+    def offer_runs(self, offered: Sequence[tuple[Run, float]]) -> None:
+        """Release runs, and offer their messages to workers with another version; see `offer`."""
+        runs = [run for run, _ in offered]
+        self._record_released(runs)
+        self.offer([(run.delivery, delay) for run, delay in offered])
+        self._in_flight.remove(runs)
+
+    def offer(self, offered: Sequence[tuple[Delivery, float]]) -> None:
+        """Publish messages again for workers with another version, each after its delay in seconds."""
+        self._publisher.offer_again(offered)
+        self._acknowledger.acknowledge_copied([delivery for delivery, _ in offered])
+
+    def _record_released(self, runs: Sequence[Run]) -> None:
+        now = self._runtime.clock.now()
+        transitions = [
+            Transition(
+                task_id=run.task_id,
+                state=State.RECEIVED,
+                attempt=run.invocation.attempt,
+                at=now,
+                worker=self._options.name,
+                run=run.id,
+                payload=None if run.lone is None else run.lone.before.dump(self._runtime.payloads),
+            )
+            for run in runs
+        ]
+        self._retrier.call("record the release", lambda: self._runtime.backend.record(transitions))

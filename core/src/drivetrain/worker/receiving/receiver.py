@@ -1,0 +1,88 @@
+"""The receiver: turns deliveries into runs whose start is recorded. It settles what cannot or must not run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from uuid import uuid4
+
+from drivetrain.contract import Delivery
+from drivetrain.worker.events import event_of, notify_step
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.receiving.filtering import DeliveryFilter
+from drivetrain.worker.receiving.reading import MessageReader, Received
+from drivetrain.worker.receiving.starting import Starter
+from drivetrain.worker.run import Run
+from drivetrain.worker.runtime import Runtime
+
+__all__ = ["Receiver"]
+
+
+class Receiver:
+    """Turns deliveries into runs whose start is recorded. Used by one thread."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: WorkerOptions,
+        *,
+        reader: MessageReader,
+        delivery_filter: DeliveryFilter,
+        starter: Starter,
+    ) -> None:
+        self._runtime = runtime
+        self._options = options
+        self._reader = reader
+        self._filter = delivery_filter
+        self._starter = starter
+        # Not the worker's name, which another worker may share: the owner of a lease must be unique.
+        self._series = f"{uuid4().hex[:16]}."
+        self._numbers = count(1)
+
+    def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Receive up to ``limit`` deliveries; may raise ServiceError."""
+        return self._runtime.broker.receive(
+            self._options.queues, limit=limit, wait_seconds=wait_seconds, hold_seconds=self._options.lease_seconds
+        )
+
+    def start(self, deliveries: Sequence[Delivery]) -> list[Run]:
+        """Record starts; the runs. All other ``deliveries`` are settled.
+
+        Runs with a `LoneStart` must run alone, in `Isolation`.
+
+        Raises:
+            GaveUp: the worker stops while a service is unavailable; the messages will be delivered again.
+        """
+        now = self._runtime.clock.now()
+        received = list(self._reader.read(deliveries))
+        self._notify_received(received)
+        startable = self._filter.startable(received, now)
+        owned_until = self._runtime.clock.monotonic() + self._options.lease_seconds
+        started = self._starter.start([self._run(one, now, owned_until) for one in startable], now)
+        self._notify_started(started)
+        return started
+
+    def _run(self, one: Received, now: float, owned_until: float) -> Run:
+        return Run(
+            id=f"{self._series}{next(self._numbers)}",
+            delivery=one.delivery,
+            invocation=one.invocation,
+            definition=self._runtime.registry[one.invocation.call.task],
+            received_at=now,
+            owned_until=owned_until,
+            expires_at=one.expires_at,
+        )
+
+    def _notify_received(self, received: Sequence[Received]) -> None:
+        observers = self._runtime.observers
+        if observers.watches("task_received"):
+            for one in received:
+                observers.notify("task_received", event=event_of(one.invocation, self._options.name))
+        notify_step(observers, "received", received)
+
+    def _notify_started(self, runs: Sequence[Run]) -> None:
+        observers = self._runtime.observers
+        if runs and observers.watches("task_started"):
+            for run in runs:
+                observers.notify("task_started", event=event_of(run.invocation, self._options.name))
+        notify_step(observers, "started", runs)

@@ -1,0 +1,170 @@
+"""Records the starts of runs, and settles deliveries whose start is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drivetrain.contract import Outcome, SerializationError, State, TaskRecord, Transition
+from drivetrain.worker.finishing.acknowledging import Acknowledger
+from drivetrain.worker.finishing.finisher import Finisher
+from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.lone_starts import LoneStart, lone_start
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.receiving.rejecting import Rejecter
+from drivetrain.worker.results import ResultFactory
+from drivetrain.worker.retrying import Retrier
+from drivetrain.worker.run import Run, RunResult
+from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.start_decision import StartDecision, decide_start, max_shared_starts
+from drivetrain.worker.unfinished import Unfinished
+
+__all__ = ["Starter"]
+
+#: The shortest delay of a message whose task another worker runs, in seconds.
+_SHORTEST_BUSY_SECONDS = 0.05
+
+
+class Starter:
+    """Records starts, and puts the started runs in flight. Used by one thread."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: WorkerOptions,
+        *,
+        finisher: Finisher,
+        rejecter: Rejecter,
+        acknowledger: Acknowledger,
+        retrier: Retrier,
+        in_flight: InFlight,
+    ) -> None:
+        self._runtime = runtime
+        self._options = options
+        self._stores = runtime.backend.capabilities.stores
+        self._shared_starts = max_shared_starts(options.max_starts)
+        self._finisher = finisher
+        self._rejecter = rejecter
+        self._acknowledger = acknowledger
+        self._retrier = retrier
+        self._in_flight = in_flight
+        self._results = ResultFactory(runtime)
+
+    def start(self, runs: Sequence[Run], now: float) -> list[Run]:
+        """Record starts; the runs that have started. The deliveries of the other ones are settled.
+
+        Args:
+            runs: the requested runs.
+            now: when they start, in Unix seconds.
+        """
+        if not runs:
+            return []
+        transitions = [self._transition(run, now) for run in runs]
+        outcomes = self._retrier.call("start", lambda: self._runtime.backend.record(transitions))
+        decisions = [
+            (run, outcome, self._decide(run, outcome, transition))
+            for run, outcome, transition in zip(runs, outcomes, transitions, strict=True)
+        ]
+        started = [run for run, _, decision in decisions if decision is StartDecision.RUN]
+        self._in_flight.add(started)
+        others = [entry for entry in decisions if entry[2] is not StartDecision.RUN]
+        try:
+            started += self._settle_refused(others, now)
+        except BaseException:
+            self._in_flight.remove(started)  # they will not run, so their leases must expire
+            raise
+        return started
+
+    def _decide(self, run: Run, outcome: Outcome, transition: Transition) -> StartDecision:
+        if not self._stores and _earlier_deliveries(run) >= self._shared_starts:
+            return StartDecision.SUSPECT
+        return decide_start(outcome, transition, shared_starts=self._shared_starts)
+
+    def _transition(self, run: Run, now: float) -> Transition:
+        return Transition(
+            task_id=run.task_id,
+            state=State.STARTED,
+            attempt=run.invocation.attempt,
+            at=now,
+            worker=self._options.name,
+            task=run.invocation.call.task,
+            run=run.id,
+            lease=self._options.lease_seconds,
+            received_at=run.received_at,
+        )
+
+    def _settle_refused(self, decisions: Sequence[tuple[Run, Outcome, StartDecision]], now: float) -> list[Run]:
+        """Settle deliveries that must not run as usual; the suspects among them, which are in flight from now on."""
+        results, suspects = [], []
+        for run, outcome, decision in decisions:
+            before, result = outcome.before, None
+            if decision is StartDecision.SUSPECT:
+                result = self._start_suspect(run, before)
+                if run.lone is not None:
+                    suspects.append(run)
+            elif decision is StartDecision.BUSY and before is not None:
+                self._release_busy(run, before, now)
+            elif decision is StartDecision.STALE or before is None:
+                self._acknowledger.acknowledge([run.delivery])
+            else:
+                result = self._recorded_result(run, before)
+            if result is not None:
+                results.append(result)
+        self._finisher.settle(results)
+        self._in_flight.add(suspects)
+        return suspects
+
+    def _recorded_result(self, run: Run, before: TaskRecord) -> RunResult | None:
+        try:
+            return self._results.recorded(run.delivery, run.invocation, before)
+        except SerializationError as error:
+            self._dead_letter_unreadable(run, error)
+            return None
+
+    def _release_busy(self, run: Run, before: TaskRecord, now: float) -> None:
+        remaining = self._options.lease_seconds if before.leased_until is None else before.leased_until - now
+        delay = min(max(remaining, _SHORTEST_BUSY_SECONDS), self._options.lease_seconds)
+        longest = self._runtime.broker.capabilities.longest_delay_seconds
+        if longest is not None:
+            delay = min(delay, longest)
+        busy = [run.delivery]
+        self._retrier.call("release", lambda: self._runtime.broker.release(busy, delay_seconds=delay))
+
+    # Suspects
+
+    def _start_suspect(self, run: Run, before: TaskRecord | None) -> RunResult | None:
+        """Give a suspect its lone start; its result, if it has no starts left."""
+        try:
+            run.lone = self._lone_start(run, before)
+        except SerializationError as error:
+            self._dead_letter_unreadable(run, error)
+            return None
+        return None if run.lone is not None else self._results.crashed(run, self._crash(run, before))
+
+    def _dead_letter_unreadable(self, run: Run, error: SerializationError) -> None:
+        self._rejecter.dead_letter(run.delivery, run.invocation, f"its record cannot be read: {error}", error)
+
+    def _lone_start(self, run: Run, before: TaskRecord | None) -> LoneStart | None:
+        limit = self._options.max_starts
+        if before is not None:
+            known = Unfinished.load(self._runtime.payloads, before)
+            return lone_start(known, max_starts=limit, tally=f"started {before.starts + 1} times")
+        # Nothing is stored, and earlier deliveries may have been released. So only a lone start decides.
+        earlier = _earlier_deliveries(run)
+        lone = min(earlier - self._shared_starts, limit - self._shared_starts - 1)
+        tally = f"delivered {earlier + 1} times"
+        return lone_start(Unfinished(lone_starts=max(0, lone)), max_starts=limit, tally=tally)
+
+    def _crash(self, run: Run, before: TaskRecord | None) -> str:
+        """How a suspect without starts left has killed its workers, in words."""
+        if before is None:
+            return f"delivered {_earlier_deliveries(run)} times before and never finished"
+        lone = Unfinished.load(self._runtime.payloads, before).lone_starts
+        if lone == 0:
+            return "started once and never finished; with max_starts = 1 it is not started again"
+        tally = f"started {before.starts} times and never finished, {lone} of them alone"
+        return f"{tally}; the last time its worker ran nothing else and disappeared"
+
+
+def _earlier_deliveries(run: Run) -> int:
+    """How often the message of a run was delivered before; 0 where the broker does not count."""
+    return (run.delivery.delivery_count or 1) - 1
