@@ -39,6 +39,7 @@ TITLES = {
     "kit.record_codec": "Driver kit: records as bytes",
     "kit.dead_letters": "Driver kit: dead letters",
     "kit.waiting": "Driver kit: waiting",
+    "kit.connection_pool": "Driver kit: connections",
 }
 #: The sections of a docstring that are lists of names.
 LISTS = ("Args:", "Attributes:", "Raises:", "Returns:")

@@ -27,6 +27,7 @@ OUTSIDE = {
     "benchmarks/README.md": "benchmarks.md",
     "examples/toy_driver/README.md": "examples/toy_driver.md",
     "examples/toy_backend/README.md": "examples/toy_backend.md",
+    "examples/toy_sql/README.md": "examples/toy_sql.md",
     **{
         f"plugins/{path.parent.name}/README.md": f"drivers/{path.parent.name}.md"
         for path in ROOT.glob("plugins/*/README.md")
@@ -44,6 +45,7 @@ DIRECTORIES = {
     "examples": INDEX,
     "examples/toy_backend": "examples/toy_backend.md",
     "examples/toy_driver": "examples/toy_driver.md",
+    "examples/toy_sql": "examples/toy_sql.md",
 }
 
 #: A picture is a link with a mark before it, which stays where it is.

@@ -1,6 +1,6 @@
-"""Third parties' drivers: a broker and a backend, outside the workspace, written from the driver author's page alone.
+"""Third parties' drivers: a broker and two backends, outside the workspace, written from the page for driver authors.
 
-Both are built as wheels, and certified by the wheels of core and of the contract tests in an environment that holds
+They are built as wheels, and certified by the wheels of core and of the contract tests in an environment that holds
 nothing else. An app finds them there by their URLs.
 """
 
@@ -39,7 +39,9 @@ class Toy:
 
 BROKER = Toy("toy_driver", "drivetrain-toy", "broker", "toy", "drivetrain_toy.ToyBroker")
 BACKEND = Toy("toy_backend", "drivetrain-toy-backend", "backend", "files", "drivetrain_toy_backend.ToyBackend")
-TOYS = [pytest.param(toy, id=toy.kind) for toy in (BROKER, BACKEND)]
+SQL = Toy("toy_sql", "drivetrain-toy-sql", "backend", "toysql", "drivetrain_toy_sql.SqlBackend")
+EACH = (BROKER, BACKEND, SQL)
+TOYS = [pytest.param(toy, id=toy.name) for toy in EACH]
 
 VERDICTS = ("pass", "fail", "not declared", "not run")
 
@@ -48,7 +50,7 @@ STORY = """
 import sys
 from drivetrain import App, chord
 assert not [name for name in sys.modules if name.startswith("drivetrain_toy")]
-app = App("toy://{directory}/broker", "files://{directory}/backend")
+app = App("toy://{directory}/broker", "{backend}")
 @app.task(name="add")
 def add(x: int, y: int) -> int:
     return x + y
@@ -62,9 +64,9 @@ with app.worker():
 
 @pytest.fixture(scope="module")
 def environment(wheels, tmp_path_factory):
-    """What installing both toys with their extra ``test`` brings, and nothing else."""
+    """What installing the toys with their extra ``test`` brings, and nothing else."""
     place = tmp_path_factory.mktemp("toys") / "venv"
-    return made_environment(place, wheels, [f"{toy.distribution}[test]" for toy in (BROKER, BACKEND)])
+    return made_environment(place, wheels, [f"{toy.distribution}[test]" for toy in EACH])
 
 
 @pytest.mark.skipif("DRIVETRAIN_TEST_OFFLINE" in os.environ, reason="DRIVETRAIN_TEST_OFFLINE is set")
@@ -91,8 +93,9 @@ class TestInAnEnvironmentOfWheels:
             )
             assert PAGE.read_text("utf-8").count(counts) == 2, "the page shows another report"
 
-    def test_an_app_finds_them_by_their_urls(self, environment, tmp_path):
-        (tmp_path / "story.py").write_text(STORY.format(directory=tmp_path))
+    @pytest.mark.parametrize("backend", ["files://{0}/backend", "toysql://{0}/records.db"])
+    def test_an_app_finds_them_by_their_urls(self, backend, environment, tmp_path):
+        (tmp_path / "story.py").write_text(STORY.format(directory=tmp_path, backend=backend.format(tmp_path)))
         assert environment.run("story.py", directory=tmp_path).stdout == "20\n"
         told = environment.run("-m", "drivetrain.cli", "drivers", "--json", directory=tmp_path).stdout
         listed = json.loads(told)["drivers"]
@@ -100,17 +103,18 @@ class TestInAnEnvironmentOfWheels:
         found = {
             (one["kind"], one["name"], one["distribution"]) for one in listed if one["distribution"] != "drivetrain"
         }
-        assert found == {(toy.kind, toy.name, toy.distribution) for toy in (BROKER, BACKEND)}
+        assert found == {(toy.kind, toy.name, toy.distribution) for toy in EACH}
 
 
-def test_the_code_of_the_page_is_the_broker_s():
+def test_the_code_of_the_page_is_that_of_the_examples():
     page = PAGE.read_text(encoding="utf-8")
-    for name, language in (
-        ("pyproject.toml", "toml"),
-        (BROKER.module, "python"),
-        ("tests/test_contract.py", "python"),
+    for toy, name, language in (
+        (BROKER, "pyproject.toml", "toml"),
+        (BROKER, BROKER.module, "python"),
+        (BROKER, "tests/test_contract.py", "python"),
+        (SQL, SQL.module, "python"),
     ):
-        source = (BROKER.place / name).read_text(encoding="utf-8")
+        source = (toy.place / name).read_text(encoding="utf-8")
         assert f"```{language}\n{source}```" in page, f"the page does not show {name} as it is"
 
 

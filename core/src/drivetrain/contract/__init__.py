@@ -41,6 +41,7 @@ from drivetrain.contract.forks import ForkAware, finish_before_forks, reset_afte
 from drivetrain.contract.hookspecs import DriverContext, TaskEvent, hookimpl
 from drivetrain.contract.hosts import Host, read_hosts
 from drivetrain.contract.kit.batches import chunks, completion_of, record_and_complete, split_at_groups
+from drivetrain.contract.kit.connection_pool import ConnectionPool, socket_is_quiet
 from drivetrain.contract.kit.dead_letters import mark_dead
 from drivetrain.contract.kit.folding import (
     FoldedBatch,
@@ -128,6 +129,7 @@ __all__ = [
     "Clock",
     "Completion",
     "ConfigurationError",
+    "ConnectionPool",
     "Delivery",
     "DriverBroken",
     "DriverContext",
@@ -225,6 +227,7 @@ __all__ = [
     "seconds_option",
     "service_name",
     "shorten_record",
+    "socket_is_quiet",
     "socket_path_faults",
     "split_at_groups",
     "starts_after",

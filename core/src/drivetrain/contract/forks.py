@@ -36,14 +36,19 @@ def reset_after_fork(target: ForkAware) -> None:
 
 
 class _Unfinished:
-    """The threads that a fork waits for."""
+    """The threads that a fork waits for, and the threads that wait in order to fork."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.threads: set[int] = set()
+        self.forking: set[int] = set()
 
     def only_mine(self) -> bool:
         return self.threads <= {threading.get_ident()}
+
+    def may_enter(self) -> bool:
+        # Otherwise threads that enter one after another would keep a fork waiting.
+        return self.forking <= {threading.get_ident()}
 
 
 _unfinished = _Unfinished()
@@ -53,10 +58,12 @@ _unfinished = _Unfinished()
 def finish_before_forks() -> Iterator[None]:
     """While a thread is in this block, a fork of this process waits for it, at most ten seconds. Do not nest it.
 
-    Use it for calls of libraries that hold locks which a child could never acquire, as OpenSSL does while it connects.
+    While a fork waits, other threads wait before they enter the block. Use it for calls of libraries that hold locks
+    which a child could never acquire, as OpenSSL does while it connects.
     """
     ours, thread = _unfinished, threading.get_ident()
     with ours.changed:
+        ours.changed.wait_for(ours.may_enter)
         ours.threads.add(thread)
     try:
         yield
@@ -68,10 +75,13 @@ def finish_before_forks() -> Iterator[None]:
 
 def _before() -> None:
     _unfinished.changed.acquire()
+    _unfinished.forking.add(threading.get_ident())
     _unfinished.changed.wait_for(_unfinished.only_mine, _LONGEST_WAIT_SECONDS)
 
 
 def _after_in_parent() -> None:
+    _unfinished.forking.discard(threading.get_ident())
+    _unfinished.changed.notify_all()
     _unfinished.changed.release()
 
 

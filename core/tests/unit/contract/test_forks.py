@@ -50,6 +50,30 @@ assert told_by_child(lambda: len(steps)) == 100_000
 """)
 
 
+def test_blocks_that_overlap_without_end_do_not_keep_a_fork_waiting():
+    run("""
+inside, over = set(), threading.Event()
+entered = [threading.Event(), threading.Event()]
+def work(number):
+    while not over.is_set():
+        with finish_before_forks():
+            inside.add(number)
+            entered[number].set()
+            # It leaves when the other thread is inside too, or cannot enter.
+            if entered[1 - number].wait(0.05):
+                entered[1 - number].clear()
+            inside.discard(number)
+threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1)]
+for thread in threads:
+    thread.start()
+entered[0].wait()
+assert [told_by_child(lambda: len(inside)) for _ in range(5)] == [0] * 5
+over.set()
+for thread in threads:
+    thread.join()
+""")
+
+
 def test_a_fork_waits_for_a_block_not_for_ever_and_its_child_enters_blocks():
     run("""
 forks._LONGEST_WAIT_SECONDS = 0.01

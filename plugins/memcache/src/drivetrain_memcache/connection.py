@@ -1,32 +1,41 @@
 """Connections to Memcached: pymemcache opens them, and this module sends many commands in one round trip.
 
-`Servers` sends each request to the server that holds its key. `_Pool` shares the connections to one server among
-threads. `Connection` is one pymemcache client.
+`Servers` sends each request to the server that holds its key, over a connection of that server's pool. `Connection` is
+one pymemcache client.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import threading
-from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from pymemcache.client.base import Client  # type: ignore[import-untyped]
 from pymemcache.client.rendezvous import RendezvousHash  # type: ignore[import-untyped]
 from pymemcache.exceptions import MemcacheClientError, MemcacheServerError  # type: ignore[import-untyped]
 
-from drivetrain.contract import Clock, ConfigurationError, ServiceRefused, ServiceUnavailable, finish_before_forks
+from drivetrain.contract import (
+    Clock,
+    ConfigurationError,
+    ConnectionPool,
+    ServiceRefused,
+    ServiceUnavailable,
+    finish_before_forks,
+    socket_is_quiet,
+)
 from drivetrain_memcache.errors import CLIENT_ERRORS, mapped
 from drivetrain_memcache.options import Options, Server
 from drivetrain_memcache.protocol import PING, Item, Line, ReplyReader, Request, batches
 
 __all__ = ["Connection", "Reply", "Servers"]
+
+T = TypeVar("T")
 
 #: The reply to a change is its line; the reply to a question is the items that were found.
 Reply = bytes | dict[bytes, Item]
@@ -46,8 +55,7 @@ class Servers:
     """
 
     def __init__(self, options: Options) -> None:
-        pools = [_Pool(server, options) for server in options.servers]
-        self._pools = {pool.server.name: pool for pool in pools}
+        self._pools = {server.name: _pool(server, options) for server in options.servers}
         # Sorted: of equal scores the first name wins, and the order in the URL must not matter.
         self._ring = RendezvousHash(sorted(self._pools), hash_function=_score)
 
@@ -80,8 +88,7 @@ class Servers:
         """
         if not requests:
             return []
-        with self._pools[server].connection() as connection:
-            return connection.exchange(requests)
+        return self._call(server, lambda connection: connection.exchange(requests))
 
     def list_keys(self, server: str, beginning: bytes, clock: Clock) -> list[bytes]:
         """All keys on one server that begin so. It walks over the keys of others too: for operators only.
@@ -107,8 +114,7 @@ class Servers:
         raise ServiceRefused(f"memcached {server} does not list its keys, so nothing can be counted: {answer}")
 
     def _lines(self, server: str, walk: bytes) -> list[bytes]:
-        with self._pools[server].connection() as connection:
-            return connection.lines(walk)
+        return self._call(server, lambda connection: connection.lines(walk))
 
     def ping(self) -> None:
         """Return if every server answers."""
@@ -118,60 +124,22 @@ class Servers:
     def close(self) -> None:
         """Close all connections; those in use are closed after their call."""
         for pool in self._pools.values():
-            pool.close()
+            pool.clear()
 
-
-class _Pool:
-    """The idle connections to one server."""
-
-    def __init__(self, server: Server, options: Options) -> None:
-        self.server = server
-        self._options = options
-        self._pid = os.getpid()
-        self._closings = 0
-        self._idle: deque[Connection] = deque()
-
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """A connection for one exchange."""
-        if self._pid != os.getpid():
-            self._forked()
-        closings, idle = self._closings, self._idle
-        connection = self._take()
+    def _call(self, server: str, call: Callable[[Connection], T]) -> T:
+        """The result of a call over a connection to a server; its errors are raised as those of the contract."""
         try:
-            yield connection
+            with self._pools[server].connection() as connection:
+                return call(connection)
         except CLIENT_ERRORS as error:
-            connection.close()
-            self._close_idle()  # if the server is gone they are dead too, and each would fail once
-            raise mapped(error, self.server.name) from error
-        except BaseException:
-            connection.close()
-            raise
-        idle.append(connection)  # the last one used is the next one taken, so that unneeded ones stay idle
-        if closings != self._closings:
-            self._close_idle()
+            raise mapped(error, server) from error
 
-    def close(self) -> None:
-        """Close the idle connections now, and those in use after their call."""
-        self._closings += 1
-        self._close_idle()
 
-    def _take(self) -> Connection:
-        with suppress(IndexError):
-            return self._idle.pop()
-        return Connection(self.server, self._options, _tls_context(self._options))
+def _pool(server: Server, options: Options) -> ConnectionPool[Connection]:
+    def connection() -> Connection:
+        return Connection(server, options, _tls_context(options))
 
-    def _close_idle(self) -> None:
-        with suppress(IndexError):
-            while True:
-                self._idle.pop().close()
-
-    def _forked(self) -> None:
-        """Drop the connections of the parent: each process would read replies of the other."""
-        self._pid = os.getpid()
-        for connection in self._idle:
-            connection.close()  # closes the end of this process only; the parent's stays open
-        self._idle = deque()
+    return ConnectionPool(connection, Connection.close, is_usable=Connection.is_usable)
 
 
 class Connection:
@@ -215,6 +183,10 @@ class Connection:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def is_usable(self) -> bool:
+        """Whether an idle connection can be used, as far as is known."""
+        return self._client is None or socket_is_quiet(self._client.sock)
 
     def _is_outdated(self, request: Request) -> bool:
         return request.run is not None and request.run != self._run

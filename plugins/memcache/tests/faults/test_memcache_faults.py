@@ -1,5 +1,6 @@
 """The memcache driver on servers that are away, hang, evict items or lose replies."""
 
+import math
 import os
 import threading
 from contextlib import suppress
@@ -276,13 +277,16 @@ def test_a_call_may_be_repeated_whichever_reply_was_lost(servers, backends, monk
     assert number > 40, "it was not every reply that was lost once"
 
 
-def test_idle_connections_of_a_server_that_went_away_fail_once_and_not_each(servers, backends):
+@pytest.fixture
+def with_idle_connections(servers, backends):
+    """A backend with four idle connections to a server that was killed and started again."""
     server = servers()
     backend = backends(url_of(server))
+    (pool,) = backend._servers._pools.values()
     barrier = threading.Barrier(4)
 
     def connect():
-        with backend._servers._pools[f"127.0.0.1:{server.port}"].connection() as connection:
+        with pool.connection() as connection:
             connection.exchange([PING])
             barrier.wait()
 
@@ -293,7 +297,19 @@ def test_idle_connections_of_a_server_that_went_away_fail_once_and_not_each(serv
         thread.join()
     server.process.kill()
     server.process.start()
+    return backend, pool
+
+
+def test_idle_connections_of_a_server_that_went_away_fail_once_and_not_each(with_idle_connections):
+    backend, pool = with_idle_connections
+    pool._check_after_seconds = math.inf
     assert isinstance(error_of(lambda: backend.read(["t"])), ServiceUnavailable)
+    assert backend.read(["t"]) == [None]
+
+
+def test_connections_that_were_idle_for_a_while_are_checked_and_do_not_fail(with_idle_connections):
+    backend, pool = with_idle_connections
+    pool._check_after_seconds = 0.0
     assert backend.read(["t"]) == [None]
 
 

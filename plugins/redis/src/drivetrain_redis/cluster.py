@@ -12,8 +12,8 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, NoScriptError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from drivetrain.contract import reset_after_fork
-from drivetrain_redis.connection import Address, ConnectionPool, ServerConnection, await_replicas, connecting
+from drivetrain.contract import ConnectionPool, reset_after_fork
+from drivetrain_redis.connection import Address, ServerConnection, await_replicas, connecting, connection_pool
 from drivetrain_redis.errors import CLIENT_ERRORS, mapped
 from drivetrain_redis.options import Options
 from drivetrain_redis.scripts import Call, command
@@ -43,7 +43,7 @@ class ClusterClient:
         self._options = options
         self._check = check
         self._lock = threading.Lock()
-        self._pools: dict[Address, ConnectionPool] = {}
+        self._pools: dict[Address, ConnectionPool[ServerConnection]] = {}
         self._nodes: NodesManager | None = None
         #: Where slots have moved since the node manager has read them.
         self._moved: dict[int, Address] = {}
@@ -76,11 +76,11 @@ class ClusterClient:
         self._nodes, self._moved = nodes, {}
         return nodes
 
-    def _pool(self, address: Address) -> ConnectionPool:
+    def _pool(self, address: Address) -> ConnectionPool[ServerConnection]:
         with self._lock:
             pool = self._pools.get(address)
             if pool is None:
-                pool = self._pools[address] = ConnectionPool(lambda: self._connect(address))
+                pool = self._pools[address] = connection_pool(lambda: self._connect(address))
             return pool
 
     def _connect(self, address: Address) -> ServerConnection:
@@ -127,7 +127,7 @@ class ClusterClient:
 
     def _exchange(self, calls: Sequence[Call], nodes: dict[Address, list[int]], replies: dict[int, Any]) -> None:
         """Send to all nodes, and then read from all."""
-        used: list[tuple[ConnectionPool, ServerConnection, list[int], list[Call]]] = []
+        used: list[tuple[ConnectionPool[ServerConnection], ServerConnection, list[int], list[Call]]] = []
         try:
             for address, indexes in nodes.items():
                 pool = self._pool(address)
@@ -140,8 +140,7 @@ class ClusterClient:
                 await_replicas(connection, part, self._options)
         except BaseException:
             for pool, connection, _, _ in used:
-                connection.close()  # some replies may be unread
-                pool.drop()
+                pool.discard(connection)  # some replies may be unread
             raise
         for pool, connection, _, _ in used:
             pool.give_back(connection)
@@ -242,7 +241,7 @@ class ClusterClient:
         with self._lock:
             pools = list(self._pools.values())
         for pool in pools:
-            pool.drop()
+            pool.clear()
 
     def after_fork(self) -> None:
         """See `drivetrain.contract.ForkAware`: the locks may be held by threads of the parent."""

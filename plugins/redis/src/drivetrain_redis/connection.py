@@ -7,21 +7,20 @@ of redis-py costs several times as much for each call.
 from __future__ import annotations
 
 import socket
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from drivetrain.contract import ServiceUnavailable, finish_before_forks, reset_after_fork
+from drivetrain.contract import ConnectionPool, ServiceUnavailable, finish_before_forks, socket_is_quiet
 from drivetrain_redis.busy_poll import block, busy_poll
 from drivetrain_redis.errors import CLIENT_ERRORS, mapped, server_text
 from drivetrain_redis.options import Options
 from drivetrain_redis.scripts import Call, Script, command, pack
 
-__all__ = ["Address", "Client", "ConnectionPool", "ServerConnection", "SingleClient", "connecting", "socket_of"]
+__all__ = ["Address", "Client", "ServerConnection", "SingleClient", "connecting", "connection_pool", "socket_of"]
 
 #: Host and port, or the path of a socket.
 Address = tuple[str, int] | str
@@ -79,13 +78,11 @@ def socket_of(connection: RedisConnection) -> socket.socket:
 class ServerConnection:
     """A connection over which calls are sent. Used by one thread at a time."""
 
-    __slots__ = ("_poll", "_read", "_send", "address", "generation", "redis")
+    __slots__ = ("_poll", "_read", "_send", "address", "redis")
 
     def __init__(self, options: Options, address: Address) -> None:
         """Connect; raises as `open_connection` does."""
         self.address = address
-        #: That of the pool when this was opened.
-        self.generation = 0
         self.redis = open_connection(options, address)
         self._send, self._read = self.redis.send_packed_command, self.redis.read_response
         # With TLS a socket may have nothing to read although a reply is there, and the reverse.
@@ -153,48 +150,11 @@ def await_replicas(connection: ServerConnection, calls: Sequence[Call], options:
             raise TimeoutError(f"written, and confirmed by {reached} of {wanted} replicas in time (wait_replicas)")
 
 
-class ConnectionPool:
-    """The idle connections to one server. Thread-safe without a lock: so are the ends of a deque.
-
-    Not redis-py's pool, whose lock and checks cost more than a call does.
-    """
-
-    def __init__(self, make: Callable[[], ServerConnection]) -> None:
-        self._make = make
-        self._idle: deque[ServerConnection] = deque()
-        #: How often all connections were dropped. Those that were opened before are not used again.
-        self.generation = 0
-        reset_after_fork(self)
-
-    def take(self) -> ServerConnection:
-        """A connection; a new one if none is idle."""
-        try:
-            return self._idle.pop()
-        except IndexError:
-            generation = self.generation
-            connection = self._make()
-            connection.generation = generation
-            return connection
-
-    def give_back(self, connection: ServerConnection) -> None:
-        """Let other threads use it."""
-        if connection.generation == self.generation:
-            self._idle.append(connection)
-        else:
-            connection.close()
-
-    def drop(self) -> None:
-        """Close the idle connections now, and the others when they are given back."""
-        self.generation += 1
-        with suppress(IndexError):
-            while True:
-                self._idle.pop().close()
-
-    def after_fork(self) -> None:
-        """See `drivetrain.contract.ForkAware`: the connections are the parent's."""
-        # Not closed here: that would end the parent's sessions. redis-py closes them with the last reference.
-        self._idle = deque()
-        self.generation += 1
+def connection_pool(connect: Callable[[], ServerConnection]) -> ConnectionPool[ServerConnection]:
+    """A pool of the connections to one server. Not redis-py's, whose lock and checks cost more than a call does."""
+    return ConnectionPool(
+        connect, ServerConnection.close, is_usable=lambda each: socket_is_quiet(socket_of(each.redis))
+    )
 
 
 class Client(Protocol):
@@ -257,7 +217,7 @@ class SingleClient:
         self._options = options
         self._locate = locate
         self._check = check
-        self._pool = ConnectionPool(self.connect)
+        self._pool = connection_pool(self.connect)
 
     @property
     def generation(self) -> int:
@@ -284,8 +244,7 @@ class SingleClient:
                 if self._options.wait_replicas:
                     await_replicas(connection, calls, self._options)
             except BaseException:
-                connection.close()
-                self._pool.drop()
+                self._pool.discard(connection)
                 raise
         except CLIENT_ERRORS as error:
             raise mapped(error, self._options.shown) from error
@@ -298,7 +257,7 @@ class SingleClient:
     def _fail(self, error: ResponseError) -> None:
         text = server_text(error)
         if text.startswith(_WRONG_SERVER):
-            self._pool.drop()  # the next call looks up the server, and checks it
+            self._pool.clear()  # the next call looks up the server, and checks it
             if self._options.master:
                 raise ServiceUnavailable(f"{self._options.shown}: {text}; a failover is going on") from error
         raise mapped(error, self._options.shown) from error
@@ -323,4 +282,4 @@ class SingleClient:
 
     def close(self) -> None:
         """See `Client.close`."""
-        self._pool.drop()
+        self._pool.clear()
