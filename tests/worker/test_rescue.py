@@ -19,10 +19,10 @@ from drivetrain.contract import (
     hookimpl,
 )
 from drivetrain.testing import VirtualClock
-from drivetrain.worker.message_search import MAX_MESSAGES
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.rescue import SEARCHES, certainty_seconds
-from drivetrain.worker.rescuer import rescuer
+from drivetrain.worker.rescue.message_search import MAX_MESSAGES
+from drivetrain.worker.rescue.missed_messages import SEARCHES, certainty_seconds
+from drivetrain.worker.rescue.rescuer import rescuer
 from support.faults import Changed, Fault, Faults, Moment, let_fail, rewire
 
 HOUR = 3600.0

@@ -12,7 +12,7 @@ from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.pools.loop import LoopPool
 from drivetrain.worker.pools.processes import ProcessPool
 from drivetrain.worker.pools.threads import ThreadPool
-from drivetrain.worker.rescuer import Rescuer
+from drivetrain.worker.rescue.rescuer import Rescuer
 from drivetrain.worker.settler import Settler
 from drivetrain.worker.worker import Worker
 from support.faults import hurry

@@ -6,9 +6,9 @@ from collections import defaultdict
 
 from drivetrain.contract import QueueSection, State, evolve
 from drivetrain.drivers.memory import MemoryBackend, MemoryBroker
-from drivetrain.worker import overdue, rescue, rescuer
-from drivetrain.worker.message_search import MessageSearch, _ids, _View
-from drivetrain.worker.overdue import Overdue
+from drivetrain.worker.rescue import ending, missed_messages, overdue, rescuer, searching
+from drivetrain.worker.rescue.message_search import MessageSearch, _ids, _View
+from drivetrain.worker.rescue.overdue import Overdue
 from mutants.workflow_base import breaks_core, breaks_pair
 
 # W22: what is lost ends
@@ -45,9 +45,9 @@ class ShowsAllThatWasPublished(MemoryBroker):
         super().__init__(name, clock)
         self.seen = defaultdict(dict)
 
-    def peek(self, queue, place, *, limit):
-        found = super().peek(queue, place, limit=limit)
-        if place is not QueueSection.READY:
+    def peek(self, queue, section, *, limit):
+        found = super().peek(queue, section, limit=limit)
+        if section is not QueueSection.READY:
             return found
         self.seen[queue].update((each.id, each) for each in found)
         return list(self.seen[queue].values())[:limit]
@@ -72,13 +72,13 @@ class CountsAllThatWasPublished(MemoryBroker):
 
 @breaks_core("W22", "ends what is lost, and not what waits for it")
 def ends_no_more_than_the_task(patch):
-    patch.setattr(rescue, "downstream", lambda records, *_: [() for _ in records])
+    patch.setattr(ending, "downstream", lambda records, *_: [() for _ in records])
 
 
 @breaks_core("W22", "says of what is lost that its worker has died")
 def tells_another_cause(patch):
-    failure = rescue.Rescue._failure
-    patch.setattr(rescue.Rescue, "_failure", lambda *told: evolve(failure(*told), type="drivetrain.WorkerDied"))
+    failure = ending.LostTaskEnder._failure
+    patch.setattr(ending.LostTaskEnder, "_failure", lambda *told: evolve(failure(*told), type="drivetrain.WorkerDied"))
 
 
 @breaks_core("W22", "leaves the looking to a worker that has stopped")
@@ -98,7 +98,7 @@ def leaves_out(name, unwanted):
         def overdue_tasks(*told):
             return (one for one in overdue.overdue_tasks(*told) if not unwanted(one))
 
-        patch.setattr(rescue, "overdue_tasks", overdue_tasks)
+        patch.setattr(searching, "overdue_tasks", overdue_tasks)
 
 
 leaves_out("does not look for what is to be retried", lambda one: one.record.state is State.RETRY)
@@ -116,8 +116,8 @@ def trusts_no_number(patch):
 
 @breaks_pair("W23", "shows no more than three messages")
 class ShowsThree(MemoryBroker):
-    def peek(self, queue, place, *, limit):
-        return super().peek(queue, place, limit=min(limit, 3))
+    def peek(self, queue, section, *, limit):
+        return super().peek(queue, section, limit=min(limit, 3))
 
 
 @breaks_pair("W23", "says of every queue that it is empty")
@@ -130,7 +130,7 @@ class CountsNothing(MemoryBroker):
 
 @breaks_core("W23", "ends what one look has missed")
 def looks_once(patch):
-    patch.setattr(rescue.MissedMessages, "_certain", lambda *_told: True)
+    patch.setattr(missed_messages.MissedMessages, "_certain", lambda *_told: True)
 
 
 @breaks_core("W23", "forgets when tasks are due")
@@ -156,7 +156,7 @@ def ends_what_runs(patch):
 
     patch.setattr(overdue, "due_since", lambda record, _unfinished: overdue._entered(record))
     patch.setattr(overdue, "state_version", lambda record: (record.state, record.attempt))  # renewals count for nothing
-    patch.setattr(rescue.Rescue, "_end_as_lost", lose)
+    patch.setattr(ending.LostTaskEnder, "_end_as_lost", lose)
 
 
 @breaks_core("W23", "looks at the first messages of a queue only")

@@ -11,7 +11,9 @@ from attrs import frozen
 from drivetrain.app.settings import Settings
 from drivetrain.contract import NotSupported
 from drivetrain.worker.options import worker_name
-from drivetrain.worker.rescue import SEARCHES, Found, MissedMessages, Rescue, SearchResult, certainty_seconds
+from drivetrain.worker.rescue.ending import LostTaskEnder
+from drivetrain.worker.rescue.missed_messages import SEARCHES, MissedMessages, certainty_seconds
+from drivetrain.worker.rescue.searching import Found, LostTaskSearch, SearchResult
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 
@@ -51,11 +53,11 @@ def rescue(runtime: Runtime, settings: Settings, *, overdue_seconds: float, dry_
         ServiceError: a service could not be reached.
     """
     needed = _needed_seconds(runtime, settings)
-    worker = _rescue(runtime, settings, MissedMessages(math.inf if needed is None else needed))
-    found = worker.search(overdue_seconds)
+    search = _search(runtime, settings, MissedMessages(math.inf if needed is None else needed))
+    found = search.search(overdue_seconds)
     if needed is not None and needed <= _LONGEST_WAIT_SECONDS:
-        found = _search_again(runtime, worker, found, overdue_seconds, needed / (SEARCHES - 1))
-    done = found.lost if dry_run else worker.end(found.lost)
+        found = _search_again(runtime, search, found, overdue_seconds, needed / (SEARCHES - 1))
+    done = found.lost if dry_run else _ender(runtime, settings).end(found.lost)
     return RescueReport(tasks=[*done, *found.missing, *found.unclear], more=found.more, backlog=found.backlog)
 
 
@@ -68,18 +70,18 @@ def end_tasks(runtime: Runtime, settings: Settings, task_ids: Collection[str]) -
     Raises: as `rescue`.
     """
     _needed_seconds(runtime, settings)
-    worker = _rescue(runtime, settings, MissedMessages(math.inf))
-    return RescueReport(tasks=worker.end(worker.find(list(dict.fromkeys(task_ids)))))
+    found = _search(runtime, settings, MissedMessages(math.inf)).find(list(dict.fromkeys(task_ids)))
+    return RescueReport(tasks=_ender(runtime, settings).end(found))
 
 
 def _search_again(
-    runtime: Runtime, worker: Rescue, found: SearchResult, overdue_seconds: float, pause_seconds: float
+    runtime: Runtime, search: LostTaskSearch, found: SearchResult, overdue_seconds: float, pause_seconds: float
 ) -> SearchResult:
     for _ in range(SEARCHES - 1):
         if not found.missing:
             break
         runtime.clock.wait_event(threading.Event(), pause_seconds)
-        found = worker.search(overdue_seconds)
+        found = search.search(overdue_seconds)
     return found
 
 
@@ -95,11 +97,21 @@ def _needed_seconds(runtime: Runtime, settings: Settings) -> float | None:
     )
 
 
-def _rescue(runtime: Runtime, settings: Settings, missed: MissedMessages) -> Rescue:
-    return Rescue(
+def _search(runtime: Runtime, settings: Settings, missed: MissedMessages) -> LostTaskSearch:
+    lease_seconds = settings.lease_seconds
+    return LostTaskSearch(
+        runtime, lease_seconds=lease_seconds, missed_messages=missed, retrier=_retrier(runtime, settings)
+    )
+
+
+def _ender(runtime: Runtime, settings: Settings) -> LostTaskEnder:
+    return LostTaskEnder(
         runtime,
         worker=worker_name(),
         lease_seconds=settings.lease_seconds,
-        missed_messages=missed,
-        retrier=Retrier(runtime.clock, limit_seconds=settings.send_seconds),
+        retrier=_retrier(runtime, settings),
     )
+
+
+def _retrier(runtime: Runtime, settings: Settings) -> Retrier:
+    return Retrier(runtime.clock, limit_seconds=settings.send_seconds)

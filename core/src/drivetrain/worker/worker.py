@@ -30,7 +30,7 @@ from drivetrain.worker.receiving.receiver import Receiver
 from drivetrain.worker.receiving.rejecting import Rejecter
 from drivetrain.worker.receiving.starting import Starter
 from drivetrain.worker.registry import Pool
-from drivetrain.worker.rescuer import rescuer
+from drivetrain.worker.rescue.rescuer import rescuer
 from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.run import Run, RunResult
 from drivetrain.worker.runtime import Runtime

@@ -10,7 +10,9 @@ import attrs
 import pytest
 
 from drivetrain.app import entry_points
-from drivetrain.app.discovery import Drivers, InstalledDriver, Kind
+from drivetrain.app.discovery import Drivers
+from drivetrain.app.entry_points import Kind
+from drivetrain.app.installed_drivers import InstalledDriver
 from drivetrain.contract import (
     AmbiguousDriver,
     Backend,

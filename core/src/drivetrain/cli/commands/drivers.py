@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import click
 
-from drivetrain.app.discovery import Drivers, InstalledDriver
+from drivetrain.app.discovery import Drivers
+from drivetrain.app.installed_drivers import InstalledDriver
 from drivetrain.cli.app_options import verbose_option
 from drivetrain.cli.output import echo_json, echo_table, json_option, one_line
 from drivetrain.contract import DriverContext, SystemClock

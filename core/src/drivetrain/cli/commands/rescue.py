@@ -10,7 +10,7 @@ from drivetrain.app.rescue import RescueReport
 from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.output import echo_json, echo_table, json_option, timestamp
 from drivetrain.cli.prompts import not_found
-from drivetrain.worker.rescue import Found
+from drivetrain.worker.rescue.searching import Found
 
 __all__ = ["rescue_command"]
 

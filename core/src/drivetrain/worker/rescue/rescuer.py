@@ -1,4 +1,4 @@
-"""The rescue that every worker does beside its tasks, one worker at a time."""
+"""The rescuer of a worker: it searches for lost tasks in a thread, in one worker at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import threading
 from drivetrain.contract import ServiceError
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.rescue import SEARCHES, Found, MissedMessages, Rescue, SearchResult, certainty_seconds
+from drivetrain.worker.rescue.ending import LostTaskEnder
+from drivetrain.worker.rescue.missed_messages import SEARCHES, MissedMessages, certainty_seconds
+from drivetrain.worker.rescue.searching import Found, LostTaskSearch, SearchResult
 from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.value_lock import ValueLock
@@ -16,12 +18,12 @@ __all__ = ["Rescuer", "rescuer"]
 
 logger = get_logger("drivetrain.rescue")
 
-#: The name of the lock that lets one worker look at a time. Two that look do no harm; it saves work.
+#: The name of the lock of the worker that searches. Two workers may search at once; one alone saves work.
 _LOCK = "drivetrain.rescue"
 
 
 def rescuer(runtime: Runtime, options: WorkerOptions) -> Rescuer | None:
-    """The rescuer of a worker; None: it is switched off, or these drivers cannot tell what is lost."""
+    """The rescuer of a worker; None: it is switched off, or the drivers cannot list what it needs."""
     if options.rescue_after_seconds is None or not runtime.backend.capabilities.lists_tasks:
         return None
     needed = certainty_seconds(
@@ -33,7 +35,7 @@ def rescuer(runtime: Runtime, options: WorkerOptions) -> Rescuer | None:
 
 
 class Rescuer:
-    """Looks for lost tasks in a thread of its own until it is stopped."""
+    """Searches for lost tasks, and ends them, until it is stopped. `run` is the target of a thread."""
 
     def __init__(self, runtime: Runtime, options: WorkerOptions, seconds: float) -> None:
         """Make it.
@@ -41,7 +43,7 @@ class Rescuer:
         Args:
             runtime: whose drivers.
             options: of the worker.
-            seconds: for how long a message must have been missed.
+            seconds: how long a message must be missed until it is certainly gone, in seconds.
         """
         self._runtime = runtime
         self._seconds = seconds
@@ -50,17 +52,20 @@ class Rescuer:
         self._lock = ValueLock(lambda: runtime.backend, _LOCK, seconds=2 * self._pause_seconds)
         self._missed_messages = MissedMessages(seconds)
         self._warned = False
-        self._rescue = Rescue(
+        retrier = Retrier(runtime.clock, give_up=self._end)
+        self._search = LostTaskSearch(
+            runtime, lease_seconds=options.lease_seconds, missed_messages=self._missed_messages, retrier=retrier
+        )
+        self._ender = LostTaskEnder(
             runtime,
             worker=options.name,
             lease_seconds=options.lease_seconds,
-            missed_messages=self._missed_messages,
-            retrier=Retrier(runtime.clock, give_up=self._end),
+            retrier=retrier,
             stopped=self._end.is_set,
         )
 
     def run(self) -> None:
-        """Look every so often until `stop`."""
+        """Search at regular intervals until `stop` is called."""
         while not self._runtime.clock.wait_event(self._end, self._pause_seconds):
             try:
                 self.search()
@@ -68,7 +73,7 @@ class Rescuer:
                 break
             except ServiceError as error:
                 logger.warning("cannot search for lost tasks: %s; retrying in %.0f s", error, self._pause_seconds)
-            except Exception:  # whatever it is, this thread must live on
+            except Exception:  # this thread must survive any error
                 logger.exception(
                     "unexpected error while searching for lost tasks; retrying in %.0f s", self._pause_seconds
                 )
@@ -79,16 +84,16 @@ class Rescuer:
         self._end.set()
 
     def search(self) -> list[Found]:
-        """Look once, if it is this worker's turn, and end what is lost; what was done."""
+        """Search once, if this worker has the lock, and end lost tasks; what was done."""
         if not self._leads():
-            self._missed_messages.update((), 0.0)  # somebody else looks; what was missed here is of no use later
+            self._missed_messages.update((), 0.0)  # another worker searches: start to count again when it has ended
             return []
-        search = self._rescue.search(self._pause_seconds)
-        self._warn(search)
-        return list(self._rescue.end(search.lost))
+        result = self._search.search(self._pause_seconds)
+        self._warn(result)
+        return list(self._ender.end(result.lost))
 
     def _leads(self) -> bool:
-        """Whether it is this worker that looks: the one that holds the lock, for as long as it lives."""
+        """Whether this worker holds the lock, and so is the one that searches."""
         return self._lock.renew() or self._lock.acquire()
 
     def _let_go(self) -> None:
@@ -97,10 +102,10 @@ class Rescuer:
         except ServiceError as error:
             logger.debug("cannot release the lock %s: %s; it expires", _LOCK, error)
 
-    def _warn(self, search: SearchResult) -> None:
-        """Say that there are tasks that only an operator can decide on; once, until there are none."""
+    def _warn(self, result: SearchResult) -> None:
+        """Warn of tasks that only an operator can decide on; once, until there are none."""
         latest = self._runtime.clock.now() - self._seconds
-        unclear = [found for found in search.unclear if found.overdue.since <= latest]
+        unclear = [found for found in result.unclear if found.overdue.since <= latest]
         if unclear and not self._warned:
             text = "at least %d overdue tasks may be lost, but this is not certain: %s; run `drivetrain rescue`"
             logger.warning(text, len(unclear), unclear[0].reason)
