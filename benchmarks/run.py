@@ -33,7 +33,7 @@ def main() -> None:
             print(hot_spots(subject, ours, _RESULTS), flush=True)
         return
     plan = Plan(
-        history=entries,
+        entries=entries,
         measures=[
             measure
             for name, measure in MEASURES.items()

@@ -1,4 +1,4 @@
-"""The worker: it receives, runs and settles, in three stages with bounded buffers between them."""
+"""The worker: starts and stops the stages that receive, run and settle, with bounded buffers between them."""
 
 from __future__ import annotations
 
@@ -7,39 +7,18 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from drivetrain.contract import Broker, WorkerFailed
-from drivetrain.worker.effects import EffectRunner
-from drivetrain.worker.execution import Execution
-from drivetrain.worker.finishing.acknowledging import Acknowledger
-from drivetrain.worker.finishing.finisher import Finisher
-from drivetrain.worker.finishing.recording import ResultRecorder
-from drivetrain.worker.finishing.releasing import Releaser
-from drivetrain.worker.flow_control import FlowControl
-from drivetrain.worker.heartbeat import Heartbeat
-from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.pool_set import PoolSet
-from drivetrain.worker.publisher import Publisher
-from drivetrain.worker.receive_loop import ReceiveLoop
-from drivetrain.worker.receiving.filtering import DeliveryFilter
-from drivetrain.worker.receiving.reading import MessageReader
-from drivetrain.worker.receiving.receiver import Receiver
-from drivetrain.worker.receiving.rejecting import Rejecter
-from drivetrain.worker.receiving.starting import Starter
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.rescue.rescuer import rescuer
-from drivetrain.worker.retrying import GaveUp, Retrier
+from drivetrain.worker.retrying import GaveUp
 from drivetrain.worker.run import Run, RunResult
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.settler import Settler
-from drivetrain.worker.suspects import Suspects
+from drivetrain.worker.stages import Stages
 from drivetrain.worker.threads import Threads
-
-if TYPE_CHECKING:
-    from drivetrain.worker.isolation import Isolation
 
 __all__ = ["Worker"]
 
@@ -85,9 +64,14 @@ class Worker:
         #: The first thread that has failed, by its name, and its error.
         self._failure: tuple[str, BaseException] | None = None
         self._threads = Threads(self.fail)
-        self._in_flight = InFlight(runtime.clock)
         self._check_tasks()
-        self._build()
+        self._stages = stages = Stages(
+            runtime, options, threads=self._threads, stopping=self._stopping, abandoning=self._abandoning
+        )
+        self._in_flight, self._flow_control = stages.in_flight, stages.flow_control
+        self._receiver, self._execution, self._finisher = stages.receiver, stages.execution, stages.finisher
+        self._receive_loop, self._pools, self._settler = stages.receive_loop, stages.pools, stages.settler
+        self._suspects, self._releaser, self._heartbeat = stages.suspects, stages.releaser, stages.heartbeat
 
     def _check_tasks(self) -> None:
         for definition in self._runtime.registry.values():
@@ -96,96 +80,6 @@ class Worker:
                 from drivetrain.worker.pools.reference import TaskReference  # megabytes that most workers do not need
 
                 TaskReference.to(definition)
-
-    def _build(self) -> None:
-        runtime, options, in_flight = self._runtime, self.options, self._in_flight
-        self._retrier = retrier = Retrier(runtime.clock, give_up=self._abandoning)
-        publisher = Publisher(runtime, retrier, worker=True)
-        effect_runner = EffectRunner(runtime, publisher, retrier, worker=options.name)
-        self._execution = Execution(runtime, options)
-        self._heartbeat = Heartbeat(runtime, in_flight, lease_seconds=options.lease_seconds, stopped=self._stop_run)
-        acknowledger = Acknowledger(runtime, retrier)
-        self._releaser = releaser = Releaser(
-            runtime, options, publisher=publisher, acknowledger=acknowledger, retrier=retrier, in_flight=in_flight
-        )
-        self._finisher = finisher = Finisher(
-            runtime,
-            options,
-            recorder=ResultRecorder(runtime, options, effect_runner=effect_runner, retrier=retrier),
-            publisher=publisher,
-            effect_runner=effect_runner,
-            acknowledger=acknowledger,
-            releaser=releaser,
-            in_flight=in_flight,
-        )
-        rejecter = Rejecter(runtime, finisher)
-        self._receiver = Receiver(
-            runtime,
-            options,
-            reader=MessageReader(runtime, rejecter=rejecter, acknowledger=acknowledger, retrier=retrier),
-            delivery_filter=DeliveryFilter(
-                runtime,
-                options,
-                publisher=publisher,
-                rejecter=rejecter,
-                acknowledger=acknowledger,
-                releaser=releaser,
-                retrier=retrier,
-            ),
-            starter=Starter(
-                runtime,
-                options,
-                finisher=finisher,
-                rejecter=rejecter,
-                acknowledger=acknowledger,
-                retrier=retrier,
-                in_flight=in_flight,
-            ),
-        )
-        self._flow_control = self._make_flow_control()
-        self._settler = Settler(self._finisher, self._flow_control, in_flight)
-        self._pools = PoolSet(
-            runtime,
-            options,
-            execution=self._execution,
-            releaser=self._releaser,
-            settler=self._settler,
-            threads=self._threads,
-        )
-        self._suspects = Suspects(self._make_isolation)
-        self._receive_loop = ReceiveLoop(
-            runtime,
-            receiver=self._receiver,
-            releaser=releaser,
-            flow_control=self._flow_control,
-            in_flight=in_flight,
-            pools=self._pools,
-            suspects=self._suspects,
-            retrier=retrier,
-            stopping=self._stopping,
-        )
-
-    def _make_flow_control(self) -> FlowControl:
-        options = self.options
-        sizes = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
-        used = {definition.pool for definition in self._runtime.registry.values()}
-        return FlowControl(self._runtime.clock, self._in_flight, sizes, used, options.prefetch_limit)
-
-    def _make_isolation(self) -> Isolation:
-        from drivetrain.worker.isolation import Isolation  # megabytes that most workers do not need
-
-        return Isolation(
-            self._runtime,
-            self.options,
-            execution=self._execution,
-            releaser=self._releaser,
-            retrier=self._retrier,
-            in_flight=self._in_flight,
-            stopping=self._stopping,
-            run_here=self._pools.submit,
-            done=self._settler.put,
-            threads=self._threads,
-        )
 
     # Running
 
@@ -335,10 +229,6 @@ class Worker:
 
         return stop
 
-    def _stop_run(self, run: Run) -> None:
-        self._suspects.cancel(run)
-        self._pools.cancel(run)
-
     # Stopping
 
     def _finish(self) -> None:
@@ -373,7 +263,7 @@ class Worker:
         logger.warning("%d tasks still run at the end of the grace period; releasing them", len(runs))
         for run in runs:
             run.stopped = True
-            self._stop_run(run)
+            self._stages.cancel(run)
         self._releaser.release(runs, delay_seconds=_ABANDONED_DELAY_SECONDS)
 
     def _release_broker(self) -> None:

@@ -1,0 +1,187 @@
+"""The stages of a worker, put together: receiving, running and settling share buffers and services."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from drivetrain.worker.effects import EffectRunner
+from drivetrain.worker.execution import Execution
+from drivetrain.worker.finishing.acknowledging import Acknowledger
+from drivetrain.worker.finishing.finisher import Finisher
+from drivetrain.worker.finishing.recording import ResultRecorder
+from drivetrain.worker.finishing.releasing import Releaser
+from drivetrain.worker.flow_control import FlowControl
+from drivetrain.worker.heartbeat import Heartbeat
+from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.pool_set import PoolSet
+from drivetrain.worker.publisher import Publisher
+from drivetrain.worker.receive_loop import ReceiveLoop
+from drivetrain.worker.receiving.filtering import DeliveryFilter
+from drivetrain.worker.receiving.reading import MessageReader
+from drivetrain.worker.receiving.receiver import Receiver
+from drivetrain.worker.receiving.rejecting import Rejecter
+from drivetrain.worker.receiving.starting import Starter
+from drivetrain.worker.registry import Pool
+from drivetrain.worker.retrying import Retrier
+from drivetrain.worker.run import Run
+from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.settler import Settler
+from drivetrain.worker.suspects import Suspects
+from drivetrain.worker.threads import Threads
+
+if TYPE_CHECKING:
+    from drivetrain.worker.isolation import Isolation
+
+__all__ = ["Stages"]
+
+
+class Stages:
+    """The stages of one worker, and what they share. Making them does no I/O and starts no thread.
+
+    Attributes:
+        in_flight: the runs of the worker.
+        execution: makes a result of each run.
+        finisher: settles results.
+        releaser: releases runs that are not finished here.
+        receiver: turns deliveries into runs.
+        flow_control: limits the number of runs in flight.
+        settler: the settling stage.
+        pools: the running stage.
+        suspects: runs tasks that may have killed a worker, each alone.
+        receive_loop: the receiving stage.
+        heartbeat: extends the holds and leases of runs in flight.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: WorkerOptions,
+        *,
+        threads: Threads,
+        stopping: threading.Event,
+        abandoning: threading.Event,
+    ) -> None:
+        """Make them.
+
+        Args:
+            runtime: the drivers and settings of the app.
+            options: the options of the worker.
+            threads: starts threads.
+            stopping: set when the worker receives nothing more.
+            abandoning: set when the worker does not wait for unavailable services any more.
+        """
+        self._runtime = runtime
+        self._options = options
+        self._threads = threads
+        self._stopping = stopping
+        self._retrier = Retrier(runtime.clock, give_up=abandoning)
+        self._publisher = Publisher(runtime, self._retrier, worker=True)
+        self._acknowledger = Acknowledger(runtime, self._retrier)
+        self.in_flight = InFlight(runtime.clock)
+        self.execution = Execution(runtime, options)
+        self.releaser = self._make_releaser()
+        self.finisher = self._make_finisher()
+        self.receiver = self._make_receiver()
+        self.flow_control = self._make_flow_control()
+        self.settler = Settler(self.finisher, self.flow_control, self.in_flight)
+        self.pools = PoolSet(
+            runtime,
+            options,
+            execution=self.execution,
+            releaser=self.releaser,
+            settler=self.settler,
+            threads=threads,
+        )
+        self.suspects = Suspects(self._make_isolation)
+        self.receive_loop = self._make_receive_loop()
+        self.heartbeat = Heartbeat(runtime, self.in_flight, lease_seconds=options.lease_seconds, stopped=self.cancel)
+
+    def cancel(self, run: Run) -> None:
+        """Stop a run, where its pool can stop one."""
+        self.suspects.cancel(run)
+        self.pools.cancel(run)
+
+    def _make_releaser(self) -> Releaser:
+        return Releaser(
+            self._runtime,
+            self._options,
+            publisher=self._publisher,
+            acknowledger=self._acknowledger,
+            retrier=self._retrier,
+            in_flight=self.in_flight,
+        )
+
+    def _make_finisher(self) -> Finisher:
+        runtime, options, retrier = self._runtime, self._options, self._retrier
+        effect_runner = EffectRunner(runtime, self._publisher, retrier, worker=options.name)
+        return Finisher(
+            runtime,
+            options,
+            recorder=ResultRecorder(runtime, options, effect_runner=effect_runner, retrier=retrier),
+            publisher=self._publisher,
+            effect_runner=effect_runner,
+            acknowledger=self._acknowledger,
+            releaser=self.releaser,
+            in_flight=self.in_flight,
+        )
+
+    def _make_receiver(self) -> Receiver:
+        runtime, options, retrier, acknowledger = self._runtime, self._options, self._retrier, self._acknowledger
+        rejecter = Rejecter(runtime, self.finisher)
+        reader = MessageReader(runtime, rejecter=rejecter, acknowledger=acknowledger, retrier=retrier)
+        delivery_filter = DeliveryFilter(
+            runtime,
+            options,
+            publisher=self._publisher,
+            rejecter=rejecter,
+            acknowledger=acknowledger,
+            releaser=self.releaser,
+            retrier=retrier,
+        )
+        starter = Starter(
+            runtime,
+            options,
+            finisher=self.finisher,
+            rejecter=rejecter,
+            acknowledger=acknowledger,
+            retrier=retrier,
+            in_flight=self.in_flight,
+        )
+        return Receiver(runtime, options, reader=reader, delivery_filter=delivery_filter, starter=starter)
+
+    def _make_flow_control(self) -> FlowControl:
+        options = self._options
+        sizes = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
+        used = {definition.pool for definition in self._runtime.registry.values()}
+        return FlowControl(self._runtime.clock, self.in_flight, sizes, used, options.prefetch_limit)
+
+    def _make_isolation(self) -> Isolation:
+        from drivetrain.worker.isolation import Isolation  # megabytes that most workers do not need
+
+        return Isolation(
+            self._runtime,
+            self._options,
+            execution=self.execution,
+            releaser=self.releaser,
+            retrier=self._retrier,
+            in_flight=self.in_flight,
+            stopping=self._stopping,
+            run_here=self.pools.submit,
+            done=self.settler.put,
+            threads=self._threads,
+        )
+
+    def _make_receive_loop(self) -> ReceiveLoop:
+        return ReceiveLoop(
+            self._runtime,
+            receiver=self.receiver,
+            releaser=self.releaser,
+            flow_control=self.flow_control,
+            in_flight=self.in_flight,
+            pools=self.pools,
+            suspects=self.suspects,
+            retrier=self._retrier,
+            stopping=self._stopping,
+        )
