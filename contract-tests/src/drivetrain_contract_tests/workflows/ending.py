@@ -52,6 +52,18 @@ _WAYS = {
 
 
 @define(eq=False)
+class _NeverDeadLetters(Faults):
+    """The worker dies right before it moves a message to the dead letters."""
+
+    def call(self, method: str, function: Callable[[], Any]) -> Any:
+        """Do the call, or die."""
+        if method == "dead_letter":
+            self.away.set()
+            self.struck.set()
+        return super().call(method, function)
+
+
+@define(eq=False)
 class _Renewals(Faults):
     """Nothing fails; the renewals of leases are counted."""
 
@@ -291,6 +303,34 @@ class EndingChecks(WorkflowBase):
             reasons = {name: headers.get(DEAD_REASON_HEADER, "") for name, headers in harness.dead().items()}
             assert set(reasons) == set(wanted), f"dead letters: {reasons}"
             assert all(wanted[name] in reason for name, reason in reasons.items()), f"reasons: {reasons}"
+
+    @holds("W10", "W14")
+    def test_a_worker_that_dies_before_it_moves_a_message_to_the_dead_letters_loses_none(self) -> None:
+        """The task has ended, and its message is delivered again: it still goes there, with the same reason."""
+        wanted = {name: str(bad.dead) for name, bad in _WAYS.items() if bad.dead} | {"fails": "finally failed"}
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
+            options: dict[str, Any] = {"version_mismatch_seconds": 0, "max_starts": 1, "concurrency": 1}
+            stranger = harness.app(with_tasks=False)
+            for name in wanted:
+                _ = stranger.send(_WAYS[name].make(name).set(task_id=name, dead_letter=name == "fails"))
+                _prepare(harness, stranger, name, name)
+            end = time.monotonic() + self.patience_seconds
+            while not all(record and record.state.terminal for record in harness.backend.read(list(wanted))):
+                assert time.monotonic() < end, "the workers that die do not record the ends of all tasks"
+                self._work_until_dead_lettering(harness, options)
+            assert not harness.dead(), f"there are dead letters: {harness.dead()}"
+            harness.working(**options)
+            until(lambda: len(harness.dead()) >= len(wanted), "all of them are dead letters", self.patience_seconds)
+            reasons = {name: headers.get(DEAD_REASON_HEADER, "") for name, headers in harness.dead().items()}
+            assert all(wanted[name] in reason for name, reason in reasons.items()), f"reasons: {reasons}"
+
+    def _work_until_dead_lettering(self, harness: AppHarness, options: dict[str, Any]) -> None:
+        faults = _NeverDeadLetters()
+        app = harness.app(faults=faults, **options)
+        worker = harness.worker(app)
+        assert faults.struck.wait(self.patience_seconds), "the worker dead-letters nothing"
+        harness.disconnect(app)
+        worker.stop(grace_seconds=0.0)
 
 
 def _prepare(harness: AppHarness, app: App, name: str, task_id: str) -> None:
