@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -202,10 +203,12 @@ class CrashChecks(WorkflowBase):
         with self.harness() as harness:
             sender = harness.app()
             _ = sender.send(call("wait", label="w"))
-            worker = harness.worker(harness.app(concurrency=1))
+            worker = harness.hoarder(harness.app(concurrency=1))
             assert harness.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
             labels = [f"rest{number}" for number in range(6)]
             handles = sender.send_many([call("act", label=each) for each in labels])
+            for handle in handles:
+                until(partial(harness.started, handle), "it waits in the worker", self.patience_seconds)
             worker.stop(grace_seconds=self.patience_seconds, wait=False)
             harness.working()
             assert [harness.outcome(handle) for handle in handles] == [[each] for each in labels]
