@@ -6,7 +6,9 @@ from msgspec.structs import replace
 
 from drivetrain.app import sending
 from drivetrain.contract import State
-from drivetrain.worker import effects, execution, finishing, publisher, receiving, retrying
+from drivetrain.worker import effects, execution, publisher, results, retrying
+from drivetrain.worker.finishing import acknowledging, finisher, recording
+from drivetrain.worker.receiving import reading, starting
 from drivetrain.worker.start_decision import StartDecision
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow import advance as advancing
@@ -80,12 +82,12 @@ def retries_at_once(patch):
 
 @breaks_core("W1", "forgets what follows a task when it is retried")
 def retries_alone(patch):
-    publish = finishing.Finisher._publish_retries
+    publish = finisher.Finisher._publish_retries
 
     def publish_alone(self, results):
         publish(self, [replace(one, invocation=replace(one.invocation, frames=())) for one in results])
 
-    patch.setattr(finishing.Finisher, "_publish_retries", publish_alone)
+    patch.setattr(finisher.Finisher, "_publish_retries", publish_alone)
 
 
 # W9: what follows a failure is sent once
@@ -101,28 +103,27 @@ def claims_nothing(patch):
 
 @breaks_core("W10", "acknowledges before it sends what follows")
 def acknowledges_first(patch):
-    step = finishing.Finisher.step
+    record = recording.ResultRecorder.record
 
-    def acknowledge_at(self, name, done):
-        if name == "recorded" and done:
-            deliveries = [one.delivery for one in done]
-            self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge(deliveries))
-        step(self, name, done)
+    def record_and_acknowledge(self, ended):
+        settled, progress = record(self, ended)
+        self._runtime.broker.acknowledge([one.delivery for one in settled])
+        return settled, progress
 
-    patch.setattr(finishing.Finisher, "step", acknowledge_at)
+    patch.setattr(recording.ResultRecorder, "record", record_and_acknowledge)
 
 
 @breaks_core("W10", "takes a recorded end for the end of all work")
 def follows_up_once(patch):
-    effects_of = finishing.Finisher._effects_of
-    patch.setattr(finishing.Finisher, "_effects_of", lambda self, one: () if one.recorded else effects_of(self, one))
+    effects_of = finisher._effects_of
+    patch.setattr(finisher, "_effects_of", lambda one: () if one.recorded else effects_of(one))
 
 
 @breaks_core("W10", "takes a recorded retry for a published one")
 def publishes_retries_once(patch):
-    publish = finishing.Finisher._publish_retries
+    publish = finisher.Finisher._publish_retries
     patch.setattr(
-        finishing.Finisher,
+        finisher.Finisher,
         "_publish_retries",
         lambda self, results: publish(self, [one for one in results if not one.recorded]),
     )
@@ -130,15 +131,15 @@ def publishes_retries_once(patch):
 
 @breaks_core("W10", "forgets that the message of a task that has ended is a dead letter")
 def forgets_dead_letters(patch):
-    patch.setattr(finishing.Finisher, "_recorded_dead_reason", lambda *_told: None)
+    patch.setattr(results.ResultFactory, "_recorded_dead_reason", lambda *_told: None)
 
 
 @breaks_core("W10", "drops a message whose task another worker runs")
 def drops_what_is_busy(patch):
     patch.setattr(
-        receiving.Receiver,
+        starting.Starter,
         "_release_busy",
-        lambda self, run, _before, _now: self._finisher.acknowledge([run.delivery]),
+        lambda self, run, _before, _now: self._acknowledger.acknowledge([run.delivery]),
     )
 
 
@@ -170,9 +171,9 @@ def gives_up_silently(patch):
 
 @breaks_core("W12", "runs a message that another worker runs already")
 def runs_what_is_busy(patch):
-    decide = receiving.decide_start
+    decide = starting.decide_start
     patch.setattr(
-        receiving,
+        starting,
         "decide_start",
         lambda *told, **more: StartDecision.RUN if (found := decide(*told, **more)) is StartDecision.BUSY else found,
     )
@@ -180,9 +181,9 @@ def runs_what_is_busy(patch):
 
 @breaks_core("W12", "runs an attempt again whose retry is recorded")
 def runs_what_is_retried(patch):
-    decide = receiving.decide_start
+    decide = starting.decide_start
     patch.setattr(
-        receiving,
+        starting,
         "decide_start",
         lambda *told, **more: (
             StartDecision.RUN
@@ -194,13 +195,13 @@ def runs_what_is_retried(patch):
 
 @breaks_core("W13", "sends what follows a run that has lost its lease")
 def follows_up_what_is_lost(patch):
-    recorded = finishing.Finisher._recorded_result
+    recorded = recording.ResultRecorder._recorded_result
 
     def recorded_or_lost(self, result, transition, outcome):
         found = recorded(self, result, transition, outcome)
         return result if found is None else found
 
-    patch.setattr(finishing.Finisher, "_recorded_result", recorded_or_lost)
+    patch.setattr(recording.ResultRecorder, "_recorded_result", recorded_or_lost)
 
 
 # W14: what cannot be run
@@ -209,25 +210,25 @@ def follows_up_what_is_lost(patch):
 @breaks_core("W14", "acknowledges what it cannot read")
 def drops_what_is_unreadable(patch):
     patch.setattr(
-        receiving.Receiver,
-        "_handle_unreadable",
-        lambda self, delivery, _error: self._finisher.acknowledge([delivery]),
+        reading.MessageReader,
+        "_settle_unreadable",
+        lambda self, delivery, _error: self._acknowledger.acknowledge([delivery]),
     )
 
 
 @breaks_core("W14", "gives all dead letters of a batch the reason of the first")
 def gives_one_reason(patch):
-    dead_letter = finishing.Finisher._dead_letter
+    dead_letter = acknowledging.Acknowledger.dead_letter
     patch.setattr(
-        finishing.Finisher,
-        "_dead_letter",
+        acknowledging.Acknowledger,
+        "dead_letter",
         lambda self, letters: dead_letter(self, [(delivery, letters[0][1]) for delivery, _ in letters]),
     )
 
 
 @breaks_core("W14", "ends nothing that waits for what it cannot read")
 def forgets_what_waits_for_the_unreadable(patch):
-    patch.setattr(receiving.Receiver, "_frames_of", lambda *_told: ())
+    patch.setattr(reading.MessageReader, "_frames_of", lambda *_told: ())
 
 
 # W15 and W16: what is stored
@@ -235,17 +236,19 @@ def forgets_what_waits_for_the_unreadable(patch):
 
 @breaks_core("W15", "keeps every result for the time in which its message may come again")
 def lets_nothing_expire(patch):
-    patch.setattr(finishing.Finisher, "_let_expire", lambda *_told: None)
+    patch.setattr(acknowledging.Acknowledger, "_shorten_retention", lambda *_told: None)
 
 
 @breaks_core("W15", "shortens the retention of what a worker has sent too")
 def forgets_what_follows(patch):
-    patch.setattr(finishing, "FOLLOWS_HEADER", "no such header")
+    patch.setattr(acknowledging, "FOLLOWS_HEADER", "no such header")
 
 
 @breaks_core("W16", "keeps the bodies of messages that are gone")
 def keeps_bodies(patch):
-    patch.setattr(finishing.Finisher, "_drop_bodies", lambda *_told: None)
+    patch.setattr(
+        acknowledging.Acknowledger, "acknowledge", lambda self, deliveries: self.acknowledge_copied(deliveries)
+    )
 
 
 @breaks_core("W16", "stores large bodies of senders only")
@@ -268,7 +271,7 @@ def checks_nothing(patch):
 
 @breaks_core("W17", "records a result that is too large as it is")
 def records_what_is_too_large(patch):
-    patch.setattr(finishing.Finisher, "_within_size_limit", lambda _self, result: result)
+    patch.setattr(recording.ResultRecorder, "_within_size_limit", lambda _self, result: result)
 
 
 # W19: workers that are asked to stop
@@ -276,7 +279,7 @@ def records_what_is_too_large(patch):
 
 @breaks_core("W19", "keeps what has not begun when it stops")
 def keeps_what_waits(patch):
-    patch.setattr("drivetrain.worker.receive_loop.ReceiveLoop.give_back_waiting", lambda _self: None)
+    patch.setattr("drivetrain.worker.receive_loop.ReceiveLoop.release_waiting", lambda _self: None)
 
 
 @breaks_core("W19", "gives back nothing at the end of its grace")
