@@ -19,13 +19,15 @@ from mutants import (
     workflow_ends,
     workflow_ids,
     workflow_rescue,
+    workflow_steps,
     workflows,
 )
 from mutants.quickest import QUICKEST
 
 __all__ = ["ALL"]
 
-_MARKED = (workflow_crashes, workflow_depth, workflow_ends, workflow_ids, workflow_rescue)  # each has marked its own
+#: Each has marked its own.
+_MARKED = (workflow_crashes, workflow_depth, workflow_ends, workflow_ids, workflow_rescue, workflow_steps)
 _MADE = (
     *brokers.MUTANTS,
     *backends.MUTANTS,

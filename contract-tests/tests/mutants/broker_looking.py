@@ -152,6 +152,34 @@ def not_delayed(broker, correct, queue, place):
     return len(correct.peek(queue, place, limit=1000)) if place is QueueSection.DELAYED else correct.purge(queue, place)
 
 
+class _MovesTheMessageItself(MemoryBroker):
+    """Moves the message that the consumer has, where the service has none any more."""
+
+    def purged(self, deliveries):
+        sizes = self.sizes([one.message.queue for one in deliveries])
+        empty = {name for name, one in sizes.items() if not any((one.ready, one.delayed, one.held, one.dead))}
+        return [one for one in deliveries if one.message.queue in empty]
+
+
+@breaks("B34", "releases a message that was purged")
+class ReleasesWhatWasPurged(_MovesTheMessageItself):
+    def release(self, deliveries, *, delay_seconds=0.0):
+        purged = self.purged(deliveries)
+        super().release(deliveries, delay_seconds=delay_seconds)
+        self.publish([one.message for one in purged])
+
+
+@breaks("B34", "keeps a message that was purged as a dead letter")
+class BuriesWhatWasPurged(_MovesTheMessageItself):
+    def dead_letter(self, letters):
+        purged = self.purged([delivery for delivery, _ in letters])
+        super().dead_letter(letters)
+        self.publish([one.message for one in purged])
+        for one in purged:
+            taken = self.receive([one.message.queue], limit=1, wait_seconds=0, hold_seconds=30)
+            super().dead_letter([(delivery, "") for delivery in taken])
+
+
 @breaks("B35", "names queues as they were first used")
 class ListsUnsorted(MemoryBroker):
     def queues(self):

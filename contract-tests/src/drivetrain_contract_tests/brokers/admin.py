@@ -151,6 +151,23 @@ class Looking(Bench):
         broker.close()
         self.none_comes(other, "q", "d", seconds=self.short_delay_seconds + self.margin_seconds)
 
+    @holds("B34", needs="exact_sizes")
+    def test_settling_what_was_purged_after_its_hold_changes_nothing(self) -> None:
+        """A hold has ended, and the message is purged as ready; then its late holder settles it, in any way."""
+        self.need_lease()
+        one, other = self.pair()
+        one.publish([message(f"m{number}") for number in range(4)])
+        taken = self.take(one, count=4, hold=self.short_hold_seconds)
+        self.await_sizes(other, ready=4)
+        assert other.purge("q", QueueSection.READY) == 4, "it has not purged four messages whose holds have ended"
+        one.acknowledge(taken[:1])
+        one.release(taken[1:2])
+        one.dead_letter([(taken[2], "why")])
+        assert list(one.extend(taken[3:], hold_seconds=self.hold_seconds)) == [False], "it holds a purged message"
+        self.await_sizes(other)
+        assert not self.dead(other), "a message that was purged is a dead letter"
+        self.none_comes(other)
+
     @holds("B35", needs="lists_queues")
     def test_queues_are_named_sorted(self) -> None:
         """Every queue that was published to is named, emptied ones too, in order; no others."""

@@ -6,8 +6,10 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -16,7 +18,7 @@ from typing import Any
 from attrs import frozen
 
 from drivetrain import Result, chain
-from drivetrain.contract import State
+from drivetrain.contract import State, Transition
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared, NotRun
 from drivetrain_contract_tests.workflows import killed_worker
@@ -105,6 +107,18 @@ class CrashChecks(WorkflowBase):
         if faults.struck.is_set():
             harness.disconnect(app)
             worker.stop(grace_seconds=0.0)
+
+    @holds("W10")
+    def test_a_message_whose_task_seems_to_run_is_kept(self) -> None:
+        """A dead worker has left a start with a lease: its task runs when that lease is over."""
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
+            app = harness.app()
+            handle = app.send(call("act", label="begun"))
+            lease = self.short_lease_seconds
+            dead = Transition(task_id=handle.id, state=State.STARTED, at=time.time(), run="of the dead", lease=lease)
+            assert app.runtime.backend.record([dead])[0].applied, "a task that was sent cannot be started"
+            harness.worker(app)
+            assert harness.outcome(handle) == ["begun"], "the message of a task is lost whose worker has died"
 
     @holds("W10")
     def test_a_worker_process_that_is_killed_loses_nothing(self) -> None:
@@ -202,10 +216,12 @@ class CrashChecks(WorkflowBase):
         with self.harness() as harness:
             sender = harness.app()
             _ = sender.send(call("wait", label="w"))
-            worker = harness.worker(harness.app(concurrency=1))
+            worker = harness.hoarder(harness.app(concurrency=1))
             assert harness.gates["w 0"].reached.wait(self.patience_seconds), "the task has not begun"
             labels = [f"rest{number}" for number in range(6)]
             handles = sender.send_many([call("act", label=each) for each in labels])
+            for handle in handles:
+                until(partial(harness.started, handle), "it waits in the worker", self.patience_seconds)
             worker.stop(grace_seconds=self.patience_seconds, wait=False)
             harness.working()
             assert [harness.outcome(handle) for handle in handles] == [[each] for each in labels]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -12,12 +12,12 @@ import pytest
 from attrs import define, field, frozen
 
 from drivetrain import App, Result, TaskCancelled, TaskExpired, TaskFailed, chain, chord, group
-from drivetrain.contract import DEAD_REASON_HEADER, Message, State, Transition, evolve
+from drivetrain.contract import DEAD_REASON_HEADER, Message, State, Transition, evolve, hookimpl
 from drivetrain.workflow.signature import Signature
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.app_harness import QUEUE, AppHarness, call
 from drivetrain_contract_tests.workflows.base import WorkflowBase
-from drivetrain_contract_tests.workflows.faults import Faults
+from drivetrain_contract_tests.workflows.faults import DiesBefore, Faults
 from drivetrain_contract_tests.workflows.interpreter import FAILED
 from drivetrain_contract_tests.workflows.run_log import until
 from drivetrain_contract_tests.workflows.tasks import Gate
@@ -49,6 +49,34 @@ _WAYS = {
     "kills its worker": BadEnd(lambda label: call("act", label=label), prepare="kill", dead="crashed"),
     "has wrong arguments": BadEnd(lambda _: Signature(task="act", kwargs={"wrong": 1}), dead="wrong arguments"),
 }
+
+
+@define(eq=False)
+class _Acknowledged:
+    """An observer of a worker that has acknowledged a message."""
+
+    acknowledged: threading.Event = field(factory=threading.Event)
+
+    @hookimpl
+    def worker_step(self, step: str) -> None:
+        """See `drivetrain.contract.hookspecs.ObserverHooks`."""
+        if step == "acknowledged":
+            self.acknowledged.set()
+
+
+@define(eq=False)
+class _BeforePublish:
+    """An observer that does something once, right before a task is published."""
+
+    task_id: str
+    happens: Callable[[], None] | None
+
+    @hookimpl
+    def before_publish(self, messages: Sequence[Message]) -> None:
+        """See `drivetrain.contract.hookspecs.ObserverHooks`."""
+        if any(message.id == self.task_id for message in messages) and self.happens is not None:
+            happens, self.happens = self.happens, None
+            happens()
 
 
 @define(eq=False)
@@ -224,6 +252,26 @@ class EndingChecks(WorkflowBase):
             assert not harness.run_log.of("body"), "a chord's callback ran though its header had failed"
 
     @holds("W9")
+    def test_of_members_that_fail_together_one_sends_what_follows(self) -> None:
+        """The second one fails when the first one is about to send the error callback of what waits for both."""
+        with self.harness() as harness:
+            second = _Acknowledged()
+
+            def fail_the_second() -> None:
+                harness.working(concurrency=1, plugins=(second,))
+                second.acknowledged.wait(self.patience_seconds)
+
+            body = evolve(call("act", label="body"), on_error=(call("caught", label="of body").set(task_id="caught"),))
+            header = group(call("fail", label=label) for label in ("one", "other"))
+            first = _BeforePublish("caught", fail_the_second)
+            app = harness.working(concurrency=1, prefetch_limit=1, plugins=(first,))
+            assert harness.outcome(app.send(chain(header, body))) == FAILED
+            self._check_called(harness, {"of body": (FAILED,)})
+            assert second.acknowledged.is_set(), "the second member has not ended while the first one was about to send"
+            sends = harness.run_log.sends()["caught"]
+            assert sends == 1, f"the error callback was published {sends} times"
+
+    @holds("W9")
     def test_error_callbacks_of_a_task_that_has_expired_run_once(self) -> None:
         """And those of what waits for it, which ends in the same way."""
         with self.harness() as harness:
@@ -291,6 +339,65 @@ class EndingChecks(WorkflowBase):
             reasons = {name: headers.get(DEAD_REASON_HEADER, "") for name, headers in harness.dead().items()}
             assert set(reasons) == set(wanted), f"dead letters: {reasons}"
             assert all(wanted[name] in reason for name, reason in reasons.items()), f"reasons: {reasons}"
+
+    @holds("W14")
+    def test_dead_letters_of_one_batch_have_their_own_reasons(self) -> None:
+        """Tasks that fail together, and are settled in one batch."""
+        with self.harness() as harness:
+            app = harness.app()
+            labels = ["one", "other", "third"]
+            app.send_many([call("fail", label=label).set(task_id=label, dead_letter=True) for label in labels])
+            worker = app.worker(concurrency=len(labels))
+
+            def dead() -> bool:
+                worker.drain()
+                return len(harness.dead()) >= len(labels)
+
+            until(dead, "all of them are dead letters", self.patience_seconds)
+            reasons = {name: headers[DEAD_REASON_HEADER] for name, headers in harness.dead().items()}
+            assert set(reasons) == set(labels), f"dead letters: {reasons}"
+            assert all(name in reason for name, reason in reasons.items()), f"reasons: {reasons}"
+
+    @holds("W14", "W4")
+    def test_what_waits_for_a_message_that_cannot_be_read_ends(self) -> None:
+        """The first message of a chain arrives with another body; both tasks end, and the callback does not run."""
+        with self.harness() as harness:
+            handle = harness.app().send(chain(call("act", label="first"), call("act", label="next")))
+            (delivery,) = harness.broker.receive([QUEUE], limit=1, wait_seconds=self.patience_seconds, hold_seconds=60)
+            harness.broker.acknowledge([delivery])
+            harness.broker.publish([evolve(delivery.message, body=b"\x00\xff{")])
+            harness.working()
+            with pytest.raises(TaskFailed, match="SerializationError"):
+                handle.get(timeout=self.patience_seconds)
+            assert not harness.unfinished(handle), "not all that waits for an unreadable message has ended"
+
+    @holds("W10", "W14")
+    def test_a_worker_that_dies_before_it_moves_a_message_to_the_dead_letters_loses_none(self) -> None:
+        """The task has ended, and its message is delivered again: it still goes there, with the same reason."""
+        wanted = {name: str(bad.dead) for name, bad in _WAYS.items() if bad.dead} | {"fails": "finally failed"}
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
+            options: dict[str, Any] = {"version_mismatch_seconds": 0, "max_starts": 1, "concurrency": 1}
+            stranger = harness.app(with_tasks=False)
+            for name in wanted:
+                _ = stranger.send(_WAYS[name].make(name).set(task_id=name, dead_letter=name == "fails"))
+                _prepare(harness, stranger, name, name)
+            end = time.monotonic() + self.patience_seconds
+            while not all(record and record.state.terminal for record in harness.backend.read(list(wanted))):
+                assert time.monotonic() < end, "the workers that die do not record the ends of all tasks"
+                self._work_until_dead_lettering(harness, options)
+            assert not harness.dead(), f"there are dead letters: {harness.dead()}"
+            harness.working(**options)
+            until(lambda: len(harness.dead()) >= len(wanted), "all of them are dead letters", self.patience_seconds)
+            reasons = {name: headers.get(DEAD_REASON_HEADER, "") for name, headers in harness.dead().items()}
+            assert all(wanted[name] in reason for name, reason in reasons.items()), f"reasons: {reasons}"
+
+    def _work_until_dead_lettering(self, harness: AppHarness, options: dict[str, Any]) -> None:
+        faults = DiesBefore(method="dead_letter")
+        app = harness.app(faults=faults, **options)
+        worker = harness.worker(app)
+        assert faults.struck.wait(self.patience_seconds), "the worker dead-letters nothing"
+        harness.disconnect(app)
+        worker.stop(grace_seconds=0.0)
 
 
 def _prepare(harness: AppHarness, app: App, name: str, task_id: str) -> None:

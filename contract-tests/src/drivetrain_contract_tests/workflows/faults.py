@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 
 from drivetrain.contract import Hold, ServiceUnavailable, evolve
 
-__all__ = ["Fault", "Faults", "Moment", "Proxy"]
+__all__ = ["DiesBefore", "Fault", "Faults", "Moment", "Proxy"]
 
 #: These move messages.
 _MOVES = {"publish", "acknowledge", "release", "dead_letter"}
@@ -111,6 +111,20 @@ class Faults:
             self.away.set()
         self.struck.set()
         raise ServiceUnavailable(f"planned: {method}, call number {fault.number}, fails {fault.moment} it is done")
+
+
+@define(eq=False)
+class DiesBefore(Faults):
+    """The worker dies right before its first call of a method: this call and every later one fails."""
+
+    method: str = ""
+
+    def call(self, method: str, function: Callable[[], Any]) -> Any:
+        """Do the call, or die."""
+        if method == self.method:
+            self.away.set()
+            self.struck.set()
+        return super().call(method, function)
 
 
 class Proxy:

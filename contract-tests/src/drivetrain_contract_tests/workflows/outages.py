@@ -15,6 +15,7 @@ from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.app_harness import LOST, AppHarness, call
 from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.faults import Fault, Faults, Moment
+from drivetrain_contract_tests.workflows.run_log import until
 from drivetrain_contract_tests.workflows.state_machine import STORIES, story_of
 
 __all__ = ["OutageChecks"]
@@ -22,6 +23,8 @@ __all__ = ["OutageChecks"]
 
 #: A lease that workers which are alive renew in time, on a machine on which much else runs.
 _ALIVE_SECONDS = 3.0
+#: How long a retry is delayed while another message of its task comes.
+_RETRY_SECONDS = 0.4
 
 
 @frozen
@@ -105,6 +108,18 @@ class OutageChecks(WorkflowBase):
             app = harness.working(faults=Faults(twice=True))
             harness.working()
             self._tell(harness, app, Faults(), _Case(name, "twice"))
+
+    @holds("W12")
+    def test_a_message_that_comes_while_its_retry_is_due_runs_nothing(self) -> None:
+        """The message of the first attempt once more, before the second attempt."""
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
+            app = harness.working(retry_seconds=_RETRY_SECONDS)
+            handle = app.send(call("flaky", label="again"))
+            first = harness.run_log.messages[:1]
+            until(lambda: len(harness.run_log.messages) > 1, "the retry is published", self.patience_seconds)
+            harness.broker.publish(first)
+            assert harness.outcome(handle) == ["again"]
+            assert [run.attempt for run in harness.run_log.runs] == [0, 1], f"runs: {harness.run_log.runs}"
 
     @holds("W12")
     def test_messages_that_come_late_run_nothing_again(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drivetrain import chain, chord, group
-from drivetrain.contract import evolve
+from drivetrain.contract import evolve, message_bytes
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.workflows.app_harness import AppHarness, call
 from drivetrain_contract_tests.workflows.base import WorkflowBase
+from drivetrain_contract_tests.workflows.faults import DiesBefore
 from drivetrain_contract_tests.workflows.run_log import until
 from drivetrain_contract_tests.workflows.state_machine import STORIES, story_of
 
@@ -16,6 +19,8 @@ __all__ = ["RetentionChecks"]
 _SMALL_BYTES = 4096
 #: The largest body that is tried.
 _LARGEST_TRIED = 4 * 1024 * 1024
+#: How long a record is kept whose message may come again: longer than any check takes, in seconds.
+_WINDOW_SECONDS = 600.0
 
 
 class RetentionChecks(WorkflowBase):
@@ -35,6 +40,32 @@ class RetentionChecks(WorkflowBase):
             harness.quiet()
             self.check_ran(harness, story.ran)
             self._check_empty(harness)
+
+    @holds("W15")
+    def test_a_result_whose_message_is_gone_is_dropped_at_once(self) -> None:
+        """A task that was sent alone: its message cannot come again, so nothing needs its record."""
+        with self.harness() as harness:
+            app = harness.working(result_retention_seconds=0, redelivery_window_seconds=_WINDOW_SECONDS)
+            _ = app.send(call("act", label="alone"))
+            harness.wait_ran("alone")
+            self._check_empty(harness)
+
+    @holds("W15", "W10")
+    def test_a_result_is_kept_while_a_message_before_it_may_come_again(self) -> None:
+        """A worker dies before it acknowledges a task whose follower another worker runs: that one runs once."""
+        with self.harness(lease_seconds=self.short_lease_seconds) as harness:
+            kept: dict[str, Any] = {"result_retention_seconds": 0, "redelivery_window_seconds": _WINDOW_SECONDS}
+            faults = DiesBefore(method="acknowledge")
+            app = harness.app(faults=faults, **kept)
+            worker = harness.worker(app)
+            _ = harness.app(**kept).send(chain(call("act", label="first"), call("act", label="next")))
+            assert faults.struck.wait(self.patience_seconds), "the worker acknowledges nothing"
+            harness.disconnect(app)
+            worker.stop(grace_seconds=0.0)
+            harness.working(**kept)
+            harness.wait_ran("next")
+            harness.quiet()
+            assert harness.run_log.ran() == {"first": 1, "next": 1}
 
     @holds("W15")
     def test_a_short_retention_outlasts_what_is_unfinished(self) -> None:
@@ -80,6 +111,8 @@ class RetentionChecks(WorkflowBase):
             assert harness.outcome(alone) == size, "a large body arrives otherwise than it was sent"
             harness.quiet()
             until(lambda: not harness.backend.counts()["bodies"], "the bodies are dropped", self.patience_seconds)
+            sizes = [message_bytes(message) for message in harness.run_log.messages]
+            assert max(sizes) <= limit, f"a message of {max(sizes)} bytes was published, and {limit} is the limit"
             stored = [message for message in harness.run_log.messages if "drivetrain-body" in message.headers]
             assert stored, "no message was too large"
 

@@ -91,7 +91,7 @@ class TimingChecks(WorkflowBase):
             states = {one.state for one in harness.records(late) if one is not None}
             assert states == {State.EXPIRED}
 
-    @holds("W7")
+    @holds("W7", "W10")
     def test_a_task_that_was_started_in_time_expires_no_more(self) -> None:
         """Its worker has died, and its time is over when the message comes again: it runs.
 

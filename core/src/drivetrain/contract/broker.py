@@ -59,6 +59,8 @@ class Broker(Protocol):
     ) -> Sequence[Delivery]:
         """Receive at most ``limit`` messages. Wait at most ``wait_seconds`` for the first one.
 
+        Callers ask for at least one message, from at least one queue.
+
         Order: earlier queues of ``queues`` first, within a queue higher priorities first, within a priority in due
         order. As soon as there is a message, the call returns those that are there. It does not poll in a busy loop.
 

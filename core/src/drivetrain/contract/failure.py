@@ -26,6 +26,7 @@ class Failure:
         attempt: the attempt that failed, 0 or more; the first is 0.
         args: the arguments of that attempt as they were in the message (plain values).
         kwargs: the keyword arguments of that attempt as they were in the message (plain values).
+        dead_reason: why the message of the task goes to the dead letters; empty: it does not.
     """
 
     type: str
@@ -36,6 +37,7 @@ class Failure:
     attempt: int = 0
     args: tuple[Any, ...] = field(default=(), repr=False)
     kwargs: Mapping[str, Any] = field(factory=dict, repr=False)
+    dead_reason: str = field(default="", repr=False)
 
     def describe(self, waited_for: str) -> str:
         """The text of the error for a caller that waits for the task ``waited_for``, traceback included."""

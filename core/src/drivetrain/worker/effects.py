@@ -16,9 +16,11 @@ from drivetrain.contract import (
     GroupRecord,
     Member,
     Plain,
+    RunLease,
     State,
     TaskRecord,
     Transition,
+    evolve,
 )
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.payloads import Payloads
@@ -37,6 +39,9 @@ logger = get_logger("drivetrain.worker")
 #: The name of the task in the record of a group, which stands for the group as a whole.
 GROUP_TASK = "drivetrain.group"
 
+#: How long a failed member that follows up its group keeps the other failed members from doing the same, in seconds.
+_CLAIM_SECONDS = 30.0
+
 
 @frozen
 class _Decided:
@@ -44,6 +49,8 @@ class _Decided:
 
     end: End
     effects: tuple[Effect, ...]
+    #: The failed member that has claimed the group; None: nothing was claimed.
+    claim: RunLease | None = None
 
 
 class EffectRunner:
@@ -170,11 +177,39 @@ class EffectRunner:
         # Failures last, so that a failure counts even where a cache has wrong counts of the others.
         ready = {one.member.group_id: one for one in sorted(deciding, key=lambda one: one.failure is not None)}
         decided, gone = self._decide(ready) if ready else ([], [])
-        if decided:
+        if decided := self._claim(decided):
             self.perform(effect for one in decided for effect in one.effects)
+            self._end_claims(decided)
             self._end([one.end for one in decided])
         if unknown := [*(one for one in completes if answers[one.member] is None), *gone]:
             self.perform(self._outward(unknown))
+
+    def _claim(self, decided: Sequence[_Decided]) -> list[_Decided]:
+        """The groups that no other failed member has claimed.
+
+        Each failed member finds its group failed, and only one of them sends what follows. It claims the group as a run
+        claims a task. If its worker dies, its message is delivered again, and the same member claims the group again.
+        """
+        claims = [one.claim for one in decided if one.claim is not None]
+        if not claims:
+            return list(decided)
+        now = self._runtime.clock.now()
+        transitions = [
+            Transition(
+                task_id=one.task_id, state=State.STARTED, at=now, worker=self._worker, run=one.run, lease=one.seconds
+            )
+            for one in claims
+        ]
+        outcomes = self._retrier.call("claim groups", lambda: self._runtime.backend.record(transitions))
+        refused = {one.task_id for one, outcome in zip(claims, outcomes, strict=True) if not outcome.applied}
+        return [one for one in decided if one.end.task_id not in refused]
+
+    def _end_claims(self, decided: Sequence[_Decided]) -> None:
+        """End the claims of groups that expire: a backend refuses that while a lease lasts."""
+        claims = [one.claim for one in decided if one.claim is not None and one.end.state is State.EXPIRED]
+        if claims:
+            ended = [RunLease(task_id=one.task_id, run=one.run, seconds=0) for one in claims]
+            self._retrier.call("end claims", lambda: self._runtime.backend.renew(ended))
 
     def _complete(
         self, completes: Sequence[Complete], known: Mapping[Member, GroupProgress]
@@ -241,7 +276,7 @@ class EffectRunner:
         continuation = load_frames(self._runtime.payloads.load(group.continuation))
         if group.failed:
             # Later members do not see that the group has failed, except on a cache that has lost its counts.
-            return None if last.failure is None else _failed(group.group_id, continuation, last.failure, last.state)
+            return None if last.failure is None else _failed_by(last, continuation)
         if not continuation:
             return _Decided(End(group.group_id, State.SUCCESS), ())
         payloads = self._retrier.call("read members", lambda: self._runtime.backend.read_members(group.group_id))
@@ -276,6 +311,14 @@ def _decides(one: Complete, progress: GroupProgress | None) -> bool:
     if progress is None:
         return False  # the group has expired after its end, or a cache has lost it; the caller reports it
     return progress.complete or (progress.failed and one.failure is not None)
+
+
+def _failed_by(last: Complete, continuation: Frames) -> _Decided:
+    """The end of the group that this member fails. What follows from it must be claimed."""
+    group_id, index = last.member.group_id, last.member.index
+    decided = _failed(group_id, continuation, last.failure, last.state)
+    claim = RunLease(task_id=group_id, run=f"member {index}", seconds=_CLAIM_SECONDS)
+    return evolve(decided, claim=claim) if decided.effects else decided
 
 
 def _failed(group_id: str, continuation: Frames, failure: Plain, state: State) -> _Decided:

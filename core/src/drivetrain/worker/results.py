@@ -12,7 +12,7 @@ from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["ResultFactory"]
+__all__ = ["ResultFactory", "dead_reason_of"]
 
 logger = get_logger("drivetrain.worker")
 
@@ -67,4 +67,23 @@ class ResultFactory:
         plain: Plain = None if record.payload is None else self._payloads.load(record.payload)
         if record.state is State.SUCCESS:
             return replace(result, value=plain)
-        return replace(result, failure=plain)
+        return replace(result, failure=plain, dead_reason=self._recorded_dead_reason(result, plain))
+
+    def _recorded_dead_reason(self, result: RunResult, plain: Plain) -> str | None:
+        """Why the message of a recorded result is dead-lettered: its worker may have died before it did that."""
+        failure = self._codec.decode(plain) if result.state is State.FAILURE else None
+        # A task that failed because of an earlier one has the failure of that one.
+        if not isinstance(failure, Failure) or failure.task_id != result.task_id:
+            return None
+        return failure.dead_reason or None
+
+
+def dead_reason_of(result: RunResult) -> str | None:
+    """Why the message of a result is dead-lettered; None: it is not. Pure."""
+    if result.dead_reason is None and result.state is State.FAILURE and result.invocation.call.dead_letter:
+        return "finally failed" if result.error is None else f"finally failed: {_described(result.error)}"
+    return result.dead_reason
+
+
+def _described(failure: Failure) -> str:
+    return f"{failure.type}: {failure.message}"

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
-from drivetrain.contract import Delivery, Failure, State
+from drivetrain.contract import Delivery
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.publisher import BODY_HEADER, FOLLOWS_HEADER
+from drivetrain.worker.results import dead_reason_of
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import RunResult
 from drivetrain.worker.runtime import Runtime
@@ -28,7 +29,7 @@ class Acknowledger:
 
     def finish(self, results: Sequence[RunResult]) -> None:
         """Acknowledge or dead-letter the messages of results that are recorded and followed up."""
-        reasons = [_dead_reason(result) for result in results]
+        reasons = [dead_reason_of(result) for result in results]
         dead = [(one.delivery, reason) for one, reason in zip(results, reasons, strict=True) if reason is not None]
         done = [one for one, reason in zip(results, reasons, strict=True) if reason is None]
         if dead:
@@ -66,14 +67,3 @@ class Acknowledger:
         shorten = self._runtime.backend.shorten_retention
         for seconds, task_ids in soon.items():
             self._retrier.call("shorten retention", partial(shorten, task_ids, retention_seconds=seconds))
-
-
-def _dead_reason(result: RunResult) -> str | None:
-    """Why the message of a result is dead-lettered; None: it is not."""
-    if result.dead_reason is None and result.state is State.FAILURE and result.invocation.call.dead_letter:
-        return "finally failed" if result.error is None else f"finally failed: {_described(result.error)}"
-    return result.dead_reason
-
-
-def _described(failure: Failure) -> str:
-    return f"{failure.type}: {failure.message}"

@@ -153,13 +153,14 @@ class Finisher:
         self._in_flight.remove([result.run] if result.run is not None else [])
 
     def _fail(self, result: RunResult, error: Exception) -> None:
-        failed = self._recorder.failed_by(result, error)
+        reason = f"it cannot be settled: {error_text(error)}"
+        failed = self._recorder.unsettled(result, error, dead_reason=reason)
         outcome = self._recorder.record_failure(failed)
         if not outcome.applied and (outcome.before is None or not outcome.before.state.terminal):
             return  # another worker has taken it over, and settles it
         call = failed.invocation.call if outcome.applied else None
         self._effect_runner.perform(advance(failed.invocation.frames, Failed(failed.failure, call)))
-        self._acknowledger.dead_letter([(result.delivery, f"it cannot be settled: {error_text(error)}")])
+        self._acknowledger.dead_letter([(result.delivery, reason)])
 
 
 def _effects_of(result: RunResult) -> tuple[Effect, ...]:

@@ -18,9 +18,10 @@ from drivetrain.contract import (
 )
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.execution import failure_of
+from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.results import ResultFactory
+from drivetrain.worker.results import ResultFactory, dead_reason_of
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
@@ -55,6 +56,7 @@ class ResultRecorder:
 
         A result is missing if another worker has taken over its task: that worker settles it.
         """
+        results = [self._with_dead_reason(result) if result.state is State.FAILURE else result for result in results]
         results = [self._within_size_limit(result) for result in results] if self._largest_value else results
         fresh = [result for result in results if not result.recorded]
         now = self._runtime.clock.now()
@@ -72,15 +74,29 @@ class ResultRecorder:
         return settled, progress
 
     def record_failure(self, failed: RunResult) -> Outcome:
-        """Record a result of `failed_by`; what became of it."""
+        """Record a result of `unsettled`; what became of it."""
         transition = self._transition(failed, self._runtime.clock.now())
         return self._retrier.call("record", lambda: self._runtime.backend.record([transition]))[0]
 
-    def failed_by(self, result: RunResult, error: Exception) -> RunResult:
+    def unsettled(self, result: RunResult, error: Exception, *, dead_reason: str) -> RunResult:
+        """The failure of a result that cannot be settled because of ``error``. Its message is dead-lettered."""
+        failed = replace(self._failed_by(result, error), dead_reason=dead_reason)
+        return self._within_size_limit(self._with_dead_reason(failed))
+
+    def _failed_by(self, result: RunResult, error: Exception) -> RunResult:
         """The failure that ``result`` becomes because of ``error``."""
         failure = self._shortened(failure_of(result.invocation, error))
         plain = self._runtime.registry.codec.encode(failure)
         return replace(result, state=State.FAILURE, value=None, failure=plain, error=failure, recorded=False)
+
+    def _with_dead_reason(self, result: RunResult) -> RunResult:
+        """The failure with the reason of its dead letter, for a worker that receives the message again."""
+        reason = dead_reason_of(result)
+        if reason is None or result.error is None or result.recorded:
+            return result
+        error = evolve(result.error, dead_reason=shortened(reason))
+        plain = self._runtime.registry.codec.encode(error)
+        return replace(result, failure=plain, error=error, dead_reason=reason)
 
     def _within_size_limit(self, result: RunResult) -> RunResult:
         """The result, or a failure where it is too large for the backend."""
@@ -90,15 +106,21 @@ class ResultRecorder:
         if result.error is not None:
             short = self._shortened(result.error)
             return replace(result, failure=self._runtime.registry.codec.encode(short), error=short)
-        return self.failed_by(result, TooLarge(f"the result of task {result.task_id}", size, limit))
+        return self._failed_by(result, TooLarge(f"the result of task {result.task_id}", size, limit))
 
     def _shortened(self, failure: Failure) -> Failure:
         """The failure, shortened to a size that the backend accepts."""
         most = _LARGEST_FAILURE if self._largest_value is None else self._largest_value // 32
-        if len(failure.message) + len(failure.traceback) + len(repr((failure.args, failure.kwargs))) <= most:
+        texts = len(failure.message) + len(failure.traceback) + len(failure.dead_reason)
+        if texts + len(repr((failure.args, failure.kwargs))) <= most:
             return failure
         return evolve(
-            failure, message=failure.message[: most // 2], traceback=failure.traceback[-most // 2 :], args=(), kwargs={}
+            failure,
+            message=failure.message[: most // 2],
+            traceback=failure.traceback[-most // 2 :],
+            args=(),
+            kwargs={},
+            dead_reason=failure.dead_reason[: most // 2],
         )
 
     def _recorded_result(self, result: RunResult, transition: Transition, outcome: Outcome) -> RunResult | None:
