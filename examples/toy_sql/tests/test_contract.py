@@ -2,7 +2,7 @@
 
 import pytest
 
-from drivetrain_contract_tests import BackendContract, LockContract, Service
+from drivetrain_contract_tests import BackendContract, LockContract, Service, ValueContract
 
 
 @pytest.fixture(scope="session")
@@ -12,6 +12,10 @@ def backend_service(tmp_path_factory):
 
 
 class TestSqlBackend(BackendContract):
+    pass
+
+
+class TestSqlValues(ValueContract):
     pass
 
 

@@ -75,8 +75,8 @@ class ValuePage(Struct, frozen=True, kw_only=True):
 class VersionedValues(Protocol):
     """Stores small values by key.
 
-    Each entry of a batch is atomic, and the entries take effect in order. A value that has expired is gone for every
-    method, at most `expiry_resolution_seconds` late.
+    Each entry of a batch is atomic, and the entries of one key take effect in order. A value that has expired is gone
+    for every method, at most `expiry_resolution_seconds` late.
     """
 
     def read_values(self, keys: Sequence[str]) -> Sequence[VersionedValue | None]:

@@ -34,9 +34,14 @@ from drivetrain.contract import (
     TaskPage,
     TaskRecord,
     Transition,
+    ValueOutcome,
+    ValuePage,
+    ValueWrite,
+    VersionedValue,
     check_driver_options,
     check_size,
     check_transition_sizes,
+    check_value_sizes,
     chunks,
     decode_record,
     encode_record,
@@ -53,6 +58,7 @@ from drivetrain.contract import (
     seconds_option,
     service_name,
     shorten_record,
+    takes_effect,
     utf8,
 )
 
@@ -61,6 +67,7 @@ PARAMETERS = 500  # of one statement
 SWEPT = 1000  # records in one call of sweep
 
 # An id is any text, with NUL and halves of surrogate pairs in it, and a text column is not: ids are bytes.
+# Each write of a value is a new row. AUTOINCREMENT gives it a version that no row ever had; a server has a sequence.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS {0}_tasks (id BLOB PRIMARY KEY, record BLOB NOT NULL, open INTEGER NOT NULL, expires REAL);
 CREATE INDEX IF NOT EXISTS {0}_open ON {0}_tasks (id) WHERE open;
@@ -69,7 +76,8 @@ CREATE TABLE IF NOT EXISTS {0}_groups (id BLOB PRIMARY KEY, size INTEGER NOT NUL
     done INTEGER NOT NULL, failed INTEGER NOT NULL, continuation BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS {0}_members (id BLOB, position INTEGER, payload BLOB NOT NULL, PRIMARY KEY (id, position));
 CREATE TABLE IF NOT EXISTS {0}_bodies (id BLOB PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS {0}_locks (id BLOB PRIMARY KEY, token INTEGER NOT NULL, ends REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS {0}_values (version INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE,
+    value BLOB NOT NULL, ends REAL);
 """
 
 
@@ -168,6 +176,30 @@ class Transaction:
             tally.add(failed=completion.failed)
             self.run("UPDATE {0}_groups SET done = ?, failed = ? WHERE id = ?", tally.done, tally.failed, name)
         return tally.progress()
+
+    # Versioned values
+
+    def value(self, key: str) -> VersionedValue | None:
+        row = self.run("SELECT value, version, ends FROM {0}_values WHERE id = ?", utf8(key)).fetchone()
+        return None if row is None else self.seen(*row)
+
+    def seen(self, value: bytes, version: int, ends: float | None) -> VersionedValue | None:
+        """The value of a row; None if it has ended."""
+        if ends is None:
+            return VersionedValue(value=value, version=version)
+        seconds = ends - self.now
+        return VersionedValue(value=value, version=version, expires_in_seconds=seconds) if seconds > 0 else None
+
+    def write(self, write: ValueWrite) -> ValueOutcome:
+        stored = self.value(write.key)
+        if not takes_effect(write, stored):
+            return ValueOutcome(written=False, current=stored)
+        self.run("DELETE FROM {0}_values WHERE id = ?", utf8(write.key))
+        if write.value is not None:
+            ends = None if write.expires_in_seconds is None else self.now + write.expires_in_seconds
+            row = (utf8(write.key), write.value, ends)
+            self.run("INSERT INTO {0}_values (id, value, ends) VALUES (?, ?, ?)", *row)
+        return ValueOutcome(written=True, current=self.value(write.key))
 
 
 class SqlBackend:
@@ -301,31 +333,26 @@ class SqlBackend:
         with self._transaction() as transaction:
             transaction.run_each("DELETE FROM {0}_bodies WHERE id = ?", [(utf8(key),) for key in keys])
 
-    # Locks
+    # Versioned values
 
-    def acquire_lock(self, name: str, *, seconds: float) -> int | None:
+    def read_values(self, keys: Sequence[str]) -> Sequence[VersionedValue | None]:
+        with self._transaction("BEGIN") as transaction:
+            return [transaction.value(key) for key in keys]
+
+    def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
+        check_value_sizes(writes, LARGEST_VALUE_BYTES)
         with self._transaction() as transaction:
-            row = transaction.run(
-                "INSERT INTO {0}_locks VALUES (?, 1, ?) ON CONFLICT (id) DO UPDATE"
-                " SET token = token + 1, ends = excluded.ends WHERE ends <= ? RETURNING token",
-                utf8(name),
-                transaction.now + seconds,
-                transaction.now,
-            ).fetchone()
-            return None if row is None else row[0]
+            return [transaction.write(write) for write in writes]
 
-    def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
-        return self._end_lock(name, token, seconds)
-
-    def release_lock(self, name: str, token: int) -> bool:
-        return self._end_lock(name, token, 0.0)
-
-    def _end_lock(self, name: str, token: int, seconds: float) -> bool:
-        """Let a held lock end in some seconds. Its row stays, so that tokens grow."""
-        sql = "UPDATE {0}_locks SET ends = ? WHERE id = ? AND token = ? AND ends > ?"
-        with self._transaction() as transaction:
-            now = transaction.now
-            return transaction.run(sql, now + seconds, utf8(name), token, now).rowcount == 1
+    def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
+        first, end = utf8(prefix), utf8(prefix) + b"\xff"  # UTF-8 has no byte 0xFF
+        sql = "SELECT id, value, version, ends FROM {0}_values WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+        with self._transaction("BEGIN") as transaction:
+            start = first if cursor is None else bytes.fromhex(cursor) + b"\0"  # the smallest id after the cursor
+            rows = transaction.run(sql, start, end, limit).fetchall()
+            found = [(name.decode("utf-8", "surrogatepass"), transaction.seen(*row)) for name, *row in rows]
+            values = [(key, value) for key, value in found if value is not None]
+            return ValuePage(values=values, cursor=rows[-1][0].hex() if len(rows) == limit else None)
 
     # Upkeep
 
@@ -334,18 +361,16 @@ class SqlBackend:
             sql = "SELECT id FROM {0}_tasks WHERE expires <= ? ORDER BY id LIMIT ?"
             expired = [name for (name,) in transaction.run(sql, transaction.now, SWEPT)]
             transaction.drop(expired)
+            transaction.run("DELETE FROM {0}_values WHERE ends <= ?", transaction.now)
             return len(expired)
 
     def counts(self) -> Mapping[str, int]:
         while self.sweep():
             pass
-        conditions = {"tasks": "1", "groups": "1", "members": "1", "bodies": "1", "locks": "ends > ?1"}
         with self._transaction("BEGIN") as transaction:
             return {
-                table: transaction.run(
-                    f"SELECT count(*) FROM {{0}}_{table} WHERE ?1 AND {condition}", transaction.now
-                ).fetchone()[0]
-                for table, condition in conditions.items()
+                table: transaction.run(f"SELECT count(*) FROM {{0}}_{table}").fetchone()[0]
+                for table in ("tasks", "groups", "members", "bodies", "values")
             }
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from attrs import evolve
 
-from drivetrain_contract_tests import BackendContract, BrokerContract, LockContract, Service
+from drivetrain_contract_tests import BackendContract, BrokerContract, LockContract, Service, ValueContract
 from drivetrain_contract_tests.profiles import PROFILES
 from services.redis import Certificates, RedisSentinels, RedisServer
 
@@ -110,6 +110,10 @@ class TestClusterBroker(Elsewhere, BrokerContract):
 class TestClusterBackend(Elsewhere, BackendContract):
     service = "on_cluster"
     less = {}  # each slot has scripts and batches of its own
+
+
+class TestClusterValues(Elsewhere, ValueContract):
+    service = "on_cluster"
 
 
 class TestClusterLocks(Elsewhere, LockContract):
