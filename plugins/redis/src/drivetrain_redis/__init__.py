@@ -1,4 +1,4 @@
-"""Broker, backend and locks of drivetrain on Redis and Valkey, over redis-py's connections."""
+"""Broker and backend of drivetrain on Redis and Valkey, over redis-py's connections."""
 
 from __future__ import annotations
 

@@ -178,10 +178,10 @@ class KeyScan:
         return self._client.run([command("GET", key, key=key, writes=False) for key in keys]) if keys else []
 
     def counts(self) -> Mapping[str, int]:
-        """See `Backend.counts`."""
+        """See `Backend.counts`; without the versioned values."""
         suffixes: Counter[tuple[str, bytes]] = Counter()
         members = 0
-        for kind in "tbl":
+        for kind in "tb":
             for names in self._pages(kind):
                 suffixes.update((kind, name.rpartition(b"}")[2]) for name in names)
                 groups = [name for name in names if name.endswith(b"}:group")]
@@ -192,7 +192,6 @@ class KeyScan:
             "groups": suffixes["t", b":group"],
             "members": members,
             "bodies": suffixes["b", b""],
-            "locks": suffixes["l", b""],
         }
 
     def _pages(self, kind: str) -> Iterator[list[bytes]]:

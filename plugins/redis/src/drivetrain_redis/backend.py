@@ -16,24 +16,28 @@ from drivetrain.contract import (
     TaskPage,
     TaskRecord,
     Transition,
+    ValueOutcome,
+    ValuePage,
+    ValueWrite,
+    VersionedValue,
 )
 from drivetrain_redis.admin import KeyScan
 from drivetrain_redis.codec import LARGEST_VALUE_BYTES
 from drivetrain_redis.discovery import open_client
 from drivetrain_redis.groups import Groups
 from drivetrain_redis.keys import Keys
-from drivetrain_redis.locks import RedisLocks
 from drivetrain_redis.options import Options
 from drivetrain_redis.records import Records
+from drivetrain_redis.values import Values
 from drivetrain_redis.waiting import Waiting
 
 __all__ = ["RedisBackend"]
 
 
-class RedisBackend(RedisLocks):
+class RedisBackend:
     """A backend on Redis or Valkey; see `drivetrain.contract.Backend`.
 
-    Leases, locks and retention are measured by the clock of the server, which all its clients share.
+    Leases, versioned values and retention are measured by the clock of the server, which all its clients share.
 
     Args:
         options: of its URL.
@@ -48,12 +52,14 @@ class RedisBackend(RedisLocks):
             lists_tasks=True,
             store=options.store,
         )
-        super().__init__(open_client(options), Keys(options.prefix))
         self._shown = options.shown
+        self._client = open_client(options)
+        self._keys = Keys(options.prefix)
         self._waiting = Waiting(options, self._client)
         self._groups = Groups(self._client, self._keys)
         self._records = Records(self._client, self._keys, self._groups, self._waiting)
         self._scan = KeyScan(self._client, self._keys)
+        self._values = Values(self._client, self._keys)
 
     def __repr__(self) -> str:
         return f"RedisBackend({self._shown})"
@@ -118,13 +124,26 @@ class RedisBackend(RedisLocks):
         """See `Backend.drop_bodies`."""
         self._records.drop_bodies(keys)
 
+    def read_values(self, keys: Sequence[str]) -> Sequence[VersionedValue | None]:
+        """See `VersionedValues.read_values`."""
+        return self._values.read_values(keys)
+
+    def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
+        """See `VersionedValues.write_values`. On a cluster, the order of a batch holds within each shard."""
+        return self._values.write_values(writes)
+
+    def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
+        """See `VersionedValues.list_values`. In the order of the keys."""
+        return self._values.list_values(prefix, limit=limit, cursor=cursor)
+
     def sweep(self) -> int:
-        """See `Backend.sweep`. There is nothing to do: Redis drops what has expired."""
+        """See `Backend.sweep`. Only values: Redis itself drops expired records."""
+        self._values.sweep()
         return 0
 
     def counts(self) -> Mapping[str, int]:
         """See `Backend.counts`."""
-        return self._scan.counts()
+        return {**self._scan.counts(), "values": self._values.count()}
 
     def close(self) -> None:
         """See `Backend.close`. The object may be used again afterwards."""

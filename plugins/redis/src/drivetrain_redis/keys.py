@@ -15,7 +15,7 @@ from drivetrain.contract import chunks, utf8
 from drivetrain_redis.connection import Client
 from drivetrain_redis.scripts import LARGEST_BATCH, Call, Script
 
-__all__ = ["LOCK_SUFFIXES", "QUEUE_SUFFIXES", "TASK_SUFFIXES", "Keys", "QueueKeys", "TaskKeys", "by_queue"]
+__all__ = ["QUEUE_SUFFIXES", "TASK_SUFFIXES", "VALUE_SUFFIXES", "Keys", "QueueKeys", "TaskKeys", "by_queue"]
 
 T = TypeVar("T")
 
@@ -26,8 +26,8 @@ QUEUE_SUFFIXES = (
 )
 #: The ends of the keys of a task, next to its record.
 TASK_SUFFIXES = (b":group", b":waiting")
-#: The ends of the keys of a lock, next to its token.
-LOCK_SUFFIXES = (b":last",)
+#: The ends of the keys of a shard of versioned values, next to the values.
+VALUE_SUFFIXES = (b":index", b":ends", b":version")
 
 
 @frozen
@@ -62,9 +62,9 @@ class Keys:
         """A body."""
         return self._start + b"b:" + utf8(key) + b"}"
 
-    def lock(self, name: str) -> bytes:
-        """A lock."""
-        return self._start + b"l:" + utf8(name) + b"}"
+    def values(self, shard: int) -> bytes:
+        """The versioned values of a shard, and the base of its other keys."""
+        return self._start + b"v:%d}" % shard
 
     def pattern(self, kind: str) -> bytes:
         """The pattern by which SCAN finds the keys of a kind. No character of the prefix means more than itself."""

@@ -2,7 +2,14 @@
 
 import pytest
 
-from drivetrain_contract_tests import BackendContract, BrokerContract, LockContract, Service, WorkflowContract
+from drivetrain_contract_tests import (
+    BackendContract,
+    BrokerContract,
+    LockContract,
+    Service,
+    ValueContract,
+    WorkflowContract,
+)
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +30,10 @@ class TestRedisBroker(BrokerContract):
 
 
 class TestRedisBackend(BackendContract):
+    pass
+
+
+class TestRedisValues(ValueContract):
     pass
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from attrs import evolve
 
-from drivetrain_contract_tests import BackendContract, BrokerContract, LockContract, Service
+from drivetrain_contract_tests import BackendContract, BrokerContract, Service, ValueContract
 from drivetrain_contract_tests.profiles import PROFILES
 from services.redis import Certificates, RedisSentinels, RedisServer
 
@@ -101,8 +101,9 @@ class TestClusterBackend(Elsewhere, BackendContract):
     less = {}  # each slot has scripts and batches of its own
 
 
-class TestClusterLocks(Elsewhere, LockContract):
+class TestClusterValues(Elsewhere, ValueContract):
     place = "on_cluster"
+    less = {}  # each slot has scripts and batches of its own
 
 
 class TestSentinelBroker(Elsewhere, BrokerContract):

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from drivetrain.contract import AuthenticationFailed, DriverContext, Message, ServiceRefused
-from drivetrain_redis import make_broker
+from drivetrain.contract import AuthenticationFailed, DriverContext, Message, ServiceRefused, ValueWrite
+from drivetrain_redis import make_backend, make_broker
 
 
 def test_a_wrong_password_is_said_to_be_wrong_and_not_shown(redis_server, client):
@@ -54,7 +54,7 @@ def test_a_user_with_no_more_than_the_readme_lists_can_work(redis_server, client
         ),
         *("+pexpire", "+pexpireat", "+hset", "+hsetnx", "+hget", "+hmget", "+hdel", "+hlen", "+sadd", "+srem"),
         *("+smembers", "+lpush", "+rpush", "+lpop", "+lrange", "+llen", "+lrem", "+zadd", "+zrem", "+zrange"),
-        *("+zrangebyscore", "+zpopmax", "+zcount", "+zcard", "+zscore", "+zmscore"),
+        *("+zrangebyscore", "+zrangebylex", "+zpopmax", "+zcount", "+zcard", "+zscore", "+zmscore"),
     ]
     client.acl_setuser(
         "worker", enabled=True, passwords=["+x"], keys=[f"{prefix}:*"], channels=[f"{prefix}:*"], commands=commands
@@ -70,6 +70,14 @@ def test_a_user_with_no_more_than_the_readme_lists_can_work(redis_server, client
         broker.acknowledge(broker.receive(["q"], limit=1, wait_seconds=5, hold_seconds=5))
         assert broker.sizes(broker.queues())["q"].ready == 0
         broker.close()
+        backend = make_backend(f"redis://worker:x@127.0.0.1:{redis_server.port}/0?namespace={prefix}", DriverContext())
+        (outcome,) = backend.write_values([ValueWrite(key="k", value=b"v", expires_in_seconds=60)])
+        assert backend.read_values(["k"])[0].version == outcome.current.version
+        assert len(backend.list_values("", limit=1).values) == 1
+        backend.write_values([ValueWrite(key="k", value=None)])
+        backend.sweep()
+        assert backend.counts()["values"] == 0
+        backend.close()
     finally:
         client.acl_deluser("worker")
 

@@ -1,6 +1,0 @@
--- Release a lock.
--- ARGV: the token. Reply: whether it held the lock.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return 0
-end
-return redis.call('DEL', KEYS[1])
