@@ -20,21 +20,25 @@ from drivetrain.contract import (
     TaskPage,
     TaskRecord,
     Transition,
+    ValueOutcome,
+    ValuePage,
+    ValueWrite,
+    VersionedValue,
     check_size,
     check_transition_sizes,
     record_and_complete,
 )
 from drivetrain_memcache import records
-from drivetrain_memcache.codec import Lock, live, load_entry
+from drivetrain_memcache.codec import StoredValue, live, load_entry
 from drivetrain_memcache.connection import Servers
 from drivetrain_memcache.group_completion import Shard, shard_sizes
 from drivetrain_memcache.groups import Groups
 from drivetrain_memcache.keys import Keys, Kind
-from drivetrain_memcache.locks import Locks
 from drivetrain_memcache.optimistic_store import OptimisticStore
 from drivetrain_memcache.options import Options
 from drivetrain_memcache.records import Bodies
 from drivetrain_memcache.value_store import ValueStore
+from drivetrain_memcache.values import Values
 
 __all__ = ["MemcacheBackend"]
 
@@ -42,11 +46,11 @@ __all__ = ["MemcacheBackend"]
 class MemcacheBackend:
     """A backend in Memcached; see `drivetrain.contract.Backend`. Thread-safe; a forked process may use it.
 
-    Leases, locks and expiry count by the clocks of the machines, which must agree.
+    Leases and expiry count by the clocks of the machines, which must agree.
 
     Args:
         options: the options of its URL.
-        clock: decides when leases and locks end and records expire.
+        clock: decides when leases end, and records and values expire.
     """
 
     def __init__(self, options: Options, clock: Clock) -> None:
@@ -61,11 +65,11 @@ class MemcacheBackend:
         self._clock = clock
         self._keys = Keys(options.prefix)
         self._servers = Servers(options)
-        self._values = ValueStore(self._servers, self._keys, options.item_bytes)
-        self._entries = OptimisticStore(self._values, self._keys, clock)
-        self._groups = Groups(self._values, self._entries, self._keys, clock)
-        self._bodies = Bodies(self._values, self._keys, clock)
-        self._locks = Locks(self._values, self._keys, clock)
+        self._store = ValueStore(self._servers, self._keys, options.item_bytes)
+        self._entries = OptimisticStore(self._store, self._keys, clock)
+        self._groups = Groups(self._store, self._entries, self._keys, clock)
+        self._bodies = Bodies(self._store, self._keys, clock)
+        self._values = Values(self._store, self._keys, clock, options.largest_value_bytes)
 
     def ping(self) -> None:
         """See `Backend.ping`."""
@@ -162,24 +166,29 @@ class MemcacheBackend:
         """See `Backend.drop_bodies`."""
         self._bodies.drop(keys)
 
-    # Locks
+    # Versioned values
 
-    def acquire_lock(self, name: str, *, seconds: float) -> int | None:
-        """See `Locks.acquire_lock`."""
-        return self._locks.acquire(name, seconds)
+    def read_values(self, keys: Sequence[str]) -> Sequence[VersionedValue | None]:
+        """See `VersionedValues.read_values`."""
+        return self._values.read_values(keys)
 
-    def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
-        """See `Locks.renew_lock`."""
-        return self._locks.renew(name, token, seconds)
+    def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
+        """See `VersionedValues.write_values`. Only the writes of one key take effect in order.
 
-    def release_lock(self, name: str, token: int) -> bool:
-        """See `Locks.release_lock`."""
-        return self._locks.release(name, token)
+        Raises:
+            ServiceRefused: the index has no room for a new key; some of the writes may have taken effect.
+        """
+        return self._values.write_values(writes)
+
+    def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
+        """See `VersionedValues.list_values`. A value whose index was dropped by the cache may be missing."""
+        return self._values.list_values(prefix, limit, cursor)
 
     # Maintenance
 
     def sweep(self) -> int:
-        """See `Backend.sweep`; it does nothing, because Memcached itself drops expired items."""
+        """See `Backend.sweep`; only the index of values, because Memcached itself drops expired items."""
+        self._values.sweep()
         return 0
 
     def counts(self) -> Mapping[str, int]:
@@ -188,7 +197,7 @@ class MemcacheBackend:
         Raises:
             ServiceRefused: a server does not list its keys (it runs with -X).
         """
-        total = Counter({"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "locks": 0})
+        total = Counter({"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "values": 0})
         for server in self._servers.names:
             total.update(self._key_counts(server))
         return dict(total)
@@ -196,7 +205,7 @@ class MemcacheBackend:
     def _key_counts(self, server: str) -> dict[str, int]:
         names = self._servers.list_keys(server, self._keys.beginning, self._clock)
         of_kind = {kind: [name for name in names if self._keys.is_kind(kind, name)] for kind in Kind}
-        found = self._values.beginnings(server, [*of_kind[Kind.ENTRY], *of_kind[Kind.LOCK]])
+        found = self._store.beginnings(server, [*of_kind[Kind.ENTRY], *of_kind[Kind.VALUE]])
         now = self._clock.now()
         stored = [live(load_entry(found[name]), now) for name in of_kind[Kind.ENTRY] if found.get(name)]
         entries = [entry for entry in stored if entry is not None]
@@ -206,13 +215,13 @@ class MemcacheBackend:
             for header in groups
             for number in range(len(shard_sizes(header.size)))
         ]
-        locks = [Lock.load(found[name]) for name in of_kind[Kind.LOCK] if found.get(name)]
+        values = [StoredValue.load(found[name]) for name in of_kind[Kind.VALUE] if found.get(name)]
         return {
             "tasks": sum(entry.record is not None for entry in entries),
             "groups": len(groups),
-            "members": sum(Shard.load(bits).done for bits in self._values.beginnings(server, shards).values()),
+            "members": sum(Shard.load(bits).done for bits in self._store.beginnings(server, shards).values()),
             "bodies": len(of_kind[Kind.BODY]),
-            "locks": sum(lock.is_held(now) for lock in locks),
+            "values": sum(value.current(now) is not None for value in values),
         }
 
     def close(self) -> None:

@@ -4,11 +4,12 @@
     PREFIX:s:TAG:N          a shard of a group: which of its members are complete
     PREFIX:m:TAG:INDEX      the payload of a member
     PREFIX:b:KEY            a message body
-    PREFIX:l:NAME           a lock
+    PREFIX:v:KEY            a versioned value
+    PREFIX:i:N              a shard of the index of versioned values
     PREFIX:p:TAG:N          a part of a value that is too large for one item
 
 TAG is random and never repeats. So a group never finds the items of an earlier group of the same id. A key has at most
-250 bytes and no spaces: a long ID, KEY or NAME, or one with other characters, is replaced by its hash.
+250 bytes and no spaces: a long ID or KEY, or one with other characters, is replaced by its hash.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Kind(StrEnum):
     SHARD = "s"
     MEMBER = "m"
     BODY = "b"
-    LOCK = "l"
+    VALUE = "v"
+    INDEX = "i"
     PART = "p"
 
 
@@ -54,7 +56,7 @@ class Keys:
         self._prefix = {kind: f"{prefix}:{kind.value}:".encode("ascii") for kind in Kind}
 
     def named(self, kind: Kind, name: str) -> Key:
-        """The key of an entry, body or lock."""
+        """The key of an entry, body or value, or of a shard of their index."""
         return Key(name, self._prefix[kind] + _safe(name))
 
     def numbered(self, kind: Kind, owner: str, tag: str, number: int) -> Key:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from drivetrain_contract_tests import BackendContract, LockContract, Service, WorkflowContract
+from drivetrain_contract_tests import BackendContract, LockContract, Service, ValueContract, WorkflowContract
 from services.memcached import MemcachedServer
 
 
@@ -23,6 +23,10 @@ def backend_service(tmp_path_factory):
 
 
 class TestMemcacheBackend(BackendContract):
+    pass
+
+
+class TestMemcacheValues(ValueContract):
     pass
 
 

@@ -16,6 +16,7 @@ from drivetrain.contract import (
     ServiceUnavailable,
     State,
     Transition,
+    ValueWrite,
 )
 from drivetrain_memcache.group_completion import SHARD
 from drivetrain_memcache.keys import Kind
@@ -63,7 +64,7 @@ def test_a_server_that_is_away_is_an_error_for_its_keys_and_no_others(three, bac
         assert f"127.0.0.1:{away.port}" in str(error)
         assert isinstance(error.__cause__, (OSError, MemcacheUnexpectedCloseError))
         assert isinstance(error_of(lambda: backend.record([transition(of_away[0])])), ServiceUnavailable)
-        assert isinstance(error_of(lambda: backend.acquire_lock(of_away[0], seconds=1)), ServiceUnavailable)
+        assert isinstance(error_of(lambda: backend.read_values([of_away[0]])), ServiceUnavailable)
         assert None not in backend.read(others)
     assert isinstance(error_of(backend.ping), ServiceUnavailable)
     away.process.start()
@@ -104,12 +105,13 @@ def test_a_full_server_forgets_and_says_so(servers, backends):
     backend.record([transition("t"), transition("g", State.PENDING)])
     backend.open_groups([Group(group_id="g", size=2)])
     backend.complete([done(0)])
-    token = backend.acquire_lock("l", seconds=60.0)
+    (before,) = backend.write_values([ValueWrite(key="l", value=b"held", expires_in_seconds=60.0)])
     small.fill()
     assert backend.read(["t", "g"]) == [None, None]  # their waiting callers get UnknownResult
     assert backend.complete([done(1)]) == [None]
     assert (backend.read_groups(["g"]), backend.read_members("g")) == ([None], [])
-    assert backend.acquire_lock("l", seconds=60.0) > token
+    (after,) = backend.write_values([ValueWrite(key="l", value=b"held", if_version=0)])
+    assert after.current.version > before.current.version
 
 
 @pytest.mark.parametrize("size", [3, SHARD + 3])
@@ -159,14 +161,14 @@ def test_a_payload_that_is_lost_is_none_and_its_group_is_complete_all_the_same(m
 def test_a_group_that_is_forgotten_while_it_is_completed_leaves_nothing(memcached, backends, monkeypatch):
     backend, other = (backends(url_of(memcached, prefix="forgotten")) for _ in range(2))
     backend.open_groups([Group(group_id="g", size=3)])
-    change = backend._values.change
+    change = backend._store.change
 
     def forgotten_before(*arguments):
         monkeypatch.undo()
         other.forget(["g"])
         return change(*arguments)
 
-    monkeypatch.setattr(backend._values, "change", forgotten_before)
+    monkeypatch.setattr(backend._store, "change", forgotten_before)
     assert backend.complete([done(0), done(1, b"x" * 1_500_000)]) == [None, None]
     assert keys_of(backend, memcached) == []
 
@@ -234,7 +236,11 @@ def story(backend):
     # As core does: without an answer it completes the member again.
     answers = again(lambda: backend.complete([done(index, b"%d" % index) for index in range(3)]))
     again(lambda: backend.store_bodies({"b": bytes(_SPLIT_BYTES)}))
-    token = again(lambda: backend.acquire_lock("l", seconds=0.0))
+    again(lambda: backend.write_values([ValueWrite(key="v", value=bytes(_SPLIT_BYTES), if_version=0)]))
+    (value,) = again(lambda: backend.read_values(["v"]))
+    again(lambda: backend.write_values([ValueWrite(key="w", value=b"w"), ValueWrite(key="v", value=None)]))
+    values = [len(value.value), again(lambda: listed(backend))]
+    again(backend.sweep)
     records = again(lambda: backend.read(["g", "m0", "m1", "m2"]))
     (group,) = again(lambda: backend.read_groups(["g"]))
     counted = again(backend.counts)
@@ -243,7 +249,18 @@ def story(backend):
     again(lambda: backend.forget(["g", "m0", "m1", "m2"]))
     again(lambda: backend.drop_bodies(["b"]))
     left = again(backend.counts)
-    return answers[-1], token > 0, states, (group.done, group.failed, len(group.continuation)), counted, members, left
+    of_group = (group.done, group.failed, len(group.continuation))
+    return answers[-1], values, states, of_group, counted, members, left
+
+
+def listed(backend):
+    """The keys of all values."""
+    page = backend.list_values("", limit=10)
+    pages = [page]
+    while page.cursor is not None:
+        page = backend.list_values("", limit=10, cursor=page.cursor)
+        pages.append(page)
+    return [key for page in pages for key, _ in page.values]
 
 
 def test_a_call_may_be_repeated_whichever_reply_was_lost(servers, backends, monkeypatch):

@@ -6,10 +6,10 @@ from contextlib import suppress
 import pytest
 
 from drivetrain import App, UnknownResult, chord
-from drivetrain.contract import ServiceUnavailable, State, Transition
+from drivetrain.contract import ServiceUnavailable, State, Transition, ValueWrite
 from drivetrain_memcache.keys import Keys, Kind
 from services.redis import RedisServer
-from support.waiting import Log, happened
+from support.waiting import Log, happened, until
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -58,7 +58,7 @@ class Interrupted:
 
     def __init__(self, backend, monkeypatch):
         self.meanwhile = None
-        change = backend._values.change
+        change = backend._store.change
 
         def interrupted(writes, fetched=()):
             if writes and self.meanwhile is not None:
@@ -66,7 +66,7 @@ class Interrupted:
                 happens()
             return change(writes, fetched)
 
-        monkeypatch.setattr(backend._values, "change", interrupted)
+        monkeypatch.setattr(backend._store, "change", interrupted)
 
 
 def test_a_value_read_before_a_restart_changes_nothing_after_it(servers, backends, monkeypatch):
@@ -87,16 +87,18 @@ def test_a_value_read_before_a_restart_changes_nothing_after_it(servers, backend
 
     def marks():
         client = memcached.client()
-        found = client.gets_many([keys.named(Kind.LOCK, "l").name, keys.named(Kind.ENTRY, "t").name])
+        found = client.gets_many([keys.named(Kind.VALUE, "v").name, keys.named(Kind.ENTRY, "t").name])
         client.close()
         return {name: mark for name, (_, mark) in found.items()}
 
     keys = Keys("drivetrain")
-    slow.acquire_lock("l", seconds=0.0)
-    held = []
-    interrupted.meanwhile = lambda: restart(lambda: held.append(other.acquire_lock("l", seconds=60.0)))
-    assert slow.acquire_lock("l", seconds=60.0) is None
-    assert other.renew_lock("l", held[0], seconds=60.0)
+    slow.write_values([ValueWrite(key="v", value=b"", expires_in_seconds=0.001)])
+    until(lambda: slow.read_values(["v"]) == [None], "it has expired")
+    written = []
+    write = ValueWrite(key="v", value=b"other", if_version=0)
+    interrupted.meanwhile = lambda: restart(lambda: written.extend(other.write_values([write])))
+    (outcome,) = slow.write_values([ValueWrite(key="v", value=b"slow", if_version=0)])
+    assert (outcome.written, outcome.current) == (False, written[0].current)
 
     memcached.process.kill()
     memcached.process.start()

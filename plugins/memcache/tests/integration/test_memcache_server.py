@@ -95,7 +95,7 @@ def test_values_around_and_beyond_the_largest_item_are_kept(memcached, backends,
     assert (record.payload, record.downstream, group.continuation) == (payload, payload, payload)
     assert backend.load_bodies(["b"]) == [payload]
     assert backend.read_members("g") == [payload]
-    assert backend.counts() == {"tasks": 1, "groups": 1, "members": 1, "bodies": 1, "locks": 0}
+    assert backend.counts() == {"tasks": 1, "groups": 1, "members": 1, "bodies": 1, "values": 0}
 
 
 def test_a_large_value_that_is_replaced_leaves_no_parts(memcached, backends):
@@ -448,34 +448,3 @@ def test_the_driver_refuses_to_wait(memcached, backends):
     assert backend.wait([], timeout_seconds=1.0) == {}
     with pytest.raises(NotSupported):
         backend.wait(["t"], timeout_seconds=1.0)
-
-
-# Locks
-
-
-def test_a_lock_that_memcached_has_dropped_has_larger_tokens_afterwards(memcached, backends):
-    backend = backends(url_of(memcached, prefix="locks"))
-    token = backend.acquire_lock("l", seconds=60.0)
-    client = memcached.client()
-    client.delete(Keys("locks").named(Kind.LOCK, "l").name)
-    client.close()
-    assert backend.acquire_lock("l", seconds=60.0) > token
-    assert not backend.renew_lock("l", token, seconds=60.0)
-    assert not backend.release_lock("l", token)
-
-
-class Behind(SystemClock):
-    """The clock of a machine that is set wrong."""
-
-    def now(self):
-        return super().now() - 3_600.0
-
-
-def test_tokens_grow_also_where_clocks_differ(memcached, backends):
-    url = url_of(memcached, prefix="clocks")
-    right, wrong = backends(url), backends(url, clock=Behind())
-    tokens = []
-    for backend in (right, wrong, right, wrong):
-        tokens.append(backend.acquire_lock("l", seconds=60.0))
-        assert backend.release_lock("l", tokens[-1])
-    assert tokens == sorted(set(tokens))

@@ -1,4 +1,4 @@
-"""Keys, entries, shards and locks of the memcache driver as bytes and back; and the count of completions."""
+"""Keys, entries, shards and versioned values of the memcache driver as bytes and back; and the count of completions."""
 
 import string
 
@@ -6,11 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain.contract import Completion, Member, State, StateChange, TaskRecord
-from drivetrain_memcache.codec import GroupHeader, Lock, StoredEntry, dump_entry, live, load_entry
+from drivetrain.contract import LARGEST_VERSION, Completion, Member, State, StateChange, TaskRecord, ValueWrite
+from drivetrain_memcache.codec import (
+    GroupHeader,
+    StoredEntry,
+    StoredValue,
+    change_value,
+    dump_entry,
+    dump_index,
+    live,
+    load_entry,
+    load_index,
+)
 from drivetrain_memcache.group_completion import SHARD, GroupCompletion, Shard, shard_of, shard_sizes
 from drivetrain_memcache.keys import Keys, Kind
-from drivetrain_memcache.locks import next_token
 
 NOW = 1_700_000_000.0
 DAY = 86_400
@@ -29,7 +38,7 @@ def test_any_name_makes_a_key_that_memcached_accepts(kind, name):
 def test_different_names_have_different_keys():
     keys = Keys("a")
     names = ["x", "X", "#x", "x ", "x:1", "", "é", "\ud800", "x" * 300, "x" * 299 + "y", "s:x", "b:x"]
-    made = [keys.named(kind, name).name for kind in (Kind.ENTRY, Kind.BODY, Kind.LOCK) for name in names]
+    made = [keys.named(kind, name).name for kind in (Kind.ENTRY, Kind.BODY, Kind.VALUE) for name in names]
     assert len(set(made)) == len(made)
     assert not Keys("a").is_kind(Kind.ENTRY, Keys("ab").named(Kind.ENTRY, "x").name)
 
@@ -129,11 +138,45 @@ def test_a_failure_counts_from_the_member_that_failed():
     assert [answer.failed for answer in one.progress().values()] == [False, True]
 
 
-# Locks
+# Versioned values
 
 
-def test_tokens_grow_whatever_the_clock_does():
-    last = next_token(None, NOW)
-    assert next_token(Lock(last, 0.0), NOW + 1) > last
-    assert next_token(Lock(last, 0.0), NOW - DAY) == last + 1
-    assert next_token(None, NOW + 0.001) > last  # Memcached has dropped the lock
+@given(
+    st.builds(
+        StoredValue,
+        version=st.integers(0, LARGEST_VERSION),
+        value=st.none() | st.binary(),
+        ends_at=st.none() | st.floats(allow_nan=False),
+        listed_at=st.none() | st.floats(allow_nan=False),
+        claimed=st.booleans(),
+    )
+)
+def test_the_item_of_a_value_comes_back_from_its_bytes(stored):
+    assert StoredValue.load(stored.dump()) == stored
+    head = StoredValue.load(stored.dump().partition(b"\n")[0])
+    assert (head.version, head.value is None) == (stored.version, stored.value is None)
+
+
+@given(st.lists(TEXT))
+def test_a_shard_of_the_index_comes_back_from_its_bytes(keys):
+    assert load_index(dump_index(keys)) == keys
+
+
+def test_versions_grow_whatever_the_clock_does():
+    def written(stored, now):
+        stored, _ = change_value(stored, [ValueWrite(key="k", value=b"")], now)
+        return stored
+
+    first = written(None, NOW)
+    assert written(first, NOW + 1).version > first.version
+    assert written(first, NOW - DAY).version == first.version + 1
+    assert written(None, NOW + 0.001).version > first.version  # Memcached has dropped the item
+
+
+def test_a_write_that_changes_nothing_leaves_the_item():
+    stored, _ = change_value(None, [ValueWrite(key="k", value=b"v")], NOW)
+    for value, if_version in ((b"w", 0), (b"w", stored.version + 1), (None, 0)):
+        after, (outcome,) = change_value(stored, [ValueWrite(key="k", value=value, if_version=if_version)], NOW)
+        assert after is stored
+        assert not outcome.written
+    assert change_value(None, [ValueWrite(key="k", value=None)], NOW)[0] is None
