@@ -100,7 +100,7 @@ def collections(mongo, namespace):
     """The collections of that namespace, by name, for checks and for faults."""
     with mongo.client() as client:
         database = client["drivetrain"]
-        names = ("records", "members", "bodies", "locks")
+        names = ("records", "members", "bodies", "values")
         yield {name: database[f"drivetrain_{namespace}_{name}"] for name in names}
 
 

@@ -1,4 +1,4 @@
-"""The driver of ``mongodb://host/database`` and ``mongodb+srv://``: results, groups and locks in MongoDB.
+"""The driver of ``mongodb://host/database`` and ``mongodb+srv://``: results, groups and versioned values in MongoDB.
 
 The URL is MongoDB's own, with the options of `drivetrain_mongo.options` in addition.
 """

@@ -18,11 +18,17 @@ from drivetrain.contract import (
     TaskPage,
     TaskRecord,
     Transition,
+    ValueOutcome,
+    ValuePage,
+    ValueWrite,
+    VersionedValue,
     check_size,
     check_transition_sizes,
+    check_value_sizes,
     record_and_complete,
 )
-from drivetrain_mongo import bitmap, deletion, groups, locks, records
+from drivetrain_mongo import bitmap, deletion, groups, records, values
+from drivetrain_mongo.bulk import CHUNK
 from drivetrain_mongo.codec import micros
 from drivetrain_mongo.connection import Connection
 from drivetrain_mongo.errors import LARGEST_VALUE_BYTES
@@ -38,7 +44,7 @@ _SWEEPS = 10
 class MongoBackend:
     """A backend in MongoDB; see `drivetrain.contract.Backend`. Thread-safe; only for the process that made it.
 
-    Leases, locks and expiry count by the server's clock.
+    Leases and expiry count by the server's clock.
 
     Args:
         options: the options of its URL.
@@ -170,25 +176,26 @@ class MongoBackend:
         with self._connection.use() as collections:
             records.drop_bodies(collections, keys)
 
-    # Locks
+    # Versioned values
 
-    def acquire_lock(self, name: str, *, seconds: float) -> int | None:
-        """See `Backend.acquire_lock`."""
+    def read_values(self, keys: Sequence[str]) -> Sequence[VersionedValue | None]:
+        """See `VersionedValues.read_values`."""
+        if not keys:
+            return []
         now = self._connection.now()
         with self._connection.use() as collections:
-            return locks.acquire(collections, name, seconds, now)
+            return values.read_values(collections, keys, now)
 
-    def renew_lock(self, name: str, token: int, *, seconds: float) -> bool:
-        """See `Backend.renew_lock`."""
+    def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
+        """See `VersionedValues.write_values`. Only the writes of one key take effect in order."""
+        check_value_sizes(writes, LARGEST_VALUE_BYTES)
+        return values.write_values(self._connection, writes)
+
+    def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
+        """See `VersionedValues.list_values`; in the order of the keys."""
         now = self._connection.now()
         with self._connection.use() as collections:
-            return locks.renew(collections, name, token, seconds, now)
-
-    def release_lock(self, name: str, token: int) -> bool:
-        """See `Backend.release_lock`."""
-        now = self._connection.now()
-        with self._connection.use() as collections:
-            return locks.release(collections, name, token, now)
+            return values.list_values(collections, prefix, limit, cursor, now)
 
     # Maintenance
 
@@ -196,11 +203,11 @@ class MongoBackend:
         """See `Backend.sweep`."""
         now, deleted = self._connection.now(), 0
         with self._connection.use() as collections:
-            locks.sweep(collections, now)
+            values.sweep(collections, now)
             for _ in range(_SWEEPS):
                 some = deletion.delete_expired(collections, now)
                 deleted += some
-                if some < deletion.CHUNK:
+                if some < CHUNK:
                     break
             self._orphans.delete(collections)
         return deleted
@@ -216,7 +223,7 @@ class MongoBackend:
                 "groups": len(opened),
                 "members": sum(bitmap.count(document["done"]) for document in opened),
                 "bodies": collections.bodies.count_documents({}),
-                "locks": locks.held(collections, now),
+                "values": values.count(collections, now),
             }
 
     def close(self) -> None:

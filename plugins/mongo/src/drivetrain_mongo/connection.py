@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -25,7 +25,7 @@ from drivetrain_mongo.errors import MONGO_ERRORS, mapped
 from drivetrain_mongo.options import OVERRULED, Options
 from drivetrain_mongo.server_clock import ServerClock
 
-__all__ = ["Collections", "Connection", "Document"]
+__all__ = ["Collections", "Connection", "Document", "latest"]
 
 logger = logging.getLogger("drivetrain.mongo")
 
@@ -43,6 +43,12 @@ _INDEXES = (
     # An extra: the server deletes records that no worker has swept. Only records that expire have the field.
     IndexModel([("delete_at", ASCENDING)], name="delete_at", expireAfterSeconds=0, sparse=True),
 )
+_VALUE_INDEXES = (
+    # Finds values that have expired, and documents that have outlived theirs.
+    IndexModel([("ends", ASCENDING)], name="ends"),
+    # Lists values. Only documents with a value have the field.
+    IndexModel([("key", ASCENDING)], name="key", sparse=True),
+)
 
 
 @frozen
@@ -55,17 +61,12 @@ class Collections:
     #: The payloads of members.
     members: Collection[Document]
     bodies: Collection[Document]
-    locks: Collection[Document]
+    values: Collection[Document]
 
-    @property
-    def latest_members(self) -> Collection[Document]:
-        """The members as the primary has them. A majority may lack some: only for reads before a write there."""
-        return self.members.with_options(read_concern=ReadConcern("local"))
 
-    @property
-    def latest_records(self) -> Collection[Document]:
-        """The records as the primary has them. A majority may lack some."""
-        return self.records.with_options(read_concern=ReadConcern("local"))
+def latest(collection: Collection[Document]) -> Collection[Document]:
+    """The collection as the primary has it. A majority may lack some documents: only for reads before a write."""
+    return collection.with_options(read_concern=ReadConcern("local"))
 
 
 class Connection:
@@ -140,7 +141,7 @@ class _Open:
 
     def __init__(self, client: MongoClient[Document], options: Options, clock: Clock) -> None:
         database = client[options.database]
-        names = ("records", "members", "bodies", "locks")
+        names = ("records", "members", "bodies", "values")
         self.collections = Collections(database, *(database[f"{options.prefix}{name}"] for name in names))
         self.clock = ServerClock(client, clock)
         self._lock = threading.Lock()
@@ -155,20 +156,22 @@ class _Open:
             return
         with self._lock:
             if not self._indexed:
-                _create_indexes(self.collections)
+                _create_indexes(self.collections.records, _INDEXES)
+                _create_indexes(self.collections.values, _VALUE_INDEXES)
                 self._indexed = True
 
 
-def _create_indexes(collections: Collections) -> None:
+def _create_indexes(collection: Collection[Document], indexes: Sequence[IndexModel]) -> None:
     try:
-        collections.records.create_indexes(list(_INDEXES))
+        collection.create_indexes(list(indexes))
     except OperationFailure as error:
         if error.code not in _MANAGED:
             raise
         logger.warning(
-            "cannot create the indexes of %s: %s; make sure that there is one on 'expires'",
-            collections.records.full_name,
+            "cannot create the indexes of %s: %s; make sure that there is one on %r",
+            collection.full_name,
             (error.details or {}).get("errmsg", error),
+            indexes[0].document["name"],
         )
 
 

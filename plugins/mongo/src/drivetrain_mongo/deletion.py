@@ -8,16 +8,14 @@ from typing import Any
 from pymongo import DeleteMany
 
 from drivetrain_mongo import member_ids
-from drivetrain_mongo.bulk import find, id_chunks, write
+from drivetrain_mongo.bulk import CHUNK, find, id_chunks, write
 from drivetrain_mongo.codec import micros
-from drivetrain_mongo.connection import Collections, Document
+from drivetrain_mongo.connection import Collections, Document, latest
 
-__all__ = ["CHUNK", "Orphans", "delete", "delete_expired", "forget"]
+__all__ = ["Orphans", "delete", "delete_expired", "forget"]
 
 #: `expires` of a forgotten document.
 _FORGOTTEN = micros(0.0)
-#: How many documents one request deletes.
-CHUNK = 1_000
 
 
 def delete(collections: Collections, documents: Sequence[Mapping[str, Any]], now: float) -> int:
@@ -71,7 +69,7 @@ class Orphans:
         # A group is opened before its first member is stored. So if the group is missing now, nobody needs its members.
         groups: dict[str, Document] = {
             document["_id"]: document
-            for document in find(collections.latest_records, [group_id for group_id, _ in openings], {"group": 1})
+            for document in find(latest(collections.records), [group_id for group_id, _ in openings], {"group": 1})
         }
         orphaned = [
             (group_id, opening)

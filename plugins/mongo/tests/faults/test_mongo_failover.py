@@ -6,7 +6,7 @@ No server of the tests fails over, so that reads of the majority are made to lac
 import pytest
 from pymongo.collection import Collection
 
-from drivetrain.contract import Completion, Group, Member, ServiceUnavailable, State, Transition
+from drivetrain.contract import Completion, Group, Member, ServiceUnavailable, State, Transition, ValueWrite
 from drivetrain_mongo import bulk, groups
 
 
@@ -81,8 +81,25 @@ def test_a_read_fails_if_a_majority_never_has_the_record(make, lagging, brief):
     backend = make()
     backend.record([transition(State.PENDING)])
     lagging["records"] = 10
-    with pytest.raises(ServiceUnavailable, match="does not have the record of 't' yet"):
+    with pytest.raises(ServiceUnavailable, match="does not have the document 't' yet"):
         backend.read(["t"])
+
+
+def test_a_value_that_a_majority_has_in_a_moment_is_read(make, lagging):
+    backend = make()
+    (outcome,) = backend.write_values([ValueWrite(key="v", value=b"v")])
+    lagging["values"] = 2
+    assert backend.read_values(["v", "unknown"]) == [outcome.current, None]
+    assert lagging["values"] == 0
+
+
+def test_a_write_is_decided_on_what_the_primary_has(make, lagging):
+    backend = make()
+    (first,) = backend.write_values([ValueWrite(key="v", value=b"v")])
+    lagging["values"] = 1
+    (second,) = backend.write_values([ValueWrite(key="v", value=b"w", if_version=first.current.version)])
+    assert second.written
+    assert lagging["values"] == 1
 
 
 def test_payloads_that_were_deleted_by_hand_are_none(make, collections, brief):

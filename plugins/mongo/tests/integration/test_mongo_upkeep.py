@@ -1,4 +1,4 @@
-"""Indexes, expiry and locks."""
+"""Indexes and expiry."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,6 @@ from pymongo.errors import OperationFailure
 from pymongo.synchronous.topology import Topology
 
 from drivetrain.contract import Completion, Group, Member, ServiceRefused, State, Transition
-from drivetrain_mongo.codec import micros
 
 
 def end(task_id="t", **fields):
@@ -34,17 +33,19 @@ def test_several_processes_create_the_indexes_once_each(commands, make, collecti
     for thread in threads:
         thread.join()
     assert errors == []
-    assert commands.count("createIndexes") == len(backends)  # and not for every write
+    assert commands.count("createIndexes") == 2 * len(backends)  # and not for every write
     # By their keys: not every server gives indexes the names that were asked for.
     found = [[name for name, _ in index["key"]] for index in collections["records"].index_information().values()]
     assert sorted(found) == [["_id"], ["delete_at"], ["expires"]]
+    found = [[name for name, _ in index["key"]] for index in collections["values"].index_information().values()]
+    assert sorted(found) == [["_id"], ["ends"], ["key"]]
 
 
 def test_the_indexes_are_asked_for_as_mongodb_knows_them(make, monkeypatch):
     asked = []
     monkeypatch.setattr(Collection, "create_indexes", lambda self, models: asked.extend(m.document for m in models))
     make().record([end()])
-    assert [model["name"] for model in asked] == ["expires", "delete_at"]
+    assert [model["name"] for model in asked] == ["expires", "delete_at", "ends", "key"]
     assert asked[1]["expireAfterSeconds"] == 0
 
 
@@ -97,20 +98,6 @@ def test_a_sweep_deletes_expired_records_with_their_groups(make, collections):
     assert collections["members"].count_documents({}) == 1
 
 
-def test_the_document_of_a_lock_is_deleted_a_day_later_and_tokens_grow(make, collections):
-    backend = make()
-    first = backend.acquire_lock("l", seconds=60.0)
-    assert backend.release_lock("l", first)
-    backend.sweep()
-    assert collections["locks"].count_documents({}) == 1
-    collections["locks"].update_one({"_id": "l"}, {"$inc": {"ends": -micros(90_000.0)}})
-    backend.sweep()
-    assert collections["locks"].count_documents({}) == 0
-    again = backend.acquire_lock("l", seconds=60.0)
-    assert again > first
-    assert backend.acquire_lock("l", seconds=60.0) is None
-
-
 def test_closing_does_not_wait_for_a_server_that_is_away(make, stoppable, monkeypatch):
     if not stoppable.server.stoppable:
         pytest.skip("the server is not ours to stop")
@@ -134,7 +121,7 @@ def test_closing_does_not_wait_for_a_server_that_is_away(make, stoppable, monkey
 
 def test_writes_are_acknowledged_by_a_majority_and_read_from_it(make):
     with make()._connection.use() as collections:
-        for one in (collections.records, collections.members, collections.bodies, collections.locks):
+        for one in (collections.records, collections.members, collections.bodies, collections.values):
             assert one.write_concern.document == {"w": "majority", "j": True, "wtimeout": 20_000}
             assert one.read_concern.level == "majority"
         options = collections.database.client.options
