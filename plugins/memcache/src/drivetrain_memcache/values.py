@@ -17,8 +17,8 @@ The cache may drop a shard. A key is listed again by the first write after `_LIS
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count, islice
 from random import Random
 from zlib import crc32
 
@@ -41,10 +41,12 @@ from drivetrain_memcache.value_store import Found, ValueStore, Write, attempts, 
 
 __all__ = ["SHARDS", "Values"]
 
-#: How many shards the index has, and how many of them one page or one sweep reads. Stored data depends on the first.
-SHARDS, _STEP = 32, 8
+#: How many shards the index has, and how many of them are read at once. Stored data depends on the first.
+SHARDS, _STEP = 32, 16
 #: How many keys of a shard a sweep checks at most.
-_MOST_SWEPT = 500
+_MOST_SWEPT = 2_000
+#: After how many keys without a value a page ends.
+_MOST_PASSED = 1_000
 #: How long a write trusts that the index lists a key, in seconds.
 _LISTED_SECONDS = 60.0
 #: How long the last version outlives its value, in seconds: the most by which clocks may differ.
@@ -91,7 +93,7 @@ class Values:
         self._clock = clock
         self._largest_bytes = largest_bytes
         self._index = _Index(values, keys, clock, largest_bytes)
-        self._sweeps = itertools.count(_random.randrange(SHARDS))
+        self._sweeps = count(_random.randrange(SHARDS))
 
     def read_values(self, keys: Sequence[str]) -> list[VersionedValue | None]:
         """The values of these keys, in order; None where nothing is stored."""
@@ -120,26 +122,41 @@ class Values:
         raise contended(f"the value {next(iter(remaining))[:100]!r}")
 
     def list_values(self, prefix: str, limit: int, cursor: str | None) -> ValuePage:
-        """A page of values: those of a few shards, in the order of their keys' bytes."""
-        step, after = _parsed(cursor)
-        shards = self._index.fetch(range(step * _STEP, (step + 1) * _STEP))
-        names = [name for found in shards.values() for name in load_index(found.value) if name.startswith(prefix)]
-        left = sorted((utf8(name), name) for name in names if after is None or utf8(name) > after)
-        page = [name for _, name in left[:limit]]
-        found = zip(page, self.read_values(page), strict=True)
-        values = [(name, value) for name, value in found if value is not None]
-        if len(left) > limit:
-            return ValuePage(values=values, cursor=f"{step} {left[limit - 1][0].hex()}")
-        last = (step + 1) * _STEP >= SHARDS
-        return ValuePage(values=values, cursor=None if last else f"{step + 1}")
+        """A page of values. It passes a limited number of keys without a value."""
+        listed = self._listed(prefix, *_parsed(cursor))
+        values: list[tuple[str, VersionedValue]] = []
+        passed, size = 0, limit
+        while some := list(islice(listed, size)):
+            for (step, key), value in zip(some, self.read_values([key for _, key in some]), strict=True):
+                cursor = _cursor(step, key)
+                if value is not None:
+                    values.append((key, value))
+                if len(values) == limit:
+                    return ValuePage(values=values, cursor=cursor)
+            passed, size = passed + size, 2 * size
+            if passed > _MOST_PASSED:
+                return ValuePage(values=values, cursor=cursor)
+        return ValuePage(values=values)
+
+    def _listed(self, prefix: str, first_step: int, after: bytes | None) -> Iterator[tuple[int, str]]:
+        """The keys in the index that begin so, with their steps: step by step, and in the order of their bytes.
+
+        It begins after the key ``after`` of the first step, in UTF-8; None: with the first key.
+        """
+        for step in range(first_step, SHARDS // _STEP):
+            shards = self._index.fetch(step)
+            keys = {utf8(key): key for found in shards.values() for key in load_index(found.value)}
+            for encoded in sorted(keys):
+                if keys[encoded].startswith(prefix) and (after is None or encoded > after):
+                    yield step, keys[encoded]
+            after = None
 
     def sweep(self) -> None:
         """Remove keys without a value from the index: in a few shards, a limited number in each.
 
         Memcached itself drops expired items.
         """
-        step = next(self._sweeps) % (SHARDS // _STEP)
-        shards = self._index.fetch(range(step * _STEP, (step + 1) * _STEP))
+        shards = self._index.fetch(next(self._sweeps) % (SHARDS // _STEP))
         listed = {key: load_index(found.value) for key, found in shards.items()}
         checked = [name for names in listed.values() for name in _sample(names)]
         gone = set(self._unlist(checked))
@@ -224,9 +241,9 @@ class _Index:
         """The shard of a key."""
         return self._shards[crc32(utf8(name)) % SHARDS]
 
-    def fetch(self, shards: Iterable[int]) -> dict[Key, Found]:
-        """These shards; without those that are not stored."""
-        return self._values.fetch(self._shards[shard] for shard in shards)
+    def fetch(self, step: int) -> dict[Key, Found]:
+        """The shards of a step; without those that are not stored."""
+        return self._values.fetch(self._shards[step * _STEP : (step + 1) * _STEP])
 
     def add(self, names: Sequence[str], claimed: set[str], found: Mapping[Key, Found]) -> None:
         """Let the shards list these keys.
@@ -279,7 +296,14 @@ def _sample(names: list[str]) -> list[str]:
     return names if len(names) <= _MOST_SWEPT else _random.sample(names, _MOST_SWEPT)
 
 
+def _cursor(step: int, key: str) -> str:
+    """The cursor of the page after this key of this step of the index."""
+    return f"{step} {utf8(key).hex()}"
+
+
 def _parsed(cursor: str | None) -> tuple[int, bytes | None]:
-    """The step of a page, and the key after which it begins; None: with the first key."""
-    step, found, after = (cursor or "0").partition(" ")
-    return int(step), bytes.fromhex(after) if found else None
+    """The step and the key, in UTF-8, after which a page begins; None: with the first key."""
+    if cursor is None:
+        return 0, None
+    step, after = cursor.split(" ")
+    return int(step), bytes.fromhex(after)

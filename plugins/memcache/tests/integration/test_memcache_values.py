@@ -97,7 +97,8 @@ def test_what_a_batch_costs_in_round_trips(backend, later, monkeypatch):
     assert cost(lambda: write(backend, *NAMES)) == 2, "the index lists a key for a while after its value was removed"
     assert cost(lambda: write(backend, *NAMES, if_version=0)) == 1
     assert cost(lambda: backend.read_values(NAMES)) == 1
-    assert cost(lambda: backend.list_values("name", limit=1_000)) == 2
+    assert cost(lambda: backend.list_values("name", limit=1_000)) == 3, "half of the index, the other half, the values"
+    assert cost(lambda: backend.list_values("name", limit=10)) == 2
     assert cost(backend.sweep) == 2
     assert cost(lambda: write(later, *NAMES)) == 3, "read; read the item and the index; value"
 
@@ -265,6 +266,20 @@ def test_pages_are_as_long_as_asked_for(backend):
     assert sorted(listed(backend, "name", limit=3)) == NAMES
     page = backend.list_values("name", limit=7)
     assert len(page.values) == 7
+
+
+def test_a_page_passes_a_limited_number_of_keys_without_a_value(backend):
+    removed = [f"removed-{number}" for number in range(4_000)]
+    write(backend, *removed)
+    backend.write_values([ValueWrite(key=key, value=None) for key in removed])
+    write(backend, *NAMES[:3])
+    pages, cursor = [], None
+    while not pages or cursor is not None:
+        page = backend.list_values("", limit=2, cursor=cursor)
+        pages.append(len(page.values))
+        cursor = page.cursor
+    assert sum(pages) == 3
+    assert 3 <= len(pages) <= 8
 
 
 def test_a_shard_of_the_index_without_room_refuses_new_keys_and_no_others(memcached, backends):

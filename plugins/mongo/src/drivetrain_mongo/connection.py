@@ -43,8 +43,12 @@ _INDEXES = (
     # An extra: the server deletes records that no worker has swept. Only records that expire have the field.
     IndexModel([("delete_at", ASCENDING)], name="delete_at", expireAfterSeconds=0, sparse=True),
 )
-#: Finds values that have expired, and documents that have outlived theirs.
-_VALUE_INDEXES = (IndexModel([("ends", ASCENDING)], name="ends"),)
+_VALUE_INDEXES = (
+    # Finds values that have expired, and documents that have outlived theirs.
+    IndexModel([("ends", ASCENDING)], name="ends"),
+    # Lists values. Only documents with a value have the field.
+    IndexModel([("key", ASCENDING)], name="key", sparse=True),
+)
 
 
 @frozen

@@ -1,7 +1,8 @@
 """Versioned values: one document for each key.
 
 A document outlives its value by a day, so that versions grow. A new document begins with the time in microseconds,
-which is larger than every version before.
+which is larger than every version before. `ends` says when the value expires, and later when the document goes. A
+document with a value has it in `value`, and its id in `key` once more: an index on `key` lists values only.
 
 A batch takes two round trips: one reads its documents, the other writes those that change. A write of an existing
 document is an upsert with the condition that it has the version that was read. If the version is another one, the
@@ -61,10 +62,11 @@ def write_values(connection: Connection, writes: Sequence[ValueWrite]) -> list[V
 
 
 def list_values(collections: Collections, prefix: str, limit: int, cursor: str | None, now: float) -> ValuePage:
-    """A page of values, in the order of their keys; the cursor is the last id, also of a document without a value."""
+    """A page of values, in the order of their keys; the cursor is the last id, also of a value that has expired."""
     first = _id(prefix)
     wanted = {"$gte": first, "$lt": first + _LARGEST, **({} if cursor is None else {"$gt": cursor})}
-    found = list(collections.values.find({"_id": wanted}, batch_size=limit).sort("_id", ASCENDING).limit(limit))
+    listed = collections.values.find({"key": wanted}, batch_size=limit).sort("key", ASCENDING)
+    found = list(listed.limit(limit))
     current = [(document["_id"], _current(document, now)) for document in found]
     return ValuePage(
         values=[(_key(each), value) for each, value in current if value is not None],
@@ -75,17 +77,17 @@ def list_values(collections: Collections, prefix: str, limit: int, cursor: str |
 def sweep(collections: Collections, now: float) -> None:
     """Remove some of the expired values, and delete some of the documents that have outlived theirs for a day."""
     ended = {"ends": {"$lte": micros(now)}}
-    found = list(collections.values.find(ended, {"removed": 1}).sort("ends", ASCENDING).limit(CHUNK))
-    for chunk in id_chunks([document["_id"] for document in found if document["removed"]]):
-        collections.values.delete_many({"_id": {"$in": chunk}, "removed": True, **ended})
-    for chunk in id_chunks([document["_id"] for document in found if not document["removed"]]):
-        removal = {"value": None, "removed": True, "ends": micros(now + _VERSION_SECONDS)}
-        collections.values.update_many({"_id": {"$in": chunk}, "removed": False, **ended}, {"$set": removal})
+    found = list(collections.values.find(ended, {"key": 1}).sort("ends", ASCENDING).limit(CHUNK))
+    for chunk in id_chunks([document["_id"] for document in found if "key" not in document]):
+        collections.values.delete_many({"_id": {"$in": chunk}, "key": {"$exists": False}, **ended})
+    for chunk in id_chunks([document["_id"] for document in found if "key" in document]):
+        removal = _update({"ends": micros(now + _VERSION_SECONDS)})
+        collections.values.update_many({"_id": {"$in": chunk}, "key": {"$exists": True}, **ended}, removal)
 
 
 def count(collections: Collections, now: float) -> int:
     """How many values are stored."""
-    return collections.values.count_documents({"removed": False, "ends": {"$gt": micros(now)}})
+    return collections.values.count_documents({"key": {"$exists": True}, "ends": {"$gt": micros(now)}})
 
 
 def _try(connection: Connection, writes: Mapping[str, Sequence[ValueWrite]]) -> dict[str, list[ValueOutcome]]:
@@ -94,7 +96,7 @@ def _try(connection: Connection, writes: Mapping[str, Sequence[ValueWrite]]) -> 
         # As the primary has them. If a majority never gets one of them, no write on top of it is acknowledged either.
         found = {document["_id"]: document for document in find(latest(collections.values), list(writes))}
         now = connection.now()
-        decided = {each: _decide(found.get(each), some, now) for each, some in writes.items()}
+        decided = {each: _decide(each, found.get(each), some, now) for each, some in writes.items()}
         operations = {
             each: _operation(each, found.get(each), after)
             for each, (after, _) in decided.items()
@@ -106,7 +108,7 @@ def _try(connection: Connection, writes: Mapping[str, Sequence[ValueWrite]]) -> 
 
 
 def _decide(
-    document: Document | None, writes: Sequence[ValueWrite], now: float
+    document_id: str, document: Document | None, writes: Sequence[ValueWrite], now: float
 ) -> tuple[Document | None, list[ValueOutcome]]:
     """What the writes of one key, in order, make of its document: the same object if nothing changes; the outcomes."""
     outcomes = []
@@ -116,15 +118,15 @@ def _decide(
             outcomes.append(ValueOutcome(written=False, current=stored))
             continue
         # A removal has a version too: otherwise a write after it could take the document for the one it has read.
-        version = Int64(max(micros(now), 1 + (0 if document is None else document["version"])))
+        version = max(int(micros(now)), 1 + (0 if document is None else int(document["version"])))
         if each.value is not None:
             seconds = each.expires_in_seconds
             ends = FOREVER if seconds is None else micros(now + seconds)
-            document = {"version": version, "value": each.value, "removed": False, "ends": ends}
+            document = {"version": Int64(version), "ends": ends, "key": document_id, "value": each.value}
             stored = VersionedValue(value=each.value, version=version, expires_in_seconds=seconds)
         elif stored is not None:
             ends = micros(now + _VERSION_SECONDS)
-            document, stored = {"version": version, "value": None, "removed": True, "ends": ends}, None
+            document, stored = {"version": Int64(version), "ends": ends}, None
         outcomes.append(ValueOutcome(written=True, current=stored))
     return document, outcomes
 
@@ -132,12 +134,18 @@ def _decide(
 def _operation(document_id: str, before: Document | None, after: Document) -> InsertOne[Document] | UpdateOne:
     if before is None:
         return InsertOne({"_id": document_id, **after})
-    return UpdateOne({"_id": document_id, "version": before["version"]}, {"$set": after}, upsert=True)
+    return UpdateOne({"_id": document_id, "version": before["version"]}, _update(after), upsert=True)
+
+
+def _update(after: Document) -> Document:
+    """The update that sets these fields, and removes the value that they lack."""
+    lacking = {name: "" for name in ("key", "value") if name not in after}
+    return {"$set": after, **({"$unset": lacking} if lacking else {})}
 
 
 def _current(document: Mapping[str, Any] | None, now: float) -> VersionedValue | None:
     """The value in a document; None if there is none, or it has expired."""
-    if document is None or document["removed"] or document["ends"] <= micros(now):
+    if document is None or "value" not in document or document["ends"] <= micros(now):
         return None
     ends = document["ends"]
     return VersionedValue(

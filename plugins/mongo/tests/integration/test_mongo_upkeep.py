@@ -38,14 +38,14 @@ def test_several_processes_create_the_indexes_once_each(commands, make, collecti
     found = [[name for name, _ in index["key"]] for index in collections["records"].index_information().values()]
     assert sorted(found) == [["_id"], ["delete_at"], ["expires"]]
     found = [[name for name, _ in index["key"]] for index in collections["values"].index_information().values()]
-    assert sorted(found) == [["_id"], ["ends"]]
+    assert sorted(found) == [["_id"], ["ends"], ["key"]]
 
 
 def test_the_indexes_are_asked_for_as_mongodb_knows_them(make, monkeypatch):
     asked = []
     monkeypatch.setattr(Collection, "create_indexes", lambda self, models: asked.extend(m.document for m in models))
     make().record([end()])
-    assert [model["name"] for model in asked] == ["expires", "delete_at", "ends"]
+    assert [model["name"] for model in asked] == ["expires", "delete_at", "ends", "key"]
     assert asked[1]["expireAfterSeconds"] == 0
 
 
