@@ -194,8 +194,9 @@ class LockContract(BackendBase):
         one, other = self.several(2)
         renews, releases = (_taken(one, name, SHORT) for name in ("renews", "releases"))
         later = list[Lock]()
+        longest = SHORT + self.resolution + self.patience_seconds
         for name in ("renews", "releases"):
-            eventually(lambda: not _refused(other, name, later), "taken over", SHORT + self.resolution + 60.0)  # noqa: B023
+            eventually(lambda: not _refused(other, name, later), "taken over", longest)  # noqa: B023
         assert not renews.renew()
         assert not releases.release()
         for lock in later:

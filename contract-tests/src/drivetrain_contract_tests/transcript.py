@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from attrs import define, field
 
-from drivetrain.contract import Delivery, Message
+from drivetrain.contract import Delivery, Message, ValueOutcome, ValueWrite
 
 __all__ = ["Recorded", "Transcript"]
 
@@ -32,7 +32,7 @@ _NEAR_SECONDS = 100 * 366 * 86_400.0
 _HEAD = """\
 import time
 from drivetrain.app.discovery import Drivers
-from drivetrain.contract import DriverContext, Message, QueueSection
+from drivetrain.contract import DriverContext, Message, QueueSection, ValueWrite
 """
 
 
@@ -128,6 +128,8 @@ class _Script:
         self._threads = {call.thread for call in calls}
         #: Where a delivery was received, by its identity: a variable, and the place in it.
         self._received: dict[int, tuple[str, int]] = {}
+        #: The expression of a version, by key and version: a service may give other numbers when the script is run.
+        self._versions: dict[tuple[str, int], str] = {}
 
     def lines(self) -> Iterator[str]:
         used = {call.driver for call in self._calls}
@@ -147,6 +149,9 @@ class _Script:
             variable = f"taken{number}"
             self._received.update({id(each): (variable, place) for place, each in enumerate(call.answer)})
             asked = f"{variable} = {asked}"
+        if call.method == "write_values" and call.answer:
+            asked = f"written{number} = {asked}"
+            self._versions.update(_versions_of(f"written{number}", call))
         thread = f" in {call.thread}" if len(self._threads) > 1 else ""
         return f"{asked}  #{thread} {_answer(call)}"
 
@@ -156,9 +161,19 @@ class _Script:
         if isinstance(value, Delivery):
             variable, place = self._where(value)
             return f"{variable}[{place}]"
+        if isinstance(value, ValueWrite):
+            return self._write(value)
         if isinstance(value, (list, tuple)) and value:
             return self._sequence(value, at)
         return _plain(value)
+
+    def _write(self, write: ValueWrite) -> str:
+        parts = [f"key={_plain(write.key)}", f"value={_plain(write.value)}"]
+        if write.if_version is not None:
+            parts.append(f"if_version={self._versions.get((write.key, write.if_version), write.if_version)}")
+        if write.expires_in_seconds is not None:
+            parts.append(f"expires_in_seconds={_plain(write.expires_in_seconds)}")
+        return f"ValueWrite({', '.join(parts)})"
 
     def _where(self, delivery: Delivery) -> tuple[str, int]:
         return self._received.get(id(delivery), ("delivery_of_an_earlier_call", 0))
@@ -189,6 +204,13 @@ class _Script:
         expected = [(variable, first + number) for number in range(len(deliveries))]
         found = [self._where(each) for each in deliveries]
         return f"{variable}[{first}:{first + len(deliveries)}]" if found == expected else None
+
+
+def _versions_of(variable: str, call: _Call) -> Iterator[tuple[tuple[str, int], str]]:
+    """The versions that a call of `write_values` has given, each with its expression."""
+    for place, (write, outcome) in enumerate(zip(call.arguments[0], call.answer, strict=False)):
+        if isinstance(outcome, ValueOutcome) and outcome.written and outcome.current is not None:
+            yield (write.key, outcome.current.version), f"{variable}[{place}].current.version"
 
 
 def _numbered(messages: Sequence[Message], at: float) -> str | None:
@@ -243,6 +265,8 @@ def _short(answer: Any) -> str:
         return f"{len(answer)} deliveries: " + ", ".join(_delivery(each) for each in answer[:3])
     if isinstance(answer, (list, tuple)) and answer and isinstance(answer[0], Message):
         return f"{len(answer)} messages: " + ", ".join(repr(each.id)[:30] for each in answer[:5])
+    if isinstance(answer, (list, tuple)) and answer and isinstance(answer[0], ValueOutcome):
+        return f"{len(answer)} outcomes: " + ", ".join(_outcome(each) for each in answer[:5])
     if isinstance(answer, msgspec.Struct):
         return repr(msgspec.structs.asdict(answer))[:_LONGEST_ANSWER]
     return repr(answer)[:_LONGEST_ANSWER]
@@ -252,3 +276,9 @@ def _delivery(delivery: Delivery) -> str:
     again = ", redelivered" if delivery.redelivered else ""
     count = f", delivery {delivery.delivery_count}" if delivery.delivery_count is not None else ""
     return f"{delivery.message.id[:30]!r}{again}{count}"
+
+
+def _outcome(outcome: ValueOutcome) -> str:
+    current = outcome.current
+    what = "nothing" if current is None else f"version {current.version} of {_plain(current.value)[:30]}"
+    return f"{'written' if outcome.written else 'refused'}, {what} is stored"

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from drivetrain.contract import Durability, TaskPage, evolve
-from drivetrain_contract_tests import BackendContract, LockContract
+from drivetrain_contract_tests import BackendContract, LockContract, ValueContract
 from mutants.backend_base import Host, Remote, service_of
 from mutants.backend_tasks import Limited
 from mutants.mutant import PROFILE
@@ -38,11 +38,10 @@ class Cache(Limited):
     def shorten_retention(self, task_ids, *, retention_seconds):
         super().shorten_retention(task_ids, retention_seconds=whole(retention_seconds))
 
-    def acquire_lock(self, name, *, seconds):
-        return super().acquire_lock(name, seconds=whole(seconds))
-
-    def renew_lock(self, name, token, *, seconds):
-        return super().renew_lock(name, token, seconds=whole(seconds))
+    def write_values(self, writes):
+        return super().write_values(
+            [evolve(each, expires_in_seconds=whole(each.expires_in_seconds)) for each in writes]
+        )
 
     def unfinished(self, *, limit, cursor=None):
         return TaskPage()
@@ -65,7 +64,7 @@ SERVICES = {
 }
 
 
-@pytest.mark.parametrize("contract", [BackendContract, LockContract])
+@pytest.mark.parametrize("contract", [BackendContract, ValueContract, LockContract])
 @pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 def test_no_check_catches_a_correct_backend(contract, service):
     assert faults(contract, service, PROFILE) == []

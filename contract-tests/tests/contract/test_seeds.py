@@ -12,6 +12,7 @@ from drivetrain_contract_tests import (
     RetryPolicyContract,
     SerializerContract,
     Service,
+    ValueContract,
     WorkflowContract,
 )
 from passing import BusyBrokerContract, faults
@@ -25,12 +26,15 @@ class UnhurriedWorkflowContract(WorkflowContract):
     short_lease_seconds = 3.0
 
 
+CONTRACTS = [BusyBrokerContract, BackendContract, ValueContract, LockContract, UnhurriedWorkflowContract]
+
+
 def profile(seed: int) -> Profile:
     return Profile("small", examples=3, steps=15, large=40, batch=130, races=1, seconds=0.05, crashes=1, seed=seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("contract", [BusyBrokerContract, BackendContract, LockContract, UnhurriedWorkflowContract])
+@pytest.mark.parametrize("contract", CONTRACTS)
 def test_a_correct_driver_passes_whatever_the_seed(contract, seed):
     assert faults(contract, Service, profile(seed)) == []
 

@@ -18,7 +18,7 @@ from drivetrain.contract import (
 )
 from drivetrain.drivers.memory import shared_name
 from drivetrain.drivers.memory.backend import MemoryBackend
-from drivetrain_contract_tests import BackendContract, LockContract, Service
+from drivetrain_contract_tests import BackendContract, LockContract, Service, ValueContract
 from mutants.mutant import Mutant
 
 Kind = type[MemoryBackend]
@@ -45,6 +45,13 @@ class Impatient(BackendContract):
     patience_seconds = 1.0
 
 
+class ImpatientValues(ValueContract):
+    """The same checks, likewise."""
+
+    prompt_seconds = 0.5
+    patience_seconds = 1.0
+
+
 class ImpatientLocks(LockContract):
     """The same checks, likewise."""
 
@@ -52,8 +59,11 @@ class ImpatientLocks(LockContract):
     patience_seconds = 1.0
 
 
+_CONTRACTS = {"R": Impatient, "V": ImpatientValues, "L": ImpatientLocks}
+
+
 def contract_of(clause: str) -> Any:
-    return ImpatientLocks if clause.startswith("L") else Impatient
+    return _CONTRACTS[clause[0]]
 
 
 def service_of(kind: Kind) -> Service:
@@ -149,7 +159,7 @@ def _remote(name: str) -> Callable[..., Any]:
 
 
 _CALLS = """ping record read wait renew shorten_retention forget unfinished open_groups complete read_groups
-read_members store_bodies load_bodies drop_bodies acquire_lock renew_lock release_lock sweep counts"""
+read_members store_bodies load_bodies drop_bodies read_values write_values list_values sweep counts"""
 
 for _name in _CALLS.split():
     setattr(Remote, _name, _remote(_name))

@@ -532,18 +532,18 @@ class SweepsNothing(MemoryBackend):
         return outcomes
 
 
-@broken("R32", "sweeps locks that are held")
-class SweepsLocks(MemoryBackend):
+@broken("R32", "sweeps values that have not ended")
+class SweepsValues(MemoryBackend):
     def sweep(self):
-        self._store.locks.clear()
+        for key in list(self._store.values._values):
+            self._store.values._remove(key)
         return super().sweep()
 
 
-@broken("R32", "counts locks that were released")
-class CountsReleased(MemoryBackend):
+@broken("R32", "counts no values")
+class CountsNoValues(MemoryBackend):
     def counts(self):
-        self.locks = max(getattr(self, "locks", 0), len(self._store.locks))
-        return {**super().counts(), "locks": self.locks}
+        return {**super().counts(), "values": 0}
 
 
 @broken("R32", "counts the places of members for members")

@@ -96,13 +96,17 @@ class NothingShared(MemoryBackend):
         super().__init__("", clock)
 
 
-@broken("R35", "has one set of locks for all namespaces")
-class LocksOfAll(MemoryBackend):
-    locks = MemoryBackend("locks of all", None)
+@broken("R35", "has one set of values for all namespaces")
+class ValuesOfAll(MemoryBackend):
+    values = MemoryBackend("values of all", None)
 
-    def acquire_lock(self, name, *, seconds):
-        self.locks._clock = self._clock
-        return self.locks.acquire_lock(name, seconds=seconds)
+    def write_values(self, writes):
+        self.values._clock = self._clock
+        return self.values.write_values(writes)
+
+    def read_values(self, keys):
+        self.values._clock = self._clock
+        return self.values.read_values(keys)
 
 
 @broken("R35", "answers from a cache of its own")
@@ -143,11 +147,12 @@ class LosesMembers(Remote):
             found.members.clear()
 
 
-@broken("R36", "lets locks go")
-class LosesLocks(Remote):
+@broken("R36", "loses its values")
+class LosesValues(Remote):
     @staticmethod
     def crash(store):
-        store.locks.clear()
+        for key in list(store.values._values):
+            store.values._remove(key)
 
 
 @broken("R36", "writes behind, and loses the last write")
@@ -248,7 +253,7 @@ class TimeError(MemoryBackend):
 class TokensBeginAgain(Remote):
     @staticmethod
     def crash(store):
-        store.tokens = count(1)
+        store.values._versions = count(1)
 
 
 MUTANTS = mutants_of(globals())

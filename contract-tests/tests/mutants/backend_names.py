@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from binascii import crc_hqx
 
 from drivetrain.contract import apply, evolve
 from drivetrain.drivers.memory.backend import MemoryBackend
@@ -149,49 +148,6 @@ class FoldsKeys(NamesBodies):
 class StripsKeys(NamesBodies):
     def same(self, name):
         return name.rstrip()
-
-
-class NamesLocks(MemoryBackend):
-    def same(self, name):
-        """What a name is kept under."""
-
-    def acquire_lock(self, name, *, seconds):
-        return super().acquire_lock(self.same(name), seconds=seconds)
-
-    def renew_lock(self, name, token, *, seconds):
-        return super().renew_lock(self.same(name), token, seconds=seconds)
-
-    def release_lock(self, name, token):
-        return super().release_lock(self.same(name), token)
-
-
-@broken("L6", "takes locks for the same whose names look the same")
-class ComposesLocks(NamesLocks):
-    same = staticmethod(composed)
-
-
-@broken("L6", "takes locks for the same but for blanks at the end")
-class StripsLocks(NamesLocks):
-    def same(self, name):
-        return name.rstrip()
-
-
-@broken("L6", "hashes the names of locks to sixteen bits")
-class HashesLocks(NamesLocks):
-    def same(self, name):
-        return str(crc_hqx(name.encode("utf-8", "surrogatepass"), 0))
-
-
-@broken("L6", "hashes the names of locks to fifteen bits of their ends")
-class HashesEnds(NamesLocks):
-    def same(self, name):
-        return str(crc_hqx(name[-20:].encode("utf-8", "surrogatepass"), 1) % 2**15)
-
-
-@broken("L6", "takes locks for the same but for case")
-class FoldsLocks(NamesLocks):
-    def same(self, name):
-        return name.lower()
 
 
 @broken("R29", "forgets what a name with wild cards matches")

@@ -1,4 +1,4 @@
-"""Backends that look and act in two steps, or that show how their service orders concurrent writes (R2 to R33, L1)."""
+"""Backends that look and act in two steps, or that show how their service orders concurrent writes (R2 to R33)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import defaultdict
 from contextlib import ExitStack, contextmanager
 
 from drivetrain.contract import GroupProgress, Outcome, Renewal, ServiceRefused, State, evolve
-from drivetrain.drivers.memory.backend import MemoryBackend, _Lock, _OpenGroup
+from drivetrain.drivers.memory.backend import MemoryBackend, _OpenGroup
 from mutants.backend_base import Ruled, broken, mutants_of
 
 # Check, then act
@@ -152,52 +152,6 @@ class OpensInTwoSteps(MemoryBackend):
             if self.read_groups([group.group_id]) == [None]:
                 with self._store.condition:
                     self._store.groups[group.group_id] = _OpenGroup(group)
-
-
-@broken("L1", "looks and takes a lock in two quick steps")
-class TakesInTwoSteps(MemoryBackend):
-    def acquire_lock(self, name, *, seconds):
-        now = self._clock.monotonic()
-        with self._store.condition:
-            lock = self._store.locks.get(name)
-        if lock is not None and lock.ends > now:
-            return None
-        with self._store.condition:
-            token = next(self._store.tokens)
-            self._store.locks[name] = _Lock(token, now + seconds)
-            return token
-
-
-@broken("L1", "takes an ended lock without a look at who else does")
-class TakesEndedUnseen(MemoryBackend):
-    """A new name is inserted under a unique key."""
-
-    def acquire_lock(self, name, *, seconds):
-        now = self._clock.monotonic()
-        with self._store.condition:
-            lock = self._store.locks.get(name)
-            if lock is None:
-                return super().acquire_lock(name, seconds=seconds)
-        if lock.ends > now:
-            return None
-        with self._store.condition:
-            token = next(self._store.tokens)
-            self._store.locks[name] = _Lock(token, now + seconds)
-            return token
-
-
-@broken("L5", "reads the last token and adds one in two steps")
-class CountsTokensInTwoSteps(MemoryBackend):
-    last: dict = {}
-
-    def acquire_lock(self, name, *, seconds):
-        token = self.last.get(id(self._store), 0)
-        if super().acquire_lock(name, seconds=seconds) is None:
-            return None
-        with self._store.condition:
-            self.last[id(self._store)] = token + 1
-            self._store.locks[name] = evolve(self._store.locks[name], token=token + 1)
-            return token + 1
 
 
 # The order of locks: rows are locked one after the other, and a deadlock is an error of the client

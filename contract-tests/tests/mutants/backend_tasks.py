@@ -6,7 +6,17 @@ import json
 import math
 import threading
 
-from drivetrain.contract import Outcome, Renewal, State, StateChange, TaskPage, TooLarge, apply, evolve
+from drivetrain.contract import (
+    Outcome,
+    Renewal,
+    State,
+    StateChange,
+    TaskPage,
+    TooLarge,
+    apply,
+    check_value_sizes,
+    evolve,
+)
 from drivetrain.drivers.memory.backend import MemoryBackend
 from mutants.backend_base import Ruled, broken, mutants_of
 
@@ -268,6 +278,10 @@ class Limited(MemoryBackend):
             if len(body) > self.limit:
                 raise TooLarge("a body", len(body), self.limit)
         super().store_bodies(bodies)
+
+    def write_values(self, writes):
+        check_value_sizes(writes, self.limit)
+        return super().write_values(writes)
 
 
 @broken("R9", "drops what was there when it refuses a larger value")

@@ -1,4 +1,4 @@
-"""Backends whose leases, locks and waits last too short or too long, or are not woken (R4 to R34, L2, L3)."""
+"""Backends whose leases, locks and waits last too short or too long, or are not woken (R4 to R34)."""
 
 from __future__ import annotations
 
@@ -88,57 +88,6 @@ class NeverShortens(MemoryBackend):
         return super()._renew(evolve(lease, seconds=max(lease.seconds, left)), now)
 
 
-class LastingLocks(MemoryBackend):
-    def lasts(self, seconds):
-        """How long a lock lasts that was asked for so long."""
-
-    def acquire_lock(self, name, *, seconds):
-        return super().acquire_lock(name, seconds=self.lasts(seconds))
-
-
-@broken("L2", "ends locks five per cent early")
-class ShortLocks(LastingLocks):
-    def lasts(self, seconds):
-        return 0.95 * seconds
-
-
-@broken("L2", "keeps locks in 32 bits of milliseconds")
-class LocksIn32Bits(LastingLocks):
-    lasts = staticmethod(in_32_bits)
-
-
-@broken("L2", "keeps locks in 32 bits of microseconds")
-class LocksInMicroseconds(LastingLocks):
-    def lasts(self, seconds):
-        return in_32_bits(seconds, 1e-6)
-
-
-@broken("L2", "keeps a lock for a second at least")
-class LocksForASecond(LastingLocks):
-    def lasts(self, seconds):
-        return max(1.0, seconds)
-
-
-@broken("L3", "renews a lock for five per cent less")
-class ShortLockRenewals(MemoryBackend):
-    def renew_lock(self, name, token, *, seconds):
-        return super().renew_lock(name, token, seconds=0.95 * seconds)
-
-
-@broken("L3", "keeps renewals of locks in 32 bits of milliseconds")
-class LockRenewalsIn32Bits(MemoryBackend):
-    def renew_lock(self, name, token, *, seconds):
-        return super().renew_lock(name, token, seconds=in_32_bits(seconds))
-
-
-@broken("L3", "does not shorten a lock by a renewal")
-class NeverShortensLocks(MemoryBackend):
-    def renew_lock(self, name, token, *, seconds):
-        lock = self._store.locks.get(name)
-        left = lock.ends - self._clock.monotonic() if lock else 0.0
-        return super().renew_lock(name, token, seconds=max(seconds, left))
-
-
 # Clocks: a service with one of its own, that believes its clients all the same
 
 
@@ -175,13 +124,6 @@ class RenewsByTheClient(Served):
     def renew(self, leases):
         ahead = self._of_client.now() - self._clock.now()
         return super().renew([evolve(lease, seconds=max(0.0, lease.seconds + ahead)) for lease in leases])
-
-
-@broken("L2", "counts locks by the clock of the client, and all else by its own")
-class LocksByTheClient(Served):
-    def acquire_lock(self, name, *, seconds):
-        ahead = self._of_client.monotonic() - self._clock.monotonic()
-        return super().acquire_lock(name, seconds=max(0.0, seconds + ahead))
 
 
 # Times that are told

@@ -1,4 +1,4 @@
-"""Broken backends and locks: at least one for each clause R… and L…."""
+"""Broken backends, versioned values and locks: at least one for each clause R…, V… and L…."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mutants import (
     backend_races,
     backend_tasks,
     backend_times,
+    backend_value_lists,
+    backend_values,
 )
 from mutants.mutant import Mutant
 
@@ -25,4 +27,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *backend_batches.MUTANTS,
     *backend_names.MUTANTS,
     *backend_times.MUTANTS,
+    *backend_values.MUTANTS,
+    *backend_value_lists.MUTANTS,
 )

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 
-from drivetrain.contract import RunLease, ServiceUnavailable, reset_after_fork
+from drivetrain.contract import RunLease, ServiceUnavailable, ValueWrite, reset_after_fork
 from drivetrain.drivers import sqlite
 from drivetrain_contract_tests import Service
 from mutants import backend_base, broker_base
@@ -73,23 +73,21 @@ class LockedBackend(_Backend):
             return super().record(transitions)
 
 
-class LetsGo(_Backend):
-    """Lets go of its locks in a child, as it does at the end of its process."""
+class RemovesValues(_Backend):
+    """Removes in a child what it has written, as it does at the end of its process."""
 
     def __init__(self, options, clock):
         super().__init__(options, clock)
-        self.how, self.tokens = (options, clock), {}
-        self.in_child = _InChild(self.let_go)
+        self.how, self.keys = (options, clock), set()
+        self.in_child = _InChild(self.remove)
         reset_after_fork(self.in_child)
 
-    def acquire_lock(self, name, **how):
-        self.tokens[name] = super().acquire_lock(name, **how)
-        return self.tokens[name]
+    def write_values(self, writes):
+        self.keys.update(each.key for each in writes)
+        return super().write_values(writes)
 
-    def let_go(self):
-        fresh = _Backend(*self.how)
-        for name, token in self.tokens.items():
-            fresh.release_lock(name, token or 0)
+    def remove(self):
+        _Backend(*self.how).write_values([ValueWrite(key=key, value=None) for key in self.keys])
 
 
 class EndsLeases(_Backend):
@@ -140,6 +138,6 @@ MUTANTS = (
     _mutant("B46", "gives back in a child what its parent holds", GivesBack),
     _mutant("B46", "settles in a child what its parent holds", Settles),
     _mutant("R39", "records under a lock of the process that nobody makes new in a child", LockedBackend),
-    _mutant("R39", "lets go of its parent's locks in a child", LetsGo),
+    _mutant("R39", "removes its parent's values in a child", RemovesValues),
     _mutant("R39", "ends its parent's leases in a child", EndsLeases),
 )

@@ -84,15 +84,15 @@ def _backend(name_of: Callable[[str, Any], str], kind: type[MemoryBackend] = Mem
     return Service(_url, backend_maker=lambda url, context: kind(name_of(url, context), context.clock))
 
 
-class _LocksAlike(MemoryBackend):
-    """Its locks are those of all namespaces of this name, by case."""
+class _ValuesAlike(MemoryBackend):
+    """Its values are those of all namespaces of this name, by case."""
 
     def __init__(self, name: str, clock: Any) -> None:
         super().__init__(name, clock)
-        self._locks = MemoryBackend(name.lower(), clock)
-        self.acquire_lock = self._locks.acquire_lock
-        self.renew_lock = self._locks.renew_lock
-        self.release_lock = self._locks.release_lock
+        self._values = MemoryBackend(name.lower(), clock)
+        self.read_values = self._values.read_values
+        self.write_values = self._values.write_values
+        self.list_values = self._values.list_values
 
 
 class _BodiesAlike(MemoryBackend):
@@ -151,7 +151,7 @@ _BROKERS: dict[str, Callable[[], Service]] = {
 }
 _BACKENDS: dict[str, Callable[[], Service]] = {
     **{name: (lambda name_of=name_of: _backend(name_of)) for name, name_of in NAMES.items()},
-    "has one set of locks for namespaces that are alike": lambda: _backend(_right, _LocksAlike),
+    "has one set of values for namespaces that are alike": lambda: _backend(_right, _ValuesAlike),
     "keeps the bodies of namespaces that are alike together": lambda: _backend(_right, _BodiesAlike),
 }
 MUTANTS = tuple(

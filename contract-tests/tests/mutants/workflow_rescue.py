@@ -84,9 +84,8 @@ def tells_another_cause(patch):
 @breaks_core("W22", "leaves the looking to a worker that has stopped")
 def keeps_the_lock(patch):
     def leads(self):
-        if self._token is None:
-            self._token = self._runtime.backend.acquire_lock("drivetrain.rescue", seconds=3600)
-        return self._token is not None
+        self._lock._seconds = 3600
+        return self._lock.acquire()
 
     patch.setattr(rescuer.Rescuer, "_leads", leads)
     patch.setattr(rescuer.Rescuer, "_let_go", lambda _self: None)

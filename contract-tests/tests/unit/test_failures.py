@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from drivetrain.contract import BrokerCapabilities, Durability, QueueSection, ServiceUnavailable, evolve
+from drivetrain.contract import BrokerCapabilities, Durability, QueueSection, ServiceUnavailable, ValueWrite, evolve
 from drivetrain.drivers.memory.broker import MemoryBroker
 from drivetrain_contract_tests import PROFILES, BrokerContract, Service
 from drivetrain_contract_tests.brokers.base import message
@@ -79,6 +79,23 @@ def test_what_was_asked_is_a_script_that_does_the_same():
     assert [each.id for each in found["broker1"].peek("q", QueueSection.DEAD, limit=99)] == [
         f"{number}" for number in range(101, 110)
     ]
+
+
+def test_a_script_of_versioned_values_names_the_versions_that_it_was_given():
+    transcript, service = Transcript(), Service()
+    namespace = service.namespace()
+    service.backend(namespace).write_values([ValueWrite(key="other", value=b"")] * 5)  # so that versions differ
+    backend = transcript.record(service.backend(namespace), service.expression("backend", service.namespace()))
+    first, _ = backend.write_values([ValueWrite(key="a", value=b"1", if_version=0), ValueWrite(key="b", value=b"2")])
+    backend.write_values([ValueWrite(key="a", value=b"3" * 5_000, if_version=first.current.version)])
+    backend.write_values([ValueWrite(key="b", value=None, if_version=77, expires_in_seconds=None)])
+    script = transcript.script()
+    assert "if_version=written0[0].current.version" in script
+    assert "1 outcomes: refused, version" in script
+
+    found = {}
+    exec(compile(script, "script", "exec"), found)
+    assert [each.value for each in found["backend1"].read_values(["a", "b"])] == [b"3" * 5_000, b"2"]
 
 
 def test_a_script_shows_what_was_answered_or_raised_and_no_password():

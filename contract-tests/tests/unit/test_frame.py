@@ -99,7 +99,7 @@ def test_the_clauses_are_numbered_without_a_gap():
     for number in clauses():
         numbers.setdefault(number[0], []).append(int(number[1:]))
     assert all(found == list(range(1, len(found) + 1)) for found in numbers.values())
-    assert set(numbers) == set("BRLWSP")
+    assert set(numbers) == set("BRVLWSP")
 
 
 # What is run
@@ -457,8 +457,9 @@ def test_the_command_certifies_memory(tmp_path):
     document = json.loads((tmp_path / "told.json").read_text())
     told = {one["contract"]: one["summary"] for one in document["contracts"]}
     assert document["seed"] == 3
-    assert [summary["fail"] for summary in told.values()] == [0, 0]
+    assert [summary["fail"] for summary in told.values()] == [0, 0, 0]
     assert told["BackendContract"]["pass"] > 30
+    assert told["ValueContract"]["pass"] >= 9, "V3 and V10 are not run whole: nobody can restart it"
     assert told["LockContract"]["pass"] >= 5, "L5 is not run whole: nobody can restart it"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pytest.ini", "told.json"], "it leaves nothing behind"
 

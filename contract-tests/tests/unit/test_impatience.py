@@ -18,6 +18,7 @@ _TRIES = 3
 CORRECT = {
     broker_base.Impatient: (lambda: broker_base.local(MemoryBroker), lambda: remote.Remote().service()),
     backend_base.Impatient: (lambda: backend_base.Host(backend_base.Remote).service(),),
+    backend_base.ImpatientValues: (lambda: backend_base.Host(backend_base.Remote).service(),),
     backend_base.ImpatientLocks: (lambda: backend_base.Host(backend_base.Remote).service(),),
     workflow_base.Hasty: (workflow_base.pair,),
     workflow_base.Patient: (workflow_base.pair,),

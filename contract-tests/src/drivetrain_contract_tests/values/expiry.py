@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from drivetrain.contract import Backend, ValueOutcome, VersionedValue
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import counts
 from drivetrain_contract_tests.backends.clocks import skewed_pairs
 from drivetrain_contract_tests.backends.concurrency import Background
-from drivetrain_contract_tests.backends.timing import EXACT_SECONDS, LONG_TIMES, assert_ends, eventually, timed
-from drivetrain_contract_tests.backends.value_calls import listed_keys, put, read, stored, write
+from drivetrain_contract_tests.backends.timing import EXACT_SECONDS, LONG_TIMES, Timed, assert_ends, eventually, timed
+from drivetrain_contract_tests.backends.value_calls import listed, listed_keys, put, read, stored, write
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["ExpiryChecks"]
@@ -92,38 +92,50 @@ class ExpiryChecks(BackendBase):
         """Outcomes, reads and lists have what is left of the time, and None for a value without an end."""
         one, other = self.several(2)
         seconds = 1_000.0
-        began = time.monotonic()
-        outcome = write(one, seconds=seconds)
+        since = timed(write, one, seconds=seconds)
+        self._assert_left(since, since.answer.current, seconds, "write")
         stored(one, "without")
-        threading.Event().wait(2 * _SLACK)
-        refused = write(other, if_version=0)
-        (_, listed), (_, without) = sorted(other.list_values("", limit=10).values)
-        for what, found in (("write", outcome.current), ("refusal", refused.current), ("list", listed)):
-            self._assert_left(what, found, seconds, began)
-        self._assert_left("read", read(one), seconds, began)
-        assert without.expires_in_seconds is None
-        found = read(other, "without")
-        assert found is not None
-        assert found.expires_in_seconds is None
+        threading.Event().wait(3 * _SLACK)
+        refused = timed(write, other, if_version=0)
+        self._assert_left(since, refused.answer.current, seconds, "refused write", refused)
+        for backend in (one, other):
+            found = timed(read, backend)
+            self._assert_left(since, found.answer, seconds, "read", found)
+            page = timed(listed, backend)
+            (_, left), (_, without) = sorted(page.answer)
+            self._assert_left(since, left, seconds, "list", page)
+            assert without.expires_in_seconds is None, "a list says that a value without an end has one"
+            assert read(backend, "without") == without
 
-    def _assert_left(self, what: str, found: VersionedValue | None, seconds: float, began: float) -> None:
+    def _assert_left(
+        self,
+        since: Timed[Any],
+        found: VersionedValue | None,
+        seconds: float,
+        what: str,
+        asked: Timed[Any] | None = None,
+    ) -> None:
+        """Assert that a call has answered how much time was left of ``seconds`` after the write ``since``."""
         assert found is not None
         left = found.expires_in_seconds
         assert left is not None, f"the answer of a {what} says that the value has no end"
-        least = seconds - (time.monotonic() - began) - _SLACK
-        most = seconds + self.resolution + _SLACK
-        assert least <= left <= most, f"the answer of a {what} says that {left} s are left of {seconds} s"
+        least, most = seconds, seconds + self.resolution
+        if asked is not None:
+            least, most = least - (asked.ended - since.began), most - (asked.began - since.ended)
+        assert least - _SLACK <= left <= most + _SLACK, (
+            f"the answer of a {what} says that {left:.3f} s are left; it should be {least:.3f} s to {most:.3f} s"
+        )
 
     @holds("V4")
     def test_a_long_time_is_not_cut_short(self) -> None:
         """Times beyond what a service's units hold are kept all the same."""
         one, other = self.several(2)
-        began = time.monotonic()
-        one.write_values([put(f"{seconds}", seconds=seconds) for seconds in LONG_TIMES])
+        since = timed(one.write_values, [put(f"{seconds}", seconds=seconds) for seconds in LONG_TIMES])
         one.sweep()
-        for seconds, found in zip(LONG_TIMES, other.read_values([f"{seconds}" for seconds in LONG_TIMES]), strict=True):
-            assert found is not None, f"a value for {seconds} s is gone already"
-            self._assert_left("read", found, seconds, began)
+        for seconds in LONG_TIMES:
+            found = timed(read, other, f"{seconds}")
+            assert found.answer is not None, f"a value for {seconds} s is gone already"
+            self._assert_left(since, found.answer, seconds, "read", found)
 
     @holds("V4")
     def test_a_value_without_an_end_stays(self) -> None:

@@ -121,7 +121,8 @@ class ValueListingChecks(BackendBase):
         backend.write_values([put(key, seconds=SHORT if key in ends else None) for key in _KEYS])
         listing = pages(backend, "k", _LIMIT)
         first = [key for key, _ in next(listing).values]
-        eventually(partial(_all_are_gone, backend, ends), "the values end", SHORT + self.resolution + 60.0)
+        longest = SHORT + self.resolution + self.patience_seconds
+        eventually(partial(_all_are_gone, backend, ends), "the values end", longest)
         later = [key for page in listing for key, _ in page.values]
         assert ends.intersection(later) == set(), "listed though ended"
         assert sorted({*first, *later} - ends) == sorted(set(_KEYS) - ends)
