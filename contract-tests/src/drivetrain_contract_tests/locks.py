@@ -150,7 +150,7 @@ class LockContract(BackendBase):
                 assert lock.release()
                 _taken(other, name)
 
-    @holds("L2", "L4")
+    @holds("L2", "L3", "L4")
     def test_an_ended_lock_is_not_its_former_holders(self) -> None:
         """A holder that comes back after its lock has ended is refused, even if nobody else has taken it."""
         backend = self.fresh()

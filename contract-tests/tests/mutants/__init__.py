@@ -12,6 +12,7 @@ from mutants import (
     others,
     policies,
     serializers,
+    stored_values,
     urls,
     workflow_base,
     workflow_crashes,
@@ -31,6 +32,7 @@ _MARKED = (workflow_crashes, workflow_depth, workflow_ends, workflow_ids, workfl
 _MADE = (
     *brokers.MUTANTS,
     *backends.MUTANTS,
+    *stored_values.MUTANTS,
     *namespaces.MUTANTS,
     *forks.MUTANTS,
     *urls.MUTANTS,

@@ -197,7 +197,7 @@ def switching_often() -> Iterator[None]:
                 sys.setswitchinterval(_usual_interval)
 
 
-def in_processes(url: str, work: Callable[[Backend, int, LineUp], T], count: int) -> list[T]:
+def in_processes(url: str, work: Callable[[Backend, int, LineUp], T], count: int, *, prelude: str = "") -> list[T]:
     """Do ``work`` in several processes at once, each with a backend of its own; their answers.
 
     Args:
@@ -205,12 +205,18 @@ def in_processes(url: str, work: Callable[[Backend, int, LineUp], T], count: int
         work: a function that other processes can import. Its arguments are the backend, the number of the process,
             and a call that returns when all processes have made it.
         count: how many processes.
+        prelude: Python that each of them runs first; see `Service.prelude`.
     """
     spawn = multiprocessing.get_context("spawn")
     barrier = spawn.Barrier(count)
     pipes = [spawn.Pipe(duplex=False) for _ in range(count)]
     workers = [
-        spawn.Process(target=_work, args=(url, work, number, barrier, sender), daemon=True)
+        spawn.Process(
+            target=_work,
+            args=(url, prelude, work),
+            kwargs={"number": number, "barrier": barrier, "answers": sender},
+            daemon=True,
+        )
         for number, (_, sender) in enumerate(pipes)
     ]
     for worker, (_, sender) in zip(workers, pipes, strict=True):
@@ -225,11 +231,14 @@ def in_processes(url: str, work: Callable[[Backend, int, LineUp], T], count: int
 
 def _work(
     url: str,
+    prelude: str,
     work: Callable[[Backend, int, LineUp], object],
+    *,
     number: int,
     barrier: Barrier,
     answers: Connection[Any, Any],
 ) -> None:
+    exec(prelude, {"sys": sys})  # noqa: S102  the author of the driver wrote it
     backend = Drivers(DriverContext(clock=SystemClock())).backend(url)
     try:
         backend.ping()

@@ -113,7 +113,7 @@ class GroupChecks(BackendBase):
         namespace = self.service.namespace()
         backend = self.on(namespace)
         open_group(backend, _SIZE)
-        answers = in_processes(self.service.url(namespace), _run_all, 3)
+        answers = in_processes(self.service.url(namespace), _run_all, 3, prelude=self.service.prelude)
         _assert_counts(answers)
         assert sorted(count for mine in answers for count, _ in mine) == list(range(1, _SIZE + 1))
 

@@ -225,6 +225,9 @@ def _work(backend: Backend, number: int) -> None:
         assert list(backend.load_bodies([name])) == [name.encode()]
         backend.drop_bodies([name])
         version = stored(backend, name, name.encode(), if_version=0, seconds=LONG)
+        (value,) = backend.read_values([name])
+        assert value is not None
+        assert (value.value, value.version) == (name.encode(), version)
         assert write(backend, name, None, if_version=version).written
     assert [found and found.payload for found in backend.read(names)] == [name.encode() for name in names]
     assert list(backend.read_members(group_id)) == [name.encode() for name in names]

@@ -90,7 +90,7 @@ class RaceChecks(BackendBase):
         namespace = self.service.namespace()
         for number, past in enumerate(_STARTABLE):
             past.prepare(self.on(namespace), _tasks_of(number))
-        answers = in_processes(self.service.url(namespace), _start_all, _PROCESSES)
+        answers = in_processes(self.service.url(namespace), _start_all, _PROCESSES, prelude=self.service.prelude)
         for number, past in enumerate(_STARTABLE):
             for grants in zip(*[mine[number] for mine in answers], strict=True):
                 assert sum(grants) == 1, f"{sum(grants)} processes were granted a task; its state was: {past.name}"

@@ -107,7 +107,7 @@ class WaitingChecks(BackendBase):
         record(waiter, start())
         # The process takes its time to start, so the wait is longer; it was woken if it ends before its time is out.
         waiting = Background(timed, waiter.wait, ["t"], timeout_seconds=60.0)
-        in_processes(self.service.url(namespace), _end, 1)
+        in_processes(self.service.url(namespace), _end, 1, prelude=self.service.prelude)
         assert list(waiting.result(self.prompt_seconds).answer) == ["t"]
 
     @holds("R16", needs="notifies")

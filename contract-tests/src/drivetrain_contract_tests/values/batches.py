@@ -101,9 +101,12 @@ class ValueBatchChecks(BackendBase):
         assert_same(actual, wanted, "the outcomes")
         assert listed_keys(backend) == sorted(here)
 
-    @holds("V7", "V8", "V11")
+    @holds("V3", "V7", "V8", "V11")
     def test_every_value_of_a_large_batch_is_stored_listed_and_removed(self) -> None:
-        """Many values are written by one call, read, listed and counted, and removed by one call."""
+        """Many values are written by one call, read, listed and counted, and removed by one call.
+
+        Versions go on for each of them when it is written again, however many were removed.
+        """
         names = numbered_names(min(_WRITTEN_PER_RACE * self.profile.races, _MOST_WRITTEN))
         backend = self.fresh()
         versions = dict[str, int]()
@@ -113,11 +116,19 @@ class ValueBatchChecks(BackendBase):
             versions[name] = outcome.current.version
         found = [None if each is None else (each.value, each.version) for each in backend.read_values(names)]
         assert_same(found, [(name.encode(), versions[name]) for name in names], "the values")
-        assert_same(listed_keys(backend, limit=499), sorted(names), "the keys that are listed")
+        for limit in (499, len(names) + 1):
+            assert_same(listed_keys(backend, limit=limit), sorted(names), f"the keys that are listed by {limit}")
         assert counts(backend)["values"] == len(names)
         removed = outcomes(backend, *[remove(name, if_version=versions[name]) for name in names])
         assert_same(removed, [ValueOutcome(written=True, current=None)] * len(names), "the outcomes of removals")
         assert counts(backend)["values"] == 0, "values of a large batch were not removed"
+        again = outcomes(backend, *[put(name, if_version=0) for name in names])
+        grown = [
+            name
+            for name, each in zip(names, again, strict=True)
+            if each.current and each.current.version > versions[name]
+        ]
+        assert_same(grown, names, "the keys whose versions have grown after a removal")
 
     @holds("V7")
     def test_one_key_may_be_written_many_times_in_a_batch(self) -> None:

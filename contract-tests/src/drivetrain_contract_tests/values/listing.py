@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Final, TypeAlias
 from drivetrain.contract import Backend
 from drivetrain_contract_tests.attack_payloads import ALIKE, NAMES
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
+from drivetrain_contract_tests.backends.calls import HOSTILE_NAMES
 from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_contract_tests.backends.timing import eventually
 from drivetrain_contract_tests.backends.value_calls import listed, listed_keys, pages, put, remove, stored
@@ -38,9 +40,12 @@ class ValueListingChecks(BackendBase):
         backend.write_values([put(key, key.encode()) for key in _KEYS])
         stored(backend, "k0", b"later", seconds=LONG)
         found = dict(zip(_KEYS, backend.read_values(_KEYS), strict=True))
-        for limit in (1, 7, 20, 21, 1_000):
-            entries = listed(backend, limit=limit)
-            assert sorted(key for key, _ in entries) == sorted(_KEYS), f"by pages of {limit}"
+        for prefix, limit in itertools.product(("", "k1"), (1, 7, 20, 21, 1_000)):
+            entries = listed(backend, prefix, limit)
+            expected_keys = sorted(key for key in _KEYS if key.startswith(prefix))
+            assert sorted(key for key, _ in entries) == expected_keys, (
+                f"by pages of {limit}, with the prefix {prefix!r}"
+            )
             for key, value in entries:
                 expected = found[key]
                 assert expected is not None
@@ -75,6 +80,14 @@ class ValueListingChecks(BackendBase):
             wrong.subtract(expected)
             left = {key[:50]: number for key, number in wrong.items() if number}
             assert not left, f"with the prefix {prefix!r:.80} these keys are listed too often or not at all: {left}"
+
+    @holds("V8")
+    def test_any_key_may_be_the_last_of_a_page(self) -> None:
+        """A list goes on behind it: keys are neither cut nor put into another order for a cursor."""
+        backend = self.fresh()
+        keys = sorted({*HOSTILE_NAMES, *_LAST, "", *("x" * 300 + end for end in "abc")})
+        backend.write_values([put(key) for key in keys])
+        assert listed_keys(backend, limit=1) == keys
 
     @holds("V8")
     def test_what_happens_between_two_pages_hides_and_repeats_no_value(self) -> None:
@@ -183,7 +196,7 @@ def _one_is_removed_and_others_are_new(
     backend: Backend, seen: Sequence[str], _unseen: Sequence[str]
 ) -> AbstractSet[str]:
     backend.write_values([remove(key) for key in seen[:1]])
-    backend.write_values([put(f"{prefix}{len(seen)}") for prefix in ("a", "k", "k1 is new ", "z")])
+    backend.write_values([put(f"{prefix}{len(seen)}") for prefix in ("a", "k", "k1 is new ", "k5 is new ", "z")])
     return {*seen[:1]}
 
 

@@ -90,6 +90,8 @@ class ValueNameChecks(BackendBase):
         record(backend, transition("x", payload=b"task"))
         open_group(backend, 2, "x", continuation=b"group")
         backend.store_bodies({"x": b"body"})
+        assert read(backend, "x") is None, "a task, group or body is read as a value"
+        assert listed_keys(backend) == [], "a task, group or body is listed as a value"
         version = stored(backend, "x", b"value", if_version=0)
         assert counts(backend) == {**NOTHING, "tasks": 1, "groups": 1, "bodies": 1, "values": 1}
         write(backend, "x", None, if_version=version)
@@ -99,12 +101,15 @@ class ValueNameChecks(BackendBase):
         stored(backend, "x", b"value", if_version=0, seconds=LONG)
         backend.forget(["x"])
         backend.drop_bodies(["x"])
+        record(backend, transition("x", retention=0.0))
+        assert not known(backend, "x")
+        backend.sweep()
         found = read(backend, "x")
         assert found is not None, "a value went with the task, group or body of its name"
         assert found.value == b"value"
         assert counts(backend) == {**NOTHING, "values": 1}
 
-    @holds("V9")
+    @holds("V6", "V9")
     def test_any_value_is_kept_byte_for_byte(self) -> None:
         """Empty values, bytes that are no text, and large ones: read and listed as they were written."""
         backend = self.fresh()

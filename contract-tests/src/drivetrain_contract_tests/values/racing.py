@@ -88,7 +88,9 @@ class ValueRaceChecks(BackendBase):
     def test_of_many_processes_one_writes(self) -> None:
         """Processes write the same keys at the same instant; each is written by one of them."""
         self.require_processes()
-        answers = in_processes(self.service.url(self.service.namespace()), _write_each, _PROCESSES)
+        answers = in_processes(
+            self.service.url(self.service.namespace()), _write_each, _PROCESSES, prelude=self.service.prelude
+        )
         for number, written in enumerate(zip(*answers, strict=True)):
             assert sum(written) == 1, f"{sum(written)} of {_PROCESSES} processes wrote the key {number}"
 

@@ -13,6 +13,9 @@ from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["ValueUpkeepChecks"]
 
+#: Longer than the check takes, and near enough that a service might drop it ahead of time, in seconds.
+_SOON = 45.0
+
 
 class ValueUpkeepChecks(BackendBase):
     """`sweep` drops what has ended, and `counts` counts what is stored."""
@@ -44,9 +47,10 @@ class ValueUpkeepChecks(BackendBase):
 
     @holds("V11")
     def test_a_sweep_drops_what_has_ended_and_nothing_else(self) -> None:
-        """Values without an end, values whose end is to come, and all else stay."""
+        """Values without an end, empty ones, values whose end is to come, and all else stay."""
         one, other = self.several(2)
-        versions = {"stays": stored(one, "stays"), "later": stored(one, "later", seconds=LONG)}
+        ends = {"stays": None, "later": LONG, "soon": _SOON + self.resolution, "": None}
+        versions = {key: stored(one, key, key.encode(), seconds=seconds) for key, seconds in ends.items()}
         one.write_values([put(f"k{number}", seconds=SHORT) for number in range(20)])
         record(one, start("runs"))
         one.sweep()
@@ -57,9 +61,9 @@ class ValueUpkeepChecks(BackendBase):
         assert listed_keys(other) == sorted(versions)
         for key, version in versions.items():
             found = read(other, key)
-            assert found is not None, f"a sweep has dropped {key}"
+            assert found is not None, f"a sweep has dropped {key!r}"
             assert found.version == version
-        assert counts(one) == {**NOTHING, "tasks": 1, "values": 2}
+        assert counts(one) == {**NOTHING, "tasks": 1, "values": 4}
 
 
 def _all_have_ended(backend: Backend) -> bool:

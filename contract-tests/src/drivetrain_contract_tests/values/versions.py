@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from drivetrain.contract import LARGEST_VERSION, Backend
 from drivetrain_contract_tests.backends.base import SHORT, BackendBase
+from drivetrain_contract_tests.backends.clocks import skewed_pairs
 from drivetrain_contract_tests.backends.concurrency import together
 from drivetrain_contract_tests.backends.timing import eventually
 from drivetrain_contract_tests.backends.value_calls import outcomes, put, read, remove, stored, write
@@ -71,6 +72,17 @@ class VersionChecks(BackendBase):
             assert found.version == version
             (listed,) = backend.list_values(key, limit=10).values
             assert listed[1].version == version
+
+    @holds("V3")
+    def test_versions_grow_whatever_the_clocks_of_clients_say(self) -> None:
+        """A client whose clock is behind gives larger versions than one whose clock is ahead has given before."""
+        for right, wrong in skewed_pairs(self):
+            versions = list[int]()
+            for number in range(4):
+                backend = wrong if number % 2 else right
+                versions += [stored(backend, if_version=0), stored(backend)]
+                write(backend, value=None)
+            _assert_grow(versions)
 
     @holds("V3")
     def test_no_version_is_given_twice(self) -> None:
