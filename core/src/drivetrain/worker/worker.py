@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from drivetrain.contract import Broker, WorkerFailed
+from drivetrain.worker.activity import Activity
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.finishing.acknowledging import Acknowledger
@@ -35,6 +36,7 @@ from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.run import Run, RunResult
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.settler import Settler
+from drivetrain.worker.status_reporter import StatusReporter
 from drivetrain.worker.suspects import Suspects
 from drivetrain.worker.threads import Threads
 
@@ -103,7 +105,10 @@ class Worker:
         publisher = Publisher(runtime, retrier, worker=True)
         effect_runner = EffectRunner(runtime, publisher, retrier, worker=options.name)
         self._execution = Execution(runtime, options)
-        self._heartbeat = Heartbeat(runtime, in_flight, lease_seconds=options.lease_seconds, stopped=self._stop_run)
+        activity = Activity(runtime.registry, runtime.clock)
+        self._heartbeat = Heartbeat(
+            runtime, in_flight, lease_seconds=options.lease_seconds, stopped=self._stop_run, activity=activity
+        )
         acknowledger = Acknowledger(runtime, retrier)
         self._releaser = releaser = Releaser(
             runtime, options, publisher=publisher, acknowledger=acknowledger, retrier=retrier, in_flight=in_flight
@@ -117,6 +122,7 @@ class Worker:
             acknowledger=acknowledger,
             releaser=releaser,
             in_flight=in_flight,
+            activity=activity,
         )
         rejecter = Rejecter(runtime, finisher)
         self._receiver = Receiver(
@@ -141,8 +147,19 @@ class Worker:
                 retrier=retrier,
                 in_flight=in_flight,
             ),
+            activity=activity,
         )
-        self._flow_control = self._make_flow_control()
+        slots = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
+        used = {definition.pool for definition in runtime.registry.values()}
+        self._flow_control = FlowControl(runtime.clock, in_flight, slots, used, options.prefetch_limit)
+        self._status_reporter = StatusReporter(
+            runtime,
+            options,
+            activity=activity,
+            in_flight=in_flight,
+            slots={pool: count for pool, count in slots.items() if pool in used},
+            stopping=self._stopping.is_set,
+        )
         self._settler = Settler(self._finisher, self._flow_control, in_flight)
         self._pools = PoolSet(
             runtime,
@@ -164,12 +181,6 @@ class Worker:
             retrier=retrier,
             stopping=self._stopping,
         )
-
-    def _make_flow_control(self) -> FlowControl:
-        options = self.options
-        sizes = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
-        used = {definition.pool for definition in self._runtime.registry.values()}
-        return FlowControl(self._runtime.clock, self._in_flight, sizes, used, options.prefetch_limit)
 
     def _make_isolation(self) -> Isolation:
         from drivetrain.worker.isolation import Isolation  # megabytes that most workers do not need
@@ -203,6 +214,7 @@ class Worker:
         settler = self._threads.start("drivetrain-settle", self._settler.run)
         heartbeat = self._threads.start("drivetrain-heartbeat", self._heartbeat.run)
         stop_rescue = self._start_rescue()
+        stop_reports = self._start_reports()
         try:
             self._receive_loop.run()
         finally:
@@ -215,6 +227,7 @@ class Worker:
                 self._heartbeat.stop()
                 heartbeat.join(timeout=_JOIN_SECONDS)
                 stop_rescue()
+                stop_reports()
                 self._release_broker()
             logger.info("worker %s has stopped", name)
         if self._failure is not None:
@@ -331,6 +344,18 @@ class Worker:
 
         def stop() -> None:
             rescue.stop()
+            thread.join(timeout=_JOIN_SECONDS)
+
+        return stop
+
+    def _start_reports(self) -> Callable[[], None]:
+        """Report the status of this worker in a thread, if the backend stores anything; the function that ends it."""
+        if not self._runtime.backend.capabilities.stores:
+            return lambda: None
+        thread = self._threads.start("drivetrain-status", self._status_reporter.run)
+
+        def stop() -> None:
+            self._status_reporter.stop()
             thread.join(timeout=_JOIN_SECONDS)
 
         return stop
