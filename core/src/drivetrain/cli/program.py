@@ -15,8 +15,10 @@ from drivetrain.cli.commands.inspect import inspect
 from drivetrain.cli.commands.purge import purge
 from drivetrain.cli.commands.rescue import rescue_command
 from drivetrain.cli.commands.result import result
+from drivetrain.cli.commands.top import top
 from drivetrain.cli.commands.version import version
 from drivetrain.cli.commands.worker import worker
+from drivetrain.cli.commands.workers import workers
 from drivetrain.cli.errors import message_of
 from drivetrain.cli.exit_codes import MEANINGS, exit_code
 from drivetrain.cli.lost_output import output_errors_told
@@ -57,5 +59,18 @@ def main() -> None:
     """
 
 
-for _command in (worker, inspect, result, cancel, purge, dead, rescue_command, drivers, describe, version):
+for _command in (
+    worker,
+    workers,
+    top,
+    inspect,
+    result,
+    cancel,
+    purge,
+    dead,
+    rescue_command,
+    drivers,
+    describe,
+    version,
+):
     main.add_command(_command)
