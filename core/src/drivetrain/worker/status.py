@@ -140,6 +140,6 @@ def decode_status(value: bytes) -> WorkerStatus:
     """The status of `encode_status`. Fields that a newer version has added are ignored.
 
     Raises:
-        ValueError: this is no status, or one of a version that reports other fields.
+        ValueError: this is not a status, or one of a version that reports other fields.
     """
     return msgspec.convert(json.loads(value), WorkerStatus)
