@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from drivetrain.app.application import App
 from drivetrain.cli.output import timestamp
 from drivetrain.contract import QueueSizes
+from drivetrain.worker.pauses import Pause
 from drivetrain.worker.status import RunningTask, TaskCounts, WorkerStatus
 
-__all__ = ["Overview", "Rates", "overview_document", "rates", "read_overview", "running_of", "worker_document"]
+__all__ = [
+    "Overview",
+    "Rates",
+    "overview_document",
+    "pause_document",
+    "rates",
+    "read_overview",
+    "running_of",
+    "worker_document",
+]
 
 
 @frozen
@@ -23,6 +33,8 @@ class Overview:
     at: float
     queues: Mapping[str, QueueSizes]
     workers: Sequence[WorkerStatus]
+    #: The pauses of queues that are paused.
+    paused: Mapping[str, Pause] = field(factory=dict)
 
     def served(self, queue: str) -> bool:
         """Whether a worker receives from this queue."""
@@ -45,7 +57,13 @@ def read_overview(app: App) -> Overview:
         ServiceError: a service could not be reached.
     """
     operations = app.operations
-    return Overview(at=app.runtime.clock.now(), queues=operations.sizes(), workers=operations.workers())
+    queues = operations.sizes()
+    return Overview(
+        at=app.runtime.clock.now(),
+        queues=queues,
+        workers=operations.workers(),
+        paused=operations.paused(list(queues)),
+    )
 
 
 def rates(before: Overview | None, now: Overview) -> Rates:
@@ -75,6 +93,11 @@ def overview_document(overview: Overview) -> dict[str, Any]:
         "queues": [_queue_document(overview, name, sizes) for name, sizes in overview.queues.items()],
         "workers": [worker_document(worker) for worker in overview.workers],
     }
+
+
+def pause_document(pause: Pause) -> dict[str, Any]:
+    """A pause for JSON."""
+    return {"since": timestamp(pause.since), "why": pause.why or None, "by": pause.by or None}
 
 
 def worker_document(worker: WorkerStatus) -> dict[str, Any]:
@@ -125,4 +148,5 @@ def _queue_document(overview: Overview, name: str, sizes: QueueSizes) -> dict[st
         "in_flight": sizes.in_flight,
         "dead": sizes.dead,
         "served": overview.served(name),
+        "paused": None if (pause := overview.paused.get(name)) is None else pause_document(pause),
     }

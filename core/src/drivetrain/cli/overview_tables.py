@@ -6,21 +6,22 @@ from collections.abc import Sequence
 
 from drivetrain.cli.output import timestamp
 from drivetrain.cli.overview import Overview, running_of
+from drivetrain.worker.pauses import Pause
 from drivetrain.worker.status import WorkerStatus
 
-__all__ = ["Table", "queue_table", "running_table", "worker_table"]
+__all__ = ["Table", "pause_text", "queue_table", "running_table", "worker_table"]
 
 #: The headers of a table, and its rows.
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]
 
 
 def queue_table(overview: Overview) -> Table:
-    """A row for each queue. An empty cell in the last column: a worker serves the queue."""
+    """A row for each queue. Empty cells in the last columns: a worker serves the queue, and it is not paused."""
     rows = [
-        (name, sizes.ready, sizes.delayed, sizes.in_flight, sizes.dead, "" if overview.served(name) else "no worker")
+        (name, sizes.ready, sizes.delayed, sizes.in_flight, sizes.dead, *_state(overview, name))
         for name, sizes in overview.queues.items()
     ]
-    return ("QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD", "SERVED BY"), rows
+    return ("QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD", "SERVED BY", "PAUSED"), rows
 
 
 def worker_table(workers: Sequence[WorkerStatus]) -> Table:
@@ -39,6 +40,19 @@ def running_table(workers: Sequence[WorkerStatus], now: float, limit: int) -> Ta
         for worker, task in running_of(workers)
     ]
     return ("RUNNING TASK", "ID", "ATTEMPT", "QUEUE", "WORKER", "SECONDS"), rows[:limit]
+
+
+def _state(overview: Overview, queue: str) -> tuple[str, str]:
+    pause = overview.paused.get(queue)
+    served = "" if overview.served(queue) else "no worker"
+    return served, "" if pause is None else pause_text(pause)
+
+
+def pause_text(pause: Pause) -> str:
+    """A pause in a few words."""
+    by = f" by {pause.by}" if pause.by else ""
+    why = f": {pause.why}" if pause.why else ""
+    return f"since {timestamp(pause.since)}{by}{why}"
 
 
 def _worker_row(worker: WorkerStatus) -> tuple[object, ...]:

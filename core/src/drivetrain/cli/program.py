@@ -13,6 +13,7 @@ from drivetrain.cli.commands.describe import describe
 from drivetrain.cli.commands.drivers import drivers
 from drivetrain.cli.commands.inspect import inspect
 from drivetrain.cli.commands.purge import purge
+from drivetrain.cli.commands.queues import queues
 from drivetrain.cli.commands.rescue import rescue_command
 from drivetrain.cli.commands.result import result
 from drivetrain.cli.commands.top import top
@@ -63,6 +64,7 @@ for _command in (
     worker,
     workers,
     top,
+    queues,
     inspect,
     result,
     cancel,

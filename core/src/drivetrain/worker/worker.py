@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from drivetrain.contract import Broker, WorkerFailed
+from drivetrain.contract import Broker, Delivery, WorkerFailed
 from drivetrain.worker.activity import Activity
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.execution import Execution
@@ -22,6 +22,7 @@ from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.receive_loop import ReceiveLoop
@@ -170,6 +171,7 @@ class Worker:
             threads=self._threads,
         )
         self._suspects = Suspects(self._make_isolation)
+        self._pauses = PauseWatch(runtime, options.queues)
         self._receive_loop = ReceiveLoop(
             runtime,
             receiver=self._receiver,
@@ -179,6 +181,7 @@ class Worker:
             pools=self._pools,
             suspects=self._suspects,
             retrier=retrier,
+            pauses=self._pauses,
             stopping=self._stopping,
         )
 
@@ -281,12 +284,17 @@ class Worker:
         For tests: no other thread is started, so that the order is the same every time.
         """
         self._check_process()
+        self._pauses.refresh()
         ran = 0
-        while deliveries := self._receiver.receive(self.options.concurrency, 0.0):
+        while deliveries := self._receive_now():
             runs = self._receiver.start(deliveries)
             self._finisher.settle([self._run_now(run) for run in runs])
             ran += len(runs)
         return ran
+
+    def _receive_now(self) -> Sequence[Delivery]:
+        queues = self._pauses.open_queues
+        return self._receiver.receive(queues, self.options.concurrency, 0.0) if queues else ()
 
     def fail(self, thread: str, error: BaseException) -> None:
         """Stop and release all tasks, because a thread that the worker needs has failed; `run` then raises.
@@ -349,14 +357,19 @@ class Worker:
         return stop
 
     def _start_reports(self) -> Callable[[], None]:
-        """Report the status of this worker in a thread, if the backend stores anything; the function that ends it."""
+        """Report the status and watch for pauses, each in a thread, if the backend stores anything; how to end them."""
         if not self._runtime.backend.capabilities.stores:
             return lambda: None
-        thread = self._threads.start("drivetrain-status", self._status_reporter.run)
+        threads = [
+            self._threads.start("drivetrain-pauses", self._pauses.run),
+            self._threads.start("drivetrain-status", self._status_reporter.run),
+        ]
 
         def stop() -> None:
+            self._pauses.stop()
             self._status_reporter.stop()
-            thread.join(timeout=_JOIN_SECONDS)
+            for thread in threads:
+                thread.join(timeout=_JOIN_SECONDS)
 
         return stop
 

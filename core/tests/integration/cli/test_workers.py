@@ -195,3 +195,32 @@ def test_workers_of_other_apps_are_not_listed(project, run_json):
         while not app.operations.workers():
             assert not threading.Event().wait(0.05)
         assert run_json("--broker", "sqlite:///work.db", "--namespace", "two", "workers")[1]["workers"] == []
+
+
+class TestQueues:
+    def test_pause_and_resume(self, shop, run, run_json):
+        shop.add.send(1, 2)
+        outcome = run("--app", "shop:app", "queues", "pause", "default", "--why", "provider down")
+        assert outcome.exit_code == 0
+        assert outcome.stdout.startswith("Paused default.")
+        assert re.search(
+            "default .* no worker +since .* by .*@.*: provider down", run("--app", "shop:app", "queues").stdout
+        )
+        assert run_json("--app", "shop:app", "queues")[1]["queues"][0]["paused"]["why"] == "provider down"
+        assert "provider down" in run("--app", "shop:app", "inspect").stdout
+        assert shop.app.worker().drain() == 0
+        outcome = run("queues", "resume", "default", "mails", "--app", "shop:app")
+        assert outcome.stdout.splitlines() == ["Resumed default.", "mails was not paused."]
+        assert run_json("--app", "shop:app", "inspect")[1]["queues"][0]["paused"] is None
+        assert shop.app.worker().drain() == 1
+
+    def test_a_queue_must_be_named(self, shop, run):
+        assert run("--app", "shop:app", "queues", "pause").exit_code == 2
+
+    def test_a_user_without_a_name(self, shop, run, monkeypatch):
+        def getuser():
+            raise KeyError
+
+        monkeypatch.setattr("getpass.getuser", getuser)
+        assert run("--app", "shop:app", "queues", "pause", "default").exit_code == 0
+        assert shop.app.operations.paused()["default"].by.startswith("unknown@")

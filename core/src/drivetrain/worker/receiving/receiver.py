@@ -42,10 +42,10 @@ class Receiver:
         self._series = f"{uuid4().hex[:16]}."
         self._numbers = count(1)
 
-    def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+    def receive(self, queues: Sequence[str], limit: int, wait_seconds: float) -> Sequence[Delivery]:
         """Receive up to ``limit`` deliveries; may raise ServiceError."""
         return self._runtime.broker.receive(
-            self._options.queues, limit=limit, wait_seconds=wait_seconds, hold_seconds=self._options.lease_seconds
+            queues, limit=limit, wait_seconds=wait_seconds, hold_seconds=self._options.lease_seconds
         )
 
     def start(self, deliveries: Sequence[Delivery]) -> list[Run]:
