@@ -24,7 +24,7 @@ MAY_IMPORT = {
 }
 #: What a module may name of a later room for type checkers alone: what `Workflow.send` returns.
 MAY_NAME = {"drivetrain.workflow.signature": {"drivetrain.app.result"}}
-#: Packages that core depends on, and tqdm, which it uses where it is installed.
+#: Packages that core depends on; and rich and tqdm, which it uses where they are installed.
 THIRD_PARTY = {
     "attr",
     "attrs",
@@ -33,6 +33,7 @@ THIRD_PARTY = {
     "importlib_metadata",
     "msgspec",
     "pluggy",
+    "rich",
     "tqdm",
     "typing_extensions",
     "yaml",

@@ -143,7 +143,7 @@ def modules_after(code, tmp_path):
 def test_importing_drivetrain_imports_no_driver(tmp_path):
     modules = modules_after("import drivetrain", tmp_path)
     assert {name for name in modules if name.startswith("drivetrain.drivers")} == set()
-    assert modules.isdisjoint({"sqlite3", "click", "yaml", "tqdm", "drivetrain.cli", "drivetrain.testing"})
+    assert modules.isdisjoint({"sqlite3", "click", "yaml", "tqdm", "rich", "drivetrain.cli", "drivetrain.testing"})
 
 
 def test_an_app_on_memory_imports_no_other_driver(tmp_path):

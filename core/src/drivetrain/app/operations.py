@@ -7,13 +7,17 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 
 from drivetrain.app.dead_letters import DeadLetterFilter
+from drivetrain.app.queue_pauses import pause_queues, paused_queues, resume_queues
 from drivetrain.app.queued_tasks import QueuedTask, queued_task
 from drivetrain.app.rescue import DEFAULT_OVERDUE_SECONDS, RescueReport, end_tasks, rescue
 from drivetrain.app.services import Services
+from drivetrain.app.worker_statuses import worker_statuses
 from drivetrain.contract import Broker, Message, QueueSection, QueueSizes, SerializationError, TaskRecord
 from drivetrain.worker.listing import unfinished_tasks
+from drivetrain.worker.pauses import Pause
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.publisher import BODY_HEADER
+from drivetrain.worker.status import WorkerStatus
 from drivetrain.workflow.frames import Invocation
 from drivetrain.workflow.wire import load_invocation
 
@@ -46,6 +50,44 @@ class Operations:
     def unfinished(self, *, limit: int = 100) -> Sequence[TaskRecord]:
         """Up to ``limit`` tasks that have not ended, where the backend can list them."""
         return list(islice(unfinished_tasks(self._services.runtime.backend, page=limit), limit))
+
+    def pause(self, *queues: str, why: str = "", by: str = "") -> None:
+        """Pause queues: within two seconds no worker starts a task from them. Running tasks go on; nothing is lost.
+
+        The pause is stored in the backend, and lasts until `resume`. Tasks can be sent to a paused queue.
+
+        Args:
+            queues: their names.
+            why: a reason, shown to operators.
+            by: who pauses them, shown to operators.
+
+        Raises:
+            NotSupported: the backend stores nothing.
+            ServiceError: the backend could not be reached.
+        """
+        runtime = self._services.runtime
+        pause_queues(runtime.backend, queues, Pause(since=runtime.clock.now(), why=why, by=by))
+
+    def resume(self, *queues: str) -> list[str]:
+        """Resume queues; those that were paused. The arguments and errors are those of `pause`."""
+        return resume_queues(self._services.runtime.backend, queues)
+
+    def paused(self, queues: Sequence[str] | None = None) -> Mapping[str, Pause]:
+        """The paused ones among ``queues``, each with its reason; None: among all queues of `queues`."""
+        return paused_queues(self._services.runtime.backend, self.queues() if queues is None else queues)
+
+    def workers(self) -> list[WorkerStatus]:
+        """The workers that live, by name: what they serve, run and have done. Each reports every two seconds.
+
+        A worker that died is listed for up to 15 seconds. The list is empty with a backend that stores nothing.
+
+        Raises:
+            ServiceError: the backend could not be reached.
+        """
+        backend = self._services.runtime.backend
+        if not backend.capabilities.stores:
+            return []
+        return sorted(worker_statuses(backend), key=lambda status: status.name)
 
     def rescue(self, *, overdue_seconds: float | None = None, dry_run: bool = False) -> RescueReport:
         """Find tasks whose message is gone, and end them as lost. Workers do the same on their own.

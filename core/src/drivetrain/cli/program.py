@@ -13,10 +13,13 @@ from drivetrain.cli.commands.describe import describe
 from drivetrain.cli.commands.drivers import drivers
 from drivetrain.cli.commands.inspect import inspect
 from drivetrain.cli.commands.purge import purge
+from drivetrain.cli.commands.queues import queues
 from drivetrain.cli.commands.rescue import rescue_command
 from drivetrain.cli.commands.result import result
+from drivetrain.cli.commands.top import top
 from drivetrain.cli.commands.version import version
 from drivetrain.cli.commands.worker import worker
+from drivetrain.cli.commands.workers import workers
 from drivetrain.cli.errors import message_of
 from drivetrain.cli.exit_codes import MEANINGS, exit_code
 from drivetrain.cli.lost_output import output_errors_told
@@ -57,5 +60,19 @@ def main() -> None:
     """
 
 
-for _command in (worker, inspect, result, cancel, purge, dead, rescue_command, drivers, describe, version):
+for _command in (
+    worker,
+    workers,
+    top,
+    queues,
+    inspect,
+    result,
+    cancel,
+    purge,
+    dead,
+    rescue_command,
+    drivers,
+    describe,
+    version,
+):
     main.add_command(_command)

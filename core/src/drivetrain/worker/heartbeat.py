@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from drivetrain.contract import Hold, RunLease, ServiceError, State
+from drivetrain.worker.activity import Activity
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.run import Run, log_extra
@@ -24,7 +25,13 @@ class Heartbeat:
     """Renews leases in its own thread until it is stopped."""
 
     def __init__(
-        self, runtime: Runtime, in_flight: InFlight, *, lease_seconds: float, stopped: Callable[[Run], None]
+        self,
+        runtime: Runtime,
+        in_flight: InFlight,
+        *,
+        lease_seconds: float,
+        stopped: Callable[[Run], None],
+        activity: Activity,
     ) -> None:
         """Make it.
 
@@ -33,11 +40,13 @@ class Heartbeat:
             in_flight: the runs of the worker.
             lease_seconds: the length of a lease, in seconds; renewed three times in that time.
             stopped: called with a run whose task was cancelled or taken over.
+            activity: counts runs that were taken over.
         """
         self._runtime = runtime
         self._in_flight = in_flight
         self._lease_seconds = lease_seconds
         self._stopped = stopped
+        self._activity = activity
         self._end = threading.Event()
         self._swept_at = runtime.clock.monotonic()
 
@@ -80,6 +89,8 @@ class Heartbeat:
     def _stop(self, run: Run, state: State | None) -> None:
         run.stopped = True
         ended = "cancelled" if state is State.CANCELLED else "lost"
+        if state is not State.CANCELLED:
+            self._activity.lease_lost(run)
         logger.warning("task %s was %s while it ran", run.task_id, ended, extra=log_extra(run.invocation))
         self._stopped(run)
 

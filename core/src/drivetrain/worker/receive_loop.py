@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from drivetrain.contract import Delivery
 from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.flow_control import STUCK_SECONDS, FlowControl
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
+from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
 from drivetrain.worker.receiving.receiver import Receiver
 from drivetrain.worker.registry import Pool
@@ -42,6 +44,7 @@ class ReceiveLoop:
         pools: run most tasks.
         suspects: runs tasks that may have killed a worker.
         retrier: used to release deliveries while the worker stops.
+        pauses: tells which queues are paused.
         stopping: set when the worker stops.
     """
 
@@ -56,6 +59,7 @@ class ReceiveLoop:
         pools: PoolSet,
         suspects: Suspects,
         retrier: Retrier,
+        pauses: PauseWatch,
         stopping: threading.Event,
     ) -> None:
         self._runtime = runtime
@@ -66,11 +70,15 @@ class ReceiveLoop:
         self._pools = pools
         self._suspects = suspects
         self._retrier = retrier
+        self._pauses = pauses
+        self._open_queues = pauses.open_queues
         self._stopping = stopping
         self._receive_retrier = Retrier(runtime.clock, give_up=stopping)
 
     def run(self) -> None:
         """Receive until the worker stops."""
+        with suppress(GaveUp):
+            self._receive_retrier.call("read paused queues", self._pauses.refresh)
         while not self._stopping.is_set():
             self._receive_once()
 
@@ -81,6 +89,7 @@ class ReceiveLoop:
     def _receive_once(self) -> None:
         try:
             self._return_stuck()
+            self._return_paused()
             if self._suspects.want_worker:
                 self._make_room_for_suspect()
                 return
@@ -103,7 +112,11 @@ class ReceiveLoop:
         wait = self._runtime.broker.capabilities.receive_wait_seconds
         # While a run waits in a pool, check now and then whether it is stuck there.
         waiting = any(map(self._flow_control.waits, Pool))
-        return self._receiver.receive(room, min(wait, STUCK_SECONDS) if waiting else wait)
+        wait = min(wait, STUCK_SECONDS) if waiting else wait
+        if not self._open_queues:
+            self._runtime.clock.wait_event(self._stopping, wait)
+            return ()
+        return self._receiver.receive(self._open_queues, room, wait)
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
@@ -148,3 +161,13 @@ class ReceiveLoop:
         """Release runs that wait behind long tasks: another worker may run them at once."""
         self._releaser.release(self._pools.take_back(self._flow_control.stuck))
         self._suspects.return_stuck()
+
+    def _return_paused(self) -> None:
+        """Release runs that have not begun, of queues that were paused meanwhile."""
+        if self._open_queues is self._pauses.open_queues:
+            return
+        self._open_queues = self._pauses.open_queues
+        waiting = self._pools.take_back()
+        paused = [run for run in waiting if run.delivery.message.queue not in self._open_queues]
+        self._pools.submit([run for run in waiting if run.delivery.message.queue in self._open_queues])
+        self._releaser.release(paused)

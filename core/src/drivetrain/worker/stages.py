@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from drivetrain.worker.activity import Activity
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.finishing.acknowledging import Acknowledger
@@ -15,6 +16,7 @@ from drivetrain.worker.flow_control import FlowControl
 from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.receive_loop import ReceiveLoop
@@ -28,6 +30,7 @@ from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.settler import Settler
+from drivetrain.worker.status_reporter import StatusReporter
 from drivetrain.worker.suspects import Suspects
 from drivetrain.worker.threads import Threads
 
@@ -52,6 +55,8 @@ class Stages:
         suspects: runs tasks that may have killed a worker, each alone.
         receive_loop: the receiving stage.
         heartbeat: extends the holds and leases of runs in flight.
+        pauses: tells which queues are paused.
+        status_reporter: reports what the worker does.
     """
 
     def __init__(
@@ -79,7 +84,11 @@ class Stages:
         self._retrier = Retrier(runtime.clock, give_up=abandoning)
         self._publisher = Publisher(runtime, self._retrier, worker=True)
         self._acknowledger = Acknowledger(runtime, self._retrier)
+        self._activity = Activity(runtime.registry, runtime.clock)
+        self._slots = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
+        self._pools_used = {definition.pool for definition in runtime.registry.values()}
         self.in_flight = InFlight(runtime.clock)
+        self.pauses = PauseWatch(runtime, options.queues)
         self.execution = Execution(runtime, options)
         self.releaser = self._make_releaser()
         self.finisher = self._make_finisher()
@@ -96,7 +105,14 @@ class Stages:
         )
         self.suspects = Suspects(self._make_isolation)
         self.receive_loop = self._make_receive_loop()
-        self.heartbeat = Heartbeat(runtime, self.in_flight, lease_seconds=options.lease_seconds, stopped=self.cancel)
+        self.heartbeat = Heartbeat(
+            runtime,
+            self.in_flight,
+            lease_seconds=options.lease_seconds,
+            stopped=self.cancel,
+            activity=self._activity,
+        )
+        self.status_reporter = self._make_status_reporter()
 
     def cancel(self, run: Run) -> None:
         """Stop a run, where its pool can stop one."""
@@ -125,6 +141,7 @@ class Stages:
             acknowledger=self._acknowledger,
             releaser=self.releaser,
             in_flight=self.in_flight,
+            activity=self._activity,
         )
 
     def _make_receiver(self) -> Receiver:
@@ -149,13 +166,28 @@ class Stages:
             retrier=retrier,
             in_flight=self.in_flight,
         )
-        return Receiver(runtime, options, reader=reader, delivery_filter=delivery_filter, starter=starter)
+        return Receiver(
+            runtime,
+            options,
+            reader=reader,
+            delivery_filter=delivery_filter,
+            starter=starter,
+            activity=self._activity,
+        )
 
     def _make_flow_control(self) -> FlowControl:
-        options = self._options
-        sizes = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
-        used = {definition.pool for definition in self._runtime.registry.values()}
-        return FlowControl(self._runtime.clock, self.in_flight, sizes, used, options.prefetch_limit)
+        clock, limit = self._runtime.clock, self._options.prefetch_limit
+        return FlowControl(clock, self.in_flight, self._slots, self._pools_used, limit)
+
+    def _make_status_reporter(self) -> StatusReporter:
+        return StatusReporter(
+            self._runtime,
+            self._options,
+            activity=self._activity,
+            in_flight=self.in_flight,
+            slots={pool: count for pool, count in self._slots.items() if pool in self._pools_used},
+            stopping=self._stopping.is_set,
+        )
 
     def _make_isolation(self) -> Isolation:
         from drivetrain.worker.isolation import Isolation  # megabytes that most workers do not need
@@ -183,5 +215,6 @@ class Stages:
             pools=self.pools,
             suspects=self.suspects,
             retrier=self._retrier,
+            pauses=self.pauses,
             stopping=self._stopping,
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
 
-from drivetrain.contract import Broker, WorkerFailed
+from drivetrain.contract import Broker, Delivery, WorkerFailed
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
@@ -97,6 +97,7 @@ class Worker:
         settler = self._threads.start("drivetrain-settle", self._settler.run)
         heartbeat = self._threads.start("drivetrain-heartbeat", self._heartbeat.run)
         stop_rescue = self._start_rescue()
+        stop_reports = self._start_reports()
         try:
             self._receive_loop.run()
         finally:
@@ -109,6 +110,7 @@ class Worker:
                 self._heartbeat.stop()
                 heartbeat.join(timeout=_JOIN_SECONDS)
                 stop_rescue()
+                stop_reports()
                 self._release_broker()
             logger.info("worker %s has stopped", name)
         if self._failure is not None:
@@ -162,12 +164,17 @@ class Worker:
         For tests: no other thread is started, so that the order is the same every time.
         """
         self._check_process()
+        self._stages.pauses.refresh()
         ran = 0
-        while deliveries := self._receiver.receive(self.options.concurrency, 0.0):
+        while deliveries := self._receive_now():
             runs = self._receiver.start(deliveries)
             self._finisher.settle([self._run_now(run) for run in runs])
             ran += len(runs)
         return ran
+
+    def _receive_now(self) -> Sequence[Delivery]:
+        queues = self._stages.pauses.open_queues
+        return self._receiver.receive(queues, self.options.concurrency, 0.0) if queues else ()
 
     def fail(self, thread: str, error: BaseException) -> None:
         """Stop and release all tasks, because a thread that the worker needs has failed; `run` then raises.
@@ -215,6 +222,24 @@ class Worker:
         if named.isdisjoint(self.options.queues):
             return f"; it does not serve {', '.join(sorted(named))}, where its own tasks go by default"
         return ""
+
+    def _start_reports(self) -> Callable[[], None]:
+        """Report the status and watch for pauses, each in a thread, if the backend stores anything; how to end them."""
+        if not self._runtime.backend.capabilities.stores:
+            return lambda: None
+        pauses, status_reporter = self._stages.pauses, self._stages.status_reporter
+        threads = [
+            self._threads.start("drivetrain-pauses", pauses.run),
+            self._threads.start("drivetrain-status", status_reporter.run),
+        ]
+
+        def stop() -> None:
+            pauses.stop()
+            status_reporter.stop()
+            for thread in threads:
+                thread.join(timeout=_JOIN_SECONDS)
+
+        return stop
 
     def _start_rescue(self) -> Callable[[], None]:
         """Look for lost tasks in a thread, if the options and the drivers allow it; the function that ends it."""

@@ -13,7 +13,10 @@ from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.message_rows import HEADERS, queued_document, queued_row
 from drivetrain.cli.output import echo_json, echo_table, json_option
+from drivetrain.cli.overview import pause_document
+from drivetrain.cli.overview_tables import pause_text
 from drivetrain.contract import QueueSection, QueueSizes
+from drivetrain.worker.pauses import Pause
 
 __all__ = ["inspect"]
 
@@ -23,6 +26,7 @@ class _Queue:
     name: str
     sizes: QueueSizes
     tasks: dict[QueueSection, list[QueuedTask]]
+    pause: Pause | None
 
 
 @click.command()
@@ -41,18 +45,19 @@ def inspect(ctx: click.Context, queues: tuple[str, ...], limit: int, with_args: 
     """
     with options_of(ctx).open_app() as app:
         sizes = app.operations.sizes(queues or None)
-        read = [_read(app, name, sizes[name], limit) for name in sizes]
+        paused = app.operations.paused(list(sizes))
+        read = [_read(app, name, sizes[name], limit, paused.get(name)) for name in sizes]
         if as_json:
             echo_json({"queues": [_document(app, queue, with_args=with_args) for queue in read]})
         else:
             _show(app, read, with_args=with_args)
 
 
-def _read(app: App, name: str, sizes: QueueSizes, limit: int) -> _Queue:
+def _read(app: App, name: str, sizes: QueueSizes, limit: int, pause: Pause | None) -> _Queue:
     sees_all = app.runtime.broker.capabilities.peeks
     sections = [section for section in QueueSection if sees_all or section is QueueSection.DEAD] if limit else []
     tasks = {section: app.operations.tasks(name, section, limit=limit) for section in sections}
-    return _Queue(name, sizes, tasks)
+    return _Queue(name, sizes, tasks, pause)
 
 
 def _document(app: App, queue: _Queue, *, with_args: bool) -> dict[str, Any]:
@@ -67,14 +72,25 @@ def _document(app: App, queue: _Queue, *, with_args: bool) -> dict[str, Any]:
         "delayed": sizes.delayed,
         "in_flight": sizes.in_flight,
         "dead": sizes.dead,
+        "paused": None if queue.pause is None else pause_document(queue.pause),
         "tasks": tasks,
     }
 
 
 def _show(app: App, read: Sequence[_Queue], *, with_args: bool) -> None:
     echo_table(
-        ("QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD"),
-        [(one.name, one.sizes.ready, one.sizes.delayed, one.sizes.in_flight, one.sizes.dead) for one in read],
+        ("QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD", "PAUSED"),
+        [
+            (
+                one.name,
+                one.sizes.ready,
+                one.sizes.delayed,
+                one.sizes.in_flight,
+                one.sizes.dead,
+                "" if one.pause is None else pause_text(one.pause),
+            )
+            for one in read
+        ],
     )
     rows = [row for one in read for row in _rows(app, one, with_args=with_args)]
     if rows:

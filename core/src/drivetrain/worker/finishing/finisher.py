@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from drivetrain.contract import State
+from drivetrain.worker.activity import Activity
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.events import notify_step
 from drivetrain.worker.execution import error_text
@@ -44,6 +45,7 @@ class Finisher:
         acknowledger: Acknowledger,
         releaser: Releaser,
         in_flight: InFlight,
+        activity: Activity,
     ) -> None:
         self._runtime = runtime
         self._options = options
@@ -53,6 +55,7 @@ class Finisher:
         self._acknowledger = acknowledger
         self._releaser = releaser
         self._in_flight = in_flight
+        self._activity = activity
         self._notifier = ResultNotifier(runtime, options)
 
     def settle(self, results: Sequence[RunResult]) -> None:
@@ -86,6 +89,7 @@ class Finisher:
         notify_step(observers, "ran", [result for result in results if result.run is not None])
         settled, progress = self._recorder.record(results)
         notify_step(observers, "recorded", settled)
+        self._activity.ended(settled)
         self._notifier.notify(settled)
         self._notifier.log_successes(settled)
         self._effect_runner.perform([effect for result in settled for effect in _effects_of(result)], progress)

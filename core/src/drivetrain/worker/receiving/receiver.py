@@ -7,6 +7,7 @@ from itertools import count
 from uuid import uuid4
 
 from drivetrain.contract import Delivery
+from drivetrain.worker.activity import Activity
 from drivetrain.worker.events import event_of, notify_step
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.receiving.filtering import DeliveryFilter
@@ -29,20 +30,22 @@ class Receiver:
         reader: MessageReader,
         delivery_filter: DeliveryFilter,
         starter: Starter,
+        activity: Activity,
     ) -> None:
         self._runtime = runtime
         self._options = options
         self._reader = reader
         self._filter = delivery_filter
         self._starter = starter
+        self._activity = activity
         # Not the worker's name, which another worker may share: the owner of a lease must be unique.
         self._series = f"{uuid4().hex[:16]}."
         self._numbers = count(1)
 
-    def receive(self, limit: int, wait_seconds: float) -> Sequence[Delivery]:
+    def receive(self, queues: Sequence[str], limit: int, wait_seconds: float) -> Sequence[Delivery]:
         """Receive up to ``limit`` deliveries; may raise ServiceError."""
         return self._runtime.broker.receive(
-            self._options.queues, limit=limit, wait_seconds=wait_seconds, hold_seconds=self._options.lease_seconds
+            queues, limit=limit, wait_seconds=wait_seconds, hold_seconds=self._options.lease_seconds
         )
 
     def start(self, deliveries: Sequence[Delivery]) -> list[Run]:
@@ -55,6 +58,7 @@ class Receiver:
         """
         now = self._runtime.clock.now()
         received = list(self._reader.read(deliveries))
+        self._activity.received([one.invocation.call.task for one in received])
         self._notify_received(received)
         startable = self._filter.startable(received, now)
         owned_until = self._runtime.clock.monotonic() + self._options.lease_seconds

@@ -1,0 +1,34 @@
+"""Reading the statuses of all workers from the backend."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from drivetrain.contract import Backend
+from drivetrain.worker.status import STATUS_PREFIX, WorkerStatus, decode_status
+
+__all__ = ["worker_statuses"]
+
+logger = logging.getLogger("drivetrain")
+
+_PAGE = 100
+
+
+def worker_statuses(backend: Backend) -> Iterator[WorkerStatus]:
+    """The statuses of the workers of this app that live, in any order. A status that cannot be read is logged.
+
+    Raises:
+        ServiceError: the backend could not be reached.
+    """
+    page = backend.list_values(STATUS_PREFIX, limit=_PAGE)
+    while True:
+        for key, stored in page.values:
+            try:
+                yield decode_status(stored.value)
+            except ValueError as error:
+                name = key.removeprefix(STATUS_PREFIX)
+                logger.warning("cannot read the status of worker %s: %s; it may have a newer version", name, error)
+        if page.cursor is None:
+            return
+        page = backend.list_values(STATUS_PREFIX, limit=_PAGE, cursor=page.cursor)

@@ -1,0 +1,152 @@
+"""What an operator sees at a glance: queues, workers, and what runs. Read at one moment, and compared with another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+from drivetrain.app.application import App
+from drivetrain.cli.output import timestamp
+from drivetrain.contract import QueueSizes
+from drivetrain.worker.pauses import Pause
+from drivetrain.worker.status import RunningTask, TaskCounts, WorkerStatus
+
+__all__ = [
+    "Overview",
+    "Rates",
+    "overview_document",
+    "pause_document",
+    "rates",
+    "read_overview",
+    "running_of",
+    "worker_document",
+]
+
+
+@frozen
+class Overview:
+    """Queues and workers at one moment."""
+
+    #: Unix seconds.
+    at: float
+    queues: Mapping[str, QueueSizes]
+    workers: Sequence[WorkerStatus]
+    #: The pauses of queues that are paused.
+    paused: Mapping[str, Pause] = field(factory=dict)
+
+    def served(self, queue: str) -> bool:
+        """Whether a worker receives from this queue."""
+        return any(queue in worker.queues and not worker.stopping for worker in self.workers)
+
+
+@frozen
+class Rates:
+    """How many runs have ended in a second, since an earlier overview; None: there is none to compare with."""
+
+    succeeded: float | None = None
+    failed: float | None = None
+    retried: float | None = None
+
+
+def read_overview(app: App) -> Overview:
+    """The queues and workers of ``app`` now.
+
+    Raises:
+        ServiceError: a service could not be reached.
+    """
+    operations = app.operations
+    queues = operations.sizes()
+    return Overview(
+        at=app.runtime.clock.now(),
+        queues=queues,
+        workers=operations.workers(),
+        paused=operations.paused(list(queues)),
+    )
+
+
+def rates(before: Overview | None, now: Overview) -> Rates:
+    """The rates between two overviews. A new worker counts from its start; one that has ended does not count."""
+    if before is None or now.at <= before.at:
+        return Rates()
+    earlier = {(one.name, one.started): one.total for one in before.workers}
+    pairs = [(one.total, earlier.get((one.name, one.started), TaskCounts())) for one in now.workers]
+    seconds = now.at - before.at
+    return Rates(
+        succeeded=sum(later.succeeded - first.succeeded for later, first in pairs) / seconds,
+        failed=sum(later.failed - first.failed for later, first in pairs) / seconds,
+        retried=sum(later.retried - first.retried for later, first in pairs) / seconds,
+    )
+
+
+def running_of(workers: Sequence[WorkerStatus]) -> Iterator[tuple[WorkerStatus, RunningTask]]:
+    """The tasks that run, the longest first, each with its worker."""
+    pairs = [(worker, task) for worker in workers for task in worker.running]
+    yield from sorted(pairs, key=lambda pair: pair[1].began)
+
+
+def overview_document(overview: Overview) -> dict[str, Any]:
+    """The overview for JSON."""
+    return {
+        "at": timestamp(overview.at),
+        "queues": [_queue_document(overview, name, sizes) for name, sizes in overview.queues.items()],
+        "workers": [worker_document(worker) for worker in overview.workers],
+    }
+
+
+def pause_document(pause: Pause) -> dict[str, Any]:
+    """A pause for JSON."""
+    return {"since": timestamp(pause.since), "why": pause.why or None, "by": pause.by or None}
+
+
+def worker_document(worker: WorkerStatus) -> dict[str, Any]:
+    """A worker for JSON."""
+    return {
+        "name": worker.name,
+        "host": worker.host,
+        "pid": worker.pid,
+        "version": worker.version,
+        "queues": worker.queues,
+        "slots": worker.slots,
+        "started": timestamp(worker.started),
+        "reported": timestamp(worker.reported),
+        "stopping": worker.stopping,
+        "running_count": worker.running_count,
+        "waiting_count": worker.waiting_count,
+        "running": [
+            {
+                "id": one.task_id,
+                "task": one.task,
+                "attempt": one.attempt,
+                "queue": one.queue,
+                "began": timestamp(one.began),
+            }
+            for one in worker.running
+        ],
+        "ended": [
+            {
+                "id": one.task_id,
+                "task": one.task,
+                "attempt": one.attempt,
+                "state": one.state,
+                "ended": timestamp(one.ended),
+                "run_seconds": one.run_seconds,
+            }
+            for one in worker.ended
+        ],
+        "total": worker.total,
+        "counts": worker.counts,
+    }
+
+
+def _queue_document(overview: Overview, name: str, sizes: QueueSizes) -> dict[str, Any]:
+    return {
+        "queue": name,
+        "ready": sizes.ready,
+        "delayed": sizes.delayed,
+        "in_flight": sizes.in_flight,
+        "dead": sizes.dead,
+        "served": overview.served(name),
+        "paused": None if (pause := overview.paused.get(name)) is None else pause_document(pause),
+    }

@@ -1,0 +1,73 @@
+"""The tables of an overview, as headers and rows of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drivetrain.cli.output import timestamp
+from drivetrain.cli.overview import Overview, running_of
+from drivetrain.worker.pauses import Pause
+from drivetrain.worker.status import WorkerStatus
+
+__all__ = ["Table", "pause_text", "queue_table", "running_table", "worker_table"]
+
+#: The headers of a table, and its rows.
+Table = tuple[Sequence[str], Sequence[Sequence[object]]]
+
+
+def queue_table(overview: Overview) -> Table:
+    """A row for each queue. Empty cells in the last columns: a worker serves the queue, and it is not paused."""
+    rows = [
+        (name, sizes.ready, sizes.delayed, sizes.in_flight, sizes.dead, *_state(overview, name))
+        for name, sizes in overview.queues.items()
+    ]
+    return ("QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD", "SERVED BY", "PAUSED"), rows
+
+
+def worker_table(workers: Sequence[WorkerStatus]) -> Table:
+    """A row for each worker."""
+    headers = (
+        "WORKER", "STATE", "QUEUES", "SLOTS", "RUNNING", "WAITING", "SUCCEEDED", "FAILED", "RETRIED", "LEASE LOST",
+        "STARTED", "VERSION",
+    )  # fmt: skip
+    return headers, [_worker_row(worker) for worker in workers]
+
+
+def running_table(workers: Sequence[WorkerStatus], now: float, limit: int) -> Table:
+    """A row for each of the ``limit`` tasks that run longest."""
+    rows = [
+        (task.task, task.task_id, task.attempt, task.queue, worker.name, f"{max(0.0, now - task.began):.1f}")
+        for worker, task in running_of(workers)
+    ]
+    return ("RUNNING TASK", "ID", "ATTEMPT", "QUEUE", "WORKER", "SECONDS"), rows[:limit]
+
+
+def _state(overview: Overview, queue: str) -> tuple[str, str]:
+    pause = overview.paused.get(queue)
+    served = "" if overview.served(queue) else "no worker"
+    return served, "" if pause is None else pause_text(pause)
+
+
+def pause_text(pause: Pause) -> str:
+    """A pause in a few words."""
+    by = f" by {pause.by}" if pause.by else ""
+    why = f": {pause.why}" if pause.why else ""
+    return f"since {timestamp(pause.since)}{by}{why}"
+
+
+def _worker_row(worker: WorkerStatus) -> tuple[object, ...]:
+    total = worker.total
+    return (
+        worker.name,
+        "stopping" if worker.stopping else "working",
+        ", ".join(worker.queues),
+        ", ".join(f"{count} {pool}" for pool, count in worker.slots.items()),
+        worker.running_count,
+        worker.waiting_count,
+        total.succeeded,
+        total.failed,
+        total.retried,
+        total.lease_lost,
+        timestamp(worker.started),
+        worker.version,
+    )

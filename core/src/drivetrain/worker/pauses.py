@@ -1,0 +1,128 @@
+"""Paused queues: workers receive nothing from them until they are resumed. Stored as versioned values."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from drivetrain.contract import ServiceError, VersionedValues
+from drivetrain.worker.logs import get_logger
+from drivetrain.worker.runtime import Runtime
+
+__all__ = ["PAUSE_PREFIX", "Pause", "PauseWatch", "decode_pause", "encode_pause", "pause_key", "read_pauses"]
+
+logger = get_logger("drivetrain.worker")
+
+#: The keys of pauses begin with it.
+PAUSE_PREFIX = "pauses/"
+#: How often a worker reads the pauses of its queues, in seconds.
+_POLL_SECONDS = 0.5
+
+
+class Pause(Struct, frozen=True, kw_only=True):
+    """Why and since when a queue is paused.
+
+    Attributes:
+        since: when it was paused, in Unix seconds.
+        why: the reason that the operator gave; empty: none.
+        by: the operator; empty: unknown.
+    """
+
+    since: float
+    why: str = ""
+    by: str = ""
+
+
+def pause_key(queue: str) -> str:
+    """The key of the pause of a queue."""
+    return PAUSE_PREFIX + queue
+
+
+def encode_pause(pause: Pause) -> bytes:
+    """The pause as bytes."""
+    return json.dumps(msgspec.to_builtins(pause)).encode()  # not msgspec's JSON, which refuses surrogates
+
+
+def decode_pause(value: bytes) -> Pause:
+    """The pause of `encode_pause`. A value that cannot be read is a pause without a reason."""
+    try:
+        return msgspec.convert(json.loads(value), Pause)
+    except ValueError:
+        return Pause(since=0.0, why="(this pause was written by another version of drivetrain)")
+
+
+def read_pauses(backend: VersionedValues, queues: Sequence[str]) -> Mapping[str, Pause]:
+    """The pauses of those of ``queues`` that are paused.
+
+    Raises:
+        ServiceError: the backend could not be reached.
+    """
+    stored = backend.read_values([pause_key(queue) for queue in queues])
+    return {queue: decode_pause(one.value) for queue, one in zip(queues, stored, strict=True) if one is not None}
+
+
+class PauseWatch:
+    """Knows which queues of a worker are paused, and asks the backend every half second. Thread-safe.
+
+    Args:
+        runtime: the drivers of the app.
+        queues: the queues of the worker, in order.
+    """
+
+    def __init__(self, runtime: Runtime, queues: Sequence[str]) -> None:
+        self._runtime = runtime
+        self._queues = tuple(queues)
+        self._stores = runtime.backend.capabilities.stores
+        self._end = threading.Event()
+        self._failing = False
+        #: The queues that are not paused, in order. A new tuple when it changes.
+        self.open_queues = self._queues
+
+    def run(self) -> None:
+        """Ask until `stop`."""
+        while not self._runtime.clock.wait_event(self._end, _POLL_SECONDS):
+            try:
+                self.refresh()
+            except ServiceError as error:
+                self._warn(f"cannot read which queues are paused: {error}; the last known pauses hold")
+            except Exception:  # a third-party driver may raise anything, and this thread must live on
+                if not self._failing:
+                    logger.exception("unexpected error while reading which queues are paused; retrying")
+                self._failing = True
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._end.set()
+
+    def refresh(self) -> None:
+        """Ask now.
+
+        Raises:
+            ServiceError: the backend could not be reached.
+        """
+        if not self._stores:
+            return
+        paused = read_pauses(self._runtime.backend, self._queues)
+        open_queues = tuple(queue for queue in self._queues if queue not in paused)
+        if open_queues != self.open_queues:
+            self._log(paused)
+            self.open_queues = open_queues
+        self._failing = False
+
+    def _log(self, paused: Mapping[str, Pause]) -> None:
+        for queue, pause in paused.items():
+            if queue in self.open_queues:
+                why = f": {pause.why}" if pause.why else ""
+                logger.warning("queue %s is paused%s; this worker receives nothing from it", queue, why)
+        for queue in self._queues:
+            if queue not in paused and queue not in self.open_queues:
+                logger.info("queue %s is resumed", queue)
+
+    def _warn(self, text: str) -> None:
+        if not self._failing:
+            logger.warning("%s", text)
+        self._failing = True

@@ -1,0 +1,145 @@
+"""The status of a worker: what it reports of itself to the backend every few seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Struct, field
+
+from drivetrain.contract import State
+
+__all__ = [
+    "STATUS_PREFIX",
+    "EndedTask",
+    "RunningTask",
+    "TaskCounts",
+    "WorkerStatus",
+    "decode_status",
+    "encode_status",
+    "status_key",
+]
+
+#: The keys of statuses begin with it.
+STATUS_PREFIX = "workers/"
+
+
+class RunningTask(Struct, frozen=True, kw_only=True):
+    """A task that a worker runs.
+
+    Attributes:
+        task_id: the id of the task.
+        task: the name of the task.
+        attempt: the attempt; the first is 0.
+        queue: the queue of its message.
+        began: when its function began, in Unix seconds.
+    """
+
+    task_id: str
+    task: str
+    attempt: int
+    queue: str
+    began: float
+
+
+class EndedTask(Struct, frozen=True, kw_only=True):
+    """A run that a worker has ended.
+
+    Attributes:
+        task_id: the id of the task.
+        task: the name of the task.
+        attempt: the attempt; the first is 0.
+        state: SUCCESS, FAILURE, RETRY, CANCELLED or EXPIRED.
+        ended: when it was recorded, in Unix seconds.
+        run_seconds: how long its function ran.
+    """
+
+    task_id: str
+    task: str
+    attempt: int
+    state: State
+    ended: float
+    run_seconds: float
+
+
+class TaskCounts(Struct, kw_only=True):
+    """What a worker has done with the tasks of one name since it started.
+
+    Attributes:
+        received: messages that it has received.
+        succeeded, failed, retried, cancelled, expired: states that it has recorded.
+        lease_lost: runs that another worker has taken over.
+        run_seconds: how long the functions ran, added up.
+    """
+
+    received: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    retried: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    lease_lost: int = 0
+    run_seconds: float = 0.0
+
+
+class WorkerStatus(Struct, frozen=True, kw_only=True):
+    """What a worker reports of itself.
+
+    Attributes:
+        name: the name of the worker.
+        host: the name of its machine.
+        pid: the id of its process.
+        version: the version of drivetrain.
+        queues: the queues that it serves, in order.
+        slots: how many tasks it can run at once, by pool.
+        started: when it started, in Unix seconds.
+        reported: when it reported this, in Unix seconds.
+        stopping: whether it receives no more messages.
+        running: tasks that run, the longest first; at most `drivetrain.worker.activity.MAX_RUNNING`.
+        running_count: how many tasks run.
+        waiting_count: how many tasks have started and wait for a slot of this worker.
+        ended: the last runs that it has ended, the latest first.
+        counts: what it has done, by the name of the task.
+    """
+
+    name: str
+    host: str
+    pid: int
+    version: str
+    queues: Sequence[str]
+    slots: Mapping[str, int]
+    started: float
+    reported: float
+    stopping: bool = False
+    running: Sequence[RunningTask] = ()
+    running_count: int = 0
+    waiting_count: int = 0
+    ended: Sequence[EndedTask] = ()
+    counts: Mapping[str, TaskCounts] = field(default_factory=dict)
+
+    @property
+    def total(self) -> TaskCounts:
+        """`counts`, added up over all names."""
+        names = TaskCounts.__struct_fields__
+        return TaskCounts(**{name: sum(getattr(one, name) for one in self.counts.values()) for name in names})
+
+
+def status_key(name: str) -> str:
+    """The key under which the worker of this name reports."""
+    return STATUS_PREFIX + name
+
+
+def encode_status(status: WorkerStatus) -> bytes:
+    """The status as bytes."""
+    # Python's own JSON: names may hold surrogates, which msgspec refuses.
+    return json.dumps(msgspec.to_builtins(status)).encode()
+
+
+def decode_status(value: bytes) -> WorkerStatus:
+    """The status of `encode_status`. Fields that a newer version has added are ignored.
+
+    Raises:
+        ValueError: this is not a status, or one of a version that reports other fields.
+    """
+    return msgspec.convert(json.loads(value), WorkerStatus)

@@ -1,0 +1,113 @@
+"""The thread of a worker that reports the worker's status to the backend."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+import importlib_metadata
+
+from drivetrain.contract import ServiceError, ValueWrite
+from drivetrain.worker.activity import MAX_RUNNING, Activity, running_tasks
+from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.logs import get_logger
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.registry import Pool
+from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.status import WorkerStatus, encode_status, status_key
+
+__all__ = ["REPORT_SECONDS", "STATUS_SECONDS", "StatusReporter"]
+
+logger = get_logger("drivetrain.worker")
+
+#: How often a worker reports, in seconds.
+REPORT_SECONDS = 2.0
+#: How long a status lasts without another report, in seconds: a worker that died is gone after that.
+STATUS_SECONDS = 15.0
+
+
+class StatusReporter:
+    """Writes the status of a worker to the backend every `REPORT_SECONDS`: one small write, whatever it runs.
+
+    Args:
+        runtime: the drivers of the app.
+        options: the options of the worker.
+        activity: what the worker has done.
+        in_flight: what it does.
+        slots: how many tasks it runs at once, by pool.
+        stopping: whether it receives no more messages.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: WorkerOptions,
+        *,
+        activity: Activity,
+        in_flight: InFlight,
+        slots: dict[Pool, int],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._runtime = runtime
+        self._options = options
+        self._activity = activity
+        self._in_flight = in_flight
+        self._slots = slots
+        self._stopping = stopping
+        self._version = importlib_metadata.version("drivetrain")
+        self._started = runtime.clock.now()
+        self._end = threading.Event()
+        self._failing = False
+
+    def run(self) -> None:
+        """Report until `stop`; then remove the status."""
+        self._write(encode_status(self.status()))
+        while not self._runtime.clock.wait_event(self._end, REPORT_SECONDS):
+            self._write(encode_status(self.status()))
+        self._write(None)
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._end.set()
+
+    def status(self) -> WorkerStatus:
+        """The status now."""
+        runs, options = self._in_flight.all(), self._options
+        running = running_tasks(runs, self._runtime.clock)
+        return WorkerStatus(
+            name=options.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=self._version,
+            queues=options.queues,
+            slots={pool.value: slots for pool, slots in self._slots.items()},
+            started=self._started,
+            reported=self._runtime.clock.now(),
+            stopping=self._stopping(),
+            running=running[:MAX_RUNNING],
+            running_count=len(running),
+            waiting_count=sum(run.began is None for run in runs),
+            ended=self._activity.last_ended(),
+            counts=self._activity.counts(),
+        )
+
+    def _write(self, value: bytes | None) -> None:
+        """Write or remove the status. A failure is logged once, until a write succeeds: the worker works without it."""
+        seconds = None if value is None else STATUS_SECONDS
+        write = ValueWrite(key=status_key(self._options.name), value=value, expires_in_seconds=seconds)
+        try:
+            self._runtime.backend.write_values([write])
+        except ServiceError as error:
+            if not self._failing:
+                logger.warning(
+                    "cannot report the status of this worker: %s; retrying every %.0f s", error, REPORT_SECONDS
+                )
+            self._failing = True
+        except Exception:  # a third-party driver may raise anything; tasks do not depend on the status
+            if not self._failing:
+                logger.exception("unexpected error while reporting the status of this worker; retrying every 2 s")
+            self._failing = True
+        else:
+            self._failing = False

@@ -1,0 +1,226 @@
+"""``drivetrain workers`` and ``drivetrain top``: who lives, what runs, which queue nobody serves."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from datetime import datetime
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from drivetrain import App
+from drivetrain.cli.commands.top import _unavailable, _view
+from drivetrain.cli.overview import Overview, Rates, rates
+from drivetrain.contract import QueueSizes
+from drivetrain.worker.status import RunningTask, TaskCounts, WorkerStatus
+
+SIZES = QueueSizes(ready=1, delayed=2, in_flight=3, dead=4)
+
+
+def status(name="w", **changes):
+    fields = {"host": "h", "pid": 1, "version": "0", "queues": ["a"], "slots": {"threads": 2}, "started": 0.0}
+    return WorkerStatus(**{**fields, "name": name, "reported": 0.0, **changes})
+
+
+@pytest.fixture
+def held(shop):
+    """A worker in a thread that runs a task for as long as the test lasts; the handle of the task."""
+    gate, begun = threading.Event(), threading.Event()
+
+    @shop.app.task(name="held")
+    def held() -> None:
+        begun.set()
+        assert gate.wait(60)
+
+    with shop.app.worker(name="w"):
+        handle = held.send()
+        assert begun.wait(60)
+        while not any(worker.running for worker in shop.app.operations.workers()):
+            assert not gate.wait(0.05)
+        yield handle
+        gate.set()
+
+
+class TestWorkers:
+    def test_no_worker(self, shop, run, run_json):
+        assert run("--app", "shop:app", "workers").stdout == "No worker reports. Start one with `drivetrain worker`.\n"
+        assert run_json("--app", "shop:app", "workers") == (0, {"workers": []})
+
+    def test_table(self, shop, run, held):
+        lines = run("--app", "shop:app", "workers").stdout.splitlines()
+        assert re.split(r"\s{2,}", lines[0])[:4] == ["WORKER", "STATE", "QUEUES", "SLOTS"]
+        assert re.split(r"\s{2,}", lines[1])[:3] == ["w", "working", "default"]
+        running = next(line for line in lines if line.startswith("held"))
+        assert held.id in running
+
+    def test_json(self, shop, run_json, held):
+        code, document = run_json("--app", "shop:app", "workers")
+        assert code == 0
+        (worker,) = document["workers"]
+        assert (worker["name"], worker["pid"], worker["stopping"]) == ("w", os.getpid(), False)
+        assert [(one["id"], one["task"]) for one in worker["running"]] == [(held.id, "held")]
+        assert datetime.fromisoformat(worker["running"][0]["began"])
+        assert worker["total"]["received"] == worker["counts"]["held"]["received"] == 1
+
+    def test_a_worker_in_another_process_without_its_app(self, start_worker, run_json, shop):
+        worker = start_worker("--no-supervisor")
+        while not (found := run_json("--broker", "sqlite:///work.db", "workers")[1]["workers"]):
+            assert not threading.Event().wait(0.05)
+        assert found[0]["pid"] == worker.pid
+        worker.signal(signal.SIGTERM)
+        assert worker.ended() == 0
+        assert run_json("--broker", "sqlite:///work.db", "workers")[1]["workers"] == []
+
+
+class TestTop:
+    def test_once(self, shop, run, held):
+        shop.add.s(1, 2).set(queue="lonely").send()
+        lines = run("--app", "shop:app", "top", "--once").stdout.splitlines()
+        assert re.split(r"\s{2,}", lines[0]) == ["QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD", "SERVED BY"]
+        assert "no worker" in next(line for line in lines if line.startswith("lonely"))
+        assert "no worker" not in next(line for line in lines if line.startswith("default"))
+        assert any(held.id in line for line in lines)
+
+    def test_json(self, shop, run_json, held):
+        code, document = run_json("--app", "shop:app", "top")
+        assert code == 0
+        assert {one["queue"]: one["served"] for one in document["queues"]} == {"default": True}
+        assert [one["name"] for one in document["workers"]] == ["w"]
+
+    def test_without_a_terminal(self, shop, run):
+        outcome = run("--app", "shop:app", "top")
+        assert outcome.exit_code == 2
+        assert "use --once" in outcome.stderr
+
+    def test_without_rich(self, shop, run, monkeypatch):
+        monkeypatch.setitem(sys.modules, "rich.live", None)
+        monkeypatch.setattr("drivetrain.cli.commands.top._is_terminal", lambda: True)
+        outcome = run("--app", "shop:app", "top")
+        assert outcome.exit_code == 2
+        assert "pip install 'drivetrain[top]'" in outcome.stderr
+
+    def test_the_live_view_shows_what_changes_until_control_c(self, shop, project, start_worker):
+        reader, terminal = pty.openpty()
+        watching = subprocess.Popen(
+            [sys.executable, "-m", "drivetrain.cli", "--app", "shop:app", "top", "--interval", "0.1"],
+            stdin=terminal, stdout=terminal, env={**os.environ, "COLUMNS": "200", "LINES": "40", "TERM": "xterm"},
+        )  # fmt: skip
+        os.close(terminal)
+        seen = ""
+        with watching:
+            while "0 workers" not in seen:
+                seen += os.read(reader, 4096).decode()
+            start_worker("--no-supervisor")
+            while "1 workers" not in seen:
+                seen += os.read(reader, 4096).decode()
+            watching.send_signal(signal.SIGINT)
+            drain(reader)
+        assert watching.returncode == 0
+        assert "per second: 0.0 succeeded" in seen
+
+
+def drain(reader):
+    """Read what a terminal still shows, until its program has ended."""
+    try:
+        while os.read(reader, 4096):
+            pass
+    except OSError:
+        pass  # Linux reports the end of a terminal as an error
+    os.close(reader)
+
+
+def text_of(view):
+    console = Console(width=200, file=StringIO())
+    console.print(view)
+    return console.file.getvalue()
+
+
+def test_the_view_shows_names_as_they_are():
+    """Square brackets are no markup, and control characters are visible."""
+    task = RunningTask(task_id="1", task="[red]\x1b", attempt=0, queue="q", began=0.0)
+    overview = Overview(at=2.0, queues={"a": SIZES}, workers=[status(running=[task], running_count=1)])
+    shown = text_of(_view(overview, Rates(), 5))
+    assert "[red]\\x1b" in shown
+    assert "1 workers, 1 tasks running" in shown
+
+
+def test_an_outage_is_shown_above_the_last_view():
+    overview = Overview(at=2.0, queues={"a": SIZES}, workers=[status()])
+    assert "cannot read: away; retrying" in text_of(_unavailable(None, 5, "away"))
+    shown = text_of(_unavailable(overview, 5, "away"))
+    assert shown.index("cannot read: away") < shown.index("working")
+
+
+def test_rates_compare_workers_that_live():
+    before = Overview(
+        at=10.0,
+        queues={},
+        workers=[
+            status("a", counts={"t": TaskCounts(succeeded=5)}),
+            status("gone", counts={"t": TaskCounts(succeeded=9)}),
+        ],
+    )
+    now = Overview(
+        at=12.0,
+        queues={},
+        workers=[
+            status("a", counts={"t": TaskCounts(succeeded=9, failed=2)}),
+            status("new", started=11.0, counts={"t": TaskCounts(succeeded=2)}),
+        ],
+    )
+    assert rates(before, now) == Rates(succeeded=3.0, failed=1.0, retried=0.0)
+    assert rates(None, now) == Rates()
+    assert rates(now, now) == Rates()
+
+
+def test_a_worker_that_started_again_under_its_name_counts_from_its_start():
+    before = Overview(at=10.0, queues={}, workers=[status("a", counts={"t": TaskCounts(succeeded=50)})])
+    again = status("a", started=10.5, counts={"t": TaskCounts(succeeded=2)})
+    assert rates(before, Overview(at=11.0, queues={}, workers=[again])).succeeded == 2.0
+
+
+def test_a_queue_is_not_served_by_a_worker_that_stops():
+    overview = Overview(at=0.0, queues={"a": SIZES}, workers=[status(stopping=True)])
+    assert not overview.served("a")
+    assert Overview(at=0.0, queues={"a": SIZES}, workers=[status()]).served("a")
+
+
+def test_workers_of_other_apps_are_not_listed(project, run_json):
+    with App("sqlite:///work.db", name="one") as app, app.worker():
+        while not app.operations.workers():
+            assert not threading.Event().wait(0.05)
+        assert run_json("--broker", "sqlite:///work.db", "--namespace", "two", "workers")[1]["workers"] == []
+
+
+class TestQueues:
+    def test_pause_and_resume(self, shop, run, run_json):
+        shop.add.send(1, 2)
+        outcome = run("--app", "shop:app", "queues", "pause", "default", "--why", "provider down")
+        assert outcome.exit_code == 0
+        assert outcome.stdout.startswith("Paused default.")
+        assert re.search(
+            "default .* no worker +since .* by .*@.*: provider down", run("--app", "shop:app", "queues").stdout
+        )
+        assert run_json("--app", "shop:app", "queues")[1]["queues"][0]["paused"]["why"] == "provider down"
+        assert "provider down" in run("--app", "shop:app", "inspect").stdout
+        assert shop.app.worker().drain() == 0
+        outcome = run("queues", "resume", "default", "mails", "--app", "shop:app")
+        assert outcome.stdout.splitlines() == ["Resumed default.", "mails was not paused."]
+        assert run_json("--app", "shop:app", "inspect")[1]["queues"][0]["paused"] is None
+        assert shop.app.worker().drain() == 1
+
+    def test_a_queue_must_be_named(self, shop, run):
+        assert run("--app", "shop:app", "queues", "pause").exit_code == 2
+
+    def test_a_user_without_a_name(self, shop, run, monkeypatch):
+        def getuser():
+            raise KeyError
+
+        monkeypatch.setattr("getpass.getuser", getuser)
+        assert run("--app", "shop:app", "queues", "pause", "default").exit_code == 0
+        assert shop.app.operations.paused()["default"].by.startswith("unknown@")
