@@ -111,7 +111,7 @@ class ValueNameChecks(BackendBase):
 
     @holds("V6", "V9")
     def test_any_value_is_kept_byte_for_byte(self) -> None:
-        """Empty values, bytes that are no text, and large ones: read and listed as they were written."""
+        """Empty values, bytes that are not text, and large ones: read and listed as they were written."""
         backend = self.fresh()
         largest = self.declared().largest_value_bytes
         values = list(dict.fromkeys([*payloads_up_to(largest), *(body[:largest] for body in BODIES)]))

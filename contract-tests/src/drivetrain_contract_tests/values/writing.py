@@ -98,7 +98,7 @@ class WritingChecks(BackendBase):
 
     @holds("V1", "V3")
     def test_a_value_that_was_written_again_is_another_one(self) -> None:
-        """Whoever has seen a value writes nothing once it was removed and written again, even with the same bytes."""
+        """A caller that has seen a value writes nothing after another has removed it and written the same bytes again."""
         one, other = self.several(2)
         seen = stored(one)
         write(other, value=None)
