@@ -35,8 +35,8 @@ from drivetrain_amqp import delay_queues
 from drivetrain_amqp.codec import DecodedMessage, decode_message
 from drivetrain_amqp.connection import Channel
 from drivetrain_amqp.connection_manager import ConnectionManager, Declarer
-from drivetrain_amqp.frames import Content, ack_frame, nack_frame
 from drivetrain_amqp.options import Options
+from drivetrain_amqp.protocol.frames import Content, ack_frame, nack_frame
 from drivetrain_amqp.publish import OutgoingMessage, Publisher
 from drivetrain_amqp.topology import token
 

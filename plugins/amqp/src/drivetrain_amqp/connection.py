@@ -16,11 +16,11 @@ from pika import exceptions, spec
 from pika.connection import Parameters
 
 from drivetrain.contract import Host
-from drivetrain_amqp import frames
 from drivetrain_amqp.errors import Timeout
-from drivetrain_amqp.frames import Content, ContentAssembly, decode_method, method_frame
-from drivetrain_amqp.transport import Transport, closed_by_broker, log_in
-from drivetrain_amqp.waiting import Handlers, ReadLoop
+from drivetrain_amqp.protocol import frames
+from drivetrain_amqp.protocol.frames import Content, ContentAssembly, decode_method, method_frame
+from drivetrain_amqp.protocol.read_loop import Handlers, ReadLoop
+from drivetrain_amqp.protocol.transport import Transport, closed_by_broker, log_in
 
 __all__ = ["Channel", "Connection", "Request"]
 

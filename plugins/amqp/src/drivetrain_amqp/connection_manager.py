@@ -19,7 +19,7 @@ from drivetrain.contract import Clock, ConfigurationError, ServiceError, Service
 from drivetrain_amqp import delay_queues
 from drivetrain_amqp.connection import Channel, Connection, Request
 from drivetrain_amqp.errors import CLIENT_ERRORS, NOT_FOUND, reply_code, translated
-from drivetrain_amqp.locks import ExclusiveLocks
+from drivetrain_amqp.exclusive_locks import ExclusiveLocks
 from drivetrain_amqp.options import AccessToken, Options, TokenSource, connection_parameters
 from drivetrain_amqp.topology import Declaration, DeclareQueue, Topology
 

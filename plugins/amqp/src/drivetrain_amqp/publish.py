@@ -14,7 +14,7 @@ from drivetrain_amqp.codec import decode_message, encode_message
 from drivetrain_amqp.connection import Channel, Connection
 from drivetrain_amqp.connection_manager import ConnectionManager, Declarer, errors_translated, forget_declared
 from drivetrain_amqp.errors import Timeout, translated
-from drivetrain_amqp.frames import Content, content_frames, method_frame, publish_frame
+from drivetrain_amqp.protocol.frames import Content, content_frames, method_frame, publish_frame
 
 __all__ = ["OutgoingMessage", "Publisher"]
 

@@ -23,7 +23,7 @@ from drivetrain_amqp.codec import decode_message
 from drivetrain_amqp.connection import Connection
 from drivetrain_amqp.connection_manager import ConnectionManager, Declarer, errors_translated
 from drivetrain_amqp.errors import NOT_FOUND, PRECONDITION_FAILED, Timeout
-from drivetrain_amqp.frames import Content, method_frame
+from drivetrain_amqp.protocol.frames import Content, method_frame
 from drivetrain_amqp.settle import SettlingChannel
 
 __all__ = ["ConsumerChannel", "RawDelivery", "Receiver"]

@@ -11,7 +11,7 @@ from pika import exceptions
 from drivetrain.contract import Delivery, PublishFailed
 from drivetrain_amqp.connection import Channel, Connection
 from drivetrain_amqp.connection_manager import ConnectionManager, errors_translated
-from drivetrain_amqp.frames import ack_frame, nack_frame
+from drivetrain_amqp.protocol.frames import ack_frame, nack_frame
 from drivetrain_amqp.publish import OutgoingMessage
 
 __all__ = ["Settler", "SettlingChannel", "Unacked"]

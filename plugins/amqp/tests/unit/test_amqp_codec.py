@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from pika import exceptions, frame, spec
 
 from drivetrain.contract import Message
-from drivetrain_amqp import codec, frames
-from drivetrain_amqp.frames import decode_method
+from drivetrain_amqp import codec
+from drivetrain_amqp.protocol import frames
+from drivetrain_amqp.protocol.frames import decode_method
 
 _TEXT = st.text(max_size=20) | st.sampled_from(["", "CC", "BCC", "x-death", "drivetrain", "\ud800", "x" * 5000])
 _MESSAGES = st.builds(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain_amqp.frames import FrameSplitter, decode_method
+from drivetrain_amqp.protocol.frames import FrameSplitter, decode_method
 from drivetrain_amqp.settle import Unacked
 
 

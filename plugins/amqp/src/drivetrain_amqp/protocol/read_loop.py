@@ -13,7 +13,7 @@ from collections.abc import Callable
 from attrs import frozen
 from pika import exceptions
 
-from drivetrain_amqp.transport import Transport
+from drivetrain_amqp.protocol.transport import Transport
 
 __all__ = ["Handlers", "ReadLoop"]
 

@@ -20,7 +20,7 @@ from pika.tcp_socket_opts import set_sock_opts
 
 from drivetrain.contract import finish_before_forks
 from drivetrain_amqp.errors import Timeout
-from drivetrain_amqp.frames import METHOD, FrameSplitter, decode_method, method_frame
+from drivetrain_amqp.protocol.frames import METHOD, FrameSplitter, decode_method, method_frame
 
 __all__ = ["Agreed", "ReadWaker", "Transport", "closed_by_broker", "log_in"]
 

@@ -6,8 +6,8 @@ import threading
 import pytest
 from pika import ConnectionParameters, exceptions
 
-from drivetrain_amqp.transport import Transport
-from drivetrain_amqp.waiting import Handlers, ReadLoop
+from drivetrain_amqp.protocol.read_loop import Handlers, ReadLoop
+from drivetrain_amqp.protocol.transport import Transport
 
 PATIENCE = 60.0
 
