@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 import time
-from functools import cached_property
 
 import pytest
 
@@ -48,6 +47,11 @@ class Coarse(MemoryBroker):
         settles_late=False,
     )
 
+    def __init__(self, *told, **more):
+        super().__init__(*told, **more)
+        # No cached_property: Python 3.11 computes one under a lock, which a child that is forked meanwhile waits for.
+        self._ends = {}
+
     def publish(self, messages):
         now = time.time()
         super().publish([each if each.eta is None else self._rounded(each, now) for each in messages])
@@ -66,10 +70,6 @@ class Coarse(MemoryBroker):
 
     def _in_time(self, deliveries):
         return [each for each in deliveries if self._ends.get(each.receipt, 0.0) > time.monotonic()]
-
-    @cached_property
-    def _ends(self):
-        return {}
 
     def receive(self, queues, *, hold_seconds, **how):
         found = super().receive(queues, hold_seconds=up(hold_seconds), **how)

@@ -77,6 +77,20 @@ class WaitsOn(MemoryBackend):
         pass
 
 
+@broken("R34", "cannot be used when it was closed")
+class EndsWithItsClose(MemoryBackend):
+    ended = False
+
+    def record(self, transitions):
+        if self.ended:
+            raise ServiceError("it is closed")
+        return super().record(transitions)
+
+    def close(self):
+        self.ended = True
+        super().close()
+
+
 @broken("R34", "closes for all")
 class ClosesForAll(MemoryBackend):
     def close(self):

@@ -111,6 +111,18 @@ class AcknowledgesLocked(Locking):
         return self.locked(deliveries, lambda: MemoryBroker.acknowledge(self, deliveries))
 
 
+@breaks("B37", "deadlocks when two release the same messages in opposite orders")
+class ReleasesLocked(Locking):
+    def release(self, deliveries, *, delay_seconds=0.0):
+        self.locked(deliveries, lambda: MemoryBroker.release(self, deliveries, delay_seconds=delay_seconds))
+
+
+@breaks("B37", "deadlocks when two dead-letter the same messages in opposite orders")
+class DeadLettersLocked(Locking):
+    def dead_letter(self, letters):
+        self.locked([delivery for delivery, _ in letters], lambda: MemoryBroker.dead_letter(self, letters))
+
+
 @breaks("B20", "looks whether a message is held before it releases it")
 class LooksBeforeItReleases(MemoryBroker):
     def release(self, deliveries, **how):

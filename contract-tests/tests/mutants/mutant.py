@@ -16,7 +16,7 @@ from drivetrain_contract_tests.contract import Contract
 __all__ = ["PROFILE", "Kill", "Mutant", "catcher", "fails"]
 
 #: A broken driver is caught by a few examples, and nobody reads how small its failing example is.
-PROFILE = evolve(PROFILES["quick"], name="mutants", large=200, shrinks=False)
+PROFILE = evolve(PROFILES["quick"], large=200, shrinks=False)
 #: What is tried in turn, until one catches it: each is worth what it catches.
 _PROFILES = (PROFILE, *(evolve(PROFILES[name], shrinks=False) for name in ("default", "thorough")))
 
@@ -67,8 +67,7 @@ def catcher(mutant: Mutant) -> Kill | None:
             for name in mutant.checks():
                 began = time.monotonic()
                 if fails(mutant.contract, service, name, profile):
-                    shown = "quick" if profile is PROFILE else profile.name
-                    return Kill(name, shown, round(time.monotonic() - began, 2))
+                    return Kill(name, profile.name, round(time.monotonic() - began, 2))
     return None
 
 

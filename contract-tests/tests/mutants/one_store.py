@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
+from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 
-from drivetrain.contract import ServiceUnavailable
+from drivetrain.contract import ServiceRefused, ServiceUnavailable
 from drivetrain.drivers.sqlite import SqliteBackend, SqliteBroker
 from drivetrain.drivers.sqlite.options import Options
 from drivetrain_contract_tests import Pair, Service
@@ -51,6 +54,21 @@ class PublishesOnce(SqliteBroker):
         self._sent.update(transition.task_id for transition, _ in sends)
         super().record_and_publish(fresh)
         return [True] * len(sends)
+
+
+class LocksInOrder(SqliteBroker):
+    """Locks the row of each task in the order of the batch, as a database does, and gives up on a deadlock."""
+
+    locks = defaultdict(threading.Lock)
+
+    def record_and_publish(self, sends):
+        with ExitStack() as stack:
+            for transition, _ in sends:
+                lock = self.locks[transition.task_id]
+                if not lock.acquire(timeout=0.1):
+                    raise ServiceRefused("deadlock detected")
+                stack.callback(lock.release)
+            return super().record_and_publish(sends)
 
 
 class PublishesBeforeItRecords(SqliteBroker):
@@ -167,6 +185,7 @@ MUTANTS = [
         ("says that all was granted", SaysYes),
         ("takes a repeated call for done", PublishesOnce),
         ("publishes before it records", PublishesBeforeItRecords),
+        ("deadlocks when two send the same tasks in opposite orders", LocksInOrder),
     )
 ]
 MUTANTS += [

@@ -179,4 +179,30 @@ QUICKEST = {
     ("S1", "leaves the rest of a failed dump in its buffer"): "test_a_dump_that_fails_leaves_nothing_behind",
     ("S1", "cuts keys at 255 characters"): "test_values_of_every_length_come_back_as_they_were",
     ("S1", "keeps 65,536 keys of a dict"): "test_values_of_every_length_come_back_as_they_were",
+    (
+        "W9",
+        "lets every failed member of a group send what follows",
+    ): "test_of_members_that_fail_together_one_sends_what_follows",
+    (
+        "W10",
+        "takes a recorded retry for a published one",
+    ): "test_a_task_that_was_started_in_time_expires_no_more",
+    ("W10", "drops a message whose task another worker runs"): "test_a_message_whose_task_seems_to_run_is_kept",
+    (
+        "W10",
+        "forgets that the message of a task that has ended is a dead letter",
+    ): "test_a_worker_that_dies_before_it_moves_a_message_to_the_dead_letters_loses_none",
+    (
+        "W12",
+        "runs an attempt again whose retry is recorded",
+    ): "test_a_message_that_comes_while_its_retry_is_due_runs_nothing",
+    (
+        "W15",
+        "keeps every result for the time in which its message may come again",
+    ): "test_a_result_whose_message_is_gone_is_dropped_at_once",
+    (
+        "W15",
+        "shortens the retention of what a worker has sent too",
+    ): "test_a_result_is_kept_while_a_message_before_it_may_come_again",
+    ("W20", "deadlocks when two send the same tasks in opposite orders"): "test_batches_in_opposite_orders_all_succeed",
 }

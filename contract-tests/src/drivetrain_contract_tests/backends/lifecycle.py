@@ -149,13 +149,17 @@ class LifecycleChecks(BackendBase):
 
     @holds("R34")
     def test_it_may_be_closed_twice_and_before_use(self) -> None:
-        """Closing needs no connection, and closing again does no harm."""
+        """Closing needs no connection, and closing again does no harm; an object that was closed works again."""
         namespace = self.service.namespace()
         used, unused = self.on(namespace), self.on(namespace)
         record(used, transition())
         for backend in (unused, used):
             backend.close()
             backend.close()
+        for number, backend in enumerate((unused, used)):
+            record(backend, transition(f"after {number}"))
+            (found,) = backend.read([f"after {number}"])
+            assert found is not None, "a backend that was closed and is used again has recorded nothing"
 
     @holds("R34")
     def test_closing_disturbs_nobody_else(self) -> None:

@@ -19,6 +19,8 @@ __all__ = ["OneStoreChecks"]
 _QUEUE = "one-store"
 _HOLD_SECONDS = 60.0
 _SENDS, _BATCH = 200, 10
+#: How often each of several threads sends the same tasks.
+_TIMES = 10
 #: How many threads send while the service is stopped, how many tasks by each call; and after how many calls it stops.
 _SENDERS, _SENT_AT_ONCE, _ANSWERED = 3, 3, 30
 
@@ -79,6 +81,19 @@ class OneStoreChecks(WorkflowBase):
             done.set()
             assert not missing, f"messages came before their records: {missing[:5]}"
             assert len(seen) == _SENDS, f"{_SENDS - len(seen)} of {_SENDS} messages were not published"
+
+    @holds("W20")
+    def test_batches_in_opposite_orders_all_succeed(self) -> None:
+        """Threads send the same tasks, some from the first to the last, some from the last: no call fails."""
+        with self._one_store() as (broker, backend):
+            sends = [_send(f"task-{number}") for number in range(_BATCH)]
+            calls = [partial(_send_often, broker, order) for order in (sends, sends[::-1]) * (_SENDERS - 1)]
+            with ThreadPoolExecutor(len(calls)) as threads:
+                granted = [each for call in [threads.submit(call) for call in calls] for each in call.result()]
+            assert granted == [True] * len(granted), "a task that waits was refused"
+            assert len(self._receive_all(broker, len(granted))) == len(granted), "not all that was granted is published"
+            records = backend.read([transition.task_id for transition, _ in sends])
+            assert None not in records, f"not all that was granted is recorded: {records}"
 
     @holds("W20", restarts=True)
     def test_a_crash_leaves_a_record_and_its_message_or_neither(self) -> None:
@@ -147,6 +162,10 @@ class OneStoreChecks(WorkflowBase):
         while taken := self._receive(broker, number + 1):
             found += taken
         return found
+
+
+def _send_often(broker: RecordingBroker, sends: Sequence[tuple[Transition, Message]]) -> list[bool]:
+    return [granted for _ in range(_TIMES) for granted in broker.record_and_publish(sends)]
 
 
 def _works(driver: Backend | RecordingBroker) -> bool:

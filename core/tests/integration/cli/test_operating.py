@@ -293,6 +293,7 @@ class TestDrivers:
         assert sqlite["distribution"] == "drivetrain"
         assert sqlite["importable"] is True
         assert sqlite["capabilities"]["durability"] == "power"
+        assert sqlite["capabilities"]["store"] == "declared", "a path or a host of this machine is shown"
 
     def test_table(self, run, project):
         lines = run("drivers").stdout.splitlines()

@@ -136,7 +136,8 @@ class Options:
     @property
     def store(self) -> str | None:
         """See `BrokerCapabilities.store`. On a cluster a task and its queue are on different nodes."""
-        server = self.socket or ",".join(f"{host}:{port}" for host, port in self.hosts)
+        # The case of a host does not matter, nor does the order of sentinels.
+        server = self.socket or ",".join(sorted(f"{host.lower()}:{port}" for host, port in self.hosts))
         return None if self.cluster else f"redis:{server}/{self.master}/{self.database}#{self.prefix}"
 
     def connection_arguments(self) -> dict[str, Any]:

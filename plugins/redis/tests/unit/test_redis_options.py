@@ -147,3 +147,20 @@ def test_every_fault_of_driver_options_is_named_and_no_secret(url, passed, words
         Options.parse(url, driver_options=passed)
     assert all(word in str(raised.value) for word in words), str(raised.value)
     assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("redis://localhost", "redis://:secret@LocalHost:6379/0?namespace=drivetrain"),
+        ("redis+sentinel://a:1,b:2/main", "redis+sentinel://B:2,a:1/main"),
+    ],
+)
+def test_urls_of_one_place_have_one_store(one, other):
+    """Core records and publishes in one step only where broker and backend declare the same store."""
+    assert Options.parse(one).store == Options.parse(other).store
+
+
+def test_other_places_have_other_stores():
+    urls = ["redis://a", "redis://b", "redis://a:1", "redis://a/1", "redis://a?namespace=b", "redis+sentinel://a/main"]
+    assert len({Options.parse(url).store for url in urls}) == len(urls)

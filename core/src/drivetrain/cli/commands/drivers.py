@@ -12,7 +12,7 @@ from drivetrain.app.discovery import Drivers
 from drivetrain.app.installed_drivers import InstalledDriver
 from drivetrain.cli.app_options import verbose_option
 from drivetrain.cli.output import echo_json, echo_table, json_option, one_line
-from drivetrain.contract import DriverContext, SystemClock
+from drivetrain.contract import BackendCapabilities, BrokerCapabilities, DriverContext, SystemClock
 
 __all__ = ["drivers"]
 
@@ -34,7 +34,8 @@ def drivers(as_json: bool) -> None:
 
 
 def _document(driver: InstalledDriver) -> dict[str, Any]:
-    capabilities = None if driver.capabilities is None else attrs.asdict(driver.capabilities)
+    declared = _declared(driver)
+    capabilities = None if declared is None else attrs.asdict(declared)
     contract_report = None if driver.contract_report is None else attrs.asdict(driver.contract_report)
     document = {"capabilities": capabilities, "contract_report": contract_report, "error": driver.error or None}
     return {**attrs.asdict(driver, recurse=False), **document}
@@ -61,12 +62,21 @@ def _echo_details(installed: Sequence[InstalledDriver]) -> None:
         click.echo(f"{driver.kind} {driver.name}".ljust(width) + f"  {one_line(text) if driver.error else text}")
 
 
+def _declared(driver: InstalledDriver) -> BrokerCapabilities | BackendCapabilities | None:
+    """What a driver declares. A store names a host and a database, and here only whether there is one matters."""
+    declared = driver.capabilities
+    if declared is None or declared.store is None:
+        return declared
+    return attrs.evolve(declared, store="declared")
+
+
 def _notable(driver: InstalledDriver) -> Iterator[str]:
     """What a driver can do beyond the least, and its limits."""
-    if driver.capabilities is None:
+    declared = _declared(driver)
+    if declared is None:
         return
-    for attribute in attrs.fields(type(driver.capabilities)):
-        value = getattr(driver.capabilities, attribute.name)
+    for attribute in attrs.fields(type(declared)):
+        value = getattr(declared, attribute.name)
         words = attribute.name.replace("_", " ")
         if value is False and attribute.default is True:
             yield f"not {words}"
