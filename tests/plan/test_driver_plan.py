@@ -23,8 +23,8 @@ from drivetrain.contract import ConfigurationError, DriverContext
 ROOT = Path(__file__).resolve().parents[2]
 
 MODULES = {
-    "__init__", "options", "errors", "connection", "codec", "broker", "publish", "receive", "settle", "admin",
-    "backend", "records", "groups", "waiting", "locks", "values",
+    "__init__", "options", "errors", "connection", "codec", "broker", "publish", "receive", "settle", "admin", "locks",
+    "backend", "records", "groups", "waiting", "values",
 }  # fmt: skip
 MOST_EXTRAS = 5
 HEADINGS = ["Install", "URL", "Options", "Guarantees", "How it works", "Operations", "Performance", "Versions"]

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from drivetrain.contract import Backend, ValueOutcome, ValuePage, ValueWrite, VersionedValue
 
-__all__ = ["listed", "listed_keys", "outcomes", "pages", "put", "read", "remove", "stored", "write"]
+__all__ = ["SOON", "listed", "listed_keys", "outcomes", "pages", "put", "read", "remove", "stored", "write"]
+
+#: How long values last whose end is awaited for what comes after it, in seconds.
+SOON = 0.1
 
 
 def put(

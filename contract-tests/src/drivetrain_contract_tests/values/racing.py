@@ -17,7 +17,7 @@ __all__ = ["ValueRaceChecks"]
 
 #: How long one race lasts for each of the profile's races, in seconds.
 _SECONDS_PER_RACE = 0.03
-_THREADS, _PROCESSES = 4, 3
+_THREADS, _PROCESSES = 4, 2
 _NAMES_OF_PROCESSES = 20
 #: A value that is to have ended soon lasts as long, in seconds.
 _SHORTEST = 0.01
