@@ -200,6 +200,13 @@ class KeepsLists(MemoryBackend):
         return list(super().list_values(prefix, limit=1_000_000).values)
 
 
+@broken("V8", "has no last page")
+class NeverEnds(MemoryBackend):
+    def list_values(self, prefix, *, limit, cursor=None):
+        page = super().list_values(prefix, limit=limit, cursor=cursor)
+        return page if page.cursor is not None else evolve(page, cursor="\U0010ffff" * 3)
+
+
 @broken("V8", "has one list at a time")
 class OneList(MemoryBackend):
     at: dict = {}

@@ -167,6 +167,18 @@ class LocksItself(Writes):
         )
 
 
+@broken("V2", "looks at the end of a value that a write prolongs in an earlier step")
+class ProlongsTheEnded(MemoryBackend):
+    def write_values(self, writes):
+        return [self.write(each) for each in writes]
+
+    def write(self, write):
+        (stored,) = self.read_values([write.key])
+        if stored is None or not write.if_version or not takes_effect(write, stored):
+            return super().write_values([write])[0]
+        return super().write_values([evolve(write, if_version=None)])[0]
+
+
 # V3: which versions are given
 
 
@@ -431,6 +443,19 @@ class ByTheClient(Writes):
         return super().write(evolve(write, expires_in_seconds=seconds and max(0.0, seconds + ahead)), now)
 
 
+@broken("V4", "ends a value at the end of the one that was removed before it")
+class KeepsEndsOfRemoved(Writes):
+    ends: dict = {}
+
+    def write(self, write, now):
+        ends = self.ends.get((id(self._store), write.key))
+        if write.value is not None and write.expires_in_seconds is not None:
+            self.ends[id(self._store), write.key] = now + write.expires_in_seconds
+        elif write.value is not None and ends is not None and ends > now:
+            write = evolve(write, expires_in_seconds=ends - now)
+        return super().write(write, now)
+
+
 # V5: how a value is removed
 
 
@@ -558,6 +583,17 @@ class AnswersAPartTwice(MemoryBackend):
             part = super().write_values(writes[first : first + 256])
             made = [*made, *part] if first < 1_024 else [*made[:-256], *part, *part]
         return made[: len(writes)]
+
+
+@broken("V7", "sends the parts of a large batch in the opposite order")
+class SendsPartsBackwards(MemoryBackend):
+    def write_values(self, writes):
+        firsts = range(0, len(writes), 1_000)
+        made = {
+            first: super(SendsPartsBackwards, self).write_values(writes[first : first + 1_000])
+            for first in firsts[::-1]
+        }
+        return [each for first in firsts for each in made[first]]
 
 
 # V10 and V11: what survives, and what is counted

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from drivetrain.contract import Backend, ValueOutcome, ValuePage, ValueWrite, VersionedValue
 
-__all__ = ["listed", "listed_keys", "outcomes", "pages", "put", "read", "remove", "stored", "write"]
+__all__ = ["SOON", "listed", "listed_keys", "outcomes", "pages", "put", "read", "remove", "stored", "write"]
+
+#: How long values last whose end is awaited for what comes after it, in seconds.
+SOON = 0.1
+#: More pages than any list of a check has.
+_MOST_PAGES = 20_000
 
 
 def put(
@@ -62,15 +67,16 @@ def read(backend: Backend, key: str = "k") -> VersionedValue | None:
 
 
 def pages(backend: Backend, prefix: str = "", limit: int = 100) -> Iterator[ValuePage]:
-    """The pages of a list, one after the other. None may be longer than its limit."""
+    """The pages of a list, one after the other. None may be longer than its limit, and there must be a last one."""
     cursor: str | None = None
-    while True:
+    for _ in range(_MOST_PAGES):
         page = backend.list_values(prefix, limit=limit, cursor=cursor)
         assert len(page.values) <= limit, f"a page of at most {limit} values has {len(page.values)}"
         yield page
         cursor = page.cursor
         if cursor is None:
             return
+    raise AssertionError(f"a list has no last page: {_MOST_PAGES} pages of at most {limit} values came")
 
 
 def listed(backend: Backend, prefix: str = "", limit: int = 100) -> Sequence[tuple[str, VersionedValue]]:

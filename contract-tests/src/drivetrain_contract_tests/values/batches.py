@@ -37,6 +37,7 @@ class ValueBatchChecks(BackendBase):
         backend, names = self.fresh(), numbered_names(self.profile.batch)
         here = at_limits(names)
         backend.write_values([put(name, name.encode()) for name in sorted(here)])
+        names += names[:2]  # far behind, and once more
         actual = [None if found is None else found.value for found in backend.read_values(names)]
         assert_same(actual, [name.encode() if name in here else None for name in names], "the values")
 
@@ -89,15 +90,21 @@ class ValueBatchChecks(BackendBase):
 
     @holds("V7")
     def test_every_write_of_a_large_batch_is_answered(self) -> None:
-        """Writes take effect at the limits of services; all others are refused, and their outcomes say so."""
+        """Writes take effect at the limits of services; all others are refused, and their outcomes say so.
+
+        The last entries write the first key again: they see what the first entry has done.
+        """
         backend, names = self.fresh(), numbered_names(self.profile.batch)
         here = at_limits(names)
         batch = [put(name, name.encode(), if_version=0 if name in here else 1) for name in names]
+        first = names[0]
+        batch += [put(first, b"refused", if_version=0), remove(first), put(first, b"last", if_version=0)]
         actual = [
             (outcome.written, None if outcome.current is None else outcome.current.value)
             for outcome in outcomes(backend, *batch)
         ]
         wanted = [(True, name.encode()) if name in here else (False, None) for name in names]
+        wanted += [(False, first.encode()), (True, None), (True, b"last")]
         assert_same(actual, wanted, "the outcomes")
         assert listed_keys(backend) == sorted(here)
 

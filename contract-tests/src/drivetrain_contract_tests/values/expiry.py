@@ -13,7 +13,7 @@ from drivetrain_contract_tests.backends.calls import counts
 from drivetrain_contract_tests.backends.clocks import skewed_pairs
 from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_contract_tests.backends.timing import EXACT_SECONDS, LONG_TIMES, Timed, assert_ends, eventually, timed
-from drivetrain_contract_tests.backends.value_calls import listed, listed_keys, put, read, stored, write
+from drivetrain_contract_tests.backends.value_calls import SOON, listed, listed_keys, put, read, stored, write
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["ExpiryChecks"]
@@ -62,9 +62,9 @@ class ExpiryChecks(BackendBase):
         """
         one, other = self.several(2)
         names = ("version", "removal", "zero", "always", "unread")
-        versions = {name: stored(one, name, seconds=SHORT) for name in names}
-        stored(one, "witness", seconds=SHORT)
-        eventually(lambda: read(one, "witness") is None, _ENDED, SHORT + self.resolution + self.patience_seconds)
+        versions = {name: stored(one, name, seconds=SOON) for name in names}
+        stored(one, "witness", seconds=SOON)
+        eventually(lambda: read(one, "witness") is None, _ENDED, SOON + self.resolution + self.patience_seconds)
         threading.Event().wait(self.resolution)  # the others may be later than the witness
         gone = ValueOutcome(written=False, current=None)
         assert write(other, "version", b"new", if_version=versions["version"]) == gone
@@ -72,6 +72,7 @@ class ExpiryChecks(BackendBase):
         assert stored(other, "zero", if_version=0) > versions["zero"]
         assert stored(other, "always") > versions["always"]
         assert read(other, "unread") is None
+        one.sweep()  # which drops the values that have ended, and not those that were written since
         assert listed_keys(one, limit=1) == ["always", "zero"], "what has ended is listed, or ends a list"
         assert counts(one)["values"] == 2
 
@@ -83,12 +84,12 @@ class ExpiryChecks(BackendBase):
         """
         one, other = self.several(2)
         for key in ("without", "later", "removed", "witness"):
-            stored(one, key, seconds=SHORT)
+            stored(one, key, seconds=SOON)
         write(other, "removed", None)
         stored(other, "removed")
         stored(other, "without", seconds=None)
         stored(other, "later", seconds=LONG)
-        eventually(lambda: read(one, "witness") is None, _ENDED, SHORT + self.resolution + self.patience_seconds)
+        eventually(lambda: read(one, "witness") is None, _ENDED, SOON + self.resolution + self.patience_seconds)
         threading.Event().wait(self.resolution)  # the others may be later than the witness
         one.sweep()
         without, later = one.read_values(["without", "later"])
@@ -152,8 +153,8 @@ class ExpiryChecks(BackendBase):
         """It stays when others end around it, and when what has ended is swept."""
         backend = self.fresh()
         version = stored(backend)
-        since = timed(stored, backend, "ends", seconds=SHORT)
-        assert_ends(partial(_is_read, backend, "ends"), since, SHORT, self.resolution)
+        since = timed(stored, backend, "ends", seconds=SOON)
+        assert_ends(partial(_is_read, backend, "ends"), since, SOON, self.resolution)
         backend.sweep()
         assert read(backend) == VersionedValue(value=b"v", version=version)
 

@@ -12,11 +12,11 @@ from typing import Final, TypeAlias
 
 from drivetrain.contract import Backend
 from drivetrain_contract_tests.attack_payloads import ALIKE, NAMES
-from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
+from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import HOSTILE_NAMES
 from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_contract_tests.backends.timing import eventually
-from drivetrain_contract_tests.backends.value_calls import listed, listed_keys, pages, put, remove, stored
+from drivetrain_contract_tests.backends.value_calls import SOON, listed, listed_keys, pages, put, remove, stored
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["ValueListingChecks"]
@@ -131,10 +131,10 @@ class ValueListingChecks(BackendBase):
         """What has ended is on no later page, and hides nothing."""
         backend = self.fresh()
         ends = {key for number, key in enumerate(_KEYS) if number % 2}
-        backend.write_values([put(key, seconds=SHORT if key in ends else None) for key in _KEYS])
+        backend.write_values([put(key, seconds=SOON if key in ends else None) for key in _KEYS])
         listing = pages(backend, "k", _LIMIT)
         first = [key for key, _ in next(listing).values]
-        longest = SHORT + self.resolution + self.patience_seconds
+        longest = SOON + self.resolution + self.patience_seconds
         eventually(partial(_all_are_gone, backend, ends), "the values end", longest)
         later = [key for page in listing for key, _ in page.values]
         assert ends.intersection(later) == set(), "listed though ended"

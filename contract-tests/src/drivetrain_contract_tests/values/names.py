@@ -6,7 +6,7 @@ import random
 
 from drivetrain.contract import Backend, ServiceError, TooLarge, ValueWrite, name_digest
 from drivetrain_contract_tests.attack_payloads import BODIES, NAMES
-from drivetrain_contract_tests.backends.base import LARGEST_REFUSED, LARGEST_TRIED, LONG, BackendBase
+from drivetrain_contract_tests.backends.base import LARGEST_REFUSED, LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import (
     HOSTILE_NAMES,
     NOTHING,
@@ -23,6 +23,8 @@ from drivetrain_contract_tests.contract import NotDeclared
 
 __all__ = ["ValueNameChecks"]
 
+#: A larger value is not tried: values are small.
+_LARGEST_KEPT = 16 * 1024 * 1024
 #: As many that two of them meet where keys are hashed to 16 bits.
 _MANY = 800
 #: Texts with half a surrogate pair, the character that the pair is, and what half a pair is often replaced by.
@@ -125,7 +127,7 @@ class ValueNameChecks(BackendBase):
     @holds("V9")
     def test_the_largest_value_is_kept(self) -> None:
         """A value of exactly the declared size is stored."""
-        largest = _largest(self, LARGEST_TRIED)
+        largest = _largest(self, _LARGEST_KEPT)
         backend = self.fresh()
         value = b"x" * largest
         stored(backend, value=value)

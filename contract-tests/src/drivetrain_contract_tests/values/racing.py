@@ -17,7 +17,7 @@ __all__ = ["ValueRaceChecks"]
 
 #: How long one race lasts for each of the profile's races, in seconds.
 _SECONDS_PER_RACE = 0.03
-_THREADS, _PROCESSES = 4, 3
+_THREADS, _PROCESSES = 4, 2
 _NAMES_OF_PROCESSES = 20
 #: A value that is to have ended soon lasts as long, in seconds.
 _SHORTEST = 0.01
@@ -63,6 +63,33 @@ class ValueRaceChecks(BackendBase):
                 seen[key] = answer.current.version
 
         self._assert_one_writes(prepare, lambda key: seen[key])
+
+    @holds("V2", "V4")
+    def test_a_value_that_ends_is_prolonged_or_replaced(self) -> None:
+        """One caller prolongs a value at its end, with its version, and others write with 0: only one takes effect."""
+        seen = dict[str, int]()
+
+        def prepare(backend: Backend, keys: Sequence[str]) -> None:
+            # Each value ends at about the instant at which it is raced for.
+            ends = [put(key, b"seen", seconds=_SHORTEST * (number + 1) / 5) for number, key in enumerate(keys)]
+            seen.update(
+                (key, answer.current.version)
+                for key, answer in zip(keys, backend.write_values(ends), strict=True)
+                if answer.current is not None
+            )
+
+        def ask(backend: Backend, key: str, caller: int) -> bool:
+            return write(backend, key, b"%d" % caller, if_version=0 if caller else seen[key]).written
+
+        for key, answers, backend in self._raced(prepare, ask):
+            assert sum(answers) <= 1, (
+                f"{key} was prolonged with its version and written with 0 at one instant, and {sum(answers)} writes "
+                f"took effect: those of {answers}"
+            )
+            found = read(backend, key)
+            if sum(answers) == 1:
+                assert found is not None, f"a write of {key} took effect, and nothing is stored"
+                assert found.value == b"%d" % list(answers).index(True)
 
     @holds("V2", "V5")
     def test_of_writes_and_removals_one_takes_effect(self) -> None:

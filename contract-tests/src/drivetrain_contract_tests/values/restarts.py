@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from drivetrain.contract import Backend, Durability
-from drivetrain_contract_tests.backends.base import LONG, BackendBase
+from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.restarts import stopped, works
 from drivetrain_contract_tests.backends.timing import eventually
 from drivetrain_contract_tests.backends.value_calls import listed_keys, read, stored, write
@@ -27,8 +27,11 @@ class ValueRestartChecks(BackendBase):
         versions = {key: stored(backend, key, key.encode()) for key in ("a", "b", "removed")}
         versions["ends"] = stored(backend, "ends", b"ends", seconds=LONG)
         write(backend, "removed", None)
+        stored(backend, "ends soon", seconds=SHORT)
         versions["b"] = stored(backend, "b", b"b", if_version=versions["b"])
         self._restart(backend)
+        longest = SHORT + self.resolution + self.patience_seconds
+        eventually(lambda: read(backend, "ends soon") is None, "a value ends after a restart", longest)
         for each in (backend, self.on(namespace)):
             assert listed_keys(each) == ["a", "b", "ends"]
             for key in ("a", "b", "ends"):

@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 from drivetrain.contract import Backend
-from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
+from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import NOTHING, counts, record, start
 from drivetrain_contract_tests.backends.timing import eventually
-from drivetrain_contract_tests.backends.value_calls import listed_keys, put, read, stored, write
+from drivetrain_contract_tests.backends.value_calls import SOON, listed_keys, put, read, stored, write
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["ValueUpkeepChecks"]
 
 #: Longer than the check takes, and near enough that a service might drop it ahead of time, in seconds.
-_SOON = 45.0
+_LATER_SECONDS = 45.0
 
 
 class ValueUpkeepChecks(BackendBase):
@@ -38,9 +38,9 @@ class ValueUpkeepChecks(BackendBase):
     def test_what_has_ended_is_not_counted(self) -> None:
         """Swept or not, and whether anybody has looked at it or not."""
         backend = self.fresh()
-        backend.write_values([put(f"k{number}", seconds=SHORT) for number in range(5)])
+        backend.write_values([put(f"k{number}", seconds=SOON) for number in range(5)])
         stored(backend, "stays")
-        longest = SHORT + self.resolution + self.patience_seconds
+        longest = SOON + self.resolution + self.patience_seconds
         eventually(lambda: counts(backend)["values"] == 1, "one value is counted", longest)
         backend.sweep()
         assert counts(backend) == {**NOTHING, "values": 1}
@@ -49,12 +49,12 @@ class ValueUpkeepChecks(BackendBase):
     def test_a_sweep_drops_what_has_ended_and_nothing_else(self) -> None:
         """Values without an end, empty ones, values whose end is to come, and all else stay."""
         one, other = self.several(2)
-        ends = {"stays": None, "later": LONG, "soon": _SOON + self.resolution, "": None}
+        ends = {"stays": None, "later": LONG, "soon": _LATER_SECONDS + self.resolution, "": None}
         versions = {key: stored(one, key, key.encode(), seconds=seconds) for key, seconds in ends.items()}
-        one.write_values([put(f"k{number}", seconds=SHORT) for number in range(20)])
+        one.write_values([put(f"k{number}", seconds=SOON) for number in range(20)])
         record(one, start("runs"))
         one.sweep()
-        longest = SHORT + self.resolution + self.patience_seconds
+        longest = SOON + self.resolution + self.patience_seconds
         eventually(partial(_all_have_ended, one), "the values end", longest)
         for backend in (one, other, one):
             assert backend.sweep() == 0, "a sweep has dropped records, and there are none that have expired"

@@ -7,11 +7,11 @@ from functools import partial
 from itertools import pairwise
 
 from drivetrain.contract import LARGEST_VERSION, Backend
-from drivetrain_contract_tests.backends.base import SHORT, BackendBase
+from drivetrain_contract_tests.backends.base import BackendBase
 from drivetrain_contract_tests.backends.clocks import skewed_pairs
 from drivetrain_contract_tests.backends.concurrency import together
 from drivetrain_contract_tests.backends.timing import eventually
-from drivetrain_contract_tests.backends.value_calls import outcomes, put, read, remove, stored, write
+from drivetrain_contract_tests.backends.value_calls import SOON, listed, outcomes, put, read, remove, stored, write
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["VersionChecks"]
@@ -40,8 +40,8 @@ class VersionChecks(BackendBase):
             if number % 3 == 0:
                 write(backend, value=None)
             elif number % 3 == 1:
-                versions.append(stored(backend, seconds=SHORT))
-                longest = SHORT + self.resolution + self.patience_seconds
+                versions.append(stored(backend, seconds=SOON))
+                longest = SOON + self.resolution + self.patience_seconds
                 eventually(lambda: read(backend) is None, "the value ends", longest)  # noqa: B023
             backend.sweep()
             backend.forget(["k"])
@@ -65,13 +65,13 @@ class VersionChecks(BackendBase):
         backend = self.fresh()
         for key in ("a", "b", "a"):
             version = stored(backend, key)
-            assert type(version) is int
+            assert type(version) is int, f"a version is a {type(version)}, and should be an int"
             assert 1 <= version <= LARGEST_VERSION, f"the version of a value is {version}"
             found = read(backend, key)
             assert found is not None
             assert found.version == version
-            (listed,) = backend.list_values(key, limit=10).values
-            assert listed[1].version == version
+            ((_, value),) = listed(backend, key)
+            assert value.version == version
 
     @holds("V3")
     def test_versions_grow_whatever_the_clocks_of_clients_say(self) -> None:
