@@ -45,8 +45,8 @@ __all__ = ["SHARDS", "Values"]
 SHARDS, _STEP = 32, 16
 #: How many keys of a shard a sweep checks at most.
 _MOST_SWEPT = 2_000
-#: After how many keys without a value a page ends.
-_MOST_PASSED = 1_000
+#: How many values a page reads at once, and after how many keys without one it ends.
+_MOST_AT_ONCE, _MOST_PASSED = 1_000, 1_000
 #: How long a write trusts that the index lists a key, in seconds.
 _LISTED_SECONDS = 60.0
 #: How long the last version outlives its value, in seconds: the most by which clocks may differ.
@@ -125,7 +125,7 @@ class Values:
         """A page of values. It passes a limited number of keys without a value."""
         listed = self._listed(prefix, *_parsed(cursor))
         values: list[tuple[str, VersionedValue]] = []
-        passed, size = 0, limit
+        passed, size = 0, min(limit, _MOST_AT_ONCE)
         while some := list(islice(listed, size)):
             for (step, key), value in zip(some, self.read_values([key for _, key in some]), strict=True):
                 cursor = _cursor(step, key)
@@ -133,8 +133,8 @@ class Values:
                     values.append((key, value))
                 if len(values) == limit:
                     return ValuePage(values=values, cursor=cursor)
-            passed, size = passed + size, 2 * size
-            if passed > _MOST_PASSED:
+            passed, size = passed + len(some), min(2 * size, _MOST_AT_ONCE)
+            if passed - len(values) > _MOST_PASSED:
                 return ValuePage(values=values, cursor=cursor)
         return ValuePage(values=values)
 

@@ -156,9 +156,13 @@ def _current(document: Mapping[str, Any] | None, now: float) -> VersionedValue |
 
 
 def _id(key: str) -> str:
-    """The `_id` for a key: a character for each byte. BSON has no half surrogate pairs, and keeps this order."""
-    return utf8(key).decode("latin-1")
+    """The `_id` for a key, in the same order: a character for each byte, two for the bytes 0 and 1.
+
+    BSON has no half surrogate pairs. Not every compatible service can compare texts with a NUL.
+    """
+    return utf8(key).decode("latin-1").replace("\1", "\1\2").replace("\0", "\1\1")
 
 
 def _key(document_id: str) -> str:
-    return document_id.encode("latin-1").decode("utf-8", "surrogatepass")
+    plain = document_id.replace("\1\1", "\0").replace("\1\2", "\1")
+    return plain.encode("latin-1").decode("utf-8", "surrogatepass")

@@ -183,7 +183,8 @@ def test_pages_come_in_the_order_of_the_keys_and_pass_a_limited_number_of_docume
 
 
 def test_keys_are_any_text(make):
-    names = ["", "\0", "k\0", "\ud800", "k\udfff", "k\U0001f600", "k\xff", "k\xfe", "k$", "k.x", "k*"]
+    names = ["", "\0", "k\0", "k\0x", "k\1", "k\1\1", "k\1\2", "k\2", "k\xff", "k\xfe", "k$", "k.x", "k*"]
+    names += ["\ud800", "k\udfff", "k\U0001f600"]
     backend = make()
     outcomes = write(backend, *names)
     assert backend.read_values(names) == [outcome.current for outcome in outcomes]

@@ -5,12 +5,13 @@
 --   the entry that refuses it, or false.
 local now = clock()
 local reply = {now}
-local swept = {}
+-- By shard: the last version, and whether it is a new one.
+local last, is_new = {}, {}
 for position = 1, #ARGV, 5 do
   local base, key, if_version = KEYS[tonumber(ARGV[position])], ARGV[position + 1], ARGV[position + 2]
   local span = tonumber(ARGV[position + 3])
-  if not swept[base] then
-    swept[base] = true
+  if not last[base] then
+    last[base] = tonumber(call('GET', base .. ':version')) or 0
     drop_expired(base, now)  -- so that a namespace without a worker that sweeps does not grow
   end
   local entry, version = get(base, key, now)
@@ -26,8 +27,8 @@ for position = 1, #ARGV, 5 do
     else
       -- The clock is behind the last version only if it was set back, or after a million writes in a second. It counts
       -- where the last version is gone: after a FLUSHDB, or a failover that lost writes.
-      version = math.max((tonumber(call('GET', base .. ':version')) or 0) + 1, now)
-      call('SET', base .. ':version', string.format('%.0f', version))
+      version = math.max(last[base] + 1, now)
+      last[base], is_new[base] = version, true
       local ends = span > 0 and now + span or 0
       call('HSET', base, key, struct.pack(HEAD, version, ends) .. ARGV[position + 4])
       call('ZADD', base .. ':index', 0, key)
@@ -40,5 +41,8 @@ for position = 1, #ARGV, 5 do
     insert(reply, version)
     insert(reply, false)
   end
+end
+for base in pairs(is_new) do
+  call('SET', base .. ':version', string.format('%.0f', last[base]))
 end
 return reply
