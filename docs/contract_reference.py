@@ -18,6 +18,7 @@ TITLES = {
     "backend": "Backends",
     "versioned_values": "Versioned values",
     "states": "Tasks and groups",
+    "versioned_values": "Versioned values",
     "capabilities": "Capabilities",
     "hookspecs": "Hooks",
     "serializer": "Serializers",

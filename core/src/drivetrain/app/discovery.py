@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import evolve
 
+from drivetrain.app.acting import ActingPlugins
 from drivetrain.app.driver_making import DriverMaker
 from drivetrain.app.driver_options import DriverOptions, option_name, unused_options
 from drivetrain.app.entry_points import DriverEntries, Kind
@@ -45,6 +46,7 @@ class Drivers:
 
     Attributes:
         observers: notifies the plugins of events.
+        acting: the plugins that add headers or surround runs.
 
     Raises:
         DriverNotFound: a named plugin is not installed.
@@ -64,6 +66,7 @@ class Drivers:
         self._entries = DriverEntries(choose or {})
         loaded = self._load_plugins(plugins)
         self.observers = Observers(loaded)
+        self.acting = ActingPlugins(loaded)
         self._maker = DriverMaker(self._entries, loaded)
         self._serializers: dict[str, Serializer] = {}
         self._policies: dict[tuple[str, str], RetryPolicy] = {}

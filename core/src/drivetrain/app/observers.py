@@ -11,7 +11,7 @@ from drivetrain.contract import DriverBroken
 from drivetrain.contract import hookspecs as specs
 from drivetrain.worker.logs import get_logger
 
-__all__ = ["Observers", "plugin_manager"]
+__all__ = ["Observers", "hook_callers", "plugin_manager"]
 
 logger = get_logger("drivetrain.observers")
 
@@ -29,6 +29,7 @@ def plugin_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
     """
     manager = pluggy.PluginManager(specs.PROJECT)
     manager.add_hookspecs(specs.DriverHooks)
+    manager.add_hookspecs(specs.ActingHooks)
     manager.add_hookspecs(specs.ObserverHooks)
     for name, plugin in plugins.items():
         try:
@@ -39,6 +40,15 @@ def plugin_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
     return manager
 
 
+def hook_callers(plugins: Mapping[str, object], hook: str) -> list[tuple[str, Callable[..., Any]]]:
+    """What calls ``hook`` of each plugin that implements it, with the plugin's name.
+
+    A manager for each plugin, so that one which raises does not keep pluggy from calling the next.
+    """
+    callers = [(name, getattr(plugin_manager({name: plugin}).hook, hook)) for name, plugin in plugins.items()]
+    return [(name, caller) for name, caller in callers if caller.get_hookimpls()]
+
+
 class Observers:
     """Calls every observer of a hook, in the order in which the app names them.
 
@@ -47,14 +57,8 @@ class Observers:
     """
 
     def __init__(self, plugins: Mapping[str, object]) -> None:
-        self._calls: dict[str, list[tuple[str, Callable[..., Any]]]] = {}
-        # A manager for each plugin, so that one which raises does not keep pluggy from calling the next.
-        for name, plugin in plugins.items():
-            manager = plugin_manager({name: plugin})
-            for hook in _HOOKS:
-                caller = getattr(manager.hook, hook)
-                if caller.get_hookimpls():
-                    self._calls.setdefault(hook, []).append((name, caller))
+        found = {hook: hook_callers(plugins, hook) for hook in _HOOKS}
+        self._calls = {hook: callers for hook, callers in found.items() if callers}
 
     def watches(self, hook: str) -> bool:
         """Whether any observer implements this hook (``task_started``). Costs one dict lookup."""

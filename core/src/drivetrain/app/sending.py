@@ -7,6 +7,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any
 
+from msgspec.structs import replace
+
 from drivetrain.app.ids import new_id
 from drivetrain.app.task_ids import check_known, names, parts
 from drivetrain.contract import (
@@ -18,15 +20,18 @@ from drivetrain.contract import (
     TaskRecord,
     Transition,
     UnknownResult,
+    evolve,
 )
 from drivetrain.worker.downstream import downstream
 from drivetrain.worker.effects import EffectRunner
+from drivetrain.worker.events import event_of
 from drivetrain.worker.execution import failure_of
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance, preceding
-from drivetrain.workflow.frames import Call, Frames, Invocation, ids
+from drivetrain.workflow.amending import amend_calls
+from drivetrain.workflow.frames import WORKFLOW_HEADER, Call, Frames, Invocation, ids
 from drivetrain.workflow.plan import plan
 from drivetrain.workflow.signature import Workflow
 
@@ -52,6 +57,7 @@ class Sender:
 
         Raises:
             InvalidSignature: one of them cannot be sent as written, or under its id; then nothing was sent.
+            PluginFailed: a plugin has failed in its hook ``publish_headers``; then nothing was sent.
             NotSupported: the broker or the backend lacks what one of them needs; then nothing was sent.
             PublishFailed: the broker refused some; all others were sent.
         """
@@ -63,6 +69,8 @@ class Sender:
             return task_id
 
         planned = [plan(workflow, self._runtime.registry, make_id) for workflow in workflows]
+        if self._runtime.has_plugins:
+            planned = [self._with_headers(frames) for frames in planned]
         self._check(planned, made)
         effects = [effect for frames in planned for effect in advance(frames, Resumed())]
         self._announce(effects)
@@ -141,6 +149,24 @@ class Sender:
     def _read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
         return self.retrier.call("read", lambda: self._runtime.backend.read(task_ids))
 
+    # Headers
+
+    def _with_headers(self, frames: Frames) -> Frames:
+        """Frames whose calls carry the headers that plugins add, and the id of their workflow if it has more tasks."""
+        acting = self._runtime.acting
+        alone = len(frames) == 1 and len(list(parts([frames]))) == 1
+        workflow = "" if alone else _first_id(frames)
+
+        def amend(call: Call) -> Call:
+            headers = call.headers
+            if acting.adds_headers:
+                headers = acting.headers(evolve(event_of(Invocation(call=call), ""), workflow=workflow))
+            if workflow:
+                headers = {**headers, WORKFLOW_HEADER: workflow}
+            return replace(call, headers=dict(headers)) if headers else call
+
+        return amend_calls(frames, amend)
+
     # Checking
 
     def _check(self, planned: Sequence[Frames], made: AbstractSet[str]) -> None:
@@ -215,6 +241,11 @@ def _waiting(effects: Iterable[Effect]) -> Iterator[tuple[str, Frames]]:
                 yield effect.invocation.call.id, effect.invocation.frames
         elif isinstance(effect, Open):
             yield effect.group_id, effect.continuation
+
+
+def _first_id(frames: Frames) -> str:
+    first = frames[0]
+    return first.id if isinstance(first, Call) else first.group_id
 
 
 def _named(frames: Frames) -> Iterator[tuple[str, str]]:

@@ -156,6 +156,8 @@ class Services:
             payloads=Payloads(serializer, lambda content_type: drivers.serializer_for(content_type, settings.accept)),
             registry=self._registry,
             observers=drivers.observers,
+            acting=drivers.acting,
+            has_plugins=bool(self.settings.plugins),
             clock=target.context.clock,
             retry_policy=drivers.retry_policy,
             default_queue=settings.default_queue,

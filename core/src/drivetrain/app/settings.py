@@ -75,7 +75,7 @@ class Settings:
     name: str = field(default="drivetrain", validator=_text)
     #: The distribution to use for a URL scheme or a name that several installed distributions serve.
     drivers: Mapping[str, str] = field(factory=dict)
-    #: Observers: names of entry points in ``drivetrain.plugins``, or (in code) objects with hooks.
+    #: Plugins with hooks: names of entry points in ``drivetrain.plugins``, or (in code) objects.
     plugins: tuple[object, ...] = field(default=(), validator=_plugins)
 
     # Sending

@@ -18,6 +18,7 @@
     │   ├── TooLarge                a message or a value is larger than the service takes
     │   └── PublishFailed           some messages of a batch were not published; it names them
     ├── WorkerFailed                a worker has stopped, because one of its threads has failed
+    ├── PluginFailed                a plugin has failed in a hook that acts
     └── ResultError                 a task has no result
         ├── UnknownResult           the id is unknown (never sent, expired or forgotten)
         │   └── ResultLost          a backend that works as a cache has dropped what the result needs
@@ -47,6 +48,7 @@ __all__ = [
     "InvalidArguments",
     "InvalidSignature",
     "NotSupported",
+    "PluginFailed",
     "PublishFailed",
     "ResultError",
     "ResultLost",
@@ -141,6 +143,20 @@ class UnknownTask(DrivetrainError):
 
 class WorkerFailed(DrivetrainError):
     """A worker has stopped because one of its threads has failed. It has released its messages. Start another one."""
+
+
+class PluginFailed(DrivetrainError):
+    """A plugin has failed in ``publish_headers`` or ``around_run``. If it raised an error, that is the ``__cause__``.
+
+    Attributes:
+        plugin: the name of the plugin.
+        hook: the name of the hook.
+    """
+
+    def __init__(self, plugin: str, hook: str, problem: str) -> None:
+        self.plugin = plugin
+        self.hook = hook
+        super().__init__(f"{plugin} failed in its hook {hook}: {problem}")
 
 
 class ServiceError(DrivetrainError):

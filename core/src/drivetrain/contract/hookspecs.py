@@ -1,16 +1,17 @@
-"""The hook specs of drivetrain. A maker makes a driver; an observer follows the life of a task and of a worker.
+"""The hook specs of drivetrain: makers make drivers, observers follow tasks and workers, and two hooks act on tasks.
 
 A driver is a module (or an object) with one maker. An entry point names it. A maker is only called for the scheme or
 name of its entry point, so it need not check whether the URL is its own.
 
-An observer is named by an entry point of ``drivetrain.plugins`` or passed to ``App(plugins=[…])``. It implements any of
-the hooks. An observer should return at once and must not raise: its errors are logged and otherwise ignored. Its
-arguments are read-only: to set a header raises a TypeError.
+A plugin is named by an entry point of ``drivetrain.plugins`` or passed to ``App(plugins=[…])``. It implements any of
+the other hooks. An observer should return at once and must not raise: its errors are logged and otherwise ignored. The
+error of a hook that acts is the error of the task. All arguments are read-only: to set a header raises a TypeError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from drivetrain.contract.messages import Message
     from drivetrain.contract.retry import RetryPolicy
     from drivetrain.contract.serializer import Plain, Serializer
+    from drivetrain.contract.states import State
 
-__all__ = ["PROJECT", "DriverContext", "DriverHooks", "ObserverHooks", "TaskEvent", "hookimpl"]
+__all__ = ["PROJECT", "ActingHooks", "DriverContext", "DriverHooks", "ObserverHooks", "TaskEvent", "hookimpl"]
 
 #: The name of the pluggy project.
 PROJECT = "drivetrain"
@@ -72,15 +74,25 @@ class DriverContext:
 
 @frozen(kw_only=True)
 class TaskEvent:
-    """The task of an observer's hook.
+    """The task of a hook.
+
+    All times are Unix seconds. Each is by the clock of the process that did it.
 
     Attributes:
         task_id: the id of the task.
         task: the name of the task.
         attempt: the attempt, 0 or more; the first is 0.
         queue: the queue of its message.
-        headers: the headers of its message. Read-only.
+        headers: the headers with which it was sent. Read-only.
         worker: the name of the worker; empty in a sender.
+        workflow: the same text for all tasks of a workflow: the id of its first task or group. Empty for a task that
+            was sent alone, and where the sender has no plugin.
+        published_at: when the message of this attempt was published; None: not yet, or the publisher has no plugin.
+        due_at: the time before which this attempt must not start; None: at once.
+        received_at: when this worker received the message; None: no worker has.
+        started_at: when this worker started the attempt; None: it has not.
+        ended_at: when the function returned or raised; None: it has not, or it was not run.
+        state: what became of the attempt: a terminal state or RETRY; None: it has not ended.
     """
 
     task_id: str
@@ -89,6 +101,13 @@ class TaskEvent:
     queue: str
     headers: Mapping[str, str]
     worker: str = ""
+    workflow: str = ""
+    published_at: float | None = None
+    due_at: float | None = None
+    received_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    state: State | None = None
 
 
 class DriverHooks:
@@ -120,6 +139,32 @@ class DriverHooks:
 
         Raises:
             InvalidSignature: a parameter is unknown, missing or wrong.
+        """
+
+
+class ActingHooks:
+    """Hooks that act on tasks. All implementations are called, in the order in which the app names the plugins.
+
+    An error in them is the error of the task or of the sender: a `PluginFailed`, which names the plugin.
+    """
+
+    @hookspec
+    def publish_headers(self, event: TaskEvent) -> Mapping[str, str] | None:
+        """Headers to add to a task that is about to be sent; they replace headers of the same names. None: none.
+
+        Called in the thread and context of the sender, once for each task of a workflow, callbacks included. A task
+        keeps its headers: each of its messages has them, those of retries too. An error refuses the workflow.
+
+        ``event``: its `headers` are those that the sender and earlier plugins have given.
+        """
+
+    @hookspec
+    def around_run(self, event: TaskEvent) -> AbstractContextManager[object] | None:
+        """A context manager in which the function of a task runs. None: none for this task.
+
+        It is entered and left in the thread, the coroutine or the child process of the function, in the same context:
+        what it sets in context variables is seen by the function, and by no other task. It sees the function's error,
+        and cannot suppress it. The time limit of the task does not count for it.
         """
 
 

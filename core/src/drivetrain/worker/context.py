@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import timedelta
-from types import MappingProxyType
 
 from attrs import field, frozen
 
 from drivetrain.worker.run import Run
+from drivetrain.workflow.frames import given_headers
 
 __all__ = ["Retry", "TaskContext", "TaskTimeout", "current_task", "enter", "task_or_none"]
 
@@ -109,7 +109,7 @@ def _context_of(run: Run, worker: str) -> TaskContext:
         attempt=attempt,
         retries_left=max(0, allowed - attempt),
         queue=call.queue,
-        headers=MappingProxyType(call.headers),
+        headers=given_headers(call),
         worker=worker,
         timeout=call.timeout,
         run=run,

@@ -7,17 +7,17 @@ import logging
 import math
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from functools import partial
 from random import Random
 from types import CoroutineType
 from typing import Any
 
-from drivetrain.contract import Failure, InvalidArguments, State, exception_name
+from drivetrain.contract import Failure, InvalidArguments, PluginFailed, State, exception_name
 from drivetrain.worker.context import Retry, TaskTimeout, enter
 from drivetrain.worker.coroutines import run_to_end
-from drivetrain.worker.events import event_of
+from drivetrain.worker.events import event_of_run
 from drivetrain.worker.forked import await_in_one_process, call_in_one_process
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
@@ -108,13 +108,21 @@ class Execution:
         try:
             args, kwargs = self.begin(run)
             function = partial(run.definition.function, *args, **kwargs)
-            work, timeout = partial(call_in_one_process, function), run.invocation.call.timeout
-            value = work() if timeout is None or limited is None else limited(timeout, work)
-            if type(value) is CoroutineType:  # of a coroutine function under a plain decorator
-                value = run_to_end(await_in_one_process(value), None if limited is None else timeout)
+            if self._runtime.acting.surrounds_runs:
+                with self.around(run):
+                    value = self._value(run, function, limited)
+            else:
+                value = self._value(run, function, limited)
         except BaseException as error:  # noqa: BLE001 - any error of a task ends only this task
             return self.failed(run, error)
         return self.returned(run, value)
+
+    def _value(self, run: Run, function: Callable[[], Any], limited: Limited | None) -> Any:
+        work, timeout = partial(call_in_one_process, function), run.invocation.call.timeout
+        value = work() if timeout is None or limited is None else limited(timeout, work)
+        if type(value) is CoroutineType:  # of a coroutine function under a plain decorator
+            value = run_to_end(await_in_one_process(value), None if limited is None else timeout)
+        return value
 
     def run_here(self, run: Run) -> RunResult:
         """Run a function, plain or async, in this thread, without a time limit; its result."""
@@ -127,7 +135,8 @@ class Execution:
             import asyncio
 
             args, kwargs = self.begin(run)
-            value = asyncio.run(await_in_one_process(run.definition.function(*args, **kwargs)))
+            with self.around(run):
+                value = asyncio.run(await_in_one_process(run.definition.function(*args, **kwargs)))
         except BaseException as error:  # noqa: BLE001 - any error of a task ends only this task
             return self.failed(run, error)
         return self.returned(run, value)
@@ -138,6 +147,12 @@ class Execution:
         enter(run, self._options.name)
         call = run.invocation.call
         return run.definition.binding.decode_call(call.args, call.kwargs)
+
+    def around(self, run: Run) -> AbstractContextManager[None]:
+        """What plugins put around the function of ``run``, which has begun; its errors are errors of the task."""
+        if not self._runtime.acting.surrounds_runs:
+            return nullcontext()
+        return self._runtime.acting.around(event_of_run(run, self._options.name, self._runtime.clock))
 
     def admit(self, run: Run) -> None:
         """Check that ``run`` may begin, right before it does.
@@ -245,7 +260,9 @@ class Execution:
     def _notify_raised(self, run: Run, error: BaseException, *, retrying: bool) -> None:
         observers = self._runtime.observers
         if observers.watches("task_raised"):
-            event = event_of(run.invocation, self._options.name)
+            state = State.RETRY if retrying else State.FAILURE
+            ran = self._ran_seconds(run)
+            event = event_of_run(run, self._options.name, self._runtime.clock, state=state, run_seconds=ran)
             observers.notify("task_raised", event=event, error=error, retrying=retrying)
 
     def _retry_delay(self, invocation: Invocation, error: BaseException) -> float | None:
@@ -258,7 +275,8 @@ class Execution:
             return error.after_seconds
         if retries is None:
             return 0.0
-        if not asked and not retries.retries(error):
+        cause = error.__cause__ if isinstance(error, PluginFailed) else None
+        if not asked and not retries.retries(cause or error):
             return None
         policy = self._runtime.retry_policy(retries.policy, retries.parameters)
         delay = policy.delay_seconds(number, self._random)

@@ -32,6 +32,7 @@ __all__ = [
     "ETA_HEADER",
     "EXPIRES_HEADER",
     "FOLLOWS_HEADER",
+    "PUBLISHED_HEADER",
     "Publisher",
     "due",
     "expires_at",
@@ -47,6 +48,9 @@ EXPIRES_HEADER = "drivetrain-expires"
 BODY_HEADER = "drivetrain-body"
 #: How often the message was offered to other workers because the one that received it could not run it.
 OFFERS_HEADER = "drivetrain-offers"
+
+#: When the message was published (Unix seconds). For plugins: only apps with a plugin add it.
+PUBLISHED_HEADER = "drivetrain-published"
 
 #: The header of messages that a worker published because of another message. That message may be delivered again, also
 #: after this task has ended, and publish this task again. So the record of the task must be kept while that may happen.
@@ -184,6 +188,8 @@ class Publisher:
                 headers = {**headers, EXPIRES_HEADER: repr(expires)}
         if eta is not None:
             headers = {**headers, ETA_HEADER: repr(eta)}
+        if self._runtime.has_plugins:
+            headers = {**headers, PUBLISHED_HEADER: repr(now)}
         if call.message_group is not None:
             headers = {**headers, MESSAGE_GROUP_HEADER: call.message_group}
         return Message(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import frozen
 
-from drivetrain.contract import Backend, Broker, Clock, Plain, RetryPolicy
+from drivetrain.contract import Backend, Broker, Clock, Plain, RetryPolicy, TaskEvent
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.registry import Registry
 
-__all__ = ["Observed", "Runtime"]
+__all__ = ["Acting", "Observed", "Runtime"]
 
 
 class Observed(Protocol):
@@ -27,6 +28,28 @@ class Observed(Protocol):
         ...
 
 
+class Acting(Protocol):
+    """The plugins of an app that act on tasks."""
+
+    @property
+    def adds_headers(self) -> bool:
+        """Whether any plugin adds headers."""
+        ...
+
+    @property
+    def surrounds_runs(self) -> bool:
+        """Whether any plugin has context managers for runs."""
+        ...
+
+    def headers(self, event: TaskEvent) -> Mapping[str, str]:
+        """The headers of a task with those that the plugins add; may raise PluginFailed."""
+        ...
+
+    def around(self, event: TaskEvent) -> AbstractContextManager[None]:
+        """The context managers of all plugins around a run; may raise PluginFailed."""
+        ...
+
+
 @frozen(kw_only=True)
 class Runtime:
     """The drivers and settings that senders and workers of one app share. Thread-safe."""
@@ -36,6 +59,9 @@ class Runtime:
     payloads: Payloads
     registry: Registry
     observers: Observed
+    acting: Acting
+    #: Whether the app has any plugin. Only then messages carry what plugins want to know and nobody else.
+    has_plugins: bool
     clock: Clock
     retry_policy: Callable[[str, Mapping[str, Plain]], RetryPolicy]
     default_queue: str

@@ -7,6 +7,7 @@ docs/decisions/0016-msgspec.md). The names of their fields are the names in mess
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct, field
@@ -14,7 +15,24 @@ from msgspec.structs import replace
 
 from drivetrain.contract import Member, Plain, Retries
 
-__all__ = ["NOTHING", "Call", "Fork", "Frame", "Frames", "Invocation", "Join", "Nothing", "calls", "ids"]
+__all__ = [
+    "NOTHING",
+    "WORKFLOW_HEADER",
+    "Call",
+    "Fork",
+    "Frame",
+    "Frames",
+    "Invocation",
+    "Join",
+    "Nothing",
+    "calls",
+    "given_headers",
+    "ids",
+]
+
+#: The header of a call with the id of the first task or group of its workflow. For plugins: only senders with a plugin
+#: add it, to workflows of several tasks.
+WORKFLOW_HEADER = "drivetrain-workflow"
 
 
 #: A number of 0 or more.
@@ -119,6 +137,13 @@ class Invocation(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     frames: tuple[Call | Fork | Join, ...] = ()
     #: The first attempt is 0.
     attempt: _Count = 0
+
+
+def given_headers(call: Call) -> Mapping[str, str]:
+    """The headers of a call that its sender and plugins have given. Read-only."""
+    if WORKFLOW_HEADER not in call.headers:
+        return MappingProxyType(call.headers)
+    return MappingProxyType({name: text for name, text in call.headers.items() if name != WORKFLOW_HEADER})
 
 
 def calls(frames: Frames) -> Iterator[Call]:

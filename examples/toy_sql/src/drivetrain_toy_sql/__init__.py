@@ -277,9 +277,10 @@ class SqlBackend:
             transaction.drop(map(utf8, task_ids))
 
     def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        sql = "SELECT id, record FROM {0}_tasks WHERE open AND id > ? ORDER BY id LIMIT ?"
+        sql = "SELECT id, record FROM {0}_tasks WHERE open AND id >= ? ORDER BY id LIMIT ?"
         with self._transaction("BEGIN") as transaction:
-            rows = transaction.run(sql, bytes.fromhex(cursor or ""), limit).fetchall()
+            start = b"" if cursor is None else bytes.fromhex(cursor) + b"\0"  # the smallest id after the cursor
+            rows = transaction.run(sql, start, limit).fetchall()
             records = [decode_record(data) for _, data in rows]
             return TaskPage(records=records, cursor=rows[-1][0].hex() if len(rows) == limit else None)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from drivetrain.contract import State
-from drivetrain.worker.events import event_of, shown_failure
+from drivetrain.contract import State, TaskEvent
+from drivetrain.worker.events import event_of, event_of_run, shown_failure
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.run import RunResult, log_extra
@@ -45,7 +45,7 @@ class ResultNotifier:
         hook = _HOOKS[result.state]
         if not self._observers.watches(hook):
             return
-        event = event_of(result.invocation, self._options.name)
+        event = self._event(result)
         failure = None if result.error is None else shown_failure(result.error)
         if result.state is State.SUCCESS:
             self._observers.notify(hook, event=event, run_seconds=result.run_seconds)
@@ -56,6 +56,12 @@ class ResultNotifier:
             self._observers.notify(hook, event=event, failure=failure, delay_seconds=max(0.0, delay))
         else:
             self._observers.notify(hook, event=event)
+
+    def _event(self, result: RunResult) -> TaskEvent:
+        if result.run is None:
+            return event_of(result.invocation, self._options.name, result.delivery.message, state=result.state)
+        ran = result.run_seconds
+        return event_of_run(result.run, self._options.name, self._clock, state=result.state, run_seconds=ran)
 
     def log_successes(self, results: Sequence[RunResult]) -> None:
         """Log each success, if the options ask for it."""

@@ -46,6 +46,9 @@ class Work:
 
     task: TaskReference
     invocation: Invocation
+    #: When the worker received its message, in Unix seconds, and the headers of the message: for plugins.
+    received_at: float
+    headers: Mapping[str, str]
     #: Until when the worker certainly holds the run, by the monotonic clock, which all processes of a machine share.
     owned_until: float = math.inf
     #: After which time the run is not to begin any more; Unix seconds.
@@ -116,13 +119,13 @@ def _imported(task: TaskReference) -> str | None:
 
 def _run(work: Work, options: WorkerOptions) -> RunResult:
     task, call = work.task.find(), work.invocation.call
-    message = Message(id=call.id, queue=call.queue, body=b"")
+    message = Message(id=call.id, queue=call.queue, body=b"", headers=work.headers)
     run = Run(
         id="child",
         delivery=Delivery(message=message, receipt=None),
         invocation=work.invocation,
         definition=task.definition,
-        received_at=0.0,
+        received_at=work.received_at,
         owned_until=work.owned_until,
         expires_at=work.expires_at,
     )

@@ -160,8 +160,9 @@ class LoopPool:
         timeout = run.invocation.call.timeout
         try:
             args, kwargs = self._execution.begin(run)
-            work = await_in_one_process(run.definition.function(*args, **kwargs))
-            value = await (work if timeout is None else within(timeout, work, again_seconds=self._again_seconds))
+            with self._execution.around(run):
+                work = await_in_one_process(run.definition.function(*args, **kwargs))
+                value = await (work if timeout is None else within(timeout, work, again_seconds=self._again_seconds))
         except BaseException as error:  # noqa: BLE001 - any error of a task ends only this task
             results.append(self._execution.failed(run, error))
         else:

@@ -120,7 +120,14 @@ class Slot:
         self.fresh = False
         self._serve(run)
         try:
-            work = child.Work(task, run.invocation, owned_until=run.owned_until, expires_at=run.expires_at)
+            work = child.Work(
+                task,
+                run.invocation,
+                received_at=run.received_at,
+                headers=dict(run.delivery.message.headers),  # drivers may have any mapping
+                owned_until=run.owned_until,
+                expires_at=run.expires_at,
+            )
             result: RunResult = self._ask(work, call.timeout)
         finally:
             self._serve(None)

@@ -59,11 +59,11 @@ class Receiver:
         now = self._runtime.clock.now()
         received = list(self._reader.read(deliveries))
         self._activity.received([one.invocation.call.task for one in received])
-        self._notify_received(received)
+        self._notify_received(received, now)
         startable = self._filter.startable(received, now)
         owned_until = self._runtime.clock.monotonic() + self._options.lease_seconds
         started = self._starter.start([self._run(one, now, owned_until) for one in startable], now)
-        self._notify_started(started)
+        self._notify_started(started, now)
         return started
 
     def _run(self, one: Received, now: float, owned_until: float) -> Run:
@@ -77,16 +77,19 @@ class Receiver:
             expires_at=one.expires_at,
         )
 
-    def _notify_received(self, received: Sequence[Received]) -> None:
+    def _notify_received(self, received: Sequence[Received], now: float) -> None:
         observers = self._runtime.observers
         if observers.watches("task_received"):
             for one in received:
-                observers.notify("task_received", event=event_of(one.invocation, self._options.name))
+                event = event_of(one.invocation, self._options.name, one.delivery.message, received_at=now)
+                observers.notify("task_received", event=event)
         notify_step(observers, "received", received)
 
-    def _notify_started(self, runs: Sequence[Run]) -> None:
+    def _notify_started(self, runs: Sequence[Run], now: float) -> None:
         observers = self._runtime.observers
         if runs and observers.watches("task_started"):
             for run in runs:
-                observers.notify("task_started", event=event_of(run.invocation, self._options.name))
+                message = run.delivery.message
+                event = event_of(run.invocation, self._options.name, message, received_at=now, started_at=now)
+                observers.notify("task_started", event=event)
         notify_step(observers, "started", runs)

@@ -162,7 +162,7 @@ class LostTaskEnder:
 
     def _notify(self, invocation: Invocation, failure: Failure) -> None:
         if self._runtime.observers.watches("task_failed"):
-            event = event_of(invocation, self._worker)
+            event = event_of(invocation, self._worker, state=State.FAILURE)
             self._runtime.observers.notify("task_failed", event=event, failure=failure)
 
 
