@@ -88,7 +88,7 @@ def free(stuck, handle):
     stuck.app.runtime.broker.release([run.delivery])
 
 
-def test_the_result_of_the_run_that_took_over_stands(stuck):
+def test_the_result_of_the_run_that_took_over_stands(stuck, caplog):
     with stuck.app.worker() as stuck.worker:
         handle = stuck.app.send(stuck.app.signature("work", 1).set(task_id="w") | stuck.app.signature("next"))
         happened(stuck.started, "the first run is stuck")
@@ -98,16 +98,17 @@ def test_the_result_of_the_run_that_took_over_stands(stuck):
         stuck.go.set()
         happened(stuck.returned, "the first run returns")
         until(lambda: not len(stuck.worker._in_flight), "the first worker lets go of it")
+    assert "task w: result discarded, because another run of it had ended as SUCCESS" in caplog.text
     assert handle.get(timeout=60) == "run 1 of 1"
     assert stuck.app.result("w").get(timeout=60) == "run 1 of 1"
     assert Counter(name for name, _ in stuck.log.notes) == {"work": 2, "next": 1}
     assert all_seen_to(stuck.app)
 
 
-def test_a_run_that_lost_its_lease_to_one_that_still_runs_changes_nothing(stuck):
+def test_a_run_that_lost_its_lease_to_one_that_still_runs_changes_nothing(stuck, caplog):
     """The late result comes while the second run goes on: neither the result nor its acknowledgement counts."""
     app = stuck.app
-    with app.worker() as stuck.worker:
+    with app.worker(name="first") as stuck.worker:
         handle = app.send(app.signature("work", 1))
         happened(stuck.started, "the first run is stuck")
         record = handle.record()
@@ -118,9 +119,11 @@ def test_a_run_that_lost_its_lease_to_one_that_still_runs_changes_nothing(stuck)
         (delivery,) = app.runtime.broker.receive(["default"], limit=1, wait_seconds=5, hold_seconds=600)
         other = stuck.other.worker()
         (run,) = other._receiver.start([delivery])  # the second run has begun, and goes on
+        assert f"task {handle.id}: taken over from worker first, whose lease had ended; it starts again" in caplog.text
         stuck.go.set()
         happened(stuck.returned, "the first run returns")
         until(lambda: not len(stuck.worker._in_flight), "the first worker lets go of it")
+        assert f"task {handle.id}: result discarded, because another worker has taken the task over" in caplog.text
         assert handle.state() is State.STARTED
         assert handle.record().run == run.id
         assert app.runtime.broker.sizes(["default"])["default"].in_flight == 1

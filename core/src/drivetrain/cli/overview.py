@@ -20,6 +20,7 @@ __all__ = [
     "pause_document",
     "rates",
     "read_overview",
+    "running_document",
     "running_of",
     "worker_document",
 ]
@@ -50,14 +51,14 @@ class Rates:
     retried: float | None = None
 
 
-def read_overview(app: App) -> Overview:
-    """The queues and workers of ``app`` now.
+def read_overview(app: App, names: Sequence[str] | None = None) -> Overview:
+    """The queues of these ``names``, and the workers of ``app``, now; None: all queues that it and its broker know.
 
     Raises:
         ServiceError: a service could not be reached.
     """
     operations = app.operations
-    queues = operations.sizes()
+    queues = operations.sizes(names)
     return Overview(
         at=app.runtime.clock.now(),
         queues=queues,
@@ -95,6 +96,17 @@ def overview_document(overview: Overview) -> dict[str, Any]:
     }
 
 
+def running_document(task: RunningTask) -> dict[str, Any]:
+    """A task that runs, for JSON."""
+    return {
+        "id": task.task_id,
+        "task": task.task,
+        "attempt": task.attempt,
+        "queue": task.queue,
+        "began": timestamp(task.began),
+    }
+
+
 def pause_document(pause: Pause) -> dict[str, Any]:
     """A pause for JSON."""
     return {"since": timestamp(pause.since), "why": pause.why or None, "by": pause.by or None}
@@ -114,16 +126,7 @@ def worker_document(worker: WorkerStatus) -> dict[str, Any]:
         "stopping": worker.stopping,
         "running_count": worker.running_count,
         "waiting_count": worker.waiting_count,
-        "running": [
-            {
-                "id": one.task_id,
-                "task": one.task,
-                "attempt": one.attempt,
-                "queue": one.queue,
-                "began": timestamp(one.began),
-            }
-            for one in worker.running
-        ],
+        "running": [running_document(one) for one in worker.running],
         "ended": [
             {
                 "id": one.task_id,

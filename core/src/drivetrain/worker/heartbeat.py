@@ -88,10 +88,10 @@ class Heartbeat:
 
     def _stop(self, run: Run, state: State | None) -> None:
         run.stopped = True
-        ended = "cancelled" if state is State.CANCELLED else "lost"
         if state is not State.CANCELLED:
             self._activity.lease_lost(run)
-        logger.warning("task %s was %s while it ran", run.task_id, ended, extra=log_extra(run.invocation))
+        text = "task %s %s while it ran; its result will be discarded"
+        logger.warning(text, run.task_id, _what_happened(state), extra=log_extra(run.invocation))
         self._stopped(run)
 
     def _sweep(self) -> None:
@@ -99,3 +99,14 @@ class Heartbeat:
         if now - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = now
             self._runtime.backend.sweep()
+
+
+def _what_happened(state: State | None) -> str:
+    """Why a run no longer holds its task, which is in ``state``; None: its record is gone."""
+    if state is None:
+        return "was dropped from the backend"
+    if state is State.CANCELLED:
+        return "was cancelled"
+    if state.terminal:
+        return f"was ended elsewhere ({state.value})"
+    return "was taken over by another worker, since the lease of this run had ended,"

@@ -224,3 +224,27 @@ class TestQueues:
         monkeypatch.setattr("getpass.getuser", getuser)
         assert run("--app", "shop:app", "queues", "pause", "default").exit_code == 0
         assert shop.app.operations.paused()["default"].by.startswith("unknown@")
+
+
+class TestInspect:
+    def test_what_runs_is_listed_with_its_worker(self, shop, run, run_json, held):
+        lines = run("--app", "shop:app", "inspect").stdout.splitlines()
+        row = next(line for line in lines if held.id in line)
+        assert re.split(r"\s{2,}", row)[:5] == ["default", held.id, "held", "0", "w"]
+        (queue,) = run_json("--app", "shop:app", "inspect")[1]["queues"]
+        assert [(one["worker"], one["id"], one["task"]) for one in queue["running"]] == [("w", held.id, "held")]
+
+
+def test_a_result_shows_the_lease_of_a_run(shop, run, run_json, held):
+    code, document = run_json("--app", "shop:app", "result", held.id)
+    assert (code, document["starts"], document["worker"]) == (124, 1, "w")
+    assert datetime.fromisoformat(document["leased_until"])
+    assert "lease ends" in run("--app", "shop:app", "result", held.id).stdout
+
+
+def test_every_start_is_logged_at_debug(shop, caplog):
+    caplog.set_level("DEBUG", "drivetrain.worker")
+    handle = shop.add.send(1, 2)
+    assert shop.app.worker().drain() == 1
+    record = next(one for one in caplog.records if "starting attempt 0 from queue default" in one.message)
+    assert record.task_id == handle.id

@@ -12,11 +12,12 @@ from drivetrain.app.application import App
 from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.message_rows import HEADERS, queued_document, queued_row
-from drivetrain.cli.output import echo_json, echo_table, json_option
-from drivetrain.cli.overview import pause_document
+from drivetrain.cli.output import echo_json, echo_table, json_option, timestamp
+from drivetrain.cli.overview import Overview, pause_document, read_overview, running_document, running_of
 from drivetrain.cli.overview_tables import pause_text
 from drivetrain.contract import QueueSection, QueueSizes
 from drivetrain.worker.pauses import Pause
+from drivetrain.worker.status import RunningTask, WorkerStatus
 
 __all__ = ["inspect"]
 
@@ -27,6 +28,8 @@ class _Queue:
     sizes: QueueSizes
     tasks: dict[QueueSection, list[QueuedTask]]
     pause: Pause | None
+    #: The tasks that run, the longest first, each with its worker.
+    running: Sequence[tuple[WorkerStatus, RunningTask]]
 
 
 @click.command()
@@ -44,20 +47,24 @@ def inspect(ctx: click.Context, queues: tuple[str, ...], limit: int, with_args: 
     Without QUEUE: all queues that the broker and the app know.
     """
     with options_of(ctx).open_app() as app:
-        sizes = app.operations.sizes(queues or None)
-        paused = app.operations.paused(list(sizes))
-        read = [_read(app, name, sizes[name], limit, paused.get(name)) for name in sizes]
+        overview = read_overview(app, queues or None)
+        read = [_read(app, overview, name, limit) for name in overview.queues]
         if as_json:
             echo_json({"queues": [_document(app, queue, with_args=with_args) for queue in read]})
         else:
             _show(app, read, with_args=with_args)
 
 
-def _read(app: App, name: str, sizes: QueueSizes, limit: int, pause: Pause | None) -> _Queue:
+def _read(app: App, overview: Overview, name: str, limit: int) -> _Queue:
     sees_all = app.runtime.broker.capabilities.peeks
     sections = [section for section in QueueSection if sees_all or section is QueueSection.DEAD] if limit else []
-    tasks = {section: app.operations.tasks(name, section, limit=limit) for section in sections}
-    return _Queue(name, sizes, tasks, pause)
+    return _Queue(
+        name,
+        overview.queues[name],
+        {section: app.operations.tasks(name, section, limit=limit) for section in sections},
+        overview.paused.get(name),
+        [pair for pair in running_of(overview.workers) if pair[1].queue == name][:limit],
+    )
 
 
 def _document(app: App, queue: _Queue, *, with_args: bool) -> dict[str, Any]:
@@ -74,6 +81,7 @@ def _document(app: App, queue: _Queue, *, with_args: bool) -> dict[str, Any]:
         "dead": sizes.dead,
         "paused": None if queue.pause is None else pause_document(queue.pause),
         "tasks": tasks,
+        "running": [{"worker": worker.name, **running_document(task)} for worker, task in queue.running],
     }
 
 
@@ -92,6 +100,10 @@ def _show(app: App, read: Sequence[_Queue], *, with_args: bool) -> None:
             for one in read
         ],
     )
+    running = [row for one in read for row in _running_rows(one)]
+    if running:
+        click.echo()
+        echo_table(("QUEUE", "RUNNING", "TASK", "ATTEMPT", "WORKER", "SINCE"), running)
     rows = [row for one in read for row in _rows(app, one, with_args=with_args)]
     if rows:
         click.echo()
@@ -104,6 +116,11 @@ def _rows(app: App, queue: _Queue, *, with_args: bool) -> Iterator[tuple[object,
     for section, tasks in queue.tasks.items():
         for task in tasks:
             yield queue.name, section.value, *queued_row(app, task, with_args=with_args)
+
+
+def _running_rows(queue: _Queue) -> Iterator[tuple[object, ...]]:
+    for worker, task in queue.running:
+        yield queue.name, task.task_id, task.task, task.attempt, worker.name, timestamp(task.began)
 
 
 def _more(queue: _Queue) -> Iterator[str]:

@@ -12,7 +12,7 @@ from drivetrain.cli.output import echo_json, echo_table, json_option
 from drivetrain.cli.overview import overview_document, read_overview
 from drivetrain.cli.overview_tables import queue_table
 
-__all__ = ["queues"]
+__all__ = ["pause", "queues", "resume"]
 
 
 @click.group(invoke_without_command=True)

@@ -55,6 +55,8 @@ def _document(app: App, record: TaskRecord) -> dict[str, Any]:
         "state": record.state.value,
         "attempt": record.attempt,
         "worker": _worker(record),
+        "starts": record.starts,
+        "leased_until": timestamp(record.leased_until),
         "times": {state.value: timestamp(entry.at) for state, entry in _in_order(record)},
         "expires_at": timestamp(record.expires_at),
         **(_members(app, record) if is_group(record) else {}),
@@ -96,6 +98,9 @@ def _failure(app: App, record: TaskRecord) -> dict[str, Any] | None:
 
 def _show(document: dict[str, Any]) -> None:
     lines = {name: document[name] for name in ("id", "task", "state", "attempt", "worker")}
+    if document["starts"] > 1:
+        lines["starts"] = f"{document['starts']} of this attempt: earlier workers died, or lost their leases"
+    lines["lease ends"] = document["leased_until"]
     if "members" in document:
         lines["members"] = f"{document['members_done']} of {document['members']} done"
     lines.update(document["times"])

@@ -134,9 +134,10 @@ class ResultRecorder:
         if ours:
             return result  # recorded before; only the answer was lost
         if before.state.terminal:
+            if before.state is not State.CANCELLED:  # which is logged when the heartbeat finds it
+                _log_discarded(result, f"another run of it had ended as {before.state.value}")
             return replace(self._results.recorded(result.delivery, result.invocation, before), run=result.run)
-        text = "task %s: another worker has taken it over; ignoring the result of this run"
-        logger.warning(text, result.task_id, extra=log_extra(result.invocation))
+        _log_discarded(result, "another worker has taken the task over")
         return None
 
     def _transition(self, result: RunResult, now: float) -> Transition:
@@ -163,3 +164,8 @@ class ResultRecorder:
             unfinished = self._effect_runner.unfinished(result.invocation, due=result.retry_at, failure=result.failure)
             return unfinished.dump(self._runtime.payloads)
         return dump(result.failure)
+
+
+def _log_discarded(result: RunResult, reason: str) -> None:
+    text = "task %s: result discarded, because %s"
+    logger.warning(text, result.task_id, reason, extra=log_extra(result.invocation))

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from drivetrain.contract import Outcome, SerializationError, State, TaskRecord, Transition
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.finishing.finisher import Finisher
 from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.lone_starts import LoneStart, lone_start
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.receiving.rejecting import Rejecter
 from drivetrain.worker.results import ResultFactory
 from drivetrain.worker.retrying import Retrier
-from drivetrain.worker.run import Run, RunResult
+from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.start_decision import StartDecision, decide_start, max_shared_starts
 from drivetrain.worker.unfinished import Unfinished
 
 __all__ = ["Starter"]
+
+logger = get_logger("drivetrain.worker")
 
 #: The shortest delay of a message whose task another worker runs, in seconds.
 _SHORTEST_BUSY_SECONDS = 0.05
@@ -64,6 +68,7 @@ class Starter:
             (run, outcome, self._decide(run, outcome, transition))
             for run, outcome, transition in zip(runs, outcomes, transitions, strict=True)
         ]
+        self._log_starts(decisions)
         started = [run for run, _, decision in decisions if decision is StartDecision.RUN]
         self._in_flight.add(started)
         others = [entry for entry in decisions if entry[2] is not StartDecision.RUN]
@@ -91,6 +96,19 @@ class Starter:
             lease=self._options.lease_seconds,
             received_at=run.received_at,
         )
+
+    def _log_starts(self, decisions: Sequence[tuple[Run, Outcome, StartDecision]]) -> None:
+        """Log which runs were taken over from another worker; at the level DEBUG, every start."""
+        debug = logger.isEnabledFor(logging.DEBUG)
+        for run, outcome, _ in decisions:
+            before = outcome.before
+            if not outcome.applied:
+                continue
+            if before is not None and before.state is State.STARTED and before.run != run.id:
+                _log_take_over(run, before)
+            elif debug:
+                attempt, queue = run.invocation.attempt, run.delivery.message.queue
+                logger.debug("starting attempt %d from queue %s", attempt, queue, extra=log_extra(run.invocation))
 
     def _settle_refused(self, decisions: Sequence[tuple[Run, Outcome, StartDecision]], now: float) -> list[Run]:
         """Settle deliveries that must not run as usual; the suspects among them, which are in flight from now on."""
@@ -163,6 +181,14 @@ class Starter:
             return "started once and never finished; with max_starts = 1 it is not started again"
         tally = f"started {before.starts} times and never finished, {lone} of them alone"
         return f"{tally}; the last time its worker ran nothing else and disappeared"
+
+
+def _log_take_over(run: Run, before: TaskRecord) -> None:
+    start = before.history.get(State.STARTED)
+    worker = "an unknown worker" if start is None or not start.worker else f"worker {start.worker}"
+    text = "task %s: taken over from %s, whose lease had ended; it starts again (start %d of attempt %d)"
+    details = (run.task_id, worker, before.starts + 1, run.invocation.attempt)
+    logger.warning(text, *details, extra=log_extra(run.invocation))
 
 
 def _earlier_deliveries(run: Run) -> int:
