@@ -18,7 +18,6 @@ TITLES = {
     "backend": "Backends",
     "versioned_values": "Versioned values",
     "states": "Tasks and groups",
-    "versioned_values": "Versioned values",
     "capabilities": "Capabilities",
     "hookspecs": "Hooks",
     "serializer": "Serializers",

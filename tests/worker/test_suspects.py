@@ -264,7 +264,7 @@ def test_a_backend_that_keeps_nothing_condemns_by_what_is_seen(forgetful):
 def start_and_die(app):
     """Start a task, and never be heard of again."""
     worker = app.worker()
-    (run,) = worker._receiver.start(worker._receiver.receive(1, 5.0))
+    (run,) = worker._receiver.start(worker._receiver.receive(worker.options.queues, 1, 5.0))
     if run.lone is not None:
         worker._suspects.isolation()._record_start(run, run.lone)
 

@@ -98,7 +98,7 @@ class WritingChecks(BackendBase):
 
     @holds("V1", "V3")
     def test_a_value_that_was_written_again_is_another_one(self) -> None:
-        """A caller that has seen a value writes nothing after another has removed it and written the same bytes again."""
+        """A caller has seen a value. Another removes it and writes the same bytes again: the first writes nothing."""
         one, other = self.several(2)
         seen = stored(one)
         write(other, value=None)
