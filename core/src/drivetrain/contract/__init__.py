@@ -53,6 +53,7 @@ from drivetrain.contract.kit.folding import (
     renew_record,
     shorten_record,
 )
+from drivetrain.contract.kit.history import LazyHistory
 from drivetrain.contract.kit.options import (
     TIMEOUT_OPTIONS,
     TLS_OPTIONS,
@@ -149,6 +150,7 @@ __all__ = [
     "Host",
     "InvalidArguments",
     "InvalidSignature",
+    "LazyHistory",
     "Member",
     "Message",
     "NotSupported",

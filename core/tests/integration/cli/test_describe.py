@@ -171,7 +171,7 @@ class TestPair:
 class TestStrangers:
     """Third-party drivers, which may know more than this version of drivetrain, or less."""
 
-    def test_a_durability_that_nobody_knows_promises_nothing(self):
+    def test_an_unknown_durability_promises_nothing(self):
         class Theirs(StrEnum):
             TWO_SITES = "two sites"
 
@@ -183,7 +183,7 @@ class TestStrangers:
     def test_one_that_is_written_as_text_is_known(self):
         assert texts(of_broker(evolve(BROKER, durability="power"))) == texts(of_broker(BROKER))
 
-    def test_a_hold_that_nobody_knows(self):
+    def test_a_hold_that_is_unknown(self):
         told = of_broker(evolve(BROKER, hold="by a lawyer"))
         assert "the hold 'by a lawyer'" in texts(told, Section.CRASH)
         assert "A message is held" not in texts(told, Section.NATIVE)

@@ -23,7 +23,7 @@ def dead_letter(shop, other_app):
 
 
 class TestNamespaces:
-    def test_without_an_app_the_namespace_is_told_by_an_option_the_url_or_a_variable(self, project, run, monkeypatch):
+    def test_without_an_app_the_namespace_comes_from_an_option_the_url_or_a_variable(self, project, run, monkeypatch):
         with App(URL, name="orders") as app:
             app.task(name="note")(lambda: None).send()
         ready = ("inspect", "--json", "--broker")
@@ -163,7 +163,7 @@ class TestResult:
 
 
 class TestCancel:
-    def test_each_is_told(self, shop, run, run_json):
+    def test_each_is_reported(self, shop, run, run_json):
         done, open_, other = shop.add.send(1, 2), shop.app.send(shop.add.s(1, 2).set(delay=60)), shop.add.send(1, 1)
         with shop.app.worker():
             done.get(timeout=60)
@@ -262,7 +262,7 @@ class TestDead:
         assert run_json("--app", "shop:app", "dead", "replay", "default", "--task", "shop.unlucky")[1]["replayed"] == 1
         assert listed() == [2]
 
-    def test_a_filter_is_told_before_anything_is_dropped(self, dead_letter, run, monkeypatch):
+    def test_a_filter_is_shown_before_anything_is_dropped(self, dead_letter, run, monkeypatch):
         monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _self: True, raising=False)
         outcome = run("--broker", URL, "dead", "drop", "default", "--reason", "unknown", input="n\n")
         assert "Delete 1 dead letter of 'default'?" in outcome.stderr
@@ -451,7 +451,7 @@ class TestRescue:
         assert (outcome.exit_code, lost.state()) == (0, State.FAILURE)
         assert run("--app", "shop:app", "rescue", "--end", lost.id, "--dry-run").exit_code == 2
 
-    def test_a_backend_that_cannot_list_is_told_of(self, run):
+    def test_a_backend_that_cannot_list_is_reported(self, run):
         outcome = run("--broker", URL, "--backend", "null://", "rescue")
         assert outcome.exit_code == 2
         assert "cannot list tasks" in outcome.stderr

@@ -85,7 +85,7 @@ class TestTasks:
         with pytest.raises(ConfigurationError, match=r"two tasks are named 'same'.*give one of them another name"):
             app.task(name="same")(sum)
 
-    def test_a_wrong_option_is_told_when_the_task_is_defined(self, app):
+    def test_a_wrong_option_is_reported_when_the_task_is_defined(self, app):
         with pytest.raises(InvalidSignature, match="priority is -1"):
             app.task(name="a", priority=-1)(len)
         with pytest.raises(InvalidSignature, match="jitter"):
@@ -162,7 +162,7 @@ class TestSending:
     def test_type_checkers_know_every_option(self):
         assert set(SignatureOptions.__annotations__) == set(fields_dict(Options))
 
-    def test_a_task_in_place_of_a_signature_is_told(self, app):
+    def test_a_task_in_place_of_a_signature_is_reported(self, app):
         add = app.task(name="add")(lambda: None)
         with pytest.raises(InvalidSignature, match=r"write task\.s"):
             group(add)
@@ -227,7 +227,7 @@ class TestResults:
         with pytest.raises(ResultTimeout, match="0.01 seconds"):
             add.send().get(timeout=0.01)
 
-    def test_an_unknown_id_is_told_at_once(self, app):
+    def test_an_unknown_id_is_reported_at_once(self, app):
         with pytest.raises(UnknownResult, match="nothing is known of task nobody"):
             app.result("nobody").get()
 
@@ -383,7 +383,7 @@ class TestUnusualOptions:
         sizes = app.operations.sizes(["default"])["default"]
         assert (sizes.ready, sizes.delayed, sizes.in_flight, sizes.dead) == (0, 0, 0, 0)
 
-    def test_the_group_of_a_message_is_told_to_the_broker(self, app):
+    def test_the_group_of_a_message_reaches_the_broker(self, app):
         app.signature("any").set(message_group="customer 42").send()
         (message,) = app.runtime.broker.peek("default", QueueSection.READY, limit=1)
         assert message.headers[MESSAGE_GROUP_HEADER] == "customer 42"

@@ -209,7 +209,7 @@ def test_a_driver_s_own_configuration_error_passes(site):
     assert (type(caught.value), caught.value.faults) == (ConfigurationError, ("a", "b"))
 
 
-def test_damaged_metadata_breaks_nobody(site, code, caplog):
+def test_damaged_metadata_breaks_no_other_driver(site, code, caplog):
     site.install("fake-garbage", "[drivetrain.brokers]\nthis is no entry point")
     site.install("fake-nameless", "[drivetrain.brokers]\nodd=MODULE", code.broker, metadata=False)
     found = drivers()
@@ -232,7 +232,7 @@ def test_two_claims_name_both_and_the_way_to_choose(site, code):
     assert drivers(choose={"odd": "fake_two"}).broker("odd://").url == "odd://"
 
 
-def test_a_choice_that_is_not_there_is_told(site, code):
+def test_a_choice_that_is_not_there_is_reported(site, code):
     site.install("fake-one", "[drivetrain.brokers]\nodd=MODULE", code.broker)
     with pytest.raises(DriverNotFound, match=r"drivers\['odd'\] chooses 'fake-tow'.*installed for it: fake-one"):
         drivers(choose={"odd": "fake-tow"}).broker("odd://")

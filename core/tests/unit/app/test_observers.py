@@ -64,7 +64,7 @@ def test_all_are_called_in_the_app_s_order():
     assert seen == [("a", EVENT), ("b", EVENT)]
 
 
-def test_equal_observers_are_still_two_and_in_nobody_s_way():
+def test_equal_observers_are_still_separate():
     seen = []
     made = Drivers(DriverContext(), plugins=[Watching("a", seen), Watching("a", seen)])
     made.observers.notify("task_started", event=EVENT)
@@ -88,7 +88,7 @@ def test_what_one_raises_is_logged_by_name_and_the_others_are_called(caplog):
         ("def task_started(self, evnt): ...", "evnt"),
     ],
 )
-def test_a_plugin_that_does_not_fit_is_told_when_the_app_is_made(source, told):
+def test_a_plugin_that_does_not_fit_is_reported_when_the_app_is_made(source, told):
     scope = {}
     exec(source, scope)
     [(name, function)] = [(name, value) for name, value in scope.items() if callable(value)]

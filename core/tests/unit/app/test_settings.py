@@ -169,7 +169,7 @@ def test_variables_that_are_not_meant_for_us_are_left_alone(name):
     assert load_settings(None, {f"DRIVETRAIN_{name}": "tcp://10.0.0.1:80"}, {}) == Settings()
 
 
-def test_everything_wrong_in_all_layers_is_told_at_once_with_its_place(written):
+def test_everything_wrong_in_all_layers_is_reported_at_once_with_its_place(written):
     file = written("app.yaml", "lease_secnds: 1\nlease_seconds: true\nconcurrency: 1.5\nzzz: 1\n1: 2\nqueues: high\n")
     environ = {"DRIVETRAIN_LEASE_SECONDS": "abc", "DRIVETRAIN_ACEPT": "json", "DRIVETRAIN_CONFIGURE_LOGGING": "maybe"}
     told = faults(file, environ, concurrency=0, prefetch="all", lease_seconds=5)

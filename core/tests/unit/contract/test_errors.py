@@ -31,7 +31,7 @@ FAILURE = Failure(
 )
 
 
-def test_every_error_is_in_the_tree_and_told_in_it():
+def test_every_error_is_in_the_tree_and_in_its_description():
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
     assert {kind.__name__ for kind in kinds} == set(errors.__all__)
     for kind in kinds:
@@ -84,7 +84,7 @@ def test_publish_failed_says_which():
 
 
 @pytest.mark.parametrize("kind", [TaskFailed, TaskCancelled, TaskExpired])
-def test_a_failure_is_carried_and_told(kind):
+def test_a_failure_is_carried_and_shown(kind):
     error = kind("t1", FAILURE)
     assert (error.task_id, error.failure) == ("t1", FAILURE)
     assert isinstance(error, TaskFailed)

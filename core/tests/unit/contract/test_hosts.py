@@ -46,12 +46,12 @@ def test_a_host_that_cannot_be_is_named(host):
 
 
 @pytest.mark.parametrize("listed", ["", ":1", "a,", ",a", "a,,b"])
-def test_an_empty_host_is_told(listed):
+def test_an_empty_host_is_reported(listed):
     _, faults = read_hosts(listed, port=7)
     assert any("names no host" in fault for fault in faults)
 
 
-def test_all_faults_are_told():
+def test_all_faults_are_reported():
     _, faults = read_hosts("a b:0,c:x,,d", port=7)
     assert len(faults) == 4
 

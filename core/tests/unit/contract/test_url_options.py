@@ -28,7 +28,7 @@ def test_options_are_read():
     )
 
 
-def test_every_fault_is_told_and_what_is_right_is_read():
+def test_every_fault_is_reported_and_what_is_right_is_read():
     values, faults = read_options({"fifo": "1", "mode": "slow", "siez": "1", "colour": "red", "file": "x"}, READERS)
     assert values == {"file": "x"}
     assert faults == [

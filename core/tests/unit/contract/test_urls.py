@@ -56,7 +56,7 @@ class TestParse:
             ("redis://:S3CR3T[S3CR3T/@host", "%2F"),
         ],
     )
-    def test_a_password_that_ends_the_host_is_told_and_not_shown(self, url, encoded):
+    def test_a_password_that_ends_the_host_is_reported_and_not_shown(self, url, encoded):
         with pytest.raises(ConfigurationError, match=encoded) as caught:
             DriverUrl.parse(url)
         assert "S3CR3T" not in str(caught.value)

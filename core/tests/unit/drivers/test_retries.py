@@ -83,7 +83,7 @@ def test_every_delay_is_finite_bounded_and_follows_from_the_seed(named, retry, s
     assert delay == make_retry_policy(name, parameters).delay_seconds(retry, Random(seed))
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
     with pytest.raises(InvalidSignature) as caught:
         make_retry_policy("exponential", {"bse": 1, "factor": 0.5, "cap": "x", "jitter": 2, "zzz": 1})
     text = str(caught.value)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from struct import Struct
 
-from drivetrain.contract import Message, ServiceRefused, State, StateChange, TaskRecord, Transition, utf8
+from drivetrain.contract import LazyHistory, Message, ServiceRefused, State, StateChange, TaskRecord, Transition, utf8
 
 __all__ = [
     "LARGEST_VALUE_BYTES",
@@ -201,7 +201,7 @@ def unpack_record(task_id: str, data: bytes) -> TaskRecord:
         starts=starts,
         payload=data[downstream:] if flags & _PAYLOAD else None,
         downstream=data[changes:downstream] if flags & _DOWNSTREAM else None,
-        history=StateChanges(data[task:changes]),
+        history=LazyHistory(data[task:changes], _unpack_changes),
         expires_at=expires if flags & _EXPIRES else None,
     )
 
@@ -211,37 +211,11 @@ _name_bytes = lru_cache(maxsize=1024)(utf8)
 _name_text = lru_cache(maxsize=1024)(_decode)
 
 
-class StateChanges(Mapping[State, StateChange]):
-    """The state changes of a record, decoded at the first access, which is rare. Immutable."""
-
-    __slots__ = ("_changes", "_data")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._changes: dict[State, StateChange] | None = None
-
-    def _decoded(self) -> dict[State, StateChange]:
-        if self._changes is None:
-            self._changes = dict(_unpack_changes(self._data))
-        return self._changes
-
-    def __getitem__(self, state: State) -> StateChange:
-        return self._decoded()[state]
-
-    def __iter__(self) -> Iterator[State]:
-        return iter(self._decoded())
-
-    def __len__(self) -> int:
-        return len(self._decoded())
-
-    def __repr__(self) -> str:
-        return repr(self._decoded())
-
-
-def _unpack_changes(data: bytes) -> Iterator[tuple[State, StateChange]]:
-    at = 0
+def _unpack_changes(data: bytes) -> dict[State, StateChange]:
+    changes, at = dict[State, StateChange](), 0
     while at < len(data):
         state, time, length = _unpack_change(data, at)
         at += _CHANGE.size
-        yield STATES[state], StateChange(time, _name_text(data[at : at + length]))
+        changes[STATES[state]] = StateChange(time, _name_text(data[at : at + length]))
         at += length
+    return changes

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
-from drivetrain.contract import Message, State, StateChange, TaskRecord, Transition
+from drivetrain.contract import LazyHistory, Message, State, StateChange, TaskRecord, Transition
 
-__all__ = ["Row", "StateHistory", "encode_headers", "history_after", "message_of", "record_of"]
+__all__ = ["Row", "encode_headers", "history_after", "history_of", "message_of", "record_of"]
 
 #: A row of a table, as SQLite returns it.
 Row: TypeAlias = tuple[Any, ...]
@@ -26,42 +26,16 @@ _encode = json.JSONEncoder().encode
 _decode = json.JSONDecoder().raw_decode
 
 
-class StateHistory(Mapping[State, StateChange]):
-    """`TaskRecord.history`, decoded when it is first read. Immutable.
+def history_of(text: str) -> LazyHistory[str]:
+    """The history in a text of `history_after`.
 
-    The text is "STATE time worker STATE time worker …"; the last change to each state counts. Every transition appends
-    to it and few callers read it.
-
-    Args:
-        text: the text of `history_after`.
+    The text is "STATE time worker STATE time worker …"; the last change to each state counts.
     """
-
-    __slots__ = ("_changes", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._changes: dict[State, StateChange] | None = None
-
-    def _decoded(self) -> dict[State, StateChange]:
-        if self._changes is None:
-            self._changes = _changes(self._text)
-        return self._changes
-
-    def __getitem__(self, state: State) -> StateChange:
-        return self._decoded()[state]
-
-    def __iter__(self) -> Iterator[State]:
-        return iter(self._decoded())
-
-    def __len__(self) -> int:
-        return len(self._decoded())
-
-    def __repr__(self) -> str:
-        return repr(self._decoded())
+    return LazyHistory(text, _changes)
 
 
 def history_after(text: str, transition: Transition) -> str:
-    """The text of a `StateHistory` after a transition that was granted, as `drivetrain.contract.apply` has it."""
+    """The text of a history after a transition that was granted, as `drivetrain.contract.apply` has it."""
     if transition.state is State.PENDING and text:
         return text  # only a PENDING task can become PENDING: the time of the first sending stays
     worker = _quoted(transition.worker)
@@ -108,7 +82,7 @@ def record_of(row: Row) -> TaskRecord:
         starts=starts,
         payload=payload,
         downstream=downstream,
-        history=StateHistory(history),
+        history=history_of(history),
         expires_at=None if expires == math.inf else expires,
     )
 

@@ -92,7 +92,7 @@ def test_a_damaged_file_is_refused(make, tmp_path, messages, receive):
         receive(broker)
 
 
-def test_a_full_disk_is_told_and_nothing_is_half_done(make, ids, messages, receive):
+def test_a_full_disk_is_reported_and_nothing_is_half_done(make, ids, messages, receive):
     broker = make("broker")
     broker.publish(messages("first"))
     with broker._database.write() as session:
@@ -102,7 +102,7 @@ def test_a_full_disk_is_told_and_nothing_is_half_done(make, ids, messages, recei
     assert ids(receive(broker)) == ["first"]
 
 
-def test_a_file_that_cannot_be_written_is_told(make, messages):
+def test_a_file_that_cannot_be_written_is_reported(make, messages):
     broker = make("broker")
     broker.ping()
     with broker._database._writer.use() as session:
@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_written_is_told(make, messages):
         broker.publish(messages("a"))
 
 
-def test_a_file_that_somebody_else_writes_for_too_long_is_unavailable(make, tmp_path, ids, messages, receive):
+def test_a_file_that_another_process_writes_for_too_long_is_unavailable(make, tmp_path, ids, messages, receive):
     broker = make("broker", "?busy_timeout_seconds=0.05")
     broker.ping()
     other = sqlite3.connect(tmp_path / "work.db", isolation_level=None)

@@ -86,7 +86,7 @@ send(broker, "end"); say("end")
     assert_sound()
 
 
-def test_a_fork_in_the_middle_of_a_transaction_is_told_what_is_wrong(forking, make, ids, receive):
+def test_a_fork_in_the_middle_of_a_transaction_gets_an_error_that_says_what_is_wrong(forking, make, ids, receive):
     """The file cannot be used in such a child; any other can, and the parent goes on."""
     process = forking("""
 from drivetrain.contract import ServiceRefused

@@ -136,7 +136,7 @@ def stopped(child):
     return process
 
 
-def test_while_a_writer_is_stopped_others_read_and_are_told_why_they_cannot_write(make, stopped, messages, receive):
+def test_while_a_writer_is_stopped_others_read_and_their_writes_are_refused(make, stopped, messages, receive):
     broker, backend = make("broker", "?busy_timeout_seconds=0.05"), make("backend", "?busy_timeout_seconds=0.05")
     with pytest.raises(ServiceUnavailable, match="nothing could be written for 0.05 seconds") as told:
         broker.publish(messages("a"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from drivetrain.contract import State, StateChange, Transition, apply
 from drivetrain.drivers.sqlite import codec
-from drivetrain.drivers.sqlite.codec import StateHistory, history_after
+from drivetrain.drivers.sqlite.codec import history_after, history_of
 
 # PENDING is granted to nobody but who is PENDING, which is where the text relies on the rule.
 stories = st.lists(
@@ -36,8 +36,8 @@ def test_the_text_says_what_apply_says(story, longest):
             after = apply(before, wish, 0.0)
             if after is not None:
                 before, text = after, history_after(text, wish)
-                assert StateHistory(text) == after.history
-                assert after.history == StateHistory(text)
+                assert history_of(text) == after.history
+                assert after.history == history_of(text)
 
 
 def test_a_thousand_attempts_do_not_make_it_long():
@@ -47,7 +47,7 @@ def test_a_thousand_attempts_do_not_make_it_long():
             wish = Transition(task_id="t", state=state, attempt=attempt, at=attempt + 0.25, worker="w", received_at=0.5)
             text = history_after(text, wish)
     assert len(text) < 2_000
-    assert StateHistory(text) == {
+    assert history_of(text) == {
         State.STARTED: StateChange(999.25, "w"),
         State.RECEIVED: StateChange(0.5, "w"),
         State.RETRY: StateChange(999.25, "w"),
@@ -59,7 +59,7 @@ def test_it_is_a_mapping_like_any_other():
     text = ""
     for state, entry in known.items():
         text = history_after(text, Transition(task_id="t", state=state, at=entry.at, worker=entry.worker))
-    found = StateHistory(text)
+    found = history_of(text)
     assert found == known
     assert (list(found), len(found), repr(found)) == (list(known), 2, repr(known))
     assert found.get(State.STARTED) is None
