@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-
-from msgspec.structs import replace
 
 from drivetrain.contract import Clock, State
 from drivetrain.worker.run import Run, RunResult
@@ -40,36 +38,47 @@ class Activity:
         self._names = frozenset(names)
         self._clock = clock
         self._lock = threading.Lock()
-        self._counts: defaultdict[str, TaskCounts] = defaultdict(TaskCounts)
+        self._received: Counter[str] = Counter()
+        self._recorded: Counter[tuple[str, State]] = Counter()
+        self._leases_lost: Counter[str] = Counter()
+        self._run_seconds: defaultdict[str, float] = defaultdict(float)
         self._ended: deque[tuple[RunResult, float]] = deque(maxlen=_MAX_ENDED)
 
     def received(self, tasks: Sequence[str]) -> None:
         """Count received messages, by the names of their tasks."""
         with self._lock:
-            for task in tasks:
-                self._of(task).received += 1
+            self._received.update(map(self._counted_name, tasks))
 
     def ended(self, results: Sequence[RunResult]) -> None:
-        """Count results that this worker has recorded."""
+        """Count results that this worker has recorded. Those of an earlier delivery were counted then."""
+        fresh = [result for result in results if not result.recorded]
         now = self._clock.now()
+        names = [self._counted_name(result.invocation.call.task) for result in fresh]
         with self._lock:
-            for result in results:
-                if result.recorded or (counter := _COUNTED.get(result.state)) is None:
-                    continue  # an earlier delivery of the task was counted
-                counts = self._of(result.invocation.call.task)
-                setattr(counts, counter, getattr(counts, counter) + 1)
-                counts.run_seconds += result.run_seconds
-            self._ended.extend((result, now) for result in results[-_MAX_ENDED:] if not result.recorded)
+            self._recorded.update(zip(names, (result.state for result in fresh), strict=True))
+            for name, result in zip(names, fresh, strict=True):
+                self._run_seconds[name] += result.run_seconds
+            self._ended.extend((result, now) for result in fresh[-_MAX_ENDED:])
 
     def lease_lost(self, run: Run) -> None:
         """Count a run that another worker has taken over."""
         with self._lock:
-            self._of(run.invocation.call.task).lease_lost += 1
+            self._leases_lost[self._counted_name(run.invocation.call.task)] += 1
 
     def counts(self) -> Mapping[str, TaskCounts]:
         """The counts by name of the task, as they are now."""
+        counts: defaultdict[str, TaskCounts] = defaultdict(TaskCounts)
         with self._lock:
-            return {name: replace(counts) for name, counts in self._counts.items()}
+            for name, number in self._received.items():
+                counts[name].received = number
+            for (name, state), number in self._recorded.items():
+                if (counter := _COUNTED.get(state)) is not None:
+                    setattr(counts[name], counter, number)
+            for name, number in self._leases_lost.items():
+                counts[name].lease_lost = number
+            for name, seconds in self._run_seconds.items():
+                counts[name].run_seconds = seconds
+        return counts
 
     def last_ended(self) -> Sequence[EndedTask]:
         """The last runs that have ended, the latest first."""
@@ -87,8 +96,8 @@ class Activity:
             for result, at in reversed(ended)
         ]
 
-    def _of(self, task: str) -> TaskCounts:
-        return self._counts[task if task in self._names else ""]
+    def _counted_name(self, task: str) -> str:
+        return task if task in self._names else ""
 
 
 def running_tasks(runs: Iterable[Run], clock: Clock) -> list[RunningTask]:

@@ -114,7 +114,9 @@ def test_a_worker_makes_one_trip_for_each_stage_of_a_batch(url, sendings):
     worker = app.worker(concurrency=200)
     del sendings[:]
     assert worker.drain() == 200
-    assert sendings == [1] * 6, "pauses read, received, started, recorded, acknowledged; and a receive that found nothing"
+    assert sendings == [1] * 6, (
+        "pauses read, received, started, recorded, acknowledged; and a receive that found nothing"
+    )
     assert [handle.get(timeout=0) for handle in handles] == [2 * number for number in range(200)]
     app.close()
 
