@@ -76,6 +76,8 @@ BODIES = (
     b"\0",
     b"\r\n",
     b"0",
+    b"007",
+    b" 1 ",
     b"null",
     b"\xff\xfe no UTF-8 \xc3",
     bytes(range(256)),

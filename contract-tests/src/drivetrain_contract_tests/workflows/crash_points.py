@@ -33,6 +33,8 @@ from drivetrain_contract_tests.workflows.state_machine import STORIES, Story, st
 __all__ = ["CrashChecks"]
 
 
+#: Longer than the suite waits for anything.
+_LONG_SECONDS = 600.0
 #: How often the task that kills may be started. So often that a few of its starts happen beside others.
 _MAX_STARTS = 3
 #: How many workers may die of it: of one start more, and one before it was recorded that the task was started.
@@ -213,7 +215,7 @@ class CrashChecks(WorkflowBase):
     @holds("W19")
     def test_a_worker_that_is_stopped_gives_back_what_it_has_not_begun(self) -> None:
         """It finishes what it runs within its grace; others run what it has received besides, before a hold is over."""
-        with self.harness() as harness:
+        with self._long_harness() as harness:
             sender = harness.app()
             _ = sender.send(call("wait", label="w"))
             worker = harness.hoarder(harness.app(concurrency=1))
@@ -233,7 +235,7 @@ class CrashChecks(WorkflowBase):
     @holds("W10", "W13", "W19")
     def test_a_worker_that_is_stopped_gives_back_what_it_runs(self) -> None:
         """At the end of its grace, and another runs it, long before a lease is over; what the first says is late."""
-        with self.harness() as harness:
+        with self._long_harness() as harness:
             first = harness.app()
             worker = harness.worker(first)
             handle = harness.app().send(chain(call("wait", label="w"), call("act", label="next")))
@@ -246,6 +248,12 @@ class CrashChecks(WorkflowBase):
             assert outcome == ["next", "run 1"], f"it gives {outcome}, and not what the second run gives"
             harness.quiet()
             self.check_ran(harness, Counter({"w": 2, "next": 1}))
+
+    def _long_harness(self) -> AppHarness:
+        """A harness whose leases and holds last longer than the suite waits: nothing comes back by their end."""
+        return self.harness(
+            lease_seconds=min(_LONG_SECONDS, self.broker_declares().longest_hold_seconds or _LONG_SECONDS)
+        )
 
     def _finish(self, harness: AppHarness, story: Story, handle: Result[Any], *, details: str) -> None:
         """Let another worker finish the work of a dead one."""
