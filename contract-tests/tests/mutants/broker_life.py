@@ -209,7 +209,7 @@ class ForgetsAcknowledgements(RemoteBroker):
     @classmethod
     def recover(cls, store):
         for message in cls.done.pop(store, []):
-            store.queue(message.queue).add_ready(_Entry(message))
+            store.queue(message.queue).add_ready(_Entry(message, 0.0))
 
 
 @breaks("B41", "says that there is nothing while the service is away")

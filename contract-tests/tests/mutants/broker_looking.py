@@ -1,4 +1,4 @@
-"""Brokers that break clauses B31 to B35."""
+"""Brokers that break clauses B31 to B35, and B47."""
 
 from __future__ import annotations
 
@@ -202,3 +202,53 @@ class ListsConsumed(MemoryBroker):
 
     def queues(self):
         return sorted(self.__dict__.get("seen", set()))
+
+
+def dates(name, entries):
+    """A broker that takes the age from ``entries(queue)``."""
+
+    class Dating(MemoryBroker):
+        def sizes(self, queues):
+            told, now = super().sizes(queues), self._clock.now()
+            with self._store.condition:
+                found = {queue: [now - one.since for one in entries(self._store.queue(queue))] for queue in queues}
+            return {name: evolve(sizes, oldest_seconds=max(found[name], default=0.0)) for name, sizes in told.items()}
+
+    breaks("B47", name)(Dating)
+
+
+dates("takes the newest message for the oldest", lambda q: sorted(q.ready.values(), key=lambda one: -one.since)[:1])
+dates("takes the next message for the oldest", lambda q: q.ready.smallest(1))
+dates("dates messages in flight too", lambda q: [*q.ready.values(), *q.in_flight.values()])
+
+
+@breaks("B47", "dates an ETA in the past")
+class DatesThePast(MemoryBroker):
+    def _add(self, message, now):
+        super()._add(message, now if message.eta is None else min(now, message.eta))
+
+
+@breaks("B47", "begins a new age with a release")
+class RejuvenatesReleased(MemoryBroker):
+    def release(self, deliveries, *, delay_seconds=0.0):
+        super().release(deliveries, delay_seconds=delay_seconds)
+        with self._store.condition:
+            for delivery in deliveries:
+                for entry in self._store.queue(delivery.message.queue).ready.values():
+                    if entry.message is delivery.message:
+                        entry.since = self._clock.now()
+
+
+@breaks("B47", "declares ages and knows none")
+class KnowsNoAge(MemoryBroker):
+    def sizes(self, queues):
+        return {name: evolve(sizes, oldest_seconds=None) for name, sizes in super().sizes(queues).items()}
+
+
+@breaks("B47", "dates a delayed message from when it was published")
+class DatesFromPublishing(MemoryBroker):
+    def _add(self, message, now):
+        super()._add(message, now)
+        queue = self._store.queue(message.queue)
+        for entry in queue.delayed.values():
+            entry.since = min(entry.since, now)

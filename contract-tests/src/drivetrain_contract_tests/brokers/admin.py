@@ -1,4 +1,4 @@
-"""Clauses B31 to B35."""
+"""Clauses B31 to B35, and B47."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from drivetrain_contract_tests.brokers.base import Bench, ids, message
 from drivetrain_contract_tests.clauses import holds
 
 __all__ = ["Looking"]
+
+#: How long a message is ready before its age is checked, in seconds, and how far the clock of a service may lie off.
+_AGE_SECONDS = 0.3
+_AGE_MARGIN_SECONDS = 0.1
 
 _EMPTY = QueueSizes(ready=0, delayed=0, in_flight=0, dead=0)
 
@@ -62,6 +66,65 @@ class Looking(Bench):
         self.abandon(one)
         other.publish([message(eta=time.time() + self.short_delay_seconds)])
         self.await_sizes(other, ready=2)
+
+    @holds("B31", "B47")
+    def test_an_age_is_known_where_it_is_declared(self) -> None:
+        """An age is a number of seconds where `measures_age` is declared, and None where it is not."""
+        broker = self.fresh()
+        broker.publish([message()])
+        for name, sizes in broker.sizes(["q", "unused"]).items():
+            age = sizes.oldest_seconds
+            known = isinstance(age, float | int) and age >= 0
+            assert known if self.capabilities.measures_age else age is None, f"the age of {name} is {age!r}"
+
+    @holds("B47", needs="measures_age")
+    def test_the_oldest_message_is_the_one_that_has_been_ready_for_longest(self) -> None:
+        """Whatever its priority, and also after a release; what is in flight or not due yet does not count."""
+        broker, lowest = self.fresh(), 0
+        highest = min(1, self.capabilities.priority_levels - 1)
+        begun = time.monotonic()
+        broker.publish(
+            [message("first", priority=lowest), message("late", eta=time.time() + self.long_delay_seconds())]
+        )
+        published = time.monotonic()
+        time.sleep(_AGE_SECONDS)
+        later = time.monotonic()
+        broker.publish([message("second", priority=highest)])
+        self._is_old(broker, begun, published)
+        taken = self.take(broker, count=2)
+        assert self._age(broker) == 0, "the age of a queue without ready messages is not 0"
+        broker.release([each for each in taken if each.message.id == "second"])
+        self._is_old(broker, later, None)
+        broker.release([each for each in taken if each.message.id == "first"])
+        self._is_old(broker, begun, published)
+
+    @holds("B47", needs="measures_age")
+    def test_an_age_begins_when_a_message_is_due(self) -> None:
+        """The time before the ETA does not count; an ETA in the past is no age."""
+        broker, delay = self.fresh(), 2 * self.short_delay_seconds
+        begun = time.monotonic()
+        broker.publish([message("delayed", eta=time.time() + delay), message("past", "past", eta=time.time() - 1000.0)])
+        self.await_sizes(broker, ready=1)
+        self._is_old(broker, begun + delay, None)
+        self._is_old(broker, begun, None, "past")
+        (late,) = self.take(broker, later=delay)
+        broker.acknowledge([late])
+        assert self._age(broker) == 0, "the age of an empty queue is not 0"
+
+    def _age(self, broker: Broker, queue: str = "q") -> float:
+        age = self.sizes(broker, queue).oldest_seconds
+        assert age is not None, f"the age of {queue} is None"
+        return age
+
+    def _is_old(self, broker: Broker, first: float, last: float | None, queue: str = "q") -> None:
+        """Check that a message became ready between two times, by the monotonic clock; None: any time until now."""
+        asked = time.monotonic()
+        age = self._age(broker, queue)
+        oldest = time.monotonic() - first + _AGE_MARGIN_SECONDS
+        youngest = 0.0 if last is None else asked - last - _AGE_MARGIN_SECONDS
+        assert youngest <= age <= oldest, (
+            f"the age is {age:.3f} s; between {youngest:.3f} s and {oldest:.3f} s are right"
+        )
 
     @holds("B32", needs="peeks")
     def test_peek_shows_what_is_ready_in_delivery_order(self) -> None:

@@ -93,7 +93,11 @@ class Broker(Protocol):
         ...
 
     def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
-        """The number of messages in each of ``queues``. A queue that was never used is empty."""
+        """The number of messages in each of ``queues``, and their age. A queue that was never used is empty.
+
+        Age: a message is ready since it was published, or since its ETA if that is later. A replay begins a new age. A
+        release does not; one with a delay may.
+        """
         ...
 
     def queues(self) -> Sequence[str]:

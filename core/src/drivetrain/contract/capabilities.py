@@ -60,6 +60,7 @@ class BrokerCapabilities:
         counts_deliveries: whether `Delivery.delivery_count` is set.
         lists_queues: whether `Broker.queues` lists every queue that was ever used.
         peeks: whether `Broker.peek` shows ready and delayed messages. It always shows dead letters.
+        measures_age: whether `QueueSizes.oldest_seconds` is set.
         exact_sizes: whether `Broker.sizes` and `Broker.purge` count exactly, perhaps late; otherwise they are
             estimates.
         settles_late: whether a message can still be settled after its hold has ended, until another consumer receives
@@ -82,6 +83,7 @@ class BrokerCapabilities:
     counts_deliveries: bool = False
     lists_queues: bool = False
     peeks: bool = False
+    measures_age: bool = False
     exact_sizes: bool = True
     settles_late: bool = True
     receive_wait_seconds: float = 1.0

@@ -86,9 +86,12 @@ class QueueSizes(Struct, frozen=True, kw_only=True):
         delayed: messages that are not due yet.
         in_flight: messages that were delivered and not settled, and whose hold lasts.
         dead: dead letters.
+        oldest_seconds: how long the oldest ready message has been ready, in seconds, 0 or more; 0 where no message is
+            ready; None where `measures_age` is not declared.
     """
 
     ready: int | None
     delayed: int | None
     in_flight: int | None
     dead: int | None
+    oldest_seconds: float | None = None

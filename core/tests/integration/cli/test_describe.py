@@ -32,11 +32,19 @@ class TestBroker:
 
     def test_the_most_that_can_be_declared(self):
         most = evolve(
-            BROKER, ordered=True, priority_levels=10, counts_deliveries=True, lists_queues=True, peeks=True
-        )  # fmt: skip
+            BROKER,
+            ordered=True,
+            priority_levels=10,
+            counts_deliveries=True,
+            lists_queues=True,
+            peeks=True,
+            measures_age=True,
+        )
         assert texts(of_broker(most), Section.SUPPLIED) == ""
         assert texts(of_broker(most), Section.REFUSED) == "A priority of 10 or more is refused when a task is sent."
         assert "Priorities 0 to 9" in texts(of_broker(most), Section.NATIVE)
+        assert "The age of the oldest ready message of a queue is known." in texts(of_broker(most), Section.NATIVE)
+        assert "The age of the oldest message of a queue is not known." in texts(of_broker(BROKER), Section.REFUSED)
 
     def test_statements_come_by_section(self):
         sections = [list(Section).index(one.section) for one in of_broker(BROKER)]

@@ -1,6 +1,7 @@
 """The operator's commands, over a real SQLite file: what they print, and what they end with."""
 
 import json
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -63,13 +64,15 @@ class TestInspect:
         due = datetime.fromisoformat(queue["tasks"]["delayed"][0]["due"])
         assert timedelta(seconds=50) < due - datetime.now(UTC) < timedelta(seconds=61)
         assert "args" not in queue["tasks"]["ready"][0]
+        assert 0 <= queue["oldest_seconds"] < 60
 
     def test_table(self, shop, run):
         sent = shop.add.send(1, 2)
         outcome = run("--app", "shop", "inspect", "default", "high", "--args")
-        assert outcome.stdout.splitlines() == [
-            "QUEUE    READY  DELAYED  IN FLIGHT  DEAD",
-            "default      1        0          0     0",
+        lines = outcome.stdout.splitlines()
+        assert re.fullmatch(r"default      1        0          0     0  0:00:\d\d", lines.pop(1)), "its age is shown"
+        assert lines == [
+            "QUEUE    READY  DELAYED  IN FLIGHT  DEAD  OLDEST",
             "high         0        0          0     0",
             "",
             "QUEUE    SECTION  ID                                TASK      ATTEMPT  ARGUMENTS",

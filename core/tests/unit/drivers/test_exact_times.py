@@ -83,7 +83,7 @@ class TestBroker:
         assert list(broker.extend([delivery], hold_seconds=10)) == [False]
         broker.release([delivery])
         broker.dead_letter([(delivery, "why")])
-        assert broker.sizes(["q"]) == {"q": QueueSizes(ready=0, delayed=0, in_flight=0, dead=0)}
+        assert broker.sizes(["q"]) == {"q": QueueSizes(ready=0, delayed=0, in_flight=0, dead=0, oldest_seconds=0.0)}
 
     def test_another_object_may_settle(self, service, clock, message, take):
         """These drivers allow it, and the contract does not ask for it: a receipt needs no connection."""

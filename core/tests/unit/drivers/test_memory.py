@@ -207,7 +207,7 @@ class TestCost:
         for _ in range(1000):
             broker.acknowledge(take(broker, limit=1))
         assert time.monotonic() - before < 2
-        assert broker.sizes(["q"])["q"] == QueueSizes(ready=0, delayed=100_000, in_flight=0, dead=0)
+        assert broker.sizes(["q"])["q"] == QueueSizes(ready=0, delayed=100_000, in_flight=0, dead=0, oldest_seconds=0.0)
 
     def test_settled_messages_leave_nothing_behind(self, make_broker, message, take):
         broker = make_broker()

@@ -99,6 +99,10 @@ def _admin(declared: BrokerCapabilities) -> Statements:
         yield refused("Purging drops messages and does not cancel their tasks; it may refuse to drop delayed messages.")
     if not declared.exact_sizes:
         yield refused("The sizes of queues are approximate.")
+    if declared.measures_age:
+        yield native("The age of the oldest ready message of a queue is known.")
+    else:
+        yield refused("The age of the oldest message of a queue is not known.")
 
 
 def _broker_crash(declared: BrokerCapabilities) -> Statements:

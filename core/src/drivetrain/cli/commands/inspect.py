@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -44,6 +45,8 @@ class _Queue:
 def inspect(ctx: click.Context, queues: tuple[str, ...], limit: int, with_args: bool, as_json: bool) -> None:
     """Show queues: the number of ready, delayed, in flight and dead tasks, and the first of them.
 
+    OLDEST: for how long the oldest of the ready ones has been ready, where the broker can tell.
+
     Without QUEUE: all queues that the broker and the app know.
     """
     with options_of(ctx).open_app() as app:
@@ -79,6 +82,7 @@ def _document(app: App, queue: _Queue, *, with_args: bool) -> dict[str, Any]:
         "delayed": sizes.delayed,
         "in_flight": sizes.in_flight,
         "dead": sizes.dead,
+        "oldest_seconds": sizes.oldest_seconds,
         "paused": None if queue.pause is None else pause_document(queue.pause),
         "tasks": tasks,
         "running": [{"worker": worker.name, **running_document(task)} for worker, task in queue.running],
@@ -87,7 +91,7 @@ def _document(app: App, queue: _Queue, *, with_args: bool) -> dict[str, Any]:
 
 def _show(app: App, read: Sequence[_Queue], *, with_args: bool) -> None:
     echo_table(
-        ("QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD", "PAUSED"),
+        ("QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD", "OLDEST", "PAUSED"),
         [
             (
                 one.name,
@@ -95,6 +99,7 @@ def _show(app: App, read: Sequence[_Queue], *, with_args: bool) -> None:
                 one.sizes.delayed,
                 one.sizes.in_flight,
                 one.sizes.dead,
+                _oldest(one.sizes),
                 "" if one.pause is None else pause_text(one.pause),
             )
             for one in read
@@ -110,6 +115,13 @@ def _show(app: App, read: Sequence[_Queue], *, with_args: bool) -> None:
         echo_table(("QUEUE", "SECTION", *HEADERS), rows)
     for line in (line for one in read for line in _more(one)):
         click.echo(line)
+
+
+def _oldest(sizes: QueueSizes) -> str:
+    """How long the oldest ready message has been ready: ``0:02:10``. Empty where none is ready, or it is not known."""
+    return (
+        str(timedelta(seconds=round(sizes.oldest_seconds))) if sizes.ready and sizes.oldest_seconds is not None else ""
+    )
 
 
 def _rows(app: App, queue: _Queue, *, with_args: bool) -> Iterator[tuple[object, ...]]:

@@ -34,6 +34,8 @@ class _Entry:
     """A message in a queue."""
 
     message: Message
+    #: Since when the message is ready, or will be; Unix seconds.
+    since: float
     #: Its rank among the ready messages of its priority. A released message keeps it.
     turn: int = 0
     #: How many deliveries there were since the message was published or replayed.
@@ -160,15 +162,19 @@ class _Queue:
         self.dead = [letter for letter in self.dead if letter.message.id not in wanted]
         return taken
 
-    def replay(self, message_ids: Sequence[str] | None) -> int:
+    def replay(self, message_ids: Sequence[str] | None, now: float) -> int:
         letters = self.take_dead(message_ids)
         for letter in letters:
-            self.add_ready(_Entry(letter.message, replayed=True))
+            self.add_ready(_Entry(letter.message, now, replayed=True))
         return len(letters)
 
-    def sizes(self) -> QueueSizes:
+    def sizes(self, now: float) -> QueueSizes:
         return QueueSizes(
-            ready=len(self.ready), delayed=len(self.delayed), in_flight=len(self.in_flight), dead=len(self.dead)
+            ready=len(self.ready),
+            delayed=len(self.delayed),
+            in_flight=len(self.in_flight),
+            dead=len(self.dead),
+            oldest_seconds=max(0.0, now - min((entry.since for entry in self.ready.values()), default=now)),
         )
 
 
@@ -214,6 +220,7 @@ class MemoryBroker:
         counts_deliveries=True,
         lists_queues=True,
         peeks=True,
+        measures_age=True,
         receive_wait_seconds=0.2,
     )
 
@@ -238,11 +245,11 @@ class MemoryBroker:
     def _add(self, message: Message, now: float) -> None:
         queue = self._store.queue(message.queue)
         # A copy: the sender may change its headers afterwards.
-        entry = _Entry(evolve(message, headers=dict(message.headers)))
+        copied = evolve(message, headers=dict(message.headers))
         if message.eta is not None and message.eta > now:
-            queue.add_delayed(entry, message.eta)
+            queue.add_delayed(_Entry(copied, message.eta), message.eta)
         else:
-            queue.add_ready(entry)
+            queue.add_ready(_Entry(copied, now))
 
     def receive(
         self, queues: Sequence[str], *, limit: int, wait_seconds: float, hold_seconds: float
@@ -316,11 +323,12 @@ class MemoryBroker:
 
     def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
         """See `Broker.sizes`."""
-        empty = QueueSizes(ready=0, delayed=0, in_flight=0, dead=0)
+        empty = QueueSizes(ready=0, delayed=0, in_flight=0, dead=0, oldest_seconds=0.0)
         with self._store.condition:
             self._store.known(queues, self._clock)
             found = {name: self._store.queues.get(name) for name in queues}
-            return {name: queue.sizes() if queue else empty for name, queue in found.items()}
+            now = self._clock.now()
+            return {name: queue.sizes(now) if queue else empty for name, queue in found.items()}
 
     def queues(self) -> Sequence[str]:
         """See `Broker.queues`."""
@@ -349,7 +357,8 @@ class MemoryBroker:
     def replay(self, queue: str, message_ids: Sequence[str] | None = None) -> int:
         """See `Broker.replay`."""
         with self._store.condition:
-            replayed = sum(found.replay(message_ids) for found in self._store.known([queue], self._clock))
+            now = self._clock.now()
+            replayed = sum(found.replay(message_ids, now) for found in self._store.known([queue], self._clock))
             self._store.condition.notify_all()
             return replayed
 

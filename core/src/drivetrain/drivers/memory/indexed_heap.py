@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Generic, TypeVar
 
 __all__ = ["IndexedHeap"]
@@ -29,6 +29,10 @@ class IndexedHeap(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def values(self) -> Collection[V]:
+        """All values, in no order."""
+        return self._values.values()
 
     def put(self, key: K, value: V) -> None:
         """Add a value. ``key`` must not be in the heap."""

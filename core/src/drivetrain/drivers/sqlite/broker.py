@@ -52,6 +52,7 @@ class SqliteBroker:
             counts_deliveries=True,
             lists_queues=True,
             peeks=True,
+            measures_age=True,
             receive_wait_seconds=0.2,
             store=options.store,
         )
@@ -194,7 +195,14 @@ class SqliteBroker:
         (ready, _), (delayed, due), (in_flight, ended), (dead, _) = (
             found.get(section, (0, 0)) for section in ("ready", "delayed", "in_flight", "dead")
         )
-        return QueueSizes(ready=ready + due + ended, delayed=delayed - due, in_flight=in_flight - ended, dead=dead)
+        since = session.execute(queries.OLDEST, asked).fetchone()[0]
+        return QueueSizes(
+            ready=ready + due + ended,
+            delayed=delayed - due,
+            in_flight=in_flight - ended,
+            dead=dead,
+            oldest_seconds=0.0 if since is None else max(0.0, asked["now"] - since),
+        )
 
     def queues(self) -> Sequence[str]:
         """See `Broker.queues`."""

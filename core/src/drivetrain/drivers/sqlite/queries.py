@@ -12,6 +12,7 @@ __all__ = [
     "EXTEND",
     "FIND_QUEUE",
     "NEXT",
+    "OLDEST",
     "PEEK",
     "PURGE",
     "QUEUES",
@@ -113,6 +114,24 @@ INSERT INTO @messages (queue, section, priority, at, eta, id, headers, body) VAL
 
 #: By section: the number of messages, and how many of them are due at :now.
 COUNT = "SELECT section, count(*), total(at <= :now) FROM @messages WHERE queue = :queue GROUP BY section"
+
+#: Since when the oldest message is ready at :now; NULL if none is.
+OLDEST = f"""
+WITH {_LEVELS}
+SELECT min(since) FROM (
+    SELECT (
+        SELECT min(at) FROM @messages WHERE queue = :queue AND section = 'ready' AND priority = level
+    ) AS since FROM levels
+    UNION ALL
+    SELECT (
+        SELECT min(at) FROM @messages
+        WHERE queue = :queue AND section = 'delayed' AND priority = level AND at <= :now
+    ) FROM levels
+    UNION ALL
+    SELECT min(m.turn) FROM levels CROSS JOIN @messages AS m
+    WHERE m.queue = :queue AND m.section = 'in_flight' AND m.priority = level AND m.at <= :now
+)
+"""  # noqa: S608 - built from constants
 
 # A delivery that may still be settled: the message was not delivered again, nor settled before.
 _MINE = "seq = ? AND deliveries = ? AND section = 'in_flight'"
