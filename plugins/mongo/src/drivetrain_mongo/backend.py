@@ -187,7 +187,7 @@ class MongoBackend:
             return values.read_values(collections, keys, now)
 
     def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
-        """See `VersionedValues.write_values`. Only the writes of one key take effect in order."""
+        """See `VersionedValues.write_values`."""
         check_value_sizes(writes, LARGEST_VALUE_BYTES)
         return values.write_values(self._connection, writes)
 

@@ -11,10 +11,10 @@ from pymongo.errors import BulkWriteError
 from pymongo.operations import DeleteMany, InsertOne, UpdateOne
 
 from drivetrain.contract import ServiceUnavailable, chunks
-from drivetrain_mongo.connection import Document, latest
+from drivetrain_mongo.connection import Collections, Document, latest
 from drivetrain_mongo.errors import DUPLICATE_KEY
 
-__all__ = ["CHUNK", "PAUSES_SECONDS", "Backoff", "BulkResult", "find", "find_by_majority", "id_chunks", "write"]
+__all__ = ["CHUNK", "PAUSES_SECONDS", "Backoff", "BulkResult", "find", "find_records", "id_chunks", "write"]
 
 #: Pauses before further reads of documents that a majority does not have yet: five seconds in all.
 PAUSES_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 1.0, 1.0)
@@ -49,28 +49,26 @@ def find(
         yield from collection.find({"_id": {"$in": chunk}}, fields, batch_size=_IDS)
 
 
-def find_by_majority(
-    collection: Collection[Document], ids: Sequence[str], fields: Mapping[str, int] | None = None
-) -> dict[str, Document]:
-    """The documents with these ids, by id. A missing one does not exist.
+def find_records(collections: Collections, ids: Sequence[str], fields: Mapping[str, int]) -> dict[str, Document]:
+    """The documents of ``records`` with these ids, by id. A missing one does not exist.
 
-    A new primary does not know at once which writes a majority has. A read of the majority then lacks what was
-    acknowledged before the failover. To call it unknown would be final, and wrong. The primary itself has it:
+    A new primary does not know at once which writes a majority has. A read of the majority then lacks states that were
+    acknowledged before the failover. To call them unknown would be final, and wrong. The primary itself has them:
     this looks there for missing documents, and waits until the majority has those that it finds.
 
     Raises:
         ServiceUnavailable: after some seconds a majority still did not have one of them.
     """
-    found = {document["_id"]: document for document in find(collection, ids, fields)}
+    found = {document["_id"]: document for document in find(collections.records, ids, fields)}
     recent: list[str] = []
     for pause in PAUSES_SECONDS:
         missing = [each for each in ids if each not in found]
-        recent = [document["_id"] for document in find(latest(collection), missing, {"_id": 1})]
+        recent = [document["_id"] for document in find(latest(collections.records), missing, {"_id": 1})]
         if not recent:
             return found
         threading.Event().wait(pause)
-        found.update((document["_id"], document) for document in find(collection, recent, fields))
-    raise ServiceUnavailable(f"a majority of the servers does not have the document {recent[0]!r} yet; try again")
+        found.update((document["_id"], document) for document in find(collections.records, recent, fields))
+    raise ServiceUnavailable(f"a majority of the servers does not have the record of {recent[0]!r} yet; try again")
 
 
 # Writing

@@ -65,7 +65,7 @@ class Collections:
 
 
 def latest(collection: Collection[Document]) -> Collection[Document]:
-    """The collection as the primary has it. A majority may lack some documents: only for reads before a write."""
+    """The collection as the primary has it. A majority may lack some documents."""
     return collection.with_options(read_concern=ReadConcern("local"))
 
 

@@ -16,7 +16,7 @@ from pymongo import InsertOne, UpdateOne
 
 from drivetrain.contract import Completion, Group, GroupProgress, GroupRecord
 from drivetrain_mongo import bitmap, member_ids
-from drivetrain_mongo.bulk import PAUSES_SECONDS, Backoff, find, find_by_majority, write
+from drivetrain_mongo.bulk import PAUSES_SECONDS, Backoff, find, find_records, write
 from drivetrain_mongo.codec import FOREVER, is_live, micros
 from drivetrain_mongo.connection import Collections, Document, latest
 from drivetrain_mongo.deletion import delete
@@ -94,7 +94,7 @@ def complete(collections: Collections, completions: Sequence[Completion], now: f
     ids = list(dict.fromkeys(completion.member.group_id for completion in completions))
     updates = {
         group_id: _GroupUpdate(document)
-        for group_id, document in find_by_majority(collections.records, ids, _PROGRESS).items()
+        for group_id, document in find_records(collections, ids, _PROGRESS).items()
         if "group" in document and is_live(document, now)
     }
     for completion in completions:
@@ -247,7 +247,7 @@ def read_groups(collections: Collections, group_ids: Sequence[str], now: float) 
     fields = {**_PROGRESS, "continuation": 1}
     found = {
         group_id: _record(document)
-        for group_id, document in find_by_majority(collections.records, group_ids, fields).items()
+        for group_id, document in find_records(collections, group_ids, fields).items()
         if "group" in document and is_live(document, now)
     }
     return [found.get(group_id) for group_id in group_ids]
@@ -286,7 +286,7 @@ def read_members(collections: Collections, group_id: str, now: float) -> list[by
 
 def _members(collections: Collections, group_id: str, now: float) -> tuple[Document | None, dict[int, bytes]]:
     """The document of a group, None if it is unknown; and all its payloads, by index."""
-    document = find_by_majority(collections.records, [group_id], _PROGRESS).get(group_id)
+    document = find_records(collections, [group_id], _PROGRESS).get(group_id)
     if document is None or "group" not in document or not is_live(document, now):
         return None, {}
     of_group = {"_id": member_ids.between(group_id, document["group"]["opening"])}

@@ -29,7 +29,7 @@ from drivetrain.contract import (
     apply,
     is_expired,
 )
-from drivetrain_mongo.bulk import Backoff, find, find_by_majority, id_chunks, write
+from drivetrain_mongo.bulk import Backoff, find, find_records, id_chunks, write
 from drivetrain_mongo.codec import (
     RECORD_FIELDS,
     TERMINAL,
@@ -186,7 +186,7 @@ def _write(collections: Collections, changed: Sequence[tuple[_Plan, TaskRecord]]
 
 def read(collections: Collections, task_ids: Sequence[str], now: float) -> list[TaskRecord | None]:
     """The records of these tasks, in order; None for an unknown one."""
-    documents = find_by_majority(collections.records, task_ids, RECORD_FIELDS)
+    documents = find_records(collections, task_ids, RECORD_FIELDS)
     live = {task_id: record_of(document) for task_id, document in documents.items() if is_live(document, now)}
     return [live.get(task_id) for task_id in task_ids]
 

@@ -8,6 +8,9 @@ A batch takes two round trips: one reads its documents, the other writes those t
 document is an upsert with the condition that it has the version that was read. If the version is another one, the
 server tries to insert a second document of this key, and reports a duplicate. So the driver knows which writes failed.
 
+Reads show what the primary has. A new primary has all that was acknowledged, but does not know at once what a majority
+has. A value that a majority never gets may be shown, and taken back by a failover. No write on it is acknowledged.
+
 ``now`` is Unix seconds by the server's clock.
 """
 
@@ -20,7 +23,7 @@ from bson import Int64
 from pymongo import ASCENDING, InsertOne, UpdateOne
 
 from drivetrain.contract import ValueOutcome, ValuePage, ValueWrite, VersionedValue, takes_effect, utf8
-from drivetrain_mongo.bulk import CHUNK, Backoff, find, find_by_majority, id_chunks, write
+from drivetrain_mongo.bulk import CHUNK, Backoff, find, id_chunks, write
 from drivetrain_mongo.codec import FOREVER, micros
 from drivetrain_mongo.connection import Collections, Connection, Document, latest
 
@@ -35,7 +38,7 @@ _LARGEST = "\xff"
 def read_values(collections: Collections, keys: Sequence[str], now: float) -> list[VersionedValue | None]:
     """The values of these keys, in order; None where nothing is stored."""
     ids = [_id(key) for key in keys]
-    found = find_by_majority(collections.values, ids)
+    found = _find(collections, ids)
     return [_current(found.get(each), now) for each in ids]
 
 
@@ -65,7 +68,7 @@ def list_values(collections: Collections, prefix: str, limit: int, cursor: str |
     """A page of values, in the order of their keys; the cursor is the last id, also of a value that has expired."""
     first = _id(prefix)
     wanted = {"$gte": first, "$lt": first + _LARGEST, **({} if cursor is None else {"$gt": cursor})}
-    listed = collections.values.find({"key": wanted}, batch_size=limit).sort("key", ASCENDING)
+    listed = latest(collections.values).find({"key": wanted}, batch_size=limit).sort("key", ASCENDING)
     found = list(listed.limit(limit))
     current = [(document["_id"], _current(document, now)) for document in found]
     return ValuePage(
@@ -90,11 +93,15 @@ def count(collections: Collections, now: float) -> int:
     return collections.values.count_documents({"key": {"$exists": True}, "ends": {"$gt": micros(now)}})
 
 
+def _find(collections: Collections, ids: Sequence[str]) -> dict[str, Document]:
+    """The documents of these ids, by id; without missing ones."""
+    return {document["_id"]: document for document in find(latest(collections.values), ids)}
+
+
 def _try(connection: Connection, writes: Mapping[str, Sequence[ValueWrite]]) -> dict[str, list[ValueOutcome]]:
     """Try the writes of each id once; the outcomes, without ids whose document others have changed meanwhile."""
     with connection.write() as collections:
-        # As the primary has them. If a majority never gets one of them, no write on top of it is acknowledged either.
-        found = {document["_id"]: document for document in find(latest(collections.values), list(writes))}
+        found = _find(collections, list(writes))
         now = connection.now()
         decided = {each: _decide(each, found.get(each), some, now) for each, some in writes.items()}
         operations = {

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import define
 
 from drivetrain.contract import Clock, ServiceError, ServiceRefused
-from drivetrain_mongo.bulk import find_by_majority
+from drivetrain_mongo.bulk import find_records
 from drivetrain_mongo.codec import UNFINISHED
 from drivetrain_mongo.connection import Connection
 from drivetrain_mongo.options import Waiting
@@ -118,7 +118,7 @@ class Watcher:
         """The tasks that are terminal or unknown. It ignores the time, by which only terminal records expire."""
         ids = list(task_ids)
         with self._connection.use() as collections:
-            known = find_by_majority(collections.records, ids, {"expires": 1})
+            known = find_records(collections, ids, {"expires": 1})
         running = {task_id for task_id, document in known.items() if document["expires"] == UNFINISHED}
         return [task_id for task_id in ids if task_id not in running]
 

@@ -49,7 +49,6 @@ def test_what_a_batch_costs_in_commands(commands, make):
     assert cost(lambda: write(backend, *NAMES)) == ["find", "update"]
     assert cost(lambda: write(backend, *NAMES, if_version=0)) == ["find"]
     assert cost(lambda: backend.read_values(NAMES)) == ["find"]
-    assert cost(lambda: backend.read_values(["unknown"])) == ["find", "find"], "the second asks the primary itself"
     assert cost(lambda: backend.list_values("name", limit=1_000)) == ["find"]
     assert cost(lambda: remove(backend, *NAMES)) == ["find", "update"]
 
