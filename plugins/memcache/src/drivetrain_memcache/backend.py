@@ -173,7 +173,7 @@ class MemcacheBackend:
         return self._values.read_values(keys)
 
     def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
-        """See `VersionedValues.write_values`. Only the writes of one key take effect in order.
+        """See `VersionedValues.write_values`.
 
         Raises:
             ServiceRefused: the index has no room for a new key; some of the writes may have taken effect.

@@ -129,7 +129,7 @@ class RedisBackend:
         return self._values.read_values(keys)
 
     def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
-        """See `VersionedValues.write_values`. On a cluster, the order of a batch holds within each shard."""
+        """See `VersionedValues.write_values`."""
         return self._values.write_values(writes)
 
     def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:

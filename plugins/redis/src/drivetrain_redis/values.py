@@ -61,7 +61,7 @@ class Values:
         return [found[index] for index in range(len(keys))]
 
     def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
-        """See `VersionedValues.write_values`. On a cluster, the order of a batch holds within each shard."""
+        """See `VersionedValues.write_values`."""
         check_value_sizes(writes, LARGEST_VALUE_BYTES)
         outcomes: dict[int, ValueOutcome] = {}
         for part, (now, *reply) in self._run(_WRITE, [_arguments(write) for write in writes]):
