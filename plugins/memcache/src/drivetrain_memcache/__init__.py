@@ -1,4 +1,4 @@
-"""The driver of ``memcache://host1,host2``: results, groups and locks in Memcached.
+"""The driver of ``memcache://host1,host2``: results, groups and versioned values in Memcached.
 
 The README lists options and guarantees.
 """
