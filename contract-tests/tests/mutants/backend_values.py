@@ -13,6 +13,7 @@ from mutants.backend_base import Remote, broken, mutants_of
 from mutants.backend_tasks import pause
 from mutants.backend_times import in_32_bits
 from mutants.value_base import Lasting, Numbered, Writes
+from mutants.value_table import Expired, Tabled
 
 # V1: which writes take effect
 
@@ -146,7 +147,9 @@ class InsertsInTwoSteps(InTwoSteps):
 
 
 @broken("V2", "replaces a value that has ended in two steps")
-class ReplacesInTwoSteps(InTwoSteps):
+class ReplacesInTwoSteps(Tabled, InTwoSteps):
+    table = Expired
+
     def is_unsafe(self, write, stored, had):
         return had and stored is None
 

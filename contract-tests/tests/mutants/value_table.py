@@ -10,7 +10,7 @@ from drivetrain.drivers.memory.backend import MemoryBackend
 from drivetrain.drivers.memory.values import ValueTable, _StoredValue
 from mutants.backend_base import broken
 
-__all__ = ["Lists", "Shows", "Table", "Tabled", "broken_table"]
+__all__ = ["Expired", "Lists", "Shows", "Table", "Tabled", "broken_table"]
 
 
 class Table(ValueTable):
@@ -48,6 +48,41 @@ class Table(ValueTable):
     def lasts(self, write: ValueWrite, stored: VersionedValue | None) -> float | None:
         """How long a new value lasts."""
         return write.expires_in_seconds
+
+
+class Expired(Table):
+    """Drops what has expired only when it sweeps, and leaves it out elsewhere. Children leave it in somewhere."""
+
+    now = 0.0
+
+    def __len__(self):
+        return sum(not self.over(key, self.now) for key in self._values)
+
+    def over(self, key, now):
+        """Whether the value of a key has expired, and is not swept yet."""
+        stored = self._values.get(key)
+        return stored is not None and stored.ends is not None and stored.ends <= now
+
+    def seen(self, key, now):
+        """The value of a key, expired or not."""
+        stored = self._values.get(key)
+        return None if stored is None else stored.seen_at(now)
+
+    def read(self, key, now):
+        return None if self.over(key, now) else self.seen(key, now)
+
+    def drop_expired(self, now, limit=None):
+        self.now = now
+        if limit is not None:
+            super().drop_expired(now, limit)
+
+    def page(self, prefix, limit, cursor, now):
+        stored = self._values
+        self._values = {key: value for key, value in stored.items() if not self.over(key, now)}
+        try:
+            return super().page(prefix, limit, cursor, now)
+        finally:
+            self._values = stored
 
 
 class Tabled(MemoryBackend):

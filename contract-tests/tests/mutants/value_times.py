@@ -8,7 +8,7 @@ from drivetrain.contract import ValueOutcome, evolve, takes_effect
 from drivetrain.drivers.memory.backend import MemoryBackend
 from drivetrain.drivers.memory.values import _StoredValue
 from mutants.backend_base import broken, mutants_of
-from mutants.value_table import Shows, Table, Tabled, broken_table
+from mutants.value_table import Expired, Shows, Table, Tabled, broken_table
 
 # How long a value lasts
 
@@ -119,41 +119,6 @@ class ReadingProlongs(Tabled):
 
 
 # Expired values are gone for every method
-
-
-class Expired(Table):
-    """Drops what has expired only when it sweeps, and leaves it out elsewhere. Children leave it in somewhere."""
-
-    now = 0.0
-
-    def __len__(self):
-        return sum(not self.over(key, self.now) for key in self._values)
-
-    def over(self, key, now):
-        """Whether the value of a key has expired, and is not swept yet."""
-        stored = self._values.get(key)
-        return stored is not None and stored.ends is not None and stored.ends <= now
-
-    def seen(self, key, now):
-        """The value of a key, expired or not."""
-        stored = self._values.get(key)
-        return None if stored is None else stored.seen_at(now)
-
-    def read(self, key, now):
-        return None if self.over(key, now) else self.seen(key, now)
-
-    def drop_expired(self, now, limit=None):
-        self.now = now
-        if limit is not None:
-            super().drop_expired(now, limit)
-
-    def page(self, prefix, limit, cursor, now):
-        stored = self._values
-        self._values = {key: value for key, value in stored.items() if not self.over(key, now)}
-        try:
-            return super().page(prefix, limit, cursor, now)
-        finally:
-            self._values = stored
 
 
 @broken_table("V4", "writes over an expired value by its version")
