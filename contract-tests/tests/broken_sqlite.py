@@ -1,4 +1,4 @@
-"""``sqlite://``, broken in this process: what a process that finds drivers by their URL is told to run first."""
+"""Broken drivers of ``sqlite://``, which another process installs before it finds drivers by their URLs."""
 
 from __future__ import annotations
 

@@ -27,33 +27,33 @@ class NoEmptyValue(MemoryBackend):
 
 class Changes(Shows):
     def shown(self, value):
-        return evolve(value, value=self.kept(value.value))
+        return evolve(value, value=self.changed(value.value))
 
-    def kept(self, value):
+    def changed(self, value):
         """What it makes of the bytes of a value."""
 
 
 @broken("V6", "reads values as text")
 class AsText(Changes):
-    def kept(self, value):
+    def changed(self, value):
         return value.decode("utf-8", "replace").encode()
 
 
 @broken("V6", "cuts values at a zero byte")
 class CutsAtZero(Changes):
-    def kept(self, value):
+    def changed(self, value):
         return value.split(b"\0")[0]
 
 
 @broken("V6", "takes values of digits for numbers")
 class TakesNumbers(Changes):
-    def kept(self, value):
+    def changed(self, value):
         return str(int(value)).encode() if value.isdigit() else value
 
 
 @broken("V6", "changes the ends of lines in values")
 class ChangesLines(Changes):
-    def kept(self, value):
+    def changed(self, value):
         return value.replace(b"\r\n", b"\n")
 
 
