@@ -45,6 +45,12 @@ class CutsAtZero(Changes):
         return value.split(b"\0")[0]
 
 
+@broken("V6", "reads values as views of a buffer")
+class AsViews(Changes):
+    def changed(self, value):
+        return memoryview(value)
+
+
 @broken("V6", "takes values of digits for numbers")
 class TakesNumbers(Changes):
     def changed(self, value):

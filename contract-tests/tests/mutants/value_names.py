@@ -13,6 +13,7 @@ from drivetrain.contract import (
     check_size,
     check_value_sizes,
     evolve,
+    takes_effect,
 )
 from drivetrain.drivers.memory import shared_name
 from drivetrain.drivers.memory.backend import MemoryBackend
@@ -184,6 +185,16 @@ class CountsTheKey(LimitedValues):
         for write in writes:
             check_size("a value", write.key.encode("utf-8", "surrogatepass") + (write.value or b""), self.limit)
         return super().write_values(writes)
+
+
+@broken("V9", "refuses no large value that its version refuses")
+class ChecksWhatTakesEffect(LimitedValues):
+    def write_values(self, writes):
+        found = self.read_values([write.key for write in writes])
+        check_value_sizes(
+            [write for write, stored in zip(writes, found, strict=True) if takes_effect(write, stored)], self.limit
+        )
+        return MemoryBackend.write_values(self, writes)
 
 
 @broken("V9", "answers for a value that is too large that it was refused")

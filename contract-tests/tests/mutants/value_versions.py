@@ -125,4 +125,31 @@ class GoesOnFromTheStored(Remote):
         store.values._versions = count(largest + 1)
 
 
+class _KnowsEnded(CountsEachKey):
+    """Knows which values have expired."""
+
+    def __init__(self):
+        super().__init__()
+        self.ended = set()
+
+    def drop_expired(self, now, limit=None):
+        before = set(self._values)
+        super().drop_expired(now, limit)
+        self.ended |= before - set(self._values)
+
+
+@broken("V3", "counts from one after a restart where a value has expired before")
+class ForgetsEndedAtARestart(Remote):
+    def __init__(self, url, context, host):
+        super().__init__(url, context, host)
+        with self._store.condition:
+            if not isinstance(self._store.values, _KnowsEnded):
+                self._store.values = _KnowsEnded()
+
+    @staticmethod
+    def crash(store):
+        for key in store.values.ended:
+            store.values.last.pop(key, None)
+
+
 MUTANTS = mutants_of(globals())

@@ -17,7 +17,7 @@ from drivetrain_contract_tests.backends.calls import (
     record,
     transition,
 )
-from drivetrain_contract_tests.backends.value_calls import listed_keys, outcomes, put, read, stored, write
+from drivetrain_contract_tests.backends.value_calls import listed, listed_keys, outcomes, put, read, stored, write
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 
@@ -119,10 +119,12 @@ class ValueNameChecks(BackendBase):
         values = list(dict.fromkeys([*payloads_up_to(largest), *(body[:largest] for body in BODIES)]))
         backend.write_values([put(f"k{number}", value) for number, value in enumerate(values)])
         keys = [f"k{number}" for number in range(len(values))]
-        assert [each and each.value for each in backend.read_values(keys)] == values
-        pages = {key: value.value for key, value in backend.list_values("k", limit=len(values)).values}
+        found = [each and each.value for each in backend.read_values(keys)]
+        assert found == values
+        assert {type(each) for each in found} == {bytes}, "values are read as something else than bytes"
+        entries = {key: value.value for key, value in listed(backend, "k", limit=len(values))}
         for key, value in zip(keys, values, strict=True):
-            assert pages.get(key, value) == value, f"a list has {pages[key]!r:.80} in place of {value!r:.80}"
+            assert entries[key] == value, f"a list has {entries[key]!r:.80} in place of {value!r:.80}"
 
     @holds("V9")
     def test_the_largest_value_is_kept(self) -> None:
@@ -137,13 +139,17 @@ class ValueNameChecks(BackendBase):
 
     @holds("V9")
     def test_a_value_that_is_too_large_is_refused_with_its_batch(self) -> None:
-        """It raises TooLarge, and nothing of its batch is written, whichever place the value has."""
+        """It raises TooLarge, and nothing of its batch is written, whichever place the value has.
+
+        So it does where its `if_version` would refuse it.
+        """
         largest = _largest(self, LARGEST_REFUSED)
         backend = self.fresh()
         version = stored(backend, "stored", b"before")
         large = put("large", b"x" * (largest + 1))
         small = [put("stored", b"after", if_version=version), put("new", b"new"), put("stored", None)]
-        for batch in ([large, *small], [*small, large], [*small[:1], large, *small[1:]], [large]):
+        refused = put("stored", b"x" * (largest + 1), if_version=0)
+        for batch in ([large, *small], [*small, large], [*small[:1], large, *small[1:]], [large], [refused]):
             assert _is_too_large(backend, batch), "a value of more than `largest_value_bytes` was not refused"
             values = [each and each.value for each in backend.read_values(["stored", "new", "large"])]
             assert values == [b"before", None, None], "a batch was written in part though one value was too large"

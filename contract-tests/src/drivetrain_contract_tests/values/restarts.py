@@ -8,7 +8,7 @@ from drivetrain.contract import Backend, Durability
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.restarts import stopped, works
 from drivetrain_contract_tests.backends.timing import eventually
-from drivetrain_contract_tests.backends.value_calls import listed_keys, read, stored, write
+from drivetrain_contract_tests.backends.value_calls import SOON, listed_keys, read, stored, write
 from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 
@@ -47,7 +47,7 @@ class ValueRestartChecks(BackendBase):
 
     @holds("V3", restarts=True)
     def test_versions_grow_across_a_restart(self) -> None:
-        """Values that are stored, that were removed and that were never written: no version comes again."""
+        """Values that are stored, that were removed and that have ended: no version comes again."""
         self._require_durability()
         backend = self.fresh()
         latest = dict[str, int]()
@@ -56,10 +56,13 @@ class ValueRestartChecks(BackendBase):
                 latest[key] = stored(backend, key)
                 latest[key] = stored(backend, key)
             write(backend, "removed", None)
+            latest["ended"] = stored(backend, "ended", seconds=SOON)
+            longest = SOON + self.resolution + self.patience_seconds
+            eventually(lambda: read(backend, "ended") is None, "a value ends", longest)
             self._restart(backend)
-            for key in ("stored", "removed"):
+            for key in ("stored", "removed", "ended"):
                 version = stored(backend, key)
-                assert version > latest[key], f"{version} came after {latest[key]} for the value that was {key}"
+                assert version > latest[key], f"{version} came after {latest[key]} for the value that has been {key}"
                 latest[key] = version
 
     def _require_durability(self) -> None:
