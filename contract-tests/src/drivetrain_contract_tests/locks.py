@@ -188,15 +188,17 @@ class LockContract(BackendBase):
         assert_ends(partial(_refused, one, "l"), taken, SHORT, self.resolution)
         _taken(one, "unknown")
 
-    @holds("L3", "L4")
+    @holds("L1", "L3", "L4")
     def test_a_holder_whose_lock_was_taken_over_is_refused(self) -> None:
-        """It renews nothing and releases nothing, and the later holder goes on."""
+        """It takes nothing, renews nothing and releases nothing, and the later holder goes on."""
         one, other = self.several(2)
-        renews, releases = (_taken(one, name, SHORT) for name in ("renews", "releases"))
+        names = ("takes", "renews", "releases")
+        takes, renews, releases = (_taken(one, name, SHORT) for name in names)
         later = list[Lock]()
         longest = SHORT + self.resolution + self.patience_seconds
-        for name in ("renews", "releases"):
+        for name in names:
             eventually(lambda: not _refused(other, name, later), "taken over", longest)  # noqa: B023
+        assert not takes.acquire(), "a former holder takes a lock that another one holds"
         assert not renews.renew()
         assert not releases.release()
         for lock in later:

@@ -18,6 +18,10 @@ __all__ = ["MUTANTS"]
 _init, _acquire, _write = ValueLock.__init__, ValueLock.acquire, ValueLock._write
 
 
+def _believes_its_token(lock):
+    return lock.token is not None or _acquire(lock)
+
+
 def _renews_without_an_end(lock):
     if lock.token is None:
         return False
@@ -51,6 +55,7 @@ def _counts_backwards(lock):
 
 
 _FAULTS: dict[tuple[str, str], tuple[str, Callable]] = {
+    ("L1", "believes a former holder that asks again"): ("acquire", _believes_its_token),
     ("L3", "renews a lock without an end"): ("renew", _renews_without_an_end),
     ("L5", "counts the holders of each object"): ("acquire", _counts_its_own),
     ("L5", "counts tokens backwards"): ("acquire", _counts_backwards),

@@ -36,7 +36,7 @@ class Lock:
         return self._lock.token
 
     def acquire(self) -> bool:
-        """Take the lock if it is free; whether this object owns it now."""
+        """Take the lock if it is free, or renew it if this object owns it; whether this object owns it now."""
         return self._lock.acquire()
 
     def renew(self) -> bool:

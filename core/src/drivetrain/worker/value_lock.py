@@ -42,8 +42,8 @@ class ValueLock:
         self.token: int | None = None
 
     def acquire(self) -> bool:
-        """Take the lock if nobody holds it; whether this owner holds it now."""
-        if self.token is None:
+        """Take the lock if nobody holds it; whether this owner holds it now. Its holder renews it."""
+        if not self.renew():
             outcome = self._write(self._owner, if_version=0)
             if outcome.current is not None and self._is_mine(outcome.current):
                 token = self._version = outcome.current.version

@@ -136,6 +136,26 @@ def test_a_lock_that_has_ended_is_not_held_any_more(backend, make, clock):
     assert lock.token > token
 
 
+def test_a_holder_that_takes_its_lock_again_holds_it_for_its_full_time(make, clock):
+    lock, other = make(), make()
+    lock.acquire()
+    token = lock.token
+    clock.turn(SECONDS - 1)
+    assert lock.acquire()
+    assert lock.token == token
+    clock.turn(SECONDS - 1)
+    assert not other.acquire()
+
+
+def test_a_former_holder_that_takes_its_lock_again_has_another_token(make, clock):
+    lock = make()
+    lock.acquire()
+    token = lock.token
+    clock.turn(SECONDS)
+    assert lock.acquire()
+    assert lock.token > token
+
+
 def test_a_release_whose_reply_was_lost_leaves_no_lock(backend, make):
     lock, other = make(), make()
     lock.acquire()
@@ -185,4 +205,4 @@ def test_each_call_is_one_write(backend, make):
         before = backend.writes
         call()
         counts.append(backend.writes - before)
-    assert counts == [1, 1, 1, 0, 1, 0, 0]
+    assert counts == [1, 1, 1, 1, 1, 0, 0]
