@@ -20,7 +20,7 @@ import click
 
 ROOT = Path(__file__).parents[2]
 _UNDER_TEST = Path(__file__).with_name("contract_of_driver.py")
-_BROKER, _BACKEND = ("TestBroker",), ("TestBackend", "TestLocks")
+_BROKER, _BACKEND = ("TestBroker",), ("TestBackend", "TestValues", "TestLocks")
 #: No configuration of the machine's, and no asking of metadata services.
 _NO_AWS = {
     "AWS_EC2_METADATA_DISABLED": "true",
