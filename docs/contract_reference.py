@@ -42,6 +42,7 @@ TITLES = {
     "kit.dead_letters": "Driver kit: dead letters",
     "kit.waiting": "Driver kit: waiting",
     "kit.connection_pool": "Driver kit: connections",
+    "kit.history": "Driver kit: changes of state",
 }
 #: The sections of a docstring that are lists of names.
 LISTS = ("Args:", "Attributes:", "Raises:", "Returns:")
