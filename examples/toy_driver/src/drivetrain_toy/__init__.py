@@ -111,23 +111,20 @@ class ToyBroker:
         return self._waits.run(lambda: self._take(queues, limit, hold_seconds), pause, timeout_seconds=wait_seconds)
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            self._settle(delivery, Path.unlink)
+        self._settle([(delivery, Path.unlink) for delivery in deliveries])
 
     def release(self, deliveries: Sequence[Delivery], *, delay_seconds: float = 0.0) -> None:
-        for delivery in deliveries:
-            due = _nanoseconds(self._clock.now() + delay_seconds)
-            self._settle(delivery, partial(_move, directory="pending", time=due))
+        due = _nanoseconds(self._clock.now() + delay_seconds)
+        self._settle([(delivery, partial(_move, directory="pending", time=due)) for delivery in deliveries])
         with self._changed:
             self._changed.notify_all()
 
     def extend(self, deliveries: Sequence[Delivery], *, hold_seconds: float) -> Sequence[bool]:
         until = _nanoseconds(self._clock.now() + hold_seconds)
-        return [self._settle(delivery, partial(_move, directory="held", time=until)) for delivery in deliveries]
+        return self._settle([(delivery, partial(_move, directory="held", time=until)) for delivery in deliveries])
 
     def dead_letter(self, deliveries: Sequence[tuple[Delivery, str]]) -> None:
-        for delivery, reason in deliveries:
-            self._settle(delivery, partial(self._dead_letter, reason=reason))
+        self._settle([(delivery, partial(self._dead_letter, reason=reason)) for delivery, reason in deliveries])
 
     def sizes(self, queues: Sequence[str]) -> Mapping[str, QueueSizes]:
         with service_errors():
@@ -216,14 +213,24 @@ class ToyBroker:
                         taken.append(delivery)
         return taken
 
-    def _settle(self, delivery: Delivery, act: Callable[[Path], object]) -> bool:
-        """Do something with the file of a message in flight; whether it is still this consumer's."""
-        held = self._queue(delivery.message.queue) / "held"
+    def _settle(self, settled: Sequence[tuple[Delivery, Callable[[Path], object]]]) -> list[bool]:
+        """Do something with the file of each message in flight; whether each is still this consumer's."""
         with service_errors():
-            while (mine := _held_file(held, delivery.receipt)) is not None:
-                if _done(act, mine):
-                    return True  # otherwise another thread has just extended it under a new name: try again
-        return False
+            held = {queue: self._held_files(queue) for queue in {one.message.queue for one, _ in settled}}
+            return [self._settle_one(one, act, held[one.message.queue].get(one.receipt)) for one, act in settled]
+
+    def _settle_one(self, delivery: Delivery, act: Callable[[Path], object], file: Path | None) -> bool:
+        while file is None or not _done(act, file):
+            # Another thread may have just extended it, under a new name.
+            file = self._held_files(delivery.message.queue).get(delivery.receipt)
+            if file is None:
+                return False
+        return True
+
+    def _held_files(self, queue: str) -> dict[str, Path]:
+        """The files of messages in flight, by receipt."""
+        held = self._queue(queue) / "held"
+        return {_receipt(name): held / str(name) for name in self._names(queue, "held")}
 
     def _dead_letter(self, path: Path, reason: str) -> None:
         _reason_path(path).write_text(json.dumps(reason))  # before the move: readers of dead letters need it
@@ -240,14 +247,6 @@ def _reason_path(path: Path) -> Path:
 
 def _receipt(name: Name) -> str:
     return f"{name.serial}-{name.count}"
-
-
-def _held_file(held: Path, receipt: str) -> Path | None:
-    """The file of a delivery: its name is a time, which `extend` changes, and the receipt."""
-    try:
-        return next((path for path in held.iterdir() if path.name.endswith(f"-{receipt}")), None)
-    except FileNotFoundError:
-        return None  # the queue was never used
 
 
 def _move(path: Path, directory: str, time: int, more: int = 0) -> Path:
