@@ -1,8 +1,8 @@
 # Every target makes what it needs; the first one makes the virtual environment.
 
 PYTHON ?= python3
-#: How many processes run the tests, which wait for half of their time.
-JOBS ?= 3
+#: How many processes run the tests, which wait for most of their time.
+JOBS ?= 4
 #: How much the contract suite tries on each driver: quick, default or thorough.
 CONTRACT ?= quick
 VENV := .venv

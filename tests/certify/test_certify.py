@@ -66,6 +66,7 @@ def test_every_driver_of_a_member_is_certified_and_nothing_that_it_is_not(member
     kinds = {
         "TestBroker": "drivetrain.brokers",
         "TestBackend": "drivetrain.backends",
+        "TestValues": "drivetrain.backends",
         "TestLocks": "drivetrain.backends",
     }
     for scheme, contracts in DRIVERS[member].items():

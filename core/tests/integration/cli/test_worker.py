@@ -129,7 +129,7 @@ class TestOneProcess:
         assert held.get(timeout=60) == child
 
     def test_kill_ends_its_child_processes(self, start_worker, shop, gate):
-        worker = start_worker()
+        worker = start_worker("--grace-seconds", "0.5")
         shop.hold_in_child.send(str(gate("gate").path))
         worker.wait_for("held at")
         worker.signal(signal.SIGKILL)
