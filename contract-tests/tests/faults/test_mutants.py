@@ -19,7 +19,7 @@ from mutants.mutant import Mutant, catcher
 from mutants.quickest import QUICKEST
 
 #: How many of each clause a run in the profile ``quick`` tries. Those of workflows take seconds each.
-_QUICK_EACH, _QUICK_EACH_WORKFLOW = 4, 2
+_QUICK_EACH, _QUICK_EACH_WORKFLOW = 2, 1
 
 
 def chosen_when_quick(mutants: Iterable[Mutant]) -> set[tuple[str, str]]:

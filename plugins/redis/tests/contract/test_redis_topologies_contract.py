@@ -86,11 +86,11 @@ class Elsewhere:
 
 class TestTlsBroker(Elsewhere, BrokerContract):
     service = "over_tls"
+    skipped_when_quick = True
 
 
 class TestTlsBackend(Elsewhere, BackendContract):
     service = "over_tls"
-    skipped_when_quick = True
 
 
 class TestSocketBroker(Elsewhere, BrokerContract):
@@ -122,8 +122,8 @@ class TestClusterLocks(Elsewhere, LockContract):
 
 class TestSentinelBroker(Elsewhere, BrokerContract):
     service = "behind_sentinels"
+    skipped_when_quick = True
 
 
 class TestSentinelBackend(Elsewhere, BackendContract):
     service = "behind_sentinels"
-    skipped_when_quick = True
