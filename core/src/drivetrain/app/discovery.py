@@ -31,7 +31,7 @@ from drivetrain.contract import (
 
 __all__ = ["Drivers"]
 
-#: Parameters of policies come with messages, so the number of policies kept is bounded.
+#: Messages bring the parameters of policies, so the number of stored policies is bounded.
 _POLICIES_KEPT = 256
 
 

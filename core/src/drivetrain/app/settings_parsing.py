@@ -54,13 +54,13 @@ def parse_setting(attribute: attrs.Attribute[Any], raw: object) -> Any:
 
 
 def from_text(text: str, kind: Any) -> object:
-    """What ``text`` says, read as ``kind``; still to be checked by `parse_setting`.
+    """``text``, parsed as ``kind``. `parse_setting` still has to check the value.
 
     Numbers as Python writes them; true/false, yes/no, on/off, 1/0; ``none`` where a setting may be None; lists with
     commas; tables as ``name=value,name=value``; retries as JSON.
 
     Raises:
-        ValueError: it does not read as that; the message ends a sentence that began with the value.
+        ValueError: it cannot be parsed. The message ends a sentence that began with the value.
     """
     options = get_args(kind) if get_origin(kind) in {Union, types.UnionType} else ()
     if type(None) in options:

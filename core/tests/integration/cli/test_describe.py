@@ -202,7 +202,7 @@ class TestStrangers:
             replicas: int = 3
 
         told = texts(of_broker(Theirs(durability=Durability.POWER)))
-        assert "declares replicas 3, of which this version of drivetrain knows nothing" in told
+        assert "declares replicas 3, which this version of drivetrain does not know" in told
 
     def test_numbers_that_are_none(self):
         odd = evolve(BROKER, priority_levels="many", largest_message_bytes="1 MB", longest_delay_seconds="long")

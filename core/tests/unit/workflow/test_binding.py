@@ -257,8 +257,8 @@ def unsupported_result() -> threading.Thread: ...
     ("function", "message"),
     [
         (unresolved, "unresolved(): the annotations of unresolved cannot be resolved: name 'Missing' is not defined"),
-        (unsupported, "unsupported(): parameter 'y': values of Thread cannot travel"),
-        (unsupported_result, "unsupported_result(): the result: values of Thread cannot travel"),
+        (unsupported, "unsupported(): parameter 'y': values of Thread cannot be sent"),
+        (unsupported_result, "unsupported_result(): the result: values of Thread cannot be sent"),
     ],
 )
 def test_unsupported_signatures(function, message):

@@ -99,7 +99,7 @@ class Options:
         return f"sqlite:{self.path}#{self.prefix}"
 
     def sibling(self, suffix: str) -> Path:
-        """The path of a file of this driver beside the database."""
+        """The path of a file of this driver next to the database."""
         return self.path.with_name(f"{self.path.name}-{suffix}")
 
     @property

@@ -75,7 +75,7 @@ class ThreadPool:
         return runs
 
     def cancel(self, run: Run) -> None:
-        """A thread cannot be stopped from outside safely: the task may look at ``current_task().cancelled``."""
+        """Do nothing: a thread cannot be stopped safely. The task may check ``current_task().cancelled``."""
 
     def stop(self) -> None:
         """See `RunPool.stop`."""

@@ -1,4 +1,4 @@
-"""Types that an app registers."""
+"""The codec of types that an app registers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Custom", "custom_codec"]
 
 @frozen
 class Custom:
-    """The two ways of a registered type."""
+    """The encoder and the decoder of a registered type."""
 
     encode: Callable[[Any], object]
     decode: Callable[[Any], Any]

@@ -47,12 +47,12 @@ class Untyped:
         self._learn_containers()
 
     def learn(self, codec: Codec, tag: str) -> None:
-        """Encode by this codec what is of its kinds, and decode by it what has this tag."""
+        """Encode values of this codec's types with it, and decode plain values with this tag with it."""
         self._encoders.update(dict.fromkeys(codec.kinds or (), codec.encode))
         self._decoders[tag] = codec.decode
 
     def learn_custom(self, codecs: Mapping[type, Codec]) -> None:
-        """Encode and decode what an app has registered."""
+        """Encode and decode the types that an app has registered with these codecs."""
         by_name = {codec.expected: codec.decode for codec in codecs.values()}
         for codec in codecs.values():
             self._encoders.update(dict.fromkeys(codec.kinds or (), codec.encode))
@@ -107,7 +107,7 @@ class Untyped:
         decoded = self._decode_items(items)
         try:
             return kind(decoded)
-        except TypeError:  # instances of a class, which are dicts here
+        except TypeError:  # an instance of a class is a dict here, which is not hashable
             return decoded
 
     def _decode_dict(self, plain: Plain) -> Any:
