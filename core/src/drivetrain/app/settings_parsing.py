@@ -72,9 +72,9 @@ def from_text(text: str, kind: Any) -> object:
 
 def _read_bool(text: str) -> bool:
     word = text.strip().lower()
-    if word not in _TRUTH:
+    if word not in _BOOLS:
         raise ValueError("it must be true or false")
-    return _TRUTH[word]
+    return _BOOLS[word]
 
 
 def _read_int(text: str) -> int:
@@ -109,7 +109,7 @@ def _read_json(text: str) -> Any:
         raise ValueError('it must be JSON, like {"policy": "exponential", "max_retries": 5}') from None
 
 
-_TRUTH = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
+_BOOLS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
 
 _READERS: Mapping[Any, Callable[[str], object]] = {
     bool: _read_bool,

@@ -18,7 +18,7 @@ from drivetrain.workflow.nesting import DEEPEST, is_too_deep
 __all__ = ["dump_frames", "dump_invocation", "load_frames", "load_invocation", "skeleton"]
 
 #: The errors that msgspec raises for a wrong form. Our validators raise theirs through it.
-_MISFITS = (msgspec.ValidationError, InvalidSignature, RecursionError)
+_FORM_ERRORS = (msgspec.ValidationError, InvalidSignature, RecursionError)
 
 
 def dump_invocation(invocation: Invocation) -> Plain:
@@ -42,7 +42,7 @@ def load_invocation(plain: Plain) -> Invocation:
     """
     try:
         invocation = msgspec.convert(plain, Invocation)
-    except _MISFITS as error:
+    except _FORM_ERRORS as error:
         raise SerializationError(f"this version of drivetrain cannot read the task: {error}") from error
     call = invocation.call
     carries = invocation.frames or call.on_success or call.on_error or call.workflow_on_error
@@ -65,7 +65,7 @@ def load_frames(plain: Plain) -> Frames:
     """
     try:
         return msgspec.convert(plain, Frames)
-    except _MISFITS as error:
+    except _FORM_ERRORS as error:
         raise SerializationError(f"this version of drivetrain cannot read the continuation: {error}") from error
 
 

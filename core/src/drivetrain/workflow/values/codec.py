@@ -14,16 +14,16 @@ from drivetrain.workflow.values.errors import ValueMismatch
 
 __all__ = [
     "TAG",
+    "AllPlain",
     "Codec",
     "Compile",
     "Convert",
     "ConvertEach",
-    "Stand",
+    "all_plain_of",
+    "all_plain_of_one_type",
     "each",
     "named",
     "payload_of",
-    "stand_as",
-    "stand_as_one_kind",
     "tagged",
     "untagged",
 ]
@@ -32,7 +32,7 @@ __all__ = [
 TAG = "$"
 
 Convert: TypeAlias = Callable[[Any], Any]
-Stand: TypeAlias = Callable[[Collection[Any]], bool]
+AllPlain: TypeAlias = Callable[[Collection[Any]], bool]
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
@@ -54,7 +54,7 @@ class Codec:
     #: The exact types of all values that may fit; None: not known.
     kinds: frozenset[type] | None = None
     #: Whether many values all fit and are their own plain form. One fast check replaces a conversion of each value.
-    stand: Stand = _never
+    all_plain: AllPlain = _never
     #: Whether its annotation limits the nesting of its values. `Any` does not, nor does a class that holds instances of
     #: itself.
     bounded: bool = False
@@ -64,16 +64,16 @@ class Codec:
 Compile: TypeAlias = Callable[[Any], Codec]
 
 
-def _ints_stand(values: Collection[int]) -> bool:
+def _ints_plain(values: Collection[int]) -> bool:
     return min(values) >= _SMALLEST and max(values) <= _LARGEST
 
 
-def _floats_stand(values: Collection[float]) -> bool:
+def _floats_plain(values: Collection[float]) -> bool:
     # A sum may overflow although no value is infinite. Then each value is checked.
     return isfinite(sum(values))
 
 
-def _texts_stand(values: Collection[str]) -> bool:
+def _texts_plain(values: Collection[str]) -> bool:
     return "".join(values).isascii()
 
 
@@ -81,25 +81,25 @@ def _always(_values: Collection[Any]) -> bool:
     return True
 
 
-_STAND: dict[type, Stand] = {
-    int: _ints_stand,
-    float: _floats_stand,
-    str: _texts_stand,
+_ALL_PLAIN: dict[type, AllPlain] = {
+    int: _ints_plain,
+    float: _floats_plain,
+    str: _texts_plain,
     bool: _always,
     NoneType: _always,
 }
 
 
-def stand_as(kind: type) -> Stand:
+def all_plain_of(kind: type) -> AllPlain:
     """A check whether many values are all exactly of ``kind`` and are their own plain form."""
-    only, check = {kind}, _STAND[kind]
+    only, check = {kind}, _ALL_PLAIN[kind]
     return lambda values: set(map(type, values)) == only and check(values)
 
 
-def stand_as_one_kind(values: Collection[Any]) -> bool:
+def all_plain_of_one_type(values: Collection[Any]) -> bool:
     """Whether many values all have the same type, and are their own plain form."""
     kinds = set(map(type, values))
-    return len(kinds) == 1 and _STAND.get(kinds.pop(), _never)(values)
+    return len(kinds) == 1 and _ALL_PLAIN.get(kinds.pop(), _never)(values)
 
 
 class ConvertEach(Protocol):
@@ -110,11 +110,11 @@ class ConvertEach(Protocol):
         ...
 
 
-def each(convert: Convert, stand: Stand) -> ConvertEach:
+def each(convert: Convert, all_plain: AllPlain) -> ConvertEach:
     """A function that converts the items of a collection. A mismatch has the index of its item in its path."""
 
     def convert_each(items: Collection[Any], step: Callable[[int], str] = "[{}]".format) -> list[Any]:
-        if stand(items):
+        if all_plain(items):
             return list(items)
         converted: list[Any] = []
         try:

@@ -56,7 +56,7 @@ _COLLECTIONS: Final[dict[Any, tuple[Any, ...]]] = {
 
 
 @define(eq=False)
-class _Late:
+class _Placeholder:
     """A placeholder for a codec that is being compiled, for the parts of its annotation that refer to it again."""
 
     expected: str
@@ -104,17 +104,17 @@ class Compiler:
         } | plain_scalar_codecs(self._travels)
         self._untyped = Untyped(self._travels)
         self._custom: dict[type, Codec] = {}
-        for kind, ways in custom.items():
-            self._custom[kind] = custom_codec(kind, ways, self._untyped.codec, self._travels)
-        self._untyped.learn_custom(self._custom)
+        for kind, converters in custom.items():
+            self._custom[kind] = custom_codec(kind, converters, self._untyped.codec, self._travels)
+        self._untyped.add_custom(self._custom)
         self._failure = failure_codec(self.codec, self._travels)
-        self._untyped.learn(self._failure, "failure")
+        self._untyped.add(self._failure, "failure")
 
     def after_fork(self) -> None:
         """See `drivetrain.contract.ForkAware`. A thread of the parent may have been compiling at the fork."""
         self._lock = threading.RLock()
         self._session: dict[Any, tuple[Codec, _Scope]] = {}
-        self._building: dict[Any, _Late] = {}
+        self._building: dict[Any, _Placeholder] = {}
 
     def _travels(self, kind: type) -> bool:
         is_class = issubclass(kind, Enum) or is_record(kind) or is_tuple_record(kind)
@@ -157,9 +157,9 @@ class Compiler:
             return self._building[key].codec()
         origin = get_origin(annotation) or annotation
         kinds = frozenset({origin}) if isinstance(origin, type) and self._travels(origin) else None
-        late = self._building[key] = _Late(name_of(annotation), kinds)
+        placeholder = self._building[key] = _Placeholder(name_of(annotation), kinds)
         try:
-            late.bound = codec = self._compile(bare(annotation, scope), scope)
+            placeholder.bound = codec = self._compile(bare(annotation, scope), scope)
         finally:
             del self._building[key]
         # The scope stays referenced, so that no other scope gets the same id.

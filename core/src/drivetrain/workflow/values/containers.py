@@ -26,7 +26,7 @@ __all__ = [
 def list_codec(item: Codec, travels: Travels) -> Codec:
     """The codec of ``list[T]``. The plain form is always a new list, so a change of one does not change the other."""
     expected, kinds = f"list[{item.expected}]", frozenset({list})
-    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+    encode_items, decode_items = each(item.encode, item.all_plain), each(item.decode, item.all_plain)
 
     def encode(value: Any) -> Plain:
         if type(value) is not list:
@@ -51,7 +51,7 @@ def _tagged_items(plain: Plain, tag: str, expected: str) -> list[Plain]:
 def tuple_codec(item: Codec, travels: Travels) -> Codec:
     """``tuple[T, ...]``."""
     expected, kinds = f"tuple[{item.expected}, ...]", frozenset({tuple})
-    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+    encode_items, decode_items = each(item.encode, item.all_plain), each(item.decode, item.all_plain)
 
     def encode(value: Any) -> Plain:
         if type(value) is not tuple:
@@ -67,7 +67,7 @@ def tuple_codec(item: Codec, travels: Travels) -> Codec:
 def deque_codec(item: Codec, travels: Travels) -> Codec:
     """The codec of ``deque[T]``, with its maximum length."""
     expected, kinds = f"deque[{item.expected}]", frozenset({deque})
-    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+    encode_items, decode_items = each(item.encode, item.all_plain), each(item.decode, item.all_plain)
 
     def encode(value: Any) -> Plain:
         if type(value) is not deque:
@@ -128,7 +128,7 @@ def set_codec(kind: type[set[Any] | frozenset[Any]], item: Codec, travels: Trave
     """The codec of ``set[T]`` and ``frozenset[T]``. The plain form is sorted: hash seeds must not change it."""
     tag = kind.__name__
     expected, kinds = f"{tag}[{item.expected}]", frozenset({kind})
-    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+    encode_items, decode_items = each(item.encode, item.all_plain), each(item.decode, item.all_plain)
 
     def encode(value: Any) -> Plain:
         if type(value) is not kind:
@@ -163,7 +163,7 @@ def pairs_of(plain: Plain, expected: str) -> tuple[list[Plain], list[Plain]]:
 
 
 def _convert_pairs(key: Codec, value: Codec, convert: Callable[[Codec], Convert]) -> Callable[..., tuple[Any, Any]]:
-    convert_keys, convert_values = each(convert(key), key.stand), each(convert(value), value.stand)
+    convert_keys, convert_values = each(convert(key), key.all_plain), each(convert(value), value.all_plain)
 
     def convert_pairs(keys: Collection[Any], values: Collection[Any]) -> tuple[list[Any], list[Any]]:
         return (

@@ -23,7 +23,7 @@ class Custom:
     decode: Callable[[Any], Any]
 
 
-def custom_codec(kind: type, ways: Custom, untyped: Codec, travels: Travels) -> Codec:
+def custom_codec(kind: type, converters: Custom, untyped: Codec, travels: Travels) -> Codec:
     """The codec of a registered type: its name, and the value that its encoder returns."""
     expected, kinds = kind.__qualname__, frozenset({kind})
 
@@ -31,7 +31,7 @@ def custom_codec(kind: type, ways: Custom, untyped: Codec, travels: Travels) -> 
         if type(value) is not kind:
             raise refuse(value, expected, kinds, travels)
         try:
-            encoded = ways.encode(value)
+            encoded = converters.encode(value)
         except Exception as error:
             raise ValueMismatch(expected, value, advice=f"its encoder raised {shown(error)}") from error
         return {TAG: "custom", "t": expected, "v": untyped.encode(encoded)}
@@ -41,7 +41,7 @@ def custom_codec(kind: type, ways: Custom, untyped: Codec, travels: Travels) -> 
             raise ValueMismatch(expected, plain)
         inner = untyped.decode(plain.get("v"))
         try:
-            return ways.decode(inner)
+            return converters.decode(inner)
         except Exception as error:
             raise ValueMismatch(expected, plain, advice=f"its decoder raised {shown(error)}") from error
 

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from attrs import frozen
 
 from drivetrain.contract import Plain
-from drivetrain.workflow.values.codec import TAG, Codec, stand_as, tagged
+from drivetrain.workflow.values.codec import TAG, Codec, all_plain_of, tagged
 from drivetrain.workflow.values.errors import ValueMismatch, advise
 from drivetrain.workflow.values.narrowing import exact
 
@@ -336,7 +336,7 @@ def plain_scalar_codec(scalar: Scalar, travels: Travels, wider: Sequence[Scalar]
     def decode(plain: Plain) -> Any:
         return plain if type(plain) in kinds else untag(plain)
 
-    return Codec(expected, encode, decode, kinds, stand_as(kind), bounded=True)
+    return Codec(expected, encode, decode, kinds, all_plain_of(kind), bounded=True)
 
 
 def plain_scalar_codecs(travels: Travels) -> dict[type, Codec]:

@@ -87,7 +87,7 @@ def union_codec(members: Sequence[Codec], expected: str, travels: Travels) -> Co
     """The codec of ``A | B``: the first member that fits encodes the value."""
     _refuse_namesakes(members, expected)
     by_kind = _by_kind(members)
-    by_sign = _by_dispatch_key(by_kind)
+    by_key = _by_dispatch_key(by_kind)
     open_ended = [member for member in members if member.kinds is None]
     kinds = frozenset(by_kind)
 
@@ -103,7 +103,7 @@ def union_codec(members: Sequence[Codec], expected: str, travels: Travels) -> Co
         return _first_to_take(fitting or inherited(type(value)), value, refuse(value, expected, kinds, travels))
 
     def decode(plain: Plain) -> Any:
-        fitting = by_sign.get(_dispatch_key(plain), open_ended)
+        fitting = by_key.get(_dispatch_key(plain), open_ended)
         if len(fitting) == 1:
             return fitting[0].decode(plain)
         return _first_to_read(fitting, plain, ValueMismatch(expected, plain))
