@@ -153,7 +153,7 @@ def shown_signature(node):
     return f"{node.name}({arguments}) -> {ast.unparse(node.returns)}"
 
 
-def test_every_exit_code_is_told():
+def test_every_exit_code_is_documented():
     from drivetrain.cli.exit_codes import MEANINGS
 
     text = (DOCS / "operations.md").read_text(encoding="utf-8")
@@ -161,7 +161,7 @@ def test_every_exit_code_is_told():
     assert told == {int(code): meaning for code, meaning in MEANINGS.items()}
 
 
-def test_every_command_is_told():
+def test_every_command_is_documented():
     from drivetrain.cli import main
 
     text = (DOCS / "operations.md").read_text(encoding="utf-8")

@@ -191,7 +191,7 @@ def test_two_workers_of_one_app_with_queues_of_their_own_do_not_keep_each_other_
     app.close()
 
 
-def test_stopping_is_not_held_up_by_a_service_that_is_away(url):
+def test_stopping_does_not_wait_for_an_unavailable_service(url):
     log, started, go = Log(), threading.Event(), threading.Event()
     app, sender = make(url, log, grace_seconds=0.5), make(url, log)
     app.task(name="long")(lambda: (started.set(), happened(go, "it may finish"))[0])

@@ -78,7 +78,7 @@ def test_every_run_begins_with_a_copy_of_the_context_in_which_its_worker_was_mad
             assert app.send(app.signature("look")).get(timeout=60)[0] == "the worker's"
 
 
-def test_what_follows_a_run_in_its_thread_is_no_part_of_its_context(make_app, memory_url):
+def test_code_after_a_run_in_its_thread_does_not_see_its_context(make_app, memory_url):
     """A lone task is settled by the thread that ran it; observers and logging of that are nobody's task."""
     app = make_app(memory_url)
     app.task(name="spoil")(_spoil)
@@ -243,9 +243,7 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "loop"])
 @pytest.mark.parametrize("policy", [None, retry.fixed(0, max_retries=1)], ids=["", "retried"])
-def test_an_error_that_raises_when_it_is_looked_at_ends_its_task_and_nothing_else(
-    make_app, memory_url, kind, asynchronous, policy
-):
+def test_an_error_that_raises_when_it_is_read_ends_only_its_task(make_app, memory_url, kind, asynchronous, policy):
     app = make_app(memory_url)
 
     def hostile() -> None:
@@ -362,7 +360,7 @@ def test_a_module_that_a_child_cannot_import_fails_the_task_and_the_slot_goes_on
         assert children.square.send(3).get(timeout=60) == 9
 
 
-def test_a_child_that_died_while_idle_is_replaced_and_counts_against_nobody(children):
+def test_a_child_that_died_while_idle_is_replaced_and_counts_for_no_task(children):
     hurry(children.app)
     with children.app.worker(concurrency=1, max_starts=1):
         pid = children.pid.send().get(timeout=60)

@@ -84,7 +84,7 @@ def test_a_message_with_a_nonsense_count_of_returns_is_put_aside(app):
         until(lambda: app.operations.dead_letters("default"), "the message is put aside")
 
 
-def test_what_waits_for_a_message_that_cannot_be_read_is_told(app):
+def test_waiters_for_an_unreadable_message_get_its_failure(app):
     handle = app.send(app.signature("value", 1).set(task_id="first") | app.signature("add", 2))
     (found,) = app.runtime.broker.receive(["default"], limit=1, wait_seconds=5, hold_seconds=60)
     app.runtime.broker.acknowledge([found])

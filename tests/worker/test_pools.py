@@ -37,7 +37,7 @@ def test_a_thread_that_takes_too_long_is_stopped_and_retried_as_its_policy_says(
         assert app.send(app.signature("value", 1)).get(timeout=60) == 1
 
 
-def test_limits_of_time_that_strike_as_a_task_ends_hit_nobody_else(memory_app):
+def test_a_time_limit_that_strikes_at_the_end_of_a_task_affects_no_other_task(memory_app):
     """Thousands of tasks that end just at their limit: each ends one way or the other, and the pool lives on."""
     app = memory_app
 

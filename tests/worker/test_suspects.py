@@ -36,7 +36,7 @@ def test_how_many_starts_happen_alone(max_starts, beside_others, alone):
     assert starts[-1] is None
 
 
-def test_a_lone_start_keeps_what_is_recorded_besides():
+def test_a_lone_start_keeps_the_other_fields_of_the_record():
     known = Unfinished(due=12.5, failure={"is": "failure"}, lone_starts=1)
     record = lone_start(known, max_starts=5, tally="").record
     assert record == Unfinished(due=12.5, failure={"is": "failure"}, lone_starts=2)
@@ -105,14 +105,14 @@ def test_a_suspect_runs_in_another_process_from_its_third_start_on(suspects, tas
         assert suspect.record().starts == 3
 
 
-def test_suspects_that_do_no_harm_share_a_process_one_after_another(suspects):
+def test_harmless_suspects_run_one_after_another_in_the_same_process(suspects):
     app = suspects.app
     handles = [send_suspect(app, "suspect_tasks.pid") for _ in range(3)]
     with app.worker():
         assert len({handle.get(timeout=60) for handle in handles}) == 1
 
 
-def test_a_suspect_that_kills_its_process_is_condemned_and_nobody_else(suspects):
+def test_only_the_suspect_that_kills_its_process_is_dead_lettered(suspects):
     app = suspects.app
     deadly = [send_suspect(app, "suspect_tasks.die") for _ in range(2)]
     others = [send_suspect(app, "suspect_tasks.pid", times=times) for times in (4, 5, 20)]
@@ -182,7 +182,7 @@ def test_cancelling_kills_the_process_of_a_suspect(suspects, tmp_path):
             handle.get(timeout=1)
 
 
-def test_stopping_gives_suspects_back_unharmed(suspects, tmp_path):
+def test_stopping_releases_suspects_without_counting_a_lone_start(suspects, tmp_path):
     app, started = suspects.app, tmp_path / "started"
     runs = send_suspect(app, "suspect_tasks.wait", str(started))
     waits = send_suspect(app, "suspect_tasks.pid")
@@ -241,7 +241,7 @@ def test_a_task_that_may_be_started_once_is_not_started_again(suspects):
         handle.get(timeout=60)
 
 
-def test_a_backend_that_keeps_nothing_condemns_by_what_is_seen(forgetful):
+def test_with_a_backend_that_stores_nothing_the_worker_counts_crashes_itself(forgetful):
     """Deliveries are counted, which say nothing of guilt: only the death of a process of its own does."""
     app = forgetful.app
     broker = app.runtime.broker

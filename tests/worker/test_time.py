@@ -178,7 +178,7 @@ def _gives(delay):
     return delay_seconds
 
 
-def test_a_task_that_has_expired_is_not_started_and_everybody_is_told(app, log):
+def test_an_expired_task_is_not_started_and_its_waiters_are_notified(app, log):
     first = app.signature("value", 1).set(expires=datetime.now(UTC) - timedelta(seconds=1))
     handle = app.send(chain(first, app.signature("add", 1)))
     grouped = app.send(group(app.signature("value", 2).set(expires=0.0), app.signature("value", 3)))

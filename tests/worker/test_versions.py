@@ -80,7 +80,7 @@ def test_a_message_that_carries_an_alias_runs_the_renamed_task(old, make_app, ur
 
 
 @pytest.mark.parametrize("aliases", ["shop.old", [1], [""], None], ids=repr)
-def test_aliases_that_are_no_list_of_names_are_refused(app, aliases):
+def test_aliases_that_are_not_a_list_of_names_are_refused(app, aliases):
     with pytest.raises(InvalidSignature, match=r"aliases of task 'shop.new' are .*; give a list of names"):
         app.task(name="shop.new", aliases=aliases)(lambda: None)
 

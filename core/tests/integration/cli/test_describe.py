@@ -165,7 +165,7 @@ class TestPair:
         cache = texts(of_pair(small, evolve(BACKEND, durability=Durability.CACHE)), Section.CRASH)
         assert "large arguments may be dropped" in cache
 
-    def test_a_backend_of_one_process_beside_a_shared_broker(self):
+    def test_a_backend_of_one_process_with_a_shared_broker(self):
         told = of_pair(BROKER, evolve(BACKEND, shared=False))
         assert "Use a backend that is shared" in texts(told, Section.REFUSED)
         assert "Use a backend that is shared" not in texts(of_pair(BROKER, BACKEND))

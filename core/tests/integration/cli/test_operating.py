@@ -227,7 +227,7 @@ class TestDead:
         assert shop.app.operations.sizes()["default"].ready == 1
         assert shop.app.result(dead_letter).state() is State.PENDING
 
-    def test_replay_of_what_is_not_there(self, dead_letter, run):
+    def test_replay_of_a_missing_dead_letter(self, dead_letter, run):
         outcome = run("--broker", URL, "dead", "replay", "default", "--id", "nonsense", "--id", dead_letter)
         assert outcome.exit_code == 3
         assert outcome.stderr == "Error: not among the dead letters of default: nonsense\n"

@@ -273,7 +273,7 @@ class TestSupervisor:
         worker.wait_for("ValueError: no key")
         assert worker.ended() == 2
 
-    def test_replaces_one_of_which_a_thread_has_failed(self, start_worker, project):
+    def test_replaces_a_worker_process_in_which_a_thread_has_failed(self, start_worker, project):
         (project / "fragile.py").write_text(fragile(BREAK_HEARTBEAT))
         worker = start_worker("--processes", "2", reference="fragile", workers=0)
         worker.wait_for("CRITICAL", "thread drivetrain-heartbeat has failed; stopping the worker")

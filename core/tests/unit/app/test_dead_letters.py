@@ -41,7 +41,7 @@ def test_each_criterion(where, others):
     assert not DeadLetterFilter(**where).matches(letter(**others))
 
 
-def test_all_that_is_said_must_fit():
+def test_all_conditions_must_match():
     where = DeadLetterFilter(tasks=["mail"], reason="unknown", died_after=NOON - HOUR, died_before=NOON + HOUR)
     assert where.matches(letter())
     for other in ({"task": "bill"}, {"reason": "crashed"}, {"died_at": NOON - 2 * HOUR}, {"died_at": NOON + 2 * HOUR}):

@@ -50,7 +50,7 @@ def three(servers):
     return [servers() for _ in range(3)]
 
 
-def test_a_server_that_is_away_is_an_error_for_its_keys_and_no_others(three, backends):
+def test_an_unavailable_server_is_an_error_only_for_its_keys(three, backends):
     backend = backends(url_of(*three))
     names = [f"t{number}" for number in range(60)]
     backend.record([transition(name) for name in names])
@@ -75,7 +75,7 @@ def test_a_server_that_is_away_is_an_error_for_its_keys_and_no_others(three, bac
     assert None not in backend.read(others)
 
 
-def test_a_value_of_which_a_part_is_lost_is_lost_and_may_be_stored_again(memcached, backends):
+def test_a_value_with_a_lost_part_is_lost_and_may_be_stored_again(memcached, backends):
     backend = backends(url_of(memcached, prefix="lost-part"))
     backend.record([transition("t", payload=bytes(3_000_000))])
     backend.store_bodies({"b": bytes(3_000_000)})
@@ -100,7 +100,7 @@ def parts(backend):
 # What Memcached drops
 
 
-def test_a_full_server_forgets_and_says_so(servers, backends):
+def test_a_full_server_drops_items_and_reports_it(servers, backends):
     small = servers("-m", "2")
     backend = backends(url_of(small))
     backend.record([transition("t"), transition("g", State.PENDING)])
@@ -300,7 +300,7 @@ def with_idle_connections(servers, backends):
     return backend, pool
 
 
-def test_idle_connections_of_a_server_that_went_away_fail_once_and_not_each(with_idle_connections):
+def test_idle_connections_of_a_lost_server_fail_once_together(with_idle_connections):
     backend, pool = with_idle_connections
     pool._check_after_seconds = math.inf
     assert isinstance(error_of(lambda: backend.read(["t"])), ServiceUnavailable)

@@ -390,7 +390,7 @@ def test_tls_is_spoken_to_a_server_that_can_be_trusted(with_tls, certificates, b
         assert words in str(error)
 
 
-def test_the_certificate_of_a_server_is_not_checked_if_the_url_says_so(with_tls, backends):
+def test_the_certificate_of_a_server_is_not_checked_with_verify_false(with_tls, backends):
     backend = backends(with_tls() + "&tls=true&verify=false")
     assert backend.record([transition("t")])[0].applied
 

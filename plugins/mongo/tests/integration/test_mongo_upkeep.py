@@ -98,7 +98,7 @@ def test_a_sweep_deletes_expired_records_with_their_groups(make, collections):
     assert collections["members"].count_documents({}) == 1
 
 
-def test_closing_does_not_wait_for_a_server_that_is_away(make, stoppable, monkeypatch):
+def test_closing_does_not_wait_for_an_unavailable_server(make, stoppable, monkeypatch):
     if not stoppable.server.stoppable:
         pytest.skip("the server is not ours to stop")
     backend, allowed = make(), []

@@ -73,7 +73,7 @@ def test_connections_that_are_cut_and_scripts_that_are_forgotten_under_load(url,
         load.finish()
 
 
-def test_a_full_server_says_so_and_work_goes_on_when_there_is_room(tmp_path):
+def test_a_full_server_is_reported_and_work_continues_when_there_is_room(tmp_path):
     server = RedisServer(tmp_path, options=("--maxmemory-policy", "noeviction"))
     server.process.start()
     try:

@@ -66,7 +66,7 @@ def test_a_server_whose_authority_is_not_trusted_is_not_spoken_to(strict, tmp_pa
         broker_of(f"rediss://localhost:{strict.port}?ca_file={other.authority}").ping()
 
 
-def test_a_name_that_the_certificate_does_not_have_is_refused_unless_told_otherwise(strict, made):
+def test_a_host_name_missing_in_the_certificate_is_refused_unless_the_check_is_off(strict, made):
     # 127.0.0.2 is the same machine, and not in the certificate.
     files = f"ca_file={made.authority}&cert_file={made.certificate}&key_file={made.key}"
     url = f"rediss://127.0.0.2:{strict.port}?{files}"

@@ -88,7 +88,7 @@ def test_almost_due_messages_within_the_limit_stay_in_the_buffer():
 
 
 @pytest.mark.parametrize("eta", [math.nan, -math.inf])
-def test_a_message_with_an_eta_that_is_no_time_blocks_no_other(eta):
+def test_a_message_with_an_invalid_eta_blocks_no_other(eta):
     broker = broker_on(Imagined({"odd": eta, "soon": NOW + 0.9, "ready": None}))
     taken = broker.receive(["q"], limit=4, wait_seconds=0, hold_seconds=30)
     assert sorted(each.message.id for each in taken) == ["odd", "ready"]
