@@ -3,7 +3,7 @@
 The Python blocks of a page are one program and run in order, in an empty directory. The line above a block may say
 ``<!-- with a worker -->``: then ``app.worker()`` works meanwhile; or ``<!-- not run -->``.
 
-After a change of the settings: ``python tests/test_docs.py`` writes their table anew.
+After a change of the settings: ``python tests/test_docs.py`` writes their table again.
 """
 
 import ast
@@ -135,7 +135,7 @@ def comment_above(lines, number):
 
 def test_the_table_of_settings_is_current():
     [table] = SETTINGS_TABLE.findall((DOCS / "guide.md").read_text(encoding="utf-8"))
-    assert table == settings_table(), "write it anew with: python tests/test_docs.py"
+    assert table == settings_table(), "write it again with: python tests/test_docs.py"
 
 
 def test_every_hook_has_its_heading():

@@ -68,7 +68,7 @@ def test_what_runs_may_finish_within_the_grace(url):
     app.close()
 
 
-def test_what_has_not_begun_is_given_back_at_once(url):
+def test_tasks_that_have_not_begun_are_released_at_once(url):
     """Another worker gets it long before any lease ends, and does not take it for a crash."""
     log, started, go = Log(), threading.Event(), threading.Event()
     app, other = make(url, log, lease_seconds=600), make(url, log, lease_seconds=600)
@@ -91,7 +91,7 @@ def test_what_has_not_begun_is_given_back_at_once(url):
     other.close()
 
 
-def test_what_does_not_finish_within_the_grace_is_given_back(url):
+def test_tasks_that_do_not_finish_in_the_grace_time_are_released(url):
     log, started, go = Log(), threading.Event(), threading.Event()
     app, other = make(url, log, lease_seconds=600), make(url, log, lease_seconds=600)
     app.task(name="long")(lambda: (started.set(), happened(go, "it may finish"), "late")[2])

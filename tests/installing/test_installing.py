@@ -1,7 +1,8 @@
 """Each driver alone with core, from wheels, in an environment that is empty but for them.
 
-It runs a task and a chord on a real server; nobody else's client library is there. And in one with core alone: what is
-missing names its package, what is broken breaks nobody else, and two who claim one scheme are told.
+It runs a task and a chord on a real server, without the client libraries of other drivers. In an environment with core
+alone, the error of a missing driver names its package, a broken driver does not affect others, and two distributions
+with the same scheme are reported.
 """
 
 import json

@@ -233,7 +233,7 @@ def test_a_result_that_is_waited_for_in_a_task_without_a_limit(app, caplog, monk
 
     handle = outer.send()
     with caplog.at_level(logging.WARNING, "drivetrain"), app.worker():
-        until(lambda: "waits without a time limit" in caplog.text, "it is told")
+        until(lambda: "waits without a time limit" in caplog.text, "the warning is logged")
         with app.worker():  # another one, which has a place
             assert handle.get(timeout=60) == 3
     assert "task shop.outer waits" in caplog.text

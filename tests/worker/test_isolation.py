@@ -231,11 +231,11 @@ HOSTILE = {
     "str exits": type("Hostile", (Exception,), {"__str__": _raises(SystemExit(1))}),
     "str interrupts": type("Hostile", (Exception,), {"__str__": _raises(KeyboardInterrupt())}),
     "repr exits": type("Hostile", (Exception,), dict.fromkeys(("__str__", "__repr__"), _raises(SystemExit(1)))),
-    "str is no str": type("Hostile", (Exception,), {"__str__": lambda _: 7}),
+    "str is not a str": type("Hostile", (Exception,), {"__str__": lambda _: 7}),
     "class raises": type("Hostile", (Exception,), {"__class__": property(_raises(SystemExit(1)))}),
     "notes raise": type("Hostile", (Exception,), {"__notes__": property(_raises(SystemExit(1)))}),
     "module of its metaclass raises": _Meta("Hostile", (Exception,), {}),
-    "module is no str": type("Hostile", (Exception,), {"__module__": 7}),
+    "module is not a str": type("Hostile", (Exception,), {"__module__": 7}),
     "mro of its metaclass raises": _Mro("Hostile", (Exception,), {}),
 }
 
@@ -341,7 +341,7 @@ def test_children_begin_every_run_with_a_context_of_its_own(children):
     "task", ["close_files", "close_files_and_go_on", "close_and_reopen_files", "exit_leaving_a_child"]
 )
 def test_a_child_that_is_of_no_use_any_more_is_replaced(children, tmp_path, task):
-    """Whatever it did to its files, and whoever still holds them."""
+    """It may have closed its files, and other processes may still have them open."""
     hurry(children.app)
     with children.app.worker(concurrency=1, max_starts=1):
         with pytest.raises(TaskFailed):

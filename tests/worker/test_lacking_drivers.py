@@ -131,13 +131,13 @@ def test_a_message_that_is_too_large_even_for_a_claim_check_is_refused(app):
 
 
 def test_a_follow_up_task_that_cannot_be_published_fails_and_its_callback_is_sent(app):
-    """A follower that no broker takes: its task fails, everybody who waits is told, the message is put aside."""
+    """The broker refuses a follow-up task: that task fails, its waiters are notified, the message is dead-lettered."""
     handle = app.send(app.signature("value", 1).set(task_id="first") | app.signature("value").set(headers={"n": BIG}))
     with_broker(app, largest_message_bytes=1000)
     with app.worker():
         with pytest.raises(TaskFailed, match="TooLarge"):
             handle.get(timeout=60)
-        (letter,) = until(lambda: app.operations.dead_letters("default"), "it is put aside")
+        (letter,) = until(lambda: app.operations.dead_letters("default"), "it is dead-lettered")
     assert letter.task_id == "first"
 
 
@@ -224,7 +224,7 @@ def test_the_record_of_a_single_task_without_retention_is_dropped_at_once(make_a
 
 
 def test_nothing_runs_twice_for_want_of_results(make_app, url, log):
-    """A message that is seen to once more, after what followed it has ended and is kept no longer."""
+    """A message is delivered again after its follow-up task has ended and its record has expired."""
     app = make_app(url, result_retention_seconds=0, lease_seconds=0.3)
     acknowledged = app.runtime.broker.acknowledge
     lost = []
@@ -241,7 +241,7 @@ def test_nothing_runs_twice_for_want_of_results(make_app, url, log):
         app.send(app.signature("value", 1).set(retention=600) | app.signature("add", 1) | app.signature("add", 2))
         until(lambda: lost, "the first acknowledgement is lost")
         log.wait_for(3)
-        until(lambda: idle(app), "the first message has come again and was seen to")
+        until(lambda: idle(app), "the first message was delivered again and settled")
     assert log.notes == [("value", 1), ("add", 1, 1), ("add", 2, 2)]
 
 

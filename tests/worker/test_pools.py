@@ -251,7 +251,7 @@ def test_child_processes(children, tmp_path):
         assert handle.record().starts == 3
 
 
-def test_a_task_that_kills_its_process_again_and_again_is_put_aside(children, tmp_path):
+def test_a_task_that_kills_its_process_repeatedly_is_dead_lettered(children, tmp_path):
     app = children.app
     hurry(app)
     with app.worker(max_starts=2):

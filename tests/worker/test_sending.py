@@ -1,4 +1,4 @@
-"""Sending to a broker that takes a part, or nothing: what was not sent is told, and leaves nobody waiting."""
+"""Sending to a broker that takes only a part, or nothing: the error lists the unsent tasks, and no caller hangs."""
 
 import pytest
 

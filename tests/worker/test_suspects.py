@@ -127,7 +127,7 @@ def test_only_the_suspect_that_kills_its_process_is_dead_lettered(suspects):
     assert all(letter.reason.startswith("crashed: started 5 times") for letter in letters)
 
 
-def test_what_condemns_happens_in_a_process_that_ran_nothing_before(suspects):
+def test_the_last_lone_start_uses_a_fresh_process(suspects):
     app = suspects.app
     first, second = [send_suspect(app, "suspect_tasks.pid") for _ in range(2)]
     with app.worker(max_starts=3):
@@ -269,7 +269,7 @@ def start_and_die(app):
         worker._suspects.isolation()._record_start(run, run.lone)
 
 
-def test_a_task_whose_workers_keep_dying_is_put_aside_and_keeps_its_retries(tmp_path):
+def test_a_task_whose_workers_keep_dying_is_dead_lettered_and_keeps_its_retries(tmp_path):
     url = f"sqlite:///{tmp_path}/work.db"
     apps = [App(url, url, clock=Ahead(turn * 3600.0), max_starts=3, concurrency=1) for turn in range(5)]
     for app in apps:

@@ -115,7 +115,7 @@ def test_which_errors_are_retried(app, policy, error, runs):
     assert len(ran) == runs
 
 
-def test_a_task_asks_for_another_try_and_says_when(app):
+def test_a_task_requests_a_retry_with_a_delay(app):
     began = []
 
     @app.task(name="asking")

@@ -38,7 +38,7 @@ def test_an_old_worker_leaves_arguments_that_do_not_fit_to_a_new_one(old, new):
         with new.worker():
             assert handle.get(timeout=60) == 19
     record = handle.record()
-    assert record.starts == 1, "an offer to others is no start that came to nothing"
+    assert record.starts == 1, "an offer to other workers does not count as a failed start"
     assert new.operations.dead_letters("default") == []
 
 

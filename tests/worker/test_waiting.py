@@ -51,7 +51,7 @@ def test_all_of_many_awaited_results_come(app):
         assert asyncio.run(main()) == list(range(2_000))
 
 
-def test_what_is_awaited_for_long_is_seen_when_it_ends(app):
+def test_a_long_awaited_task_is_noticed_when_it_ends(app):
     """Also when it is awaited several times, and when others are not awaited any more."""
 
     async def main():

@@ -43,7 +43,7 @@ def test_the_first_of_several_errors_is_reported():
         (ValueError(), "ValueError: without a message"),
     ],
 )
-def test_a_reason_says_what_holds_where_the_error_does_not(error, told):
+def test_a_reason_has_the_meaning_of_an_error_without_a_text(error, told):
     assert reason_of(error, "It holds.") == told
 
 

@@ -1,4 +1,4 @@
-"""From what is said to an app: what goes wrong is told apart, and near misses are named."""
+"""Loading an app from its reference: errors are distinguished, and similar names are suggested."""
 
 import sys
 

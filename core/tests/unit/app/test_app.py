@@ -358,7 +358,7 @@ class TestUnusualOptions:
         letters = {letter.task_id for letter in app.operations.dead_letters("default")}
         assert letters == {handles[0].id, handles[2].id}
 
-    def test_a_setting_says_it_for_all_tasks(self):
+    def test_a_setting_applies_to_all_tasks(self):
         with App("memory://", dead_letter=True) as app:
             app.task(name="broken")(lambda: 1 / 0)
             app.task(name="dropped", dead_letter=False)(lambda: 1 / 0)

@@ -17,7 +17,7 @@ def letter(**fields):
     return QueuedTask(**told)
 
 
-def test_nothing_said_means_all():
+def test_a_filter_without_conditions_matches_all():
     assert DeadLetterFilter().matches(letter())
     assert DeadLetterFilter().matches(letter(task="", reason=None, died_at=None))
 

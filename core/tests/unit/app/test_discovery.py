@@ -245,7 +245,7 @@ def test_a_choice_for_the_broker_does_not_change_the_backend(site, code):
         drivers(choose={"odd": "fake-fast"}).backend("odd://")
 
 
-def test_a_distribution_seen_twice_claims_once(site, code, tmp_path, monkeypatch):
+def test_a_distribution_that_is_found_twice_counts_once(site, code, tmp_path, monkeypatch):
     site.install("fake-one", "[drivetrain.brokers]\nodd=MODULE", code.broker, version="2.0")
     again = type(site)(tmp_path / "again")
     again.install("Fake_One", "[drivetrain.brokers]\nodd=MODULE", "raise RuntimeError", version="1.0")

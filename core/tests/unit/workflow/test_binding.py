@@ -1,4 +1,4 @@
-"""A task's arguments and result: what fits travels as sent, what does not is told before it is sent."""
+"""A task's arguments and result: fitting values arrive as sent, others are refused before they are sent."""
 
 from __future__ import annotations
 

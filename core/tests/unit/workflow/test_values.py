@@ -721,7 +721,7 @@ def test_containers_are_copied_both_ways():
     assert plain == [1, 2]
 
 
-def test_a_tzinfo_of_somebody_else_keeps_its_offset():
+def test_a_tzinfo_of_another_library_keeps_its_offset():
     class Odd(dt.tzinfo):
         def utcoffset(self, _when):
             return dt.timedelta(hours=1, seconds=1)

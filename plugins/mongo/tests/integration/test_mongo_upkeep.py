@@ -50,7 +50,7 @@ def test_the_indexes_are_asked_for_as_mongodb_knows_them(make, monkeypatch):
 
 
 @pytest.mark.parametrize("code", [13, 85, 86])
-def test_indexes_that_cannot_be_created_are_a_warning_if_somebody_manages_them(code, make, monkeypatch, caplog):
+def test_missing_indexes_are_only_a_warning_if_they_are_managed_elsewhere(code, make, monkeypatch, caplog):
     def refused(*_args, **_named):
         raise OperationFailure("x", code, {"errmsg": "not yours", "code": code})
 

@@ -47,7 +47,7 @@ class Waiting:
 def streams(mongo, monkeypatch):
     """Streams that have been opened, for tests that wait until there is one.
 
-    A server that has streams and is no replica set is nx-27017, which does not know the filter: it lets nothing
+    A server that has streams and is not a replica set is nx-27017, which does not know the filter: it lets nothing
     through. Without it more comes than is asked for, and that must do no harm.
     """
     if not mongo.replicates:

@@ -73,7 +73,7 @@ def keys(client, prefix):
 
 @pytest.fixture
 def deaf(monkeypatch):
-    """Until it is told otherwise, nobody hears what is said to who waits."""
+    """Until the returned event is set, no waiting call gets a notification."""
     hears = threading.Event()
     original = Waiting._sleep
 

@@ -203,7 +203,7 @@ def test_who_is_gone_is_passed_over(url, broker, client, prefix):
 def test_who_waits_survives_the_loss_of_its_connections_and_of_all_scripts(url, broker, client, prefix):
     def receive():
         while True:
-            with suppress(ServiceUnavailable):  # as the worker does; what was lost while it slept is not even told
+            with suppress(ServiceUnavailable):  # as the worker does; a connection lost during its sleep raises nothing
                 return broker.receive(["q"], limit=9, wait_seconds=30, hold_seconds=HOLD)
 
     call = Background(receive)
@@ -237,7 +237,7 @@ def test_waits_in_vain_leave_nothing_at_a_task(backend, client, prefix):
 
 
 def test_waits_for_many_that_end_with_one_of_them_leave_nothing_at_the_others(backend, client, prefix):
-    """Who waits for thousands waits anew whenever one of them has ended."""
+    """A caller that waits for thousands of tasks waits again whenever one of them has ended."""
     names = [str(number) for number in range(4)]
     backend.record(starts(4))
     key = Keys(prefix).task("3") + b":waiting"

@@ -60,7 +60,7 @@ def test_a_certificate_that_ocsp_cannot_check_is_refused_where_the_url_asks_for_
         broker_of(f"rediss://localhost:{strict.port}?{files}&verify_ocsp=true").ping()
 
 
-def test_a_server_whose_authority_is_not_trusted_is_not_spoken_to(strict, tmp_path):
+def test_a_server_with_an_untrusted_authority_gets_no_requests(strict, tmp_path):
     other = Certificates(tmp_path / "others")
     with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
         broker_of(f"rediss://localhost:{strict.port}?ca_file={other.authority}").ping()

@@ -139,7 +139,7 @@ def test_the_search_for_a_dead_letter_among_very_many_ends():
 
 
 def test_a_process_that_was_suspended_does_not_count_on_holds_that_have_ended():
-    """Stopped in the midst of a poll, for longer than the poll and the hold last."""
+    """Stopped during a poll, for longer than the poll and the hold last."""
     clock = Sleepy()
     raw = {"MessageId": "m", "ReceiptHandle": "h", "Body": "body", "Attributes": {"ApproximateReceiveCount": "1"}}
     broker = SqsBroker(Options.parse("sqs://eu-central-1?namespace=app&create=true"), clock, lambda options: None)

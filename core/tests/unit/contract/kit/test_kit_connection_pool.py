@@ -72,7 +72,7 @@ def test_no_two_calls_share_a_connection(pool):
         assert one is not other
 
 
-def test_the_connection_that_was_given_back_last_is_taken_first(pool):
+def test_the_connection_that_was_returned_last_is_used_first(pool):
     one, two, three = pool.take(), pool.take(), pool.take()
     for connection in (two, three, one):
         pool.give_back(connection)

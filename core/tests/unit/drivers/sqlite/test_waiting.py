@@ -246,7 +246,7 @@ def test_close_wakes_waiters_and_the_objects_can_be_used_again(make, background,
     assert ids(receive(broker)) == ["a"]
 
 
-def test_a_turn_that_is_not_given_back_only_delays(make, tmp_path, ids, messages, receive):
+def test_a_write_lock_that_is_not_released_only_delays(make, tmp_path, ids, messages, receive):
     broker = make("broker")
     broker.ping()
     turn = WriteLock(tmp_path / "work.db-lock")
