@@ -4,50 +4,23 @@ import math
 import os
 import threading
 from contextlib import suppress
-from urllib.parse import unquote_to_bytes
 
 import pytest
 from pymemcache.exceptions import MemcacheUnexpectedCloseError
 
 from drivetrain.contract import (
-    Completion,
     Group,
     Member,
-    ServiceError,
     ServiceUnavailable,
     State,
-    Transition,
     ValueWrite,
 )
 from drivetrain_memcache.group_completion import SHARD
 from drivetrain_memcache.keys import Kind
 from drivetrain_memcache.protocol import PING, ReplyReader
+from support.memcache import done, error_of, keys_of, parts, transition, url_of
 
 DAY = 86_400.0
-
-
-def transition(task_id, state=State.SUCCESS, **fields):
-    return Transition(task_id=task_id, state=state, at=1.0, **fields)
-
-
-def done(index, payload=b"p", group_id="g", *, failed=False):
-    return Completion(member=Member(group_id, index), payload=payload, failed=failed)
-
-
-def url_of(*servers, prefix="a", **options):
-    hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
-    return f"memcache://{hosts}/?namespace={prefix}" + "".join(f"&{name}={value}" for name, value in options.items())
-
-
-def error_of(call):
-    with pytest.raises(ServiceError) as raised:
-        call()
-    return raised.value
-
-
-@pytest.fixture
-def three(servers):
-    return [servers() for _ in range(3)]
 
 
 def test_an_unavailable_server_is_an_error_only_for_its_keys(three, backends):
@@ -88,13 +61,6 @@ def test_a_value_with_a_lost_part_is_lost_and_may_be_stored_again(memcached, bac
     assert backend.record([transition("t", payload=b"again")])[0].before is None
     backend.store_bodies({"b": b"again"})
     assert (backend.read(["t"])[0].payload, backend.load_bodies(["b"])) == (b"again", [b"again"])
-
-
-def parts(backend):
-    (server,) = backend._servers.names
-    lines = backend._servers._lines(server, b"lru_crawler metadump hash")
-    marked = backend._keys._prefix[Kind.PART].replace(b":", b"%3A")
-    return [line[4:].split(b" ")[0].replace(b"%3A", b":") for line in lines if line[4:].startswith(marked)]
 
 
 # What Memcached drops
@@ -180,13 +146,6 @@ def drop_of_group(server, backend, kind, number=0):
     client = server.client()
     assert client.delete(backend._keys.numbered(kind, "g", tag, number).name)
     client.close()
-
-
-def keys_of(backend, server):
-    """All that the server keeps for this backend."""
-    lines = backend._servers._lines(f"127.0.0.1:{server.port}", b"lru_crawler metadump hash")
-    names = [unquote_to_bytes(line[4 : line.index(b" ")]) for line in lines if line.startswith(b"key=")]
-    return [name for name in names if name.startswith(backend._keys.beginning)]
 
 
 class Cut:
