@@ -3,7 +3,7 @@
 The Python blocks of a page are one program and run in order, in an empty directory. The line above a block may say
 ``<!-- with a worker -->``: then ``app.worker()`` works meanwhile; or ``<!-- not run -->``.
 
-After a change of the settings: ``python tests/test_docs.py`` writes their table anew.
+After a change of the settings: ``python tests/test_docs.py`` writes their table again.
 """
 
 import ast
@@ -135,7 +135,7 @@ def comment_above(lines, number):
 
 def test_the_table_of_settings_is_current():
     [table] = SETTINGS_TABLE.findall((DOCS / "guide.md").read_text(encoding="utf-8"))
-    assert table == settings_table(), "write it anew with: python tests/test_docs.py"
+    assert table == settings_table(), "write it again with: python tests/test_docs.py"
 
 
 def test_every_hook_has_its_heading():
@@ -153,7 +153,7 @@ def shown_signature(node):
     return f"{node.name}({arguments}) -> {ast.unparse(node.returns)}"
 
 
-def test_every_exit_code_is_told():
+def test_every_exit_code_is_documented():
     from drivetrain.cli.exit_codes import MEANINGS
 
     text = (DOCS / "operations.md").read_text(encoding="utf-8")
@@ -161,7 +161,7 @@ def test_every_exit_code_is_told():
     assert told == {int(code): meaning for code, meaning in MEANINGS.items()}
 
 
-def test_every_command_is_told():
+def test_every_command_is_documented():
     from drivetrain.cli import main
 
     text = (DOCS / "operations.md").read_text(encoding="utf-8")

@@ -79,7 +79,7 @@ def test_the_wheel_tells_its_license_and_needs(wheel, project):
     assert (CORE / "README.md").read_text().strip() in told.get_payload()
 
 
-def test_the_wheel_registers_its_drivers_like_anybody_else(wheel, project):
+def test_the_wheel_registers_its_drivers_by_entry_points(wheel, project):
     with zipfile.ZipFile(wheel) as archive:
         [entries] = [name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt")]
         found = configparser.ConfigParser()

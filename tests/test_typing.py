@@ -26,13 +26,13 @@ def test_every_wrong_line_is_an_error(tmp_path):
     assert told.returncode == 1
 
 
-def test_what_is_right_is_no_error():
+def test_correct_code_has_no_type_errors():
     told = mypy(ROOT / "tests" / "typing" / "right.py")
     assert [line for line in told.stdout.splitlines() if "right.py" in line] == []
     assert told.returncode in {0, 1}, told.stderr
 
 
-def test_examples_are_no_errors_by_the_strictest_rules_that_a_user_may_have():
+def test_examples_have_no_errors_under_the_strictest_rules():
     examples = [*sorted((ROOT / "examples").glob("*.py")), ROOT / "examples" / "stdlib_census" / "tasks.py"]
     assert len(examples) > 7
     told = mypy("--strict", *examples, config="")

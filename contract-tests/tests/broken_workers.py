@@ -1,4 +1,4 @@
-"""Workers, and backends of SQLite, broken in this process: what a worker process is told to run first."""
+"""Workers, and backends of SQLite, broken in this process: the prelude of a worker process."""
 
 from __future__ import annotations
 

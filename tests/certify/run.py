@@ -1,7 +1,7 @@
 """``make certify``: holds each driver to the contract on a real server, and puts the report where its wheel ships it.
 
-`drivetrain drivers` then shows to whoever installs the wheel what it was certified for. It is part of a release, whose
-commit holds the reports: in between they would tell of other code. Where a clause fails, no report is written.
+`drivetrain drivers` then shows the report to users of the wheel. It is part of a release: its commit holds the reports,
+which would describe other code in between. If a clause fails, no report is written.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _certified(member: str, profile: str) -> bool:
 
 
 def _report(scheme: str, kinds: Sequence[str], profile: str) -> dict[str, Any] | None:
-    """What one run has told; None where it was not sound."""
+    """The result of one run; None if the run was not sound."""
     click.echo(f"== {scheme}")
     with TemporaryDirectory(prefix="drivetrain-certify-") as directory:
         report = Path(directory, "report.json")

@@ -36,7 +36,7 @@ class Installed:
         self.files = [path]
 
 
-def test_what_is_written_is_what_is_shown(member):
+def test_the_written_report_is_the_shown_one(member):
     place, told = member
     told |= {"memory": report("memory", "broker"), "sqlite": report("sqlite", "backend")}
     assert main(["core"]) == 0
@@ -45,7 +45,7 @@ def test_what_is_written_is_what_is_shown(member):
     assert contract_report(Installed(place), "broker", "redis") is None
 
 
-def test_of_what_was_not_sound_nothing_is_written(member, capsys):
+def test_no_report_is_written_for_a_failed_run(member, capsys):
     place, told = member
     told |= {"memory": report("memory", "broker")}
     assert main(["core"]) == 1

@@ -24,7 +24,7 @@ class Sent:
     expected: Expected
     #: Nested lists of labels, FAILED, LOST, or None where it was cancelled.
     outcome: Any
-    #: When its handle was seen to have ended; Unix seconds.
+    #: When its handle reported that it has ended; Unix seconds.
     ended_at: float
 
 
@@ -109,7 +109,7 @@ def judge(
 
 
 def _repeated(sent: Sent, by_label: Mapping[str, list[RunEvent]]) -> list[str]:
-    # Of a group only the whole is seen to end, and others of a group that has failed go on.
+    # Only the end of a whole group is observed, and the other members of a failed group continue.
     if not isinstance(sent.outcome, list) or len(sent.expected.attempts) != 1:
         return []
     (label,) = sent.expected.attempts

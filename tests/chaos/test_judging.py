@@ -50,7 +50,7 @@ def test_a_run_after_the_end_is_repeated():
     assert found(events=[event(), event("end", 11.0), event(at=13.0)]) == {"repeated"}
 
 
-def test_a_run_beside_another_is_overlapping():
+def test_two_runs_at_the_same_time_overlap():
     assert found(events=[event(), event(at=10.5, pid=2), event("end", 11.0), event("end", 11.5, pid=2)]) == {
         "overlapping"
     }
@@ -75,7 +75,7 @@ def test_a_fault_that_explains_nothing_excuses_nothing(disturbance):
     assert found(events=events, disturbances=[disturbance], ended_at=16.0) == {"overlapping"}
 
 
-def test_the_next_attempt_is_no_overlap():
+def test_the_next_attempt_does_not_overlap():
     assert (
         found(events=[event(), event("end", 11.0), event(at=11.5, attempt=1), event("end", 11.8, attempt=1)]) == set()
     )

@@ -57,7 +57,7 @@ def test_every_weakness_has_its_line():
 
 
 @pytest.mark.parametrize("weakness", WEAKNESSES)
-def test_a_weakness_says_what_is_here_and_what_shows_it(weakness):
+def test_a_weakness_names_our_behaviour_and_a_test_for_it(weakness):
     there, here, shown = WEAKNESSES[weakness]
     assert there
     assert here

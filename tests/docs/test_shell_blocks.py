@@ -142,7 +142,7 @@ def test_options_of_the_contract_command_are_there(words, help_of_the_suite):
 
 
 @pytest.mark.parametrize("words", of("python"))
-def test_a_program_that_is_to_be_run_is_told_of(words):
+def test_a_program_that_would_be_run_is_reported(words):
     """``tasks.py`` of the README is run by tests/test_docs.py; the others are of the repository."""
     assert words[1] == "tasks.py" or (ROOT / words[1]).exists()
 

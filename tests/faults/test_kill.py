@@ -10,6 +10,7 @@ import pytest
 from attrs import frozen
 
 from drivetrain import State, chain, chord, group
+from drivetrain_contract_tests.workflows.killed_worker import STEPS
 from support import killing
 from support.clocks import Ahead
 
@@ -87,7 +88,7 @@ STORIES = {
 CASES = [
     pytest.param(story, step, id=f"{name}-{step}")
     for name, story in STORIES.items()
-    for step in killing.STEPS
+    for step in STEPS
     if story.publishes is not None or "publish" not in step
 ]
 

@@ -72,7 +72,7 @@ def outcome(handle):
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("place", ["sqlite", "redis"], indirect=True)
 @pytest.mark.usefixtures("workers")
-def test_of_a_thousand_tasks_beside_killers_none_is_condemned(sender):
+def test_tasks_that_run_next_to_killers_are_not_dead_lettered(sender):
     deadly = [sign(f"kill_in_{pool}", how) for pool in POOLS for how in ("exit 1", "SIGKILL")]
     slow = [sign(f"work_in_{pool}", number, 0.5) for pool in POOLS for number in range(SLOW)]
     quick = [sign(f"work_in_{pool}", number) for pool in POOLS for number in range(QUICK)]

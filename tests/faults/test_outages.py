@@ -139,7 +139,7 @@ def test_an_outage_at_any_call_changes_nothing(workflow, side, moment):
 @pytest.mark.parametrize("moment", list(Moment))
 @pytest.mark.parametrize("side", ["worker", "sender"])
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.__name__)
-def test_a_service_that_is_away_every_now_and_then_changes_nothing(workflow, side, moment):
+def test_short_outages_of_a_service_change_nothing(workflow, side, moment):
     def play_with(seed):
         play(workflow, side, Faults(share=0.3, moment=moment, random=Random(seed)))
 

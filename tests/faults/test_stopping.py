@@ -68,7 +68,7 @@ def test_what_runs_may_finish_within_the_grace(url):
     app.close()
 
 
-def test_what_has_not_begun_is_given_back_at_once(url):
+def test_tasks_that_have_not_begun_are_released_at_once(url):
     """Another worker gets it long before any lease ends, and does not take it for a crash."""
     log, started, go = Log(), threading.Event(), threading.Event()
     app, other = make(url, log, lease_seconds=600), make(url, log, lease_seconds=600)
@@ -91,7 +91,7 @@ def test_what_has_not_begun_is_given_back_at_once(url):
     other.close()
 
 
-def test_what_does_not_finish_within_the_grace_is_given_back(url):
+def test_tasks_that_do_not_finish_in_the_grace_time_are_released(url):
     log, started, go = Log(), threading.Event(), threading.Event()
     app, other = make(url, log, lease_seconds=600), make(url, log, lease_seconds=600)
     app.task(name="long")(lambda: (started.set(), happened(go, "it may finish"), "late")[2])
@@ -191,7 +191,7 @@ def test_two_workers_of_one_app_with_queues_of_their_own_do_not_keep_each_other_
     app.close()
 
 
-def test_stopping_is_not_held_up_by_a_service_that_is_away(url):
+def test_stopping_does_not_wait_for_an_unavailable_service(url):
     log, started, go = Log(), threading.Event(), threading.Event()
     app, sender = make(url, log, grace_seconds=0.5), make(url, log)
     app.task(name="long")(lambda: (started.set(), happened(go, "it may finish"))[0])

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 #: Files of the wheelhouse that say which versions of other people's packages: those of ``requirements-dev.txt``, or the
 #: oldest that any member allows.
 PINNED, OLDEST = "pinned.txt", "oldest.txt"
-#: Of all drivers at once; whoever comes later finds them made.
+#: How long making the environments of all drivers may take, in seconds. Later tests reuse them.
 _SECONDS = 500
 
 

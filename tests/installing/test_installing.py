@@ -1,7 +1,8 @@
 """Each driver alone with core, from wheels, in an environment that is empty but for them.
 
-It runs a task and a chord on a real server; nobody else's client library is there. And in one with core alone: what is
-missing names its package, what is broken breaks nobody else, and two who claim one scheme are told.
+It runs a task and a chord on a real server, without the client libraries of other drivers. In an environment with core
+alone, the error of a missing driver names its package, a broken driver does not affect others, and two distributions
+with the same scheme are reported.
 """
 
 import json
@@ -169,7 +170,7 @@ def make_broker(url, context):
 """
 
 
-def test_a_broken_driver_breaks_nobody_else(core_alone, stranger, tmp_path):
+def test_a_broken_driver_does_not_affect_other_drivers(core_alone, stranger, tmp_path):
     stranger("broken", "[drivetrain.brokers]\nbroken=broken\n", "raise RuntimeError('half an upgrade')\n")
     listed = drivers_of(core_alone, tmp_path)
     assert not listed["broker", "broken"]["importable"]
@@ -180,7 +181,7 @@ def test_a_broken_driver_breaks_nobody_else(core_alone, stranger, tmp_path):
     assert "broken" not in told["imported"]
 
 
-def test_two_claims_on_one_scheme_are_told(core_alone, stranger, tmp_path):
+def test_two_distributions_with_the_same_scheme_are_reported(core_alone, stranger, tmp_path):
     for name in ("one", "other"):
         stranger(name, f"[drivetrain.brokers]\ntwice={name}\n", WORKS)
     (tmp_path / "settings.toml").write_text('broker = "twice://x"\nbackend = "memory://x"\n')

@@ -130,6 +130,6 @@ def test_it_imports_the_contract_only(toy):
     assert ours == {"drivetrain.contract"}
 
 
-def test_they_are_no_part_of_the_workspace():
+def test_they_are_not_part_of_the_workspace():
     workspace = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]
     assert not any("examples" in member for member in workspace["members"])

@@ -1,4 +1,4 @@
-"""What each wheel tells of itself to an index and to whoever installs it."""
+"""The metadata of each wheel, for package indexes and for users."""
 
 import email
 import os
@@ -59,7 +59,7 @@ def test_it_holds_its_package_whole_and_typed(wheel, member, project):
     assert f"{package}/py.typed" in there
 
 
-def test_it_tells_license_and_pythons(wheel, told):
+def test_it_names_license_and_python_versions(wheel, told):
     [license_] = [name for name in wheel.namelist() if name.endswith(".dist-info/licenses/LICENSE")]
     assert wheel.read(license_) == (ROOT / "LICENSE").read_bytes()
     assert told["License-Expression"] == "MIT"

@@ -139,7 +139,7 @@ def hooks(make, pair):
         assert app.send(group(app.add.s(1, 1), app.add.s(2, 2))).get(timeout=WAIT) == [2, 4]
         with pytest.raises(TaskFailed):
             app.oops.send().get(timeout=WAIT)
-        happened(seen.failed, "the failure is told")
+        happened(seen.failed, "the failure is reported")
     assert seen.calls["worker_started"] == seen.calls["worker_stopping"] == 1
     assert seen.calls["before_publish"] == seen.calls["after_publish"] == 3
     assert seen.calls["task_received"] == seen.calls["task_started"] == 3
@@ -147,7 +147,7 @@ def hooks(make, pair):
 
 
 class Watching:
-    """Counts what it is told, messages and tasks one by one."""
+    """Counts the messages and tasks of its notifications."""
 
     def __init__(self):
         self.calls = Counter()
@@ -246,7 +246,7 @@ def many_readers(make, pair):
 
 
 def failed_chord(make, pair):
-    """W31, W32: the callback of a chord with a failed member ends at once, and whoever waits is told the real error."""
+    """W31, W32: the callback of a chord with a failed member ends at once, and its waiters get the real error."""
     app = make(pair)
     with app.worker():
         handle = app.send(chord([app.add.s(1, 1), app.oops.s()], app.multiply.s()))

@@ -46,7 +46,7 @@ def test_a_result_that_was_purged_is_gone(make, pair):
         handle.get(timeout=WAIT)
 
 
-def test_the_text_of_an_error_is_kept_and_another_try_is_no_failure(make):
+def test_the_text_of_an_error_is_stored_and_a_retry_is_not_a_failure(make):
     """`TaskCallErrorTest`."""
     app = make("memory")
 
@@ -120,7 +120,7 @@ def test_urls_are_shown_without_secrets():
         assert "hunter2" not in redact(url)
 
 
-def test_a_task_is_registered_once_looked_up_and_listed(make):
+def test_a_task_is_registered_once_found_and_listed(make):
     """Registration, lookup, names."""
     app = make("memory", only={"add", "same"})
     assert sorted(app.tasks) == ["add", "same"]

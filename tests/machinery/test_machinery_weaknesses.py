@@ -71,7 +71,7 @@ class Turning(SystemClock):
         return event.is_set()
 
 
-def test_an_outage_is_tried_at_a_bounded_rate_and_recovery_begins_anew(caplog):
+def test_retries_in_an_outage_have_a_bounded_rate_and_back_off_is_reset_by_a_success(caplog):
     """W26: pauses grow to a bound, are said in the log, and are short again after the service was back."""
     clock = Turning()
     retrier = Retrier(clock)
@@ -92,7 +92,7 @@ def test_an_outage_is_tried_at_a_bounded_rate_and_recovery_begins_anew(caplog):
     assert clock.pauses[-1] <= 0.05
 
 
-def test_trying_again_ends_when_the_worker_is_told_to_stop():
+def test_retries_end_when_the_worker_is_stopped():
     """W26, W28: also for ever is not longer than that."""
     stop = threading.Event()
     stop.set()

@@ -113,7 +113,7 @@ def test_the_file_names_no_place_and_no_machine(kept, tmp_path):
     assert not [word for word in ("127.0.0.1", "localhost", "/tmp", "/work", "/home") if word in written]
 
 
-def test_every_pair_is_run_or_it_is_said_why_not(kept):
+def test_every_pair_is_run_or_has_a_reason_why_not(kept):
     told = text(kept)
     for pair in (Pair(broker, backend) for broker, backend in product(BROKERS, BACKENDS)):
         if pair in pairs():
@@ -187,7 +187,7 @@ def test_the_page_alone_is_written_without_running_anything(elsewhere, capsys):
     assert f"redis   mongodb   {len(workflow_clauses())}" in capsys.readouterr().out
 
 
-def test_a_pair_that_cannot_be_run_is_told(elsewhere, capfd, monkeypatch):
+def test_a_pair_that_cannot_be_run_is_reported(elsewhere, capfd, monkeypatch):
     monkeypatch.setattr("matrix.run._UNDER_TEST", elsewhere / "nowhere.py")
     assert main(["memory+memory"]) == 1
     assert "memory+memory: there is no sound result" in capfd.readouterr().err

@@ -108,7 +108,7 @@ def test_an_eta_without_a_time_zone(app):
 
 
 @pytest.mark.parametrize("eta", [60, "tomorrow"])
-def test_an_eta_that_is_no_time(app, eta):
+def test_an_eta_that_is_not_a_time(app, eta):
     with pytest.raises(InvalidSignature) as error:
         app.add.si(1, 2).set(eta=eta)
     says(error, f"eta is {eta!r}", "aware datetime", "delay=")
@@ -121,7 +121,7 @@ def test_a_priority_that_the_broker_has_not(app):
 
 
 @pytest.mark.parametrize("queue", ["", 7])
-def test_a_queue_that_is_no_name(app, queue):
+def test_a_queue_that_is_not_a_name(app, queue):
     with pytest.raises(InvalidSignature) as error:
         app.add.si(1, 2).set(queue=queue)
     says(error, f"queue is {queue!r}", "a string that is not empty")
@@ -130,7 +130,7 @@ def test_a_queue_that_is_no_name(app, queue):
     says(error, "queue is 7")
 
 
-def test_a_header_that_is_no_text(app):
+def test_a_header_that_is_not_a_text(app):
     with pytest.raises(InvalidSignature) as error:
         app.add.si(1, 2).set(headers={"tenant": 7})
     says(error, "header 'tenant' is 7", "must be strings")
@@ -233,14 +233,14 @@ def test_a_result_that_is_waited_for_in_a_task_without_a_limit(app, caplog, monk
 
     handle = outer.send()
     with caplog.at_level(logging.WARNING, "drivetrain"), app.worker():
-        until(lambda: "waits without a time limit" in caplog.text, "it is told")
+        until(lambda: "waits without a time limit" in caplog.text, "the warning is logged")
         with app.worker():  # another one, which has a place
             assert handle.get(timeout=60) == 3
     assert "task shop.outer waits" in caplog.text
     assert "chain(…), chord(…)" in caplog.text
 
 
-def test_a_result_that_nobody_keeps():
+def test_a_result_of_a_backend_that_stores_nothing():
     with App(f"memory://{uuid4().hex}", "null://") as app:
         task = app.task(name="task")(len)
         with pytest.raises(NotSupported) as error:
@@ -269,7 +269,7 @@ def test_a_task_that_no_worker_knows(app):
     assert letter.reason.startswith("unknown task: ")
 
 
-def test_a_worker_that_knows_no_task_says_so(caplog):
+def test_a_worker_without_tasks_logs_a_warning(caplog):
     caplog.set_level(logging.INFO, "drivetrain.worker")
     with App(f"memory://{uuid4().hex}") as app, app.worker():
         until(lambda: "receives from default" in caplog.text, "it has begun")
@@ -277,7 +277,7 @@ def test_a_worker_that_knows_no_task_says_so(caplog):
 
 
 @pytest.mark.parametrize(("queues", "doubted"), [(["defualt"], True), (["defualt", "default"], False)])
-def test_a_worker_for_a_queue_that_nobody_sends_to_says_where_its_tasks_go(app, caplog, queues, doubted):
+def test_a_worker_for_a_queue_without_senders_logs_where_its_tasks_go(app, caplog, queues, doubted):
     caplog.set_level(logging.INFO, "drivetrain.worker")
     with app.worker(queues=queues):
         until(lambda: "receives from defualt" in caplog.text, "it has begun")

@@ -59,7 +59,7 @@ def find(environment: Mapping[str, str]) -> dict[int, Path]:
 
 
 def _minor(python: Path) -> int | None:
-    """The minor version of an interpreter; None if it does not run (a shim of pyenv may not) or is no Python 3."""
+    """The minor version of an interpreter; None if it does not run (a shim of pyenv may not) or is not a Python 3."""
     try:
         done = subprocess.run([python, "-c", _IDENTIFY], capture_output=True, text=True, timeout=30, check=False)
     except OSError:

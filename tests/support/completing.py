@@ -11,7 +11,7 @@ _BATCH = 200
 
 
 def complete_all(backend, number, _line_up):
-    """Complete every member of group ``g``, in an order of our own; how many we were told of in the end."""
+    """Complete every member of group ``g``, in a shuffled order; the number of complete members in the last answer."""
     order = random.Random(number).sample(range(MEMBERS), MEMBERS)
     told = []
     for first in range(0, MEMBERS, _BATCH):
@@ -19,6 +19,6 @@ def complete_all(backend, number, _line_up):
         batch = [Completion(member=Member("g", index), payload=b"%d" % index) for index in some]
         told += [progress.done for progress in backend.complete(batch)]
         if told[-1] == MEMBERS:
-            assert None not in backend.read_members("g"), "told complete before all payloads are there"
+            assert None not in backend.read_members("g"), "reported complete before all payloads are there"
     assert told == sorted(told), "the count went down"
     return told[-1]

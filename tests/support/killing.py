@@ -14,19 +14,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from drivetrain import App, current_task, hookimpl, retry
 from support.clocks import Ahead
 
-#: Every place at which a worker is killed: the steps of a delivery, inside the function, and around publishing.
-STEPS = (
-    "received",
-    "started",
-    "function",
-    "ran",
-    "recorded",
-    "before_publish",
-    "after_publish",
-    "followed_up",
-    "acknowledged",
-)
-
 
 class Killer:
     """An observer that kills its own process with SIGKILL at the ``nth`` time that a task comes to ``step``.

@@ -328,7 +328,7 @@ def test_a_plugin_that_fails_around_a_run_fails_the_task(point, name):
     assert "_fail" in failure.traceback
 
 
-def test_what_is_no_context_manager_is_named():
+def test_the_error_names_an_object_that_is_not_a_context_manager():
     with app_with(Surrounds("nothing")) as app:
         handle = app.send(app.signature("value", 1))
         app.worker().drain()
@@ -481,7 +481,7 @@ def test_observers_get_the_times_the_outcome_and_the_workflow(notes):
         assert event.workflow == ""
 
 
-def test_a_due_time_is_told_and_what_was_not_run_has_no_start(notes):
+def test_observers_get_the_due_time_and_a_task_without_a_run_has_no_start(notes):
     with app_with(notes) as app:
         due, past = datetime.now(UTC), datetime(2020, 1, 1, tzinfo=UTC)
         app.send(app.signature("value", 1).set(eta=due))

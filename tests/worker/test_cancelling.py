@@ -21,8 +21,8 @@ def assert_cancelled(*handles):
 
 
 def assert_idle(app):
-    """Wait until every message is seen to."""
-    until(lambda: _all_seen_to(app), "every message is seen to")
+    """Wait until every message is settled."""
+    until(lambda: _all_seen_to(app), "every message is settled")
 
 
 def _all_seen_to(app):
@@ -126,7 +126,7 @@ def test_while_it_runs_in_a_thread(make_app, url):
     def long() -> str:
         started.set()
         task = current_task()
-        until(lambda: task.cancelled, "the task is told that it was cancelled")
+        until(lambda: task.cancelled, "the task is notified that it was cancelled")
         told.set()
         done.set()
         return "too late"
@@ -201,7 +201,7 @@ def test_what_waits_in_a_worker_is_not_run_once_it_is_cancelled(make_app, memory
         until(lambda: waiting.state() is State.STARTED, "it waits in the worker")
         run = next(run for run in worker._in_flight.all() if run.task_id == waiting.id)
         waiting.cancel()
-        until(lambda: run.stopped, "the worker is told")
+        until(lambda: run.stopped, "the worker is notified")
         go.set()
         assert_idle(app)
     assert log.notes == []

@@ -53,7 +53,7 @@ def test_what_is_taken_after_a_pause_is_kept():
     room = bench.load.room()
     bench.clock.seconds += 60.0  # nothing came
     _, excess = bench.take(room)
-    assert excess == [], "the pause was no task's fault"
+    assert excess == [], "no task has caused the pause"
 
 
 def test_a_pause_does_not_make_the_window_smaller():

@@ -78,7 +78,7 @@ def test_every_run_begins_with_a_copy_of_the_context_in_which_its_worker_was_mad
             assert app.send(app.signature("look")).get(timeout=60)[0] == "the worker's"
 
 
-def test_what_follows_a_run_in_its_thread_is_no_part_of_its_context(make_app, memory_url):
+def test_code_after_a_run_in_its_thread_does_not_see_its_context(make_app, memory_url):
     """A lone task is settled by the thread that ran it; observers and logging of that are nobody's task."""
     app = make_app(memory_url)
     app.task(name="spoil")(_spoil)
@@ -231,11 +231,11 @@ HOSTILE = {
     "str exits": type("Hostile", (Exception,), {"__str__": _raises(SystemExit(1))}),
     "str interrupts": type("Hostile", (Exception,), {"__str__": _raises(KeyboardInterrupt())}),
     "repr exits": type("Hostile", (Exception,), dict.fromkeys(("__str__", "__repr__"), _raises(SystemExit(1)))),
-    "str is no str": type("Hostile", (Exception,), {"__str__": lambda _: 7}),
+    "str is not a str": type("Hostile", (Exception,), {"__str__": lambda _: 7}),
     "class raises": type("Hostile", (Exception,), {"__class__": property(_raises(SystemExit(1)))}),
     "notes raise": type("Hostile", (Exception,), {"__notes__": property(_raises(SystemExit(1)))}),
     "module of its metaclass raises": _Meta("Hostile", (Exception,), {}),
-    "module is no str": type("Hostile", (Exception,), {"__module__": 7}),
+    "module is not a str": type("Hostile", (Exception,), {"__module__": 7}),
     "mro of its metaclass raises": _Mro("Hostile", (Exception,), {}),
 }
 
@@ -243,9 +243,7 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "loop"])
 @pytest.mark.parametrize("policy", [None, retry.fixed(0, max_retries=1)], ids=["", "retried"])
-def test_an_error_that_raises_when_it_is_looked_at_ends_its_task_and_nothing_else(
-    make_app, memory_url, kind, asynchronous, policy
-):
+def test_an_error_that_raises_when_it_is_read_ends_only_its_task(make_app, memory_url, kind, asynchronous, policy):
     app = make_app(memory_url)
 
     def hostile() -> None:
@@ -343,7 +341,7 @@ def test_children_begin_every_run_with_a_context_of_its_own(children):
     "task", ["close_files", "close_files_and_go_on", "close_and_reopen_files", "exit_leaving_a_child"]
 )
 def test_a_child_that_is_of_no_use_any_more_is_replaced(children, tmp_path, task):
-    """Whatever it did to its files, and whoever still holds them."""
+    """It may have closed its files, and other processes may still have them open."""
     hurry(children.app)
     with children.app.worker(concurrency=1, max_starts=1):
         with pytest.raises(TaskFailed):
@@ -362,7 +360,7 @@ def test_a_module_that_a_child_cannot_import_fails_the_task_and_the_slot_goes_on
         assert children.square.send(3).get(timeout=60) == 9
 
 
-def test_a_child_that_died_while_idle_is_replaced_and_counts_against_nobody(children):
+def test_a_child_that_died_while_idle_is_replaced_and_counts_for_no_task(children):
     hurry(children.app)
     with children.app.worker(concurrency=1, max_starts=1):
         pid = children.pid.send().get(timeout=60)

@@ -75,7 +75,7 @@ def test_large_bodies_survive_retries_hops_and_workers_that_do_not_know_them(mak
     assert app.runtime.backend.counts()["bodies"] == 0
 
 
-def test_a_second_message_with_a_body_that_is_gone_harms_nobody(app, log):
+def test_a_second_message_without_its_body_changes_nothing(app, log):
     with_broker(app, largest_message_bytes=1000)
 
     @app.task(name="large.flaky", retry=retry.fixed(0.3))
@@ -130,14 +130,14 @@ def test_a_message_that_is_too_large_even_for_a_claim_check_is_refused(app):
         app.send(app.signature("value", 1).set(headers={"note": BIG}))
 
 
-def test_what_follows_a_task_and_cannot_be_published_fails_and_is_told(app):
-    """A follower that no broker takes: its task fails, everybody who waits is told, the message is put aside."""
+def test_a_follow_up_task_that_cannot_be_published_fails_and_its_callback_is_sent(app):
+    """The broker refuses a follow-up task: that task fails, its waiters are notified, the message is dead-lettered."""
     handle = app.send(app.signature("value", 1).set(task_id="first") | app.signature("value").set(headers={"n": BIG}))
     with_broker(app, largest_message_bytes=1000)
     with app.worker():
         with pytest.raises(TaskFailed, match="TooLarge"):
             handle.get(timeout=60)
-        (letter,) = until(lambda: app.operations.dead_letters("default"), "it is put aside")
+        (letter,) = until(lambda: app.operations.dead_letters("default"), "it is dead-lettered")
     assert letter.task_id == "first"
 
 
@@ -212,7 +212,7 @@ def test_keeping_no_results_changes_no_workflow_and_leaves_nothing_behind(make_a
     until(lambda: later.runtime.backend.counts() == SIMPLE, "nothing is left behind")
 
 
-def test_a_lone_task_whose_result_nobody_keeps_is_gone_at_once(make_app, url):
+def test_the_record_of_a_single_task_without_retention_is_dropped_at_once(make_app, url):
     app = make_app(url, result_retention_seconds=0)
     with app.worker():
         handles = app.send_many([app.signature("value", n) for n in range(10)])
@@ -224,7 +224,7 @@ def test_a_lone_task_whose_result_nobody_keeps_is_gone_at_once(make_app, url):
 
 
 def test_nothing_runs_twice_for_want_of_results(make_app, url, log):
-    """A message that is seen to once more, after what followed it has ended and is kept no longer."""
+    """A message is delivered again after its follow-up task has ended and its record has expired."""
     app = make_app(url, result_retention_seconds=0, lease_seconds=0.3)
     acknowledged = app.runtime.broker.acknowledge
     lost = []
@@ -241,7 +241,7 @@ def test_nothing_runs_twice_for_want_of_results(make_app, url, log):
         app.send(app.signature("value", 1).set(retention=600) | app.signature("add", 1) | app.signature("add", 2))
         until(lambda: lost, "the first acknowledgement is lost")
         log.wait_for(3)
-        until(lambda: idle(app), "the first message has come again and was seen to")
+        until(lambda: idle(app), "the first message was delivered again and settled")
     assert log.notes == [("value", 1), ("add", 1, 1), ("add", 2, 2)]
 
 
@@ -290,7 +290,7 @@ def cached(app, monkeypatch):
 
 
 @pytest.mark.parametrize("notifies", [False, True])
-def test_who_waits_for_what_a_cache_has_dropped_is_told(app, monkeypatch, notifies):
+def test_a_waiter_gets_an_error_if_a_cache_has_dropped_the_result(app, monkeypatch, notifies):
     """Also by one that notifies of ends: it does not know of what it has dropped, so who waits looks for that."""
     monkeypatch.setattr("drivetrain.app.lost_results._SENT_SECONDS", 0.0)
     monkeypatch.setattr("drivetrain.app.waiting._LONGEST_WAIT_OF_A_CACHE_SECONDS", 0.05)
@@ -302,7 +302,7 @@ def test_who_waits_for_what_a_cache_has_dropped_is_told(app, monkeypatch, notifi
         handle.get(timeout=60)
 
 
-def test_a_group_of_which_results_were_dropped_fails_and_says_so(cached):
+def test_a_group_with_dropped_results_fails_with_that_reason(cached):
     app = cached
     members = [app.signature("value", n) for n in range(3)]
     handle = app.send(chord(group(members).set(group_id="holed"), app.signature("total")))

@@ -122,7 +122,7 @@ def test_drain_leaves_a_paused_queue_alone(app, log):
     assert sent.get(timeout=60) == 1
 
 
-def test_the_pauses_last_known_hold_while_the_backend_is_away(memory_app, caplog):
+def test_the_last_known_pauses_apply_while_the_backend_is_unavailable(memory_app, caplog):
     away = threading.Event()
 
     class Backend(Changed):

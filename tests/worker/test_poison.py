@@ -49,10 +49,10 @@ POISON = {
     "retries below zero": message(call(retries={"policy": "fixed", "max_retries": -1})),
     "on_error of nonsense": message(call(on_error=[[{"is": "call", "task": 1}]])),
     "a place in a group below zero": message(call(frames=[{"is": "join", "group_id": "g", "index": -1}])),
-    "eta that is no time": message(call(), headers={**JSON, "drivetrain-eta": "tomorrow"}),
-    "eta that is no number": message(call(), headers={**JSON, "drivetrain-eta": "nan"}),
+    "eta that is not a time": message(call(), headers={**JSON, "drivetrain-eta": "tomorrow"}),
+    "eta that is not a number": message(call(), headers={**JSON, "drivetrain-eta": "nan"}),
     "eta without end": message(call(), headers={**JSON, "drivetrain-eta": "inf"}),
-    "expires that is no time": message(call(), headers={**JSON, "drivetrain-expires": "nan"}),
+    "expires that is not a time": message(call(), headers={**JSON, "drivetrain-expires": "nan"}),
     "a body that is not kept": message(b"", headers={**JSON, "drivetrain-body": "gone"}),
 }
 
@@ -64,7 +64,7 @@ def test_what_these_are_made_of_can_be_run(app):
 
 
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
-def test_a_message_that_cannot_be_read_is_put_aside_and_stops_nothing(app, log, poison):
+def test_an_unreadable_message_is_dead_lettered_and_blocks_nothing(app, log, poison):
     app.runtime.broker.publish([poison])
     handles = app.send_many([app.signature("value", n) for n in range(100)])
     with app.worker():
@@ -78,13 +78,13 @@ def test_a_message_that_cannot_be_read_is_put_aside_and_stops_nothing(app, log, 
         app.result("p").get(timeout=60)
 
 
-def test_a_message_with_a_nonsense_count_of_returns_is_put_aside(app):
+def test_a_message_with_an_invalid_count_of_returns_is_dead_lettered(app):
     app.runtime.broker.publish([message(call(task="nobody.knows"), headers={**JSON, "drivetrain-offers": "many"})])
     with app.worker():
         until(lambda: app.operations.dead_letters("default"), "the message is put aside")
 
 
-def test_what_waits_for_a_message_that_cannot_be_read_is_told(app):
+def test_waiters_for_an_unreadable_message_get_its_failure(app):
     handle = app.send(app.signature("value", 1).set(task_id="first") | app.signature("add", 2))
     (found,) = app.runtime.broker.receive(["default"], limit=1, wait_seconds=5, hold_seconds=60)
     app.runtime.broker.acknowledge([found])

@@ -37,7 +37,7 @@ def test_a_thread_that_takes_too_long_is_stopped_and_retried_as_its_policy_says(
         assert app.send(app.signature("value", 1)).get(timeout=60) == 1
 
 
-def test_limits_of_time_that_strike_as_a_task_ends_hit_nobody_else(memory_app):
+def test_a_time_limit_that_strikes_at_the_end_of_a_task_affects_no_other_task(memory_app):
     """Thousands of tasks that end just at their limit: each ends one way or the other, and the pool lives on."""
     app = memory_app
 
@@ -251,7 +251,7 @@ def test_child_processes(children, tmp_path):
         assert handle.record().starts == 3
 
 
-def test_a_task_that_kills_its_process_again_and_again_is_put_aside(children, tmp_path):
+def test_a_task_that_kills_its_process_repeatedly_is_dead_lettered(children, tmp_path):
     app = children.app
     hurry(app)
     with app.worker(max_starts=2):

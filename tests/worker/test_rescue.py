@@ -127,7 +127,7 @@ def test_a_group_that_collects_failures_goes_on_without_the_lost_member(operator
     assert handle.get(0)[1].type == LOST
 
 
-def test_error_callbacks_of_what_is_lost_run_once_each(operator, log):
+def test_error_callbacks_of_lost_tasks_run_once_each(operator, log):
     s = operator.app.signature
     first = s("value", 1).set(on_error=[s("caught").set(task_id="own")])
     last = s("value").set(on_error=[s("caught").set(task_id="later")])
@@ -158,7 +158,7 @@ def test_what_waits_for_a_task_that_ended_without_making_it_go_on_is_ended(opera
     assert_lost(handle)
 
 
-def test_a_complete_group_that_nobody_let_go_on_goes_on(operator):
+def test_a_complete_group_without_its_continuation_is_continued(operator):
     s = operator.app.signature
     members = [s("value", number).set(task_id=f"m{number}") for number in range(2)]
     handle = operator.app.send(chord(members, s("total")))
@@ -181,7 +181,7 @@ def test_a_complete_group_that_nobody_let_go_on_goes_on(operator):
     assert handle.get(0) == 1
 
 
-def test_observers_and_the_log_are_told_of_what_is_lost(make_app, url, caplog):
+def test_a_lost_task_is_logged_and_reported_to_observers(make_app, url, caplog):
     clock, seen = VirtualClock(), []
 
     class Observer:
@@ -212,7 +212,7 @@ def test_only_one_of_many_rescues_ends_a_task(operator):
     assert_lost(handle)
 
 
-def test_another_worker_goes_on_when_the_one_that_looks_dies(operator):
+def test_another_worker_searches_when_the_searching_worker_dies(operator):
     handle = operator.app.send(operator.app.signature("value", 1))
     operator.lose()
     operator.pass_hours(0.5)
@@ -246,7 +246,7 @@ def test_a_backlog_of_a_day_is_not_touched(operator):
     assert [handle.get(0) for handle in handles] == list(range(50))
 
 
-def test_a_lost_task_is_found_beside_a_backlog(operator):
+def test_a_lost_task_is_found_while_there_is_a_backlog(operator):
     lost = operator.app.send(operator.app.signature("value", 0))
     operator.lose()
     slow = operator.app.send_many([operator.app.signature("value", number) for number in range(50)])
@@ -322,7 +322,7 @@ def test_a_dead_letter_is_not_lost(operator):
     assert operator.states(handle) == [State.PENDING]
 
 
-def test_a_queue_that_is_too_long_to_be_looked_through_is_not_looked_through(operator, caplog):
+def test_a_queue_that_is_too_long_is_not_searched(operator, caplog):
     lost = operator.app.send(operator.app.signature("value", 0))
     operator.lose()
     long = Changed(operator.app.runtime.broker)
@@ -411,7 +411,7 @@ def broker(**capabilities):
         (broker(hold=Hold.CONNECTION), None),
     ],
 )
-def test_looks_take_longer_than_a_message_can_be_hidden(capabilities, seconds):
+def test_searches_take_longer_than_a_message_can_be_hidden(capabilities, seconds):
     assert certainty_seconds(capabilities, lease_seconds=30.0, version_mismatch_seconds=240.0) == seconds
 
 
@@ -422,7 +422,7 @@ def test_it_can_be_switched_off(operator):
 # By an operator
 
 
-def test_an_operator_sees_what_is_lost_before_it_is_ended(operator):
+def test_a_dry_run_shows_lost_tasks_before_they_are_ended(operator):
     handle = operator.app.send(operator.app.signature("value", 1))
     operator.lose()
     operator.clock.turn(HOUR)

@@ -1,4 +1,4 @@
-"""Sending to a broker that takes a part, or nothing: what was not sent is told, and leaves nobody waiting."""
+"""Sending to a broker that takes only a part, or nothing: the error lists the unsent tasks, and no caller hangs."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_a_chain_that_was_not_sent_leaves_nothing_behind_and_can_be_sent_again(c
         assert app.result("good").get(timeout=60) == 5
 
 
-def test_a_group_of_which_a_part_was_sent_fails(choosy):
+def test_a_partly_sent_group_fails(choosy):
     app = choosy
     members = [app.signature("value", n).set(task_id=task_id) for n, task_id in enumerate(["fine", "bad", "too"])]
     with pytest.raises(PublishFailed):
@@ -63,7 +63,7 @@ def test_a_group_of_which_a_part_was_sent_fails(choosy):
         assert app.result("too").get(timeout=60) == 2
 
 
-def test_a_follower_that_the_broker_refuses_fails_and_is_told(choosy):
+def test_a_refused_follow_up_task_fails_and_its_callback_is_sent(choosy):
     app = choosy
     handle = app.send(app.signature("value", 1) | app.signature("add", 1).set(task_id="bad") | app.signature("value"))
     with app.worker(), pytest.raises(TaskFailed, match="full"):
@@ -147,7 +147,7 @@ class _Counting(Changed):
         return self._driver.read(task_ids)
 
 
-def test_only_ids_of_ones_own_are_looked_up(app):
+def test_only_ids_that_the_user_gave_are_read(app):
     rewire(app, backend=(backend := _Counting(app.runtime.backend)))
     app.send_many([app.signature("value", 1), app.signature("value", 1) | app.signature("value")])
     assert backend.reads == 0

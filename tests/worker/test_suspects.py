@@ -36,7 +36,7 @@ def test_how_many_starts_happen_alone(max_starts, beside_others, alone):
     assert starts[-1] is None
 
 
-def test_a_lone_start_keeps_what_is_recorded_besides():
+def test_a_lone_start_keeps_the_other_fields_of_the_record():
     known = Unfinished(due=12.5, failure={"is": "failure"}, lone_starts=1)
     record = lone_start(known, max_starts=5, tally="").record
     assert record == Unfinished(due=12.5, failure={"is": "failure"}, lone_starts=2)
@@ -105,14 +105,14 @@ def test_a_suspect_runs_in_another_process_from_its_third_start_on(suspects, tas
         assert suspect.record().starts == 3
 
 
-def test_suspects_that_do_no_harm_share_a_process_one_after_another(suspects):
+def test_harmless_suspects_run_one_after_another_in_the_same_process(suspects):
     app = suspects.app
     handles = [send_suspect(app, "suspect_tasks.pid") for _ in range(3)]
     with app.worker():
         assert len({handle.get(timeout=60) for handle in handles}) == 1
 
 
-def test_a_suspect_that_kills_its_process_is_condemned_and_nobody_else(suspects):
+def test_only_the_suspect_that_kills_its_process_is_dead_lettered(suspects):
     app = suspects.app
     deadly = [send_suspect(app, "suspect_tasks.die") for _ in range(2)]
     others = [send_suspect(app, "suspect_tasks.pid", times=times) for times in (4, 5, 20)]
@@ -127,7 +127,7 @@ def test_a_suspect_that_kills_its_process_is_condemned_and_nobody_else(suspects)
     assert all(letter.reason.startswith("crashed: started 5 times") for letter in letters)
 
 
-def test_what_condemns_happens_in_a_process_that_ran_nothing_before(suspects):
+def test_the_last_lone_start_uses_a_fresh_process(suspects):
     app = suspects.app
     first, second = [send_suspect(app, "suspect_tasks.pid") for _ in range(2)]
     with app.worker(max_starts=3):
@@ -182,7 +182,7 @@ def test_cancelling_kills_the_process_of_a_suspect(suspects, tmp_path):
             handle.get(timeout=1)
 
 
-def test_stopping_gives_suspects_back_unharmed(suspects, tmp_path):
+def test_stopping_releases_suspects_without_counting_a_lone_start(suspects, tmp_path):
     app, started = suspects.app, tmp_path / "started"
     runs = send_suspect(app, "suspect_tasks.wait", str(started))
     waits = send_suspect(app, "suspect_tasks.pid")
@@ -241,7 +241,7 @@ def test_a_task_that_may_be_started_once_is_not_started_again(suspects):
         handle.get(timeout=60)
 
 
-def test_a_backend_that_keeps_nothing_condemns_by_what_is_seen(forgetful):
+def test_with_a_backend_that_stores_nothing_the_worker_counts_crashes_itself(forgetful):
     """Deliveries are counted, which say nothing of guilt: only the death of a process of its own does."""
     app = forgetful.app
     broker = app.runtime.broker
@@ -269,7 +269,7 @@ def start_and_die(app):
         worker._suspects.isolation()._record_start(run, run.lone)
 
 
-def test_a_task_whose_workers_keep_dying_is_put_aside_and_keeps_its_retries(tmp_path):
+def test_a_task_whose_workers_keep_dying_is_dead_lettered_and_keeps_its_retries(tmp_path):
     url = f"sqlite:///{tmp_path}/work.db"
     apps = [App(url, url, clock=Ahead(turn * 3600.0), max_starts=3, concurrency=1) for turn in range(5)]
     for app in apps:

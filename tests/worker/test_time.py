@@ -115,7 +115,7 @@ def test_which_errors_are_retried(app, policy, error, runs):
     assert len(ran) == runs
 
 
-def test_a_task_asks_for_another_try_and_says_when(app):
+def test_a_task_requests_a_retry_with_a_delay(app):
     began = []
 
     @app.task(name="asking")
@@ -178,7 +178,7 @@ def _gives(delay):
     return delay_seconds
 
 
-def test_a_task_that_has_expired_is_not_started_and_everybody_is_told(app, log):
+def test_an_expired_task_is_not_started_and_its_waiters_are_notified(app, log):
     first = app.signature("value", 1).set(expires=datetime.now(UTC) - timedelta(seconds=1))
     handle = app.send(chain(first, app.signature("add", 1)))
     grouped = app.send(group(app.signature("value", 2).set(expires=0.0), app.signature("value", 3)))

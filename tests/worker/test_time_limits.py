@@ -93,7 +93,7 @@ def _notify(condition):
         condition.notify_all()
 
 
-def test_a_limit_is_no_exception_that_a_task_swallows_by_chance(app):
+def test_a_task_does_not_suppress_its_time_limit_by_accident(app):
     seen = []
 
     @app.task(name="loop", timeout=0.05)

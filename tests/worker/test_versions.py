@@ -38,7 +38,7 @@ def test_an_old_worker_leaves_arguments_that_do_not_fit_to_a_new_one(old, new):
         with new.worker():
             assert handle.get(timeout=60) == 19
     record = handle.record()
-    assert record.starts == 1, "an offer to others is no start that came to nothing"
+    assert record.starts == 1, "an offer to other workers does not count as a failed start"
     assert new.operations.dead_letters("default") == []
 
 
@@ -80,7 +80,7 @@ def test_a_message_that_carries_an_alias_runs_the_renamed_task(old, make_app, ur
 
 
 @pytest.mark.parametrize("aliases", ["shop.old", [1], [""], None], ids=repr)
-def test_aliases_that_are_no_list_of_names_are_refused(app, aliases):
+def test_aliases_that_are_not_a_list_of_names_are_refused(app, aliases):
     with pytest.raises(InvalidSignature, match=r"aliases of task 'shop.new' are .*; give a list of names"):
         app.task(name="shop.new", aliases=aliases)(lambda: None)
 

@@ -51,7 +51,7 @@ def test_all_of_many_awaited_results_come(app):
         assert asyncio.run(main()) == list(range(2_000))
 
 
-def test_what_is_awaited_for_long_is_seen_when_it_ends(app):
+def test_a_long_awaited_task_is_noticed_when_it_ends(app):
     """Also when it is awaited several times, and when others are not awaited any more."""
 
     async def main():
@@ -89,7 +89,7 @@ def test_an_await_ends_when_its_time_is_out(app, seconds):
         asyncio.run(main())
 
 
-def test_an_await_of_what_is_not_known(app):
+def test_awaiting_an_unknown_task(app):
     async def main():
         await app.result("nobody")
 
@@ -97,7 +97,7 @@ def test_an_await_of_what_is_not_known(app):
         asyncio.run(main())
 
 
-def test_an_error_that_nobody_thought_of_is_raised_where_the_result_is_awaited(app):
+def test_an_unexpected_error_is_raised_where_the_result_is_awaited(app):
     class Broken(Changed):
         def wait(self, task_ids, *, timeout_seconds):
             raise LookupError("odd")
@@ -185,7 +185,7 @@ def leaving(make_app, url):
 
 
 @pytest.mark.parametrize("way", GROUP_WAYS)
-def test_whoever_waits_waits_on_while_the_backend_is_away(leaving, way):
+def test_a_waiter_keeps_waiting_while_the_backend_is_unavailable(leaving, way):
     app, backend = leaving, leaving.runtime.backend
     handle = app.send(group(app.signature("value", 1)))
     backend.away.set()
@@ -200,7 +200,7 @@ def test_whoever_waits_waits_on_while_the_backend_is_away(leaving, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whoever_has_waited_reads_on_while_the_backend_is_away(leaving, way):
+def test_a_reader_retries_while_the_backend_is_unavailable(leaving, way):
     """The backend goes away between the end of the task and the reading of its result."""
     app, backend = leaving, leaving.runtime.backend
     handle = app.send(group(app.signature("value", 1)))
@@ -223,7 +223,7 @@ def test_whoever_has_waited_reads_on_while_the_backend_is_away(leaving, way):
 
 
 @pytest.mark.parametrize("way", ["get", "await", "progress"])
-def test_a_time_limit_holds_while_the_backend_is_away(leaving, way):
+def test_a_time_limit_holds_while_the_backend_is_unavailable(leaving, way):
     app = leaving
     handle = app.send(group(app.signature("value", 1)))
     app.runtime.backend.away.set()
@@ -240,7 +240,7 @@ def test_a_time_limit_holds_while_the_backend_is_away(leaving, way):
         ways[way]()
 
 
-def test_a_task_that_waits_without_a_limit_waits_on_while_the_backend_is_away(leaving, monkeypatch):
+def test_a_task_that_waits_without_a_limit_keeps_waiting_while_the_backend_is_unavailable(leaving, monkeypatch):
     monkeypatch.setattr(results, "_QUIET_SECONDS", 0.05)
     app, backend = leaving, leaving.runtime.backend
     waits = threading.Event()
@@ -263,7 +263,7 @@ def test_a_task_that_waits_without_a_limit_waits_on_while_the_backend_is_away(le
 
 
 @pytest.mark.parametrize("ask", ["state", "record", "done", "send_async"])
-def test_whoever_asks_once_asks_again_for_as_long_as_sending_tries(make_app, url, ask):
+def test_a_single_read_is_retried_for_the_time_limit_of_sending(make_app, url, ask):
     app = make_app(url, send_seconds=DEADLINE_SECONDS)
     handle = app.send(group(app.signature("value", 1)))
     backend = Leaving(app.runtime.backend)

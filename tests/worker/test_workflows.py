@@ -117,7 +117,7 @@ def test_results_of_a_group_come_as_they_complete_with_progress(app):
 
 
 def test_the_same_id_sent_twice_runs_once(make_app, url, log):
-    app = make_app(url, lease_seconds=0.5)  # for so long a second message of a task that runs stays back
+    app = make_app(url, lease_seconds=0.5)  # a second message of a running task is delayed for this time
     first = app.send(app.signature("value", 1).set(task_id="once"))
     second = app.send(app.signature("value", 1).set(task_id="once"))
     with app.worker():
@@ -129,7 +129,7 @@ def test_the_same_id_sent_twice_runs_once(make_app, url, log):
 
 
 def test_a_message_that_comes_again_after_its_task_has_finished_is_not_run_again(make_app, url, log):
-    app = make_app(url, lease_seconds=0.5)  # for so long a second message of a task that runs stays back
+    app = make_app(url, lease_seconds=0.5)  # a second message of a running task is delayed for this time
     handle = app.send(app.signature("value", 1) | app.signature("add", 1))
     broker = app.runtime.broker
     (delivery,) = broker.receive(["default"], limit=1, wait_seconds=5, hold_seconds=60)
@@ -143,7 +143,7 @@ def test_a_message_that_comes_again_after_its_task_has_finished_is_not_run_again
 
 
 def test_a_message_of_an_earlier_attempt_that_comes_again_changes_nothing(make_app, url, log):
-    app = make_app(url, lease_seconds=0.5)  # for so long a second message of a task that runs stays back
+    app = make_app(url, lease_seconds=0.5)  # a second message of a running task is delayed for this time
     handle = app.send(app.signature("flaky", 2))
     broker = app.runtime.broker
     (delivery,) = broker.receive(["default"], limit=1, wait_seconds=5, hold_seconds=60)

@@ -31,7 +31,7 @@ class Mutant:
     clause: str
     #: The contract whose checks must catch it.
     contract: type[Contract]
-    #: Gives what reaches it: a `Service`, a serializer, or a `PolicyUnderTest`. Called anew for each run.
+    #: Gives what reaches it: a `Service`, a serializer, or a `PolicyUnderTest`. Called again for each run.
     service: Callable[[], Any]
     #: The check that is tried first, where a later one of the clause catches it sooner.
     by: str | None = None
@@ -42,7 +42,7 @@ class Mutant:
         """The checks of its clause, in the order in which they are tried."""
         names = [name for name, (_, check) in self.contract.checks().items() if self.clause in check.clauses]
         if self.by is not None and self.by not in names:
-            raise LookupError(f"{self.by} is no check of {self.clause}")
+            raise LookupError(f"{self.by} is not a check of {self.clause}")
         return sorted(names, key=lambda name: name != self.by)
 
 

@@ -43,7 +43,7 @@ class Changed(JsonSerializer):
 
 
 def each_leaf(change):
-    """A function that changes every value that is no list or dict."""
+    """A function that changes every value that is neither a list nor a dict."""
 
     def walk(value):
         if isinstance(value, dict):

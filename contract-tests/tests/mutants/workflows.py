@@ -196,7 +196,7 @@ class TellsAfterwards(MemoryBackend):
 
 
 class TellsNobody(MemoryBackend):
-    """One short: who completes the last member is told of all but this one."""
+    """One short: the completer of the last member gets a count without it."""
 
     def record(self, transitions):
         return [
@@ -219,7 +219,7 @@ class FirstForAll(MemoryBackend):
 
 
 class NeverTells(MemoryBackend):
-    """Whoever waits is told nothing."""
+    """Waiting callers get no notification."""
 
     def wait(self, task_ids, *, timeout_seconds):
         threading.Event().wait(min(timeout_seconds, 1.0))

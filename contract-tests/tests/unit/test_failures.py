@@ -29,7 +29,7 @@ def contract(service, **fields):
 # The text
 
 
-def test_of_several_errors_the_first_is_told():
+def test_the_first_of_several_errors_is_reported():
     group = ExceptionGroup("Hypothesis found 2 distinct failures.", [AssertionError("the first"), ValueError("other")])
     assert reason_of(group, "It holds.") == "the first"
 
@@ -43,7 +43,7 @@ def test_of_several_errors_the_first_is_told():
         (ValueError(), "ValueError: without a message"),
     ],
 )
-def test_a_reason_says_what_holds_where_the_error_does_not(error, told):
+def test_a_reason_has_the_meaning_of_an_error_without_a_text(error, told):
     assert reason_of(error, "It holds.") == told
 
 
@@ -98,7 +98,7 @@ def test_a_script_of_versioned_values_names_the_versions_that_it_was_given():
     assert [each.value for each in found["backend1"].read_values(["a", "b"])] == [b"3" * 5_000, b"2"]
 
 
-def test_a_script_shows_what_was_answered_or_raised_and_no_password():
+def test_a_script_shows_answers_and_errors_and_no_password():
     service = Service(lambda namespace: f"redis://user:s3cret@localhost/0?namespace={namespace}")
     transcript = Transcript()
     broker = transcript.record(MemoryBroker("", None), service.expression("broker", "n"))
@@ -120,7 +120,7 @@ class Away(MemoryBroker):
         raise ServiceUnavailable("nobody listens on port 1")
 
 
-def test_a_service_that_cannot_be_reached_is_said_once():
+def test_an_unreachable_service_is_reported_once():
     kind = contract(local(Away))
     with pytest.raises(AssertionError, match="cannot be reached; the other checks are not run: .*nobody listens"):
         must_be_usable(kind)
@@ -128,7 +128,7 @@ def test_a_service_that_cannot_be_reached_is_said_once():
         must_be_usable(kind)
 
 
-def test_a_service_that_was_left_stopped_is_said_until_it_works_again():
+def test_a_stopped_service_is_reported_until_it_works_again():
     reached = [False]
 
     class Sometimes(MemoryBroker):

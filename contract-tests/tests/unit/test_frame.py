@@ -140,7 +140,7 @@ def test_a_check_is_skipped_only_by_a_capability():
         Capable.run_check("test_restarts", Service(), PROFILES["quick"])
 
 
-def test_a_check_tells_what_it_has_found_besides():
+def test_a_check_reports_its_other_findings():
     Capable.told = capabilities(lists_queues=True)
     found = Capable.run_check("test_lists", Service(), PROFILES["quick"])
     assert [one.capability for one in found.undeclared] == ["ordered"]
@@ -166,7 +166,7 @@ def test_the_same_seed_makes_the_same_choices():
     assert drawn(1) == drawn(1) != drawn(2)
 
 
-def test_no_profile_of_hypothesis_changes_what_is_tried():
+def test_profiles_of_hypothesis_do_not_change_the_examples():
     import hypothesis
 
     before, name = repr(PROFILES["quick"].settings()), hypothesis.settings.get_current_profile_name()
@@ -190,7 +190,7 @@ def test_no_profile_of_hypothesis_changes_what_is_tried():
         hypothesis.settings.load_profile(name)
 
 
-def test_a_long_difference_is_told_in_a_line():
+def test_a_long_difference_is_reported_in_one_line():
     numbers = list(range(100_000))
     assert_same(numbers, tuple(numbers), "the numbers")
     with pytest.raises(
@@ -243,7 +243,7 @@ def test_an_overridden_or_deleted_check_fails(certify):
     assert outcome.row("S5")["verdict"] == "not run"
 
 
-def test_a_check_that_is_known_to_fail_is_no_surprise_and_not_passed(certify):
+def test_a_check_that_is_expected_to_fail_is_neither_a_failure_nor_a_pass(certify):
     outcome = certify(
         """
         class TestIt(SerializerContract):
@@ -302,7 +302,7 @@ def test_what_fails_is_shown_and_the_run_fails(certify):
     assert outcome.row("S4")["checks"] == {"test_the_content_type_is_a_media_type_and_constant": "fail"}
 
 
-def test_the_report_says_what_was_tested_with_what(certify):
+def test_the_report_names_the_tested_drivers_and_their_versions(certify):
     outcome = certify('class TestIt(SerializerContract):\n    serializer = "json"', "--contract-seed=7", "-v")
     document = outcome.document
     assert (document["schema"], document["profile"], document["seed"]) == (SCHEMA, "quick", 7)
@@ -476,7 +476,7 @@ def test_the_command_certifies_memory(tmp_path):
         (["--broker", "nonsense{namespace}"], "not a driver URL"),
     ],
 )
-def test_the_command_says_what_is_missing(arguments, told, tmp_path):
+def test_the_command_names_the_missing_parts(arguments, told, tmp_path):
     done = command(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert told in " ".join(done.stderr.split())

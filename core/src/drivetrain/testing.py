@@ -27,7 +27,7 @@ from drivetrain.contract import QueueSection, reset_after_fork
 
 __all__ = ["VirtualClock", "VirtualTime"]
 
-#: After this number of waits without a turn of the clock, no other thread will turn it.
+#: After this number of waits in which no thread has turned the clock, no thread will turn it.
 _MOST_WAITS = 1000
 _FOR_EVER = (
     "this would wait without end, since virtual time does not pass on its own; "
@@ -39,9 +39,9 @@ _MOMENT_SECONDS = 0.05
 
 
 class VirtualClock:
-    """A clock that stands still until it is turned. Thread-safe.
+    """A clock whose time passes only when `turn` is called, or when a thread waits. Thread-safe.
 
-    Waiting turns it: after a wait of five seconds, five seconds have passed.
+    A wait turns it at once: after a wait of five seconds, five seconds have passed.
     """
 
     def __init__(self, start: datetime | None = None, *, explain: Callable[[], str] = str) -> None:

@@ -134,7 +134,7 @@ def test_an_eta_by_the_real_clock_is_reached(app):
         assert ran == [eta]
 
 
-def test_who_waits_for_ever_is_told_which_task_is_due_when(app):
+def test_the_error_of_an_endless_wait_names_the_next_due_task(app):
     @app.task(name="note")
     def note() -> None: ...
 

@@ -1,10 +1,13 @@
-"""One RabbitMQ for each process that runs tests, because some tests stop it."""
+"""One RabbitMQ for each process that runs tests, because some tests stop it; and brokers on it."""
 
 import os
 import subprocess
+import uuid
 
 import pytest
 
+from drivetrain.contract import DriverContext
+from drivetrain_amqp import make_broker
 from drivetrain_contract_tests import Service
 from services.processes import NotStarted
 from services.rabbitmq import RabbitServer
@@ -95,3 +98,23 @@ def service_on(rabbit):
         return Service(namespaces.url, stop=namespaces.crash, start=rabbit.start)
 
     return make
+
+
+@pytest.fixture
+def namespace():
+    """A namespace of its own for each test."""
+    return f"n{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def make(namespace):
+    """Makes brokers for the URL of a server, and closes them."""
+    made = []
+
+    def make_one(url, options=""):
+        made.append(make_broker(f"{url}?namespace={namespace}{options}", DriverContext()))
+        return made[-1]
+
+    yield make_one
+    for broker in made:
+        broker.close()

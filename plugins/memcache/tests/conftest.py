@@ -33,6 +33,12 @@ def servers(tmp_path):
 
 
 @pytest.fixture
+def three(servers):
+    """Three servers."""
+    return [servers() for _ in range(3)]
+
+
+@pytest.fixture
 def backends():
     """Makes backends, and closes them."""
     made = []

@@ -17,7 +17,7 @@ __all__ = ["ContractReport", "contract_report"]
 logger = logging.getLogger("drivetrain.discovery")
 
 _FILE = "contract-report.json"
-#: The version that is read; a later one with another number means something else.
+#: The version of the format that is read. In another version the fields may have other meanings.
 _SCHEMA = "drivetrain-contract-report/1"
 _VERDICTS = ("pass", "fail", "not declared", "not run")
 
@@ -28,7 +28,7 @@ class ContractReport:
 
     #: How many clauses there are of each verdict: ``pass``, ``fail``, ``not declared``, ``not run``.
     verdicts: Mapping[str, int]
-    #: The version of the driver's distribution that was tested; other than the installed one, it is out of date.
+    #: The version of the driver's distribution that was tested. If another one is installed, the report is outdated.
     version: str
     #: The version of the contract tests, and how much they tried.
     suite: str
@@ -39,7 +39,7 @@ class ContractReport:
 
 
 def contract_report(found: Any, kind: str, name: str) -> ContractReport | None:
-    """What the report that this distribution ships says of one of its drivers; None if there is none.
+    """The result for one driver in the report that its distribution ships; None if there is none.
 
     Args:
         found: the distribution, as importlib_metadata has it; None: there is none.

@@ -31,8 +31,8 @@ from drivetrain.contract import (
 
 __all__ = ["Drivers"]
 
-#: Parameters of policies come with messages, so the number of policies kept is bounded.
-_POLICIES_KEPT = 256
+#: Messages bring the parameters of policies, so the number of stored policies is bounded.
+_MOST_POLICIES = 256
 
 
 class Drivers:
@@ -156,7 +156,7 @@ class Drivers:
         policy = self._policies.get(key)
         if policy is None:
             policy = self._maker.make(Kind.RETRY_POLICY, name, {"name": name, "parameters": parameters})
-            if len(self._policies) >= _POLICIES_KEPT:
+            if len(self._policies) >= _MOST_POLICIES:
                 self._policies.clear()
             self._policies[key] = policy
         return policy

@@ -58,7 +58,7 @@ def unused_options(names: Sequence[str], in_use: Sequence[tuple[str, str]]) -> C
 
 
 def hide_texts(text: str, options: Mapping[str, Any]) -> str:
-    """``text`` with each option's value that is a text left out, for it may be a secret."""
+    """``text`` without the values of options that are texts, since they may be secrets."""
     for value in options.values():
         if isinstance(value, str) and value:
             text = text.replace(value, "***")

@@ -1,4 +1,4 @@
-"""Calls observers. A hook without observers costs nothing, and an error of an observer harms no task."""
+"""Calls observers. A hook without observers costs nothing, and an error of an observer does not affect a task."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plugin_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
         plugins: plugins by the name that errors call them.
 
     Raises:
-        DriverBroken: a plugin has a hook that drivetrain does not know, or takes arguments that the hook has not.
+        DriverBroken: drivetrain does not know a hook of a plugin, or one of its arguments.
     """
     manager = pluggy.PluginManager(specs.PROJECT)
     manager.add_hookspecs(specs.DriverHooks)
@@ -41,9 +41,9 @@ def plugin_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
 
 
 def hook_callers(plugins: Mapping[str, object], hook: str) -> list[tuple[str, Callable[..., Any]]]:
-    """What calls ``hook`` of each plugin that implements it, with the plugin's name.
+    """For each plugin that implements ``hook``: its name, and the function that calls the hook.
 
-    A manager for each plugin, so that one which raises does not keep pluggy from calling the next.
+    Each plugin has a manager of its own, so that an error in one does not keep pluggy from calling the next.
     """
     callers = [(name, getattr(plugin_manager({name: plugin}).hook, hook)) for name, plugin in plugins.items()]
     return [(name, caller) for name, caller in callers if caller.get_hookimpls()]

@@ -34,7 +34,7 @@ class QueuedTask:
 
 
 def queued_task(message: Message, read: Callable[[Message], Invocation]) -> QueuedTask:
-    """What a message says to an operator.
+    """The description of a message for an operator.
 
     Args:
         message: the message.

@@ -54,13 +54,13 @@ def parse_setting(attribute: attrs.Attribute[Any], raw: object) -> Any:
 
 
 def from_text(text: str, kind: Any) -> object:
-    """What ``text`` says, read as ``kind``; still to be checked by `parse_setting`.
+    """``text``, parsed as ``kind``. `parse_setting` still has to check the value.
 
     Numbers as Python writes them; true/false, yes/no, on/off, 1/0; ``none`` where a setting may be None; lists with
     commas; tables as ``name=value,name=value``; retries as JSON.
 
     Raises:
-        ValueError: it does not read as that; the message ends a sentence that began with the value.
+        ValueError: it cannot be parsed. The message ends a sentence that began with the value.
     """
     options = get_args(kind) if get_origin(kind) in {Union, types.UnionType} else ()
     if type(None) in options:
@@ -72,9 +72,9 @@ def from_text(text: str, kind: Any) -> object:
 
 def _read_bool(text: str) -> bool:
     word = text.strip().lower()
-    if word not in _TRUTH:
+    if word not in _BOOLS:
         raise ValueError("it must be true or false")
-    return _TRUTH[word]
+    return _BOOLS[word]
 
 
 def _read_int(text: str) -> int:
@@ -109,7 +109,7 @@ def _read_json(text: str) -> Any:
         raise ValueError('it must be JSON, like {"policy": "exponential", "max_retries": 5}') from None
 
 
-_TRUTH = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
+_BOOLS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
 
 _READERS: Mapping[Any, Callable[[str], object]] = {
     bool: _read_bool,

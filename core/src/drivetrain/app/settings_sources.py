@@ -13,27 +13,27 @@ __all__ = ["Source", "code_source", "environment_source", "file_source"]
 
 _PREFIX = "DRIVETRAIN_"
 
-#: Names the file; no setting itself.
+#: The variable that names the file. It is not a setting.
 _CONFIG = "DRIVETRAIN_CONFIG"
 
-#: Names the app that the command line works with; no setting either.
+#: The variable that names the app of the command line. It is not a setting either.
 _APP = "DRIVETRAIN_APP"
 
-#: Variables that are not meant for us. Kubernetes gives every container the address of each service, so a service
-#: called "drivetrain…" would keep every worker beside it from starting. ``DRIVETRAIN_TEST_…`` belongs to test suites.
+#: Variables that are not settings. Kubernetes sets variables with the address of each service, so a service called
+#: "drivetrain…" would otherwise keep every worker from starting. ``DRIVETRAIN_TEST_…`` belongs to test suites.
 _FOREIGN = re.compile(r"TEST_.*|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
 
 
 @frozen(kw_only=True)
 class Source:
-    """Settings as one place gives them, not checked yet."""
+    """The settings of one source, not checked yet."""
 
     values: Mapping[str, Any] = field(factory=dict)
-    #: Where they stand, for messages; ``{}`` is replaced by the setting's name in capitals.
+    #: The location of a setting, for messages; ``{}`` is replaced by the setting's name in capitals.
     location: str
     #: Whether values are text, to be read by the setting's type.
     text: bool = False
-    #: What kept the place itself from being read.
+    #: Why the source itself could not be read.
     faults: tuple[str, ...] = ()
 
 

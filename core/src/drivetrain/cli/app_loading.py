@@ -1,4 +1,4 @@
-"""From ``module:app`` on the command line to the app."""
+"""Loads the app that ``module:app`` on the command line names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["load_app"]
 
 
 def load_app(reference: str) -> App:
-    """The app that ``module:attribute`` names, or the only one in ``module``. The current directory is looked in.
+    """The app that ``module:attribute`` names, or the only one in ``module``. It also searches the current directory.
 
     Raises:
         ConfigurationError: the module or attribute does not exist, cannot be imported, or is not an app.
@@ -29,12 +29,12 @@ def load_app(reference: str) -> App:
         raise ConfigurationError(
             f"{reference!r} does not name an app; use module:app, like {_as_module(module_name)}:app"
         )
-    _look_here()
+    _add_current_directory()
     module = _import(module_name)
     return _named(module, attribute) if attribute else _only(module)
 
 
-def _look_here() -> None:
+def _add_current_directory() -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -44,12 +44,12 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except DrivetrainError:
-        raise  # says itself what is wrong
+        raise  # its message says what is wrong
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise ConfigurationError(_missing(name, error.name)) from error
         raise ConfigurationError(
-            f"the module {name!r} exists, but importing it failed{_place(error)}: "
+            f"the module {name!r} exists, but importing it failed{_location(error)}: "
             f"{type(error).__name__}: {error} (--verbose shows the traceback)"
         ) from error
 
@@ -59,14 +59,14 @@ def _missing(name: str, missing: str) -> str:
     if parent and not hasattr(sys.modules[parent], "__path__"):
         return f"there is no module {name!r}: {parent} is a module, not a package; for its attribute, {parent}:{last}"
     path = sys.modules[parent].__path__ if parent else None
-    # Nobody has an app in the standard library.
+    # The standard library contains no app.
     known = {found.name for found in pkgutil.iter_modules(path)} - (set() if parent else sys.stdlib_module_names)
     near = _near(last, sorted(known), prefix=f"{parent}." if parent else "")
     what = f"no module {missing!r}" if missing == name else f"no module {missing!r}, and so no {name!r}"
     return f"there is {what} in {Path.cwd()} or on sys.path{near}"
 
 
-def _place(error: BaseException) -> str:
+def _location(error: BaseException) -> str:
     # The last line of the user's code, without the frames of importlib.
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
     return f" at {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""

@@ -100,9 +100,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _option("--config", metavar="FILE", help="Without an app: a TOML or YAML file with settings."),
     _option("--broker", metavar="URL", help="Without an app: the broker; DRIVETRAIN_BROKER hides it better."),
     _option("--backend", metavar="URL", help="Without an app: the backend; DRIVETRAIN_BACKEND hides it better."),
-    _option(
-        "--namespace", metavar="NAME", help="Without an app: the name of the one that is meant; or DRIVETRAIN_NAME."
-    ),
+    _option("--namespace", metavar="NAME", help="Without an app: the namespace, an app's name; or DRIVETRAIN_NAME."),
     verbose_option,
 )
 

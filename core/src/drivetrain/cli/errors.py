@@ -1,4 +1,4 @@
-"""What a command says of an error."""
+"""The text that a command prints for an error."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ __all__ = ["message_of"]
 
 
 def message_of(error: DrivetrainError, options: AppOptions) -> str:
-    """The error in one message, without secrets; with its traceback, where ``--verbose`` was given."""
+    """The error in one message, without secrets. With ``--verbose``, its traceback follows."""
     trace = "".join(traceback.format_exception(error)) if options.verbose else ""
     return without_secrets(f"{trace}Error: {error}", options.secrets())

@@ -1,4 +1,4 @@
-"""The one table of exit codes, and which error ends in which."""
+"""The exit codes, and the exit code of each error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["MEANINGS", "Exit", "exit_code"]
 
 
 class Exit(IntEnum):
-    """What a command ends with."""
+    """The exit code of a command."""
 
     OK = 0
     FAILED = 1
@@ -52,5 +52,5 @@ _BY_ERROR: tuple[tuple[type[DrivetrainError], Exit], ...] = (
 
 
 def exit_code(error: DrivetrainError) -> Exit:
-    """What a command ends with when it meets this error."""
+    """The exit code of a command that ends with this error."""
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), Exit.FAILED)

@@ -11,16 +11,16 @@ import click
 
 from drivetrain.cli.exit_codes import Exit
 
-__all__ = ["output_errors_told"]
+__all__ = ["report_output_errors"]
 
 
 @contextmanager
-def output_errors_told() -> Iterator[None]:
-    """End the program with one line on stderr when what is printed inside cannot be written.
+def report_output_errors() -> Iterator[None]:
+    """End the program with one line on stderr when its output cannot be written.
 
     Raises:
         SystemExit: it cannot be written; the command has failed.
-        OSError: any other error of the system, as it is.
+        OSError: any other error of the system, unchanged.
     """
     try:
         yield
@@ -34,7 +34,7 @@ def output_errors_told() -> Iterator[None]:
 
 
 def _raised_by_printing(error: OSError) -> bool:
-    """Whether ``error`` comes from `click.echo`, by which everything is printed."""
+    """Whether ``error`` comes from `click.echo`, which prints all output."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -42,7 +42,7 @@ def _raised_by_printing(error: OSError) -> bool:
 
 
 def _discard_output() -> None:
-    """Let what is left in the buffer go nowhere, or Python fails with it again at its end."""
+    """Discard what is still in the buffer. Otherwise Python fails with it again when it exits."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -71,7 +71,7 @@ def shown_in_lines(value: object) -> str:
 
 @contextmanager
 def _any_number_of_digits() -> Iterator[None]:
-    """Lift Python's limit on the digits of an int. It holds for the whole process, so only for this long."""
+    """Lift Python's limit on the digits of an int. It holds for the whole process, so it is restored at the end."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     try:
@@ -87,7 +87,7 @@ def one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """``text``, what a terminal would take for a command made visible."""
+    """``text`` with control characters escaped, so that a terminal does not execute them."""
     return "".join(
         character if character.isprintable() or character == "\n" else ascii(character)[1:-1] for character in text
     )

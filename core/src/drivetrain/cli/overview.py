@@ -1,4 +1,4 @@
-"""What an operator sees at a glance: queues, workers, and what runs. Read at one moment, and compared with another."""
+"""The overview of an operator: queues, workers and running tasks at one moment, and rates between two moments."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Overview:
 
 @frozen
 class Rates:
-    """How many runs have ended in a second, since an earlier overview; None: there is none to compare with."""
+    """How many runs have ended in a second, since an earlier overview; None: there is no earlier one."""
 
     succeeded: float | None = None
     failed: float | None = None

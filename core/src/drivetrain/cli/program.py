@@ -1,4 +1,4 @@
-"""The program ``drivetrain``: its commands, and how it tells of errors."""
+"""The program ``drivetrain``: its commands, and how it reports errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from drivetrain.cli.commands.worker import worker
 from drivetrain.cli.commands.workers import workers
 from drivetrain.cli.errors import message_of
 from drivetrain.cli.exit_codes import MEANINGS, exit_code
-from drivetrain.cli.lost_output import output_errors_told
+from drivetrain.cli.lost_output import report_output_errors
 from drivetrain.contract import DrivetrainError
 
 __all__ = ["main"]
@@ -34,11 +34,11 @@ class _Program(click.Group):
     """A group whose errors are one clear message each."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with output_errors_told():  # --help is printed in here
+        with report_output_errors():  # --help is printed in here
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with output_errors_told():
+        with report_output_errors():
             try:
                 return super().invoke(ctx)
             except DrivetrainError as error:

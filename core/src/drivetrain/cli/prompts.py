@@ -1,4 +1,4 @@
-"""Before something is dropped: is there such a queue, and is that really meant?"""
+"""Checks before a command drops something: the queue exists, and the user confirms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ yes_option: Callable[[Any], Any] = click.option("--yes", is_flag=True, help="Do 
 
 
 def not_found(context: click.Context, message: str) -> None:
-    """End the command: there is no such thing."""
+    """End the command with the exit code NOT_FOUND."""
     click.echo(f"Error: {message}", err=True)
     context.exit(Exit.NOT_FOUND)
 

@@ -1,4 +1,4 @@
-"""Keeping passwords out of what is printed: drivers take care, and what they chain to may not."""
+"""Removes passwords from printed text. Drivers redact their own messages, but the errors that cause them may not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from drivetrain.contract import redact
 
 __all__ = ["without_secrets"]
 
-#: Shorter passwords would blot out parts of ordinary words.
+#: Shorter passwords would match parts of ordinary words.
 _SHORTEST_PASSWORD = 4
 
 

@@ -58,7 +58,7 @@ class JsonSerializer:
         except RecursionError as error:
             raise SerializationError("the value contains itself, or is nested too deeply for JSON") from error
         except (TypeError, ValueError) as error:  # text with half a surrogate pair, too
-            what = next(_misfits(value, "value"), str(error))
+            what = next(_unsupported_parts(value, "value"), str(error))
             raise SerializationError(f"JSON cannot hold this value: {what}") from error
 
     def loads(self, data: bytes) -> Plain:
@@ -116,17 +116,17 @@ def _where(error: UnicodeError) -> str:
     return f"{error.reason} at {error.start}" if isinstance(error, (UnicodeDecodeError, UnicodeEncodeError)) else ""
 
 
-def _misfits(value: Plain, path: str) -> Iterator[str]:
+def _unsupported_parts(value: Plain, path: str) -> Iterator[str]:
     # Called only after encoding has failed, to find the reason.
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 yield f"{path} has the key {key!r}, which is not a str"
-            yield from _misfits(key, f"a key of {path}") if isinstance(key, str) else ()
-            yield from _misfits(item, f"{path}[{key!r}]")
+            yield from _unsupported_parts(key, f"a key of {path}") if isinstance(key, str) else ()
+            yield from _unsupported_parts(item, f"{path}[{key!r}]")
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            yield from _misfits(item, f"{path}[{index}]")
+            yield from _unsupported_parts(item, f"{path}[{index}]")
     elif isinstance(value, float):
         if not math.isfinite(value):
             yield f"{path} is {value}, and JSON has finite numbers only"

@@ -79,7 +79,7 @@ class NullBackend:
         return [Outcome(applied=True, before=None) for _ in transitions]
 
     def read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
-        """Every one is unknown."""
+        """None for each: no record exists."""
         return [None] * len(task_ids)
 
     def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
@@ -126,11 +126,11 @@ class NullBackend:
         return []
 
     def read_groups(self, group_ids: Sequence[str]) -> Sequence[GroupRecord | None]:
-        """Every one is unknown."""
+        """None for each: no group exists."""
         return [None] * len(group_ids)
 
     def read_members(self, group_id: str) -> Sequence[bytes | None]:
-        """Every one is unknown."""
+        """None for each: no member exists."""
         return []
 
     def store_bodies(self, bodies: Mapping[str, bytes]) -> None:

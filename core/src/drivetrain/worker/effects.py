@@ -168,7 +168,7 @@ class EffectRunner:
             worker=self._worker,
             task=GROUP_TASK if end.state is State.SUCCESS else "",  # only groups succeed without running
             payload=None if end.failure is None else self._runtime.payloads.dump(end.failure),
-            retention=self._runtime.kept_seconds(None),
+            retention=self._runtime.record_retention_seconds(None),
         )
 
     def _complete_members(self, completes: Sequence[Complete], known: Mapping[Member, GroupProgress]) -> None:

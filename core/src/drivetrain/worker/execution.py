@@ -33,7 +33,7 @@ logger = get_logger("drivetrain.task")
 
 
 def failure_of(invocation: Invocation, error: BaseException | None, kind: str = "", message: str = "") -> Failure:
-    """The failure of an invocation, from an exception or from words."""
+    """The failure of an invocation, from an exception or from a kind and a message."""
     call = invocation.call
     return Failure(
         type=kind if error is None else exception_name(type(error)),
@@ -149,13 +149,13 @@ class Execution:
         return run.definition.binding.decode_call(call.args, call.kwargs)
 
     def around(self, run: Run) -> AbstractContextManager[None]:
-        """What plugins put around the function of ``run``, which has begun; its errors are errors of the task."""
+        """The context managers of plugins around ``run``, which has begun. Their errors are errors of the task."""
         if not self._runtime.acting.surrounds_runs:
             return nullcontext()
         return self._runtime.acting.around(event_of_run(run, self._options.name, self._runtime.clock))
 
     def admit(self, run: Run) -> None:
-        """Check that ``run`` may begin, right before it does.
+        """Check that ``run`` may begin, right before it begins.
 
         Raises:
             RunRefused: it was cancelled, has expired, or its lease has run out, while it waited in this worker.

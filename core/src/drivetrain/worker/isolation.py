@@ -1,4 +1,4 @@
-"""Running suspects alone, so that a task that kills its process harms no other, and is known to be the one.
+"""Runs suspects alone, so that a task that kills its process affects no other task, and can be identified.
 
 A suspect runs in a child process, one at a time, while the other tasks of the worker continue. That is not possible if
 another process cannot find its function, or if the broker lives in this process. Then, and after a worker has died in a
@@ -34,18 +34,18 @@ __all__ = ["Isolation"]
 
 logger = get_logger("drivetrain.worker")
 
-#: The largest number of waiting suspects; more are left to other workers.
+#: The largest number of waiting suspects. Others are released to other workers.
 _MOST_WAITING = 64
-#: When a suspect runs for this time, in seconds, the waiting ones are left to other workers too.
+#: When a suspect has run for this time, in seconds, the waiting ones are released to other workers too.
 _LONG_SECONDS = 1.0
-#: How long they stay back then, in seconds.
+#: The delay of these releases, in seconds.
 _LATER_SECONDS = 1.0
 #: How often a wait checks whether the worker stops, in seconds.
 _POLL_SECONDS = 0.2
 
 
 class Isolation:
-    """Runs suspects, one after another, in a thread that is started for the first. Thread-safe."""
+    """Runs suspects, one after another, in a thread that the first suspect starts. Thread-safe."""
 
     def __init__(
         self,
@@ -64,11 +64,11 @@ class Isolation:
         """Make it.
 
         Args:
-            runtime: whose drivers.
-            options: how the worker works.
+            runtime: the drivers of the app.
+            options: the options of the worker.
             execution: makes the results of runs.
             releaser: releases runs that do not begin, and runs whose process has died.
-            retrier: how services are called.
+            retrier: calls services, with retries.
             in_flight: the runs of the worker.
             stopping: set when the worker begins nothing new.
             run_here: runs a task in the worker itself, in its pool.
@@ -93,15 +93,15 @@ class Isolation:
         self._slot = Slot(options, runtime.directory, program.Program)
         #: When the suspect that runs in the slot began, by the monotonic clock.
         self._began: float | None = None
-        #: Set while a suspect waits for the worker to run nothing else, and until it has ended then.
+        #: Set while a suspect waits until the worker runs nothing else, and while it runs then.
         self._wanted = threading.Event()
-        #: Set by the worker when that is so.
+        #: Set by the worker when it runs nothing else.
         self._granted = threading.Event()
 
-    # What the worker asks of it
+    # Calls from the worker
 
     def submit(self, runs: Sequence[Run]) -> None:
-        """Run these suspects, which are in flight, each alone; those for which there is no room are released.
+        """Run each of these suspects alone. They are in flight; those beyond the limit are released.
 
         Raises:
             RuntimeError: the system starts no more threads.
@@ -115,7 +115,7 @@ class Isolation:
         self._releaser.release(runs[room:], delay_seconds=_LATER_SECONDS)
 
     def run_now(self, run: Run) -> RunResult:
-        """Run a suspect in this thread, in which nothing else runs; its result."""
+        """Run a suspect in this thread, and return its result. Nothing else runs in this thread."""
         try:
             self._record_start(run, _lone(run))
         except RunRefused as error:
@@ -123,7 +123,7 @@ class Isolation:
         return self._execution.run_here(run)
 
     def take_back(self) -> list[Run]:
-        """Remove the runs that have not begun; these runs."""
+        """Remove and return the runs that have not begun."""
         with self._changed:
             runs = list(self._waiting)
             self._waiting.clear()
@@ -148,7 +148,7 @@ class Isolation:
 
     @property
     def wants_worker(self) -> bool:
-        """Whether the worker must take nothing new: a suspect waits until it runs nothing else, or runs then."""
+        """Whether the worker must receive nothing new: a suspect waits until it runs nothing else, or runs then."""
         return self._wanted.is_set()
 
     @property
@@ -157,10 +157,10 @@ class Isolation:
         return self._granted.is_set()
 
     def grant(self) -> None:
-        """Tell that the worker has only suspects in flight, and receives nothing new while `wants_worker`."""
+        """Report that the worker has only suspects in flight, and receives nothing new while `wants_worker`."""
         self._granted.set()
 
-    # In its thread
+    # Steps of its thread
 
     def _work(self) -> None:
         while (run := self._next()) is not None:
@@ -209,7 +209,7 @@ class Isolation:
         return None
 
     def _reference(self, run: Run) -> TaskReference | None:
-        """Where a child process finds the task of ``run``; None: it is not to run in one."""
+        """Where a child process finds the task of ``run``; None: it must not run in one."""
         if not program.SUPPORTED:
             return None
         if not (self._runtime.broker.capabilities.shared or run.definition.pool is Pool.PROCESSES):
@@ -220,7 +220,7 @@ class Isolation:
             return None
 
     def _prepare(self, run: Run, reference: TaskReference, lone: LoneStart) -> bool:
-        """Have a child process that is ready for the task; False: it cannot be."""
+        """Start a child process and prepare it for the task; whether that succeeded."""
         if lone.last and not self._slot.fresh:
             self._slot.dismiss()
         try:
@@ -232,7 +232,7 @@ class Isolation:
         return True
 
     def _get_worker(self) -> bool:
-        """Wait until the worker runs nothing else, though not for longer than a lease; whether it came to that."""
+        """Wait until the worker runs nothing else, at most for the time of a lease; whether it does."""
         clock = self._runtime.clock
         end = clock.monotonic() + self._options.lease_seconds
         self._granted.clear()
@@ -244,7 +244,7 @@ class Isolation:
         return False
 
     def _await_settled(self, run: Run) -> None:
-        """Keep the worker to this suspect until its result is recorded: the next one may kill the worker."""
+        """Reserve the worker for this suspect until its result is recorded: the next one may kill the worker."""
         while self._in_flight.holds(run) and not self._ended:
             self._in_flight.wait_below(len(self._in_flight), _POLL_SECONDS)
         self._wanted.clear()
@@ -284,7 +284,7 @@ class Isolation:
         if self._ended:
             return None  # `stop` has killed it; the run was released before
         if run.stopped:
-            return self._execution.failed(run, error)  # killed by us
+            return self._execution.failed(run, error)  # `cancel` has killed it
         alone = lone.record.lone_starts
         text = f"{lone.tally}, {alone} of them alone, and never finished; the last time its process {error}"
         if lone.last:

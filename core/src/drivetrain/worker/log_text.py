@@ -18,9 +18,9 @@ def shortened(text: str, longest: int = LONGEST_LOGGED) -> str:
 def shortened_lines(text: str, longest: int = LONGEST_LOGGED, most: int = MOST_LINES) -> str:
     """``text`` with each line `shortened`; of more than ``most`` lines the first and the last half."""
     lines = text.split("\n")
-    left_out = len(lines) - most
-    if left_out <= 0:
+    omitted = len(lines) - most
+    if omitted <= 0:
         return "\n".join(shortened(line, longest) for line in lines)
-    head, tail = lines[: most // 2], lines[most // 2 + left_out :]
+    head, tail = lines[: most // 2], lines[most // 2 + omitted :]
     head, tail = ([shortened(line, longest) for line in part] for part in (head, tail))
-    return "\n".join([*head, f"... ({left_out:,} lines left out)", *tail])
+    return "\n".join([*head, f"... ({omitted:,} lines left out)", *tail])

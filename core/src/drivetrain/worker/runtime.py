@@ -72,11 +72,11 @@ class Runtime:
     #: How long a finished task's record is kept at least, while its message might be delivered again, in seconds.
     redelivery_window_seconds: float
 
-    def kept_seconds(self, retention: float | None) -> float | None:
+    def record_retention_seconds(self, retention: float | None) -> float | None:
         """How long a terminal record is kept before its message is known to be gone; None: without limit."""
-        wanted = self.wanted_seconds(retention)
-        return None if wanted is None else max(wanted, self.redelivery_window_seconds)
+        result_seconds = self.result_retention_seconds(retention)
+        return None if result_seconds is None else max(result_seconds, self.redelivery_window_seconds)
 
-    def wanted_seconds(self, retention: float | None) -> float | None:
-        """How long a result is to be kept; None: without limit."""
+    def result_retention_seconds(self, retention: float | None) -> float | None:
+        """How long a result is kept; None: without limit."""
         return self.retention_seconds if retention is None else retention

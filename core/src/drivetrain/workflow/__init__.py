@@ -1,1 +1,1 @@
-"""What users compose and what it means: signatures, chains, groups, chords, and the pure function `advance`."""
+"""Workflows: signatures, chains, groups and chords, and the pure function `advance`, which continues them."""

@@ -63,9 +63,9 @@ class Complete:
         return self.join.member
 
     def outward(self, failure: Plain) -> tuple[Complete, ...]:
-        """What is to be done where the group itself is lost, and ``failure`` says so.
+        """The effects of a loss of the group itself, with ``failure`` as its cause.
 
-        Its place in the group around it ends with that. What is between the two was lost with the group.
+        A group in an outer group ends there as a failed member. The frames between the two were lost with the group.
         """
         outer = self.join.outer
         return () if outer is None else (Complete(outer, None, failure, State.FAILURE),)
@@ -73,7 +73,7 @@ class Complete:
 
 @frozen
 class End:
-    """This task or group, which itself was never run, has ended."""
+    """This task or group has ended without being run."""
 
     task_id: str
     state: State
@@ -85,7 +85,7 @@ Effect: TypeAlias = Publish | Open | Complete | End
 
 @frozen
 class Resumed:
-    """Whatever came before ``frames`` has ended with this value; NOTHING when a workflow begins."""
+    """The step before ``frames`` has ended with this value; NOTHING: a workflow begins."""
 
     value: Plain | Nothing = NOTHING
 
@@ -100,7 +100,7 @@ class Succeeded:
 
 @frozen
 class Failed:
-    """What came before ``frames`` has finally failed: a call that was run; None: a group, or an earlier task."""
+    """The step before ``frames`` has finally failed. ``call`` was run; None: it was a group, or an earlier task."""
 
     failure: Plain
     call: Call | None = None
@@ -111,9 +111,9 @@ Event: TypeAlias = Resumed | Succeeded | Failed
 
 
 def advance(frames: Frames, event: Event) -> tuple[Effect, ...]:
-    """What is to be done when ``event`` has happened in front of ``frames``.
+    """The effects of an ``event`` that happened right before ``frames``.
 
-    The same event always gives the same effects with the same ids, so that doing them twice is doing them once.
+    The same event always gives the same effects with the same ids, so repeating them changes nothing.
     """
     if isinstance(event, Resumed):
         return tuple(_resume(frames, event.value))
@@ -142,7 +142,7 @@ def _resume(frames: Frames, value: Plain | Nothing) -> Iterator[Effect]:
 
 
 def _around(rest: Frames) -> tuple[Join | None, str]:
-    """For a group with ``rest`` after it: its place in the group around it, and the id of what comes before that."""
+    """For a group with ``rest`` after it: its `Join` in the outer group, and the id of the step before that."""
     if not rest or not isinstance(rest[-1], Join):
         return None, ""
     return rest[-1], next(ids(rest), "")
@@ -164,7 +164,7 @@ def _abandon(frames: Frames, event: Failed) -> Iterator[Effect]:
 
 
 def _callbacks_of_abandoned(frames: Frames, event: Failed) -> Iterator[Effect]:
-    # Those of the workflows around them are left out: they were sent for the task that failed.
+    # Error callbacks of the outer workflows are left out: they were sent for the task that failed.
     if event.state is not State.CANCELLED:
         for call in calls(frames):
             for then in call.on_error:
@@ -172,10 +172,10 @@ def _callbacks_of_abandoned(frames: Frames, event: Failed) -> Iterator[Effect]:
 
 
 def after(frames: Frames, task_id: str) -> Frames | None:
-    """The frames that wait for the task or group ``task_id`` somewhere in ``frames``; None if it is not there.
+    """The frames that wait for the task or group ``task_id`` inside ``frames``; None if it is not there.
 
-    For a task in a branch of a group that fails with its members, that is the rest of its branch, the group, and all
-    that comes after the group; for one that collects failures, the rest of the branch.
+    For a task in a branch of a group that fails with its members, these are the rest of its branch, the group, and all
+    that comes after the group. For a group that collects failures, they are the rest of the branch.
     """
     for index, frame in enumerate(frames):
         rest = frames[index + 1 :]
@@ -191,11 +191,11 @@ def after(frames: Frames, task_id: str) -> Frames | None:
 
 
 def preceding(frames: Frames, first: str = "") -> dict[str, str]:
-    """For each task and group in ``frames``: the id of what has ended, or was opened, right before it begins.
+    """For each task and group in ``frames``: the id of the step that ends, or is opened, right before it begins.
 
     Args:
-        frames: where they are.
-        first: the id of what comes before ``frames``.
+        frames: the frames.
+        first: the id of the step before ``frames``.
     """
     found: dict[str, str] = {}
     for frame in frames:

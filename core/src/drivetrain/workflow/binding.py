@@ -1,4 +1,4 @@
-"""How one task's arguments and result travel."""
+"""Encodes and decodes the arguments and the result of one task."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Binding"]
 
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
-#: For calls of a wrong shape, where the function that is called hides its parameters.
+#: Advice for a call that does not fit a decorated function.
 _HINT: Final = " (it is decorated: a decorator that passes arguments itself must set __signature__)"
 
-#: A value that is given: the parameter that takes it, what it is called in messages, and the value.
+#: A given value: the parameter that takes it, its name in messages, and the value.
 _Given = tuple["_Slot", str, Any]
 
 
@@ -39,20 +39,20 @@ class _Slot:
 
 @frozen(eq=False)
 class _Plan:
-    """A signature, made ready for calls."""
+    """The signature of a function, prepared for calls."""
 
     positional: tuple[_Slot, ...]
     by_keyword: Mapping[str, _Slot]
     more_positional: _Slot | None
     more_keywords: _Slot | None
-    #: Of a call that gives each positional parameter its argument and nothing else; None where that is not enough.
+    #: For calls with exactly one argument for each positional parameter; None: some parameter needs a keyword.
     encodes: tuple[Convert, ...] | None
     decodes: tuple[Convert, ...] | None
     encode_result: Convert
     decode_result: Convert
 
     def faults(self, args: int, kwargs: Iterable[str], *, received: bool) -> Iterator[str]:
-        """What is wrong with a call of this shape, for any values."""
+        """The faults of a call with this number of arguments and these keywords, whatever the values are."""
         names = list(kwargs)
         taken = [slot.name for slot in self.positional[:args]]
         if args > len(self.positional) and self.more_positional is None:
@@ -90,12 +90,12 @@ def _counting(received: bool) -> str:
 
 
 class Binding:
-    """How one task's arguments and result travel. Compiled on first use; thread-safe.
+    """Encodes and decodes the arguments and the result of one task. Compiled on first use; thread-safe.
 
     Args:
         task: the task's name, for messages.
         function: the task's function; its annotations say what may be sent.
-        values: turns values into plain ones and back.
+        values: converts values to plain ones and back.
     """
 
     def __init__(self, task: str, function: Callable[..., Any], values: Values) -> None:
@@ -105,7 +105,7 @@ class Binding:
         self._plan: _Plan | None = None
 
     def compile(self) -> None:
-        """Compile now what would be compiled on first use.
+        """Compile now, not on first use.
 
         Raises:
             InvalidSignature: an annotation is not supported, or cannot be resolved.
@@ -123,7 +123,7 @@ class Binding:
             received: whether the previous task's result will be put before ``args`` when the task is run.
 
         Raises:
-            InvalidArguments: they do not fit the function; the message says all that is wrong.
+            InvalidArguments: they do not fit the function; the message lists all faults.
         """
         plan = self._plan or self._compiled()
         encodes = plan.encodes
@@ -135,20 +135,20 @@ class Binding:
             return self._convert(plan, _encode, args, kwargs, received=False)
 
     def decode_call(self, args: Sequence[Plain], kwargs: Mapping[str, Plain]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a call, of their plain form.
+        """The arguments of a call, from their plain form.
 
         Raises:
-            InvalidArguments: they do not fit the function; the message says all that is wrong.
+            InvalidArguments: they do not fit the function; the message lists all faults.
         """
         plan = self._plan or self._compiled()
         values, by_name = self._decode_fitting(plan, args, kwargs)
         return tuple(values), by_name
 
     def encode_result(self, value: object) -> Plain:
-        """The plain form of what the function returned.
+        """The plain form of the function's result.
 
         Raises:
-            SerializationError: it is not what the return annotation says, or cannot travel.
+            SerializationError: it does not fit the return annotation, or cannot be sent.
         """
         plan = self._plan or self._compiled()
         try:
@@ -157,10 +157,10 @@ class Binding:
             raise SerializationError(f"{self.task}(): {mismatch.describe('the result')}") from mismatch
 
     def decode_result(self, plain: Plain) -> Any:
-        """What the function returned, of its plain form.
+        """The function's result, from its plain form.
 
         Raises:
-            SerializationError: it is not what the return annotation says.
+            SerializationError: it does not fit the return annotation.
         """
         plan = self._plan or self._compiled()
         try:
@@ -204,7 +204,7 @@ class Binding:
         return converted[: len(args)], dict(zip(kwargs, converted[len(args) :], strict=True))
 
     def _compiled(self) -> _Plan:
-        # Several threads may make the same plan at once, and each may use its own.
+        # Several threads may make the same plan at once. Each may use its own.
         plan = self._plan = self._plan or self._make_plan()
         return plan
 
@@ -267,19 +267,19 @@ def _signature_of(function: Callable[..., Any], task: str) -> Signature:
 
 
 def _declares_parameters(function: Callable[..., Any]) -> bool:
-    """Whether this is a decorator's function with parameters of its own: it does not pass on all arguments."""
+    """Whether it is a function with parameters of its own: it does not take all arguments to pass them on."""
     passes_on = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
     return inspect.isfunction(function) and not function.__code__.co_flags & passes_on
 
 
 def _passes_all_on(function: Callable[..., Any]) -> bool:
-    """Whether this is a decorator's function whose parameters are said to be those of the function inside."""
+    """Whether it is a decorator's function that passes all arguments on to a function with the real signature."""
     inside = inspect.unwrap(function, stop=lambda one: hasattr(one, "__signature__"))
     return inside is not function and not _declares_parameters(function)
 
 
 def _stated_hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a decorator that says by ``__signature__`` what it takes and returns."""
+    """The annotations of a decorator that declares its parameters and its result with ``__signature__``."""
     function = inspect.unwrap(function, stop=lambda one: hasattr(one, "__signature__"))
     signature = getattr(function, "__signature__", None)
     if not isinstance(signature, Signature):
@@ -290,7 +290,7 @@ def _stated_hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _function_in(function: Any) -> Any:
-    """The function that has the annotations: inside decorators, partials and callable objects."""
+    """The function that has the annotations: the one inside decorators, partials and callable objects."""
     function = inspect.unwrap(function)
     while isinstance(function, functools.partial):
         function = inspect.unwrap(function.func)

@@ -22,7 +22,7 @@ I = TypeVar("I")  # noqa: E741 - what the first workflow takes
 S = TypeVar("S")
 T = TypeVar("T")
 
-#: Signatures in something that can be iterated over, whose types cannot be followed.
+#: An iterable of signatures. A type checker cannot follow their types.
 _Parts = Iterable[Workflow[Any, Any]]
 
 
@@ -65,7 +65,7 @@ def chain(
     a: Workflow[A, I], b: Workflow[Any, Takes[A]], c: _Parts, /, *more: Workflow[Any] | _Parts
 ) -> Chain[Any, I]: ...
 def chain(*parts: Any) -> Chain[Any]:
-    """Workflows one after the other; each takes the result of the one before it as its first argument.
+    """Workflows that run one after the other. Each takes the result of the previous one as its first argument.
 
     Raises:
         InvalidSignature: there is no argument, or one is not a workflow.
@@ -87,7 +87,7 @@ def group(*members: Workflow[T, Takes[I]] | Iterable[Workflow[T, Takes[I]]]) -> 
 @overload
 def group(*members: Workflow[T] | Iterable[Workflow[T]]) -> Group[T]: ...
 def group(*members: Any) -> Group[Any]:
-    """Workflows side by side. An empty group results in ``[]``.
+    """Workflows that run in parallel. An empty group results in ``[]``.
 
     Raises:
         InvalidSignature: an argument is not a workflow.
@@ -102,7 +102,7 @@ def chord(
 @overload
 def chord(header: Iterable[Workflow[Any]], body: Workflow[S, Takes[list[Any]]]) -> Chain[S]: ...
 def chord(header: Any, body: Workflow[S, Any]) -> Chain[S, Any]:
-    """A group, and a workflow that takes the list of its results first, once, when all are there.
+    """A group, and a workflow that runs once when all results are there. Their list is its first argument.
 
     Raises:
         InvalidSignature: an argument is not a workflow.

@@ -1,6 +1,6 @@
 """Frames: a message carries the call of a task, and a stack of frames that continue after it.
 
-They are msgspec structs, since each task encodes and decodes some, and other classes take ten times as long (see
+They are msgspec structs: each task encodes and decodes some, and other classes take ten times as long (see
 docs/decisions/0016-msgspec.md). The names of their fields are the names in messages.
 """
 
@@ -82,9 +82,9 @@ class Call(
     #: Whether a worker that does not know the task drops it at once.
     ignore_unknown: bool = False
     on_success: tuple[tuple[Call | Fork | Join, ...], ...] = ()
-    #: Its own error callbacks: sent when it ends as FAILURE or EXPIRED, whether it ran or a task before it failed.
+    #: Its own error callbacks: sent when it ends as FAILURE or EXPIRED, whether it or a task before it failed.
     on_error: tuple[tuple[Call | Fork | Join, ...], ...] = ()
-    #: The error callbacks of the chains and groups around it: sent only when it has failed itself.
+    #: The error callbacks of the chains and groups around it: sent only when it fails itself.
     workflow_on_error: tuple[tuple[Call | Fork | Join, ...], ...] = ()
 
     def receive(self, value: Plain | Nothing) -> Call:
@@ -95,16 +95,16 @@ class Call(
 
 
 class Fork(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="is", tag="fork"):
-    """A group to be opened; each branch ends in a `Join` once it is."""
+    """A group that is not open yet. Each branch gets a `Join` at its end when the group is opened."""
 
     group_id: str
     branches: tuple[tuple[Call | Fork | Join, ...], ...]
-    #: Whether failed members take their place in the results.
+    #: Whether the results contain the failures of failed members.
     collect: bool = False
 
 
 class Join(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="is", tag="join"):
-    """The end of a branch: the value is a member's of a group, whose own frames are kept with the group.
+    """The end of a branch: its value is that of a member of a group. The backend keeps the group's own frames.
 
     If that group is itself in a branch of another group, its frames end in a `Join` too. A cache may drop them with the
     group. So the members carry that `Join` as well, and can report the loss to the outer group.
@@ -116,7 +116,7 @@ class Join(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, 
     #: The membership of the group in an outer group; None: there is none.
     outer: Join | None = None
     #: The id of the task or group after this group and before ``outer``; empty: there is none. It distinguishes a lost
-    #: group from one that has succeeded and expired: the task after that one was published.
+    #: group from one that has succeeded and expired: in the second case the task after the group was published.
     then: str = ""
 
     @property

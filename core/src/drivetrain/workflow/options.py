@@ -23,7 +23,7 @@ def _aware(_record: object, attribute: Any, value: object) -> None:
 
 def _check_eta(record: object, attribute: Any, value: object) -> None:
     if value is not None and not isinstance(value, datetime):
-        raise InvalidSignature(f"eta is {value!r}; it must be an aware datetime; for seconds from now there is delay=")
+        raise InvalidSignature(f"eta is {value!r}; it must be an aware datetime; use delay= for seconds from now")
     _aware(record, attribute, value)
 
 
@@ -87,7 +87,7 @@ def _check_headers(_record: object, _attribute: object, value: Mapping[Any, Any]
 
 @frozen(kw_only=True)
 class Options:
-    """How a task is sent. None: as the task says, or else the app."""
+    """How a task is sent. None: the default of the task applies, or else that of the app."""
 
     #: Not before this time; must have a time zone.
     eta: datetime | None = field(default=None, validator=_check_eta)
@@ -114,7 +114,7 @@ class Options:
     task_id: str | None = field(default=None, validator=_check_task_id)
 
 
-#: All options as the task says, or else the app.
+#: No option is set: the defaults of the task and the app apply.
 NO_OPTIONS = Options()
 
 

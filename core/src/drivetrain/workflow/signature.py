@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chain", "Group", "Signature", "Takes", "Workflow", "as_workflows", "chain_parts"]
 
-#: What a workflow results in.
+#: The type of a workflow's result.
 R_co = TypeVar("R_co", covariant=True)
 #: What it takes from the workflow before it: `Takes[…]`; by default nothing is checked.
 In_co = TypeVar("In_co", covariant=True, default=Any)
@@ -24,16 +24,16 @@ V_contra = TypeVar("V_contra", contravariant=True)
 S = TypeVar("S")
 T = TypeVar("T")
 
-#: What sends a workflow: ``app.send``. Signatures made by a task know their app's, and are otherwise plain values.
+#: The type of ``app.send``. A signature that a task has made holds that of its app; otherwise it is a plain value.
 Sender = Callable[[Any], Any]
 
 
 class Takes(Generic[V_contra]):
     """For type checkers: what a workflow takes from the one before it, as its first argument.
 
-    ``add.s(1)`` is a ``Signature[int, Takes[int]]``. `Takes[object]` takes anything, as immutable signatures do, and
-    `Takes[Never]` nothing: all arguments are there. A class of its own, and not a contravariant variable of `Workflow`,
-    since mypy joins workflows that differ in such a variable to `object`.
+    ``add.s(1)`` is a ``Signature[int, Takes[int]]``. `Takes[object]` takes anything, as immutable signatures do.
+    `Takes[Never]` takes nothing: all arguments are there. This is a separate class, not a contravariant variable of
+    `Workflow`, because mypy joins workflows that differ in such a variable to `object`.
     """
 
     __slots__ = ()
@@ -54,7 +54,7 @@ class Workflow(Generic[R_co, In_co]):
         return Chain((*chain_parts(self), *chain_parts(following)))
 
     def send(self) -> Result[R_co]:
-        """Send it; a handle to its result.
+        """Send it, and return a handle to its result.
 
         Raises:
             InvalidSignature: no task in it belongs to an app (use ``app.send(workflow)``), or it cannot be sent.
@@ -76,25 +76,25 @@ class Workflow(Generic[R_co, In_co]):
         return None
 
     def inner(self) -> tuple[Workflow[Any], ...]:
-        """The workflows that it is made of; callbacks are left out."""
+        """The workflows inside it, without callbacks."""
         return ()
 
 
 @frozen(kw_only=True)
 class Signature(Workflow[R_co, In_co]):
-    """A call of a task that has yet to be made."""
+    """A planned call of a task."""
 
     #: The name of the task.
     task: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(factory=dict)
-    #: Whether it takes no result of the task before it.
+    #: Whether it ignores the result of the task before it.
     immutable: bool = False
     options: Options = NO_OPTIONS
-    #: Sent, each with the result, when the task has succeeded; apart from what follows it in a workflow.
+    #: Sent with the result when the task has succeeded, in addition to what follows it in its workflow.
     on_success: tuple[Workflow[Any], ...] = ()
-    #: Sent, each with the `Failure`, when the task ends as FAILURE or EXPIRED: because it failed itself, or because a
-    #: task before it in its workflow did.
+    #: Sent with the `Failure` when the task ends as FAILURE or EXPIRED: because it failed itself, or because a task
+    #: before it in its workflow did.
     on_error: tuple[Workflow[Any], ...] = ()
     sender: Sender | None = field(default=None, eq=False, repr=False)
 
@@ -120,13 +120,13 @@ class Signature(Workflow[R_co, In_co]):
 
 @frozen
 class Chain(Workflow[R_co, In_co]):
-    """Workflows one after the other; each takes the result of the one before it first."""
+    """Workflows that run one after the other. Each takes the result of the previous one as its first argument."""
 
     parts: tuple[Workflow[Any], ...]
     on_error: tuple[Workflow[Any], ...] = ()
 
     def set(self, *, on_error: Iterable[Workflow[Any, Takes[Failure]]]) -> Chain[R_co, In_co]:
-        """This chain with callbacks that are sent, with the `Failure`, once for each task in it that finally fails."""
+        """This chain with callbacks. They are sent with the `Failure`, once for each task in it that finally fails."""
         return evolve(self, on_error=as_workflows("on_error", on_error))
 
     def inner(self) -> tuple[Workflow[Any], ...]:
@@ -136,11 +136,11 @@ class Chain(Workflow[R_co, In_co]):
 
 @frozen
 class Group(Workflow[list[T], In_co]):
-    """Workflows side by side; results in the list of their results, in order."""
+    """Workflows that run in parallel. Its result is the list of their results, in order."""
 
     members: tuple[Workflow[T], ...]
     on_member_failure: Literal["fail", "collect"] = "fail"
-    #: The id of the group; None: a new one for each time that it is sent.
+    #: The id of the group; None: a new one each time it is sent.
     group_id: str | None = None
     on_error: tuple[Workflow[Any], ...] = ()
 

@@ -1,4 +1,4 @@
-"""How invocations and frames stand in a message: plain values, defaults left out.
+"""The plain form of invocations and frames in a message. Default values are left out.
 
 ``{"call": {"is": "call", "id", "task", "queue", "args", …}, "frames": […], "attempt"}``, as in
 `drivetrain.workflow.frames`.
@@ -17,8 +17,8 @@ from drivetrain.workflow.nesting import DEEPEST, is_too_deep
 
 __all__ = ["dump_frames", "dump_invocation", "load_frames", "load_invocation", "skeleton"]
 
-#: What a wrong form makes msgspec raise; and our own validators, through it.
-_MISFITS = (msgspec.ValidationError, InvalidSignature, RecursionError)
+#: The errors that msgspec raises for a wrong form. Our validators raise theirs through it.
+_FORM_ERRORS = (msgspec.ValidationError, InvalidSignature, RecursionError)
 
 
 def dump_invocation(invocation: Invocation) -> Plain:
@@ -26,7 +26,7 @@ def dump_invocation(invocation: Invocation) -> Plain:
     plain, call = msgspec.to_builtins(invocation), invocation.call
     if call.on_success or call.on_error or call.workflow_on_error or call.retries or not _joins(invocation.frames):
         return _lists(plain)
-    # Nothing else can be a tuple.
+    # Only the arguments and the frames can be tuples here.
     if call.args:
         plain["call"]["args"] = list(plain["call"]["args"])
     if invocation.frames:
@@ -42,7 +42,7 @@ def load_invocation(plain: Plain) -> Invocation:
     """
     try:
         invocation = msgspec.convert(plain, Invocation)
-    except _MISFITS as error:
+    except _FORM_ERRORS as error:
         raise SerializationError(f"this version of drivetrain cannot read the task: {error}") from error
     call = invocation.call
     carries = invocation.frames or call.on_success or call.on_error or call.workflow_on_error
@@ -65,12 +65,12 @@ def load_frames(plain: Plain) -> Frames:
     """
     try:
         return msgspec.convert(plain, Frames)
-    except _MISFITS as error:
+    except _FORM_ERRORS as error:
         raise SerializationError(f"this version of drivetrain cannot read the continuation: {error}") from error
 
 
 def skeleton(frames: Frames) -> list[Plain]:
-    """The plain form of ``frames`` with nothing kept of a call but its id: enough to know what waits for what."""
+    """The plain form of ``frames`` with only the id of each call. It shows which task waits for which."""
     return dump_frames(_bare(frames))
 
 
@@ -87,29 +87,29 @@ def _bare_frame(frame: Frame) -> Frame:
 
 
 def _joins(frames: Frames) -> bool:
-    """Whether there is nothing in ``frames`` but ends of branches, as with a member of a group."""
+    """Whether ``frames`` contains only ends of branches, as those of a member of a group do."""
     return all(type(frame) is Join for frame in frames)
 
 
 def _lists(plain: Any) -> Any:
-    """``plain`` with lists for tuples, which not every serializer takes; the containers in it are changed in place."""
+    """``plain`` with lists instead of tuples, which not every serializer takes. It changes the containers in place."""
     root = [plain]
     pending: list[Any] = [root]
     while pending:
         container = pending.pop()
         for key, item in enumerate(container) if type(container) is list else container.items():
             if type(item) is tuple:
-                container[key] = item = list(item)  # noqa: PLW2901 - the new one is what is looked into
+                container[key] = item = list(item)  # noqa: PLW2901 - the new list is inspected below
             if type(item) is list or type(item) is dict:
                 pending.append(item)
     return root[0]
 
 
-def _learn() -> None:
-    """Let msgspec see all types once.
+def _load_types() -> None:
+    """Let msgspec inspect all types now.
 
-    It finds out about a type when that is first read, and two threads that are the first at one moment crash the
-    interpreter (0.22.0).
+    Otherwise it inspects a type at the first use, and two threads that do this at once crash the interpreter
+    (msgspec 0.22.0).
     """
     call = Call(id="", task="", queue="", retries=Retries(policy="never", max_retries=0))
     join = Join("", 0, outer=Join("", 0), then="-")
@@ -118,4 +118,4 @@ def _learn() -> None:
     load_frames(dump_frames(frames))
 
 
-_learn()
+_load_types()

@@ -165,7 +165,7 @@ class TestPair:
         cache = texts(of_pair(small, evolve(BACKEND, durability=Durability.CACHE)), Section.CRASH)
         assert "large arguments may be dropped" in cache
 
-    def test_a_backend_of_one_process_beside_a_shared_broker(self):
+    def test_a_backend_of_one_process_with_a_shared_broker(self):
         told = of_pair(BROKER, evolve(BACKEND, shared=False))
         assert "Use a backend that is shared" in texts(told, Section.REFUSED)
         assert "Use a backend that is shared" not in texts(of_pair(BROKER, BACKEND))
@@ -202,7 +202,7 @@ class TestStrangers:
             replicas: int = 3
 
         told = texts(of_broker(Theirs(durability=Durability.POWER)))
-        assert "declares replicas 3, of which this version of drivetrain knows nothing" in told
+        assert "declares replicas 3, which this version of drivetrain does not know" in told
 
     def test_numbers_that_are_none(self):
         odd = evolve(BROKER, priority_levels="many", largest_message_bytes="1 MB", longest_delay_seconds="long")

@@ -1,4 +1,4 @@
-"""From what is said to an app: what goes wrong is told apart, and near misses are named."""
+"""Loading an app from its reference: errors are distinguished, and similar names are suggested."""
 
 import sys
 
@@ -50,11 +50,11 @@ def test_no_module_in_a_package(project):
     assert "no module 'good', and so no 'good.tasks'" in refusal("good.tasks")
 
 
-def test_a_module_is_no_package(project):
+def test_a_module_is_not_a_package(project):
     assert refusal("shop.app").endswith("for its attribute, shop:app")
 
 
-def test_an_import_error_inside_is_no_missing_module(project):
+def test_an_import_error_inside_is_not_a_missing_module(project):
     (project / "broken.py").write_text("import os\nimport nothing_of_this_name\n")
     message = refusal("broken")
     assert "'broken' exists, but importing it failed" in message

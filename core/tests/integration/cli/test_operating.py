@@ -35,7 +35,7 @@ class TestNamespaces:
         monkeypatch.setenv("DRIVETRAIN_NAME", "orders")
         assert '"ready": 1' in run(*ready, URL).stdout
 
-    def test_an_app_says_itself_which_it_is(self, shop, run):
+    def test_a_namespace_next_to_an_app_is_refused(self, shop, run):
         outcome = run("--app", "shop:app", "--namespace", "orders", "inspect")
         assert outcome.exit_code == 2
         assert "leave --namespace out" in outcome.stderr
@@ -201,7 +201,7 @@ class TestPurge:
         assert outcome.exit_code == code
         assert shop.app.operations.sizes()["default"].ready == left
 
-    def test_a_slip_of_the_pen(self, shop, run):
+    def test_a_typing_error(self, shop, run):
         shop.add.send(1, 2)
         outcome = run("--app", "shop", "purge", "defautl", "--yes")
         assert outcome.exit_code == 3
@@ -227,7 +227,7 @@ class TestDead:
         assert shop.app.operations.sizes()["default"].ready == 1
         assert shop.app.result(dead_letter).state() is State.PENDING
 
-    def test_replay_of_what_is_not_there(self, dead_letter, run):
+    def test_replay_of_a_missing_dead_letter(self, dead_letter, run):
         outcome = run("--broker", URL, "dead", "replay", "default", "--id", "nonsense", "--id", dead_letter)
         assert outcome.exit_code == 3
         assert outcome.stderr == "Error: not among the dead letters of default: nonsense\n"
@@ -331,7 +331,7 @@ class TestWhichApp:
         assert outcome.exit_code == 2
         assert "leave --broker out" in outcome.stderr
 
-    def test_nothing_says_which_and_no_file_is_made(self, project, run):
+    def test_without_an_app_and_a_broker_no_file_is_made(self, project, run):
         outcome = run("inspect")
         assert outcome.exit_code == 2
         assert "--app module:app" in outcome.stderr

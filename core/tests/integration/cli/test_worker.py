@@ -1,4 +1,4 @@
-"""``drivetrain worker`` in processes of its own: it works, stops as it is told, and is supervised."""
+"""``drivetrain worker`` in processes of its own: it works, stops on request, and is supervised."""
 
 import json
 import os
@@ -47,7 +47,7 @@ class TestOneProcess:
         worker.signal(signal.SIGTERM)
         assert worker.ended() == 0
 
-    def test_sigterm_finishes_what_runs_and_gives_back_what_waits(self, start_worker, shop, gate):
+    def test_sigterm_finishes_running_tasks_and_releases_waiting_ones(self, start_worker, shop, gate):
         worker = start_worker("--no-supervisor", "--concurrency", "1")
         held_at = gate("gate")
         held = shop.hold.send(str(held_at.path))
@@ -67,7 +67,7 @@ class TestOneProcess:
             assert [result.get(timeout=60) for result in waiting] == [1 + n for n in range(20)]
 
     @pytest.mark.parametrize("task", ["hold", "hold_in_child"])
-    def test_second_sigterm_gives_back_at_once(self, start_worker, shop, gate, task):
+    def test_second_sigterm_releases_at_once(self, start_worker, shop, gate, task):
         worker = start_worker()
         held = shop.app.send(getattr(shop, task).s(str(gate("gate").path)))
         worker.wait_for("held at")
@@ -165,7 +165,7 @@ class TestLogs:
         assert line["gate"] == path
         assert line["level"] == "INFO"
 
-    def test_level_is_the_settings_unless_said(self, start_worker, shop, monkeypatch):
+    def test_log_level_is_that_of_the_settings_by_default(self, start_worker, shop, monkeypatch):
         monkeypatch.setenv("DRIVETRAIN_LOG_LEVEL", "error")
         worker = start_worker("--log-level", "info")
         assert "receives" in worker.lines[-1]
@@ -246,7 +246,7 @@ class TestSupervisor:
         assert worker.ended() == -signal.SIGKILL  # its children hold stderr open: all have ended
         assert held.state() is State.SUCCESS
 
-    def test_second_signal_gives_back_at_once(self, start_worker, shop, gate):
+    def test_second_signal_releases_at_once(self, start_worker, shop, gate):
         worker = start_worker("--processes", "2", workers=2)
         held = shop.hold.send(str(gate("gate").path))
         worker.wait_for("held at")
@@ -273,7 +273,7 @@ class TestSupervisor:
         worker.wait_for("ValueError: no key")
         assert worker.ended() == 2
 
-    def test_replaces_one_of_which_a_thread_has_failed(self, start_worker, project):
+    def test_replaces_a_worker_process_in_which_a_thread_has_failed(self, start_worker, project):
         (project / "fragile.py").write_text(fragile(BREAK_HEARTBEAT))
         worker = start_worker("--processes", "2", reference="fragile", workers=0)
         worker.wait_for("CRITICAL", "thread drivetrain-heartbeat has failed; stopping the worker")

@@ -141,7 +141,7 @@ def text_of(view):
 
 
 def test_the_view_shows_names_as_they_are():
-    """Square brackets are no markup, and control characters are visible."""
+    """Square brackets are not markup, and control characters are visible."""
     task = RunningTask(task_id="1", task="[red]\x1b", attempt=0, queue="q", began=0.0)
     overview = Overview(at=2.0, queues={"a": SIZES}, workers=[status(running=[task], running_count=1)])
     shown = text_of(_view(overview, Rates(), 5))

@@ -358,7 +358,7 @@ class TestUnusualOptions:
         letters = {letter.task_id for letter in app.operations.dead_letters("default")}
         assert letters == {handles[0].id, handles[2].id}
 
-    def test_a_setting_says_it_for_all_tasks(self):
+    def test_a_setting_applies_to_all_tasks(self):
         with App("memory://", dead_letter=True) as app:
             app.task(name="broken")(lambda: 1 / 0)
             app.task(name="dropped", dead_letter=False)(lambda: 1 / 0)
@@ -403,7 +403,7 @@ class TestLocks:
 
 
 class TestOperations:
-    def test_looking_into_queues(self, app):
+    def test_listing_queues(self, app):
         note = app.task(name="note", queue="mails")(lambda _: None)
         sent = note.send("hello")
         later = note.s("later").set(delay=60).send()
@@ -440,7 +440,7 @@ class TestOperations:
         assert app.operations.drop_dead_letters("default", DeadLetterFilter(reason="thunder")) == 0
         assert app.operations.drop_dead_letters("default") == 2
 
-    def test_purging_tells_whoever_waits(self, app):
+    def test_purging_notifies_waiters(self, app):
         note = app.task(name="note")(lambda *_: None)
         chained = chain(note.s(1), note.s()).send()
         later = note.s(2).set(delay=3600).send()

@@ -17,7 +17,7 @@ def letter(**fields):
     return QueuedTask(**told)
 
 
-def test_nothing_said_means_all():
+def test_a_filter_without_conditions_matches_all():
     assert DeadLetterFilter().matches(letter())
     assert DeadLetterFilter().matches(letter(task="", reason=None, died_at=None))
 
@@ -41,7 +41,7 @@ def test_each_criterion(where, others):
     assert not DeadLetterFilter(**where).matches(letter(**others))
 
 
-def test_all_that_is_said_must_fit():
+def test_all_conditions_must_match():
     where = DeadLetterFilter(tasks=["mail"], reason="unknown", died_after=NOON - HOUR, died_before=NOON + HOUR)
     assert where.matches(letter())
     for other in ({"task": "bill"}, {"reason": "crashed"}, {"died_at": NOON - 2 * HOUR}, {"died_at": NOON + 2 * HOUR}):

@@ -132,14 +132,14 @@ def test_a_known_backend_that_is_missing_names_its_package(scheme, package, hide
         (lambda found: found.retry_policy("exponentail", {}), "did you mean exponential?"),
     ],
 )
-def test_an_unknown_name_lists_what_is_there_and_what_is_near(ask, told, hide_plugins):
+def test_the_error_of_an_unknown_name_lists_known_and_similar_names(ask, told, hide_plugins):
     with pytest.raises(DriverNotFound) as caught:
         ask(drivers())
     assert told in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["memory", "://x", "", "user:hunter2@host"])
-def test_what_is_no_url(url):
+def test_a_text_that_is_not_a_url(url):
     with pytest.raises(ConfigurationError, match="not a driver URL") as caught:
         drivers().broker(url)
     assert "hunter2" not in str(caught.value)
@@ -238,14 +238,14 @@ def test_a_choice_that_is_not_there_is_reported(site, code):
         drivers(choose={"odd": "fake-tow"}).broker("odd://")
 
 
-def test_a_choice_for_the_broker_leaves_the_backend_to_who_serves_it(site, code):
+def test_a_choice_for_the_broker_does_not_change_the_backend(site, code):
     site.install("fake-both", "[drivetrain.brokers]\nodd=MODULE\n[drivetrain.backends]\nodd=MODULE", code.broker)
     site.install("fake-fast", "[drivetrain.brokers]\nodd=MODULE", code.broker)
     with pytest.raises(DriverBroken, match="'odd' of fake-both"):
         drivers(choose={"odd": "fake-fast"}).backend("odd://")
 
 
-def test_a_distribution_seen_twice_claims_once(site, code, tmp_path, monkeypatch):
+def test_a_distribution_that_is_found_twice_counts_once(site, code, tmp_path, monkeypatch):
     site.install("fake-one", "[drivetrain.brokers]\nodd=MODULE", code.broker, version="2.0")
     again = type(site)(tmp_path / "again")
     again.install("Fake_One", "[drivetrain.brokers]\nodd=MODULE", "raise RuntimeError", version="1.0")

@@ -37,7 +37,7 @@ def observers(*plugins) -> Observers:
     return Drivers(DriverContext(), plugins=plugins).observers
 
 
-def test_every_hook_of_the_contract_reaches_who_watches_it():
+def test_every_hook_of_the_contract_reaches_its_observers():
     assert HOOKS
     for hook in HOOKS:
         names = [name for name in inspect.signature(getattr(specs.ObserverHooks, hook)).parameters if name != "self"]
@@ -52,7 +52,7 @@ def test_every_hook_of_the_contract_reaches_who_watches_it():
         assert heard == [list(arguments.values())]
 
 
-def test_nobody_watching_costs_nothing():
+def test_a_hook_without_observers_costs_nothing():
     told = observers()
     assert not any(told.watches(hook) for hook in HOOKS)
     told.notify("task_started", event=EVENT)

@@ -257,7 +257,7 @@ def test_a_decorator_that_gives_an_argument_itself_leaves_the_others(app, decora
         task.send("1")
 
 
-def test_a_decorator_that_hides_what_it_gives_is_reported_with_what_to_say(app):
+def test_a_decorator_that_hides_its_arguments_is_reported_with_advice(app):
     def hiding(function):
         @functools.wraps(function)
         def inner(*args, **kwargs):
@@ -273,7 +273,7 @@ def test_a_decorator_that_hides_what_it_gives_is_reported_with_what_to_say(app):
         plain.send()
 
 
-def test_a_decorator_that_changes_the_result_says_so(app):
+def test_a_decorator_that_changes_the_result_declares_its_type(app):
     task = app.task(name="task")(counting(plus_one))
     with app.worker():
         assert task.send(1).get(WAIT) == [2]

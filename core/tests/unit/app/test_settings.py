@@ -1,4 +1,4 @@
-"""Settings: three layers, every fault of all of them told at once, no secret shown."""
+"""Settings: three layers, all faults of all layers reported at once, no secret shown."""
 
 from pathlib import Path
 

@@ -60,7 +60,7 @@ def test_a_configuration_error_lists_all_its_faults():
     assert ConfigurationError("plain").faults == ()
 
 
-def test_an_unknown_task_says_what_is_known():
+def test_the_error_of_an_unknown_task_lists_the_known_ones():
     error = UnknownTask("mod.x", ["mod.b", "mod.a"])
     assert error.name == "mod.x"
     assert "mod.a, mod.b" in str(error)

@@ -34,7 +34,7 @@ def test_a_plain_name_stays_as_it_is(name):
 
 
 @pytest.mark.parametrize(("name", "also"), [("my-app", "-"), ("Shop.eu", "ABCDEFGHIJKLMNOPQRSTUVWXYZ.")])
-def test_what_the_service_takes_besides_stays_too(name, also):
+def test_other_characters_that_the_service_takes_are_kept(name, also):
     assert service_name(name, also=also) == name
     assert service_name(name) != name
 
@@ -58,7 +58,7 @@ def test_no_two_are_called_alike_and_every_name_is_legal(names, asked):
 
 
 @given(TEXTS)
-def test_what_was_made_here_is_nobody_elses_name(name):
+def test_a_generated_name_is_changed_if_it_is_given_again(name):
     made = service_name(name)
     assert made == name or service_name(made) != made
 

@@ -76,7 +76,7 @@ class TestStarting:
     def test_taking_over_counts_as_a_crash(self):
         assert apply(run(started("a")), started("b"), NOW + 11).starts == 2
 
-    def test_without_a_lease_nobody_is_kept_out(self):
+    def test_without_a_lease_any_run_may_start(self):
         assert apply(run(started("a", lease=None)), started("b"), NOW).run == "b"
 
     def test_an_older_attempt_never_starts(self):
@@ -118,15 +118,15 @@ class TestRuns:
         record = run(started("a", lease=10))
         assert apply(record, wish(State.EXPIRED, run=run_id), NOW + 9.99) is None
 
-    def test_what_nobody_holds_any_more_may_expire(self):
+    def test_a_task_whose_lease_has_ended_may_expire(self):
         record = run(started("a", lease=10))
         assert apply(record, wish(State.EXPIRED), NOW + 10).state is State.EXPIRED
 
     @pytest.mark.parametrize(("before", "after"), list(itertools.product(OPEN, TERMINAL)))
-    def test_who_is_no_run_may_end_any_task(self, before, after):
+    def test_a_transition_without_a_run_may_end_any_task(self, before, after):
         assert apply(TaskRecord(task_id="t", state=before, run="a"), wish(after), NOW).state is after
 
-    def test_giving_back_unharmed_is_no_crash(self):
+    def test_a_release_does_not_count_as_a_crash(self):
         record = run(started("a"), wish(State.RECEIVED, run="a"))
         assert record.starts == 0
         assert apply(record, started("b"), NOW).starts == 1

@@ -28,7 +28,7 @@ def test_options_are_read():
     )
 
 
-def test_every_fault_is_reported_and_what_is_right_is_read():
+def test_every_fault_is_reported_and_correct_options_are_read():
     values, faults = read_options({"fifo": "1", "mode": "slow", "siez": "1", "colour": "red", "file": "x"}, READERS)
     assert values == {"file": "x"}
     assert faults == [
@@ -51,5 +51,5 @@ def test_seconds_that_are_not_within_their_bounds_are_refused(text):
         READERS["timeout_seconds"](text)
 
 
-def test_where_there_are_no_options_that_is_said():
+def test_the_error_says_that_there_are_no_options():
     assert unknown_option("a", {}) == "there is no option 'a'; this URL takes none"

@@ -22,7 +22,7 @@ class TestParse:
         assert DriverUrl.parse("sqlite:////var/lib/work.db").path == "//var/lib/work.db"
 
     @pytest.mark.parametrize("url", ["", "memory", "redis:host", "/var/work.db", "user:secret@host", "://host"])
-    def test_what_is_no_url(self, url):
+    def test_a_text_that_is_not_a_url(self, url):
         with pytest.raises(ConfigurationError, match="is not a driver URL") as caught:
             DriverUrl.parse(url)
         assert "secret" not in str(caught.value)

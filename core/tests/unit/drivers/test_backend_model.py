@@ -136,7 +136,7 @@ class BackendMachine(RuleBasedStateMachine):
 
     @rule(batch=st.lists(transitions, min_size=1, max_size=4))
     def record(self, batch):
-        # A task is no member of the group that goes with its own record.
+        # A task is not a member of the group that is dropped with its own record.
         batch = [
             transition
             for transition in batch

@@ -93,7 +93,7 @@ class TestBroker:
         clock.advance(1000)
         assert take(one) == []
 
-    def test_a_receive_of_nothing_or_from_nowhere_does_not_wait(self, broker, message, take):
+    def test_a_receive_with_limit_zero_or_without_queues_does_not_wait(self, broker, message, take):
         broker.publish([message()])
         assert take(broker, limit=0, wait=1e9) == []
         assert list(broker.receive([], limit=1, wait_seconds=1e9, hold_seconds=1)) == []

@@ -52,7 +52,7 @@ class TestNames:
         assert make_broker("memory://two").queues() == []
         assert make_backend("memory://two").read(["t"]) == [None]
 
-    def test_nothing_is_kept_that_nobody_names(self, make_broker, message):
+    def test_a_store_without_references_is_dropped(self, make_broker, message):
         broker = make_broker("memory://fleeting")
         broker.publish([message()])
         store = weakref.ref(broker._store)
@@ -167,7 +167,7 @@ class TestPlaces:
     """What comes back keeps its place: `drivetrain.drivers.memory.MemoryBroker` says so."""
 
     @pytest.mark.parametrize("how", ["release", "end of hold", "close"])
-    def test_before_what_was_published_later(self, make_broker, message, take, clock, how):
+    def test_before_messages_that_were_published_later(self, make_broker, message, take, clock, how):
         broker = make_broker()
         broker.publish([message("a"), message("b")])
         held = take(broker, limit=1, hold=5)

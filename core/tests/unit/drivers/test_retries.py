@@ -1,4 +1,4 @@
-"""The retry policies of core: their formulas, bounds, and how wrong parameters are told."""
+"""The retry policies of core: their formulas, their bounds, and the errors of wrong parameters."""
 
 import math
 from random import Random

@@ -11,7 +11,7 @@ def test_what_is_not_too_long_stays(text):
     assert shortened_lines(text) == text
 
 
-def test_what_is_longer_is_cut_and_its_length_said():
+def test_a_longer_text_is_cut_and_its_length_is_named():
     assert shortened("x" * 15_728_640, 5) == "xxxxx... (15,728,640 characters)"
 
 

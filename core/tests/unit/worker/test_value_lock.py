@@ -71,7 +71,7 @@ def test_a_lock_whose_reply_was_lost_is_held_by_the_next_try(backend, make, cloc
     assert lock.renew()
 
 
-def test_a_lock_whose_reply_was_lost_and_that_has_ended_is_taken_anew(backend, make, clock):
+def test_an_expired_lock_whose_reply_was_lost_is_acquired_again(backend, make, clock):
     lock = make()
     lose_reply_of(backend, lock.acquire)
     token = value(backend).version
@@ -188,7 +188,7 @@ def test_a_forked_child_is_another_owner(backend, make):
     assert value(backend) == held
 
 
-def test_a_value_of_somebody_else_is_no_lock_of_this_owner(backend, make):
+def test_a_value_of_another_owner_is_not_a_lock_of_this_owner(backend, make):
     lock = make()
     lock.acquire()
     backend.write_values([ValueWrite(key="locks/l", value=b"another owner")])

@@ -256,7 +256,7 @@ def test_a_cancelled_task_sends_no_error_callbacks_and_ends_what_waits_for_it():
     assert effects == (End("y", State.CANCELLED, "failure"),)
 
 
-# Groups within groups: what is told to the members, for the case that the group itself is lost
+# Groups within groups: the outer join that members carry, for the case that the group itself is lost
 
 
 def member_joins(workflow: Workflow, value: Any = NOTHING) -> dict[str, Join]:

@@ -1,4 +1,4 @@
-"""A task's arguments and result: what fits travels as sent, what does not is told before it is sent."""
+"""A task's arguments and result: fitting values arrive as sent, others are refused before they are sent."""
 
 from __future__ import annotations
 
@@ -257,8 +257,8 @@ def unsupported_result() -> threading.Thread: ...
     ("function", "message"),
     [
         (unresolved, "unresolved(): the annotations of unresolved cannot be resolved: name 'Missing' is not defined"),
-        (unsupported, "unsupported(): parameter 'y': values of Thread cannot travel"),
-        (unsupported_result, "unsupported_result(): the result: values of Thread cannot travel"),
+        (unsupported, "unsupported(): parameter 'y': values of Thread cannot be sent"),
+        (unsupported_result, "unsupported_result(): the result: values of Thread cannot be sent"),
     ],
 )
 def test_unsupported_signatures(function, message):

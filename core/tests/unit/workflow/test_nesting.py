@@ -118,7 +118,7 @@ def callback(levels):
 
 
 @pytest.mark.parametrize("make", [fork, callback, lambda levels: join(levels + 1)])
-def test_a_message_that_is_nested_deeper_is_refused_by_who_reads_it(make):
+def test_a_message_that_is_nested_deeper_is_refused_by_its_reader(make):
     def read(levels):
         invocation = Invocation(call=Call(id="first", task="t", queue="q"), frames=(make(levels),))
         return load_invocation(dump_invocation(invocation))

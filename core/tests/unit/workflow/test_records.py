@@ -309,7 +309,7 @@ class PairWithAttribute(Pair):
     pass
 
 
-def test_an_attribute_that_is_no_field_is_refused_and_not_lost():
+def test_an_attribute_that_is_not_a_field_is_refused_and_not_lost():
     with pytest.raises(
         ValueMismatch, match="its attribute 'lock' is not a field, so it would be lost; make it a field"
     ):
@@ -382,7 +382,7 @@ def test_the_default_of_an_attrs_field_is_converted_as_its_init_would():
     assert VALUES.decode({"$": "object", "t": Late.__qualname__, "v": {}}, Late) == Late()
 
 
-def test_a_default_that_fails_says_so():
+def test_the_error_of_a_failing_default_is_reported():
     @dataclasses.dataclass
     class Fails:
         a: int = dataclasses.field(default_factory=lambda: 1 // 0)

@@ -721,7 +721,7 @@ def test_containers_are_copied_both_ways():
     assert plain == [1, 2]
 
 
-def test_a_tzinfo_of_somebody_else_keeps_its_offset():
+def test_a_tzinfo_of_another_library_keeps_its_offset():
     class Odd(dt.tzinfo):
         def utcoffset(self, _when):
             return dt.timedelta(hours=1, seconds=1)
@@ -777,11 +777,11 @@ class Outer:
     [
         (Callable[[int], int], "values of Callable"),
         (type[int], "values of type"),
-        (list[Opaque], "values of Opaque cannot travel"),
-        (Opaque, "values of Opaque cannot travel"),
+        (list[Opaque], "values of Opaque cannot be sent"),
+        (Opaque, "values of Opaque cannot be sent"),
         (Unresolved, "'Nowhere' is not defined"),
-        (Iterable[Iterable[threading.Lock]], "cannot travel"),
-        (Literal[1] | collections.OrderedDict[str, int], "cannot travel"),
+        (Iterable[Iterable[threading.Lock]], "cannot be sent"),
+        (Literal[1] | collections.OrderedDict[str, int], "cannot be sent"),
     ],
 )
 def test_unsupported_annotations(annotation, message):
@@ -872,5 +872,5 @@ def test_type_statements():
     check_round_trip((1, (2, None)), names["Linked"][int])
     with pytest.raises(ValueMismatch):
         VALUES.encode(["x"], names["Listed"][int])
-    with pytest.raises(UnsupportedAnnotation, match="has no end"):
+    with pytest.raises(UnsupportedAnnotation, match="contains itself without end"):
         VALUES.encoder(names["Endless"][int])

@@ -36,7 +36,7 @@ def test_threads_that_read_first_at_one_moment_do_not_crash_the_interpreter():
 _CALL = {"is": "call", "id": "a", "task": "t", "queue": "q"}
 
 
-def test_the_message_of_a_plain_groups_member_says_nothing_of_what_is_around_it():
+def test_the_message_of_a_member_of_an_outermost_group_has_no_outer_join():
     invocation = Invocation(call=Call(id="a", task="t", queue="q"), frames=(Join("g", 0),))
     assert dump_invocation(invocation) == {"call": _CALL, "frames": [{"is": "join", "group_id": "g", "index": 0}]}
 
@@ -49,7 +49,7 @@ def test_places_around_a_group_travel_and_are_kept_with_what_waits():
     assert load_frames(skeleton(frames)) == frames
 
 
-def test_a_message_of_a_nested_groups_member_from_before_it_told_what_is_around_it_is_read():
+def test_an_old_message_of_a_nested_groups_member_without_its_outer_join_is_read():
     plain = {"call": _CALL, "frames": [{"is": "join", "group_id": "g", "index": 0}]}
     assert load_invocation(plain).frames == (Join("g", 0, outer=None, then=""),)
 

@@ -3,42 +3,17 @@
 import logging
 import threading
 import time
-import uuid
 
 import pytest
 
 from drivetrain.contract import (
-    DriverContext,
-    Message,
     ServiceUnavailable,
 )
-from drivetrain_amqp import make_broker
+from support.messages import message
 from support.waiting import until
 
 HOLD = 60.0
 PATIENCE = 60.0
-
-
-@pytest.fixture
-def namespace():
-    return f"n{uuid.uuid4().hex[:10]}"
-
-
-@pytest.fixture
-def make(namespace):
-    made = []
-
-    def make_one(url, options=""):
-        made.append(make_broker(f"{url}?namespace={namespace}{options}", DriverContext()))
-        return made[-1]
-
-    yield make_one
-    for broker in made:
-        broker.close()
-
-
-def message(name="m", queue="q", **fields):
-    return Message(**{"id": name, "queue": queue, "body": b"body", **fields})
 
 
 class Load:

@@ -2,48 +2,23 @@
 
 import socket
 import threading
-import uuid
 
 import pytest
 
 from drivetrain.contract import (
     AuthenticationFailed,
-    DriverContext,
-    Message,
     ServiceError,
     ServiceRefused,
     ServiceUnavailable,
 )
-from drivetrain_amqp import make_broker
 from services.processes import free_port
+from support.messages import message
 
 HOLD = 60.0
 PATIENCE = 60.0
 
 
-@pytest.fixture
-def namespace():
-    return f"n{uuid.uuid4().hex[:10]}"
-
-
-@pytest.fixture
-def make(namespace):
-    made = []
-
-    def make_one(url, options=""):
-        made.append(make_broker(f"{url}?namespace={namespace}{options}", DriverContext()))
-        return made[-1]
-
-    yield make_one
-    for broker in made:
-        broker.close()
-
-
-def message(name="m", queue="q", **fields):
-    return Message(**{"id": name, "queue": queue, "body": b"body", **fields})
-
-
-def test_a_wrong_password_says_so(rabbit, make):
+def test_a_wrong_password_is_reported(rabbit, make):
     broker = make(rabbit.url(user="guest:hunter2"))
     with pytest.raises(AuthenticationFailed, match="user name or password") as caught:
         broker.ping()
@@ -51,7 +26,7 @@ def test_a_wrong_password_says_so(rabbit, make):
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_virtual_host_that_is_not_there_says_so(rabbit, make):
+def test_a_missing_virtual_host_is_reported(rabbit, make):
     with pytest.raises(ServiceRefused, match="vhost nowhere not found"):
         make(rabbit.url("nowhere")).publish([message()])
 
@@ -75,7 +50,7 @@ def test_tls_carries_large_messages_both_ways_at_once(rabbit, make, certificates
     assert came == {each.id: each.body for each in sent}
 
 
-def test_a_certificate_that_is_not_trusted_says_so(rabbit, make):
+def test_an_untrusted_certificate_is_reported(rabbit, make):
     with pytest.raises(ServiceRefused, match="ca_file"):
         make(rabbit.tls_url()).ping()
 

@@ -2,13 +2,11 @@
 
 import threading
 import time
-import uuid
 
 import pytest
 
 from drivetrain.contract import (
     DriverContext,
-    Message,
     PublishFailed,
     QueueSection,
     ServiceError,
@@ -16,13 +14,9 @@ from drivetrain.contract import (
     SystemClock,
 )
 from drivetrain_amqp import connection_manager, make_broker
+from support.messages import message
 
 HOLD = 60.0
-
-
-@pytest.fixture
-def namespace():
-    return f"n{uuid.uuid4().hex[:10]}"
 
 
 @pytest.fixture
@@ -37,10 +31,6 @@ def make(rabbit, namespace):
     yield make_one
     for broker in made:
         broker.close()
-
-
-def message(name="m", queue="q", **fields):
-    return Message(**{"id": name, "queue": queue, "body": b"body", **fields})
 
 
 def take(broker, *queues, count=1, seconds=20.0):

@@ -39,7 +39,7 @@ def test_arguments_of_queues_have_types():
     ("query", "mode"),
     [("", "lazy"), ("?queue_mode=lazy", "lazy"), ("?queue_mode=default", None), ("?queue_type=quorum", None)],
 )
-def test_classic_queues_are_lazy_unless_the_url_says_otherwise(query, mode):
+def test_classic_queues_are_lazy_by_default(query, mode):
     """But not delay queues, which are quorum queues."""
     topology = Topology(Options.parse(f"amqp://h{query}"))
     (task, *_), (dead, *_) = topology.task_queue("q"), topology.dead_queue("q.dead")
@@ -113,7 +113,7 @@ def test_a_heartbeat_of_less_than_a_second_is_not_none():
 
 
 @pytest.mark.parametrize(("query", "checked"), [("", True), ("?verify=true", True), ("?verify=false", False)])
-def test_tls_checks_the_certificate_unless_the_url_says_otherwise(query, checked):
+def test_tls_checks_the_certificate_by_default(query, checked):
     context = parameters(f"amqps://h{query}")[0].ssl_options.context
     assert context.check_hostname is checked
     assert bool(context.verify_mode) is checked
@@ -123,7 +123,7 @@ def test_a_token_replaces_user_and_password():
     assert parameters("amqp://me:x@h", token="t")[0].credentials == pika.PlainCredentials("", "t")
 
 
-def test_what_the_application_passes_replaces_what_the_url_says():
+def test_options_of_the_application_replace_those_of_the_url():
     context = pika.SSLOptions(parameters("amqps://h")[0].ssl_options.context, "other.host")
     (found,) = parameters(
         "amqps://me:x@h",

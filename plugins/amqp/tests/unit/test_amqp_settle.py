@@ -8,7 +8,7 @@ from drivetrain_amqp.settle import Unacked
 
 
 @given(st.lists(st.sets(st.integers(1, 12)), max_size=6))
-def test_frames_settle_what_was_claimed_and_nothing_else(batches):
+def test_frames_settle_exactly_the_claimed_deliveries(batches):
     """A frame for all tags up to one never covers a tag that is unsettled or that another caller has claimed."""
     unacked, settled = Unacked(), set()
     for tag in range(1, 13):

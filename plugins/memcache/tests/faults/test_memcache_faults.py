@@ -4,53 +4,26 @@ import math
 import os
 import threading
 from contextlib import suppress
-from urllib.parse import unquote_to_bytes
 
 import pytest
 from pymemcache.exceptions import MemcacheUnexpectedCloseError
 
 from drivetrain.contract import (
-    Completion,
     Group,
     Member,
-    ServiceError,
     ServiceUnavailable,
     State,
-    Transition,
     ValueWrite,
 )
 from drivetrain_memcache.group_completion import SHARD
 from drivetrain_memcache.keys import Kind
 from drivetrain_memcache.protocol import PING, ReplyReader
+from support.memcache import done, error_of, keys_of, parts, transition, url_of
 
 DAY = 86_400.0
 
 
-def transition(task_id, state=State.SUCCESS, **fields):
-    return Transition(task_id=task_id, state=state, at=1.0, **fields)
-
-
-def done(index, payload=b"p", group_id="g", *, failed=False):
-    return Completion(member=Member(group_id, index), payload=payload, failed=failed)
-
-
-def url_of(*servers, prefix="a", **options):
-    hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
-    return f"memcache://{hosts}/?namespace={prefix}" + "".join(f"&{name}={value}" for name, value in options.items())
-
-
-def error_of(call):
-    with pytest.raises(ServiceError) as raised:
-        call()
-    return raised.value
-
-
-@pytest.fixture
-def three(servers):
-    return [servers() for _ in range(3)]
-
-
-def test_a_server_that_is_away_is_an_error_for_its_keys_and_no_others(three, backends):
+def test_an_unavailable_server_is_an_error_only_for_its_keys(three, backends):
     backend = backends(url_of(*three))
     names = [f"t{number}" for number in range(60)]
     backend.record([transition(name) for name in names])
@@ -75,7 +48,7 @@ def test_a_server_that_is_away_is_an_error_for_its_keys_and_no_others(three, bac
     assert None not in backend.read(others)
 
 
-def test_a_value_of_which_a_part_is_lost_is_lost_and_may_be_stored_again(memcached, backends):
+def test_a_value_with_a_lost_part_is_lost_and_may_be_stored_again(memcached, backends):
     backend = backends(url_of(memcached, prefix="lost-part"))
     backend.record([transition("t", payload=bytes(3_000_000))])
     backend.store_bodies({"b": bytes(3_000_000)})
@@ -90,17 +63,10 @@ def test_a_value_of_which_a_part_is_lost_is_lost_and_may_be_stored_again(memcach
     assert (backend.read(["t"])[0].payload, backend.load_bodies(["b"])) == (b"again", [b"again"])
 
 
-def parts(backend):
-    (server,) = backend._servers.names
-    lines = backend._servers._lines(server, b"lru_crawler metadump hash")
-    marked = backend._keys._prefix[Kind.PART].replace(b":", b"%3A")
-    return [line[4:].split(b" ")[0].replace(b"%3A", b":") for line in lines if line[4:].startswith(marked)]
-
-
 # What Memcached drops
 
 
-def test_a_full_server_forgets_and_says_so(servers, backends):
+def test_a_full_server_drops_items_and_reports_it(servers, backends):
     small = servers("-m", "2")
     backend = backends(url_of(small))
     backend.record([transition("t"), transition("g", State.PENDING)])
@@ -180,13 +146,6 @@ def drop_of_group(server, backend, kind, number=0):
     client = server.client()
     assert client.delete(backend._keys.numbered(kind, "g", tag, number).name)
     client.close()
-
-
-def keys_of(backend, server):
-    """All that the server keeps for this backend."""
-    lines = backend._servers._lines(f"127.0.0.1:{server.port}", b"lru_crawler metadump hash")
-    names = [unquote_to_bytes(line[4 : line.index(b" ")]) for line in lines if line.startswith(b"key=")]
-    return [name for name in names if name.startswith(backend._keys.beginning)]
 
 
 class Cut:
@@ -300,7 +259,7 @@ def with_idle_connections(servers, backends):
     return backend, pool
 
 
-def test_idle_connections_of_a_server_that_went_away_fail_once_and_not_each(with_idle_connections):
+def test_idle_connections_of_a_lost_server_fail_once_together(with_idle_connections):
     backend, pool = with_idle_connections
     pool._check_after_seconds = math.inf
     assert isinstance(error_of(lambda: backend.read(["t"])), ServiceUnavailable)

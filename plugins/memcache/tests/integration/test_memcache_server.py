@@ -7,56 +7,28 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from urllib.parse import unquote_to_bytes
 
 import pytest
 from pymemcache.client.base import KeepaliveOpts
 
 from drivetrain.contract import (
     AuthenticationFailed,
-    Completion,
     Group,
-    Member,
     NotSupported,
-    ServiceError,
     ServiceRefused,
     ServiceUnavailable,
     State,
     SystemClock,
-    Transition,
 )
 from drivetrain_memcache.group_completion import LARGEST_GROUP, SHARD
 from drivetrain_memcache.keys import Keys, Kind
 from services.redis import Certificates
+from support.memcache import done, error_of, keys_of, parts, transition, url_of
 
 DAY = 86_400.0
 
 
-def transition(task_id, state=State.SUCCESS, **fields):
-    return Transition(task_id=task_id, state=state, at=1.0, **fields)
-
-
-def done(index, payload=b"p", group_id="g", *, failed=False):
-    return Completion(member=Member(group_id, index), payload=payload, failed=failed)
-
-
-def url_of(*servers, prefix="a", **options):
-    hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
-    return f"memcache://{hosts}/?namespace={prefix}" + "".join(f"&{name}={value}" for name, value in options.items())
-
-
-def error_of(call):
-    with pytest.raises(ServiceError) as raised:
-        call()
-    return raised.value
-
-
 # Several servers
-
-
-@pytest.fixture
-def three(servers):
-    return [servers() for _ in range(3)]
 
 
 def test_several_servers_share_the_keys_and_each_owner_has_one(three, backends):
@@ -133,13 +105,6 @@ def test_a_reader_of_a_large_value_that_changes_sees_one_or_the_other(memcached,
     assert reader.load_bodies(["b"])[0] in values
 
 
-def parts(backend):
-    (server,) = backend._servers.names
-    lines = backend._servers._lines(server, b"lru_crawler metadump hash")
-    marked = backend._keys._prefix[Kind.PART].replace(b":", b"%3A")
-    return [line[4:].split(b" ")[0].replace(b"%3A", b":") for line in lines if line[4:].startswith(marked)]
-
-
 def test_a_server_with_smaller_items_than_the_url_says_is_refused_before_anything_is_lost(servers, backends):
     small = servers("-I", "128k", "-o", "slab_chunk_max=65536")
     error = error_of(lambda: backends(url_of(small)).record([transition("t")]))
@@ -195,13 +160,6 @@ def test_members_beyond_the_largest_item_leave_no_parts(memcached, backends, end
         (ends,) = ends_of(backend, names)
         assert ends != -1
         assert backend.read_members("g") == [b"small", None, b"x" * 2_500_000]
-
-
-def keys_of(backend, server):
-    """All that the server keeps for this backend."""
-    lines = backend._servers._lines(f"127.0.0.1:{server.port}", b"lru_crawler metadump hash")
-    names = [unquote_to_bytes(line[4 : line.index(b" ")]) for line in lines if line.startswith(b"key=")]
-    return [name for name in names if name.startswith(backend._keys.beginning)]
 
 
 def test_an_end_takes_all_of_a_group_with_it(memcached, backends):
@@ -390,7 +348,7 @@ def test_tls_is_spoken_to_a_server_that_can_be_trusted(with_tls, certificates, b
         assert words in str(error)
 
 
-def test_the_certificate_of_a_server_is_not_checked_if_the_url_says_so(with_tls, backends):
+def test_the_certificate_of_a_server_is_not_checked_with_verify_false(with_tls, backends):
     backend = backends(with_tls() + "&tls=true&verify=false")
     assert backend.record([transition("t")])[0].applied
 

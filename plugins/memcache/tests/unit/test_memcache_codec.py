@@ -71,7 +71,7 @@ def test_an_entry_comes_back_from_its_bytes(parts):
 
 
 @pytest.mark.parametrize("group", [None, GroupHeader(tag="0a", size=2, collect=False, continuation=bytes(3_000))])
-def test_the_first_part_of_an_entry_says_what_is_in_it(group):
+def test_the_first_part_of_an_entry_describes_its_content(group):
     """Counting reads no more of a value that is split."""
     entry = StoredEntry(TaskRecord(task_id="t", state=State.SUCCESS, payload=bytes(2_000)), group)
     part = load_entry(dump_entry(entry)[:1_000])

@@ -108,7 +108,7 @@ def _once(line):
     return lambda size: pieces.pop() if pieces else b""
 
 
-def test_a_batch_is_no_larger_than_the_buffers():
+def test_a_batch_is_not_larger_than_the_buffers():
     requests = [
         *protocol.gets([b"k"] * 1_000),
         *[protocol.delete(b"k")] * 2_500,

@@ -50,7 +50,7 @@ def test_the_indexes_are_asked_for_as_mongodb_knows_them(make, monkeypatch):
 
 
 @pytest.mark.parametrize("code", [13, 85, 86])
-def test_indexes_that_cannot_be_created_are_a_warning_if_somebody_manages_them(code, make, monkeypatch, caplog):
+def test_missing_indexes_are_only_a_warning_if_they_are_managed_elsewhere(code, make, monkeypatch, caplog):
     def refused(*_args, **_named):
         raise OperationFailure("x", code, {"errmsg": "not yours", "code": code})
 
@@ -98,7 +98,7 @@ def test_a_sweep_deletes_expired_records_with_their_groups(make, collections):
     assert collections["members"].count_documents({}) == 1
 
 
-def test_closing_does_not_wait_for_a_server_that_is_away(make, stoppable, monkeypatch):
+def test_closing_does_not_wait_for_an_unavailable_server(make, stoppable, monkeypatch):
     if not stoppable.server.stoppable:
         pytest.skip("the server is not ours to stop")
     backend, allowed = make(), []

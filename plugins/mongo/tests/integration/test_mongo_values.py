@@ -100,7 +100,7 @@ def test_a_write_does_not_take_effect_on_a_value_that_was_removed_meanwhile(make
     assert fast.read_values(["key"]) == [None]
 
 
-def test_an_unconditional_write_replaces_what_was_written_meanwhile(make, interrupted):
+def test_an_unconditional_write_replaces_a_concurrent_one(make, interrupted):
     slow, fast = make(), make()
     faster = []
     interrupted(lambda: faster.extend(write(fast, "key", value=b"fast")))

@@ -47,7 +47,7 @@ class Waiting:
 def streams(mongo, monkeypatch):
     """Streams that have been opened, for tests that wait until there is one.
 
-    A server that has streams and is no replica set is nx-27017, which does not know the filter: it lets nothing
+    A server that has streams and is not a replica set is nx-27017, which does not know the filter: it lets nothing
     through. Without it more comes than is asked for, and that must do no harm.
     """
     if not mongo.replicates:
@@ -131,7 +131,7 @@ def test_closing_wakes_a_waiting_caller(make, streams):
     assert waiter.wait(["t"], timeout_seconds=SECONDS) == {"t": None}  # it may be used again
 
 
-def test_a_waiting_caller_gets_an_error_when_the_server_goes_away(make, stoppable, streams):
+def test_a_waiting_caller_gets_an_error_when_the_server_stops(make, stoppable, streams):
     if not stoppable.server.stoppable:
         pytest.skip("the server is not ours to stop")
     waiter = make(waiting="stream")

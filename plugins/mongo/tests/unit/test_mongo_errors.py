@@ -156,7 +156,7 @@ def test_options_by_which_no_client_can_be_made_are_refused(options, words):
     assert "hush-hush" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_documents_of_a_failed_batch_are_shown_nowhere():
+def test_documents_of_a_failed_batch_are_never_shown():
     """A batch error quotes every document that failed, and with it results and arguments of tasks."""
     failure = {"index": 0, "code": 121, "errmsg": "Document failed validation", "op": {"payload": Binary(b"hush-hush")}}
     error = BulkWriteError({"writeErrors": [failure], "writeConcernErrors": []})

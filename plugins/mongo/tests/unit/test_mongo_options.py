@@ -127,7 +127,7 @@ def test_the_options_of_all_drivers_are_arguments_of_the_client():
     }
 
 
-def test_a_hosted_cluster_uses_tls_unless_the_url_says_otherwise():
+def test_a_hosted_cluster_uses_tls_by_default():
     assert Options.parse("mongodb+srv://name/work?ca_file=ca.pem").tls == TlsOptions(ca_file="ca.pem")
     with pytest.raises(ConfigurationError, match="write tls=true"):
         Options.parse("mongodb+srv://name/work?ca_file=ca.pem&tls=false")

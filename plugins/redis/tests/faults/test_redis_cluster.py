@@ -115,7 +115,7 @@ def test_a_redirection_without_a_host_leads_to_the_host_that_answered(redis_clus
     backend.close()
 
 
-def test_a_node_that_goes_away_is_said_to_be_and_found_again(redis_cluster, cluster_url, prefix):
+def test_a_lost_node_is_reported_and_found_again(redis_cluster, cluster_url, prefix):
     broker = make_broker(cluster_url, DriverContext())
     broker.publish([Message(id="m", queue="q", body=b"")])
     mine, _ = owner(redis_cluster, key_slot(Keys(prefix).queue("q")))

@@ -73,7 +73,7 @@ def test_connections_that_are_cut_and_scripts_that_are_forgotten_under_load(url,
         load.finish()
 
 
-def test_a_full_server_says_so_and_work_goes_on_when_there_is_room(tmp_path):
+def test_a_full_server_is_reported_and_work_continues_when_there_is_room(tmp_path):
     server = RedisServer(tmp_path, options=("--maxmemory-policy", "noeviction"))
     server.process.start()
     try:
@@ -93,7 +93,7 @@ def test_a_full_server_says_so_and_work_goes_on_when_there_is_room(tmp_path):
 
 
 def _send_the_rest(load):
-    """A sender is told of a full server at once: it decides. This one tries again."""
+    """A full server raises at once, and the sender decides. This one retries."""
     load._sender.join(60)
     for number in range(len(load.handles), TASKS):
         load.handles.append(load.double.send(number))

@@ -86,7 +86,7 @@ def test_both_protocols_serve_a_worker_that_waits(redis_server, prefix, client, 
     backend.close()
 
 
-def test_connections_are_named_drivetrain_unless_the_url_says_otherwise(url, client):
+def test_connections_are_named_drivetrain_by_default(url, client):
     broker = make_broker(url, DriverContext())
     before = len(clients_named(client, "drivetrain"))
     broker.ping()

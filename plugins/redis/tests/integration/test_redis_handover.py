@@ -73,7 +73,7 @@ def keys(client, prefix):
 
 @pytest.fixture
 def deaf(monkeypatch):
-    """Until it is told otherwise, nobody hears what is said to who waits."""
+    """Until the returned event is set, no waiting call gets a notification."""
     hears = threading.Event()
     original = Waiting._sleep
 
@@ -102,7 +102,7 @@ def test_who_waits_need_not_ask(broker, other, waits, keys, monkeypatch):
     assert keys() == {b":sequence"}
 
 
-def test_it_is_held_and_wakes_who_sleeps_when_its_hold_ends(url, broker, other, waits):
+def test_it_is_held_and_wakes_a_sleeping_receive_when_its_hold_ends(url, broker, other, waits):
     sleeper = Receiving(other)
     waits(1)
     forgetful = Receiving(broker, hold_seconds=0.3)
@@ -115,7 +115,7 @@ def test_it_is_held_and_wakes_who_sleeps_when_its_hold_ends(url, broker, other, 
     assert (again.message.id, again.delivery_count, again.redelivered) == ("m", 2, True)
 
 
-def test_what_was_not_heard_is_there_at_the_next_look(broker, other, waits, keys, deaf):
+def test_a_missed_notification_is_found_by_the_next_read(broker, other, waits, keys, deaf):
     call = Receiving(broker)
     waits()
     send(other, "m")
@@ -124,7 +124,7 @@ def test_what_was_not_heard_is_there_at_the_next_look(broker, other, waits, keys
     assert keys() == {b":sequence"}
 
 
-def test_what_was_not_heard_as_the_receive_failed_is_there_at_the_next_one(broker, other, waits, deaf, monkeypatch):
+def test_a_message_missed_by_a_failed_receive_is_found_by_the_next_one(broker, other, waits, deaf, monkeypatch):
     looks = []
 
     def take(original):
@@ -156,7 +156,7 @@ def test_what_was_not_heard_as_the_receive_failed_is_there_at_the_next_one(broke
     assert now(broker) == []
 
 
-def test_it_is_taken_once_though_it_is_heard_late(broker, other, waits, deaf):
+def test_it_is_received_once_although_its_notification_is_late(broker, other, waits, deaf):
     call = Receiving(broker)
     waits()
     send(other, "m")

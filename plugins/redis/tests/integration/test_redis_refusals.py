@@ -8,7 +8,7 @@ from drivetrain.contract import AuthenticationFailed, DriverContext, Message, Se
 from drivetrain_redis import make_backend, make_broker
 
 
-def test_a_wrong_password_is_said_to_be_wrong_and_not_shown(redis_server, client):
+def test_a_wrong_password_is_reported_and_not_shown(redis_server, client):
     client.config_set("requirepass", "right")
     try:
         for secret in ("wr0ng", ""):
@@ -24,7 +24,7 @@ def test_a_wrong_password_is_said_to_be_wrong_and_not_shown(redis_server, client
         client.config_set("requirepass", "")
 
 
-def test_a_user_who_may_not_is_told_so(redis_server, client, prefix):
+def test_missing_permissions_of_a_user_are_reported(redis_server, client, prefix):
     client.acl_setuser("reader", enabled=True, passwords=["+x"], keys=["*"], channels=["*"], commands=["+@read"])
     try:
         broker = make_broker(f"redis://reader:x@127.0.0.1:{redis_server.port}/0?namespace={prefix}", DriverContext())

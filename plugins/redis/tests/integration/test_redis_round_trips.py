@@ -138,7 +138,7 @@ def test_a_receive_that_finds_something_costs_one_trip_also_when_it_would_wait(b
     assert sendings == [1]
 
 
-def test_an_idle_receive_looks_once_and_once_more_when_its_time_is_out(broker, sendings):
+def test_an_idle_receive_reads_at_its_start_and_at_its_end(broker, sendings):
     broker.receive(["q"], limit=1, wait_seconds=0.001, hold_seconds=HOLD)
     del sendings[:]
     assert not broker.receive(["q", "r"], limit=1, wait_seconds=0.3, hold_seconds=HOLD)
@@ -168,7 +168,7 @@ def waiting(client, prefix):
     return client.zcard(Keys(prefix).queue("q") + b":waiting")
 
 
-def test_one_message_wakes_one_of_those_who_wait(url, client, prefix):
+def test_one_message_wakes_one_waiting_receive(url, client, prefix):
     brokers = [make_broker(url, DriverContext()) for _ in range(3)]
     calls = [
         Background(lambda each=each: each.receive(["q"], limit=1, wait_seconds=20, hold_seconds=HOLD))
@@ -203,7 +203,7 @@ def test_who_is_gone_is_passed_over(url, broker, client, prefix):
 def test_who_waits_survives_the_loss_of_its_connections_and_of_all_scripts(url, broker, client, prefix):
     def receive():
         while True:
-            with suppress(ServiceUnavailable):  # as the worker does; what was lost while it slept is not even told
+            with suppress(ServiceUnavailable):  # as the worker does; a connection lost during its sleep raises nothing
                 return broker.receive(["q"], limit=9, wait_seconds=30, hold_seconds=HOLD)
 
     call = Background(receive)
@@ -220,7 +220,7 @@ def test_who_waits_survives_the_loss_of_its_connections_and_of_all_scripts(url, 
     other.close()
 
 
-def test_a_shorter_delay_wakes_who_sleeps_for_longer(broker, client, prefix):
+def test_a_shorter_delay_wakes_a_receive_that_sleeps_longer(broker, client, prefix):
     broker.publish(messages(1, eta=time.time() + 3600))
     call = Background(lambda: broker.receive(["q"], limit=9, wait_seconds=30, hold_seconds=HOLD))
     until(lambda: waiting(client, prefix) == 1, "it waits")
@@ -237,7 +237,7 @@ def test_waits_in_vain_leave_nothing_at_a_task(backend, client, prefix):
 
 
 def test_waits_for_many_that_end_with_one_of_them_leave_nothing_at_the_others(backend, client, prefix):
-    """Who waits for thousands waits anew whenever one of them has ended."""
+    """A caller that waits for thousands of tasks waits again whenever one of them has ended."""
     names = [str(number) for number in range(4)]
     backend.record(starts(4))
     key = Keys(prefix).task("3") + b":waiting"
@@ -326,7 +326,7 @@ def test_objects_can_be_used_after_close(url):
         driver.close()
 
 
-def test_the_record_comes_with_the_news_to_who_waits_for_one_task_only(url, backend, client, prefix):
+def test_the_notification_carries_the_record_if_the_call_waits_for_one_task(url, backend, client, prefix):
     def ended(task_ids, payload=b"v"):
         backend.record(starts(2))
         call = Background(lambda: backend.wait(task_ids, timeout_seconds=60))

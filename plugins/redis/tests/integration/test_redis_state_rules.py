@@ -86,7 +86,7 @@ def near(one, other):
     return abs(one - other) < _TOLERANCE_SECONDS or min(one, other) > 1e11  # kept for ever, as good as
 
 
-def test_every_wish_on_every_record_is_decided_alike(backend, client, prefix):
+def test_every_transition_of_every_record_is_decided_as_by_the_contract(backend, client, prefix):
     random, keys = Random(1), Keys(prefix)
     pairs = list(product(_BEFORE, _WISHES))
     assert len(pairs) > 10_000

@@ -60,13 +60,13 @@ def test_a_certificate_that_ocsp_cannot_check_is_refused_where_the_url_asks_for_
         broker_of(f"rediss://localhost:{strict.port}?{files}&verify_ocsp=true").ping()
 
 
-def test_a_server_whose_authority_is_not_trusted_is_not_spoken_to(strict, tmp_path):
+def test_a_server_with_an_untrusted_authority_gets_no_requests(strict, tmp_path):
     other = Certificates(tmp_path / "others")
     with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
         broker_of(f"rediss://localhost:{strict.port}?ca_file={other.authority}").ping()
 
 
-def test_a_name_that_the_certificate_does_not_have_is_refused_unless_told_otherwise(strict, made):
+def test_a_host_name_missing_in_the_certificate_is_refused_unless_the_check_is_off(strict, made):
     # 127.0.0.2 is the same machine, and not in the certificate.
     files = f"ca_file={made.authority}&cert_file={made.certificate}&key_file={made.key}"
     url = f"rediss://127.0.0.2:{strict.port}?{files}"

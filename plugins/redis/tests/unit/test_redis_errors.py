@@ -64,7 +64,7 @@ def test_every_class_of_error_is_mapped(kind):
         redis.exceptions.InvalidResponse("Protocol error, got 'H' as reply type byte"),
     ],
 )
-def test_errors_of_connections_mean_that_the_service_is_away(error):
+def test_connection_errors_mean_that_the_service_is_unavailable(error):
     assert type(mapped(error, SHOWN)) is ServiceUnavailable
 
 

@@ -203,7 +203,7 @@ def test_a_dead_letter_is_sent_before_its_message_is_deleted(make):
     assert broker.sizes(["q"])["q"].in_flight == 1
 
 
-def test_messages_that_nobody_asks_for_are_released(make):
+def test_buffered_messages_without_a_receive_are_released(make):
     broker, other = make(Faults(), prefix="nobody"), make(Faults(), prefix="nobody")
     broker.publish([message("x", "other")])
     broker.acknowledge(broker.receive(["other"], limit=1, wait_seconds=2, hold_seconds=30))

@@ -88,7 +88,7 @@ def test_almost_due_messages_within_the_limit_stay_in_the_buffer():
 
 
 @pytest.mark.parametrize("eta", [math.nan, -math.inf])
-def test_a_message_with_an_eta_that_is_no_time_blocks_no_other(eta):
+def test_a_message_with_an_invalid_eta_blocks_no_other(eta):
     broker = broker_on(Imagined({"odd": eta, "soon": NOW + 0.9, "ready": None}))
     taken = broker.receive(["q"], limit=4, wait_seconds=0, hold_seconds=30)
     assert sorted(each.message.id for each in taken) == ["odd", "ready"]
@@ -139,7 +139,7 @@ def test_the_search_for_a_dead_letter_among_very_many_ends():
 
 
 def test_a_process_that_was_suspended_does_not_count_on_holds_that_have_ended():
-    """Stopped in the midst of a poll, for longer than the poll and the hold last."""
+    """Stopped during a poll, for longer than the poll and the hold last."""
     clock = Sleepy()
     raw = {"MessageId": "m", "ReceiptHandle": "h", "Body": "body", "Attributes": {"ApproximateReceiveCount": "1"}}
     broker = SqsBroker(Options.parse("sqs://eu-central-1?namespace=app&create=true"), clock, lambda options: None)

@@ -58,7 +58,7 @@ def unknown_attributes(declared: Any, known: type[Any]) -> Statements:
     for attribute in own:
         if attribute.name not in names:
             what = f"{attribute.name} {getattr(declared, attribute.name)!r}"
-            yield refused(f"It declares {what}, of which this version of drivetrain knows nothing.")
+            yield refused(f"It declares {what}, which this version of drivetrain does not know.")
 
 
 def unknown_value(what: str, value: object, about: str) -> str:

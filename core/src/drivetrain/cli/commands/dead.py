@@ -25,7 +25,7 @@ _ALL = 10**9
 
 
 class _Filter(TypedDict):
-    """What the options of `_filter_options` say."""
+    """The values of the options in `_filter_options`."""
 
     task_ids: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -39,10 +39,10 @@ _FILTER_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only tasks of this name; may be repeated."),
     click.option("--reason", default="", metavar="TEXT", help="Only those whose reason holds this text."),
     click.option(
-        "--older-than", "died_before", metavar="TIME", callback=moment, help="Put aside before: 7d, 12h or a date."
+        "--older-than", "died_before", metavar="TIME", callback=moment, help="Dead-lettered before: 7d, 12h or a date."
     ),
     click.option(
-        "--newer-than", "died_after", metavar="TIME", callback=moment, help="Put aside since: 7d, 12h or a date."
+        "--newer-than", "died_after", metavar="TIME", callback=moment, help="Dead-lettered since: 7d, 12h or a date."
     ),
 )
 
@@ -89,7 +89,7 @@ def list_letters(
 @app_options
 @click.pass_context
 def replay(ctx: click.Context, /, *, queue: str, as_json: bool, **chosen: Unpack[_Filter]) -> None:
-    """Let dead letters of QUEUE be run again as if they were sent now: all, or those that the options choose."""
+    """Run dead letters of QUEUE again, as if they were sent now: all, or those that the options choose."""
     with options_of(ctx).open_app() as app:
         replayed = app.operations.replay(queue, _where(ctx, app, queue, chosen))
     if as_json:

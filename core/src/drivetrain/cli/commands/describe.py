@@ -17,16 +17,16 @@ from drivetrain.contract import DriverUrl, redact
 
 __all__ = ["describe"]
 
-#: Where there is no terminal.
+#: The width of the text without a terminal.
 _WIDTH = 100
 
 
 @frozen
 class _Part:
-    """A driver, or both together."""
+    """A driver, or the pair of both."""
 
     name: str
-    #: Without its secrets; of both together there is none.
+    #: The URL without its secrets; None: the part is the pair.
     url: str | None
     namespace: str | None
     statements: Sequence[Statement]
@@ -38,10 +38,10 @@ class _Part:
 @app_options
 @click.pass_context
 def describe(ctx: click.Context, reference: str | None, as_json: bool) -> None:
-    """Say what an app's broker and backend give: what is native, what core supplies, what is refused.
+    """Describe what an app's broker and backend do: what is native, what core supplies, what is refused.
 
-    And how late delayed tasks may come, and what a crash can cost. Asks no service; it follows from what the drivers
-    declare for the URLs at hand.
+    Also how late delayed tasks may come, and what a crash can cost. It connects to no service: the answer follows from
+    the capabilities that the drivers declare for these URLs.
     """
     options = options_of(ctx)
     options.app = reference or options.app

@@ -63,7 +63,7 @@ def _echo_details(installed: Sequence[InstalledDriver]) -> None:
 
 
 def _declared(driver: InstalledDriver) -> BrokerCapabilities | BackendCapabilities | None:
-    """What a driver declares. A store names a host and a database, and here only whether there is one matters."""
+    """The capabilities that a driver declares. Only the presence of a store matters here, not its host and database."""
     declared = driver.capabilities
     if declared is None or declared.store is None:
         return declared
@@ -71,7 +71,7 @@ def _declared(driver: InstalledDriver) -> BrokerCapabilities | BackendCapabiliti
 
 
 def _notable(driver: InstalledDriver) -> Iterator[str]:
-    """What a driver can do beyond the least, and its limits."""
+    """The optional capabilities of a driver, and its limits."""
     declared = _declared(driver)
     if declared is None:
         return

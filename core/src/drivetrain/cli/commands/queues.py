@@ -37,7 +37,7 @@ def queues(ctx: click.Context, as_json: bool) -> None:
 @app_options
 @click.pass_context
 def pause(ctx: click.Context, queues: tuple[str, ...], why: str) -> None:
-    """Let no worker start a task from these queues, until they are resumed.
+    """Pause queues: no worker starts a task from them until they are resumed.
 
     Workers obey within two seconds. Running tasks go on. Tasks can still be sent to the queues, and wait there.
     """

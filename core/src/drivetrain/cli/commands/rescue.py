@@ -85,7 +85,7 @@ def _done(found: Found, *, dry_run: bool) -> str:
 
 def _show(report: RescueReport, *, dry_run: bool, by_id: bool) -> None:
     if report.backlog:
-        click.echo(f"not looked for: {report.backlog}")
+        click.echo(f"not searched: {report.backlog}")
         return
     if not report.tasks:
         if not by_id:

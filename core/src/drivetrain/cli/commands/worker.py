@@ -65,8 +65,8 @@ def worker(
 ) -> None:
     """Run a worker of an app, until SIGTERM or SIGINT.
 
-    MODULE:APP is the app's place in your code, or DRIVETRAIN_APP says it; MODULE alone will do where there is one app
-    in it. What the options leave open, the app's settings say.
+    MODULE:APP names the app in your code; without it, DRIVETRAIN_APP does. MODULE alone is enough if it has one app.
+    The app's settings apply where an option is not given.
 
     The first signal lets running tasks finish and releases what has not begun; a second one releases everything at
     once. SIGUSR1 writes the stacks of all threads to standard error.

@@ -22,8 +22,8 @@ class _StoredValue:
     ends: float | None
 
     def seen_at(self, now: float) -> VersionedValue:
-        left = None if self.ends is None else self.ends - now
-        return VersionedValue(value=self.value, version=self.version, expires_in_seconds=left)
+        remaining = None if self.ends is None else self.ends - now
+        return VersionedValue(value=self.value, version=self.version, expires_in_seconds=remaining)
 
 
 def _ends() -> IndexedHeap[tuple[float, str], str]:

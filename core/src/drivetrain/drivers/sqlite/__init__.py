@@ -1,9 +1,9 @@
 """``sqlite:///work.db``: a broker and a backend in one file, for all processes and threads of one machine.
 
-``sqlite:///relative.db`` and ``sqlite:////absolute.db``, with the options of `drivetrain.drivers.sqlite.options`. What
-was acknowledged survives ``kill -9``, and with ``synchronous=full`` (the default) the loss of power.
+``sqlite:///relative.db`` and ``sqlite:////absolute.db``, with the options of `drivetrain.drivers.sqlite.options`.
+Acknowledged calls survive ``kill -9``, and with ``synchronous=full`` (the default) also the loss of power.
 
-Beside the file are SQLite's ``-wal`` and ``-shm``, the write lock ``-lock``, and ``-published`` and ``-finished``, by
+Next to the file are SQLite's ``-wal`` and ``-shm``, the write lock ``-lock``, and ``-published`` and ``-finished``, by
 which processes notify each other. All of them must be on a local disk.
 """
 

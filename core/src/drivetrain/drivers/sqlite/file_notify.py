@@ -1,8 +1,8 @@
 """Notifications to other processes that the database has changed, so that they need not poll it often.
 
-After a commit a process opens an empty file beside the database and closes it again. Linux reports that to all who
-watch the file (inotify). With it another process receives a message 0.8 ms after its publication instead of 2 to 3 ms,
-and an idle worker takes a quarter of the processor time.
+After a commit a process opens an empty file next to the database and closes it again. Linux reports that to all
+processes that watch the file (inotify). With it another process receives a message 0.8 ms after its publication, not
+after 2 to 3 ms, and an idle worker takes a quarter of the processor time.
 
 Notifications are for speed alone. Where a file cannot be opened or watched, or a process is killed right after its
 commit, the others find the change when they poll.
@@ -59,7 +59,7 @@ class FileNotifier:
 
     def notify(self) -> None:
         """Notify all listeners, of this process too. Never raises."""
-        with suppress(OSError):  # no file, since nobody has ever listened; or no permission: listeners poll
+        with suppress(OSError):  # no file, since no process has ever listened; or no permission: listeners poll
             # Only opened: a write would make the file system write its journal, and the caller wait for it.
             os.close(os.open(self._path, os.O_WRONLY))
 

@@ -1,4 +1,4 @@
-"""What this driver does about forks: SQLite's connections are closed before one, lock files are closed in the child.
+"""Handles forks: SQLite's connections are closed before one, and lock files are closed in the child.
 
 SQLite keeps in the memory of the process which locks its connections hold. A child inherits that memory, but not the
 locks. If a connection writes during the fork, the child finds the file locked for ever. If a connection is open at all,

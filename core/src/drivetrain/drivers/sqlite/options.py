@@ -71,7 +71,7 @@ class Options:
         """
         parts = DriverUrl.parse(url)
         options, faults = read_options(parts.options, _READERS)
-        raise_for_faults("sqlite", parts, [*_place_faults(parts), *faults])
+        raise_for_faults("sqlite", parts, [*_path_faults(parts), *faults])
         return cls(path=Path(parts.path[1:]), **{"namespace": namespace, **options})
 
     @classmethod
@@ -99,7 +99,7 @@ class Options:
         return f"sqlite:{self.path}#{self.prefix}"
 
     def sibling(self, suffix: str) -> Path:
-        """The path of a file of this driver beside the database."""
+        """The path of a file of this driver next to the database."""
         return self.path.with_name(f"{self.path.name}-{suffix}")
 
     @property
@@ -109,7 +109,7 @@ class Options:
         return "drivetrain_" if default else f"drivetrain_{service_name(self.namespace)}_"
 
 
-def _place_faults(parts: DriverUrl) -> Iterator[str]:
+def _path_faults(parts: DriverUrl) -> Iterator[str]:
     name = parts.path.strip("/")
     if parts.netloc:
         yield "it names a host; write three slashes before a relative path, four before an absolute one"

@@ -59,7 +59,7 @@ class Acknowledger:
         soon: dict[float, list[str]] = defaultdict(list)
         window = self._runtime.redelivery_window_seconds
         for result in results:
-            wanted = self._runtime.wanted_seconds(result.invocation.call.retention)
+            wanted = self._runtime.result_retention_seconds(result.invocation.call.retention)
             if wanted is None or wanted >= window or not result.state.terminal:
                 continue
             if FOLLOWS_HEADER not in result.delivery.message.headers:

@@ -152,7 +152,7 @@ class ResultRecorder:
             task=call.task,
             run=None if result.run is None else result.run.id,
             payload=self._payload(result),
-            retention=self._runtime.kept_seconds(call.retention) if terminal else None,
+            retention=self._runtime.record_retention_seconds(call.retention) if terminal else None,
             member=first.member if terminal and isinstance(first, Join) else None,
         )
 

@@ -18,7 +18,7 @@ class RunPool(Protocol):
         ...
 
     def take_back(self) -> list[Run]:
-        """Remove the runs that have not begun; these runs."""
+        """Remove and return the runs that have not begun."""
         ...
 
     def cancel(self, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""What a child process of a worker does: it takes one order at a time from its worker, and answers each."""
+"""The main loop of a worker's child process: it takes one order at a time from its worker, and answers each."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ __all__ = ["Import", "Work", "serve"]
 
 @frozen
 class Import:
-    """The order to import the module of a task, and to get its app ready: no task is charged for that time.
+    """The order to import the module of a task, and to prepare its app. That time counts for no task.
 
-    The answer is the traceback of what went wrong, or None.
+    The answer is the traceback of an error, or None.
     """
 
     task: TaskReference
@@ -49,9 +49,9 @@ class Work:
     #: When the worker received its message, in Unix seconds, and the headers of the message: for plugins.
     received_at: float
     headers: Mapping[str, str]
-    #: Until when the worker certainly holds the run, by the monotonic clock, which all processes of a machine share.
+    #: Until when the worker certainly holds the lease, by the monotonic clock, which all processes of a machine share.
     owned_until: float = math.inf
-    #: After which time the run is not to begin any more; Unix seconds.
+    #: The run must not begin after this time; Unix seconds.
     expires_at: float | None = None
 
 
@@ -61,13 +61,12 @@ def serve(
     """Take orders until the worker closes its end. The main function of a child process.
 
     Args:
-        worker: our end of the connection to it.
-        options: those of the worker.
-        directory: where to begin. A task of the worker may have changed its directory.
-        worker_lives: a file descriptor that becomes readable when the worker has died; None: that is known of a process
-            of multiprocessing.
+        worker: this end of the connection to the worker.
+        options: the options of the worker.
+        directory: the working directory. A task may have changed that of the worker.
+        worker_lives: a file descriptor that becomes readable when the worker has died; None: multiprocessing has one.
     """
-    with suppress(OSError):  # it was removed; then nothing is found by a relative path, here as there
+    with suppress(OSError):  # it was removed, so relative paths fail here as they do in the worker
         os.chdir(directory)
     parent = multiprocessing.parent_process()
     _prepare(options.prepare_child, parent.sentinel if worker_lives is None and parent is not None else worker_lives)
@@ -98,12 +97,12 @@ def _end_with_worker(worker_lives: int | None) -> None:
     try:
         if worker_lives is not None:
             connection.wait([worker_lives])
-    finally:  # also when a task has closed what is waited for
+    finally:  # also when a task has closed the descriptor
         os._exit(1)
 
 
 def _keep_to_this_process(worker: connection.Connection[Any, Any]) -> None:
-    """Let the connection end with this process, whatever other processes a task starts and leaves behind."""
+    """Close the connection in processes that a task starts: they may live longer than this one."""
     os.set_inheritable(worker.fileno(), False)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=worker.close)
@@ -112,7 +111,7 @@ def _keep_to_this_process(worker: connection.Connection[Any, Any]) -> None:
 def _imported(task: TaskReference) -> str | None:
     try:
         _ = task.find().runtime  # made at first use
-    except BaseException:  # noqa: BLE001 - a module may raise anything, and the worker is to know
+    except BaseException:  # noqa: BLE001 - a module may raise anything, and the worker reports it
         return traceback.format_exc()
     return None
 

@@ -151,12 +151,12 @@ class LoopPool:
         del self._running[run.id]
         self._fill()
         if self._ending.is_set():
-            return  # the worker stops, and its runs were released before
+            return  # the worker stops, and has released its runs already
         # A task that is cancelled before its first step has no result.
         self._done(results[0] if results else self._execution.failed(run, RunRefused()))
 
     async def _run(self, run: Run, results: list[RunResult]) -> None:
-        # Not returned by the asyncio task: one that cancels itself in its last step returns nothing.
+        # Stored in a list, not returned: an asyncio task that cancels itself in its last step returns nothing.
         timeout = run.invocation.call.timeout
         try:
             args, kwargs = self._execution.begin(run)

@@ -123,9 +123,9 @@ class ProcessPool:
 
     def _broken(self, run: Run, error: ChildDied) -> RunResult | None:
         if self._ending.is_set():
-            return None  # the pool stops and has killed it; its run was released before
+            return None  # the pool stops and has killed the child; the run was released before
         if run.stopped:
-            return self._execution.failed(run, error)  # cancelled: the pool has killed it
+            return self._execution.failed(run, error)  # cancelled: the pool has killed the child
         logger.error("task %s: its child process %s", run.task_id, error, extra=log_extra(run.invocation))
         try:
             self._died(run)

@@ -1,7 +1,7 @@
-"""A child process that is a program of its own, and no process of multiprocessing.
+"""A child process that runs a program of its own, without multiprocessing.
 
-What multiprocessing spawns runs the main script of the worker once more. Those who use the processes pool know that
-their script can bear that. Suspects come from any pool, and a script may start a worker, or send tasks.
+A process that multiprocessing spawns runs the main script of the worker again. Users of the processes pool write their
+script for that. A suspect may come from any pool, and its script may start a worker or send tasks when it runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from drivetrain.worker.pools import child
 
 __all__ = ["SUPPORTED", "Program", "serve"]
 
-#: Whether this platform hands an open connection on to a program.
+#: Whether this platform passes an open connection to a program.
 SUPPORTED = os.name == "posix"
 
 _CODE = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
@@ -33,9 +33,9 @@ class Program:
         """Start it.
 
         Args:
-            theirs: its end of the connection.
-            options: those of the worker.
-            directory: where it begins.
+            theirs: the program's end of the connection.
+            options: the options of the worker.
+            directory: the working directory of the program.
 
         Raises:
             OSError: no process can be started.
@@ -44,14 +44,14 @@ class Program:
             [sys.executable, "-c", _CODE, str(theirs.fileno())], pass_fds=[theirs.fileno()], stdin=subprocess.PIPE
         )
         assert self._popen.stdin is not None  # noqa: S101
-        with suppress(BrokenPipeError):  # it has died, which is seen where its answer is waited for
-            # Where modules lie comes first: they may be needed to read the options.
+        with suppress(BrokenPipeError):  # it has died; waiting for its answer reports that
+            # The search path of modules comes first: the options may need modules.
             self._popen.stdin.write(pickle.dumps(sys.path) + pickle.dumps((options, directory)))
-            self._popen.stdin.flush()  # and left open: its end tells the program that the worker has died
+            self._popen.stdin.flush()  # not closed: the end of the file reports the death of the worker to the program
 
     @property
     def exitcode(self) -> int | None:
-        """What it ended with, negative for a signal; None: it lives."""
+        """Its exit code, negative for a signal; None: it is alive."""
         return self._popen.poll()
 
     def kill(self) -> None:
@@ -59,7 +59,7 @@ class Program:
         self._popen.kill()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until it has ended, at most ``timeout`` seconds, and let the system forget it."""
+        """Wait until it has ended, at most ``timeout`` seconds, and clean up after it."""
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(timeout)
             with suppress(OSError):
@@ -70,7 +70,7 @@ def serve(descriptor: int) -> None:
     """Serve the worker; the main function of the program.
 
     Args:
-        descriptor: the file descriptor of our end of the connection.
+        descriptor: the file descriptor of this end of the connection.
     """
     sys.path[:] = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own worker
     options, directory = pickle.load(sys.stdin.buffer)  # noqa: S301

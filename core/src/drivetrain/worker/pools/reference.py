@@ -1,4 +1,4 @@
-"""How a task of the processes pool is named to a child process."""
+"""References by which a child process finds a task of the processes pool."""
 
 from __future__ import annotations
 

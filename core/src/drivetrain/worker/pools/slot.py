@@ -36,11 +36,11 @@ class ChildDied(Exception):
 
 
 class Process(Protocol):
-    """A child process, as multiprocessing has them."""
+    """A child process, with the interface that multiprocessing has."""
 
     @property
     def exitcode(self) -> int | None:
-        """What it ended with, negative for a signal; None: it lives."""
+        """Its exit code, negative for a signal; None: it is alive."""
         ...
 
     def kill(self) -> None:
@@ -56,7 +56,7 @@ class Launch(Protocol):
     """Starts a child process."""
 
     def __call__(self, theirs: connection.Connection[Any, Any], options: WorkerOptions, directory: Path, /) -> Process:
-        """Start one that serves at its end of a connection, in a directory; may raise OSError."""
+        """Start a process that serves its end of a connection, in a directory; may raise OSError."""
         ...
 
 
@@ -73,11 +73,11 @@ class Slot:
     """One child process. `prepare` and `execute` are for one thread; the others may be called from any."""
 
     def __init__(self, options: WorkerOptions, directory: Path, launch: Launch = spawn) -> None:
-        """Make it; a process is started when there is something for it to do.
+        """Make it. The first order starts a process.
 
         Args:
-            options: those of the worker.
-            directory: where a process begins.
+            options: the options of the worker.
+            directory: the working directory of a process.
             launch: starts a process.
         """
         #: Whether its process, if there is one, has run nothing yet.
@@ -86,9 +86,9 @@ class Slot:
         self._directory = directory
         self._launch = launch
         self._connection: connection.Connection[Any, Any] | None = None
-        #: The modules that the child has imported. The time for imports counts for no task.
+        #: The modules that the child has imported. The time of imports counts for no task.
         self._imported: set[str] = set()
-        #: Guards the next three, and the process that they name.
+        #: Guards the three attributes below, and the process.
         self._lock = threading.Lock()
         self._process: Process | None = None
         self._run: Run | None = None
@@ -98,8 +98,8 @@ class Slot:
         """Make sure that a child process is alive and ready for the task. May take long.
 
         Raises:
-            ImportError: the task's module cannot be imported there, or its app cannot be made ready.
-            ChildDied: it died on the way.
+            ImportError: the child cannot import the task's module, or prepare its app.
+            ChildDied: the child died meanwhile.
         """
         if self._connection is None or not self._idle(self._connection):
             self.dismiss()
@@ -110,7 +110,7 @@ class Slot:
             self._imported.add(task.module)
 
     def execute(self, run: Run, task: TaskReference) -> RunResult:
-        """Run it in the child; the result, without delivery and run.
+        """Run it in the child, and return its result without the delivery and the run.
 
         Raises:
             TaskTimeout: it took too long, and the child was killed.
@@ -155,7 +155,7 @@ class Slot:
         if self._process is not None:
             self._process.kill()
 
-    # Its life
+    # The process
 
     def _start(self) -> None:
         ours, theirs = Pipe()
@@ -173,7 +173,7 @@ class Slot:
                 self._kill()
 
     def dismiss(self) -> None:
-        """Kill the child, if there is one, and let the system forget it."""
+        """Kill the child and clean up after it, if there is one."""
         with self._lock:
             process, self._process = self._process, None
         if self._connection is not None:
@@ -202,10 +202,10 @@ class Slot:
         except OSError:
             return False
 
-    # Its work
+    # Orders
 
     def _ask(self, order: child.Import | child.Work, timeout_seconds: float | None) -> Any:
-        """Send an order; the child's answer. After TaskTimeout or ChildDied there is no child."""
+        """Send an order, and return the child's answer. After TaskTimeout or ChildDied there is no child."""
         ours = self._connection
         assert ours is not None  # noqa: S101
         try:
@@ -218,7 +218,7 @@ class Slot:
         raise TaskTimeout
 
     def _answers(self, ours: connection.Connection[Any, Any], timeout_seconds: float | None) -> bool:
-        """Wait for an answer; False: there is none within the time. Raises EOFError when there will be none."""
+        """Wait for an answer; False: there is none within the time. Raises EOFError if there can be none."""
         end = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
         while (remaining := end - time.monotonic()) > 0:
             if ours.poll(min(remaining, _POLL_SECONDS)):
@@ -234,7 +234,7 @@ class Slot:
 
 def _exit_code_soon(process: Process) -> int | None:
     """The exit code of a process that has closed its connection; None: it still runs after a short wait."""
-    # Not by joining, which would wait without limit for a process that has closed all its files.
+    # Not with `join`, which would wait without limit for a process that has closed all its files.
     end = time.monotonic() + _FAREWELL_SECONDS
     while (code := process.exitcode) is None and time.monotonic() < end:
         time.sleep(_FAREWELL_PAUSE_SECONDS)

@@ -45,7 +45,7 @@ class ThreadPool:
         self._stopped = False
         lock = threading.Lock()
         self._changed = threading.Condition(lock)
-        self._left_waiting = threading.Condition(lock)
+        self._backlog = threading.Condition(lock)
         try:
             for number in range(size):
                 threads.start(f"drivetrain-task-{number}", self._work)
@@ -65,7 +65,7 @@ class ThreadPool:
             if none_works:
                 self._changed.notify()
             if not none_works or len(runs) > 1:
-                self._left_waiting.notify()
+                self._backlog.notify()
 
     def take_back(self) -> list[Run]:
         """See `RunPool.take_back`."""
@@ -75,7 +75,7 @@ class ThreadPool:
         return runs
 
     def cancel(self, run: Run) -> None:
-        """A thread cannot be stopped from outside safely: the task may look at ``current_task().cancelled``."""
+        """Do nothing: a thread cannot be stopped safely. The task may check ``current_task().cancelled``."""
 
     def stop(self) -> None:
         """See `RunPool.stop`."""
@@ -83,7 +83,7 @@ class ThreadPool:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-            self._left_waiting.notify_all()
+            self._backlog.notify_all()
 
     def _next(self) -> Run | None:
         try:
@@ -115,9 +115,9 @@ class ThreadPool:
         while not self._stopped:
             with self._changed:
                 if not (self._waiting and self._resting > 0):
-                    self._left_waiting.wait()
+                    self._backlog.wait()
                     continue
                 begun = self._begun
-                self._left_waiting.wait_for(lambda: self._stopped, _STALLED_SECONDS)
+                self._backlog.wait_for(lambda: self._stopped, _STALLED_SECONDS)
                 if begun == self._begun and self._waiting:
                     self._changed.notify(len(self._waiting))

@@ -125,7 +125,9 @@ class LostTaskEnder:
         plain = self._encoded(failure)
         self._effect_runner.perform(advance(invocation.frames, Failed(plain, invocation.call)))
         payload = self._runtime.payloads.dump(plain)
-        self._record(one, run, attempt, State.FAILURE, payload=payload, retention=self._runtime.kept_seconds(None))
+        self._record(
+            one, run, attempt, State.FAILURE, payload=payload, retention=self._runtime.record_retention_seconds(None)
+        )
         logger.warning("task %s is lost: %s", record.task_id, failure.message, extra=log_extra(invocation))
         self._notify(invocation, failure)
         return "ended"

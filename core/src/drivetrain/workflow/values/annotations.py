@@ -1,4 +1,4 @@
-"""What annotations say, in the one spelling that the compiler reads."""
+"""Normalizes annotations to the one form that the compiler reads."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def resolved(annotation: Any, scope: Mapping[str, Any] | None) -> Any:
 
 
 def bare(annotation: Any, scope: Mapping[str, Any] | None = None) -> Any:
-    """An annotation without what tells nothing of its values: ``Annotated``, aliases, ``NewType``, type variables."""
+    """An annotation without parts that do not describe values: ``Annotated``, aliases, ``NewType``, type variables."""
     inner = _unwrapped(annotation, scope)
     while inner is not annotation:
         annotation, inner = inner, _unwrapped(inner, scope)
@@ -100,7 +100,7 @@ def substituted(annotation: Any, arguments: Mapping[Any, Any]) -> Any:
 
 
 def is_plain_class(annotation: Any) -> bool:
-    """Whether it is a class, and not a generic with its arguments."""
+    """Whether it is a class without generic arguments."""
     return isinstance(annotation, type) and get_origin(annotation) is None
 
 
@@ -109,9 +109,9 @@ def _variables(annotation: Any) -> tuple[Any, ...]:
 
 
 def member_types(annotation: Any) -> dict[str, Any]:
-    """The resolved annotations of a class, those of its bases too, with the arguments of generic ones filled in.
+    """The resolved annotations of a class and its bases, with the arguments of generic bases filled in.
 
-    Each class's own are taken with its own arguments: a subclass may use the same type variable for something else.
+    Each class gets its own arguments: a subclass may use the same type variable for another type.
     """
     origin = get_origin(annotation) or annotation
     arguments = dict(zip(_variables(origin), get_args(annotation), strict=False))

@@ -1,7 +1,7 @@
 """Enums, named tuples and typed dicts.
 
-In the plain form a class has its name, never its module: nothing is imported, or executed, by a name from the wire.
-A class is rebuilt where an annotation names it, and only there.
+The plain form has the name of a class, but not its module. So decoding neither imports nor executes anything by a name
+from a message. A class is rebuilt only where an annotation names it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def is_tuple_record(kind: type) -> bool:
 
 
 def enum_codec(kind: type[Enum], travels: Travels) -> Codec:
-    """An enum's members by name; a flag's, which may be combinations without one, by value."""
+    """The codec of an enum. A member is sent by name; a flag by value, since a combination may have no name."""
     expected, kinds = kind.__qualname__, frozenset({kind})
     is_flag = issubclass(kind, Flag)
 
@@ -50,7 +50,7 @@ def _int(plain: Plain) -> int:
 
 
 def _at(name: str, convert: Convert) -> Convert:
-    """The same conversion, telling the field's name in its mismatches."""
+    """The same conversion, with the field's name in the path of its mismatches."""
     return _stepping(f".{name}", convert)
 
 
@@ -70,7 +70,7 @@ def _stepping(step: str, convert: Convert) -> Convert:
 
 
 def tuple_record_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
-    """A named tuple, of ``typing`` or ``collections``."""
+    """The codec of a named tuple, of ``typing`` or ``collections``."""
     origin = get_origin(kind) or kind
     name, expected, kinds = origin.__qualname__, name_of(kind), frozenset({origin})
     hints = member_types(kind)
@@ -91,7 +91,7 @@ def tuple_record_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
         payload = payload_of(plain, "object", name)
         if type(payload) is not dict or payload.keys() != decodes.keys():
             raise ValueMismatch(expected, plain)
-        # Not by ``_make``, which may be a class's own.
+        # Not with ``_make``, which the class may override.
         return tuple.__new__(origin, [convert(payload[field]) for field, convert in decodes.items()])
 
     return Codec(expected, encode, decode, kinds, bounded=all(inner.bounded for inner in fields.values()))
@@ -104,7 +104,7 @@ def _typed_keys(kind: Any) -> tuple[dict[str, Any], set[str]]:
     """The keys of a typed dict with their types, and which of them must be there."""
     origin = get_origin(kind) or kind
     required = set(origin.__required_keys__)
-    # Where annotations are texts, __required_keys__ has not seen the marks inside them.
+    # If annotations are strings, __required_keys__ ignores Required and NotRequired inside them.
     for key, hint in get_type_hints(origin, include_extras=True).items():
         marks = _marks(hint)
         required = required - {key} if NotRequired in marks else required | {key} if Required in marks else required
@@ -120,7 +120,7 @@ def _marks(hint: Any) -> set[Any]:
 
 
 def typed_dict_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
-    """A typed dict: a dict with the keys that it names, and no others."""
+    """The codec of a typed dict: a dict that has only the keys that it names."""
     types, required = _typed_keys(kind)
     expected, kinds = name_of(kind), frozenset({dict})
     fields = {key: codec(hint) for key, hint in types.items()}

@@ -1,4 +1,4 @@
-"""What one annotation is compiled to, and the marks of the plain form."""
+"""Codecs, the compiled form of annotations, and the tags of the plain form."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from drivetrain.workflow.values.errors import ValueMismatch
 
 __all__ = [
     "TAG",
+    "AllPlain",
     "Codec",
     "Compile",
     "Convert",
     "ConvertEach",
-    "Stand",
+    "all_plain_of",
+    "all_plain_of_one_type",
     "each",
     "named",
     "payload_of",
-    "stand_as",
-    "stand_as_one_kind",
     "tagged",
     "untagged",
 ]
 
-#: The reserved key: a dict that has it says by it what it stands for.
+#: The reserved key. A dict with this key is a tagged value: the key's value is the tag.
 TAG = "$"
 
 Convert: TypeAlias = Callable[[Any], Any]
-Stand: TypeAlias = Callable[[Collection[Any]], bool]
+AllPlain: TypeAlias = Callable[[Collection[Any]], bool]
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
@@ -43,37 +43,37 @@ def _never(_values: Collection[Any]) -> bool:
 
 @frozen(eq=False)
 class Codec:
-    """The two directions of one annotation."""
+    """Encodes and decodes the values of one annotation."""
 
-    #: The annotation, for messages.
+    #: The annotation as text, for error messages.
     expected: str
-    #: A value to its plain form. Raises `ValueMismatch`.
+    #: Makes the plain form of a value. Raises `ValueMismatch`.
     encode: Convert
-    #: A plain form to the value. Raises `ValueMismatch`.
+    #: Makes a value from its plain form. Raises `ValueMismatch`.
     decode: Convert
-    #: The exact types of all values that may fit; None where that is not known.
+    #: The exact types of all values that may fit; None: not known.
     kinds: frozenset[type] | None = None
-    #: Whether all of many values certainly fit and are their own plain form: one fast look instead of one for each.
-    stand: Stand = _never
-    #: Whether its annotation says how deep its values are nested; not so where `Any` is in it, or a class that holds
-    #: instances of itself.
+    #: Whether many values all fit and are their own plain form. One fast check replaces a conversion of each value.
+    all_plain: AllPlain = _never
+    #: Whether its annotation limits the nesting of its values. `Any` does not, nor does a class that holds instances of
+    #: itself.
     bounded: bool = False
 
 
-#: Gives the codec of an annotation that is a part of the one being compiled.
+#: Returns the codec of an annotation that is a part of the one being compiled.
 Compile: TypeAlias = Callable[[Any], Codec]
 
 
-def _ints_stand(values: Collection[int]) -> bool:
+def _ints_plain(values: Collection[int]) -> bool:
     return min(values) >= _SMALLEST and max(values) <= _LARGEST
 
 
-def _floats_stand(values: Collection[float]) -> bool:
-    # A sum may overflow where no value is infinite; then each is looked at.
+def _floats_plain(values: Collection[float]) -> bool:
+    # A sum may overflow although no value is infinite. Then each value is checked.
     return isfinite(sum(values))
 
 
-def _texts_stand(values: Collection[str]) -> bool:
+def _texts_plain(values: Collection[str]) -> bool:
     return "".join(values).isascii()
 
 
@@ -81,44 +81,44 @@ def _always(_values: Collection[Any]) -> bool:
     return True
 
 
-_STAND: dict[type, Stand] = {
-    int: _ints_stand,
-    float: _floats_stand,
-    str: _texts_stand,
+_ALL_PLAIN: dict[type, AllPlain] = {
+    int: _ints_plain,
+    float: _floats_plain,
+    str: _texts_plain,
     bool: _always,
     NoneType: _always,
 }
 
 
-def stand_as(kind: type) -> Stand:
-    """The look that tells whether many values are all exactly of ``kind`` and their own plain form."""
-    only, check = {kind}, _STAND[kind]
+def all_plain_of(kind: type) -> AllPlain:
+    """A check whether many values are all exactly of ``kind`` and are their own plain form."""
+    only, check = {kind}, _ALL_PLAIN[kind]
     return lambda values: set(map(type, values)) == only and check(values)
 
 
-def stand_as_one_kind(values: Collection[Any]) -> bool:
-    """Whether many values are all of the same kind, whichever, and their own plain form."""
+def all_plain_of_one_type(values: Collection[Any]) -> bool:
+    """Whether many values all have the same type, and are their own plain form."""
     kinds = set(map(type, values))
-    return len(kinds) == 1 and _STAND.get(kinds.pop(), _never)(values)
+    return len(kinds) == 1 and _ALL_PLAIN.get(kinds.pop(), _never)(values)
 
 
 class ConvertEach(Protocol):
     """Converts items to a new list."""
 
     def __call__(self, items: Collection[Any], step: Callable[[int], str] = ..., /) -> list[Any]:
-        """The items converted; ``step`` makes of a position how it is written in a path."""
+        """The converted items. ``step`` formats the index of an item for the path of a mismatch."""
         ...
 
 
-def each(convert: Convert, stand: Stand) -> ConvertEach:
-    """Converts the items of a collection; a mismatch tells at which it was."""
+def each(convert: Convert, all_plain: AllPlain) -> ConvertEach:
+    """A function that converts the items of a collection. A mismatch has the index of its item in its path."""
 
     def convert_each(items: Collection[Any], step: Callable[[int], str] = "[{}]".format) -> list[Any]:
-        if stand(items):
+        if all_plain(items):
             return list(items)
         converted: list[Any] = []
         try:
-            # Taken from an iterator one by one, so that the length tells at which item it stopped.
+            # `extend` appends the items one by one, so the length is the index of the item that failed.
             converted.extend(map(convert, items))
         except ValueMismatch as mismatch:
             mismatch.inside(step(len(converted)))
@@ -129,12 +129,12 @@ def each(convert: Convert, stand: Stand) -> ConvertEach:
 
 
 def tagged(tag: str, payload: Plain) -> Plain:
-    """The plain form of a value that cannot stand as itself."""
+    """The plain form of a value that is not plain itself."""
     return {TAG: tag, "v": payload}
 
 
 def untagged(plain: Plain, tag: str) -> Plain:
-    """What a plain form holds under ``tag``; None where it is something else."""
+    """The payload of a plain form with this tag; None for any other plain form."""
     return plain.get("v") if type(plain) is dict and plain.get(TAG) == tag else None
 
 
@@ -144,5 +144,5 @@ def named(tag: str, name: str, payload: Plain) -> Plain:
 
 
 def payload_of(plain: Plain, tag: str, name: str) -> Any:
-    """What a plain form holds of the class of this name; None where it is something else."""
+    """The payload of a plain form with this tag and this class name; None for any other plain form."""
     return plain.get("v") if type(plain) is dict and plain.get(TAG) == tag and plain.get("t") == name else None

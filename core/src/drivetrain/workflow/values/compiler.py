@@ -1,4 +1,4 @@
-"""Annotations to codecs."""
+"""Compiles annotations to codecs."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ _Scope = Mapping[str, Any] | None
 _UNTYPED: Final = (Any, object, inspect.Parameter.empty)
 _UNIONS: Final = (Union, types.UnionType)
 _DICTS: Final = (dict, abc.Mapping, abc.MutableMapping)
-#: The concrete types that a value may have where an abstract one is annotated. A str is not a sequence here: that a
-#: task gets "abc" for a list of names is a slip more often than a wish.
+#: The concrete types that a value may have where an abstract one is annotated. A str does not count as a sequence here:
+#: a task that gets "abc" for a list of names is more often a mistake than intended.
 _COLLECTIONS: Final[dict[Any, tuple[Any, ...]]] = {
     abc.Sequence: (list, tuple, deque, range),
     abc.MutableSequence: (list, deque),
@@ -56,15 +56,15 @@ _COLLECTIONS: Final[dict[Any, tuple[Any, ...]]] = {
 
 
 @define(eq=False)
-class _Late:
-    """Stands for a codec while it is being compiled, for the parts of it that name it again."""
+class _Placeholder:
+    """A placeholder for a codec that is being compiled, for the parts of its annotation that refer to it again."""
 
     expected: str
     kinds: frozenset[type] | None
     bound: Codec | None = None
 
     def codec(self) -> Codec:
-        """A codec that asks the real one, once it is there."""
+        """A codec that delegates to the real one as soon as that is compiled."""
 
         def encode(value: object) -> Plain:
             return self._bound().encode(value)
@@ -104,17 +104,17 @@ class Compiler:
         } | plain_scalar_codecs(self._travels)
         self._untyped = Untyped(self._travels)
         self._custom: dict[type, Codec] = {}
-        for kind, ways in custom.items():
-            self._custom[kind] = custom_codec(kind, ways, self._untyped.codec, self._travels)
-        self._untyped.learn_custom(self._custom)
+        for kind, converters in custom.items():
+            self._custom[kind] = custom_codec(kind, converters, self._untyped.codec, self._travels)
+        self._untyped.add_custom(self._custom)
         self._failure = failure_codec(self.codec, self._travels)
-        self._untyped.learn(self._failure, "failure")
+        self._untyped.add(self._failure, "failure")
 
     def after_fork(self) -> None:
-        """See `drivetrain.contract.ForkAware`. A thread of the parent may have been in the middle of compiling."""
+        """See `drivetrain.contract.ForkAware`. A thread of the parent may have been compiling at the fork."""
         self._lock = threading.RLock()
         self._session: dict[Any, tuple[Codec, _Scope]] = {}
-        self._building: dict[Any, _Late] = {}
+        self._building: dict[Any, _Placeholder] = {}
 
     def _travels(self, kind: type) -> bool:
         is_class = issubclass(kind, Enum) or is_record(kind) or is_tuple_record(kind)
@@ -124,10 +124,10 @@ class Compiler:
         """The codec of an annotation, whose forward references use the names in ``scope``.
 
         Raises:
-            UnsupportedAnnotation: no value of this annotation can travel.
+            UnsupportedAnnotation: values of this annotation cannot be sent.
         """
         if isinstance(annotation, ForwardRef):
-            # Its name is the same wherever it stands; what else it remembers differs, and would never meet again.
+            # The name alone is the key of the cache: two references of one name may differ in their other attributes.
             annotation = annotation.__forward_arg__
         scope = None if is_plain_class(annotation) else scope
         annotation = annotation if _is_hashable(annotation) else resolved(annotation, scope)
@@ -136,7 +136,7 @@ class Compiler:
         return found[0] if found else self._compile_all(key, annotation, scope)
 
     def _compile_all(self, key: Any, annotation: Any, scope: _Scope) -> Codec:
-        """Compile an annotation and its parts; other threads see all of them at once, when they are ready."""
+        """Compile an annotation and its parts. Other threads see all new codecs at once, when all are complete."""
         with self._lock:
             outermost = not self._building
             try:
@@ -144,7 +144,7 @@ class Compiler:
                 if outermost:
                     self._cache = {**self._cache, **self._session}
             except RecursionError:
-                raise UnsupportedAnnotation(f"{name_of(annotation)} has no end") from None
+                raise UnsupportedAnnotation(f"{name_of(annotation)} contains itself without end") from None
             finally:
                 if outermost:
                     self._session = {}
@@ -157,12 +157,12 @@ class Compiler:
             return self._building[key].codec()
         origin = get_origin(annotation) or annotation
         kinds = frozenset({origin}) if isinstance(origin, type) and self._travels(origin) else None
-        late = self._building[key] = _Late(name_of(annotation), kinds)
+        placeholder = self._building[key] = _Placeholder(name_of(annotation), kinds)
         try:
-            late.bound = codec = self._compile(bare(annotation, scope), scope)
+            placeholder.bound = codec = self._compile(bare(annotation, scope), scope)
         finally:
             del self._building[key]
-        # The scope is kept so that its id stays its own.
+        # The scope stays referenced, so that no other scope gets the same id.
         self._session[key] = codec, scope
         return codec
 
@@ -173,11 +173,11 @@ class Compiler:
         known = self._failure if kind is Failure else self._custom.get(kind) or self._scalars.get(kind)
         codec = known or self._compile_pattern(kind) or self._compile_parts(kind, scope) or self._compile_class(kind)
         if codec is None:
-            raise UnsupportedAnnotation(f"values of {name_of(annotation)} cannot travel")
+            raise UnsupportedAnnotation(f"values of {name_of(annotation)} cannot be sent")
         return codec
 
     def _compile_parts(self, annotation: Any, scope: _Scope) -> Codec | None:
-        """The codec of an annotation that is made of others."""
+        """The codec of an annotation that has other annotations as its parts."""
         origin, arguments = get_origin(annotation) or annotation, get_args(annotation)
         if origin is Literal:
             return literal_codec([(choice, self.codec(type(choice), scope)) for choice in arguments])
@@ -211,7 +211,7 @@ class Compiler:
         }
         if origin in concrete:
             return concrete[origin]()
-        # A range has ints only.
+        # A range holds only ints.
         kinds = [kind for kind in _COLLECTIONS[origin] if kind is not range or item.kinds is None or int in item.kinds]
         return union_codec([concrete[kind]() for kind in kinds], expected, self._travels)
 
@@ -239,6 +239,6 @@ class Compiler:
         return pattern_codec(text, any_pattern) if text in (str, bytes) else any_pattern
 
     def _compile_path(self, kind: type[pathlib.PurePath]) -> Codec:
-        """``Path`` and ``PurePath`` are never a value's own type."""
+        """The codec of a path class. The instances of ``Path`` and ``PurePath`` are those of subclasses."""
         paths = [codec for path, codec in self._scalars.items() if issubclass(path, kind)]
         return union_codec(paths, kind.__name__, self._travels)

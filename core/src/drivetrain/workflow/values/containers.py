@@ -1,4 +1,4 @@
-"""Lists, tuples, deques, sets and dicts."""
+"""The codecs of lists, tuples, deques, sets and dicts."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
 
 
 def list_codec(item: Codec, travels: Travels) -> Codec:
-    """``list[T]``. The plain form is a new list always: neither side sees the other change it."""
+    """The codec of ``list[T]``. The plain form is always a new list, so a change of one does not change the other."""
     expected, kinds = f"list[{item.expected}]", frozenset({list})
-    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+    encode_items, decode_items = each(item.encode, item.all_plain), each(item.decode, item.all_plain)
 
     def encode(value: Any) -> Plain:
         if type(value) is not list:
@@ -51,7 +51,7 @@ def _tagged_items(plain: Plain, tag: str, expected: str) -> list[Plain]:
 def tuple_codec(item: Codec, travels: Travels) -> Codec:
     """``tuple[T, ...]``."""
     expected, kinds = f"tuple[{item.expected}, ...]", frozenset({tuple})
-    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+    encode_items, decode_items = each(item.encode, item.all_plain), each(item.decode, item.all_plain)
 
     def encode(value: Any) -> Plain:
         if type(value) is not tuple:
@@ -65,9 +65,9 @@ def tuple_codec(item: Codec, travels: Travels) -> Codec:
 
 
 def deque_codec(item: Codec, travels: Travels) -> Codec:
-    """``deque[T]``, with its greatest length."""
+    """The codec of ``deque[T]``, with its maximum length."""
     expected, kinds = f"deque[{item.expected}]", frozenset({deque})
-    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+    encode_items, decode_items = each(item.encode, item.all_plain), each(item.decode, item.all_plain)
 
     def encode(value: Any) -> Plain:
         if type(value) is not deque:
@@ -90,7 +90,7 @@ def deque_codec(item: Codec, travels: Travels) -> Codec:
 def _each_its_own(converts: list[Callable[[Any], Any]], items: Collection[Any]) -> list[Any]:
     converted: list[Any] = []
     try:
-        # Taken from an iterator one by one, so that the length tells at which item it stopped.
+        # `extend` appends the items one by one, so the length is the index of the item that failed.
         converted.extend(convert(item) for convert, item in zip(converts, items, strict=True))
     except ValueMismatch as mismatch:
         mismatch.inside(f"[{len(converted)}]")
@@ -99,7 +99,7 @@ def _each_its_own(converts: list[Callable[[Any], Any]], items: Collection[Any]) 
 
 
 def fixed_tuple_codec(members: list[Codec], travels: Travels) -> Codec:
-    """``tuple[A, B]``, and ``tuple[()]``."""
+    """The codec of ``tuple[A, B]`` and ``tuple[()]``."""
     expected = f"tuple[{', '.join(member.expected for member in members) or '()'}]"
     kinds = frozenset({tuple})
     encodes, decodes = [member.encode for member in members], [member.decode for member in members]
@@ -125,10 +125,10 @@ def _in_a_set(_index: int) -> str:
 
 
 def set_codec(kind: type[set[Any] | frozenset[Any]], item: Codec, travels: Travels) -> Codec:
-    """``set[T]`` and ``frozenset[T]``. The plain form is sorted: it must not depend on the process's hash seed."""
+    """The codec of ``set[T]`` and ``frozenset[T]``. The plain form is sorted: hash seeds must not change it."""
     tag = kind.__name__
     expected, kinds = f"{tag}[{item.expected}]", frozenset({kind})
-    encode_items, decode_items = each(item.encode, item.stand), each(item.decode, item.stand)
+    encode_items, decode_items = each(item.encode, item.all_plain), each(item.decode, item.all_plain)
 
     def encode(value: Any) -> Plain:
         if type(value) is not kind:
@@ -146,7 +146,7 @@ def set_codec(kind: type[set[Any] | frozenset[Any]], item: Codec, travels: Trave
 
 
 def as_dict(keys: list[Plain], values: list[Plain]) -> Plain:
-    """The plain form of a dict: itself where all keys are plain texts and none is the tag, its pairs otherwise."""
+    """A dict as it is if all keys are plain texts without the reserved key; otherwise the tagged list of its pairs."""
     if all(type(key) is str for key in keys) and TAG not in keys:
         return dict(zip(keys, values, strict=True))
     return tagged("dict", [list(pair) for pair in zip(keys, values, strict=True)])
@@ -163,7 +163,7 @@ def pairs_of(plain: Plain, expected: str) -> tuple[list[Plain], list[Plain]]:
 
 
 def _convert_pairs(key: Codec, value: Codec, convert: Callable[[Codec], Convert]) -> Callable[..., tuple[Any, Any]]:
-    convert_keys, convert_values = each(convert(key), key.stand), each(convert(value), value.stand)
+    convert_keys, convert_values = each(convert(key), key.all_plain), each(convert(value), value.all_plain)
 
     def convert_pairs(keys: Collection[Any], values: Collection[Any]) -> tuple[list[Any], list[Any]]:
         return (
@@ -175,7 +175,7 @@ def _convert_pairs(key: Codec, value: Codec, convert: Callable[[Codec], Convert]
 
 
 def dict_codec(key: Codec, value: Codec, travels: Travels) -> Codec:
-    """``dict[K, V]``. The order of its items is kept."""
+    """The codec of ``dict[K, V]``. It keeps the order of the items."""
     expected, kinds = f"dict[{key.expected}, {value.expected}]", frozenset({dict})
     encode_pairs = _convert_pairs(key, value, lambda codec: codec.encode)
     decode_pairs = _convert_pairs(key, value, lambda codec: codec.decode)

@@ -1,4 +1,4 @@
-"""What an app has of all this: one object, by which values travel."""
+"""The converter of an app: one object that encodes and decodes its values."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _BUILT_IN: Final = frozenset(scalar.kind for scalar in (*PLAIN_SCALARS, *TAGGED_
 
 
 class Values:
-    """Rich values to plain values and back, by annotations. One for each app; thread-safe.
+    """Converts rich values to plain values and back, by annotations. Each app has one. Thread-safe.
 
-    The plain form depends on the value alone and says what it is. The annotation only checks a value on its way out,
-    and names the classes that may be rebuilt on its way in.
+    The plain form depends on the value alone, and identifies its type. An annotation only checks a value when it is
+    encoded, and names the classes that may be rebuilt when it is decoded.
     """
 
     def __init__(self) -> None:
@@ -51,12 +51,12 @@ class Values:
         self._lock = threading.Lock()
 
     def register(self, kind: type[T], *, encode: Callable[[T], object], decode: Callable[[Any], T]) -> None:
-        """Let instances of a class travel, also where nothing is annotated. Do it before any task is sent.
+        """Let instances of a class be sent, also without an annotation. Call it before any task is sent.
 
         Args:
-            kind: the class; subclasses are not meant.
-            encode: gives any value that can travel without an annotation.
-            decode: makes the instance of what ``encode`` gave.
+            kind: the class, without its subclasses.
+            encode: returns any value that can be sent without an annotation.
+            decode: makes the instance from what ``encode`` returned.
         """
         if kind in _BUILT_IN:
             raise ValueError(f"{kind.__qualname__} is supported already, and its encoding cannot change")
@@ -67,20 +67,20 @@ class Values:
             self._compiler = Compiler(self._custom)
 
     def encoder(self, annotation: Any, scope: Mapping[str, Any] | None = None) -> Convert:
-        """What turns values of this annotation into plain ones; compiled once.
+        """The function that encodes values of this annotation; compiled once.
 
         Args:
-            annotation: what the value must be.
+            annotation: the type of the values.
             scope: the names that forward references in it may use.
 
         Raises:
-            UnsupportedAnnotation: no value of this annotation can travel.
+            UnsupportedAnnotation: values of this annotation cannot be sent.
         """
         codec = self._compiler.codec(annotation, scope)
         return codec.encode if codec.bounded else _guarded_encoder(codec.encode)
 
     def decoder(self, annotation: Any, scope: Mapping[str, Any] | None = None) -> Convert:
-        """What turns plain values into values of this annotation; compiled once. Arguments as for `encoder`."""
+        """The function that decodes values of this annotation; compiled once. The arguments are those of `encoder`."""
         codec = self._compiler.codec(annotation, scope)
         return codec.decode if codec.bounded else _guarded_decoder(codec.decode)
 
@@ -88,24 +88,24 @@ class Values:
         """The plain form of a value.
 
         Raises:
-            ValueMismatch: the value is not what the annotation says, or cannot travel.
+            ValueMismatch: the value does not fit the annotation, or cannot be sent.
         """
         return self.encoder(annotation)(value)
 
     def decode(self, plain: Plain, annotation: Any = Any) -> Any:
         """The value of a plain form.
 
-        By ``Any``, an instance of a class is read as the dict of its fields, and an enum's member as its name (a
-        flag as its number): programs that do not know the class can still show it.
+        By ``Any``, an instance of a class is decoded as the dict of its fields, and an enum's member as its name (a
+        flag as its number). So programs that do not know the class can still show it.
 
         Raises:
-            ValueMismatch: the plain form is not one of such a value.
+            ValueMismatch: it is not the plain form of a value of this annotation.
         """
         return self.decoder(annotation)(plain)
 
 
 def _guarded_encoder(encode: Convert) -> Convert:
-    """The same conversion, refusing what is nested too deeply, or holds itself."""
+    """The same conversion. It refuses values that are nested too deeply, or contain themselves."""
 
     def encode_guarded(value: Any) -> Plain:
         try:
@@ -120,7 +120,7 @@ def _guarded_encoder(encode: Convert) -> Convert:
 
 
 def _guarded_decoder(decode: Convert) -> Convert:
-    """The same conversion, refusing what is nested so deeply that Python cannot follow."""
+    """The same conversion. It refuses plain values that are nested too deeply for Python."""
 
     def decode_guarded(plain: Plain) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Types that an app registers."""
+"""The codec of types that an app registers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Custom", "custom_codec"]
 
 @frozen
 class Custom:
-    """The two ways of a registered type."""
+    """The encoder and the decoder of a registered type."""
 
     encode: Callable[[Any], object]
     decode: Callable[[Any], Any]
 
 
-def custom_codec(kind: type, ways: Custom, untyped: Codec, travels: Travels) -> Codec:
+def custom_codec(kind: type, converters: Custom, untyped: Codec, travels: Travels) -> Codec:
     """The codec of a registered type: its name, and the value that its encoder returns."""
     expected, kinds = kind.__qualname__, frozenset({kind})
 
@@ -31,7 +31,7 @@ def custom_codec(kind: type, ways: Custom, untyped: Codec, travels: Travels) -> 
         if type(value) is not kind:
             raise refuse(value, expected, kinds, travels)
         try:
-            encoded = ways.encode(value)
+            encoded = converters.encode(value)
         except Exception as error:
             raise ValueMismatch(expected, value, advice=f"its encoder raised {shown(error)}") from error
         return {TAG: "custom", "t": expected, "v": untyped.encode(encoded)}
@@ -41,7 +41,7 @@ def custom_codec(kind: type, ways: Custom, untyped: Codec, travels: Travels) -> 
             raise ValueMismatch(expected, plain)
         inner = untyped.decode(plain.get("v"))
         try:
-            return ways.decode(inner)
+            return converters.decode(inner)
         except Exception as error:
             raise ValueMismatch(expected, plain, advice=f"its decoder raised {shown(error)}") from error
 

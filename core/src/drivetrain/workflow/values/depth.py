@@ -1,4 +1,4 @@
-"""How deep a value is nested, by its plain form."""
+"""The nesting of a value, measured on its plain form."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from drivetrain.workflow.values.codec import TAG
 
 __all__ = ["CONTAINERS", "is_nested_too_deep"]
 
-#: The types that hold others, of plain values.
+#: The plain types that contain others.
 CONTAINERS: Final = frozenset({list, dict})
 
 
 def is_nested_too_deep(plain: Plain) -> bool:
-    """Whether containers are nested deeper than is allowed. An instance of a class is a container of its fields."""
+    """Whether containers are nested deeper than allowed. An instance of a class is a container of its fields."""
     level = [plain] if type(plain) in CONTAINERS else []
     for _ in range(DEEPEST):
         if not level:
@@ -27,12 +27,12 @@ def is_nested_too_deep(plain: Plain) -> bool:
 
 def _containers_in(container: list[Plain] | dict[str, Plain]) -> Collection[Plain]:
     items = _items(container)
-    # Most hold none, which this sees fastest.
+    # Most containers hold no others, which this check finds fastest.
     return () if CONTAINERS.isdisjoint(map(type, items)) else [item for item in items if type(item) in CONTAINERS]
 
 
 def _items(container: list[Plain] | dict[str, Plain]) -> Collection[Plain]:
-    """What a container holds; the marks of its plain form are left out."""
+    """The items of a container, without the tags of its plain form."""
     if isinstance(container, list):
         return container
     if TAG not in container:

@@ -19,7 +19,7 @@ _short.maxlevel = 3
 
 
 class UnsupportedAnnotation(InvalidSignature):
-    """No value of this annotation can travel."""
+    """Values of this annotation cannot be sent."""
 
 
 class ValueMismatch(Exception):
@@ -27,13 +27,13 @@ class ValueMismatch(Exception):
 
     Attributes:
         expected: what the annotation asks for.
-        value: what stands there.
-        path: where, inside the value that was given (``[3].when``); empty for that value itself.
-        advice: what to do about it; empty where nothing more can be said.
+        value: the value that does not fit.
+        path: its place inside the given value (``[3].when``); empty for the given value itself.
+        advice: what to do about it; empty if there is no advice.
     """
 
     def __init__(self, expected: str, value: object, path: str = "", advice: str = "") -> None:
-        # Unions raise and drop these on their way to the member that fits, so the text is made only when it is read.
+        # A union raises and drops one for each member that does not fit, so the text is made only when it is read.
         super().__init__()
         self.expected = expected
         self.value = value
@@ -41,7 +41,7 @@ class ValueMismatch(Exception):
         self.advice = advice
 
     def inside(self, step: str) -> ValueMismatch:
-        """This mismatch, as seen from the value that holds the mismatching one at ``step``."""
+        """This mismatch with ``step`` at the start of its path: the container of the value reports it so."""
         self.path = step + self.path
         return self
 
@@ -49,8 +49,8 @@ class ValueMismatch(Exception):
         """One sentence.
 
         Args:
-            what: what the value as a whole is, such as a parameter.
-            name: what it is called.
+            what: the kind of the whole value, such as a parameter.
+            name: its name.
         """
         location = repr(_shortened(name + self.path, _LONGEST_PATH)) if name else _shortened(self.path, _LONGEST_PATH)
         where = f"{what} {location}" if name else f"{what} at {location}" if location else what
@@ -62,7 +62,7 @@ class ValueMismatch(Exception):
 
 
 def shown(value: object) -> str:
-    """A short text for a value. Raises nothing, also where its ``__repr__`` raises."""
+    """A short text for a value. It raises nothing, even if the ``__repr__`` of the value raises."""
     try:
         return _shortened(_short.repr(value), _LONGEST)
     except Exception:  # noqa: BLE001 - a __repr__ of the application may raise anything; the message needs some text
@@ -85,7 +85,7 @@ def name_of(annotation: object) -> str:
     return "..." if annotation is ... else repr(annotation).replace("typing.", "").replace("collections.abc.", "")
 
 
-#: What a subclass that cannot travel may be turned into.
+#: The types to which an instance of a subclass may be converted, as advice.
 _PLAIN = (int, float, str, bytes, bytearray, list, tuple, dict, set, frozenset)
 
 

@@ -1,4 +1,4 @@
-"""Failures, which must be sent with any arguments of their task."""
+"""The codec of failures. A failure can always be sent, whatever the arguments of its task are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["failure_codec"]
 
 
 def failure_codec(codec: Compile, travels: Travels) -> Codec:
-    """`Failure`. Arguments that are nested too deeply to stand in it are left out."""
+    """The codec of `Failure`. It leaves out arguments that are nested too deeply."""
     record = record_codec(Failure, codec, travels, tag="failure")
 
     def encode(value: Any) -> Plain:

@@ -1,7 +1,7 @@
-"""Instances of subclasses as instances of the type that an annotation names.
+"""Converts an instance of a subclass to the type that an annotation names.
 
-Where `int` is annotated, an `IntEnum`, or the number of an array library, is an int for every type checker and every
-function. It is sent as that int: the worker gets the annotated type, and needs no class that is not annotated.
+For type checkers and functions, an `IntEnum` or a number of an array library is an int where `int` is annotated. It is
+sent as an int: the worker gets the annotated type, and needs no class that is not annotated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from uuid import UUID
 
 __all__ = ["exact"]
 
-# Libraries that freeze the time put classes of their own into modules; these stay what they are.
+# Libraries that freeze the time replace the classes of a module by their own. These are the original ones.
 _combine, _from_ordinal, _FIRST_DAY = dt.datetime.combine, dt.date.fromordinal, dt.date.min
 
 
@@ -30,7 +30,7 @@ def _datetime(value: dt.datetime) -> dt.datetime:
 
 _date_of, _time_of, _ordinal_of = dt.datetime.date, dt.datetime.timetz, dt.date.toordinal
 
-#: Types that read back what they write.
+#: Types that accept their own text in their constructor.
 _WRITTEN: Final[tuple[Any, ...]] = (
     *(PurePosixPath, PureWindowsPath, type(Path())),
     *(IPv4Address, IPv6Address, IPv4Network, IPv6Network, IPv4Interface, IPv6Interface),
@@ -41,8 +41,8 @@ def _by_text(kind: Callable[[str], Any], value: object) -> Any:
     return kind(str(value))
 
 
-#: How an instance of a subclass becomes one of the type itself. Methods of the type itself are called where there are
-#: some, since a subclass may mean something else by its own.
+#: Converts an instance of a subclass to the type itself. It calls methods of the type where possible: the subclass may
+#: have replaced them.
 _EXACT: Final[dict[type, Callable[[Any], Any]]] = {
     int: int.__pos__,
     float: float.__pos__,
@@ -52,7 +52,7 @@ _EXACT: Final[dict[type, Callable[[Any], Any]]] = {
     bytearray: bytearray.copy,
     list: list.copy,
     tuple: lambda value: tuple.__getitem__(value, slice(None)),
-    # Not dict.copy, which does not know of the order of an OrderedDict.
+    # Not dict.copy, which ignores the order of an OrderedDict.
     dict: dict,
     set: set,
     frozenset: frozenset,
@@ -66,7 +66,7 @@ _EXACT: Final[dict[type, Callable[[Any], Any]]] = {
     UUID: lambda value: UUID(int=value.int),
     **{kind: partial(_by_text, kind) for kind in _WRITTEN},
 }
-#: Those of them that are subclasses of another one and say more than it: a `datetime` is not taken for a `date`.
+#: The subclasses of a type that hold more than it: a `datetime` is not accepted as a `date`.
 _NARROWER: Final = {
     kind: tuple(other for other in _EXACT if other is not kind and issubclass(other, kind)) for kind in _EXACT
 }
@@ -76,7 +76,7 @@ def exact(value: object, kind: type) -> Any:
     """A value as an instance of exactly ``kind``.
 
     Raises:
-        TypeError: it is not one, not even of a subclass, or says more than ``kind`` can hold.
+        TypeError: it is not an instance of ``kind``, or holds more than ``kind`` can.
     """
     actual = type(value)
     if kind in _EXACT and issubclass(actual, kind) and not issubclass(actual, _NARROWER[kind]):

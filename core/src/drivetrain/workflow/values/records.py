@@ -1,7 +1,7 @@
-"""Dataclasses and attrs classes: taken apart field by field, and rebuilt without running any code of theirs.
+"""Dataclasses and attrs classes: sends their fields, and rebuilds instances without running any code of theirs.
 
-``__init__``, ``__post_init__``, converters and validators ran when the value was made. They would change it, and refuse
-what is there, if they ran again at every hop; so what is sent is the fields as they are, and these are set again.
+``__init__``, ``__post_init__``, converters and validators ran when the value was made. A second run could change the
+value or refuse it. So the fields are sent as they are, and are set again without these functions.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from drivetrain.workflow.values.scalars import Travels, refuse
 __all__ = ["is_record", "lost_attributes", "record_codec"]
 
 _UNSET: Final = object()
-#: Where attrs keeps a hash that is computed once; its ``__init__`` sets it to None.
+#: The attribute in which attrs caches a hash; ``__init__`` sets it to None.
 _CACHED_HASH: Final = "_attrs_cached_hash"
-#: The flag of classes that are made while a program runs, and not built into Python.
+#: The flag of classes that Python code defines; built-in classes do not have it.
 _HEAP_TYPE: Final = 1 << 9
 
-#: Makes the value that a field has by default, of the instance so far.
+#: Makes the default value of a field. The argument is the instance with the fields that are set so far.
 _Default = Callable[[Any], Any]
 
 
@@ -42,13 +42,13 @@ def is_record(kind: type) -> bool:
 class _Field:
     name: str
     codec: Codec
-    #: Whether ``__init__`` takes it. One that it does not take may be left unset.
+    #: Whether ``__init__`` takes it. A field that it does not take may be unset.
     init: bool
     default: _Default | None
 
 
 def record_codec(kind: Any, codec: Compile, travels: Travels, tag: str = "object") -> Codec:
-    """An attrs class or a dataclass, generic ones too."""
+    """The codec of an attrs class or a dataclass, also of a generic one."""
     origin = get_origin(kind) or kind
     name, expected, kinds = origin.__qualname__, name_of(kind), frozenset({origin})
     fields = {field.name: field for field in _fields(kind, codec)}
@@ -141,13 +141,13 @@ def _attrs_default(field: Any) -> _Default | None:
 
 
 class _MissingField(Exception):
-    """A field that must be there is not."""
+    """A required field is missing."""
 
 
 def _rebuilder(
     origin: type, fields: Mapping[str, _Field], required: Sequence[str]
 ) -> Callable[[Mapping[str, Any]], Any]:
-    """Makes an instance with these values, and the defaults of the fields that are not among them."""
+    """A function that makes an instance from values. Fields without a value get their default."""
     make, set_field = _maker(origin, required), object.__setattr__
     caches_hash = _CACHED_HASH in getattr(getattr(origin.__hash__, "__code__", None), "co_names", ())
 
@@ -173,14 +173,14 @@ def _set_defaults(instance: Any, missing: Iterable[_Field]) -> None:
 
 
 def _maker(origin: type, init_fields: Sequence[str]) -> Callable[[Mapping[str, Any]], Any]:
-    """Makes an instance without fields, of the fields that are going to be set."""
+    """A function that makes an instance whose fields are not set yet. The argument has the values of the fields."""
     builtin: Any = next(base for base in origin.__mro__ if not base.__flags__ & _HEAP_TYPE)
     if builtin is object:
         return lambda _values: object.__new__(origin)
-    if issubclass(builtin, BaseException):  # as it was raised: its fields are its args
+    if issubclass(builtin, BaseException):  # as when it was raised: its fields are its args
         return lambda values: builtin.__new__(origin, *(values[name] for name in init_fields if name in values))
     raise UnsupportedAnnotation(
-        f"{origin.__qualname__} is a {builtin.__name__} too, which holds more than fields; register it with the app"
+        f"{origin.__qualname__} is also a {builtin.__name__}, which holds more than fields; register it with the app"
     )
 
 
@@ -188,9 +188,9 @@ def _maker(origin: type, init_fields: Sequence[str]) -> Callable[[Mapping[str, A
 
 
 def lost_attributes(value: object, fields: Mapping[str, Any]) -> list[str]:
-    """The attributes of an instance that are not fields, and so would not arrive.
+    """The attributes of an instance that are not fields, so they would be lost.
 
-    What Python or a descriptor of its class, such as a cached property, has put there is left out.
+    It leaves out attributes that Python or a descriptor of the class, such as a cached property, has set.
     """
     attributes = getattr(value, "__dict__", None)
     if not attributes or attributes.keys() <= fields.keys():

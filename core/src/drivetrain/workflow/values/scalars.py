@@ -1,4 +1,4 @@
-"""Scalars: values without parts, plain ones and the types of the standard library."""
+"""The codecs of scalars, which are values without parts: plain types, and types of the standard library."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from attrs import frozen
 
 from drivetrain.contract import Plain
-from drivetrain.workflow.values.codec import TAG, Codec, stand_as, tagged
+from drivetrain.workflow.values.codec import TAG, Codec, all_plain_of, tagged
 from drivetrain.workflow.values.errors import ValueMismatch, advise
 from drivetrain.workflow.values.narrowing import exact
 
@@ -42,28 +42,28 @@ __all__ = [
     "tagged_scalar_codec",
 ]
 
-#: Whether a class, where an annotation names it, can travel.
+#: Whether values of a class can be sent where an annotation names the class.
 Travels = Callable[[type], bool]
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 #: Raises for a malformed number, independent of the decimal context of the calling thread.
 _DECIMAL = Context(traps=[InvalidOperation], capitals=1)
-#: No dots and no absolute paths: zoneinfo looks for a file, or a resource of the tzdata package, of this name.
+#: The name of a time zone. It has no dots and is not an absolute path: zoneinfo opens a file or resource of this name.
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 
 
 def encode_int(value: int) -> Plain:
-    """An int; beyond 64 bit as hexadecimal text, which has no limit of digits."""
+    """The plain form of an int. Beyond 64 bit it is hexadecimal text, whose number of digits Python does not limit."""
     return value if _SMALLEST <= value <= _LARGEST else tagged("int", hex(value))
 
 
 def encode_float(value: float) -> Plain:
-    """A float; those that JSON lacks by their names."""
+    """The plain form of a float. NaN and infinities, which JSON lacks, are sent by name."""
     return value if isfinite(value) else tagged("float", repr(value))
 
 
 def encode_str(value: str) -> Plain:
-    """A str; one with lone surrogates (file names have them) as bytes."""
+    """The plain form of a str. A str with lone surrogates (file names may have them) is sent as bytes."""
     if value.isascii():
         return value
     try:
@@ -86,7 +86,7 @@ def _unbase64(plain: Mapping[str, Any]) -> bytes:
 
 
 def _part(plain: Plain) -> str:
-    """A text inside a leaf's own plain form."""
+    """A text inside the payload of a scalar."""
     return plain if isinstance(plain, str) else _unbase64(plain).decode(errors="surrogatepass")
 
 
@@ -96,12 +96,12 @@ _SECOND, _MICROSECOND = dt.timedelta(seconds=1), dt.timedelta(microseconds=1)
 
 
 def _encode_time(tag: str, value: dt.datetime | dt.time) -> Plain:
-    """Wall-clock time, and the zone's name or the offset from UTC, which ``isoformat`` writes to the microsecond."""
+    """The plain form of a wall-clock time, to the microsecond, with the zone's name or the offset from UTC."""
     zone = value.tzinfo.key if type(value.tzinfo) is ZoneInfo else None
     if value.tzinfo is not None and zone is None and value.utcoffset() is None:
         raise ValueMismatch(f"{tag} whose tzinfo has an offset from UTC", value)
     offset = None if zone else value.utcoffset()
-    # fromisoformat loses an offset of less than a second, so that one is written apart.
+    # fromisoformat loses the fraction of a second in an offset, so such an offset is stored separately.
     tiny = offset if offset and abs(offset) < _SECOND else None
     plain = tagged(tag, (value.replace(tzinfo=None) if zone or tiny else value).isoformat())
     if zone:
@@ -167,7 +167,7 @@ def _decode_float(plain: Plain) -> float:
 
 @frozen
 class Scalar:
-    """A type whose values travel under a tag."""
+    """A type whose values are encoded with a tag."""
 
     kind: type
     tag: str
@@ -176,12 +176,12 @@ class Scalar:
 
 
 def _written(kind: Any, tag: str) -> Scalar:
-    """A type that reads back what it writes."""
+    """A type that is encoded by ``str``, and decoded by the type itself."""
     return Scalar(kind, tag, lambda value: tagged(tag, encode_str(str(value))), lambda plain: kind(_part(plain["v"])))
 
 
 def _of_ints(kind: Any, tag: str, *names: str) -> Scalar:
-    """A type that is made of ints, which are its attributes."""
+    """A type whose constructor takes ints, which are its attributes of these names."""
 
     def encode(value: object) -> Plain:
         return tagged(tag, [encode_int(getattr(value, name)) for name in names])
@@ -189,7 +189,7 @@ def _of_ints(kind: Any, tag: str, *names: str) -> Scalar:
     return Scalar(kind, tag, encode, lambda plain: kind(*map(_decode_int, plain["v"])))
 
 
-#: Every type of leaf that always travels under its tag.
+#: All scalar types that are always encoded with their tag.
 TAGGED_SCALARS: Final = (
     Scalar(bytes, "bytes", lambda value: tagged("bytes", _base64(value)), _unbase64),
     Scalar(
@@ -231,15 +231,15 @@ BOOL: Final = Scalar(bool, "", _same, _same)
 INT: Final = Scalar(int, "int", encode_int, _decode_int)
 FLOAT: Final = Scalar(float, "float", encode_float, _decode_float)
 STR: Final = Scalar(str, "str", encode_str, _part)
-#: The types that stand as themselves wherever they can, with how they are written where they cannot.
+#: The types that are plain where possible. Their other values, such as NaN, are encoded with the tag.
 PLAIN_SCALARS: Final = (Scalar(NoneType, "", _same, _same), BOOL, INT, FLOAT, STR)
 
 
 def narrowed(value: object, kind: type, expected: str, kinds: frozenset[type], travels: Travels) -> Any:
-    """A value of another type as an instance of exactly ``kind``, of which it is a subclass's.
+    """An instance of a subclass of ``kind`` as an instance of exactly ``kind``.
 
     Raises:
-        ValueMismatch: it is none.
+        ValueMismatch: the value is not an instance of ``kind``.
     """
     try:
         return exact(value, kind)
@@ -250,14 +250,14 @@ def narrowed(value: object, kind: type, expected: str, kinds: frozenset[type], t
 
 
 def refuse(value: object, expected: str, kinds: frozenset[type], travels: Travels) -> ValueMismatch:
-    """The mismatch of a value that is of none of these kinds, with advice where it is of a subclass."""
+    """The mismatch of a value that has none of these types. It has advice for an instance of a subclass."""
     if type(value) in kinds or not issubclass(type(value), tuple(kinds)):
         return ValueMismatch(expected, value)
     return ValueMismatch(expected, value, advice=advise(value, expected, travels=travels(type(value))))
 
 
 def _decoder(scalars: Iterable[Scalar], expected: str) -> Callable[[Plain], Any]:
-    """Reads what stands under the tag of one of these leaves."""
+    """A function that decodes the tagged values of these scalars."""
     unpack_by_tag = {scalar.tag: scalar.decode for scalar in scalars if scalar.tag}
 
     def decode(plain: Plain) -> Any:
@@ -274,7 +274,7 @@ def _decoder(scalars: Iterable[Scalar], expected: str) -> Callable[[Plain], Any]
 
 
 def tagged_scalar_codec(scalar: Scalar, travels: Travels) -> Codec:
-    """The codec of a type that always travels under its tag."""
+    """The codec of a type that is always encoded with its tag."""
     kind, encode_scalar, expected = scalar.kind, scalar.encode, scalar.kind.__name__
     kinds = frozenset({kind})
 
@@ -285,7 +285,7 @@ def tagged_scalar_codec(scalar: Scalar, travels: Travels) -> Codec:
             return encode_scalar(value)
         except ValueMismatch:
             raise
-        except Exception as error:  # a tzinfo may be any code
+        except Exception as error:  # a tzinfo may run any code
             raise ValueMismatch(expected, value) from error
 
     return Codec(expected, encode, _decoder([scalar], expected), kinds, bounded=True)
@@ -312,9 +312,9 @@ def pattern_codec(text: type, any_pattern: Codec) -> Codec:
 
 
 def plain_scalar_codec(scalar: Scalar, travels: Travels, wider: Sequence[Scalar] = ()) -> Codec:
-    """The codec of a type that stands as itself; values of the ``wider`` types fit too, and stay what they are.
+    """The codec of a type that is plain itself. Values of the ``wider`` types fit too, and keep their type.
 
-    An instance of a subclass of one of these types travels as that type.
+    An instance of a subclass of one of these types is sent as that type.
     """
     kind, encode_scalar = scalar.kind, scalar.encode
     expected = "None" if kind is NoneType else kind.__name__
@@ -329,14 +329,14 @@ def plain_scalar_codec(scalar: Scalar, travels: Travels, wider: Sequence[Scalar]
         return other(value) if other else encode_narrowed(value)
 
     def encode_narrowed(value: Any) -> Plain:
-        # A value that is an instance of none may still be an integer.
+        # A value of another type may still be an integer: it may have ``__index__``.
         base = next((base for base in type(value).__mro__ if base in encodes), int if int in encodes else kind)
         return encodes[base](narrowed(value, base, expected, kinds, travels))
 
     def decode(plain: Plain) -> Any:
         return plain if type(plain) in kinds else untag(plain)
 
-    return Codec(expected, encode, decode, kinds, stand_as(kind), bounded=True)
+    return Codec(expected, encode, decode, kinds, all_plain_of(kind), bounded=True)
 
 
 def plain_scalar_codecs(travels: Travels) -> dict[type, Codec]:

@@ -14,9 +14,9 @@ __all__ = ["literal_codec", "union_codec"]
 
 
 def _by_kind(members: Sequence[Codec]) -> dict[type, list[Codec]]:
-    """The members that may take a value of each exact type, those that name the type first.
+    """For each exact type, the members that may take its values. Members that name the type come first.
 
-    Which one takes it makes no difference to what is sent or rebuilt: the plain form says what it is.
+    The choice changes neither what is sent nor what is rebuilt: the plain form identifies the type.
     """
     known = [member for member in members if member.kinds is not None]
     open_ended = [member for member in members if member.kinds is None]
@@ -25,14 +25,14 @@ def _by_kind(members: Sequence[Codec]) -> dict[type, list[Codec]]:
 
 
 def _refuse_namesakes(members: Sequence[Codec], expected: str) -> None:
-    """Two classes of one name look alike in the plain form."""
+    """Refuse two classes of the same name: the plain form could not distinguish them."""
     kinds = {kind for member in members for kind in member.kinds or ()}
     names = [kind.__qualname__ for kind in kinds]
     if len(set(names)) < len(names):
         raise UnsupportedAnnotation(f"{expected} has two classes of the same name, which cannot be distinguished")
 
 
-def _sign_of(plain: Plain) -> Any:
+def _dispatch_key(plain: Plain) -> Any:
     """The key by which a plain value is dispatched: its type, its tag, or the name of its class."""
     if type(plain) is not dict:
         return type(plain)
@@ -45,7 +45,7 @@ _NAMED: Final = ("object", "enum", "custom")
 _TAGS: Final = {scalar.kind: scalar.tag for scalar in (*TAGGED_SCALARS, *PLAIN_SCALARS)} | {Failure: "failure"}
 
 
-def _by_sign(by_kind: Mapping[type, list[Codec]]) -> dict[Any, list[Codec]]:
+def _by_dispatch_key(by_kind: Mapping[type, list[Codec]]) -> dict[Any, list[Codec]]:
     """The members that may read a plain value of each key: the type itself, its tag, and its name as a class."""
     found: dict[Any, list[Codec]] = {}
     for kind, members in by_kind.items():
@@ -64,10 +64,10 @@ def _first_to_take(members: Sequence[Codec], value: Any, refusal: ValueMismatch)
 
 
 def _first_to_read(members: Sequence[Codec], plain: Plain, refusal: ValueMismatch) -> Any:
-    """What the first member reads exactly; else what the first reads at all.
+    """The value of the first member that decodes exactly; otherwise of the first member that decodes at all.
 
-    Where nothing is annotated a class is read as its fields: ``list[Any] | list[Color]`` has two ways to read a list
-    of colors. The exact one is known by giving the same plain value back.
+    ``Any`` decodes an instance of a class as its fields. So ``list[Any] | list[Color]`` can decode a list of colors in
+    two ways. A value is exact if its member encodes it to the same plain form again.
     """
     readings = []
     for member in members:
@@ -84,10 +84,10 @@ def _first_to_read(members: Sequence[Codec], plain: Plain, refusal: ValueMismatc
 
 
 def union_codec(members: Sequence[Codec], expected: str, travels: Travels) -> Codec:
-    """``A | B``: the first member that takes the value."""
+    """The codec of ``A | B``: the first member that fits encodes the value."""
     _refuse_namesakes(members, expected)
     by_kind = _by_kind(members)
-    by_sign = _by_sign(by_kind)
+    by_key = _by_dispatch_key(by_kind)
     open_ended = [member for member in members if member.kinds is None]
     kinds = frozenset(by_kind)
 
@@ -103,7 +103,7 @@ def union_codec(members: Sequence[Codec], expected: str, travels: Travels) -> Co
         return _first_to_take(fitting or inherited(type(value)), value, refuse(value, expected, kinds, travels))
 
     def decode(plain: Plain) -> Any:
-        fitting = by_sign.get(_sign_of(plain), open_ended)
+        fitting = by_key.get(_dispatch_key(plain), open_ended)
         if len(fitting) == 1:
             return fitting[0].decode(plain)
         return _first_to_read(fitting, plain, ValueMismatch(expected, plain))
@@ -113,7 +113,7 @@ def union_codec(members: Sequence[Codec], expected: str, travels: Travels) -> Co
 
 
 def literal_codec(choices: Sequence[tuple[Any, Codec]]) -> Codec:
-    """``Literal[...]``: these values, each with the codec of its own type."""
+    """The codec of ``Literal[...]``: these values, each with the codec of its own type."""
     expected = f"Literal[{', '.join(shown(choice) for choice, _ in choices)}]"
     encodes = {(type(choice), choice): codec.encode for choice, codec in choices}
     plains = [(codec.encode(choice), choice) for choice, codec in choices]

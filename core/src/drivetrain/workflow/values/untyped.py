@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from drivetrain.contract import Plain
-from drivetrain.workflow.values.codec import TAG, Codec, Convert, each, stand_as_one_kind
+from drivetrain.workflow.values.codec import TAG, Codec, Convert, all_plain_of_one_type, each
 from drivetrain.workflow.values.containers import deque_codec, dict_codec, list_codec, pairs_of, set_codec, tuple_codec
 from drivetrain.workflow.values.errors import ValueMismatch, advise
 from drivetrain.workflow.values.scalars import (
@@ -35,24 +35,24 @@ class Untyped:
     """
 
     def __init__(self, travels: Travels) -> None:
-        self.codec = Codec(_EXPECTED, self._encode, self._decode, stand=stand_as_one_kind)
+        self.codec = Codec(_EXPECTED, self._encode, self._decode, all_plain=all_plain_of_one_type)
         self._travels = travels
-        self._decode_items = each(self._decode, stand_as_one_kind)
+        self._decode_items = each(self._decode, all_plain_of_one_type)
         self._encoders: dict[type, Convert] = {scalar.kind: scalar.encode for scalar in PLAIN_SCALARS}
         self._decoders: dict[str, Convert] = {}
         for scalar in (INT, FLOAT, STR):
             self._decoders[scalar.tag] = plain_scalar_codec(scalar, travels).decode
         for scalar in TAGGED_SCALARS:
-            self.learn(tagged_scalar_codec(scalar, travels), scalar.tag)
-        self._learn_containers()
+            self.add(tagged_scalar_codec(scalar, travels), scalar.tag)
+        self._add_containers()
 
-    def learn(self, codec: Codec, tag: str) -> None:
-        """Encode by this codec what is of its kinds, and decode by it what has this tag."""
+    def add(self, codec: Codec, tag: str) -> None:
+        """Encode values of this codec's types with it, and decode plain values with this tag with it."""
         self._encoders.update(dict.fromkeys(codec.kinds or (), codec.encode))
         self._decoders[tag] = codec.decode
 
-    def learn_custom(self, codecs: Mapping[type, Codec]) -> None:
-        """Encode and decode what an app has registered."""
+    def add_custom(self, codecs: Mapping[type, Codec]) -> None:
+        """Encode and decode the types that an app has registered with these codecs."""
         by_name = {codec.expected: codec.decode for codec in codecs.values()}
         for codec in codecs.values():
             self._encoders.update(dict.fromkeys(codec.kinds or (), codec.encode))
@@ -64,7 +64,7 @@ class Untyped:
 
         self._decoders["custom"] = decode_custom
 
-    def _learn_containers(self) -> None:
+    def _add_containers(self) -> None:
         item, travels = self.codec, self._travels
         for codec in (
             list_codec(item, travels),
@@ -73,8 +73,8 @@ class Untyped:
             dict_codec(item, item, travels),
         ):
             self._encoders.update(dict.fromkeys(codec.kinds or (), codec.encode))
-        self.learn(tuple_codec(item, travels), "tuple")
-        self.learn(deque_codec(item, travels), "deque")
+        self.add(tuple_codec(item, travels), "tuple")
+        self.add(deque_codec(item, travels), "deque")
         self._decoders["set"] = lambda plain: self._decode_set(plain, set)
         self._decoders["frozenset"] = lambda plain: self._decode_set(plain, frozenset)
         self._decoders.update(dict=self._decode_dict, object=self._decode_object, enum=self._decode_member)
@@ -107,7 +107,7 @@ class Untyped:
         decoded = self._decode_items(items)
         try:
             return kind(decoded)
-        except TypeError:  # instances of a class, which are dicts here
+        except TypeError:  # an instance of a class is a dict here, which is not hashable
             return decoded
 
     def _decode_dict(self, plain: Plain) -> Any:

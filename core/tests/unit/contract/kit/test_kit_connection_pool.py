@@ -72,7 +72,7 @@ def test_no_two_calls_share_a_connection(pool):
         assert one is not other
 
 
-def test_the_connection_that_was_given_back_last_is_taken_first(pool):
+def test_the_connection_that_was_returned_last_is_used_first(pool):
     one, two, three = pool.take(), pool.take(), pool.take()
     for connection in (two, three, one):
         pool.give_back(connection)
@@ -108,7 +108,7 @@ def test_where_all_are_stale_a_new_one_is_opened(pool, opener, clock):
     assert opener.closed() == [0, 1]
 
 
-def test_connections_that_nobody_needed_for_long_are_closed(pool, opener, clock):
+def test_idle_connections_are_closed(pool, opener, clock):
     give_back_together(pool, 3)
     for _ in range(12):
         clock.turn(9.9)

@@ -61,7 +61,7 @@ def test_relative_files_of_tls_begin_in_the_directory():
     assert options == TlsOptions(ca_file="/srv/ca.pem", cert_file="/etc/me.pem")
 
 
-def test_a_server_is_verified_unless_the_url_says_otherwise():
+def test_a_server_is_verified_by_default():
     context = TlsOptions().context()
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     context = TlsOptions(verify=False).context()

@@ -15,7 +15,7 @@ def test_what_is_there_is_returned_without_a_pause(clock):
     assert WaitLoop(clock).run(lambda: ["found"], pytest.fail, timeout_seconds=1) == ["found"]
 
 
-def test_an_attempt_is_made_where_there_is_no_time(clock):
+def test_one_attempt_is_made_without_time_to_wait(clock):
     attempts = []
     assert WaitLoop(clock).run(lambda: attempts.append(1), pytest.fail, timeout_seconds=0) is None
     assert WaitLoop(clock).run(lambda: attempts.append(1), pytest.fail, timeout_seconds=-1) is None

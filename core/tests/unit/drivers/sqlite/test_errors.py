@@ -76,7 +76,7 @@ def test_a_directory_in_place_of_the_file_is_named(tmp_path):
         broker.ping()
 
 
-def test_a_file_that_is_no_database_is_refused(make, tmp_path):
+def test_a_file_that_is_not_a_database_is_refused(make, tmp_path):
     (tmp_path / "work.db").write_bytes(b"this is not a database" * 1000)
     with pytest.raises(ServiceRefused, match="file is not a database; name another file, or move this one away"):
         make("broker").ping()

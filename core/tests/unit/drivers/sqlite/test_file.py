@@ -149,7 +149,7 @@ def test_a_clock_that_is_set_back_changes_no_order(make, clock, ids, messages, r
     assert ids(receive(broker)) == ["c"]
 
 
-def test_what_is_due_is_merged_with_what_is_ready_in_order(make, clock, messages, receive):
+def test_due_messages_are_merged_with_ready_ones_in_order(make, clock, messages, receive):
     broker = make("broker", clock=clock)
     for number in range(40):
         eta = clock.now() + 7 if number % 3 == 0 else None

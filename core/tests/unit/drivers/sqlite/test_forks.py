@@ -136,7 +136,7 @@ def test_a_thread_that_waits_is_woken_by_what_came_right_after_a_fork(forking):
     """Its connection was closed meanwhile, and what SQLite tells of another one is not comparable."""
     process = forking("""
 from drivetrain.drivers.sqlite import file_notify
-file_notify.FileNotifier.notify = lambda self: None  # nobody is told: all that is seen is the file
+file_notify.FileNotifier.notify = lambda self: None  # no notification: only the file shows the change
 class Telling(SystemClock):
     waits = threading.Event()
     def wait(self, condition, timeout):

@@ -169,7 +169,7 @@ def test_a_stopped_writer_that_is_killed_leaves_nothing_locked(make, stopped, me
     assert_sound()
 
 
-def test_a_process_that_is_stopped_before_or_after_its_transaction_keeps_nobody_waiting(make, child, messages):
+def test_a_process_stopped_outside_its_transaction_blocks_no_other_process(make, child, messages):
     """Its turn is one to queue for. It holds none of SQLite's own locks."""
     process = child("assert broker._database._write_lock.acquire(10.0); say('its turn'); hear()")
     assert process.line() == "its turn"

@@ -11,7 +11,7 @@ from drivetrain.contract import State, StateChange, Transition, apply
 from drivetrain.drivers.sqlite import codec
 from drivetrain.drivers.sqlite.codec import history_after, history_of
 
-# PENDING is granted to nobody but who is PENDING, which is where the text relies on the rule.
+# Only a PENDING task can become PENDING; the text relies on this rule.
 stories = st.lists(
     st.builds(
         Transition,

@@ -48,7 +48,7 @@ def notifications_only(monkeypatch):
     monkeypatch.setattr(waiting, "_NOTIFIED_IDLE_SECONDS", 20.0)
 
 
-def test_an_idle_receive_and_an_idle_wait_only_look_at_the_version(
+def test_an_idle_receive_and_an_idle_wait_only_read_the_version(
     no_notifications, make, statements, messages, receive, sent
 ):
     broker, backend = make("broker"), make("backend")
@@ -110,7 +110,7 @@ def notifier(tmp_path):
     return FileNotifier(tmp_path / "notifier")
 
 
-def test_nobody_looks_while_nobody_waits_and_the_thread_ends(monkeypatch, notifier, await_watchers):
+def test_the_thread_polls_only_while_a_call_waits_and_then_ends(monkeypatch, notifier, await_watchers):
     monkeypatch.setattr(waiting, "_LINGER_SECONDS", 0.0)
     file = FakeFile()
     watching = Watcher(file, SystemClock(), notifier)
@@ -123,7 +123,7 @@ def test_nobody_looks_while_nobody_waits_and_the_thread_ends(monkeypatch, notifi
     assert file.looks > looks
 
 
-def test_an_error_while_looking_wakes_those_who_wait(background, notifier):
+def test_an_error_while_polling_wakes_the_waiting_calls(background, notifier):
     file = FakeFile()
     watching = Watcher(file, SystemClock(), notifier)
     mark = watching.mark()
@@ -191,7 +191,7 @@ def test_who_has_listened_leaves_an_empty_file_and_nothing_open(
     assert (tmp_path / "work.db-published").read_bytes() == b""
 
 
-def test_a_notifier_is_for_those_who_listen_and_harmless_where_it_cannot_be(tmp_path):
+def test_a_notifier_wakes_listeners_and_raises_nothing_where_it_is_not_supported(tmp_path):
     notifier, none = FileNotifier(tmp_path / "notifier"), FileNotifier(tmp_path / "nowhere" / "notifier")
     for each in (notifier, none):
         each.notify()
@@ -200,7 +200,7 @@ def test_a_notifier_is_for_those_who_listen_and_harmless_where_it_cannot_be(tmp_
 
 
 @pytest.mark.skipif(file_notify.sys.platform != "linux", reason="notifications need Linux")
-def test_notifiers_are_heard_by_all_and_many_as_one(tmp_path):
+def test_a_notification_reaches_all_listeners_and_many_count_as_one(tmp_path):
     notifier = FileNotifier(tmp_path / "notifier")
     listeners = [notifier.listen(), notifier.listen()]
     for _ in range(1000):
@@ -246,7 +246,7 @@ def test_close_wakes_waiters_and_the_objects_can_be_used_again(make, background,
     assert ids(receive(broker)) == ["a"]
 
 
-def test_a_turn_that_is_not_given_back_only_delays(make, tmp_path, ids, messages, receive):
+def test_a_write_lock_that_is_not_released_only_delays(make, tmp_path, ids, messages, receive):
     broker = make("broker")
     broker.ping()
     turn = WriteLock(tmp_path / "work.db-lock")
