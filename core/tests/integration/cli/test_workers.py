@@ -111,17 +111,20 @@ class TestTop:
             stdin=terminal, stdout=terminal, env={**os.environ, "COLUMNS": "200", "LINES": "40", "TERM": "xterm"},
         )  # fmt: skip
         os.close(terminal)
-        seen = ""
-        with watching:
-            while "0 workers" not in seen:
-                seen += os.read(reader, 4096).decode()
+        seen = b""
+        try:
+            while b"0 workers" not in seen:
+                seen += os.read(reader, 4096)
             start_worker("--no-supervisor")
-            while "1 workers" not in seen:
-                seen += os.read(reader, 4096).decode()
+            while b"1 workers" not in seen:
+                seen += os.read(reader, 4096)
             watching.send_signal(signal.SIGINT)
             drain(reader)
-        assert watching.returncode == 0
-        assert "per second: 0.0 succeeded" in seen
+            assert watching.wait(60) == 0
+        finally:
+            watching.kill()
+            watching.wait()
+        assert b"per second: 0.0 succeeded" in seen
 
 
 def drain(reader):

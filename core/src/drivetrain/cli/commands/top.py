@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
-from threading import Event
+from multiprocessing import connection
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +14,7 @@ from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.output import echo_json, echo_table, json_option, one_line
 from drivetrain.cli.overview import Overview, Rates, overview_document, rates, read_overview
 from drivetrain.cli.overview_tables import Table, queue_table, running_table, worker_table
+from drivetrain.cli.signals import Arrived, Signals
 from drivetrain.contract import ConfigurationError, ServiceError
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def top(ctx: click.Context, interval: float, limit: int, once: bool, as_json: bo
         elif not _is_terminal():
             raise click.UsageError("the live view needs a terminal; use --once, or --json for scripts")
         else:
-            with suppress(KeyboardInterrupt):
-                _watch(app, interval, limit)
+            _watch(app, interval, limit)
 
 
 def _is_terminal() -> bool:
@@ -79,8 +78,9 @@ def _watch(app: App, interval: float, limit: int) -> None:
     except ImportError:
         raise ConfigurationError("the live view needs rich: pip install 'drivetrain[top]', or use --once") from None
     before: Overview | None = None
-    with Live(screen=True, auto_refresh=False) as live:
-        while True:
+    # Not KeyboardInterrupt: it may be raised where it is lost, in a callback for instance.
+    with Signals() as signals, Live(screen=True, auto_refresh=False) as live:
+        while Arrived.STOP not in signals.arrived():
             try:
                 overview = read_overview(app)
             except ServiceError as error:  # it may come back; the last view stays readable until then
@@ -88,7 +88,7 @@ def _watch(app: App, interval: float, limit: int) -> None:
             else:
                 live.update(_view(overview, rates(before, overview), limit), refresh=True)
                 before = overview
-            Event().wait(interval)
+            connection.wait([signals.reader], timeout=interval)
 
 
 def _unavailable(last: Overview | None, limit: int, error: str) -> Group:
