@@ -29,21 +29,25 @@ def status(name="w", **changes):
 
 @pytest.fixture
 def held(shop):
-    """A worker in a thread that runs a task for as long as the test lasts; the handle of the task."""
+    """A worker in a thread that runs a task for as long as the test lasts; the handle of the task.
+
+    It has an app of its own: a command closes the app that it has loaded.
+    """
     gate, begun = threading.Event(), threading.Event()
+    with App("sqlite:///work.db") as app:
 
-    @shop.app.task(name="held")
-    def held() -> None:
-        begun.set()
-        assert gate.wait(60)
+        @app.task(name="held")
+        def held() -> None:
+            begun.set()
+            assert gate.wait(60)
 
-    with shop.app.worker(name="w"):
-        handle = held.send()
-        assert begun.wait(60)
-        while not any(worker.running for worker in shop.app.operations.workers()):
-            assert not gate.wait(0.05)
-        yield handle
-        gate.set()
+        with app.worker(name="w"):
+            handle = held.send()
+            assert begun.wait(60)
+            while not any(worker.running for worker in app.operations.workers()):
+                assert not gate.wait(0.05)
+            yield handle
+            gate.set()
 
 
 class TestWorkers:
