@@ -7,6 +7,7 @@ import enum
 import sqlite3
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -523,7 +524,7 @@ class TestNames:
 
     def test_the_usual_name_has_the_usual_tables(self, named, tmp_path):
         named("drivetrain").runtime.broker.ping()
-        with sqlite3.connect(tmp_path / "work.db") as connection:
+        with closing(sqlite3.connect(tmp_path / "work.db")) as connection:
             names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         assert {"drivetrain_messages", "drivetrain_tasks"} <= set(names)
 
