@@ -33,7 +33,7 @@ unit: $(STAMP) ## Run the unit tests of core.
 	$(BIN)/python -m pytest -n $(JOBS) core/tests/unit core/tests/integration $(ARGS)
 
 coverage: $(STAMP) ## The same, and print which lines of core they did not run. Costs little from Python 3.12 on.
-	COVERAGE_CORE=sysmon $(BIN)/python -m pytest -n $(JOBS) core/tests/unit core/tests/integration --cov=drivetrain --cov-report=term:skip-covered -W "default::pytest.PytestUnraisableExceptionWarning" $(ARGS)
+	COVERAGE_CORE=sysmon $(BIN)/python -m pytest -n $(JOBS) core/tests/unit core/tests/integration --cov=drivetrain --cov-report=term:skip-covered $(ARGS)
 
 pythons: $(STAMP) ## Run the unit tests on every Python from 3.11 to 3.14 that this machine has.
 	PYTHONPATH=tests $(BIN)/python -m releasing.pythons

@@ -13,7 +13,7 @@ import typing
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from drivetrain.contract import InvalidArguments, InvalidSignature, SerializationError
@@ -33,7 +33,7 @@ class Order:
 
 
 def add(x: int, y: int) -> int:
-    return x + y
+    raise NotImplementedError
 
 
 def everything(a: int, /, b: str = "b", *c: float, d: dt.datetime | None = None, e: Order, **f: bytes) -> list[Order]:
@@ -180,15 +180,25 @@ def test_round_trip_of_a_call(a, b, c, kwargs):
     st.sampled_from([add, everything, unannotated, same_name, none, keyword_only]),
     st.booleans(),
 )
+@example([], {"a": False}, same_name, False)
 def test_what_python_would_not_call_is_refused(args, kwargs, function, received):
-    """Calls of a wrong shape are refused, exactly where `inspect` refuses them."""
+    """Calls of a wrong shape are refused, exactly where Python refuses them."""
     bound = Binding("task", _without_annotations(function), Values())
-    try:
-        inspect.signature(function).bind(*[None] * received, *args, **kwargs)
-    except TypeError:
-        refusal(bound.encode_call, args, kwargs, received=received)
-    else:
+    if _python_calls(function, *[None] * received, *args, **kwargs):
         assert bound.encode_call(args, kwargs, received=received) == (args, kwargs)
+    else:
+        refusal(bound.encode_call, args, kwargs, received=received)
+
+
+def _python_calls(function, /, *args, **kwargs):
+    """Whether Python begins to run a function. `inspect.Signature.bind` of Python 3.13.0 answers wrongly."""
+    try:
+        function(*args, **kwargs)
+    except NotImplementedError:
+        return True
+    except TypeError:
+        return False
+    return True
 
 
 def _without_annotations(function):
