@@ -44,7 +44,7 @@ def holds(*numbers: str, needs: str | None = None, restarts: bool = False) -> Ca
         restarts: whether it stops and starts the service.
 
     Raises:
-        KeyError: there is no such clause.
+        KeyError: the contract has no clause of this number.
     """
     for number in numbers:
         clauses()[number]

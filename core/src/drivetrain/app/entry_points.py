@@ -110,7 +110,7 @@ def _entries_of(found: Any) -> list[DriverEntry]:
     # The metadata of any distribution may be damaged, also of an unrelated one. That must not break an app.
     try:
         entries = [entry for entry in found.entry_points if entry.group in _KINDS]
-    except Exception:
+    except Exception:  # damaged metadata raises anything
         logger.warning("the entry points of a distribution cannot be read; ignoring it", exc_info=True)
         return []
     return [_entry_of(found, entry) for entry in entries]

@@ -31,13 +31,9 @@ def resume_queues(backend: Backend, queues: Sequence[str]) -> list[str]:
         ServiceError: the backend could not be reached.
     """
     _check(backend, queues)
-    resumed: list[str] = []
-    for queue in queues:
-        (stored,) = backend.read_values([pause_key(queue)])
-        backend.write_values([ValueWrite(key=pause_key(queue), value=None)])
-        if stored is not None:
-            resumed.append(queue)
-    return resumed
+    paused = read_pauses(backend, queues)
+    backend.write_values([ValueWrite(key=pause_key(queue), value=None) for queue in queues])
+    return list(paused)
 
 
 def paused_queues(backend: Backend, queues: Sequence[str]) -> Mapping[str, Pause]:

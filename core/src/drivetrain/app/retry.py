@@ -119,7 +119,7 @@ def intervals(
         give_up_on: errors not to retry, whatever ``retry_on`` says.
 
     Raises:
-        InvalidSignature: an argument is of the wrong type, there is no delay, or ``max_retries`` is negative.
+        InvalidSignature: an argument has the wrong type, ``delays`` is empty, or ``max_retries`` is negative.
     """
     listed = [_seconds(f"delays[{index}]", delay) for index, delay in enumerate(delays)]
     if not listed:

@@ -41,7 +41,7 @@ _LINGER_SECONDS = 2.0
 class _Wait:
     task_id: str
     began: float
-    #: None: there is no limit.
+    #: None: without limit.
     deadline: float | None
     ended: Future[Ended] = field(factory=Future)
 

@@ -66,8 +66,7 @@ class PoolSet:
             batch = list(together)
             try:
                 self.get(kind).submit(batch)
-            except Exception:
-                # The system may start no more threads or processes here; another worker may have room.
+            except Exception:  # the system may start no more threads or processes here; another worker may have room
                 logger.exception("%d tasks cannot begin in the pool %s; releasing them", len(batch), kind.value)
                 self._releaser.release(batch, delay_seconds=_RETRY_DELAY_SECONDS)
 

@@ -101,8 +101,7 @@ class ReceiveLoop:
             self._take(deliveries)
         except GaveUp:
             return
-        except Exception:
-            # The loop must survive any error. No message is lost: each is delivered again when its hold ends.
+        except Exception:  # the loop must survive any error; each message is delivered again when its hold ends
             logger.exception("unexpected error while receiving; retrying in %.0f s", _ERROR_DELAY_SECONDS)
             self._runtime.clock.wait_event(self._stopping, _ERROR_DELAY_SECONDS)
 
@@ -143,8 +142,7 @@ class ReceiveLoop:
             return runs
         try:
             self._suspects.submit(suspects)
-        except Exception:
-            # The system may start no more threads here; another worker may have room.
+        except Exception:  # the system may start no more threads here; another worker may have room
             logger.exception("%d suspect tasks cannot begin; releasing them", len(suspects))
             self._releaser.release(suspects, delay_seconds=_ERROR_DELAY_SECONDS)
         return [run for run in runs if run.lone is None]

@@ -6,9 +6,7 @@ import time
 
 import pytest
 
-from drivetrain.contract import (
-    ServiceUnavailable,
-)
+from drivetrain.contract import ServiceUnavailable
 from support.messages import message
 from support.waiting import until
 
@@ -22,6 +20,7 @@ class Load:
     def __init__(self, senders, workers):
         self.published, self.finished, self.errors = [], set(), []
         self._ending, self._senders_done = threading.Event(), threading.Event()
+        self._more = threading.Condition()
         self._senders = [threading.Thread(target=self._publish, args=(each, n)) for n, each in enumerate(senders)]
         self._workers = [threading.Thread(target=self._work, args=(each,)) for each in workers]
 
@@ -34,17 +33,17 @@ class Load:
         self._ending.set()
         for each in self._senders:
             each.join(PATIENCE)
-        deadline = time.monotonic() + PATIENCE
-        while set(self.published) - self.finished and time.monotonic() < deadline:
-            time.sleep(0.02)
+        with self._more:
+            self._more.wait_for(lambda: not set(self.published) - self.finished, PATIENCE)
         self._senders_done.set()
         for each in self._workers:
             each.join(PATIENCE)
 
     def await_more(self, count):
         """Wait until ``count`` more messages are acknowledged."""
-        before = len(self.finished)
-        until(lambda: len(self.finished) >= before + count, f"{count} more come")
+        with self._more:
+            wanted = len(self.finished) + count
+            assert self._more.wait_for(lambda: len(self.finished) >= wanted, PATIENCE), f"{count} more do not come"
 
     def _publish(self, broker, name):
         number = 0
@@ -53,7 +52,7 @@ class Load:
             if self._tried(lambda batch=batch: broker.publish(batch)):
                 self.published += [each.id for each in batch]
                 number += 20
-            time.sleep(0.01)
+            self._ending.wait(0.01)
 
     def _work(self, broker):
         while not self._senders_done.is_set():
@@ -62,14 +61,16 @@ class Load:
     def _work_once(self, broker):
         taken = broker.receive(["q"], limit=50, wait_seconds=0.2, hold_seconds=HOLD)
         broker.acknowledge(taken)
-        self.finished |= {each.message.id for each in taken}
+        with self._more:
+            self.finished |= {each.message.id for each in taken}
+            self._more.notify_all()
 
     def _tried(self, call):
         try:
             call()
         except ServiceUnavailable as error:
             self.errors.append(error)
-            time.sleep(0.05)
+            self._senders_done.wait(0.05)
             return False
         return True
 

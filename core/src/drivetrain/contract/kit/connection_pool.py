@@ -72,7 +72,7 @@ class ConnectionPool(Generic[C]):
         connection = self.take()
         try:
             yield connection
-        except BaseException:
+        except BaseException:  # raised again: whatever ended the block, half a reply may be unread
             self.discard(connection)
             raise
         self.give_back(connection)

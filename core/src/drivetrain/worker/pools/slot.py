@@ -161,7 +161,7 @@ class Slot:
         ours, theirs = Pipe()
         try:
             process = self._launch(theirs, self._options, self._directory)
-        except BaseException:
+        except BaseException:  # raised again: no process has the other end
             ours.close()
             raise
         finally:

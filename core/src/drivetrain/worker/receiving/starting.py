@@ -104,7 +104,7 @@ class Starter:
             before = outcome.before
             if not outcome.applied:
                 continue
-            if before is not None and before.state is State.STARTED and before.run != run.id:
+            if before is not None and _is_taken_over(run, before):
                 _log_take_over(run, before)
             elif debug:
                 attempt, queue = run.invocation.attempt, run.delivery.message.queue
@@ -181,6 +181,11 @@ class Starter:
             return "started once and never finished; with max_starts = 1 it is not started again"
         tally = f"started {before.starts} times and never finished, {lone} of them alone"
         return f"{tally}; the last time its worker ran nothing else and disappeared"
+
+
+def _is_taken_over(run: Run, before: TaskRecord) -> bool:
+    """Whether another run of the same attempt has started and not ended."""
+    return before.state is State.STARTED and before.run != run.id and before.attempt == run.invocation.attempt
 
 
 def _log_take_over(run: Run, before: TaskRecord) -> None:
