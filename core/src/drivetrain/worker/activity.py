@@ -35,7 +35,8 @@ class Activity:
     """
 
     def __init__(self, names: Iterable[str], clock: Clock) -> None:
-        self._names = frozenset(names)
+        #: What each name is counted as.
+        self._names = {name: name for name in names}
         self._clock = clock
         self._lock = threading.Lock()
         self._received: Counter[str] = Counter()
@@ -46,16 +47,18 @@ class Activity:
 
     def received(self, tasks: Sequence[str]) -> None:
         """Count received messages, by the names of their tasks."""
+        counted_as = self._names.get
         with self._lock:
-            self._received.update(map(self._counted_name, tasks))
+            self._received.update([counted_as(task, "") for task in tasks])
 
     def ended(self, results: Sequence[RunResult]) -> None:
         """Count results that this worker has recorded. Those of an earlier delivery were counted then."""
         fresh = [result for result in results if not result.recorded]
         now = self._clock.now()
-        names = [self._counted_name(result.invocation.call.task) for result in fresh]
+        counted_as = self._names.get
+        names = [counted_as(result.invocation.call.task, "") for result in fresh]
         with self._lock:
-            self._recorded.update(zip(names, (result.state for result in fresh), strict=True))
+            self._recorded.update(zip(names, [result.state for result in fresh], strict=True))
             for name, result in zip(names, fresh, strict=True):
                 self._run_seconds[name] += result.run_seconds
             self._ended.extend((result, now) for result in fresh[-_MAX_ENDED:])
@@ -63,7 +66,7 @@ class Activity:
     def lease_lost(self, run: Run) -> None:
         """Count a run that another worker has taken over."""
         with self._lock:
-            self._leases_lost[self._counted_name(run.invocation.call.task)] += 1
+            self._leases_lost[self._names.get(run.invocation.call.task, "")] += 1
 
     def counts(self) -> Mapping[str, TaskCounts]:
         """The counts by name of the task, as they are now."""
@@ -95,9 +98,6 @@ class Activity:
             )
             for result, at in reversed(ended)
         ]
-
-    def _counted_name(self, task: str) -> str:
-        return task if task in self._names else ""
 
 
 def running_tasks(runs: Iterable[Run], clock: Clock) -> list[RunningTask]:

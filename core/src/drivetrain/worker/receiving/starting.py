@@ -104,7 +104,7 @@ class Starter:
             before = outcome.before
             if not outcome.applied:
                 continue
-            if before is not None and _is_taken_over(run, before):
+            if before is not None and before.state is State.STARTED and _is_taken_over(run, before):
                 _log_take_over(run, before)
             elif debug:
                 attempt, queue = run.invocation.attempt, run.delivery.message.queue
@@ -184,8 +184,8 @@ class Starter:
 
 
 def _is_taken_over(run: Run, before: TaskRecord) -> bool:
-    """Whether another run of the same attempt has started and not ended."""
-    return before.state is State.STARTED and before.run != run.id and before.attempt == run.invocation.attempt
+    """Whether the record of a task that has started is of another run of the same attempt."""
+    return before.run != run.id and before.attempt == run.invocation.attempt
 
 
 def _log_take_over(run: Run, before: TaskRecord) -> None:
