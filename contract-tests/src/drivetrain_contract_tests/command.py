@@ -60,7 +60,9 @@ def _home(_context: click.Context, _option: click.Parameter, package: str | None
         return None
     found = importlib.util.find_spec(package.partition(".")[0])
     if found is None or not found.submodule_search_locations:
-        raise click.BadParameter(f"the package {package!r} is not installed; name the one that your driver's wheel ships")
+        raise click.BadParameter(
+            f"the package {package!r} is not installed; name the one that your driver's wheel ships"
+        )
     return Path(found.submodule_search_locations[0])
 
 

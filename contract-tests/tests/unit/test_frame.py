@@ -472,7 +472,10 @@ def test_the_command_certifies_memory(tmp_path):
         (["--broker", "memory://"], "memory://{namespace}"),
         (["--backend", "sqlite:///work.db"], "sqlite:///some/directory/{namespace}.db"),
         (["--broker", "zoo://user:hunter2@h/{namespace}"], "no installed package serves zoo://"),
-        (["--broker", "memory://{namespace}", "--certify", "no_such_package"], "the package 'no_such_package' is not installed"),
+        (
+            ["--broker", "memory://{namespace}", "--certify", "no_such_package"],
+            "the package 'no_such_package' is not installed",
+        ),
         (["--broker", "nonsense{namespace}"], "not a driver URL"),
     ],
 )
