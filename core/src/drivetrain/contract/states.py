@@ -91,6 +91,10 @@ class Transition(Struct, frozen=True, kw_only=True):
         at: when the change happened, in Unix seconds by the clock of the requesting process.
         worker: the name of the requesting worker; empty for a sender.
         task: the name of the task; empty: the record keeps its own.
+        queue: the queue of its message; empty: the record keeps its own.
+        workflow: the id of the first task or group of its workflow; empty: the record keeps its own.
+        parent: the id of the task after which it runs, or of the group whose member it is; empty: the record keeps its
+            own.
         run: the requesting run. It is unique for each time that a worker starts a task. None: no run requests this (the
             task is sent, cancelled, or fails because of an earlier task).
         lease: for STARTED: for how many seconds from now the run holds the task without a renewal; None: no lease.
@@ -109,6 +113,9 @@ class Transition(Struct, frozen=True, kw_only=True):
     at: float
     worker: str = ""
     task: str = ""
+    queue: str = ""
+    workflow: str = ""
+    parent: str = ""
     run: str | None = None
     lease: float | None = None
     received_at: float | None = None
@@ -126,6 +133,9 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
         state: the state of the task.
         attempt: the latest attempt, 0 or more; the first is 0.
         task: the name of the task; empty: unknown.
+        queue: the queue of its message; empty: unknown, or a group.
+        workflow: the id of the first task or group of its workflow; empty: it is a workflow by itself, or unknown.
+        parent: the id of the task after which it runs, or of the group whose member it is; empty: there is none.
         run: the last run that was granted a transition; None: none was.
         leased_until: until when the run of a STARTED task holds it, in Unix seconds by the backend's clock; None in
             other states, and without a lease.
@@ -141,6 +151,9 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
     state: State
     attempt: int = 0
     task: str = ""
+    queue: str = ""
+    workflow: str = ""
+    parent: str = ""
     run: str | None = None
     leased_until: float | None = None
     starts: int = 0
@@ -246,6 +259,9 @@ def _enter(before: TaskRecord, transition: Transition, now: float) -> TaskRecord
         state=transition.state,
         attempt=max(before.attempt, transition.attempt),
         task=transition.task or before.task,
+        queue=transition.queue or before.queue,
+        workflow=transition.workflow or before.workflow,
+        parent=transition.parent or before.parent,
         run=before.run if transition.run is None else transition.run,
         leased_until=now + transition.lease if started and transition.lease is not None else None,
         starts=starts_after(before, transition),
