@@ -8,8 +8,9 @@ import pytest
 from drivetrain import App, TaskFailed, current_task
 from drivetrain.app.worker_statuses import worker_statuses
 from drivetrain.contract import ServiceUnavailable, State, ValueWrite
-from drivetrain.worker.status import TaskCounts, WorkerStatus, decode_status, encode_status, status_key
+from drivetrain.worker.status import TaskCounts, WorkerStatus, status_key
 from drivetrain.worker.status_reporter import STATUS_SECONDS
+from drivetrain.worker.value_codec import decode, encode
 from support.faults import Changed, rewire
 from support.waiting import happened, until
 
@@ -48,9 +49,7 @@ def test_a_worker_that_stops_removes_its_status(app):
 def test_a_worker_that_died_is_gone_when_its_status_expires(app):
     backend = app.runtime.backend
     status = WorkerStatus(name="w", host="h", pid=1, version="0", queues=["q"], slots={}, started=0.0, reported=0.0)
-    backend.write_values(
-        [ValueWrite(key=status_key("w"), value=encode_status(status), expires_in_seconds=STATUS_SECONDS)]
-    )
+    backend.write_values([ValueWrite(key=status_key("w"), value=encode(status), expires_in_seconds=STATUS_SECONDS)])
     (stored,) = backend.read_values([status_key("w")])
     assert [one.name for one in app.operations.workers()] == ["w"]
     assert 0 < stored.expires_in_seconds <= STATUS_SECONDS
@@ -176,7 +175,7 @@ def test_a_status_of_another_version_is_skipped_and_logged(app, caplog):
 def test_statuses_are_read_page_by_page(app, monkeypatch):
     monkeypatch.setattr("drivetrain.app.worker_statuses._PAGE", 2)
     status = WorkerStatus(name="", host="h", pid=1, version="0", queues=["q"], slots={}, started=0.0, reported=0.0)
-    writes = [ValueWrite(key=status_key(f"{number}"), value=encode_status(status)) for number in range(7)]
+    writes = [ValueWrite(key=status_key(f"{number}"), value=encode(status)) for number in range(7)]
     app.runtime.backend.write_values(writes)
     assert len(list(worker_statuses(app.runtime.backend))) == 7
 
@@ -186,7 +185,7 @@ def test_names_may_be_any_text():
         name="\ud800\0é", host="h", pid=1, version="0", queues=["\udfff"], slots={}, started=0.0, reported=0.0,
         counts={"\ud800": TaskCounts(received=2)},
     )  # fmt: skip
-    read = decode_status(encode_status(status))
+    read = decode(encode(status), WorkerStatus)
     assert (read.name, list(read.queues), dict(read.counts)) == (status.name, status.queues, status.counts)
 
 

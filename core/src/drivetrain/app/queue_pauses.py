@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from drivetrain.contract import Backend, ConfigurationError, NotSupported, ValueWrite
-from drivetrain.worker.pauses import Pause, encode_pause, pause_key, read_pauses
+from drivetrain.worker.pauses import Pause, pause_key, read_pauses
+from drivetrain.worker.value_codec import encode
 
 __all__ = ["pause_queues", "paused_queues", "resume_queues"]
 
@@ -19,7 +20,7 @@ def pause_queues(backend: Backend, queues: Sequence[str], pause: Pause) -> None:
         ServiceError: the backend could not be reached.
     """
     _check(backend, queues)
-    backend.write_values([ValueWrite(key=pause_key(queue), value=encode_pause(pause)) for queue in queues])
+    backend.write_values([ValueWrite(key=pause_key(queue), value=encode(pause)) for queue in queues])
 
 
 def resume_queues(backend: Backend, queues: Sequence[str]) -> list[str]:

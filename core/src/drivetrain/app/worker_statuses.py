@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterator
 
 from drivetrain.contract import Backend
-from drivetrain.worker.status import STATUS_PREFIX, WorkerStatus, decode_status
+from drivetrain.worker.status import STATUS_PREFIX, WorkerStatus
+from drivetrain.worker.value_codec import decode
 
 __all__ = ["worker_statuses"]
 
@@ -25,7 +26,7 @@ def worker_statuses(backend: Backend) -> Iterator[WorkerStatus]:
     while True:
         for key, stored in page.values:
             try:
-                yield decode_status(stored.value)
+                yield decode(stored.value, WorkerStatus)
             except ValueError as error:
                 name = key.removeprefix(STATUS_PREFIX)
                 logger.warning("cannot read the status of worker %s: %s; it may have a newer version", name, error)

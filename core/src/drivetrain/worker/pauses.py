@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping, Sequence
 
-import msgspec
 from msgspec import Struct
 
 from drivetrain.contract import ServiceError, VersionedValues
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.value_codec import decode
 
-__all__ = ["PAUSE_PREFIX", "Pause", "PauseWatch", "decode_pause", "encode_pause", "pause_key", "read_pauses"]
+__all__ = ["PAUSE_PREFIX", "Pause", "PauseWatch", "pause_key", "read_pauses"]
 
 logger = get_logger("drivetrain.worker")
 
@@ -42,15 +41,10 @@ def pause_key(queue: str) -> str:
     return PAUSE_PREFIX + queue
 
 
-def encode_pause(pause: Pause) -> bytes:
-    """The pause as bytes."""
-    return json.dumps(msgspec.to_builtins(pause)).encode()  # not msgspec's JSON, which refuses surrogates
-
-
-def decode_pause(value: bytes) -> Pause:
-    """The pause of `encode_pause`. A value that cannot be read is a pause without a reason."""
+def _decode(value: bytes) -> Pause:
+    """The pause. A value that cannot be read is a pause without a reason."""
     try:
-        return msgspec.convert(json.loads(value), Pause)
+        return decode(value, Pause)
     except ValueError:
         return Pause(since=0.0, why="(this pause was written by another version of drivetrain)")
 
@@ -62,7 +56,7 @@ def read_pauses(backend: VersionedValues, queues: Sequence[str]) -> Mapping[str,
         ServiceError: the backend could not be reached.
     """
     stored = backend.read_values([pause_key(queue) for queue in queues])
-    return {queue: decode_pause(one.value) for queue, one in zip(queues, stored, strict=True) if one is not None}
+    return {queue: _decode(one.value) for queue, one in zip(queues, stored, strict=True) if one is not None}
 
 
 class PauseWatch:

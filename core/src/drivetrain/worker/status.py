@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
-import msgspec
 from msgspec import Struct, field
 
 from drivetrain.contract import State
@@ -16,8 +14,6 @@ __all__ = [
     "RunningTask",
     "TaskCounts",
     "WorkerStatus",
-    "decode_status",
-    "encode_status",
     "status_key",
 ]
 
@@ -128,18 +124,3 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
 def status_key(name: str) -> str:
     """The key under which the worker of this name reports."""
     return STATUS_PREFIX + name
-
-
-def encode_status(status: WorkerStatus) -> bytes:
-    """The status as bytes."""
-    # Python's own JSON: names may hold surrogates, which msgspec refuses.
-    return json.dumps(msgspec.to_builtins(status)).encode()
-
-
-def decode_status(value: bytes) -> WorkerStatus:
-    """The status of `encode_status`. Fields that a newer version has added are ignored.
-
-    Raises:
-        ValueError: this is not a status, or one of a version that reports other fields.
-    """
-    return msgspec.convert(json.loads(value), WorkerStatus)

@@ -16,7 +16,8 @@ from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.status import WorkerStatus, encode_status, status_key
+from drivetrain.worker.status import WorkerStatus, status_key
+from drivetrain.worker.value_codec import encode
 
 __all__ = ["REPORT_SECONDS", "STATUS_SECONDS", "StatusReporter"]
 
@@ -63,9 +64,9 @@ class StatusReporter:
 
     def run(self) -> None:
         """Report until `stop`; then remove the status."""
-        self._write(encode_status(self.status()))
+        self._write(encode(self.status()))
         while not self._runtime.clock.wait_event(self._end, REPORT_SECONDS):
-            self._write(encode_status(self.status()))
+            self._write(encode(self.status()))
         self._write(None)
 
     def stop(self) -> None:
