@@ -97,15 +97,22 @@ class Admin:
         return int(found.message_count) if found is not None else 0
 
     def _purge_delayed(self, queue: str) -> int:
+        """Until a round finds none: a message on its way to its next delay queue is in neither queue for a moment."""
         dropped = 0
         with self.exclusively(self._names.delay_entrance):
-            # From the lowest level up: messages only move to higher levels, so none is missed.
-            for level in range(delay_queues.LEVELS):
-                if not self._exchange_exists(self._names.delay_exchange(level + 1)):
-                    break  # no delay has had this many digits
-                names = [self._names.delay_queue(level, each.digit) for each in delay_queues.delay_queues_of(level)]
-                counts = self._manager.message_counts(names)
-                dropped += sum(self._purge_delay_queue(queue, name) for name, count in counts.items() if count)
+            while found := self._purge_delay_queues(queue):
+                dropped += found
+        return dropped
+
+    def _purge_delay_queues(self, queue: str) -> int:
+        """From the lowest level up, since messages only move to higher levels."""
+        dropped = 0
+        for level in range(delay_queues.LEVELS):
+            if not self._exchange_exists(self._names.delay_exchange(level + 1)):
+                break  # no delay has had this many digits
+            names = [self._names.delay_queue(level, each.digit) for each in delay_queues.delay_queues_of(level)]
+            counts = self._manager.message_counts(names)
+            dropped += sum(self._purge_delay_queue(queue, name) for name, count in counts.items() if count)
         return dropped
 
     def _exchange_exists(self, name: str) -> bool:
@@ -114,7 +121,7 @@ class Admin:
 
     def _purge_delay_queue(self, queue: str, name: str) -> int:
         destinations = {token(each) for each in self._names.queues(queue)}
-        with self.taking(name, "purging delayed messages", quorum=True) as taken:
+        with self._taking(name, "purging delayed messages", quorum=True) as taken:
             found = [each for each in taken.take_all() if each.routing_key.partition(".")[0] in destinations]
             taken.drop(found)
         return len(found)
@@ -163,7 +170,13 @@ class Admin:
     @contextmanager
     def taking(self, name: str, doing: str, *, quorum: bool) -> Iterator[TakenMessages]:
         """Take messages of a queue under its lock; afterwards the queue gets back what was not dropped, in order."""
-        with self.exclusively(name), ExitStack() as channels:
+        with self.exclusively(name), self._taking(name, doing, quorum=quorum) as taken:
+            yield taken
+
+    @contextmanager
+    def _taking(self, name: str, doing: str, *, quorum: bool) -> Iterator[TakenMessages]:
+        """`taking`, for a caller that has a lock which keeps others from these messages."""
+        with ExitStack() as channels:
             taken = TakenMessages(
                 name, lambda: channels.enter_context(self._manager.admin_channel(doing)), quorum=quorum
             )
