@@ -248,6 +248,61 @@ class GivesViews(MemoryBackend):
         return [each and evolve(each, payload=each.payload and memoryview(each.payload)) for each in found]
 
 
+class Origins(Ruled):
+    """Children change the names of a record after a transition: queue, workflow and parent."""
+
+    def names(self, before, transition, after):
+        raise NotImplementedError
+
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        return after and evolve(after, **self.names(before, transition, after))
+
+
+@broken("R9", "forgets the queue when a task starts")
+class ForgetsTheQueue(Origins):
+    def names(self, before, transition, after):
+        return {"queue": ""} if transition.state is State.STARTED else {}
+
+
+@broken("R9", "lets an empty parent replace the one before")
+class ReplacesByEmpty(Origins):
+    def names(self, before, transition, after):
+        return {"parent": transition.parent}
+
+
+@broken("R9", "takes the workflow from the first record only")
+class KeepsTheFirstWorkflow(Origins):
+    def names(self, before, transition, after):
+        return {"workflow": before.workflow} if before is not None else {}
+
+
+@broken("R9", "loses the names of a task when it is tried again")
+class LosesNamesAtRetry(Origins):
+    def names(self, before, transition, after):
+        return {"workflow": "", "parent": ""} if after.attempt else {}
+
+
+@broken("R9", "replaces queue, workflow and parent together")
+class ReplacesTogether(Origins):
+    def names(self, before, transition, after):
+        names = {name: getattr(transition, name) for name in ("queue", "workflow", "parent")}
+        return names if any(names.values()) else {}
+
+
+@broken("R10", "joins queue, workflow and parent by a NUL")
+class JoinsByNul(Origins):
+    def names(self, before, transition, after):
+        parts = f"{after.queue}\0{after.workflow}\0{after.parent}".split("\0")
+        return dict(zip(("queue", "workflow", "parent"), parts, strict=False))
+
+
+@broken("R10", "has room for 255 characters of a queue")
+class CutsQueues(Origins):
+    def names(self, before, transition, after):
+        return {"queue": after.queue[:255]}
+
+
 class Limited(MemoryBackend):
     capabilities = evolve(MemoryBackend.capabilities, largest_value_bytes=100_000)
     limit = 100_000

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain.contract import State, TooLarge
-from drivetrain_contract_tests.backends.base import LARGEST_REFUSED, LARGEST_TRIED, BackendBase
+from drivetrain.contract import State, TaskRecord, TooLarge
+from drivetrain_contract_tests.backends.base import LARGEST_REFUSED, LARGEST_TRIED, LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import (
     HOSTILE_NAMES,
     done,
+    granted,
     listed,
     listed_ids,
     open_group,
@@ -89,6 +91,43 @@ class RecordChecks(BackendBase):
         found = read(backend)
         assert found is not None
         assert (found.payload, found.downstream, found.task) == (b"1", b"2", "mod.add")
+
+    @holds("R9")
+    def test_queue_workflow_and_parent_stay(self) -> None:
+        """They are those of the first record through every later change, a retry and a repeated sending included."""
+        backend = self.fresh()
+        origin: dict[str, Any] = {"queue": "mails", "workflow": "the first", "parent": "the one before"}
+        sent = transition(state=State.PENDING, task="mod.add", **origin)
+        steps = (
+            sent,
+            transition(state=State.PENDING),
+            start(task="mod.add"),
+            transition(state=State.RECEIVED, run="r"),
+            start(run="s", task="mod"),
+            transition(state=State.RETRY, run="s", task="mod.add"),
+            start(run="t", attempt=1, task="mod.add"),
+            transition(run="t", attempt=1, retention=LONG),
+        )
+        for step in steps:
+            assert granted(backend, step) == [True]
+            assert _origin(read(backend)) == ("mails", "the first", "the one before"), f"after {step.state}"
+
+    @holds("R9")
+    def test_each_of_queue_workflow_and_parent_is_replaced_alone(self) -> None:
+        """A transition that has one of them changes this one, in every state, and whether or not there were others."""
+        backend = self.fresh()
+        changes: list[tuple[dict[str, Any], tuple[str, str, str]]] = [
+            ({}, ("", "", "")),
+            ({"parent": "p"}, ("", "", "p")),
+            ({"workflow": "w"}, ("", "w", "p")),
+            ({"queue": "q"}, ("q", "w", "p")),
+            ({"queue": "q 2", "parent": "p 2"}, ("q 2", "w", "p 2")),
+        ]
+        for change, expected in changes:
+            record(backend, transition("sent", State.PENDING, **change), start("started", **change))
+            assert [_origin(found) for found in backend.read(["sent", "started"])] == [expected] * 2, f"after {change}"
+        record(backend, transition("started", run="r", workflow="w 2"))
+        assert _origin(read(backend, "started")) == ("q 2", "w 2", "p 2")
 
     @holds("R9")
     def test_what_a_later_transition_tells_replaces_it(self) -> None:
@@ -197,12 +236,19 @@ class RecordChecks(BackendBase):
 
     @holds("R10")
     def test_any_text_is_an_id(self) -> None:
-        """Ids, runs, and the names of tasks and workers are any text, and those that look alike are not the same."""
+        """Ids, runs, and the names of tasks, queues and workers are any text; alike ones are not the same."""
         backend = self.fresh()
-        record(backend, *[start(name, run=name, task=name, worker=name) for name in HOSTILE_NAMES])
+        record(
+            backend,
+            *[
+                start(name, run=name, task=name, queue=name, workflow=name, parent=name, worker=name)
+                for name in HOSTILE_NAMES
+            ],
+        )
         for name, found in zip(HOSTILE_NAMES, backend.read(HOSTILE_NAMES), strict=True):
             assert found is not None
             assert (found.task_id, found.run, found.task) == (name, name, name)
+            assert _origin(found) == (name, name, name)
             assert found.history[State.STARTED].worker == name
         assert list(backend.read([f"{name}?" for name in HOSTILE_NAMES])) == [None] * len(HOSTILE_NAMES)
 
@@ -236,6 +282,11 @@ class RecordChecks(BackendBase):
             self.warn_undeclared("lists_tasks", "unfinished tasks are listed")
         else:
             assert listed == (["a"] if backend.capabilities.lists_tasks else [])
+
+
+def _origin(found: TaskRecord | None) -> tuple[str, str, str]:
+    assert found is not None
+    return found.queue, found.workflow, found.parent
 
 
 def _assert_too_large(call: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ __all__ = ["TransitionChecks"]
 #: What a task has gone through before a transition is asked for.
 _PASTS: tuple[tuple[Transition, ...], ...] = (
     (),
-    (transition(state=State.PENDING, payload=b"past", downstream=b"past", task="mod.past"),),
+    (transition(state=State.PENDING, payload=b"past", downstream=b"past", task="mod.past", queue="past"),),
     (start(attempt=1, received_at=0.5, worker="w"), transition(state=State.RECEIVED, run="r", attempt=1)),
     (start(attempt=1, payload=b"past"),),
     (start(attempt=1, lease=0.0),),

@@ -40,8 +40,8 @@ TERMINAL = [state.value for state in State if state.terminal]
 #: The fields of a document that hold its record, or that a change of it needs; without those of a group.
 RECORD_FIELDS: Mapping[str, int] = dict.fromkeys(
     (
-        *("state", "attempt", "task", "run", "leased_until", "starts", "payload", "downstream", "history"),
-        *("expires", "version", "writers", "group"),
+        *("state", "attempt", "task", "queue", "workflow", "parent", "run", "leased_until", "starts", "payload"),
+        *("downstream", "history", "expires", "version", "writers", "group"),
     ),
     1,
 )
@@ -86,6 +86,10 @@ def record_of(document: Mapping[str, Any] | None) -> TaskRecord | None:
         state=_STATES[document["state"]],
         attempt=int(document["attempt"]),
         task=document["task"],
+        # A document without these is of an earlier version, or has no such text.
+        queue=document.get("queue", ""),
+        workflow=document.get("workflow", ""),
+        parent=document.get("parent", ""),
         run=document["run"],
         leased_until=None if leased_until is None else leased_until / 1e6,
         starts=int(document["starts"]),
@@ -121,6 +125,9 @@ def changes(before: TaskRecord | None, after: TaskRecord) -> dict[str, Any]:
         "starts": after.starts,
         "expires": expiry(after.expires_at) if after.state.terminal else UNFINISHED,
     }
+    for name in ("queue", "workflow", "parent"):
+        if (text := getattr(after, name)) != ("" if before is None else getattr(before, name)):
+            fields[name] = text
     for name in ("payload", "downstream"):
         if before is None or getattr(before, name) is not getattr(after, name):
             fields[name] = getattr(after, name)

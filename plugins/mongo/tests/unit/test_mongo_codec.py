@@ -19,6 +19,9 @@ _RECORDS = st.builds(
     state=st.sampled_from(list(State)),
     attempt=st.integers(0, 2**62),
     task=_TEXTS,
+    queue=_TEXTS,
+    workflow=_TEXTS,
+    parent=_TEXTS,
     run=st.none() | _TEXTS,
     leased_until=_TIMES,
     starts=st.integers(0, 9),
@@ -40,6 +43,13 @@ def test_a_record_is_read_as_it_was_written(before, after):
     assert record_of(document) == before
     document.update(changes(before, after))
     assert record_of(document) == after
+
+
+def test_a_document_of_an_earlier_version_is_read():
+    record = TaskRecord(task_id="t", state=State.PENDING, task="mod.add", history={State.PENDING: StateChange(1.5)})
+    document = {"_id": "t", **changes(None, record)}
+    assert not {"queue", "workflow", "parent"} & document.keys()  # as earlier versions have written it
+    assert record_of(document) == record
 
 
 @given(_RECORDS)

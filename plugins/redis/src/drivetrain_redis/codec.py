@@ -91,17 +91,20 @@ STATES = tuple(State)
 _NUMBERS = {state: number for number, state in enumerate(STATES)}
 _RECEIVED, _STARTED = _NUMBERS[State.RECEIVED], _NUMBERS[State.STARTED]
 
-#: As in ``lua/record_common.lua``: flags, state, attempt, starts, lease, expiry, and the lengths of run, name, state
+#: As in ``lua/record_common.lua``: flags, state, attempt, starts, lease, expiry, and the lengths of run, names, state
 #: changes and downstream. The payload is the rest.
 _RECORD = Struct(">BBIIddIIII")
 _RECORD_BYTES = _RECORD.size
-_PAYLOAD, _DOWNSTREAM, _RUN, _LEASE, _EXPIRES, _MEMBER, _SEPARATE = 1, 2, 4, 8, 16, 32, 64
+_PAYLOAD, _DOWNSTREAM, _RUN, _LEASE, _EXPIRES, _MEMBER, _SEPARATE, _NAMES = 1, 2, 4, 8, 16, 32, 64, 128
 #: Larger payloads are separate arguments of the script, so that they are not copied.
 _LARGE_BYTES = 16_384
 
 #: As in ``lua/record.lua``: state, flags (the bits above), attempt, lease, retention, the index of the group among the
-#: keys, that of the member, and the lengths of run, name, state changes, downstream and payload.
+#: keys, that of the member, and the lengths of run, names, state changes, downstream and payload.
 _TRANSITION = Struct(">BBIddIQIIIII")
+
+#: The lengths of the name, the queue and the workflow of a task; these, and the parent, follow.
+_NAMES_HEAD = Struct(">III")
 
 #: State, time, length of the worker's name.
 _CHANGE = Struct(">BdI")
@@ -152,18 +155,23 @@ def pack_transitions(transitions: Sequence[Transition], group_key: Callable[[str
             flags |= _MEMBER
             key, index = group_key(member.group_id), member.index
         number = _NUMBERS[transition.state]
-        task, worker = _name_bytes(transition.task), _name_bytes(transition.worker)
+        if transition.queue or transition.workflow or transition.parent:
+            flags |= _NAMES
+            names = _pack_names(transition)
+        else:
+            names = _name_bytes(transition.task)
+        worker = _name_bytes(transition.worker)
         change = _pack_change(number, transition.at, len(worker)) + worker
         if number == _STARTED and transition.received_at is not None:
             change = _pack_change(_RECEIVED, transition.received_at, len(worker)) + worker + change
-        sizes = len(run), len(task), len(change), len(downstream), len(payload)
+        sizes = len(run), len(names), len(change), len(downstream), len(payload)
         try:
             head = _pack_transition(
                 number, flags, transition.attempt, lease or 0.0, retention or 0.0, key, index, *sizes
             )
         except struct.error as error:
             raise ServiceRefused(f"a number in the transition of task {transition.task_id} is too large") from error
-        pieces += (head, run, task, change, downstream, payload)
+        pieces += (head, run, names, change, downstream, payload)
     return [b"".join(pieces), *separate]
 
 
@@ -177,31 +185,38 @@ def pack_new_record(transition: Transition) -> bytes:
         flags, payload = flags | _PAYLOAD, transition.payload
     if transition.downstream is not None:
         flags, downstream = flags | _DOWNSTREAM, transition.downstream
-    number, task, worker = _NUMBERS[transition.state], _name_bytes(transition.task), _name_bytes(transition.worker)
+    names = _name_bytes(transition.task)
+    if transition.queue or transition.workflow or transition.parent:
+        flags, names = flags | _NAMES, _pack_names(transition)
+    number, worker = _NUMBERS[transition.state], _name_bytes(transition.worker)
     change = _pack_change(number, transition.at, len(worker)) + worker
-    sizes = len(run), len(task), len(change), len(downstream)
+    sizes = len(run), len(names), len(change), len(downstream)
     head = _pack_record(flags, number, transition.attempt, 0, 0.0, 0.0, *sizes)
-    return b"".join((head, run, task, change, downstream, payload))
+    return b"".join((head, run, names, change, downstream, payload))
 
 
 def unpack_record(task_id: str, data: bytes) -> TaskRecord:
     """The record of a task that Redis keeps as ``data``."""
-    flags, state, attempt, starts, lease, expires, run, task, changes, downstream = _unpack_record(data)
+    flags, state, attempt, starts, lease, expires, run, names, changes, downstream = _unpack_record(data)
     run += _RECORD_BYTES  # from here on where each ends
-    task += run
-    changes += task
+    names += run
+    changes += names
     downstream += changes
+    task, queue, workflow, parent = _split_names(data[run:names], flags & _NAMES)
     return TaskRecord(
         task_id=task_id,
         state=STATES[state],
         attempt=attempt,
-        task=_name_text(data[run:task]),
+        task=task,
+        queue=queue,
+        workflow=workflow,
+        parent=parent,
         run=_decode(data[_RECORD_BYTES:run]) if flags & _RUN else None,
         leased_until=lease if flags & _LEASE else None,
         starts=starts,
         payload=data[downstream:] if flags & _PAYLOAD else None,
         downstream=data[changes:downstream] if flags & _DOWNSTREAM else None,
-        history=LazyHistory(data[task:changes], _unpack_changes),
+        history=LazyHistory(data[names:changes], _unpack_changes),
         expires_at=expires if flags & _EXPIRES else None,
     )
 
@@ -209,6 +224,30 @@ def unpack_record(task_id: str, data: bytes) -> TaskRecord:
 #: There are few names of tasks and workers.
 _name_bytes = lru_cache(maxsize=1024)(utf8)
 _name_text = lru_cache(maxsize=1024)(_decode)
+
+
+def _pack_names(transition: Transition) -> bytes:
+    """The name, queue, workflow and parent of a transition, as ``enter.lua`` reads them."""
+    task, queue = _name_bytes(transition.task), _name_bytes(transition.queue)
+    workflow, parent = utf8(transition.workflow), utf8(transition.parent)
+    return b"".join((_NAMES_HEAD.pack(len(task), len(queue), len(workflow)), task, queue, workflow, parent))
+
+
+@lru_cache(maxsize=1024)  # few tasks belong to a workflow, and there are few names and queues
+def _split_names(data: bytes, packed: int) -> tuple[str, str, str, str]:
+    """The name, queue, workflow and parent in the second text of a record."""
+    if not packed:
+        return _decode(data), "", "", ""
+    task, queue, workflow = _NAMES_HEAD.unpack_from(data)
+    task += _NAMES_HEAD.size  # from here on where each ends
+    queue += task
+    workflow += queue
+    return (
+        _decode(data[_NAMES_HEAD.size : task]),
+        _decode(data[task:queue]),
+        _decode(data[queue:workflow]),
+        _decode(data[workflow:]),
+    )
 
 
 def _unpack_changes(data: bytes) -> dict[State, StateChange]:

@@ -19,8 +19,14 @@ _BEFORE = [None, *product(STATES, _ATTEMPTS[:2], _RUNS, _LEASES)]
 _WISHES = list(product(STATES, _ATTEMPTS, _RUNS))
 #: What is kept beside it.
 _NAMES = ("", "a", "ü", "worker-1")
+#: Of queue, workflow and parent; a record without any is as an earlier version has stored it.
+_ORIGINS = [("", "", "")] * 3 + list(product(("", "q", "nul\0 ü"), ("", "wf"), ("", "p")))
 _BYTES = (*(None, b"", b"1", b"\0\xff") * 5, b"x" * 20_000)
 _BATCH = 800
+
+
+def some_origin(random):
+    return dict(zip(("queue", "workflow", "parent"), random.choice(_ORIGINS), strict=True))
 
 
 def some_record(random, state, attempt, run, lease):
@@ -31,6 +37,7 @@ def some_record(random, state, attempt, run, lease):
         state=state,
         attempt=attempt,
         task=random.choice(_NAMES),
+        **some_origin(random),
         run=run,
         leased_until=None if lease is None else time.time() + lease,
         starts=random.randrange(4),
@@ -48,6 +55,7 @@ def some_wish(random, task_id, state, attempt, run):
         at=random.uniform(0, 2e9),
         worker=random.choice(_NAMES),
         task=random.choice(_NAMES),
+        **some_origin(random),
         run=run,
         lease=random.choice(_LEASES),
         received_at=random.choice((None, 1.5)),
@@ -67,6 +75,10 @@ def packed(record):
     downstream, payload = record.downstream or b"", record.payload or b""
     told = (record.payload, record.downstream, record.run, record.leased_until)
     flags = sum(bit for bit, value in zip((1, 2, 4, 8), told, strict=True) if value is not None)
+    if record.queue or record.workflow or record.parent:
+        flags += 128
+        names = [text.encode() for text in (record.task, record.queue, record.workflow, record.parent)]
+        task = struct.pack(">III", *map(len, names[:3])) + b"".join(names)
     head = struct.pack(
         ">BBIIddIIII",
         *(flags, STATES.index(record.state), record.attempt, record.starts, record.leased_until or 0.0, 0.0),
@@ -76,7 +88,19 @@ def packed(record):
 
 
 def timeless(record):
-    fields = ("task_id", "state", "attempt", "task", "run", "starts", "payload", "downstream")
+    fields = (
+        "task_id",
+        "state",
+        "attempt",
+        "task",
+        "queue",
+        "workflow",
+        "parent",
+        "run",
+        "starts",
+        "payload",
+        "downstream",
+    )
     return tuple(getattr(record, name) for name in fields), dict(record.history)
 
 

@@ -34,6 +34,8 @@ def encode_record(record: TaskRecord) -> bytes:
         None if payload is None else len(payload),
         None if downstream is None else len(downstream),
     ]
+    if record.queue or record.workflow or record.parent:
+        head += [record.queue, record.workflow, record.parent]
     return b"".join((_encode(head).encode("ascii"), b"\n", payload or b"", downstream or b""))
 
 
@@ -44,16 +46,20 @@ def decode_record(data: bytes) -> TaskRecord:
         ValueError, KeyError: the bytes are of another form.
     """
     end = data.index(b"\n")
-    task_id, state, attempt, task, run, leased_until, starts, history, expires_at, *sizes = _decode(
+    task_id, state, attempt, task, run, leased_until, starts, history, expires_at, *rest = _decode(
         data[:end].decode("ascii")
     )
-    payload_bytes, downstream_bytes = sizes
+    payload_bytes, downstream_bytes, *names = rest
+    queue, workflow, parent = names or ("", "", "")
     middle = end + 1 + (payload_bytes or 0)
     return TaskRecord(
         task_id=task_id,
         state=_STATES[state],
         attempt=attempt,
         task=task,
+        queue=queue,
+        workflow=workflow,
+        parent=parent,
         run=run,
         leased_until=leased_until,
         starts=starts,

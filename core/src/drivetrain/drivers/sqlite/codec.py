@@ -11,7 +11,16 @@ from urllib.parse import quote, unquote
 
 from drivetrain.contract import LazyHistory, Message, State, StateChange, TaskRecord, Transition
 
-__all__ = ["Row", "encode_headers", "history_after", "history_of", "message_of", "record_of"]
+__all__ = [
+    "Row",
+    "encode_headers",
+    "history_after",
+    "history_of",
+    "message_of",
+    "origin_after",
+    "record_of",
+    "split_origin",
+]
 
 #: A row of a table, as SQLite returns it.
 Row: TypeAlias = tuple[Any, ...]
@@ -71,12 +80,16 @@ def _unquoted(worker: str) -> str:
 
 def record_of(row: Row) -> TaskRecord:
     """The record of a row of ``tasks``; its columns are those of `drivetrain.drivers.sqlite.records`."""
-    state, attempt, run, leased_until, starts, history, task, downstream, payload, expires, task_id, _ = row
+    state, attempt, run, leased_until, starts, history, task, origin, downstream, payload, expires, task_id, _ = row
+    queue, workflow, parent = split_origin(origin) if origin else ("", "", "")
     return TaskRecord(
         task_id=task_id,
         state=_STATES[state],
         attempt=attempt,
         task=task,
+        queue=queue,
+        workflow=workflow,
+        parent=parent,
         run=run,
         leased_until=leased_until,
         starts=starts,
@@ -85,6 +98,27 @@ def record_of(row: Row) -> TaskRecord:
         history=history_of(history),
         expires_at=None if expires == math.inf else expires,
     )
+
+
+def origin_after(text: str, transition: Transition) -> str:
+    """The text of an origin after a transition that was granted: an empty name of the transition changes nothing.
+
+    The text is "queue workflow parent", as ASCII; empty: none of them is known.
+    """
+    queue, workflow, parent = transition.queue, transition.workflow, transition.parent
+    if not (queue or workflow or parent):
+        return text
+    if text:
+        before = split_origin(text)
+        queue, workflow, parent = queue or before[0], workflow or before[1], parent or before[2]
+    return f"{_quoted(queue)} {quote(workflow, errors='surrogatepass')} {quote(parent, errors='surrogatepass')}"
+
+
+@lru_cache(maxsize=256)  # few tasks belong to a workflow, and there are few queues
+def split_origin(text: str) -> tuple[str, str, str]:
+    """The queue, workflow and parent in a text of `origin_after`."""
+    queue, workflow, parent = text.split(" ")
+    return _unquoted(queue), unquote(workflow, errors="surrogatepass"), unquote(parent, errors="surrogatepass")
 
 
 def encode_headers(headers: Mapping[str, str]) -> str:

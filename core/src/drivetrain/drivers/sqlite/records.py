@@ -18,26 +18,26 @@ from drivetrain.contract import (
     starts_after,
 )
 from drivetrain.drivers.sqlite import groups
-from drivetrain.drivers.sqlite.codec import Row, history_after, record_of
+from drivetrain.drivers.sqlite.codec import Row, history_after, origin_after, record_of
 from drivetrain.drivers.sqlite.connection import Session
 
 __all__ = ["drop", "drop_expired", "read", "record", "unfinished"]
 
 _NAMES = {state: state.value for state in State}
 
-_COLUMNS = "state, attempt, run, leased_until, starts, history, task, downstream, payload, expires, id"
+_COLUMNS = "state, attempt, run, leased_until, starts, history, task, origin, downstream, payload, expires, id"
 _READ = f"SELECT {_COLUMNS}, number FROM @tasks WHERE id IN (…)"  # noqa: S608 - built from constants
 _UNFINISHED = f"""
 SELECT {_COLUMNS}, number FROM @tasks WHERE expires IS NULL AND number > ? ORDER BY number LIMIT ?
 """  # noqa: S608 - as above
 
-_ADD = f"INSERT INTO @tasks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - as above
+_ADD = f"INSERT INTO @tasks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - as above
 #: The columns that a start changes. To name no others is cheaper, most of all for the index on `expires`.
 _MOVE = "UPDATE @tasks SET state = ?, attempt = ?, run = ?, leased_until = ?, starts = ?, history = ? WHERE number = ?"
 _MOVED = 6
 _CHANGE = """
 UPDATE @tasks SET state = ?, attempt = ?, run = ?, leased_until = ?, starts = ?, history = ?,
-    task = ?, downstream = ?, payload = ?, expires = ?
+    task = ?, origin = ?, downstream = ?, payload = ?, expires = ?
 WHERE number = ?
 """
 _EXPIRES, _ID, _NUMBER = -3, -2, -1
@@ -139,12 +139,12 @@ def drop_expired(session: Session, task_ids: Sequence[str], now: float) -> None:
 
 
 def _blank(task_id: str) -> Row:
-    return ("", 0, None, None, 0, "", "", None, None, None, task_id, None)
+    return ("", 0, None, None, 0, "", "", "", None, None, None, task_id, None)
 
 
 def _after(row: Row, before: TaskRecord | None, transition: Transition, now: float) -> Row:
     """The row after a transition that is granted."""
-    _, attempt, run, _, _, history, task, downstream, payload, _, task_id, number = row
+    _, attempt, run, _, _, history, task, origin, downstream, payload, _, task_id, number = row
     started = transition.state is State.STARTED
     return (
         _NAMES[transition.state],
@@ -154,6 +154,7 @@ def _after(row: Row, before: TaskRecord | None, transition: Transition, now: flo
         starts_after(before, transition),
         history_after(history, transition),
         transition.task or task,
+        origin_after(origin, transition),
         downstream if transition.downstream is None else transition.downstream,
         payload if transition.payload is None else transition.payload,
         _expires(transition, now) if transition.state.terminal else None,

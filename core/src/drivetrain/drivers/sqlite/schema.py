@@ -12,7 +12,7 @@ from drivetrain.contract import ServiceRefused
 __all__ = ["VERSION", "found_version", "prepare"]
 
 #: The version of the tables' layout. It is stored in the file.
-VERSION = 2
+VERSION = 3
 
 # The code below splits SQL at semicolons, so a semicolon may only end a statement.
 
@@ -61,6 +61,7 @@ CREATE TABLE @tasks (
     state TEXT NOT NULL,
     attempt INTEGER NOT NULL,
     task TEXT NOT NULL,
+    origin TEXT NOT NULL DEFAULT '',
     run TEXT,
     leased_until REAL,
     starts INTEGER NOT NULL,
@@ -90,14 +91,15 @@ CREATE TABLE @members (
 CREATE TABLE @bodies (key TEXT NOT NULL UNIQUE, body BLOB NOT NULL)
 """
 
-#: By the version of the tables that are found. Versions of values go on where the tokens of locks ended, so that a
-#: system behind a lock refuses no later holder.
+#: What makes the next version of a version that is found. Versions of values go on where the tokens of locks ended, so
+#: that a system behind a lock refuses no later holder.
 _UPGRADES = {
     1: f"""
 {_VALUES};
 INSERT INTO sqlite_sequence (name, seq) SELECT '@values', seq FROM sqlite_sequence WHERE name = '@locks';
 DROP TABLE @locks
-"""  # noqa: S608 - built from constants
+""",  # noqa: S608 - built from constants
+    2: "ALTER TABLE @tasks ADD COLUMN origin TEXT NOT NULL DEFAULT ''",
 }
 
 
@@ -126,8 +128,8 @@ def prepare(connection: sqlite3.Connection, prefix: str) -> None:
     try:
         found = found_version(connection, prefix)
         if found != VERSION:
-            sql = f"{_TABLES};{_VALUES}" if found is None else _UPGRADES[found]
-            for statement in _scoped(sql, prefix).split(";"):
+            steps = [_TABLES, _VALUES] if found is None else [_UPGRADES[step] for step in range(found, VERSION)]
+            for statement in _scoped(";".join(steps), prefix).split(";"):
                 connection.execute(statement)
             connection.execute(_scoped("INSERT OR REPLACE INTO @meta VALUES ('version', ?)", prefix), (VERSION,))
     except BaseException:  # raised again: nothing may leave a transaction open

@@ -89,6 +89,9 @@ RECORDS = st.builds(
     state=st.sampled_from(State),
     attempt=st.integers(),
     task=TEXT,
+    queue=TEXT,
+    workflow=TEXT,
+    parent=TEXT,
     run=st.none() | TEXT,
     leased_until=st.none() | NUMBERS,
     starts=st.integers(),
@@ -102,3 +105,13 @@ RECORDS = st.builds(
 @given(RECORDS)
 def test_a_record_comes_back_from_its_bytes(record):
     assert decode_record(encode_record(record)) == record
+
+
+def test_a_record_of_an_earlier_version_is_read():
+    data = b'["t","PENDING",0,"mod.add",null,null,0,{"PENDING":[1.5,""]},null,2,3]\nabcde'
+    history = {State.PENDING: StateChange(1.5)}
+    expected = TaskRecord(
+        task_id="t", state=State.PENDING, task="mod.add", payload=b"ab", downstream=b"cde", history=history
+    )
+    assert decode_record(data) == expected
+    assert encode_record(expected) == data  # what has no queue, workflow or parent is stored as before

@@ -122,7 +122,7 @@ def receive():
 @pytest.fixture
 def sent():
     """Makes the transition that a sender records."""
-    return lambda task_id: Transition(task_id=task_id, state=State.PENDING, at=1.0)
+    return lambda task_id, **fields: Transition(task_id=task_id, state=State.PENDING, at=1.0, **fields)
 
 
 @pytest.fixture

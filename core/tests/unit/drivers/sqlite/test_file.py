@@ -56,7 +56,7 @@ def test_tables_of_another_version_are_refused(make, tmp_path):
     other.execute("UPDATE drivetrain_meta SET value = 99")
     other.commit()
     other.close()
-    with pytest.raises(ServiceRefused, match=r"layout 99.*reads layout 2"):
+    with pytest.raises(ServiceRefused, match=r"layout 99.*reads layout 3"):
         broker.ping()
     make("broker", "?namespace=other").ping()
 
@@ -68,6 +68,7 @@ def test_tables_of_layout_1_are_upgraded_and_versions_go_on_where_tokens_ended(m
     other = sqlite3.connect(tmp_path / "work.db")
     other.executescript(
         """
+        ALTER TABLE drivetrain_tasks DROP COLUMN origin;
         DROP TABLE drivetrain_values;
         CREATE TABLE drivetrain_locks (token INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, ends REAL);
         INSERT INTO drivetrain_locks VALUES (41, 'l', 1e12);
@@ -80,6 +81,26 @@ def test_tables_of_layout_1_are_upgraded_and_versions_go_on_where_tokens_ended(m
     assert backend.counts()["values"] == 0
     assert written(backend) == 42
     assert make("backend").read_values(["k"])[0].version == 42
+
+
+def test_records_of_layout_2_are_read_and_get_a_queue_later(make, tmp_path, sent):
+    backend = make("backend")
+    backend.record([sent("old", task="mod.add")])
+    backend.close()
+    other = sqlite3.connect(tmp_path / "work.db")
+    other.executescript(
+        """
+        ALTER TABLE drivetrain_tasks DROP COLUMN origin;
+        UPDATE drivetrain_meta SET value = 2 WHERE key = 'version';
+        """
+    )
+    other.close()
+    backend = make("backend")
+    (before,) = backend.read(["old"])
+    assert (before.task, before.queue, before.workflow, before.parent) == ("mod.add", "", "", "")
+    backend.record([sent("old", queue="mails", parent="p")])
+    (after,) = backend.read(["old"])
+    assert (after.task, after.queue, after.workflow, after.parent) == ("mod.add", "mails", "", "p")
 
 
 def test_namespaces_do_not_meet(make, ids, messages, receive, sent):

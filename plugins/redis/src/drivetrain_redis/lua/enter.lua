@@ -1,8 +1,8 @@
 -- Functions that apply a transition to a record, by the rule of drivetrain.contract.states.apply.
 -- ARGV: the transitions, all in one string, because each argument has a cost; then the payloads that are large.
 local now = clock()
--- State, flags, attempt, lease, retention, index of the group in KEYS, index of the member; the lengths of run, name,
--- changes, downstream and payload, which follow.
+-- State, flags, attempt, lease, retention, index of the group in KEYS, index of the member; the lengths of run,
+-- names, changes, downstream and payload, which follow.
 local TRANSITION = '>BBI4ddI4I8I4I4I4I4I4'
 local bor = bit.bor
 local _
@@ -66,19 +66,53 @@ local function shortened(changes)
   return table.concat(parts)
 end
 
+-- The name, queue, workflow and parent in the second text of a record or a transition.
+local function split_names(flags, text)
+  if not has(flags, HAS_NAMES) then
+    return {text, '', '', ''}
+  end
+  local name, queue, workflow, start = struct.unpack('>I4I4I4', text)
+  queue = name + queue
+  workflow = queue + workflow
+  return {
+    sub(text, start, start + name - 1),
+    sub(text, start + name, start + queue - 1),
+    sub(text, start + queue, start + workflow - 1),
+    sub(text, start + workflow),
+  }
+end
+
+-- The names of a record after a transition that has some: an empty one stays as it was.
+local function merged_names(flags, names, to_flags, to_names)
+  if not has(bor(flags, to_flags), HAS_NAMES) then
+    return to_names
+  end
+  if not has(to_flags, HAS_NAMES) and struct.unpack('>I4', names) == #to_names
+    and sub(names, 13, 12 + #to_names) == to_names then
+    return names  -- a worker repeats the name of the task at each change
+  end
+  local before, after = split_names(flags, names), split_names(to_flags, to_names)
+  for index = 1, 4 do
+    if after[index] == '' then
+      after[index] = before[index]
+    end
+  end
+  return struct.pack('>I4I4I4', #after[1], #after[2], #after[3]) .. table.concat(after)
+end
+
 local at = 1  -- where the next transition begins
 local separate = 1  -- the index of the last separate payload in ARGV
 
 local function enter(key)
   local transitions = ARGV[1]
-  local to, flags_set, to_attempt, span, retention, group_key, index, run_size, task_size, change_size, downstream_size,
+  local to, flags_set, to_attempt, span, retention, group_key, index, run_size, names_size, change_size, downstream_size,
     payload_size, first = struct.unpack(TRANSITION, transitions, at)
-  local task_at = first + run_size
-  local change_at = task_at + task_size
+  local names_at = first + run_size
+  local change_at = names_at + names_size
   local downstream_at = change_at + change_size
   local payload_at = downstream_at + downstream_size
   at = payload_at + payload_size
-  local to_run = has(flags_set, HAS_RUN) and sub(transitions, first, task_at - 1)
+  local to_run = has(flags_set, HAS_RUN) and sub(transitions, first, names_at - 1)
   local to_payload
   if has(flags_set, IS_SEPARATE) then
     separate = separate + 1
@@ -88,10 +122,10 @@ local function enter(key)
   end
 
   local before = call('GET', key)
-  local flags, attempt, starts, run, task, changes, downstream, payload = 0, to_attempt, 0, false, '', '', '', ''
+  local flags, attempt, starts, run, names, changes, downstream, payload = 0, to_attempt, 0, false, '', '', '', ''
   if before then
-    local state, lease, run_length, task_length, changes_length, downstream_length, start
-    flags, state, attempt, starts, lease, _, run_length, task_length, changes_length, downstream_length, start =
+    local state, lease, run_length, names_length, changes_length, downstream_length, start
+    flags, state, attempt, starts, lease, _, run_length, names_length, changes_length, downstream_length, start =
       struct.unpack(FORMAT, before)
     run = has(flags, HAS_RUN) and sub(before, start, start + run_length - 1)
     lease = has(flags, HAS_LEASE) and lease
@@ -101,8 +135,8 @@ local function enter(key)
     starts = starts_after(state, attempt, run, starts, to, to_attempt, to_run)
     attempt = math.max(attempt, to_attempt)
     start = start + run_length
-    task = sub(before, start, start + task_length - 1)
-    start = start + task_length
+    names = sub(before, start, start + names_length - 1)
+    start = start + names_length
     changes = sub(before, start, start + changes_length - 1)
     start = start + changes_length
     downstream = sub(before, start, start + downstream_length - 1)
@@ -120,8 +154,9 @@ local function enter(key)
     end
   end
   run = to_run or run
-  if task_size > 0 then
-    task = sub(transitions, task_at, change_at - 1)
+  if names_size > 0 then
+    local to_names = sub(transitions, names_at, change_at - 1)
+    names = before and merged_names(flags, names, flags_set, to_names) or to_names
   end
   if has(flags_set, HAS_DOWNSTREAM) then
     downstream = sub(transitions, downstream_at, payload_at - 1)
@@ -131,7 +166,7 @@ local function enter(key)
   end
 
   local terminal = to >= SUCCESS
-  local new = bor(band(bor(flags, flags_set), HAS_PAYLOAD + HAS_DOWNSTREAM), run and HAS_RUN or 0)
+  local new = bor(band(bor(flags, flags_set), HAS_PAYLOAD + HAS_DOWNSTREAM + HAS_NAMES), run and HAS_RUN or 0)
   local lease, expires = 0, 0
   if to == STARTED and has(flags_set, HAS_LEASE) then
     lease = now + span
@@ -151,8 +186,8 @@ local function enter(key)
     drop(key)
   else
     run = run or ''
-    after = struct.pack(FORMAT, new, to, attempt, starts, lease, expires, #run, #task, #changes, #downstream)
-      .. run .. task .. changes .. downstream .. payload
+    after = struct.pack(FORMAT, new, to, attempt, starts, lease, expires, #run, #names, #changes, #downstream)
+      .. run .. names .. changes .. downstream .. payload
     if expiring then
       local ends = milliseconds(expires)
       call('SET', key, after, 'PXAT', ends)

@@ -2,6 +2,8 @@
 --
 -- The record of a task is one string under the key of the task: a head of fixed length, which ends with the lengths of
 -- four texts; these texts; and the payload, which is the rest. Lua joins them: struct.pack would copy byte by byte.
+-- The second text is the name of the task. With HAS_NAMES it also has the queue, the workflow and the parent: the lengths
+-- of the first three, then all four.
 -- Two more keys are in the same slot: :group, a hash, if there is a group of the same id, and :waiting, a set, if a
 -- caller waits for the end of the task. Times are seconds.
 local call, insert, sub, byte = redis.call, table.insert, string.sub, string.byte
@@ -20,6 +22,8 @@ local PENDING, RECEIVED, STARTED, RETRY, SUCCESS, EXPIRED = 0, 1, 2, 3, 4, 7
 local HAS_PAYLOAD, HAS_DOWNSTREAM, HAS_RUN, HAS_LEASE, HAS_EXPIRES, HAS_WAITERS = 1, 2, 4, 8, 16, 32
 -- In a transition, not in a record.
 local HAS_MEMBER, IS_SEPARATE = 32, 64
+-- In both.
+local HAS_NAMES = 128
 local GROUP_FIELDS = 4
 
 -- On a cluster KEYS has the other keys of the tasks too, after the tasks; only the key of a task ends with a brace.
