@@ -32,12 +32,14 @@ __all__ = [
     "ETA_HEADER",
     "EXPIRES_HEADER",
     "FOLLOWS_HEADER",
+    "POSTPONED_HEADER",
     "PUBLISHED_HEADER",
     "Publisher",
     "due",
     "expires_at",
     "first_due",
     "offers",
+    "postponed_since",
 ]
 
 #: When the task is due (Unix seconds). The message may be delivered earlier, if the broker has only short delays.
@@ -48,6 +50,9 @@ EXPIRES_HEADER = "drivetrain-expires"
 BODY_HEADER = "drivetrain-body"
 #: How often the message was offered to other workers because the one that received it could not run it.
 OFFERS_HEADER = "drivetrain-offers"
+
+#: When the attempt was postponed first (Unix seconds); see `drivetrain.worker.context.Postpone`.
+POSTPONED_HEADER = "drivetrain-postponed"
 
 #: When the message was published (Unix seconds). For plugins: only apps with a plugin add it.
 PUBLISHED_HEADER = "drivetrain-published"
@@ -67,6 +72,11 @@ def due(message: Message) -> float | None:
 def expires_at(message: Message) -> float | None:
     """After which time the task of a message is not to be started (Unix seconds); None: never."""
     return _time(message, EXPIRES_HEADER)
+
+
+def postponed_since(message: Message) -> float | None:
+    """When the attempt of a message was postponed first (Unix seconds); None: it was not."""
+    return _time(message, POSTPONED_HEADER)
 
 
 def _time(message: Message, header: str) -> float | None:
@@ -219,6 +229,16 @@ class Publisher:
                     delivery, self.native_eta(now + delay, now), {OFFERS_HEADER: str(offers(delivery.message) + 1)}
                 )
                 for delivery, delay in offered
+            ]
+        )
+
+    def publish_later(self, later: Sequence[tuple[Delivery, float, Mapping[str, str]]]) -> None:
+        """Publish messages again for the same attempt, each with its due time (Unix seconds) and more headers."""
+        now = self._runtime.clock.now()
+        self.publish_messages(
+            [
+                self._republished(delivery, self.native_eta(eta, now), {ETA_HEADER: repr(eta), **headers})
+                for delivery, eta, headers in later
             ]
         )
 

@@ -83,6 +83,7 @@ class Stages:
         self._stopping = stopping
         self._retrier = Retrier(runtime.clock, give_up=abandoning)
         self._publisher = Publisher(runtime, self._retrier, worker=True)
+        self._effect_runner = EffectRunner(runtime, self._publisher, self._retrier, worker=options.name)
         self._acknowledger = Acknowledger(runtime, self._retrier)
         self._activity = Activity(runtime.registry, runtime.clock)
         self._slots = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
@@ -124,6 +125,7 @@ class Stages:
             self._runtime,
             self._options,
             publisher=self._publisher,
+            effect_runner=self._effect_runner,
             acknowledger=self._acknowledger,
             retrier=self._retrier,
             in_flight=self.in_flight,
@@ -131,13 +133,12 @@ class Stages:
 
     def _make_finisher(self) -> Finisher:
         runtime, options, retrier = self._runtime, self._options, self._retrier
-        effect_runner = EffectRunner(runtime, self._publisher, retrier, worker=options.name)
         return Finisher(
             runtime,
             options,
-            recorder=ResultRecorder(runtime, options, effect_runner=effect_runner, retrier=retrier),
+            recorder=ResultRecorder(runtime, options, effect_runner=self._effect_runner, retrier=retrier),
             publisher=self._publisher,
-            effect_runner=effect_runner,
+            effect_runner=self._effect_runner,
             acknowledger=self._acknowledger,
             releaser=self.releaser,
             in_flight=self.in_flight,
