@@ -58,6 +58,7 @@ from drivetrain.contract import (
 )
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
 from drivetrain.worker.context import Postpone, Retry, TaskContext, TaskTimeout, current_task
+from drivetrain.worker.limits.specs import Rate
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.composition import chain, chord, group
 from drivetrain.workflow.signature import Chain, Group, Signature, Takes, Workflow
@@ -86,6 +87,7 @@ __all__ = [
     "PublishFailed",
     "QueueSection",
     "QueuedTask",
+    "Rate",
     "Result",
     "ResultError",
     "ResultLost",

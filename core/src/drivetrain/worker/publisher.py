@@ -8,6 +8,8 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import cast
 
+from msgspec.structs import replace
+
 from drivetrain.contract import (
     MESSAGE_GROUP_HEADER,
     Delivery,
@@ -34,6 +36,7 @@ __all__ = [
     "FOLLOWS_HEADER",
     "POSTPONED_HEADER",
     "PUBLISHED_HEADER",
+    "RESERVED_HEADER",
     "Publisher",
     "due",
     "expires_at",
@@ -53,6 +56,9 @@ OFFERS_HEADER = "drivetrain-offers"
 
 #: When the attempt was postponed first (Unix seconds); see `drivetrain.worker.context.Postpone`.
 POSTPONED_HEADER = "drivetrain-postponed"
+
+#: From which rate limit of its task a delayed message has drawn; see `drivetrain.worker.limits.gate`.
+RESERVED_HEADER = "drivetrain-reserved"
 
 #: When the message was published (Unix seconds). For plugins: only apps with a plugin add it.
 PUBLISHED_HEADER = "drivetrain-published"
@@ -233,11 +239,14 @@ class Publisher:
         )
 
     def publish_later(self, later: Sequence[tuple[Delivery, float, Mapping[str, str]]]) -> None:
-        """Publish messages again for the same attempt, each with its due time (Unix seconds) and more headers."""
+        """Publish messages again for the same attempt, each with its due time (Unix seconds) and more headers.
+
+        What was reserved for the earlier due time counts no more.
+        """
         now = self._runtime.clock.now()
         self.publish_messages(
             [
-                self._republished(delivery, self.native_eta(eta, now), {ETA_HEADER: repr(eta), **headers})
+                self._republished(_unreserved(delivery), self.native_eta(eta, now), {ETA_HEADER: repr(eta), **headers})
                 for delivery, eta, headers in later
             ]
         )
@@ -264,6 +273,14 @@ class Publisher:
         if not self._runtime.backend.capabilities.stores or message_bytes(small) > limit:
             raise TooLarge(f"the message of task {message.id}", message_bytes(message), limit)
         return small
+
+
+def _unreserved(delivery: Delivery) -> Delivery:
+    message = delivery.message
+    if RESERVED_HEADER not in message.headers:
+        return delivery
+    headers = {name: text for name, text in message.headers.items() if name != RESERVED_HEADER}
+    return replace(delivery, message=evolve(message, headers=headers))
 
 
 def _recorder(runtime: Runtime) -> RecordingBroker | None:

@@ -15,6 +15,7 @@ from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.flow_control import FlowControl
 from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.limits.gate import LimitGate
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
@@ -158,6 +159,15 @@ class Stages:
             releaser=self.releaser,
             retrier=retrier,
         )
+        gate = LimitGate(
+            runtime,
+            options,
+            publisher=self._publisher,
+            effect_runner=self._effect_runner,
+            rejecter=rejecter,
+            acknowledger=acknowledger,
+            retrier=retrier,
+        )
         starter = Starter(
             runtime,
             options,
@@ -172,6 +182,7 @@ class Stages:
             options,
             reader=reader,
             delivery_filter=delivery_filter,
+            gate=gate,
             starter=starter,
             activity=self._activity,
         )
