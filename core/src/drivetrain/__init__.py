@@ -57,7 +57,8 @@ from drivetrain.contract import (
     WorkerFailed,
 )
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
-from drivetrain.worker.context import Retry, TaskContext, TaskTimeout, current_task
+from drivetrain.worker.context import Postpone, Retry, TaskContext, TaskTimeout, current_task
+from drivetrain.worker.limits.specs import Rate
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.composition import chain, chord, group
 from drivetrain.workflow.signature import Chain, Group, Signature, Takes, Workflow
@@ -82,9 +83,11 @@ __all__ = [
     "LockHeld",
     "NotSupported",
     "PluginFailed",
+    "Postpone",
     "PublishFailed",
     "QueueSection",
     "QueuedTask",
+    "Rate",
     "Result",
     "ResultError",
     "ResultLost",

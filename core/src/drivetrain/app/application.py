@@ -14,6 +14,7 @@ from attrs import evolve
 
 from drivetrain.app.client import Client
 from drivetrain.app.driver_options import DriverOptions, check_shape
+from drivetrain.app.limits import Limits
 from drivetrain.app.locks import Lock
 from drivetrain.app.operations import Operations
 from drivetrain.app.registration import Registrar, TaskOptions
@@ -205,6 +206,11 @@ class App:
     def operations(self) -> Operations:
         """What operators do with queues, dead letters and lost tasks."""
         return Operations(self._services)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the app's tasks: how much of each is in use, and changes of them at run time."""
+        return Limits(self._services)
 
     @property
     def runtime(self) -> Runtime:

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypedDict
 from drivetrain.app.settings import Settings
 from drivetrain.contract import ConfigurationError, InvalidSignature, Plain, Retries, RetryPolicy
 from drivetrain.worker.functions import check_callable, is_async, wraps_async
+from drivetrain.worker.limits.bound import bind_limits
+from drivetrain.worker.limits.specs import Rate, WhenLimited
 from drivetrain.worker.origins import module_name
 from drivetrain.worker.registry import Pool, Registry, TaskDefinition
 from drivetrain.workflow.binding import Binding
@@ -19,7 +21,7 @@ from drivetrain.workflow.values import shown
 __all__ = ["Registrar", "TaskOptions", "task_name"]
 
 #: Options of a task that are not options of each call.
-_OF_TASK_ONLY = frozenset({"name", "aliases", "pool"})
+_OF_TASK_ONLY = frozenset({"name", "aliases", "pool", "limits", "when_limited"})
 
 
 class TaskOptions(TypedDict, total=False):
@@ -40,6 +42,10 @@ class TaskOptions(TypedDict, total=False):
     dead_letter: bool
     #: Other names under which messages may name it, for instance its name before a renaming.
     aliases: Sequence[str]
+    #: What limits its runs, for all workers together.
+    limits: Sequence[Rate]
+    #: What becomes of a call that a limit holds back: it waits (the default), or it is dropped: it ends as CANCELLED.
+    when_limited: WhenLimited
     #: The pool that runs it: by default threads, and the event loop for ``async def`` tasks.
     pool: Literal["threads", "processes", "loop"]
 
@@ -86,6 +92,7 @@ class Registrar:
                 binding=Binding(name, function, self._registry.codec),
                 pool=self._pool(name, function, options.get("pool")),
                 defaults=self._defaults(options),
+                limits=bind_limits(name, function, options.get("limits", ()), options.get("when_limited", "wait")),
                 aliases=_aliases(name, options.get("aliases", ())),
             )
         )

@@ -95,6 +95,8 @@ class Settings:
     dead_letter: bool = False
     #: How often a task may raise ``Retry(after=…)`` before it fails.
     retry_limit: int = field(default=100, validator=_number(0))
+    #: How long one attempt of a task may raise ``Postpone`` before it fails, in seconds, from the first time.
+    postpone_limit_seconds: float = field(default=86400.0, validator=_number(0))
     #: How long sending retries while a service is unavailable, in seconds, before it raises.
     send_seconds: float = field(default=10.0, validator=_number(0))
 

@@ -12,6 +12,7 @@ from drivetrain.cli.commands.dead import dead
 from drivetrain.cli.commands.describe import describe
 from drivetrain.cli.commands.drivers import drivers
 from drivetrain.cli.commands.inspect import inspect
+from drivetrain.cli.commands.limits import limits
 from drivetrain.cli.commands.purge import purge
 from drivetrain.cli.commands.queues import queues
 from drivetrain.cli.commands.rescue import rescue_command
@@ -65,6 +66,7 @@ for _command in (
     workers,
     top,
     queues,
+    limits,
     inspect,
     result,
     cancel,

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from drivetrain.worker.run import Run
 from drivetrain.workflow.frames import given_headers
 
-__all__ = ["Retry", "TaskContext", "TaskTimeout", "current_task", "enter", "task_or_none"]
+__all__ = ["Postpone", "Retry", "TaskContext", "TaskTimeout", "current_task", "enter", "task_or_none"]
 
 
 class Retry(Exception):
@@ -35,6 +35,40 @@ class Retry(Exception):
             raise ValueError(f"Retry(after={after!r}): it must be 0 seconds or more")
         self.after_seconds = seconds
         super().__init__(message)
+
+
+class Postpone(Exception):
+    """Raised by a task that cannot run yet. It runs again later, as the same attempt: no retry is used.
+
+    Until then its message is delayed, and it holds no slot. It has a deadline: a task that still raises this at the
+    deadline fails, with this as its error. Its ``expires`` counts too.
+    """
+
+    def __init__(
+        self,
+        message: str = "the task asked to be run later",
+        *,
+        after: float | timedelta,
+        within: float | timedelta | None = None,
+    ) -> None:
+        """Make it.
+
+        Args:
+            message: why; it is logged, and is the text of the failure at the deadline.
+            after: how long to wait; seconds, or a timedelta.
+            within: how long the attempt may be postponed, from the first time that it was; seconds, or a timedelta.
+                None: as long as the setting ``postpone_limit_seconds`` says.
+        """
+        self.after_seconds = _seconds("after", after)
+        self.within_seconds = None if within is None else _seconds("within", within)
+        super().__init__(message)
+
+
+def _seconds(name: str, duration: float | timedelta) -> float:
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"Postpone({name}={duration!r}): it must be 0 seconds or more")
+    return seconds
 
 
 class TaskTimeout(BaseException):

@@ -15,13 +15,14 @@ from types import CoroutineType
 from typing import Any
 
 from drivetrain.contract import Failure, InvalidArguments, PluginFailed, State, exception_name
-from drivetrain.worker.context import Retry, TaskTimeout, enter
+from drivetrain.worker.context import Postpone, Retry, TaskTimeout, enter
 from drivetrain.worker.coroutines import run_to_end
 from drivetrain.worker.events import event_of_run
 from drivetrain.worker.forked import await_in_one_process, call_in_one_process
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.publisher import postponed_since
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
@@ -201,6 +202,8 @@ class Execution:
         if isinstance(error, InvalidArguments) and _raised_by_binding(error):
             failure = failure_of(run.invocation, error)
             return self._result(run, State.FAILURE, failure, dead_reason=f"wrong arguments: {error}", mismatch=True)
+        if isinstance(error, Postpone):
+            return self._postponed(run, error)
         try:
             delay = self._retry_delay(run.invocation, error)
         except Exception as problem:  # noqa: BLE001 - a third-party policy may raise anything; the failure names it
@@ -220,6 +223,24 @@ class Execution:
         )
         failure, due = failure_of(run.invocation, error), self._runtime.clock.now() + delay
         return self._result(run, State.RETRY, failure, retry_at=due)
+
+    def _postponed(self, run: Run, error: Postpone) -> RunResult:
+        """The result of a run that was postponed; a failure at the deadline."""
+        now, since = self._runtime.clock.now(), postponed_since(run.delivery.message)
+        allowed = self._options.postpone_limit_seconds if error.within_seconds is None else error.within_seconds
+        deadline = (now if since is None else since) + allowed
+        if now >= deadline:
+            return self._final(run, error)
+        due = min(now + error.after_seconds, deadline)
+        logger.info("postponed for %.3f s: %s", due - now, error_text(error), extra=log_extra(run.invocation))
+        return RunResult(
+            delivery=run.delivery,
+            invocation=run.invocation,
+            run=run,
+            state=State.RECEIVED,
+            postponed_until=due,
+            run_seconds=self._ran_seconds(run),
+        )
 
     def _final(self, run: Run, error: BaseException, *, dead_reason: str | None = None) -> RunResult:
         self._notify_raised(run, error, retrying=False)

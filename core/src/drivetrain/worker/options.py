@@ -42,6 +42,8 @@ class WorkerOptions:
     version_mismatch_seconds: float = 240.0
     #: How often a task without a retry policy may raise Retry.
     retry_limit: int = 100
+    #: How long an attempt may raise Postpone before it fails, in seconds.
+    postpone_limit_seconds: float = 86400.0
     #: Whether every task that succeeds is logged.
     log_successes: bool = False
     #: After how long without its message an overdue task is ended as lost, in seconds; None: never.

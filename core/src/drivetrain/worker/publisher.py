@@ -8,6 +8,8 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import cast
 
+from msgspec.structs import replace
+
 from drivetrain.contract import (
     MESSAGE_GROUP_HEADER,
     Delivery,
@@ -32,12 +34,15 @@ __all__ = [
     "ETA_HEADER",
     "EXPIRES_HEADER",
     "FOLLOWS_HEADER",
+    "POSTPONED_HEADER",
     "PUBLISHED_HEADER",
+    "RESERVED_HEADER",
     "Publisher",
     "due",
     "expires_at",
     "first_due",
     "offers",
+    "postponed_since",
 ]
 
 #: When the task is due (Unix seconds). The message may be delivered earlier, if the broker has only short delays.
@@ -48,6 +53,12 @@ EXPIRES_HEADER = "drivetrain-expires"
 BODY_HEADER = "drivetrain-body"
 #: How often the message was offered to other workers because the one that received it could not run it.
 OFFERS_HEADER = "drivetrain-offers"
+
+#: When the attempt was postponed first (Unix seconds); see `drivetrain.worker.context.Postpone`.
+POSTPONED_HEADER = "drivetrain-postponed"
+
+#: From which rate limit of its task a delayed message has drawn; see `drivetrain.worker.limits.gate`.
+RESERVED_HEADER = "drivetrain-reserved"
 
 #: When the message was published (Unix seconds). For plugins: only apps with a plugin add it.
 PUBLISHED_HEADER = "drivetrain-published"
@@ -67,6 +78,11 @@ def due(message: Message) -> float | None:
 def expires_at(message: Message) -> float | None:
     """After which time the task of a message is not to be started (Unix seconds); None: never."""
     return _time(message, EXPIRES_HEADER)
+
+
+def postponed_since(message: Message) -> float | None:
+    """When the attempt of a message was postponed first (Unix seconds); None: it was not."""
+    return _time(message, POSTPONED_HEADER)
 
 
 def _time(message: Message, header: str) -> float | None:
@@ -222,6 +238,19 @@ class Publisher:
             ]
         )
 
+    def publish_later(self, later: Sequence[tuple[Delivery, float, Mapping[str, str]]]) -> None:
+        """Publish messages again for the same attempt, each with its due time (Unix seconds) and more headers.
+
+        What was reserved for the earlier due time counts no more.
+        """
+        now = self._runtime.clock.now()
+        self.publish_messages(
+            [
+                self._republished(_unreserved(delivery), self.native_eta(eta, now), {ETA_HEADER: repr(eta), **headers})
+                for delivery, eta, headers in later
+            ]
+        )
+
     def _republished(self, delivery: Delivery, eta: float | None, headers: Mapping[str, str] = _NONE) -> Message:
         return evolve(delivery.message, headers={**delivery.message.headers, **self._follows, **headers}, eta=eta)
 
@@ -244,6 +273,14 @@ class Publisher:
         if not self._runtime.backend.capabilities.stores or message_bytes(small) > limit:
             raise TooLarge(f"the message of task {message.id}", message_bytes(message), limit)
         return small
+
+
+def _unreserved(delivery: Delivery) -> Delivery:
+    message = delivery.message
+    if RESERVED_HEADER not in message.headers:
+        return delivery
+    headers = {name: text for name, text in message.headers.items() if name != RESERVED_HEADER}
+    return replace(delivery, message=evolve(message, headers=headers))
 
 
 def _recorder(runtime: Runtime) -> RecordingBroker | None:

@@ -9,6 +9,8 @@ from typing import Any
 from attrs import frozen
 
 from drivetrain.contract import ConfigurationError, Plain, UnknownTask
+from drivetrain.worker.limits.bound import BoundRate, TaskLimits
+from drivetrain.worker.limits.specs import Rate
 from drivetrain.worker.origins import Origin
 from drivetrain.workflow.binding import Binding
 from drivetrain.workflow.plan import Defaults
@@ -37,6 +39,8 @@ class TaskDefinition:
     binding: Binding
     pool: Pool
     defaults: Defaults
+    #: What limits its runs; None: nothing.
+    limits: TaskLimits | None = None
     #: Other names under which messages may name it.
     aliases: tuple[str, ...] = ()
 
@@ -52,6 +56,8 @@ class Registry(Mapping[str, TaskDefinition]):
         self._fallback = fallback
         self._definitions: dict[str, TaskDefinition] = {}
         self._origins: dict[str, Origin] = {}
+        #: Whether any task has limits.
+        self.limited = False
         #: The same by every name and alias.
         self._by_any_name: dict[str, TaskDefinition] = {}
 
@@ -78,9 +84,24 @@ class Registry(Mapping[str, TaskDefinition]):
         if known is not None:  # it may have had other aliases
             for name in self._definitions[definition.name].aliases:
                 del self._by_any_name[name]
+        self._check_limits(definition)
         self._origins[definition.name] = origin
         self._definitions[definition.name] = definition
         self._by_any_name.update(dict.fromkeys(names, definition))
+
+    def _check_limits(self, definition: TaskDefinition) -> None:
+        if definition.limits is None:
+            return
+        others = {name: one for name, one in self._definitions.items() if name != definition.name}
+        known = {limit.spec.name: (name, limit.spec) for name, one in others.items() for limit in _rates(one)}
+        for limit in _rates(definition):
+            name, spec = known.get(limit.spec.name, ("", limit.spec))
+            if spec.setting != limit.spec.setting:
+                raise ConfigurationError(
+                    f"tasks {name!r} and {definition.name!r} share the limit {spec.name!r} and give it other numbers: "
+                    f"{_numbers(spec)} and {_numbers(limit.spec)}; define it once, or use another name"
+                )
+        self.limited = True
 
     def __getitem__(self, name: str) -> TaskDefinition:
         return self._by_any_name[name]
@@ -117,3 +138,11 @@ class Registry(Mapping[str, TaskDefinition]):
             return definition.binding.encode_call(args, kwargs, received=received)
         encode = self.codec.encode
         return [encode(value) for value in args], {name: encode(value) for name, value in kwargs.items()}
+
+
+def _rates(definition: TaskDefinition) -> tuple[BoundRate, ...]:
+    return () if definition.limits is None else definition.limits.rates
+
+
+def _numbers(spec: Rate) -> str:
+    return f"{spec.limit:g} per {spec.per:g} s, burst {spec.burst:g}"

@@ -60,6 +60,8 @@ class RunResult(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
     #: For RETRY: when the next attempt is due; Unix seconds.
     retry_at: float | None = None
+    #: For RECEIVED: when the task runs again because it has raised Postpone; Unix seconds. None: it was released.
+    postponed_until: float | None = None
     #: Whether the backend has recorded it already.
     recorded: bool = False
     #: Why the message is dead-lettered; None: it is acknowledged.

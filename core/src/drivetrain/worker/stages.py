@@ -15,6 +15,7 @@ from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.flow_control import FlowControl
 from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.limits.gate import LimitGate
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
@@ -83,6 +84,7 @@ class Stages:
         self._stopping = stopping
         self._retrier = Retrier(runtime.clock, give_up=abandoning)
         self._publisher = Publisher(runtime, self._retrier, worker=True)
+        self._effect_runner = EffectRunner(runtime, self._publisher, self._retrier, worker=options.name)
         self._acknowledger = Acknowledger(runtime, self._retrier)
         self._activity = Activity(runtime.registry, runtime.clock)
         self._slots = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
@@ -124,6 +126,7 @@ class Stages:
             self._runtime,
             self._options,
             publisher=self._publisher,
+            effect_runner=self._effect_runner,
             acknowledger=self._acknowledger,
             retrier=self._retrier,
             in_flight=self.in_flight,
@@ -131,13 +134,12 @@ class Stages:
 
     def _make_finisher(self) -> Finisher:
         runtime, options, retrier = self._runtime, self._options, self._retrier
-        effect_runner = EffectRunner(runtime, self._publisher, retrier, worker=options.name)
         return Finisher(
             runtime,
             options,
-            recorder=ResultRecorder(runtime, options, effect_runner=effect_runner, retrier=retrier),
+            recorder=ResultRecorder(runtime, options, effect_runner=self._effect_runner, retrier=retrier),
             publisher=self._publisher,
-            effect_runner=effect_runner,
+            effect_runner=self._effect_runner,
             acknowledger=self._acknowledger,
             releaser=self.releaser,
             in_flight=self.in_flight,
@@ -157,6 +159,15 @@ class Stages:
             releaser=self.releaser,
             retrier=retrier,
         )
+        gate = LimitGate(
+            runtime,
+            options,
+            publisher=self._publisher,
+            effect_runner=self._effect_runner,
+            rejecter=rejecter,
+            acknowledger=acknowledger,
+            retrier=retrier,
+        )
         starter = Starter(
             runtime,
             options,
@@ -171,6 +182,7 @@ class Stages:
             options,
             reader=reader,
             delivery_filter=delivery_filter,
+            gate=gate,
             starter=starter,
             activity=self._activity,
         )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
-
 import click
 
 from drivetrain.cli.app_options import app_options, options_of
+from drivetrain.cli.operator import operator_name
 from drivetrain.cli.output import echo_json, echo_table, json_option
 from drivetrain.cli.overview import overview_document, read_overview
 from drivetrain.cli.overview_tables import queue_table
@@ -42,7 +40,7 @@ def pause(ctx: click.Context, queues: tuple[str, ...], why: str) -> None:
     Workers obey within two seconds. Running tasks go on. Tasks can still be sent to the queues, and wait there.
     """
     with options_of(ctx).open_app() as app:
-        app.operations.pause(*queues, why=why, by=_operator())
+        app.operations.pause(*queues, why=why, by=operator_name())
         click.echo(f"Paused {', '.join(queues)}. `drivetrain queues resume` resumes them.")
 
 
@@ -56,11 +54,3 @@ def resume(ctx: click.Context, queues: tuple[str, ...]) -> None:
         resumed = app.operations.resume(*queues)
         for queue in queues:
             click.echo(f"Resumed {queue}." if queue in resumed else f"{queue} was not paused.")
-
-
-def _operator() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # this user has no name, as in some containers
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"

@@ -81,8 +81,8 @@ class Finisher:
                 self._dead_letter_unsettled(results[0], error)
 
     def _settle(self, results: Sequence[RunResult]) -> None:
-        self._releaser.release([one.run for one in results if one.run is not None and one.state is State.RECEIVED])
-        results = [result for result in results if result.state is not State.RECEIVED]
+        if any(result.state is State.RECEIVED for result in results):
+            results = self._give_back(results)
         if any(result.mismatch for result in results):
             results = self._offer_mismatches(results)
         observers = self._runtime.observers
@@ -111,6 +111,15 @@ class Finisher:
                 for result in results
             ]
         )
+
+    def _give_back(self, results: Sequence[RunResult]) -> list[RunResult]:
+        """Release runs that did not end, and delay those that were postponed; the other results."""
+        back = [result for result in results if result.state is State.RECEIVED]
+        self._releaser.release([one.run for one in back if one.run is not None and one.postponed_until is None])
+        self._releaser.postpone(
+            [(one.run, one.postponed_until) for one in back if one.run is not None and one.postponed_until is not None]
+        )
+        return [result for result in results if result.state is not State.RECEIVED]
 
     # A worker with another version
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
 
 from drivetrain.contract import Delivery, RunLease, State, Transition
+from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.publisher import Publisher
+from drivetrain.worker.publisher import POSTPONED_HEADER, Publisher, postponed_since
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Runtime
 
 __all__ = ["Releaser"]
+
+_AT_ONCE: Mapping[str, float] = {}
 
 
 class Releaser:
@@ -28,6 +33,7 @@ class Releaser:
         options: WorkerOptions,
         *,
         publisher: Publisher,
+        effect_runner: EffectRunner,
         acknowledger: Acknowledger,
         retrier: Retrier,
         in_flight: InFlight,
@@ -35,6 +41,7 @@ class Releaser:
         self._runtime = runtime
         self._options = options
         self._publisher = publisher
+        self._effect_runner = effect_runner
         self._acknowledger = acknowledger
         self._retrier = retrier
         self._in_flight = in_flight
@@ -47,6 +54,16 @@ class Releaser:
         deliveries = [run.delivery for run in runs]
         self._retrier.call("release", lambda: self._runtime.broker.release(deliveries, delay_seconds=delay_seconds))
         self._in_flight.remove(runs)
+
+    def postpone(self, postponed: Sequence[tuple[Run, float]]) -> None:
+        """Release runs whose task asked for it, each until a due time in Unix seconds; the attempt stays the same."""
+        if not postponed:
+            return
+        now = self._runtime.clock.now()
+        self._record_released([run for run, _ in postponed], {run.id: due for run, due in postponed})
+        self._publisher.publish_later([(run.delivery, due, _postponed(run, now)) for run, due in postponed])
+        self._acknowledger.acknowledge_copied([run.delivery for run, _ in postponed])
+        self._in_flight.remove(run for run, _ in postponed)
 
     def release_crashed(self, run: Run) -> None:
         """Release a run whose process died: another worker may start it now, and the unfinished start counts."""
@@ -67,7 +84,13 @@ class Releaser:
         self._publisher.offer_again(offered)
         self._acknowledger.acknowledge_copied([delivery for delivery, _ in offered])
 
-    def _record_released(self, runs: Sequence[Run]) -> None:
+    def _record_released(self, runs: Sequence[Run], due: Mapping[str, float] = _AT_ONCE) -> None:
+        """Record that runs have not ended.
+
+        Args:
+            runs: the runs.
+            due: when the tasks of some of them are due, in Unix seconds, by the id of the run.
+        """
         now = self._runtime.clock.now()
         transitions = [
             Transition(
@@ -77,8 +100,20 @@ class Releaser:
                 at=now,
                 worker=self._options.name,
                 run=run.id,
-                payload=None if run.lone is None else run.lone.before.dump(self._runtime.payloads),
+                payload=self._payload(run, due.get(run.id)),
             )
             for run in runs
         ]
         self._retrier.call("record the release", lambda: self._runtime.backend.record(transitions))
+
+    def _payload(self, run: Run, due: float | None) -> bytes | None:
+        """The payload of the record of a run that has not ended; None: the record keeps its own."""
+        unfinished = None if run.lone is None else run.lone.before
+        if due is not None:
+            unfinished = replace(unfinished or self._effect_runner.unfinished(run.invocation, due=due), due=due)
+        return None if unfinished is None else unfinished.dump(self._runtime.payloads)
+
+
+def _postponed(run: Run, now: float) -> Mapping[str, str]:
+    since = postponed_since(run.delivery.message)
+    return {POSTPONED_HEADER: repr(now if since is None else since)}

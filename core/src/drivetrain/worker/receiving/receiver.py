@@ -9,6 +9,7 @@ from uuid import uuid4
 from drivetrain.contract import Delivery
 from drivetrain.worker.activity import Activity
 from drivetrain.worker.events import event_of, notify_step
+from drivetrain.worker.limits.gate import LimitGate
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.receiving.filtering import DeliveryFilter
 from drivetrain.worker.receiving.reading import MessageReader, Received
@@ -29,6 +30,7 @@ class Receiver:
         *,
         reader: MessageReader,
         delivery_filter: DeliveryFilter,
+        gate: LimitGate,
         starter: Starter,
         activity: Activity,
     ) -> None:
@@ -36,6 +38,7 @@ class Receiver:
         self._options = options
         self._reader = reader
         self._filter = delivery_filter
+        self._gate = gate
         self._starter = starter
         self._activity = activity
         # Not the worker's name, which another worker may share: the owner of a lease must be unique.
@@ -62,7 +65,10 @@ class Receiver:
         self._notify_received(received, now)
         startable = self._filter.startable(received, now)
         owned_until = self._runtime.clock.monotonic() + self._options.lease_seconds
-        started = self._starter.start([self._run(one, now, owned_until) for one in startable], now)
+        runs = [self._run(one, now, owned_until) for one in startable]
+        if self._runtime.registry.limited:
+            runs = self._gate.admit(runs, now)
+        started = self._starter.start(runs, now)
         self._notify_started(started, now)
         return started
 

@@ -52,6 +52,12 @@ class Rejecter:
             ]
         )
 
+    def drop(self, delivery: Delivery, invocation: Invocation, text: str) -> None:
+        """End a task as CANCELLED that a limit holds back, and whose calls do not wait; ``text`` says which limit."""
+        failure = failure_of(invocation, None, "drivetrain.Limited", text)
+        result = self._results.not_run(delivery, invocation, failure, state=State.CANCELLED, dead_reason=None)
+        self._finisher.settle([result])
+
     def cancel_unknown(self, delivery: Delivery, invocation: Invocation) -> None:
         """End a task as CANCELLED that this worker does not know, and that was sent with ``ignore_unknown``."""
         text = "this worker has no such task, and it was sent with ignore_unknown"

@@ -1,0 +1,76 @@
+"""Limits bound to a task: how the arguments of a call become keys and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from drivetrain.contract import InvalidSignature
+from drivetrain.worker.limits.durations import positive
+from drivetrain.worker.limits.keys import Arguments, CallKey, call_key
+from drivetrain.worker.limits.rates import Draw
+from drivetrain.worker.limits.specs import Rate, WhenLimited
+
+__all__ = ["BoundRate", "TaskLimits", "bind_limits"]
+
+_WHEN_LIMITED = ("wait", "drop", "cancel_oldest")
+
+
+@frozen
+class BoundRate:
+    """A rate limit of a task."""
+
+    spec: Rate
+    key: CallKey
+
+    def draw(self, arguments: Arguments) -> Draw:
+        """The draw of a call. Raises what the functions of the application raise, and InvalidSignature."""
+        cost = self.spec.cost
+        if callable(cost):
+            cost = positive(f"the cost of limit {self.key.name!r}", cost(*arguments[0], **arguments[1]))
+        return Draw(self.key.name, self.key.of(arguments), self.spec.setting, cost)
+
+    @property
+    def constant(self) -> bool:
+        """Whether it needs no arguments."""
+        return self.key.constant and not callable(self.spec.cost)
+
+
+@frozen
+class TaskLimits:
+    """The limits of a task.
+
+    Attributes:
+        rates: its rate limits, in the order in which they are drawn from.
+        when_limited: what becomes of a call that must wait.
+    """
+
+    rates: tuple[BoundRate, ...]
+    when_limited: WhenLimited
+
+    @property
+    def constant(self) -> bool:
+        """Whether no limit needs arguments."""
+        return all(one.constant for one in self.rates)
+
+
+def bind_limits(
+    task: str, function: Callable[..., Any], limits: Sequence[object], when_limited: WhenLimited
+) -> TaskLimits | None:
+    """The limits of a task; None: it has none.
+
+    Raises:
+        InvalidSignature: one of them is wrong.
+    """
+    if when_limited not in _WHEN_LIMITED:
+        raise InvalidSignature(
+            f"when_limited of task {task!r} is {when_limited!r}; use 'wait', 'drop' or 'cancel_oldest'"
+        )
+    rates = []
+    for one in limits:
+        if not isinstance(one, Rate):
+            raise InvalidSignature(f"task {task!r} has {one!r} as a limit; use Rate(…)")
+        rates.append(BoundRate(one, call_key(task, function, one.name, one.key)))
+    return TaskLimits(tuple(rates), when_limited) if rates else None

@@ -1,0 +1,235 @@
+"""The gate: what a limited task passes between its delivery and its start. It delays or drops what must not start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define, frozen
+
+from drivetrain.contract import Outcome, State, Transition
+from drivetrain.worker.effects import EffectRunner
+from drivetrain.worker.finishing.acknowledging import Acknowledger
+from drivetrain.worker.limits.bound import BoundRate, TaskLimits
+from drivetrain.worker.limits.keys import Arguments
+from drivetrain.worker.limits.rates import Draw, RateDraws
+from drivetrain.worker.logs import get_logger
+from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.publisher import RESERVED_HEADER, Publisher, due
+from drivetrain.worker.receiving.rejecting import Rejecter
+from drivetrain.worker.retrying import Retrier
+from drivetrain.worker.run import Run, log_extra
+from drivetrain.worker.runtime import Runtime
+
+__all__ = ["LimitGate"]
+
+logger = get_logger("drivetrain.worker")
+
+#: How late a task may start with what was reserved for it, in seconds, beyond the resolution of the broker's delays.
+#: Later it reserves again: otherwise all tasks that came due while no worker ran would start at once.
+_LATE_SECONDS = 1.0
+#: From this wait on, the due time of a task is recorded, in seconds: a rescue must not take it for a lost one.
+_RECORDED_SECONDS = 60.0
+
+
+@frozen
+class _Reserved:
+    """What a message says about its reservation.
+
+    Attributes:
+        position: the position of the limit from which it was drawn last; those before it were drawn from too.
+        generation: the generation of the numbers of that limit.
+    """
+
+    position: int
+    generation: int
+
+
+@define(eq=False)
+class _Caller:
+    """A run at the gate."""
+
+    run: Run
+    limits: TaskLimits
+    arguments: Arguments
+    #: The position of the next rate limit to draw from.
+    position: int = 0
+
+    @property
+    def rate(self) -> BoundRate | None:
+        """The rate limit to draw from; None: it has drawn from all."""
+        return self.limits.rates[self.position] if self.position < len(self.limits.rates) else None
+
+
+class LimitGate:
+    """Lets runs start as their limits allow. Used by the receiving thread.
+
+    All methods raise `GaveUp` if the worker stops while a service is unavailable. Then the messages are delivered
+    again.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: WorkerOptions,
+        *,
+        publisher: Publisher,
+        effect_runner: EffectRunner,
+        rejecter: Rejecter,
+        acknowledger: Acknowledger,
+        retrier: Retrier,
+    ) -> None:
+        self._runtime = runtime
+        self._options = options
+        self._publisher = publisher
+        self._effect_runner = effect_runner
+        self._rejecter = rejecter
+        self._acknowledger = acknowledger
+        self._retrier = retrier
+        self._draws = RateDraws(lambda: runtime.backend, runtime.clock, retrier)
+        self._late_seconds = _LATE_SECONDS + runtime.broker.capabilities.delay_resolution_seconds
+        self._lists_tasks = runtime.backend.capabilities.lists_tasks
+
+    def admit(self, runs: Sequence[Run], now: float) -> list[Run]:
+        """The runs that may start now, in order; the deliveries of the other ones are settled.
+
+        Args:
+            runs: runs whose start is not recorded yet.
+            now: Unix seconds.
+        """
+        callers = {id(run): caller for run in runs if (caller := self._caller(run)) is not None}
+        refused = {id(run) for run in runs if run.definition.limits is not None and id(run) not in callers}
+        if not callers:
+            return [run for run in runs if id(run) not in refused]
+        self._skip_reserved(list(callers.values()), now)
+        held = self._draw_all(list(callers.values()), now)
+        return [run for run in runs if id(run) not in refused and id(run) not in held]
+
+    def _caller(self, run: Run) -> _Caller | None:
+        """The run with its arguments; None: it has no limits, or it was rejected because they cannot be applied."""
+        limits, call = run.definition.limits, run.invocation.call
+        if limits is None:
+            return None
+        if limits.constant:
+            return _Caller(run, limits, ((), {}))
+        try:
+            return _Caller(run, limits, run.definition.binding.decode_call(call.args, call.kwargs))
+        except Exception:  # noqa: BLE001 - wrong arguments: the run fails with the same error, and explains it
+            return _Caller(run, TaskLimits((), limits.when_limited), ((), {}))
+
+    # Rates
+
+    def _skip_reserved(self, callers: Sequence[_Caller], now: float) -> None:
+        """Move callers past the limits from which they have drawn in time, unless the numbers have changed since."""
+        reserved = {id(one): found for one in callers if (found := _reserved(one)) is not None}
+        if not reserved:
+            return
+        known = [one for one in callers if id(one) in reserved]
+        generations = self._draws.generations(one.limits.rates[reserved[id(one)].position].key.name for one in known)
+        for one in known:
+            found, due_at = reserved[id(one)], due(one.run.delivery.message)
+            name = one.limits.rates[found.position].key.name
+            in_time = due_at is not None and now - due_at <= self._late_seconds
+            one.position = found.position + (in_time and generations[name] == found.generation)
+
+    def _draw_all(self, callers: Sequence[_Caller], now: float) -> set[int]:
+        """Draw for each caller from its limits, one after the other; the ids of the runs that must wait."""
+        held = set[int]()
+        while callers := [one for one in callers if one.rate is not None]:
+            draws, rejected = self._draws_of(callers)
+            callers = [one for one in callers if id(one) not in rejected]
+            held |= {id(one) for one in rejected.values()}
+            drawn = self._draws.draw(draws)
+            delays = []
+            for one, result in zip(callers, drawn, strict=True):
+                if result.wait_seconds > 0:
+                    delays.append((one, _Reserved(one.position, result.generation), now + result.wait_seconds))
+                one.position += 1
+            held |= self._hold(delays)
+            waiting = {id(one) for one, _, _ in delays}
+            callers = [one for one in callers if id(one) not in waiting]
+        return held
+
+    def _draws_of(self, callers: Sequence[_Caller]) -> tuple[list[Draw], dict[int, Run]]:
+        """The draws of callers; and the runs, by the id of the caller, that were rejected since it has no key."""
+        draws, rejected = [], dict[int, Run]()
+        for one in callers:
+            try:
+                if one.rate is not None:
+                    draws.append(one.rate.draw(one.arguments))
+            except Exception as error:  # noqa: BLE001 - a function of the application may raise anything; it ends this task
+                reason = f"a limit of the task cannot be applied: {error!r}"
+                self._rejecter.dead_letter(one.run.delivery, one.run.invocation, reason, error)
+                rejected[id(one)] = one.run
+        return draws, rejected
+
+    # What must wait
+
+    def _hold(self, delays: Sequence[tuple[_Caller, _Reserved, float]]) -> set[int]:
+        """Delay or drop callers; the ids of their runs, without those whose task has ended or runs elsewhere."""
+        if not delays:
+            return set()
+        dropped = [one for one, _, _ in delays if one.limits.when_limited == "drop"]
+        for one in dropped:
+            text = f"limit {one.limits.rates[one.position - 1].key.name!r} was reached, and when_limited is 'drop'"
+            self._rejecter.drop(one.run.delivery, one.run.invocation, text)
+        waiting = [entry for entry in delays if entry[0].limits.when_limited != "drop"]
+        now = self._runtime.clock.now()
+        gone = self._record_due([(one.run, due_at) for one, _, due_at in waiting if due_at - now >= _RECORDED_SECONDS])
+        waiting = [entry for entry in waiting if id(entry[0].run) not in gone]
+        self._delay(waiting)
+        return {id(one.run) for one in dropped} | {id(one.run) for one, _, _ in waiting}
+
+    def _delay(self, waiting: Sequence[tuple[_Caller, _Reserved, float]]) -> None:
+        if not waiting:
+            return
+        self._publisher.publish_later(
+            [
+                (one.run.delivery, due_at, {RESERVED_HEADER: f"{reserved.position}:{reserved.generation}"})
+                for one, reserved, due_at in waiting
+            ]
+        )
+        self._acknowledger.acknowledge_copied([one.run.delivery for one, _, _ in waiting])
+        for one, reserved, due_at in waiting:
+            name = one.limits.rates[reserved.position].key.name
+            logger.debug("waiting until %.3f for limit %s", due_at, name, extra=log_extra(one.run.invocation))
+
+    def _record_due(self, late: Sequence[tuple[Run, float]]) -> set[int]:
+        """Record when tasks are due that wait for long; the ids of the runs whose task has ended or runs elsewhere.
+
+        Each task is started and released, since only its run may change its record: as if the run had postponed it.
+        """
+        if not late or not self._lists_tasks:
+            return set()
+        starts = [self._transition(run, State.STARTED) for run, _ in late]
+        outcomes = self._record(starts)
+        begun = [entry for entry, outcome in zip(late, outcomes, strict=True) if outcome.applied]
+        self._record([self._transition(run, State.RECEIVED, due_at) for run, due_at in begun])
+        return {id(run) for run, _ in late} - {id(run) for run, _ in begun}
+
+    def _record(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
+        return self._retrier.call("record", lambda: self._runtime.backend.record(transitions))
+
+    def _transition(self, run: Run, state: State, due_at: float | None = None) -> Transition:
+        unfinished = None if due_at is None else self._effect_runner.unfinished(run.invocation, due=due_at)
+        return Transition(
+            task_id=run.task_id,
+            state=state,
+            attempt=run.invocation.attempt,
+            at=self._runtime.clock.now(),
+            worker=self._options.name,
+            task=run.invocation.call.task,
+            run=run.id,
+            lease=self._options.lease_seconds if state is State.STARTED else None,
+            payload=None if unfinished is None else unfinished.dump(self._runtime.payloads),
+        )
+
+
+def _reserved(caller: _Caller) -> _Reserved | None:
+    """The reservation that a message carries; None: there is none, or the task has other limits now."""
+    text = caller.run.delivery.message.headers.get(RESERVED_HEADER)
+    if text is None:
+        return None
+    position, _, generation = text.partition(":")
+    if not (position.isdecimal() and generation.isdecimal()) or int(position) >= len(caller.limits.rates):
+        return None
+    return _Reserved(int(position), int(generation))
