@@ -513,7 +513,7 @@ def test_where_no_plugin_listens_messages_carry_nothing_for_it(notes):
             [message] = app.runtime.broker.peek("default", QueueSection.READY, limit=9)
             return set(message.headers)
 
-    assert headers() == {"content-type"}
+    assert headers() == {"content-type", "drivetrain-workflow"}
     assert headers(notes) == {"content-type", "drivetrain-published", "drivetrain-workflow"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from drivetrain.app import sending
 from drivetrain.contract import Renewal, State, apply, evolve
 from drivetrain.drivers.memory import MemoryBackend
@@ -97,7 +99,7 @@ def forgets_the_abandoned(patch):
 @breaks_core("W9", "runs error callbacks of what was cancelled")
 def calls_back_for_the_cancelled(patch):
     def forged(real):
-        return lambda *told: real(*told[:-1], evolve(told[-1], state=State.FAILURE))
+        return lambda *told: real(*told[:-2], evolve(told[-2], state=State.FAILURE), told[-1])
 
     for name in ("_error_callbacks", "_callbacks_of_abandoned"):
         patch.setattr(advancing, name, forged(getattr(advancing, name)))
@@ -109,14 +111,18 @@ def calls_back_behind_the_cancelled(patch):
     patch.setattr(
         advancing,
         "_callbacks_of_abandoned",
-        lambda frames, event: real(frames, evolve(event, state=State.FAILURE)),
+        lambda frames, event, workflow: real(frames, evolve(event, state=State.FAILURE), workflow),
     )
 
 
 @breaks_core("W9", "runs no error callbacks of what has expired")
 def forgets_the_expired(patch):
     real = advancing._error_callbacks
-    patch.setattr(advancing, "_error_callbacks", lambda event: real(event) if event.state is State.FAILURE else ())
+
+    def error_callbacks(event, workflow):
+        return real(event, workflow) if event.state is State.FAILURE else ()
+
+    patch.setattr(advancing, "_error_callbacks", error_callbacks)
 
 
 @breaks_core("W9", "runs the error callbacks of a group for the first member that fails")
@@ -137,12 +143,12 @@ def plans_callbacks_once(patch):
 def calls_back_for_all(patch):
     real = advancing._callbacks_of_abandoned
 
-    def of_the_workflow_too(frames, event):
-        yield from real(frames, event)
+    def of_the_workflow_too(frames, event, workflow):
+        yield from real(frames, event, workflow)
         if event.state is not State.CANCELLED:
             for call in advancing.calls(frames):
                 for then in call.workflow_on_error:
-                    yield from advancing._resume(then, event.failure)
+                    yield from advancing._resume(then, event.failure, workflow, call.id)
 
     patch.setattr(advancing, "_callbacks_of_abandoned", of_the_workflow_too)
 
@@ -153,7 +159,7 @@ def calls_back_at_once(patch):
 
     def effects_of(ending):
         if ending.state is State.RETRY:
-            return tuple(advancing._error_callbacks(advancing.Failed(ending.failure, ending.invocation.call)))
+            return tuple(advancing._error_callbacks(advancing.Failed(ending.failure, ending.invocation.call), ""))
         return real(ending)
 
     patch.setattr(finisher, "_effects_of", effects_of)
@@ -161,11 +167,12 @@ def calls_back_at_once(patch):
 
 @breaks_core("W9", "gives success callbacks the value that their task was given")
 def gives_the_first_argument(patch):
-    def advance(frames, event):
+    def advance(frames, event, *, workflow=""):
         if isinstance(event, advancing.Succeeded) and event.call.on_success and event.call.args:
-            callbacks = [each for then in event.call.on_success for each in advancing._resume(then, event.call.args[0])]
-            return (*callbacks, *advancing._resume(frames, event.value))
-        return advancing.advance(frames, event)
+            begin = partial(advancing._resume, workflow=workflow, parent=event.call.id)
+            callbacks = [each for then in event.call.on_success for each in begin(then, event.call.args[0])]
+            return (*callbacks, *begin(frames, event.value))
+        return advancing.advance(frames, event, workflow=workflow)
 
     patch.setattr(finisher, "advance", advance)
 

@@ -22,12 +22,12 @@ from mutants.workflow_base import breaks_core
 def stops_at_an_empty_group(patch):
     resume = advancing._resume
 
-    def resume_or_stop(frames, value):
+    def resume_or_stop(frames, value, *where):
         top = frames[0] if frames else None
         if isinstance(top, advancing.Fork) and not top.branches:
             yield advancing.End(top.group_id, State.SUCCESS)
             return
-        yield from resume(frames, value)
+        yield from resume(frames, value, *where)
 
     patch.setattr(advancing, "_resume", resume_or_stop)
 
@@ -41,16 +41,16 @@ def gives_every_task_a_value(patch):
 @breaks_core("W2", "publishes the first task of a batch of followers")
 def publishes_the_first(patch):
     publish = effects.EffectRunner._publish
-    patch.setattr(effects.EffectRunner, "_publish", lambda self, invocations: publish(self, list(invocations)[:1]))
+    patch.setattr(effects.EffectRunner, "_publish", lambda self, chosen: publish(self, list(chosen)[:1]))
 
 
 @breaks_core("W4", "ends the next task after a failure, and not what comes after that")
 def ends_the_next(patch):
     abandon = advancing._abandon
 
-    def abandon_the_next(frames, event):
+    def abandon_the_next(frames, event, workflow):
         ended = False
-        for effect in abandon(frames, event):
+        for effect in abandon(frames, event, workflow):
             if not isinstance(effect, advancing.End) or not ended:
                 yield effect
             ended = ended or isinstance(effect, advancing.End)

@@ -16,7 +16,7 @@ from drivetrain.contract import Broker, Message, QueueSection, QueueSizes, Seria
 from drivetrain.worker.listing import unfinished_tasks
 from drivetrain.worker.pauses import Pause
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
-from drivetrain.worker.publisher import BODY_HEADER
+from drivetrain.worker.publisher import BODY_HEADER, workflow_of
 from drivetrain.worker.status import WorkerStatus
 from drivetrain.workflow.frames import Invocation
 from drivetrain.workflow.wire import load_invocation
@@ -213,7 +213,7 @@ class Operations:
             invocation = self._read(message)
         except SerializationError:
             return  # it is replayed all the same: a worker with another version may read it
-        self._services.sender.reset_for_replay(invocation)
+        self._services.sender.reset_for_replay(invocation, workflow=workflow_of(message))
 
     def _queued(self, message: Message) -> QueuedTask:
         return queued_task(message, self._read)

@@ -23,7 +23,7 @@ from drivetrain.contract import (
     evolve,
 )
 from drivetrain.worker.downstream import downstream
-from drivetrain.worker.effects import EffectRunner
+from drivetrain.worker.effects import GROUP_TASK, EffectRunner
 from drivetrain.worker.events import event_of
 from drivetrain.worker.execution import failure_of
 from drivetrain.worker.publisher import Publisher
@@ -31,7 +31,7 @@ from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance, preceding
 from drivetrain.workflow.amending import amend_calls
-from drivetrain.workflow.frames import WORKFLOW_HEADER, Call, Frames, Invocation, ids
+from drivetrain.workflow.frames import Call, Fork, Frames, Invocation, ids, steps
 from drivetrain.workflow.plan import plan
 from drivetrain.workflow.signature import Workflow
 
@@ -69,10 +69,10 @@ class Sender:
             return task_id
 
         planned = [plan(workflow, self._runtime.registry, make_id) for workflow in workflows]
-        if self._runtime.has_plugins:
+        if self._runtime.acting.adds_headers:
             planned = [self._with_headers(frames) for frames in planned]
         self._check(planned, made)
-        effects = [effect for frames in planned for effect in advance(frames, Resumed())]
+        effects = [effect for frames in planned for effect in advance(frames, Resumed(), workflow=workflow_id(frames))]
         self._announce(effects)
         try:
             self._effect_runner.perform(effects)
@@ -88,7 +88,8 @@ class Sender:
             if isinstance(effect, Publish) and effect.invocation.call.id in error.failures:
                 call, frames = effect.invocation.call, effect.invocation.frames
                 failure = failure_of(effect.invocation, error.failures[call.id])
-                ended = advance(frames, Failed(self._runtime.registry.codec.encode(failure)))
+                event = Failed(self._runtime.registry.codec.encode(failure))
+                ended = advance(frames, event, workflow=effect.workflow)
                 self._effect_runner.perform(
                     one for one in ended if isinstance(one, Complete)
                 )  # others may be in that group
@@ -135,16 +136,24 @@ class Sender:
         self._effect_runner.perform(
             effect
             for record, frames in zip(records, downstream(records, self._runtime.payloads, self._read), strict=True)
-            for effect in advance(frames, Failed(self._cancelled(record).failure, None, State.CANCELLED))
+            for event in [Failed(self._cancelled(record).failure, None, State.CANCELLED)]
+            for effect in advance(frames, event, workflow=record.workflow)
         )
 
-    def reset_for_replay(self, invocation: Invocation) -> None:
-        """Record a task that has ended, and all tasks that depend on it, as they were when it was sent."""
-        backend, first = self._runtime.backend, self._effect_runner.pending(invocation)
-        gone = [invocation.call.id, *ids(invocation.frames)]
+    def reset_for_replay(self, invocation: Invocation, *, workflow: str = "") -> None:
+        """Record a task that has ended, and all tasks that depend on it, as they were when it was sent.
+
+        Args:
+            invocation: the task.
+            workflow: the id of the first task or group of its workflow; empty: it is a workflow by itself.
+        """
+        backend, task_id = self._runtime.backend, invocation.call.id
+        (before,) = self._read([task_id])
+        effect = Publish(invocation, workflow, parent="" if before is None else before.parent)
+        first, gone = self._effect_runner.pending(effect), [task_id, *ids(invocation.frames)]
         self.retrier.call("forget", lambda: backend.forget(gone))
         self.retrier.call("record", lambda: backend.record([first]))
-        self._announce([Publish(invocation)])
+        self._announce([effect])
 
     def _read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
         return self.retrier.call("read", lambda: self._runtime.backend.read(task_ids))
@@ -152,17 +161,11 @@ class Sender:
     # Headers
 
     def _with_headers(self, frames: Frames) -> Frames:
-        """Frames whose calls carry the headers that plugins add, and the id of their workflow if it has more tasks."""
-        acting = self._runtime.acting
-        alone = len(frames) == 1 and len(list(parts([frames]))) == 1
-        workflow = "" if alone else _first_id(frames)
+        """Frames whose calls carry the headers that plugins add."""
+        acting, workflow = self._runtime.acting, workflow_id(frames)
 
         def amend(call: Call) -> Call:
-            headers = call.headers
-            if acting.adds_headers:
-                headers = acting.headers(evolve(event_of(Invocation(call=call), ""), workflow=workflow))
-            if workflow:
-                headers = {**headers, WORKFLOW_HEADER: workflow}
+            headers = acting.headers(evolve(event_of(Invocation(call=call), ""), workflow=workflow))
             return replace(call, headers=dict(headers)) if headers else call
 
         return amend_calls(frames, amend)
@@ -212,11 +215,14 @@ class Sender:
                 state=State.PENDING,
                 at=now,
                 task=task,
+                queue=queue,
+                workflow=workflow,
+                parent=earlier[task_id],
                 downstream=dump({"in": first, "after": earlier[task_id]}),
             )
-            for first, frames in _waiting(effects)
+            for first, frames, workflow in _waiting(effects)
             for earlier in [preceding(frames, first)]
-            for task_id, task in _named(frames)
+            for task_id, task, queue in map(_described, steps(frames))
         ]
         if waiting:
             self.retrier.call("record", lambda: self._runtime.backend.record(waiting))
@@ -234,21 +240,25 @@ class Sender:
         return End(record.task_id, State.CANCELLED, self._runtime.registry.codec.encode(failure, Failure))
 
 
-def _waiting(effects: Iterable[Effect]) -> Iterator[tuple[str, Frames]]:
+def workflow_id(frames: Frames) -> str:
+    """The id of a workflow: that of its first task or group; empty if it is a single task without callbacks."""
+    first = frames[0]
+    if not isinstance(first, Call):
+        return first.group_id
+    alone = len(frames) == 1 and not (first.on_success or first.on_error or first.workflow_on_error)
+    return "" if alone else first.id
+
+
+def _waiting(effects: Iterable[Effect]) -> Iterator[tuple[str, Frames, str]]:
+    """What waits for each published task and opened group: the id of that, the frames, and their workflow."""
     for effect in effects:
         if isinstance(effect, Publish):
             if effect.invocation.frames:
-                yield effect.invocation.call.id, effect.invocation.frames
+                yield effect.invocation.call.id, effect.invocation.frames, effect.workflow
         elif isinstance(effect, Open):
-            yield effect.group_id, effect.continuation
+            yield effect.group_id, effect.continuation, effect.workflow
 
 
-def _first_id(frames: Frames) -> str:
-    first = frames[0]
-    return first.id if isinstance(first, Call) else first.group_id
-
-
-def _named(frames: Frames) -> Iterator[tuple[str, str]]:
-    found = names([frames])
-    for task_id in ids(frames):
-        yield task_id, found[task_id]
+def _described(step: Call | Fork) -> tuple[str, str, str]:
+    """The id of a task or group, its name and its queue."""
+    return (step.id, step.task, step.queue) if isinstance(step, Call) else (step.group_id, GROUP_TASK, "")

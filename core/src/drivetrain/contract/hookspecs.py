@@ -85,8 +85,8 @@ class TaskEvent:
         queue: the queue of its message.
         headers: the headers with which it was sent. Read-only.
         worker: the name of the worker; empty in a sender.
-        workflow: the same text for all tasks of a workflow: the id of its first task or group. Empty for a task that
-            was sent alone, and where the sender has no plugin.
+        workflow: the same text for all tasks of a workflow: the id of its first task or group. Empty for a task that is
+            a workflow by itself.
         published_at: when the message of this attempt was published; None: not yet, or the publisher has no plugin.
         due_at: the time before which this attempt must not start; None: at once.
         received_at: when this worker received the message; None: no worker has.

@@ -78,7 +78,7 @@ class EffectRunner:
         if not effects:
             return
         self._open([effect for effect in effects if isinstance(effect, Open)])
-        self._publish([effect.invocation for effect in effects if isinstance(effect, Publish)])
+        self._publish([effect for effect in effects if isinstance(effect, Publish)])
         self._end([effect for effect in effects if isinstance(effect, End)])
         if completes := [effect for effect in effects if isinstance(effect, Complete)]:
             self._complete_members(completes, known or {})
@@ -102,6 +102,8 @@ class EffectRunner:
                 state=State.PENDING,
                 at=now,
                 task=GROUP_TASK,
+                workflow=one.workflow,
+                parent=one.parent,
                 # As for published tasks: the group waits for nothing any more.
                 downstream=dump(skeleton(one.continuation)) if one.continuation or self._worker else None,
             )
@@ -110,23 +112,26 @@ class EffectRunner:
         self._retrier.call("open groups", lambda: self._runtime.backend.open_groups(groups))
         self._retrier.call("record", lambda: self._runtime.backend.record(records))
 
-    def _publish(self, invocations: Sequence[Invocation]) -> None:
-        if not invocations:
-            return
-        pending = [self.pending(invocation) for invocation in invocations]
-        self._publisher.record_and_publish(invocations, pending)
+    def _publish(self, effects: Sequence[Publish]) -> None:
+        if effects:
+            pending = [self.pending(effect) for effect in effects]
+            self._publisher.record_and_publish([effect.invocation for effect in effects], pending)
 
-    def pending(self, invocation: Invocation) -> Transition:
+    def pending(self, effect: Publish) -> Transition:
         """The transition to PENDING that is recorded before an invocation is published."""
-        frames, now = invocation.frames, self._runtime.clock.now()
+        invocation, now = effect.invocation, self._runtime.clock.now()
+        call, frames = invocation.call, invocation.frames
         # The record of an announced task names what it waits for. When it is published, it waits for nothing.
         tells = frames or self._worker
         return Transition(
-            task_id=invocation.call.id,
+            task_id=call.id,
             state=State.PENDING,
             at=now,
             worker=self._worker,
-            task=invocation.call.task,
+            task=call.task,
+            queue=call.queue,
+            workflow=effect.workflow,
+            parent=effect.parent,
             payload=self._pending_payload(invocation, now) if self._rescuable else None,
             downstream=self._runtime.payloads.dump(skeleton(frames)) if tells else None,
         )
@@ -260,33 +265,37 @@ class EffectRunner:
         """The ends of these groups with their effects; and the members whose group has no record any more."""
         group_ids, backend = list(ready), self._runtime.backend
         records = self._retrier.call("read", lambda: backend.read(group_ids))
-        states = {record.task_id: record.state for record in records if record is not None}
+        recorded = {record.task_id: record for record in records if record is not None}
         groups = self._retrier.call("read groups", lambda: backend.read_groups(group_ids))
         decided = [
-            self._decided(group, ready[group.group_id], states.get(group.group_id))
+            self._decided(group, ready[group.group_id], recorded.get(group.group_id))
             for group in groups
             if group is not None
         ]
         gone = [one for one, group in zip(ready.values(), groups, strict=True) if group is None]
         return [one for one in decided if one is not None], gone
 
-    def _decided(self, group: GroupRecord, last: Complete, state: State | None) -> _Decided | None:
+    def _decided(self, group: GroupRecord, last: Complete, record: TaskRecord | None) -> _Decided | None:
+        state = None if record is None else record.state
+        workflow = last.workflow or ("" if record is None else record.workflow)
         if state is not None and state.terminal and state is not State.SUCCESS:
             return None
         continuation = load_frames(self._runtime.payloads.load(group.continuation))
         if group.failed:
             # Later members do not see that the group has failed, except on a cache that has lost its counts.
-            return None if last.failure is None else _failed_by(last, continuation)
+            return None if last.failure is None else _failed_by(last, continuation, workflow)
         if not continuation:
             return _Decided(End(group.group_id, State.SUCCESS), ())
         payloads = self._retrier.call("read members", lambda: self._runtime.backend.read_members(group.group_id))
         results = [self._runtime.payloads.load(payload) for payload in payloads if payload is not None]
         if len(results) == group.size:
-            return _Decided(End(group.group_id, State.SUCCESS), advance(continuation, Resumed(results)))
+            event = Resumed(results, after=group.group_id)
+            return _Decided(End(group.group_id, State.SUCCESS), advance(continuation, event, workflow=workflow))
         if state is State.SUCCESS:
             return None  # its effects were performed before; a cache has dropped members since then
         what = f"the results of {group.size - len(results)} members of the group"
-        return _failed(group.group_id, continuation, self._lost(group.group_id, what), State.FAILURE)
+        failed = Failed(self._lost(group.group_id, what))
+        return _failed(group.group_id, continuation, failed, workflow)
 
     def _lost(self, group_id: str, what: str) -> Plain:
         text = f"the backend has lost {what}"
@@ -313,16 +322,17 @@ def _decides(one: Complete, progress: GroupProgress | None) -> bool:
     return progress.complete or (progress.failed and one.failure is not None)
 
 
-def _failed_by(last: Complete, continuation: Frames) -> _Decided:
+def _failed_by(last: Complete, continuation: Frames, workflow: str) -> _Decided:
     """The end of the group that this member fails. What follows from it must be claimed."""
     group_id, index = last.member.group_id, last.member.index
-    decided = _failed(group_id, continuation, last.failure, last.state)
+    decided = _failed(group_id, continuation, Failed(last.failure, None, last.state), workflow)
     claim = RunLease(task_id=group_id, run=f"member {index}", seconds=_CLAIM_SECONDS)
     return evolve(decided, claim=claim) if decided.effects else decided
 
 
-def _failed(group_id: str, continuation: Frames, failure: Plain, state: State) -> _Decided:
-    return _Decided(End(group_id, state, failure), advance(continuation, Failed(failure, None, state)))
+def _failed(group_id: str, continuation: Frames, event: Failed, workflow: str) -> _Decided:
+    end = End(group_id, event.state, event.failure)
+    return _Decided(end, advance(continuation, event, workflow=workflow))
 
 
 def _group_and_index(member: Member) -> tuple[str, int]:

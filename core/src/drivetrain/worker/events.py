@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import Protocol
 
 from drivetrain.contract import Clock, Failure, Message, State, TaskEvent, evolve
-from drivetrain.worker.publisher import ETA_HEADER, PUBLISHED_HEADER
+from drivetrain.worker.publisher import ETA_HEADER, PUBLISHED_HEADER, workflow_of
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Observed
-from drivetrain.workflow.frames import WORKFLOW_HEADER, Invocation, given_headers
+from drivetrain.workflow.frames import Invocation, given_headers
 
 __all__ = ["event_of", "event_of_run", "notify_step", "shown_failure"]
 
@@ -49,7 +49,7 @@ def event_of(
         queue=call.queue,
         headers=given_headers(call),
         worker=worker,
-        workflow=call.headers.get(WORKFLOW_HEADER, ""),
+        workflow="" if message is None else workflow_of(message),
         published_at=_time(message, PUBLISHED_HEADER),
         due_at=_time(message, ETA_HEADER),
         received_at=received_at,

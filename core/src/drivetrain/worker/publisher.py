@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import cast
@@ -26,7 +27,7 @@ from drivetrain.contract import (
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
-from drivetrain.workflow.frames import Call, Invocation
+from drivetrain.workflow.frames import WORKFLOW_HEADER, Call, Invocation
 from drivetrain.workflow.wire import dump_invocation
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "first_due",
     "offers",
     "postponed_since",
+    "workflow_of",
 ]
 
 #: When the task is due (Unix seconds). The message may be delivered earlier, if the broker has only short delays.
@@ -98,6 +100,11 @@ def _time(message: Message, header: str) -> float | None:
     return seconds
 
 
+def workflow_of(message: Message) -> str:
+    """The id of the first task or group of the workflow of a message; empty: its task is a workflow by itself."""
+    return message.headers.get(WORKFLOW_HEADER, "")
+
+
 def first_due(call: Call, now: float) -> float | None:
     """When the first attempt of a call is due that is sent ``now`` (Unix seconds); None: at once."""
     return _later(call.eta, None if call.delay is None else now + call.delay)
@@ -128,20 +135,17 @@ class Publisher:
         self._follows = {FOLLOWS_HEADER: "1"} if worker else {}
         self._recorder = _recorder(runtime)
         self._headers = {CONTENT_TYPE_HEADER: runtime.payloads.content_type, **self._follows}
-
-    def publish(self, invocations: Sequence[Invocation]) -> None:
-        """Publish first attempts.
-
-        Raises:
-            ServiceError: not published, or (PublishFailed) not all of them, or (ServiceUnavailable) not for sure.
-        """
-        now = self._runtime.clock.now()
-        self.publish_messages([self.message(invocation, now) for invocation in invocations])
+        # The members of a group are published together.
+        self._headers_in = lru_cache(100)(lambda workflow: {**self._headers, WORKFLOW_HEADER: workflow})
 
     def record_and_publish(self, invocations: Sequence[Invocation], pending: Sequence[Transition]) -> None:
         """Record first attempts as PENDING, then publish the granted ones; in one step where the service can.
 
         A task beyond PENDING was published before, and a task that has ended must not run again.
+
+        Args:
+            invocations: the tasks to publish.
+            pending: their transitions to PENDING, in the same order. They name the workflow of each task.
 
         Raises:
             ServiceError: not published, or (PublishFailed) not all of them, or (ServiceUnavailable) not for sure.
@@ -149,10 +153,22 @@ class Publisher:
         if self._recorder is None:
             record = self._runtime.backend.record
             outcomes = self._retrier.call("record", lambda: record(pending))
-            self.publish([one for one, outcome in zip(invocations, outcomes, strict=True) if outcome.applied])
+            now = self._runtime.clock.now()
+            self.publish_messages(
+                [
+                    self.message(invocation, now, workflow=transition.workflow)
+                    for invocation, transition, outcome in zip(invocations, pending, outcomes, strict=True)
+                    if outcome.applied
+                ]
+            )
             return
         recorder, now = self._recorder, self._runtime.clock.now()
-        messages = self._store_large_bodies([self.message(invocation, now) for invocation in invocations])
+        messages = self._store_large_bodies(
+            [
+                self.message(invocation, now, workflow=transition.workflow)
+                for invocation, transition in zip(invocations, pending, strict=True)
+            ]
+        )
         sends = list(zip(pending, messages, strict=True))
         self._notify_observers("before_publish", messages)
         granted = self._retrier.call("send", lambda: recorder.record_and_publish(sends))
@@ -193,10 +209,19 @@ class Publisher:
             # Some were refused. Publish these once more, so that a refusal of one does not depend on the others.
             self._retrier.call("publish", publish)
 
-    def message(self, invocation: Invocation, now: float, *, eta: float | None = None) -> Message:
-        """The message of an invocation; for a retry with its own ``eta`` (Unix seconds)."""
+    def message(self, invocation: Invocation, now: float, *, workflow: str = "", eta: float | None = None) -> Message:
+        """The message of an invocation.
+
+        Args:
+            invocation: the invocation.
+            now: when it is published, in Unix seconds.
+            workflow: the id of the first task or group of its workflow; empty: it is a workflow by itself.
+            eta: for a retry: when it is due, in Unix seconds.
+        """
         call = invocation.call
-        headers = self._headers if not call.headers else {**call.headers, **self._headers}
+        headers = self._headers_in(workflow) if workflow else self._headers
+        if call.headers:
+            headers = {**call.headers, **headers}
         if invocation.attempt == 0:
             eta = first_due(call, now)
             expires = _earlier(call.expires_at, None if call.expires_after is None else now + call.expires_after)

@@ -1,6 +1,7 @@
 """Advance: pure functions from frames and an event to the effects that follow. No I/O, no clock, no threads.
 
-Values and failures are plain here (see `drivetrain.workflow.values`).
+Values and failures are plain here (see `drivetrain.workflow.values`). Effects and events are structs of msgspec: each
+task makes some (see docs/decisions/0016-msgspec.md).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from attrs import frozen
+from msgspec import Struct
 
 from drivetrain.contract import Member, Plain, State
 from drivetrain.workflow.frames import NOTHING, Call, Fork, Frames, Invocation, Join, Nothing, calls, ids
@@ -29,15 +30,17 @@ __all__ = [
 ]
 
 
-@frozen
-class Publish:
+class Publish(Struct, frozen=True):
     """Publish this invocation."""
 
     invocation: Invocation
+    #: The id of the first task or group of its workflow; empty: it is a workflow by itself.
+    workflow: str = ""
+    #: The id of the task or group after which it runs, or of the group whose member it is; empty: there is none.
+    parent: str = ""
 
 
-@frozen
-class Open:
+class Open(Struct, frozen=True):
     """Open this group. Comes before every effect on its members."""
 
     group_id: str
@@ -45,10 +48,12 @@ class Open:
     collect: bool
     #: The frames that continue with the list of results when the group is complete.
     continuation: Frames
+    #: As for `Publish`.
+    workflow: str = ""
+    parent: str = ""
 
 
-@frozen
-class Complete:
+class Complete(Struct, frozen=True):
     """This member of a group has ended: with a value, or with a failure."""
 
     join: Join
@@ -56,6 +61,8 @@ class Complete:
     failure: Plain = None
     #: The state in which it ended.
     state: State = State.SUCCESS
+    #: The id of the first task or group of its workflow; empty: unknown.
+    workflow: str = ""
 
     @property
     def member(self) -> Member:
@@ -68,11 +75,10 @@ class Complete:
         A group in an outer group ends there as a failed member. The frames between the two were lost with the group.
         """
         outer = self.join.outer
-        return () if outer is None else (Complete(outer, None, failure, State.FAILURE),)
+        return () if outer is None else (Complete(outer, None, failure, State.FAILURE, self.workflow),)
 
 
-@frozen
-class End:
+class End(Struct, frozen=True):
     """This task or group has ended without being run."""
 
     task_id: str
@@ -83,23 +89,22 @@ class End:
 Effect: TypeAlias = Publish | Open | Complete | End
 
 
-@frozen
-class Resumed:
+class Resumed(Struct, frozen=True):
     """The step before ``frames`` has ended with this value; NOTHING: a workflow begins."""
 
     value: Plain | Nothing = NOTHING
+    #: The id of that step: a group that is complete; empty: there is none, or it is unknown.
+    after: str = ""
 
 
-@frozen
-class Succeeded:
+class Succeeded(Struct, frozen=True):
     """A call has succeeded with this value."""
 
     call: Call
     value: Plain
 
 
-@frozen
-class Failed:
+class Failed(Struct, frozen=True):
     """The step before ``frames`` has finally failed. ``call`` was run; None: it was a group, or an earlier task."""
 
     failure: Plain
@@ -110,35 +115,45 @@ class Failed:
 Event: TypeAlias = Resumed | Succeeded | Failed
 
 
-def advance(frames: Frames, event: Event) -> tuple[Effect, ...]:
+def advance(frames: Frames, event: Event, *, workflow: str = "") -> tuple[Effect, ...]:
     """The effects of an ``event`` that happened right before ``frames``.
 
     The same event always gives the same effects with the same ids, so repeating them changes nothing.
+
+    Args:
+        frames: the continuation.
+        event: what happened.
+        workflow: the id of the first task or group of the workflow; empty: unknown.
     """
     if isinstance(event, Resumed):
-        return tuple(_resume(frames, event.value))
+        return tuple(_resume(frames, event.value, workflow, event.after))
     if isinstance(event, Succeeded):
-        callbacks = (effect for then in event.call.on_success for effect in _resume(then, event.value))
-        return (*callbacks, *_resume(frames, event.value))
-    return (*_error_callbacks(event), *_abandon(frames, event), *_callbacks_of_abandoned(frames, event))
+        call = event.call
+        callbacks = (effect for then in call.on_success for effect in _resume(then, event.value, workflow, call.id))
+        return (*callbacks, *_resume(frames, event.value, workflow, call.id))
+    return (
+        *_error_callbacks(event, workflow),
+        *_abandon(frames, event, workflow),
+        *_callbacks_of_abandoned(frames, event, workflow),
+    )
 
 
-def _resume(frames: Frames, value: Plain | Nothing) -> Iterator[Effect]:
+def _resume(frames: Frames, value: Plain | Nothing, workflow: str, parent: str) -> Iterator[Effect]:
     if not frames:
         return
     top, rest = frames[0], frames[1:]
     if isinstance(top, Call):
-        yield Publish(Invocation(call=top.receive(value), frames=rest))
+        yield Publish(Invocation(call=top.receive(value), frames=rest), workflow, parent)
     elif isinstance(top, Join):
-        yield Complete(top, value)
+        yield Complete(top, value, workflow=workflow)
     elif top.branches:
-        yield Open(top.group_id, len(top.branches), top.collect, rest)
+        yield Open(top.group_id, len(top.branches), top.collect, rest, workflow, parent)
         outer, then = _around(rest)
         for index, branch in enumerate(top.branches):
-            yield from _resume((*branch, Join(top.group_id, index, outer, then)), value)
+            yield from _resume((*branch, Join(top.group_id, index, outer, then)), value, workflow, top.group_id)
     else:
         yield End(top.group_id, State.SUCCESS)
-        yield from _resume(rest, [])
+        yield from _resume(rest, [], workflow, top.group_id)
 
 
 def _around(rest: Frames) -> tuple[Join | None, str]:
@@ -148,27 +163,27 @@ def _around(rest: Frames) -> tuple[Join | None, str]:
     return rest[-1], next(ids(rest), "")
 
 
-def _error_callbacks(event: Failed) -> Iterator[Effect]:
+def _error_callbacks(event: Failed, workflow: str) -> Iterator[Effect]:
     if event.call is not None and event.state is not State.CANCELLED:
         for then in (*event.call.on_error, *event.call.workflow_on_error):
-            yield from _resume(then, event.failure)
+            yield from _resume(then, event.failure, workflow, event.call.id)
 
 
-def _abandon(frames: Frames, event: Failed) -> Iterator[Effect]:
+def _abandon(frames: Frames, event: Failed, workflow: str) -> Iterator[Effect]:
     for frame in frames:
         if isinstance(frame, Join):
-            yield Complete(frame, None, event.failure, event.state)
+            yield Complete(frame, None, event.failure, event.state, workflow)
         else:
             for task_id in ids((frame,)):
                 yield End(task_id, event.state, event.failure)
 
 
-def _callbacks_of_abandoned(frames: Frames, event: Failed) -> Iterator[Effect]:
+def _callbacks_of_abandoned(frames: Frames, event: Failed, workflow: str) -> Iterator[Effect]:
     # Error callbacks of the outer workflows are left out: they were sent for the task that failed.
     if event.state is not State.CANCELLED:
         for call in calls(frames):
             for then in call.on_error:
-                yield from _resume(then, event.failure)
+                yield from _resume(then, event.failure, workflow, call.id)
 
 
 def after(frames: Frames, task_id: str) -> Frames | None:

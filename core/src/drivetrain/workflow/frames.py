@@ -28,10 +28,11 @@ __all__ = [
     "calls",
     "given_headers",
     "ids",
+    "steps",
 ]
 
-#: The header of a call with the id of the first task or group of its workflow. For plugins: only senders with a plugin
-#: add it, to workflows of several tasks.
+#: The header of a message with the id of the first task or group of its workflow. A task that is a workflow by itself
+#: has none. Calls of older versions have it among their own headers.
 WORKFLOW_HEADER = "drivetrain-workflow"
 
 
@@ -141,6 +142,7 @@ class Invocation(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
 
 def given_headers(call: Call) -> Mapping[str, str]:
     """The headers of a call that its sender and plugins have given. Read-only."""
+    # Older versions added the workflow to the headers of calls.
     if WORKFLOW_HEADER not in call.headers:
         return MappingProxyType(call.headers)
     return MappingProxyType({name: text for name, text in call.headers.items() if name != WORKFLOW_HEADER})
@@ -154,6 +156,17 @@ def calls(frames: Frames) -> Iterator[Call]:
         elif isinstance(frame, Fork):
             for branch in frame.branches:
                 yield from calls(branch)
+
+
+def steps(frames: Frames) -> Iterator[Call | Fork]:
+    """All tasks and groups in ``frames``, in order. Callbacks, which may never be sent, are left out."""
+    for frame in frames:
+        if isinstance(frame, Call):
+            yield frame
+        elif isinstance(frame, Fork):
+            yield frame
+            for branch in frame.branches:
+                yield from steps(branch)
 
 
 def ids(frames: Frames) -> Iterator[str]:

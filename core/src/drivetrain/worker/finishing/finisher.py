@@ -19,7 +19,7 @@ from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.publisher import Publisher, offers
+from drivetrain.worker.publisher import Publisher, offers, workflow_of
 from drivetrain.worker.retrying import GaveUp
 from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
@@ -106,7 +106,10 @@ class Finisher:
         self._publisher.publish_messages(
             [
                 self._publisher.message(
-                    replace(result.invocation, attempt=result.invocation.attempt + 1), now, eta=result.retry_at
+                    replace(result.invocation, attempt=result.invocation.attempt + 1),
+                    now,
+                    workflow=workflow_of(result.delivery.message),
+                    eta=result.retry_at,
                 )
                 for result in results
             ]
@@ -172,7 +175,8 @@ class Finisher:
         if not outcome.applied and (outcome.before is None or not outcome.before.state.terminal):
             return  # another worker has taken it over, and settles it
         call = failed.invocation.call if outcome.applied else None
-        self._effect_runner.perform(advance(failed.invocation.frames, Failed(failed.failure, call)))
+        event, workflow = Failed(failed.failure, call), workflow_of(result.delivery.message)
+        self._effect_runner.perform(advance(failed.invocation.frames, event, workflow=workflow))
         self._acknowledger.dead_letter([(result.delivery, reason)])
 
 
@@ -181,6 +185,7 @@ def _effects_of(result: RunResult) -> tuple[Effect, ...]:
     call, frames = result.invocation.call, result.invocation.frames
     if result.state is State.RETRY or not (frames or call.on_success or call.on_error):
         return ()
+    workflow = workflow_of(result.delivery.message)
     if result.state is State.SUCCESS:
-        return advance(frames, Succeeded(call, result.value))
-    return advance(frames, Failed(result.failure, call, result.state))
+        return advance(frames, Succeeded(call, result.value), workflow=workflow)
+    return advance(frames, Failed(result.failure, call, result.state), workflow=workflow)

@@ -14,7 +14,7 @@ from drivetrain.worker.publisher import BODY_HEADER, due, expires_at, offers
 from drivetrain.worker.receiving.rejecting import Rejecter
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
-from drivetrain.workflow.frames import Call, Frames, Invocation
+from drivetrain.workflow.frames import WORKFLOW_HEADER, Call, Frames, Invocation
 from drivetrain.workflow.wire import load_frames, load_invocation
 
 __all__ = ["MessageReader", "Received"]
@@ -72,8 +72,9 @@ class MessageReader:
     def _decode(self, delivery: Delivery, bodies: Mapping[str, bytes | None]) -> Received:
         message = delivery.message
         headers = message.headers
-        # Most messages have only the content type.
-        details = (due(message), expires_at(message), offers(message)) if len(headers) > 1 else (None, None, 0)
+        # Most messages have only the content type, and their workflow.
+        has_details = len(headers) > 1 + (WORKFLOW_HEADER in headers)
+        details = (due(message), expires_at(message), offers(message)) if has_details else (None, None, 0)
         key = headers.get(BODY_HEADER)
         body = message.body if key is None else bodies[key]
         if body is None:

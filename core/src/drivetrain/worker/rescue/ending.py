@@ -97,7 +97,8 @@ class LostTaskEnder:
         member = Member(group.group_id, 0)
         progress = GroupProgress(size=group.size, done=group.done, failed=group.failed)
         failure = self._failure(one, "a member failed, and its worker stopped before it continued the group")
-        complete = Complete(Join(member.group_id, member.index), None, self._encoded(failure), State.FAILURE)
+        join = Join(member.group_id, member.index)
+        complete = Complete(join, None, self._encoded(failure), State.FAILURE, one.record.workflow)
         logger.warning("group %s is complete but did not continue; continuing it", group.group_id, extra=_extra(one))
         self._effect_runner.perform([complete], {member: progress})
         return "resumed"
@@ -123,13 +124,14 @@ class LostTaskEnder:
             return ""
         failure = self._failure(one, _text(found))
         plain = self._encoded(failure)
-        self._effect_runner.perform(advance(invocation.frames, Failed(plain, invocation.call)))
+        event = Failed(plain, invocation.call)
+        self._effect_runner.perform(advance(invocation.frames, event, workflow=record.workflow))
         payload = self._runtime.payloads.dump(plain)
         self._record(
             one, run, attempt, State.FAILURE, payload=payload, retention=self._runtime.record_retention_seconds(None)
         )
         logger.warning("task %s is lost: %s", record.task_id, failure.message, extra=log_extra(invocation))
-        self._notify(invocation, failure)
+        self._notify(invocation, failure, record.workflow)
         return "ended"
 
     def _record(self, one: Overdue, run: str, attempt: int, state: State, **fields: Any) -> Outcome:
@@ -162,9 +164,9 @@ class LostTaskEnder:
     def _encoded(self, failure: Failure) -> Plain:
         return self._runtime.registry.codec.encode(failure)
 
-    def _notify(self, invocation: Invocation, failure: Failure) -> None:
+    def _notify(self, invocation: Invocation, failure: Failure, workflow: str) -> None:
         if self._runtime.observers.watches("task_failed"):
-            event = event_of(invocation, self._worker, state=State.FAILURE)
+            event = evolve(event_of(invocation, self._worker, state=State.FAILURE), workflow=workflow)
             self._runtime.observers.notify("task_failed", event=event, failure=failure)
 
 
