@@ -10,6 +10,7 @@ from drivetrain.contract import Delivery
 from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.flow_control import STUCK_SECONDS, FlowControl
 from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.limits.pacer import Pacer
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
@@ -42,6 +43,7 @@ class ReceiveLoop:
         flow_control: tells how many messages to receive.
         in_flight: the runs of the worker.
         pools: run most tasks.
+        pacer: hands runs to the pools.
         suspects: runs tasks that may have killed a worker.
         retrier: used to release deliveries while the worker stops.
         pauses: tells which queues are paused.
@@ -57,6 +59,7 @@ class ReceiveLoop:
         flow_control: FlowControl,
         in_flight: InFlight,
         pools: PoolSet,
+        pacer: Pacer,
         suspects: Suspects,
         retrier: Retrier,
         pauses: PauseWatch,
@@ -68,6 +71,7 @@ class ReceiveLoop:
         self._flow_control = flow_control
         self._in_flight = in_flight
         self._pools = pools
+        self._pacer = pacer
         self._suspects = suspects
         self._retrier = retrier
         self._pauses = pauses
@@ -84,7 +88,7 @@ class ReceiveLoop:
 
     def release_waiting(self) -> None:
         """Release all runs that wait in a pool."""
-        self._releaser.release(self._pools.take_back())
+        self._releaser.release([*self._pacer.take_back(), *self._pools.take_back()])
 
     def _receive_once(self) -> None:
         try:
@@ -128,7 +132,7 @@ class ReceiveLoop:
         if excess:
             self._releaser.release(excess, delay_seconds=_EXCESS_DELAY_SECONDS)
             runs = [run for run in runs if run not in excess]
-        self._pools.submit(runs)
+        self._pacer.submit(runs)
         if len(runs) == len(self._in_flight) == 1:
             # Receiving at the same time would take the interpreter and the broker from the only run.
             self._in_flight.wait_below(1, _SINGLE_RUN_SECONDS)
@@ -165,7 +169,7 @@ class ReceiveLoop:
         if self._open_queues is self._pauses.open_queues:
             return
         self._open_queues = self._pauses.open_queues
-        waiting = self._pools.take_back()
+        waiting = [*self._pacer.take_back(), *self._pools.take_back()]
         paused = [run for run in waiting if run.delivery.message.queue not in self._open_queues]
-        self._pools.submit([run for run in waiting if run.delivery.message.queue in self._open_queues])
+        self._pacer.submit([run for run in waiting if run.delivery.message.queue in self._open_queues])
         self._releaser.release(paused)

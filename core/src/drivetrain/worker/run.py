@@ -35,6 +35,8 @@ class Run(Struct, kw_only=True, eq=False):
     expires_at: float | None = None
     #: Whether it has ended, and is being settled.
     settling: bool = False
+    #: It must not begin before this instant, by the monotonic clock; None: it may begin at once.
+    not_before: float | None = None
     #: How it starts alone, if earlier starts of this attempt never finished; None: it starts with other runs.
     lone: LoneStart | None = None
 

@@ -16,6 +16,7 @@ from drivetrain.worker.flow_control import FlowControl
 from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.limits.gate import LimitGate
+from drivetrain.worker.limits.pacer import Pacer
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
@@ -50,9 +51,11 @@ class Stages:
         finisher: settles results.
         releaser: releases runs that are not finished here.
         receiver: turns deliveries into runs.
+        gate: lets runs start as the limits of their tasks allow.
         flow_control: limits the number of runs in flight.
         settler: the settling stage.
         pools: the running stage.
+        pacer: hands runs to the pools, each not before its instant.
         suspects: runs tasks that may have killed a worker, each alone.
         receive_loop: the receiving stage.
         heartbeat: extends the holds and leases of runs in flight.
@@ -105,6 +108,7 @@ class Stages:
             settler=self.settler,
             threads=threads,
         )
+        self.pacer = Pacer(runtime.clock, threads, self.pools.submit)
         self.suspects = Suspects(self._make_isolation)
         self.receive_loop = self._make_receive_loop()
         self.heartbeat = Heartbeat(
@@ -159,7 +163,7 @@ class Stages:
             releaser=self.releaser,
             retrier=retrier,
         )
-        gate = LimitGate(
+        self.gate = LimitGate(
             runtime,
             options,
             publisher=self._publisher,
@@ -182,7 +186,7 @@ class Stages:
             options,
             reader=reader,
             delivery_filter=delivery_filter,
-            gate=gate,
+            gate=self.gate,
             starter=starter,
             activity=self._activity,
         )
@@ -225,6 +229,7 @@ class Stages:
             flow_control=self.flow_control,
             in_flight=self.in_flight,
             pools=self.pools,
+            pacer=self.pacer,
             suspects=self.suspects,
             retrier=self._retrier,
             pauses=self.pauses,

@@ -164,6 +164,7 @@ class Worker:
         For tests: no other thread is started, so that the order is the same every time.
         """
         self._check_process()
+        self._stages.gate.receive_early = False  # no thread would start what comes a moment too early
         self._stages.pauses.refresh()
         ran = 0
         while deliveries := self._receive_now():
@@ -270,6 +271,7 @@ class Worker:
         finally:
             finished.set()
             self._suspects.stop()
+            self._stages.pacer.stop()
             self._pools.stop()
 
     def _end_grace(self, finished: threading.Event) -> None:

@@ -14,7 +14,7 @@ from drivetrain.worker.limits.keys import Arguments
 from drivetrain.worker.limits.rates import Draw, RateDraws
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.publisher import RESERVED_HEADER, Publisher, due
+from drivetrain.worker.publisher import RESERVED_HEADER, Publisher
 from drivetrain.worker.receiving.rejecting import Rejecter
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import Run, log_extra
@@ -24,9 +24,12 @@ __all__ = ["LimitGate"]
 
 logger = get_logger("drivetrain.worker")
 
+#: How long before its instant a task is received, in seconds, beyond the resolution of the broker's delays. The worker
+#: keeps it until then, so that what delays a message does not make the start late.
+_EARLY_SECONDS = 0.1
 #: How late a task may start with what was reserved for it, in seconds, beyond the resolution of the broker's delays.
-#: Later it reserves again: otherwise all tasks that came due while no worker ran would start at once.
-_LATE_SECONDS = 1.0
+#: Later it reserves again: otherwise all tasks that came due while no worker had room would start at once.
+_LATE_SECONDS = 0.1
 #: From this wait on, the due time of a task is recorded, in seconds: a rescue must not take it for a lost one.
 _RECORDED_SECONDS = 60.0
 
@@ -38,10 +41,29 @@ class _Reserved:
     Attributes:
         position: the position of the limit from which it was drawn last; those before it were drawn from too.
         generation: the generation of the numbers of that limit.
+        instant: when the task may start; Unix seconds.
     """
 
     position: int
     generation: int
+    instant: float
+
+    @classmethod
+    def of(cls, caller: _Caller) -> _Reserved | None:
+        """The reservation that a message carries; None: there is none, or the task has other limits now."""
+        text = caller.run.delivery.message.headers.get(RESERVED_HEADER)
+        if text is None:
+            return None
+        try:
+            position, generation, instant = text.split(":")
+            found = cls(int(position), int(generation), float(instant))
+        except ValueError:
+            return None
+        return found if 0 <= found.position < len(caller.limits.rates) else None
+
+    def header(self) -> str:
+        """It, as a header."""
+        return f"{self.position}:{self.generation}:{self.instant!r}"
 
 
 @define(eq=False)
@@ -86,7 +108,11 @@ class LimitGate:
         self._acknowledger = acknowledger
         self._retrier = retrier
         self._draws = RateDraws(lambda: runtime.backend, runtime.clock, retrier)
-        self._late_seconds = _LATE_SECONDS + runtime.broker.capabilities.delay_resolution_seconds
+        resolution = runtime.broker.capabilities.delay_resolution_seconds
+        self._early_seconds = _EARLY_SECONDS + resolution
+        self._late_seconds = _LATE_SECONDS + resolution
+        #: Whether a run may be admitted a moment before its instant, with its `Run.not_before`.
+        self.receive_early = True
         self._lists_tasks = runtime.backend.capabilities.lists_tasks
 
     def admit(self, runs: Sequence[Run], now: float) -> list[Run]:
@@ -120,16 +146,19 @@ class LimitGate:
 
     def _skip_reserved(self, callers: Sequence[_Caller], now: float) -> None:
         """Move callers past the limits from which they have drawn in time, unless the numbers have changed since."""
-        reserved = {id(one): found for one in callers if (found := _reserved(one)) is not None}
+        reserved = {id(one): found for one in callers if (found := _Reserved.of(one)) is not None}
         if not reserved:
             return
         known = [one for one in callers if id(one) in reserved]
         generations = self._draws.generations(one.limits.rates[reserved[id(one)].position].key.name for one in known)
         for one in known:
-            found, due_at = reserved[id(one)], due(one.run.delivery.message)
+            found = reserved[id(one)]
             name = one.limits.rates[found.position].key.name
-            in_time = due_at is not None and now - due_at <= self._late_seconds
-            one.position = found.position + (in_time and generations[name] == found.generation)
+            if now - found.instant <= self._late_seconds and generations[name] == found.generation:
+                one.position = found.position + 1
+                self._not_before(one.run, found.instant - now)
+            else:
+                one.position = found.position
 
     def _draw_all(self, callers: Sequence[_Caller], now: float) -> set[int]:
         """Draw for each caller from its limits, one after the other; the ids of the runs that must wait."""
@@ -140,12 +169,15 @@ class LimitGate:
             held |= {id(one) for one in rejected.values()}
             drawn = self._draws.draw(draws)
             delays = []
+            early = self._early_seconds if self.receive_early else 0.0
             for one, result in zip(callers, drawn, strict=True):
-                if result.wait_seconds > 0:
-                    delays.append((one, _Reserved(one.position, result.generation), now + result.wait_seconds))
+                if result.wait_seconds > early or (result.wait_seconds > 0 and one.limits.when_limited == "drop"):
+                    delays.append((one, _Reserved(one.position, result.generation, now + result.wait_seconds)))
+                else:
+                    self._not_before(one.run, result.wait_seconds)
                 one.position += 1
             held |= self._hold(delays)
-            waiting = {id(one) for one, _, _ in delays}
+            waiting = {id(one) for one, _ in delays}
             callers = [one for one in callers if id(one) not in waiting]
         return held
 
@@ -164,34 +196,36 @@ class LimitGate:
 
     # What must wait
 
-    def _hold(self, delays: Sequence[tuple[_Caller, _Reserved, float]]) -> set[int]:
+    def _hold(self, delays: Sequence[tuple[_Caller, _Reserved]]) -> set[int]:
         """Delay or drop callers; the ids of their runs, without those whose task has ended or runs elsewhere."""
         if not delays:
             return set()
-        dropped = [one for one, _, _ in delays if one.limits.when_limited == "drop"]
+        dropped = [one for one, _ in delays if one.limits.when_limited == "drop"]
         for one in dropped:
             text = f"limit {one.limits.rates[one.position - 1].key.name!r} was reached, and when_limited is 'drop'"
             self._rejecter.drop(one.run.delivery, one.run.invocation, text)
         waiting = [entry for entry in delays if entry[0].limits.when_limited != "drop"]
-        now = self._runtime.clock.now()
-        gone = self._record_due([(one.run, due_at) for one, _, due_at in waiting if due_at - now >= _RECORDED_SECONDS])
+        late = self._runtime.clock.now() + _RECORDED_SECONDS
+        gone = self._record_due([(one.run, found.instant) for one, found in waiting if found.instant >= late])
         waiting = [entry for entry in waiting if id(entry[0].run) not in gone]
         self._delay(waiting)
-        return {id(one.run) for one in dropped} | {id(one.run) for one, _, _ in waiting}
+        return {id(one.run) for one in dropped} | {id(one.run) for one, _ in waiting}
 
-    def _delay(self, waiting: Sequence[tuple[_Caller, _Reserved, float]]) -> None:
+    def _delay(self, waiting: Sequence[tuple[_Caller, _Reserved]]) -> None:
         if not waiting:
             return
+        early = self._early_seconds if self.receive_early else 0.0
         self._publisher.publish_later(
-            [
-                (one.run.delivery, due_at, {RESERVED_HEADER: f"{reserved.position}:{reserved.generation}"})
-                for one, reserved, due_at in waiting
-            ]
+            [(one.run.delivery, found.instant - early, {RESERVED_HEADER: found.header()}) for one, found in waiting]
         )
-        self._acknowledger.acknowledge_copied([one.run.delivery for one, _, _ in waiting])
-        for one, reserved, due_at in waiting:
-            name = one.limits.rates[reserved.position].key.name
-            logger.debug("waiting until %.3f for limit %s", due_at, name, extra=log_extra(one.run.invocation))
+        self._acknowledger.acknowledge_copied([one.run.delivery for one, _ in waiting])
+        for one, found in waiting:
+            name = one.limits.rates[found.position].key.name
+            logger.debug("waiting until %.3f for limit %s", found.instant, name, extra=log_extra(one.run.invocation))
+
+    def _not_before(self, run: Run, wait_seconds: float) -> None:
+        if wait_seconds > 0 and self.receive_early:
+            run.not_before = self._runtime.clock.monotonic() + wait_seconds
 
     def _record_due(self, late: Sequence[tuple[Run, float]]) -> set[int]:
         """Record when tasks are due that wait for long; the ids of the runs whose task has ended or runs elsewhere.
@@ -222,14 +256,3 @@ class LimitGate:
             lease=self._options.lease_seconds if state is State.STARTED else None,
             payload=None if unfinished is None else unfinished.dump(self._runtime.payloads),
         )
-
-
-def _reserved(caller: _Caller) -> _Reserved | None:
-    """The reservation that a message carries; None: there is none, or the task has other limits now."""
-    text = caller.run.delivery.message.headers.get(RESERVED_HEADER)
-    if text is None:
-        return None
-    position, _, generation = text.partition(":")
-    if not (position.isdecimal() and generation.isdecimal()) or int(position) >= len(caller.limits.rates):
-        return None
-    return _Reserved(int(position), int(generation))
