@@ -24,6 +24,7 @@ from drivetrain.app.result import GroupResult, Result
 from drivetrain.app.settings import Settings
 from drivetrain.app.task import AsyncTask, Task
 from drivetrain.contract import (
+    AlreadySent,
     AmbiguousDriver,
     AuthenticationFailed,
     ConfigurationError,
@@ -58,12 +59,13 @@ from drivetrain.contract import (
 )
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
 from drivetrain.worker.context import Postpone, Retry, TaskContext, TaskTimeout, current_task
-from drivetrain.worker.limits.specs import Rate
+from drivetrain.worker.limits.specs import Debounce, Rate, Throttle, Unique
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.composition import chain, chord, group
 from drivetrain.workflow.signature import Chain, Group, Signature, Takes, Workflow
 
 __all__ = [
+    "AlreadySent",
     "AmbiguousDriver",
     "App",
     "AsyncTask",
@@ -71,6 +73,7 @@ __all__ = [
     "Chain",
     "ConfigurationError",
     "DeadLetterFilter",
+    "Debounce",
     "DriverBroken",
     "DriverNotFound",
     "DrivetrainError",
@@ -111,7 +114,9 @@ __all__ = [
     "TaskOptions",
     "TaskRecord",
     "TaskTimeout",
+    "Throttle",
     "TooLarge",
+    "Unique",
     "UnknownContentType",
     "UnknownResult",
     "UnknownTask",

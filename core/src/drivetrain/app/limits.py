@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from itertools import islice
 
 from attrs import field, frozen
 
 from drivetrain.app.services import Services
-from drivetrain.contract import Backend, ConfigurationError, NotSupported, ValueWrite
+from drivetrain.contract import Backend, ConfigurationError, NotSupported, State, ValueWrite
+from drivetrain.worker.limits.claims import CLAIM_PREFIX, decode_claim, is_over, split_claim_key
 from drivetrain.worker.limits.durations import Duration, positive, seconds
 from drivetrain.worker.limits.rates import RATE_PREFIX, RateState
 from drivetrain.worker.limits.settings import SETTING_PREFIX, LimitChange, setting_key, stored_change
@@ -19,7 +21,7 @@ from drivetrain.worker.limits.store_clock import CLOCK_KEY, store_time
 from drivetrain.worker.limits.stored import values_under
 from drivetrain.worker.value_codec import decode, encode
 
-__all__ = ["LimitStatus", "Limits"]
+__all__ = ["LimitStatus", "Limits", "UniqueHolder"]
 
 
 @frozen(kw_only=True)
@@ -39,6 +41,29 @@ class LimitStatus:
     declared: Rate | None = None
     change: LimitChange | None = None
     reserved_seconds: Mapping[str, float] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class UniqueHolder:
+    """A task that holds a unique key.
+
+    Attributes:
+        task: the name of the task.
+        key: the key; for tasks whose key is all arguments, a hash of them.
+        task_id: the id of the task that holds it.
+        since: when it was sent, in Unix seconds.
+        until: until when it holds the key: ``started``, ``finished``, or ``time``.
+        seconds: for ``time``: how long it holds the key from now, in seconds.
+        state: the state of the task; None: it has no record.
+    """
+
+    task: str
+    key: str
+    task_id: str
+    since: float
+    until: str
+    seconds: float | None
+    state: State | None
 
 
 class Limits:
@@ -109,6 +134,28 @@ class Limits:
         (stored,) = backend.read_values([setting_key(name)])
         backend.write_values([ValueWrite(key=setting_key(name), value=None)])
         return stored is not None
+
+    def unique_holders(self, *, limit: int = 1000) -> Sequence[UniqueHolder]:
+        """The unique keys that are held, up to ``limit``, by task and key."""
+        runtime, backend = self._services.runtime, self._backend
+        stored = list(islice(values_under(backend, CLAIM_PREFIX), limit))
+        claims = [(key, one, decode_claim(one.value, runtime.payloads)) for key, one in stored]
+        known = [(key, one, claim) for key, one, claim in claims if claim is not None]
+        records = backend.read([claim.task_id for _, _, claim in known])
+        holders = [
+            UniqueHolder(
+                task=split_claim_key(key)[0],
+                key=split_claim_key(key)[1],
+                task_id=claim.task_id,
+                since=claim.since,
+                until=claim.until,
+                seconds=one.expires_in_seconds,
+                state=None if record is None else record.state,
+            )
+            for (key, one, claim), record in zip(known, records, strict=True)
+            if not is_over(claim, record)
+        ]
+        return sorted(holders, key=lambda one: (one.task, one.key))
 
     @property
     def _backend(self) -> Backend:

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypedDict
 from drivetrain.app.settings import Settings
 from drivetrain.contract import ConfigurationError, InvalidSignature, Plain, Retries, RetryPolicy
 from drivetrain.worker.functions import check_callable, is_async, wraps_async
-from drivetrain.worker.limits.bound import bind_limits
-from drivetrain.worker.limits.specs import Rate, WhenLimited
+from drivetrain.worker.limits.bound import bind_limits, bind_unique
+from drivetrain.worker.limits.specs import Debounce, Rate, Throttle, Unique, WhenLimited
 from drivetrain.worker.origins import module_name
 from drivetrain.worker.registry import Pool, Registry, TaskDefinition
 from drivetrain.workflow.binding import Binding
@@ -21,7 +21,7 @@ from drivetrain.workflow.values import shown
 __all__ = ["Registrar", "TaskOptions", "task_name"]
 
 #: Options of a task that are not options of each call.
-_OF_TASK_ONLY = frozenset({"name", "aliases", "pool", "limits", "when_limited"})
+_OF_TASK_ONLY = frozenset({"name", "aliases", "pool", "limits", "when_limited", "unique", "debounce", "throttle"})
 
 
 class TaskOptions(TypedDict, total=False):
@@ -46,6 +46,12 @@ class TaskOptions(TypedDict, total=False):
     limits: Sequence[Rate]
     #: What becomes of a call that a limit holds back: it waits (the default), or it is dropped: it ends as CANCELLED.
     when_limited: WhenLimited
+    #: At most one task for each key.
+    unique: Unique
+    #: Runs once after its calls have been quiet for a time, with the arguments of the last one.
+    debounce: Debounce
+    #: Runs at most once in each period.
+    throttle: Throttle
     #: The pool that runs it: by default threads, and the event loop for ``async def`` tasks.
     pool: Literal["threads", "processes", "loop"]
 
@@ -93,6 +99,9 @@ class Registrar:
                 pool=self._pool(name, function, options.get("pool")),
                 defaults=self._defaults(options),
                 limits=bind_limits(name, function, options.get("limits", ()), options.get("when_limited", "wait")),
+                unique=bind_unique(
+                    name, function, options.get("unique"), options.get("debounce"), options.get("throttle")
+                ),
                 aliases=_aliases(name, options.get("aliases", ())),
             )
         )

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from drivetrain.app.ids import new_id
 from drivetrain.app.task_ids import check_known, names, parts
+from drivetrain.app.unique_sending import UniqueClaims
 from drivetrain.contract import (
     Failure,
     NotSupported,
@@ -50,6 +51,7 @@ class Sender:
         self._runtime = runtime
         #: Retries while a service is unavailable.
         self.retrier = Retrier(runtime.clock, limit_seconds=limit_seconds)
+        self._claims = UniqueClaims(runtime, self.retrier)
         self._effect_runner = EffectRunner(runtime, Publisher(runtime, self.retrier), self.retrier)
 
     def send(self, workflows: Sequence[Workflow[Any]]) -> list[Frames]:
@@ -58,6 +60,7 @@ class Sender:
         Raises:
             InvalidSignature: one of them cannot be sent as written, or under its id; then nothing was sent.
             PluginFailed: a plugin has failed in its hook ``publish_headers``; then nothing was sent.
+            AlreadySent: another task holds the key of a unique one; then nothing was sent.
             NotSupported: the broker or the backend lacks what one of them needs; then nothing was sent.
             PublishFailed: the broker refused some; all others were sent.
         """
@@ -72,6 +75,26 @@ class Sender:
         if self._runtime.acting.adds_headers:
             planned = [self._with_headers(frames) for frames in planned]
         self._check(planned, made)
+        if self._runtime.registry.unique:
+            return self._send_unique(planned)
+        self._perform(planned)
+        return planned
+
+    def _send_unique(self, planned: Sequence[Frames]) -> list[Frames]:
+        """Send workflows of which some may be unique tasks; the frames of each, as `send` returns them."""
+        claimed = self._claims.claim(planned)
+        if claimed.replaced:
+            with suppress(UnknownResult):  # it was claimed, and never sent
+                self.cancel(claimed.replaced)
+        try:
+            self._perform(claimed.sent)
+        except PublishFailed as error:
+            with suppress(ServiceError):  # the error itself matters more
+                self._claims.give_up(error.failures, claimed)
+            raise
+        return claimed.planned
+
+    def _perform(self, planned: Sequence[Frames]) -> None:
         effects = [effect for frames in planned for effect in advance(frames, Resumed(), workflow=workflow_id(frames))]
         self._announce(effects)
         try:
@@ -80,7 +103,6 @@ class Sender:
             with suppress(ServiceError):  # the error itself matters more
                 self._take_back(effects, error)
             raise
-        return planned
 
     def _take_back(self, effects: Iterable[Effect], error: PublishFailed) -> None:
         """Remove the records of tasks that depend on unpublished ones, so that they can be sent again."""

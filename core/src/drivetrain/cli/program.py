@@ -18,6 +18,7 @@ from drivetrain.cli.commands.queues import queues
 from drivetrain.cli.commands.rescue import rescue_command
 from drivetrain.cli.commands.result import result
 from drivetrain.cli.commands.top import top
+from drivetrain.cli.commands.unique import unique
 from drivetrain.cli.commands.version import version
 from drivetrain.cli.commands.worker import worker
 from drivetrain.cli.commands.workers import workers
@@ -67,6 +68,7 @@ for _command in (
     top,
     queues,
     limits,
+    unique,
     inspect,
     result,
     cancel,

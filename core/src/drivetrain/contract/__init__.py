@@ -10,6 +10,7 @@ from drivetrain.contract.broker import Broker, RecordingBroker
 from drivetrain.contract.capabilities import BackendCapabilities, BrokerCapabilities, Durability, Hold
 from drivetrain.contract.clock import Clock, SystemClock
 from drivetrain.contract.errors import (
+    AlreadySent,
     AmbiguousDriver,
     AuthenticationFailed,
     ConfigurationError,
@@ -122,6 +123,7 @@ __all__ = [
     "MESSAGE_GROUP_HEADER",
     "TIMEOUT_OPTIONS",
     "TLS_OPTIONS",
+    "AlreadySent",
     "AmbiguousDriver",
     "AuthenticationFailed",
     "Backend",

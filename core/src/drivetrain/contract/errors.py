@@ -10,6 +10,7 @@
     │   └── InvalidArguments        arguments do not fit the task
     ├── SerializationError          a value or a message cannot be encoded or decoded
     │   └── UnknownContentType      no accepted serializer reads this content type
+    ├── AlreadySent                 another task holds the key of this unique task
     ├── UnknownTask                 no task of this name is registered
     ├── ServiceError                a driver's service did not do what it was asked
     │   ├── ServiceUnavailable      the service was not reached, or lost before its answer: try again later
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from drivetrain.contract.failure import Failure
 
 __all__ = [
+    "AlreadySent",
     "AmbiguousDriver",
     "AuthenticationFailed",
     "ConfigurationError",
@@ -215,6 +217,23 @@ class ResultError(DrivetrainError):
     def __init__(self, task_id: str, message: str) -> None:
         self.task_id = task_id
         super().__init__(message)
+
+
+class AlreadySent(DrivetrainError):
+    """A unique task was not sent, because another one holds its key.
+
+    Attributes:
+        task_id: the id of the task that holds the key.
+        key: the key.
+    """
+
+    def __init__(self, task_id: str, task: str, key: str) -> None:
+        self.task_id = task_id
+        self.key = key
+        super().__init__(
+            f"task {task} was not sent: task {task_id} holds its unique key {key!r}; "
+            "wait for that one with app.result(…), or use on_conflict='return'",
+        )
 
 
 class UnknownResult(ResultError):

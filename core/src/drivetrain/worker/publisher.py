@@ -38,6 +38,7 @@ __all__ = [
     "POSTPONED_HEADER",
     "PUBLISHED_HEADER",
     "RESERVED_HEADER",
+    "SETTLED_HEADER",
     "Publisher",
     "due",
     "expires_at",
@@ -61,6 +62,9 @@ POSTPONED_HEADER = "drivetrain-postponed"
 
 #: From which rate limit of its task a delayed message has drawn; see `drivetrain.worker.limits.gate`.
 RESERVED_HEADER = "drivetrain-reserved"
+
+#: Which version of its claim has the arguments of this message; see `drivetrain.worker.limits.uniqueness`.
+SETTLED_HEADER = "drivetrain-settled"
 
 #: When the message was published (Unix seconds). For plugins: only apps with a plugin add it.
 PUBLISHED_HEADER = "drivetrain-published"

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from drivetrain.contract import ConfigurationError, Plain, UnknownTask
-from drivetrain.worker.limits.bound import BoundRate, TaskLimits
+from drivetrain.worker.limits.bound import BoundRate, BoundUnique, TaskLimits
 from drivetrain.worker.limits.specs import Rate
 from drivetrain.worker.origins import Origin
 from drivetrain.workflow.binding import Binding
@@ -41,6 +41,8 @@ class TaskDefinition:
     defaults: Defaults
     #: What limits its runs; None: nothing.
     limits: TaskLimits | None = None
+    #: How it is unique; None: it is not.
+    unique: BoundUnique | None = None
     #: Other names under which messages may name it.
     aliases: tuple[str, ...] = ()
 
@@ -58,6 +60,8 @@ class Registry(Mapping[str, TaskDefinition]):
         self._origins: dict[str, Origin] = {}
         #: Whether any task has limits.
         self.limited = False
+        #: Whether any task is unique.
+        self.unique = False
         #: The same by every name and alias.
         self._by_any_name: dict[str, TaskDefinition] = {}
 
@@ -85,6 +89,7 @@ class Registry(Mapping[str, TaskDefinition]):
             for name in self._definitions[definition.name].aliases:
                 del self._by_any_name[name]
         self._check_limits(definition)
+        self.unique = self.unique or definition.unique is not None
         self._origins[definition.name] = origin
         self._definitions[definition.name] = definition
         self._by_any_name.update(dict.fromkeys(names, definition))

@@ -17,6 +17,7 @@ from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.limits.gate import LimitGate
 from drivetrain.worker.limits.pacer import Pacer
+from drivetrain.worker.limits.uniqueness import ClaimReleaser
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
@@ -145,6 +146,7 @@ class Stages:
             publisher=self._publisher,
             effect_runner=self._effect_runner,
             acknowledger=self._acknowledger,
+            claim_releaser=ClaimReleaser(runtime, retrier),
             releaser=self.releaser,
             in_flight=self.in_flight,
             activity=self._activity,

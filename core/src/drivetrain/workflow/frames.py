@@ -17,6 +17,7 @@ from drivetrain.contract import Member, Plain, Retries
 
 __all__ = [
     "NOTHING",
+    "UNIQUE_HEADER",
     "WORKFLOW_HEADER",
     "Call",
     "Fork",
@@ -35,6 +36,11 @@ __all__ = [
 #: has none. Calls of older versions have it among their own headers.
 WORKFLOW_HEADER = "drivetrain-workflow"
 
+
+#: The header of a call of a unique task with the key of the value that holds its claim.
+UNIQUE_HEADER = "drivetrain-unique"
+
+_OWN_HEADERS = frozenset({WORKFLOW_HEADER, UNIQUE_HEADER})
 
 #: A number of 0 or more.
 _Count: TypeAlias = Annotated[int, Meta(ge=0)]
@@ -143,9 +149,9 @@ class Invocation(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
 def given_headers(call: Call) -> Mapping[str, str]:
     """The headers of a call that its sender and plugins have given. Read-only."""
     # Older versions added the workflow to the headers of calls.
-    if WORKFLOW_HEADER not in call.headers:
+    if _OWN_HEADERS.isdisjoint(call.headers):
         return MappingProxyType(call.headers)
-    return MappingProxyType({name: text for name, text in call.headers.items() if name != WORKFLOW_HEADER})
+    return MappingProxyType({name: text for name, text in call.headers.items() if name not in _OWN_HEADERS})
 
 
 def calls(frames: Frames) -> Iterator[Call]:

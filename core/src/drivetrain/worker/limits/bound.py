@@ -11,9 +11,9 @@ from drivetrain.contract import InvalidSignature
 from drivetrain.worker.limits.durations import positive
 from drivetrain.worker.limits.keys import Arguments, CallKey, call_key
 from drivetrain.worker.limits.rates import Draw
-from drivetrain.worker.limits.specs import Rate, WhenLimited
+from drivetrain.worker.limits.specs import Debounce, Key, Rate, Throttle, Unique, WhenLimited
 
-__all__ = ["BoundRate", "TaskLimits", "bind_limits"]
+__all__ = ["BoundRate", "BoundUnique", "TaskLimits", "bind_limits", "bind_unique"]
 
 _WHEN_LIMITED = ("wait", "drop", "cancel_oldest")
 
@@ -54,6 +54,52 @@ class TaskLimits:
     def constant(self) -> bool:
         """Whether no limit needs arguments."""
         return all(one.constant for one in self.rates)
+
+
+@frozen
+class BoundUnique:
+    """How a task is unique."""
+
+    spec: Unique
+    #: None: all arguments are the key.
+    key: CallKey | None
+    #: For a debounced task: how long its calls must be quiet, in seconds; None: it is not debounced.
+    wait: float | None = None
+    #: For a debounced task: how long it waits at most, in seconds; None: without limit.
+    max_wait: float | None = None
+
+
+def bind_unique(
+    task: str,
+    function: Callable[..., Any],
+    unique: Unique | None,
+    debounce: Debounce | None,
+    throttle: Throttle | None,
+) -> BoundUnique | None:
+    """How a task is unique; None: it is not.
+
+    Raises:
+        InvalidSignature: one of them is wrong, or there are several.
+    """
+    given = [one for one in (unique, debounce, throttle) if one is not None]
+    if len(given) > 1:
+        raise InvalidSignature(f"task {task!r} has {' and '.join(map(repr, given))}; use one of them")
+    for one, kind in ((unique, Unique), (debounce, Debounce), (throttle, Throttle)):
+        if one is not None and not isinstance(one, kind):
+            raise InvalidSignature(f"task {task!r} has {one!r} as {kind.__name__.lower()}=; use {kind.__name__}(…)")
+    if debounce is not None:
+        spec = Unique(key=debounce.key, until="started", on_conflict="reschedule")
+        key = _unique_key(task, function, debounce.key)
+        return BoundUnique(spec, key, wait=debounce.wait, max_wait=debounce.max_wait)
+    if throttle is not None:
+        unique = Unique(key=throttle.key, until=throttle.period)
+    return None if unique is None else BoundUnique(unique, _unique_key(task, function, unique.key))
+
+
+def _unique_key(task: str, function: Callable[..., Any], key: Key) -> CallKey | None:
+    if key is None or isinstance(key, str):
+        return None if key is None else call_key(task, function, key)
+    return call_key(task, function, "key", key)
 
 
 def bind_limits(

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from attrs import define, frozen
 
-from drivetrain.contract import Outcome, State, Transition
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.limits.bound import BoundRate, TaskLimits
+from drivetrain.worker.limits.due_times import DueTimes
 from drivetrain.worker.limits.keys import Arguments
 from drivetrain.worker.limits.rates import Draw, RateDraws
+from drivetrain.worker.limits.uniqueness import Rescheduler
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.publisher import RESERVED_HEADER, Publisher
@@ -30,8 +31,6 @@ _EARLY_SECONDS = 0.1
 #: How late a task may start with what was reserved for it, in seconds, beyond the resolution of the broker's delays.
 #: Later it reserves again: otherwise all tasks that came due while no worker had room would start at once.
 _LATE_SECONDS = 0.1
-#: From this wait on, the due time of a task is recorded, in seconds: a rescue must not take it for a lost one.
-_RECORDED_SECONDS = 60.0
 
 
 @frozen
@@ -101,19 +100,23 @@ class LimitGate:
         retrier: Retrier,
     ) -> None:
         self._runtime = runtime
-        self._options = options
         self._publisher = publisher
-        self._effect_runner = effect_runner
         self._rejecter = rejecter
         self._acknowledger = acknowledger
-        self._retrier = retrier
+        self._due_times = DueTimes(runtime, options, effect_runner=effect_runner, retrier=retrier)
+        self._rescheduler = Rescheduler(
+            runtime,
+            publisher=publisher,
+            acknowledger=acknowledger,
+            due_times=self._due_times,
+            retrier=retrier,
+        )
         self._draws = RateDraws(lambda: runtime.backend, runtime.clock, retrier)
         resolution = runtime.broker.capabilities.delay_resolution_seconds
         self._early_seconds = _EARLY_SECONDS + resolution
         self._late_seconds = _LATE_SECONDS + resolution
         #: Whether a run may be admitted a moment before its instant, with its `Run.not_before`.
         self.receive_early = True
-        self._lists_tasks = runtime.backend.capabilities.lists_tasks
 
     def admit(self, runs: Sequence[Run], now: float) -> list[Run]:
         """The runs that may start now, in order; the deliveries of the other ones are settled.
@@ -122,6 +125,7 @@ class LimitGate:
             runs: runs whose start is not recorded yet.
             now: Unix seconds.
         """
+        runs = self._rescheduler.startable(runs, now)
         callers = {id(run): caller for run in runs if (caller := self._caller(run)) is not None}
         refused = {id(run) for run in runs if run.definition.limits is not None and id(run) not in callers}
         if not callers:
@@ -205,9 +209,8 @@ class LimitGate:
             text = f"limit {one.limits.rates[one.position - 1].key.name!r} was reached, and when_limited is 'drop'"
             self._rejecter.drop(one.run.delivery, one.run.invocation, text)
         waiting = [entry for entry in delays if entry[0].limits.when_limited != "drop"]
-        late = self._runtime.clock.now() + _RECORDED_SECONDS
-        gone = self._record_due([(one.run, found.instant) for one, found in waiting if found.instant >= late])
-        waiting = [entry for entry in waiting if id(entry[0].run) not in gone]
+        gone = self._due_times.record([(one.run, found.instant) for one, found in waiting])
+        waiting = [entry for entry in waiting if entry[0].run.id not in gone]
         self._delay(waiting)
         return {id(one.run) for one in dropped} | {id(one.run) for one, _ in waiting}
 
@@ -226,33 +229,3 @@ class LimitGate:
     def _not_before(self, run: Run, wait_seconds: float) -> None:
         if wait_seconds > 0 and self.receive_early:
             run.not_before = self._runtime.clock.monotonic() + wait_seconds
-
-    def _record_due(self, late: Sequence[tuple[Run, float]]) -> set[int]:
-        """Record when tasks are due that wait for long; the ids of the runs whose task has ended or runs elsewhere.
-
-        Each task is started and released, since only its run may change its record: as if the run had postponed it.
-        """
-        if not late or not self._lists_tasks:
-            return set()
-        starts = [self._transition(run, State.STARTED) for run, _ in late]
-        outcomes = self._record(starts)
-        begun = [entry for entry, outcome in zip(late, outcomes, strict=True) if outcome.applied]
-        self._record([self._transition(run, State.RECEIVED, due_at) for run, due_at in begun])
-        return {id(run) for run, _ in late} - {id(run) for run, _ in begun}
-
-    def _record(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
-        return self._retrier.call("record", lambda: self._runtime.backend.record(transitions))
-
-    def _transition(self, run: Run, state: State, due_at: float | None = None) -> Transition:
-        unfinished = None if due_at is None else self._effect_runner.unfinished(run.invocation, due=due_at)
-        return Transition(
-            task_id=run.task_id,
-            state=state,
-            attempt=run.invocation.attempt,
-            at=self._runtime.clock.now(),
-            worker=self._options.name,
-            task=run.invocation.call.task,
-            run=run.id,
-            lease=self._options.lease_seconds if state is State.STARTED else None,
-            payload=None if unfinished is None else unfinished.dump(self._runtime.payloads),
-        )

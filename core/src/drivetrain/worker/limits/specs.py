@@ -7,9 +7,10 @@ from typing import Literal, TypeAlias
 
 from attrs import field, frozen
 
+from drivetrain.contract import InvalidSignature
 from drivetrain.worker.limits.durations import Duration, positive, seconds
 
-__all__ = ["Rate", "RateSetting", "WhenLimited"]
+__all__ = ["Debounce", "Key", "Rate", "RateSetting", "Throttle", "Unique", "WhenLimited"]
 
 #: What becomes of a task that a limit holds back.
 WhenLimited: TypeAlias = Literal["wait", "drop", "cancel_oldest"]
@@ -19,7 +20,7 @@ def _limit(value: float) -> float:
     return positive("the limit of a Rate", value)
 
 
-def _period(value: Duration) -> float:
+def _per(value: Duration) -> float:
     return seconds("the period of a Rate", value)
 
 
@@ -53,7 +54,7 @@ class Rate:
 
     name: str
     limit: float = field(converter=_limit)
-    per: float = field(default=1.0, converter=_period, kw_only=True)
+    per: float = field(default=1.0, converter=_per, kw_only=True)
     burst: float = field(default=1.0, converter=_burst, kw_only=True)
     cost: float | Callable[..., float] = field(default=1.0, validator=_check_cost, kw_only=True)
     key: Callable[..., object] | None = field(default=None, kw_only=True)
@@ -62,6 +63,88 @@ class Rate:
     def setting(self) -> RateSetting:
         """Its numbers, which an operator may change while workers run."""
         return RateSetting(limit=self.limit, per=self.per, burst=self.burst)
+
+
+#: The key of a unique task: a template, a function of the task's arguments, or None: all arguments.
+Key: TypeAlias = str | Callable[..., object] | None
+
+
+def _until(value: str | Duration) -> str | float:
+    return value if isinstance(value, str) else seconds("until= of Unique", value)
+
+
+def _check_until(_record: object, _attribute: object, value: object) -> None:
+    if isinstance(value, str) and value not in ("started", "finished"):
+        raise InvalidSignature(f"until= of Unique is {value!r}; use 'started', 'finished' or a duration")
+
+
+def _check_on_conflict(record: Unique, _attribute: object, value: object) -> None:
+    if value not in ("return", "raise", "replace", "reschedule"):
+        raise InvalidSignature(f"on_conflict of Unique is {value!r}; use 'return', 'raise', 'replace' or 'reschedule'")
+    if value == "reschedule" and record.until != "started":
+        raise InvalidSignature("on_conflict='reschedule' needs until='started': a task that runs keeps its arguments")
+
+
+@frozen(kw_only=True)
+class Unique:
+    """At most one task for each key: while one is there, no other one is sent.
+
+    The key belongs to the id of a task, over all its retries. It is free as soon as the task ends, in any way.
+
+    Attributes:
+        key: what makes calls the same: ``"{user}"``, a function of the task's arguments, or None: all arguments.
+        until: until when a task holds the key: ``finished``, ``started``, or for this time after it was sent, whether
+            it has ended or not (seconds, or a timedelta).
+        on_conflict: what sending another one does. ``return``: nothing, and it returns the handle of the task that is
+            there. ``raise``: it raises `AlreadySent`. ``replace``: it cancels the task that is there. ``reschedule``:
+            the task that is there gets the new arguments and the new due time.
+    """
+
+    key: Key = None
+    until: str | float = field(default="finished", converter=_until, validator=_check_until)
+    on_conflict: Literal["return", "raise", "replace", "reschedule"] = field(
+        default="return", validator=_check_on_conflict
+    )
+
+
+def _wait(value: Duration) -> float:
+    return seconds("the wait of a Debounce", value)
+
+
+def _max_wait(value: Duration | None) -> float | None:
+    return None if value is None else seconds("max_wait of a Debounce", value)
+
+
+@frozen
+class Debounce:
+    """Runs a task once, after its calls have been quiet for a time, with the arguments of the last call.
+
+    Attributes:
+        wait: how long no other call must come; seconds, or a timedelta.
+        max_wait: how long after the first call it runs at the latest; None: without limit.
+        key: see `Unique.key`; without one, all calls of the task are one.
+    """
+
+    wait: float = field(converter=_wait)
+    max_wait: float | None = field(default=None, converter=_max_wait, kw_only=True)
+    key: str | Callable[..., object] = field(default="all", kw_only=True)
+
+
+def _period(value: Duration) -> float:
+    return seconds("the period of a Throttle", value)
+
+
+@frozen
+class Throttle:
+    """Runs a task at most once in each period: other calls return the handle of the one that was sent.
+
+    Attributes:
+        period: how long after a call no other one runs; seconds, or a timedelta.
+        key: see `Unique.key`; without one, all calls of the task are one.
+    """
+
+    period: float = field(converter=_period)
+    key: str | Callable[..., object] = field(default="all", kw_only=True)
 
 
 @frozen(kw_only=True)

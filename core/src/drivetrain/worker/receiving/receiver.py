@@ -66,7 +66,7 @@ class Receiver:
         startable = self._filter.startable(received, now)
         owned_until = self._runtime.clock.monotonic() + self._options.lease_seconds
         runs = [self._run(one, now, owned_until) for one in startable]
-        if self._runtime.registry.limited:
+        if self._runtime.registry.limited or self._runtime.registry.unique:
             runs = self._gate.admit(runs, now)
         started = self._starter.start(runs, now)
         self._notify_started(started, now)
