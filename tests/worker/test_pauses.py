@@ -136,6 +136,7 @@ def test_the_last_known_pauses_apply_while_the_backend_is_unavailable(memory_app
     with memory_app.worker() as worker:
         seen(worker)
         away.set()
+        memory_app.operations.pause("default", why="so that the worker reads")
         until(lambda: "cannot read which queues are paused" in caplog.text, "it is logged")
         memory_app.operations.pause("default")
         assert worker._receive_loop._open_queues == ()

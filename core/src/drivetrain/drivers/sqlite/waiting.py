@@ -11,11 +11,11 @@ from drivetrain.drivers.sqlite.file_notify import FileNotifier, Listener
 
 __all__ = ["Versioned", "Watcher"]
 
-#: The pause between two polls right after a change, and the longest pause while nothing changes, without and with
-#: notifications. After a change that came without a notification, the file is polled as often as without them.
+#: The pause between two polls right after a change. After a change that came without a notification, the file is polled
+#: as often as without them.
 _BUSY_SECONDS = 0.001
-_IDLE_SECONDS = 0.005
-_NOTIFIED_IDLE_SECONDS = 0.1
+#: The longest pause while nothing changes, without and with notifications; see `Watcher`.
+_IDLE_SECONDS = (0.005, 0.1)
 #: The factor by which the pause grows.
 _SLOWING = 1.1
 #: How long the thread outlives the last waiting call: to start one for every message would cost more.
@@ -37,10 +37,18 @@ class Watcher:
         watched: what changes.
         clock: the clock by which threads wait. ``watched`` is polled in real time: other processes change it.
         notifier: notifications to and from other processes.
+        idle_seconds: the longest pauses between two polls, without notifications and with them, in seconds.
     """
 
-    def __init__(self, watched: Versioned, clock: Clock, notifier: FileNotifier) -> None:
+    def __init__(
+        self,
+        watched: Versioned,
+        clock: Clock,
+        notifier: FileNotifier,
+        idle_seconds: tuple[float, float] = _IDLE_SECONDS,
+    ) -> None:
         self._watched = watched
+        self._idle_seconds = idle_seconds
         self._notifier = notifier
         self._clock = clock
         lock = threading.Lock()
@@ -119,7 +127,7 @@ class Watcher:
                 listener.close()
 
     def _poll(self, listener: Listener | None) -> None:
-        idle = _IDLE_SECONDS if listener is None else _NOTIFIED_IDLE_SECONDS
+        idle = self._idle_seconds[listener is not None]
         pause, notified = _BUSY_SECONDS, False
         while self._is_wanted():
             changed = self._check_in_background()
