@@ -49,7 +49,7 @@ class Notifies(MemoryBackend):
             return outcomes
 
 
-# V12: what wakes
+# What wakes
 
 
 @broken("V12", "looks only when the time is out")
@@ -85,7 +85,9 @@ class ComparesPresence(Waits):
     def wait_values(self, seen, *, prefix=None, timeout_seconds):
         with self._store.condition:
             return self._waits.run(
-                lambda: changed_values(self, *self.asked(seen, prefix)).keys, self._pause, timeout_seconds=timeout_seconds
+                lambda: changed_values(self, *self.asked(seen, prefix)).keys,
+                self._pause,
+                timeout_seconds=timeout_seconds,
             )
 
 
@@ -114,7 +116,9 @@ class ExpiresEarly(MemoryBackend):
         keys = super().wait_values(seen, prefix=prefix, timeout_seconds=min(0.1, timeout_seconds))
         if not keys:
             soon = [key for key in seen if (found := self.read_values([key])[0]) and found.expires_in_seconds]
-            keys = [key for key, found in zip(soon, self.read_values(soon), strict=True) if found.expires_in_seconds < 60]
+            keys = [
+                key for key, found in zip(soon, self.read_values(soon), strict=True) if found.expires_in_seconds < 60
+            ]
         return keys or super().wait_values(seen, prefix=prefix, timeout_seconds=max(0.0, timeout_seconds - 0.1))
 
 
@@ -172,7 +176,9 @@ class SeesWhatIsListed(Waits):
     def wait_values(self, seen, *, prefix=None, timeout_seconds):
         with self._store.condition:
             return self._waits.run(
-                lambda: changed_values(self, *self.asked(seen, prefix)).keys, self._pause, timeout_seconds=timeout_seconds
+                lambda: changed_values(self, *self.asked(seen, prefix)).keys,
+                self._pause,
+                timeout_seconds=timeout_seconds,
             )
 
 
@@ -247,7 +253,7 @@ class CutsKeys(Waits):
         return {key[:255]: version for key, version in seen.items()}, prefix
 
 
-# V13: what is not missed
+# What is not missed
 
 
 @broken("V13", "listens, and does not look")
@@ -293,7 +299,7 @@ class ComparesBytes(MemoryBackend):
         return super().wait_values({**seen, **same}, prefix=prefix, timeout_seconds=timeout_seconds)
 
 
-# V14: what does not wake
+# What does not wake
 
 
 @broken("V14", "returns when anything was written")
@@ -322,8 +328,10 @@ class WokenByRefusals(MemoryBackend):
             return []
         with self._store.condition:
             return self._waits.run(
-                lambda: changed_values(self, seen, prefix).keys
-                or [key for key in seen if key in _REFUSED.get(id(self._store), ())],
+                lambda: (
+                    changed_values(self, seen, prefix).keys
+                    or [key for key in seen if key in _REFUSED.get(id(self._store), ())]
+                ),
                 self._pause,
                 timeout_seconds=timeout_seconds,
             )

@@ -39,7 +39,7 @@ class ValueWaitingChecks(BackendBase):
             "a removal": partial(write, writer, "k", None),
         }
         for what, change in changes.items():
-            self._assert_wakes(waiter, seen, None, change, ["k"], what)
+            self._assert_wakes(waiter, seen, change, ["k"], what)
             found = read(writer, "k")
             seen["k"] = 0 if found is None else found.version
 
@@ -49,15 +49,17 @@ class ValueWaitingChecks(BackendBase):
         waiter, writer = self.several(2)
         known = stored(writer, "p/known")
         seen = {"p/known": known, "beside": stored(writer, "beside")}
-        self._assert_wakes(waiter, seen, "p/", partial(stored, writer, "p/new"), ["p/new"], "a new key")
+        self._assert_wakes(waiter, seen, partial(stored, writer, "p/new"), ["p/new"], "a new key", prefix="p/")
         seen["p/new"] = _version(writer, "p/new")
-        self._assert_wakes(waiter, seen, "p/", partial(stored, writer, "p/known"), ["p/known"], "a write")
+        self._assert_wakes(waiter, seen, partial(stored, writer, "p/known"), ["p/known"], "a write", prefix="p/")
         seen["p/known"] = _version(writer, "p/known")
-        self._assert_wakes(waiter, seen, "p/", partial(write, writer, "p/known", None), ["p/known"], "a removal")
+        self._assert_wakes(waiter, seen, partial(write, writer, "p/known", None), ["p/known"], "a removal", prefix="p/")
         seen["p/known"] = 0
-        self._assert_wakes(waiter, seen, "p/", partial(stored, writer, "beside"), ["beside"], "a key beside it")
+        self._assert_wakes(waiter, seen, partial(stored, writer, "beside"), ["beside"], "a key beside it", prefix="p/")
         seen["beside"] = _version(writer, "beside")
-        self._assert_wakes(waiter, {}, "", partial(stored, writer, "z"), ["beside", "p/new", "z"], "no prefix at all")
+        self._assert_wakes(
+            waiter, {}, partial(stored, writer, "z"), ["beside", "p/new", "z"], "no prefix at all", prefix=""
+        )
 
     @holds("V12", needs="notifies")
     def test_the_characters_of_a_prefix_are_taken_literally(self) -> None:
@@ -66,14 +68,14 @@ class ValueWaitingChecks(BackendBase):
         for prefix, other in (("*[a]?", "xa1"), ("a%_", "abc"), ("a\\*", "a*"), ("é/", "e/"), ("A/", "a/")):
             stored(writer, f"{other}k")
             wake = partial(stored, writer, f"{prefix}k")
-            self._assert_wakes(waiter, {}, prefix, wake, [f"{prefix}k"], f"a key below {prefix!r}")
+            self._assert_wakes(waiter, {}, wake, [f"{prefix}k"], f"a key below {prefix!r}", prefix=prefix)
 
     @holds("V12", needs="notifies")
     def test_keys_of_any_text_are_waited_for(self) -> None:
         """A key may hold blanks, control characters and half of a surrogate pair."""
         waiter, writer = self.several(2)
         for key in ("", "a b\n", "k\0", "lone \ud800", "k" * 300):
-            self._assert_wakes(waiter, {key: 0}, None, partial(stored, writer, key), [key], f"a write of {key[:20]!r}")
+            self._assert_wakes(waiter, {key: 0}, partial(stored, writer, key), [key], f"a write of {key[:20]!r}")
 
     @holds("V12", needs="notifies")
     def test_an_expiry_wakes_a_wait(self) -> None:
@@ -97,7 +99,7 @@ class ValueWaitingChecks(BackendBase):
         seen = {key: each.current.version for key, each in zip(keys, outcomes, strict=True) if each.current}
         for prefix in (None, "p/"):
             for key in (keys[0], keys[-1], *(("p/new",) if prefix else ())):
-                self._assert_wakes(waiter, seen, prefix, partial(stored, writer, key), [key], "a write")
+                self._assert_wakes(waiter, seen, partial(stored, writer, key), [key], "a write", prefix=prefix)
                 seen[key] = _version(writer, key)
 
     @holds("V12", needs="notifies")
@@ -121,7 +123,7 @@ class ValueWaitingChecks(BackendBase):
         seen = {"k": 0}
         assert not waiter.wait_values(seen, prefix="p/", timeout_seconds=0.01)
         for _ in range(3):
-            self._assert_wakes(waiter, seen, "p/", partial(stored, writer, "k"), ["k"], "a write")
+            self._assert_wakes(waiter, seen, partial(stored, writer, "k"), ["k"], "a write", prefix="p/")
             seen["k"] = _version(writer, "k")
 
     @holds("V12", needs="notifies")
@@ -214,7 +216,7 @@ class ValueWaitingChecks(BackendBase):
             waits[0].ended(0.02)
         for waiting in waits:
             answer = waiting.result()
-            assert list(answer.answer) == [], "woken by what is no change of its values"
+            assert list(answer.answer) == [], "woken by something else than a change of its values"
             assert answer.seconds >= 2 * SHORT - 0.05, f"woken for nothing after {answer.seconds:.2f} s"
 
     @property
@@ -231,15 +233,14 @@ class ValueWaitingChecks(BackendBase):
         self,
         waiter: Backend,
         seen: Mapping[str, int],
-        prefix: str | None,
         change: Callable[[], object],
         expected: Sequence[str],
         what: str,
+        *,
+        prefix: str | None = None,
     ) -> None:
         """Assert that a change wakes a wait soon, which returns some of the keys ``expected``, and no others."""
-        waiting = Background(
-            timed, waiter.wait_values, dict(seen), prefix=prefix, timeout_seconds=self._wait_seconds
-        )
+        waiting = Background(timed, waiter.wait_values, dict(seen), prefix=prefix, timeout_seconds=self._wait_seconds)
         if len(expected) == 1:
             _assert_wait(waiting)
         change()

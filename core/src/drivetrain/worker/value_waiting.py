@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from drivetrain.contract import Backend, Clock, changed_values
 
@@ -50,16 +50,31 @@ def wait_for_values(
     if not seen and prefix is None:
         return ()
     end = end or threading.Event()
+    deadline = clock.monotonic() + timeout_seconds
+    if backend.capabilities.notifies:
+        return _wait(
+            lambda seconds: backend.wait_values(seen, prefix=prefix, timeout_seconds=seconds), clock, deadline, end
+        )
+    return _poll(lambda: changed_values(backend, seen, prefix).keys, clock, deadline, end, poll_seconds)
+
+
+def _wait(call: Callable[[float], Sequence[str]], clock: Clock, deadline: float, end: threading.Event) -> Sequence[str]:
+    while True:
+        remaining = max(0.0, deadline - clock.monotonic())
+        seconds = min(remaining, _LONGEST_CALL_SECONDS)
+        changed = call(seconds)
+        if changed or seconds == remaining or end.is_set():
+            return changed
+
+
+def _poll(
+    look: Callable[[], Sequence[str]], clock: Clock, deadline: float, end: threading.Event, poll_seconds: float
+) -> Sequence[str]:
     began = clock.monotonic()
     while True:
-        remaining = max(0.0, began + timeout_seconds - clock.monotonic())
-        if backend.capabilities.notifies:
-            longest = min(remaining, _LONGEST_CALL_SECONDS)
-            changed = backend.wait_values(seen, prefix=prefix, timeout_seconds=longest)
-        else:
-            changed = changed_values(backend, seen, prefix).keys
-            if not changed:
-                pause = max(_SHORTEST_PAUSE_SECONDS, (clock.monotonic() - began) * _SHARE_OF_WAITED)
-                clock.wait_event(end, min(pause, poll_seconds, remaining))
-        if changed or not remaining or end.is_set():
+        now = clock.monotonic()
+        changed = look()
+        if changed or now >= deadline or end.is_set():
             return changed
+        pause = max(_SHORTEST_PAUSE_SECONDS, (now - began) * _SHARE_OF_WAITED)
+        clock.wait_event(end, min(pause, poll_seconds, deadline - now))

@@ -66,9 +66,7 @@ class MongoBackend:
     def __init__(self, options: Options, clock: Clock) -> None:
         self._connection = Connection(options, clock)
         self._watcher = Watcher(TaskWatch(self._ended), self._connection, clock, options.waiting)
-        self._value_watcher = Watcher(
-            values.ValueWatch(self._connection), self._connection, clock, options.waiting
-        )
+        self._value_watcher = Watcher(values.ValueWatch(self._connection), self._connection, clock, options.waiting)
         self._orphans = deletion.Orphans()
 
     def ping(self) -> None:
@@ -101,9 +99,7 @@ class MongoBackend:
         if not task_ids:
             return {}
         wanted = Wanted(frozenset(task_ids))
-        return dict.fromkeys(
-            self._watcher.wait(wanted, lambda: (self._ended(task_ids), math.inf), timeout_seconds)
-        )
+        return dict.fromkeys(self._watcher.wait(wanted, lambda: (self._ended(task_ids), math.inf), timeout_seconds))
 
     def _ended(self, task_ids: Sequence[str]) -> list[str]:
         return ended_tasks(self._connection, task_ids)

@@ -1,4 +1,4 @@
-"""Waiting for tasks or values: one thread reads a change stream, or polls, for all callers that wait for one of them."""
+"""Waiting for tasks or values: for each of them one thread reads a change stream, or polls, for all callers."""
 
 from __future__ import annotations
 

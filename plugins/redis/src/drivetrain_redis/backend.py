@@ -140,7 +140,7 @@ class RedisBackend:
         self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
     ) -> Sequence[str]:
         """See `VersionedValues.wait_values`. Over a subscription, like `wait`."""
-        return self._values.wait_values(seen, prefix, timeout_seconds)
+        return self._values.wait_values(seen, prefix=prefix, timeout_seconds=timeout_seconds)
 
     def sweep(self) -> int:
         """See `Backend.sweep`. Only values: Redis itself drops expired records."""

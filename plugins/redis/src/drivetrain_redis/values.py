@@ -92,7 +92,9 @@ class Values:
                 found += [(key, _unpack(entry, now)) for key, entry in entries]
         return _page(sorted(found, key=itemgetter(0)), min(passed, default=None), limit)
 
-    def wait_values(self, seen: Mapping[str, int], prefix: str | None, timeout_seconds: float) -> Sequence[str]:
+    def wait_values(
+        self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
+    ) -> Sequence[str]:
         """See `VersionedValues.wait_values`."""
         topics = [(_shard(utf8(key)), b"k" + utf8(key)) for key in seen]
         if prefix is not None:
@@ -138,9 +140,7 @@ class Values:
         calls = [self._call(script, [(shards[index], items[index]) for index in part]) for part in parts]
         return zip(parts, self._client.run(calls), strict=True) if calls else iter(())
 
-    def _call(
-        self, script: Script, items: Sequence[tuple[int, tuple[Any, ...]]], before: tuple[Any, ...] = ()
-    ) -> Call:
+    def _call(self, script: Script, items: Sequence[tuple[int, tuple[Any, ...]]], before: tuple[Any, ...] = ()) -> Call:
         """A call with the arguments ``before``, and those of items, each with its shard."""
         positions: dict[int, int] = {}
         arguments: list[Any] = [*before]

@@ -112,8 +112,8 @@ def wait_for_values(
     Args:
         loop: the loop of the driver object, which `close` ends.
         values: the driver object.
-        pause: waits until a value may have been written or removed since `before_look`, at most as many seconds as it is
-            given; see `WaitLoop.run`.
+        pause: waits until a value may have been written or removed since `before_look`, at most as many seconds as
+            it is given; see `WaitLoop.run`.
         seen: see `VersionedValues.wait_values`.
         prefix: see `VersionedValues.wait_values`.
         timeout_seconds: see `VersionedValues.wait_values`.

@@ -15,7 +15,8 @@ __all__ = ["Versioned", "Watcher"]
 #: as often as without them.
 _BUSY_SECONDS = 0.001
 #: The longest pause while nothing changes, without and with notifications; see `Watcher`.
-_IDLE_SECONDS = (0.005, 0.1)
+_IDLE_SECONDS = 0.005
+_NOTIFIED_IDLE_SECONDS = 0.1
 #: The factor by which the pause grows.
 _SLOWING = 1.1
 #: How long the thread outlives the last waiting call: to start one for every message would cost more.
@@ -38,6 +39,7 @@ class Watcher:
         clock: the clock by which threads wait. ``watched`` is polled in real time: other processes change it.
         notifier: notifications to and from other processes.
         idle_seconds: the longest pauses between two polls, without notifications and with them, in seconds.
+            None: those of messages and tasks.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Watcher:
         watched: Versioned,
         clock: Clock,
         notifier: FileNotifier,
-        idle_seconds: tuple[float, float] = _IDLE_SECONDS,
+        idle_seconds: tuple[float, float] | None = None,
     ) -> None:
         self._watched = watched
         self._idle_seconds = idle_seconds
@@ -127,7 +129,7 @@ class Watcher:
                 listener.close()
 
     def _poll(self, listener: Listener | None) -> None:
-        idle = self._idle_seconds[listener is not None]
+        idle = (self._idle_seconds or (_IDLE_SECONDS, _NOTIFIED_IDLE_SECONDS))[listener is not None]
         pause, notified = _BUSY_SECONDS, False
         while self._is_wanted():
             changed = self._check_in_background()
