@@ -136,6 +136,7 @@ def test_the_last_known_pauses_apply_while_the_backend_is_unavailable(memory_app
     with memory_app.worker() as worker:
         seen(worker)
         away.set()
+        memory_app.operations.pause("default", why="so that the worker reads")
         until(lambda: "cannot read which queues are paused" in caplog.text, "it is logged")
         memory_app.operations.pause("default")
         assert worker._receive_loop._open_queues == ()
@@ -190,3 +191,39 @@ def test_without_a_backend_that_stores_it_is_refused():
 def test_a_queue_without_a_name_is_refused(app):
     with pytest.raises(ConfigurationError, match="name a queue"):
         app.operations.pause("")
+
+
+def test_a_worker_learns_of_a_pause_without_asking(app, monkeypatch):
+    """The backend notifies. The worker does not ask again in the time of this test."""
+    monkeypatch.setattr("drivetrain.worker.pauses._POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("drivetrain.worker.pauses._REREAD_SECONDS", 3600.0)
+    with app.worker(queues=["default", "other"]) as worker:
+        for _ in range(2):
+            app.operations.pause("default")
+            seen(worker, "other")
+            app.operations.resume("default")
+            seen(worker, "default", "other")
+
+
+def test_what_was_received_while_its_queue_was_paused_is_released(memory_app, log):
+    worker = memory_app.worker()
+    inner = memory_app.runtime.broker.receive
+    paused = threading.Event()
+
+    def receive(*args, **options):
+        deliveries = inner(*args, **options)
+        if deliveries and not paused.is_set():
+            memory_app.operations.pause("default")
+            worker._stages.pauses.refresh()
+            paused.set()
+        return deliveries
+
+    memory_app.runtime.broker.receive = receive
+    with worker:
+        sent = memory_app.send(memory_app.signature("value", 1))
+        happened(paused, "the queue is paused")
+        seen(worker)
+        assert log.notes == []
+        until(lambda: ready(memory_app) == 1, "the message is ready")
+        memory_app.operations.resume("default")
+        assert sent.get(timeout=60) == 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from drivetrain.app.locks import Lock
-from drivetrain.contract import Backend, Durability
+from drivetrain.contract import Backend, Durability, SystemClock
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import HOSTILE_NAMES
 from drivetrain_contract_tests.backends.clocks import skewed_pairs
@@ -346,7 +346,7 @@ class _Calls(RuleBasedStateMachine):
 
 
 def _lock(backend: Backend, name: str = "l", seconds: float = LONG) -> Lock:
-    return Lock(lambda: backend, name, seconds)
+    return Lock(lambda: backend, SystemClock(), name, seconds=seconds, wait_seconds=0.0)
 
 
 def _taken(backend: Backend, name: str = "l", seconds: float = LONG) -> Lock:

@@ -159,7 +159,8 @@ def _remote(name: str) -> Callable[..., Any]:
 
 
 _CALLS = """ping record read wait renew shorten_retention forget unfinished open_groups complete read_groups
-read_members store_bodies load_bodies drop_bodies read_values write_values list_values sweep counts"""
+read_members store_bodies load_bodies drop_bodies read_values write_values list_values
+wait_values sweep counts"""
 
 for _name in _CALLS.split():
     setattr(Remote, _name, _remote(_name))

@@ -11,6 +11,7 @@ from mutants import (
     value_sqlite,
     value_times,
     value_versions,
+    value_waits,
     value_writes,
 )
 from mutants.mutant import Mutant
@@ -23,6 +24,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *value_lists.MUTANTS,
     *value_names.MUTANTS,
     *value_life.MUTANTS,
+    *value_waits.MUTANTS,
     *value_sqlite.MUTANTS,
     *value_locks.MUTANTS,
 )

@@ -29,6 +29,8 @@ from drivetrain_contract_tests.urls import alike, with_namespace, without_namesp
 __all__ = ["LifecycleChecks"]
 
 _THREADS = 4
+#: How long a wait has before something happens that is to wake it, in seconds.
+_BEGINS_SECONDS = 0.1
 
 
 class LifecycleChecks(BackendBase):
@@ -192,6 +194,21 @@ class LifecycleChecks(BackendBase):
         waiting = Background(_wait, backend)
         eventually(lambda: _closed(backend, waiting), "a wait is woken by close", self.prompt_seconds)
         assert waiting.result() == []
+
+    @holds("R34", needs="notifies")
+    def test_close_wakes_a_wait_for_values(self) -> None:
+        """That of its own object, and of no other; a closed object waits again."""
+        one, other = self.several(2)
+        calls = [partial(each.wait_values, {"k": 0}, prefix="p/", timeout_seconds=60.0) for each in (one, other)]
+        closed, waiting = [Background(call) for call in calls]
+        assert not closed.ended(_BEGINS_SECONDS), "a wait has ended before anything happened"
+        one.close()
+        assert list(closed.result(self.prompt_seconds)) == []
+        again = Background(one.wait_values, {"k": 0}, timeout_seconds=60.0)
+        assert not again.ended(_BEGINS_SECONDS), "a wait has ended before anything happened"
+        assert not waiting.ended(), "a wait has ended with another object"
+        stored(other, "k")
+        assert [list(each.result(self.prompt_seconds)) for each in (waiting, again)] == [["k"], ["k"]]
 
 
 def _fill(backend: Backend) -> None:

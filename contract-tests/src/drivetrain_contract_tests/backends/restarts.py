@@ -17,7 +17,7 @@ from drivetrain_contract_tests.clauses import holds
 from drivetrain_contract_tests.contract import NotDeclared
 from drivetrain_contract_tests.service import Service
 
-__all__ = ["RestartChecks", "stopped", "works"]
+__all__ = ["RestartChecks", "assert_unavailable", "stopped", "works"]
 
 
 class RestartChecks(BackendBase):
@@ -65,7 +65,7 @@ class RestartChecks(BackendBase):
         with stopped(self.service):
             for backend in (used, unused):
                 for name, call in _calls(backend).items():
-                    self._assert_unavailable(name, call)
+                    assert_unavailable(self.service, name, call)
 
     @holds("R37", needs="notifies", restarts=True)
     def test_a_wait_raises_when_the_service_goes_away(self) -> None:
@@ -74,8 +74,24 @@ class RestartChecks(BackendBase):
         record(backend, start())
         waiting = Background(backend.wait, ["t"], timeout_seconds=2 * self.patience_seconds)
         with stopped(self.service):
-            self._assert_unavailable("wait, before", lambda: waiting.result(self.patience_seconds))
-            self._assert_unavailable("wait", lambda: backend.wait(["t"], timeout_seconds=1.0))
+            assert_unavailable(self.service, "wait, before", lambda: waiting.result(self.patience_seconds))
+            assert_unavailable(self.service, "wait", lambda: backend.wait(["t"], timeout_seconds=1.0))
+
+    @holds("R37", needs="notifies", restarts=True)
+    def test_a_wait_for_values_raises_when_the_service_goes_away(self) -> None:
+        """A wait raises when the service stops, and none begins. When it is back, a change wakes a wait again."""
+        backend = self.fresh()
+        version = stored(backend, "k")
+        waiting = Background(backend.wait_values, {"k": version}, timeout_seconds=2 * self.patience_seconds)
+        with stopped(self.service):
+            assert_unavailable(self.service, "wait_values, before", lambda: waiting.result(self.patience_seconds))
+            assert_unavailable(self.service, "wait_values", lambda: backend.wait_values({"k": 0}, timeout_seconds=1.0))
+        eventually(partial(works, backend), "the object works again", self.patience_seconds)
+        (found,) = backend.read_values(["k"])
+        seen = {"k": 0 if found is None else found.version}
+        waiting = Background(backend.wait_values, seen, timeout_seconds=2 * self.patience_seconds)
+        stored(backend, "k")
+        assert list(waiting.result(self.patience_seconds)) == ["k"]
 
     @holds("R37", restarts=True)
     def test_the_same_object_works_again(self) -> None:
@@ -84,7 +100,7 @@ class RestartChecks(BackendBase):
         used, failed = self.on(namespace), self.on(namespace)
         used.ping()
         with stopped(self.service):
-            self._assert_unavailable("ping", failed.ping)
+            assert_unavailable(self.service, "ping", failed.ping)
         for number, backend in enumerate((used, failed, self.on(namespace))):
             eventually(partial(works, backend), "the object works again", self.patience_seconds)
             assert record(backend, transition(f"t{number}"))[0].applied
@@ -99,12 +115,14 @@ class RestartChecks(BackendBase):
             self.on(namespace).close()
         eventually(partial(works, backend), "the object works", self.patience_seconds)
 
-    def _assert_unavailable(self, name: str, call: Callable[[], object]) -> None:
-        error = _error_of(call)
-        assert error is not None, f"{name} answered while the service was away"
-        assert isinstance(error, ServiceUnavailable), f"{name} raised {type(error).__name__}"
-        secret = urlsplit(self.service.url("n")).password
-        assert not secret or secret not in str(error), f"{name} shows the password"
+
+def assert_unavailable(service: Service, name: str, call: Callable[[], object]) -> None:
+    """Assert that a call raises ServiceUnavailable while the service is stopped, without the password of its URL."""
+    error = _error_of(call)
+    assert error is not None, f"{name} answered while the service was away"
+    assert isinstance(error, ServiceUnavailable), f"{name} raised {type(error).__name__}"
+    secret = urlsplit(service.url("n")).password
+    assert not secret or secret not in str(error), f"{name} shows the password"
 
 
 def _error_of(call: Callable[[], object]) -> Exception | None:

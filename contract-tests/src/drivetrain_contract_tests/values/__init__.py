@@ -11,6 +11,7 @@ from drivetrain_contract_tests.values.restarts import ValueRestartChecks
 from drivetrain_contract_tests.values.state_machine import ValueMachineChecks
 from drivetrain_contract_tests.values.upkeep import ValueUpkeepChecks
 from drivetrain_contract_tests.values.versions import VersionChecks
+from drivetrain_contract_tests.values.waiting import ValueWaitingChecks
 from drivetrain_contract_tests.values.writing import WritingChecks
 
 __all__ = ["ValueContract"]
@@ -25,6 +26,7 @@ class ValueContract(
     ValueNameChecks,
     ValueUpkeepChecks,
     ValueMachineChecks,
+    ValueWaitingChecks,
     ValueRaceChecks,
     ValueRestartChecks,
 ):

@@ -217,9 +217,16 @@ class App:
         """The drivers. Each process makes its own at first use, a forked child too."""
         return self._services.runtime
 
-    def lock(self, name: str, *, seconds: float = 60.0) -> Lock:
-        """A named lock in the backend, which expires ``seconds`` after it was taken or renewed."""
-        return Lock(lambda: self.runtime.backend, name, seconds)
+    def lock(self, name: str, *, seconds: float = 60.0, wait_seconds: float | None = 0.0) -> Lock:
+        """A named lock in the backend.
+
+        Args:
+            name: its name, any text.
+            seconds: the lock expires so long after it was taken or renewed.
+            wait_seconds: how long ``with`` waits for the lock while another owner has it; None: without limit.
+        """
+        runtime = self.runtime
+        return Lock(lambda: self.runtime.backend, runtime.clock, name, seconds=seconds, wait_seconds=wait_seconds)
 
     def using(
         self, broker: str, backend: str | None = None, *, clock: Clock | None = None

@@ -69,7 +69,13 @@ from drivetrain.contract.kit.record_codec import decode_record, encode_record
 from drivetrain.contract.kit.sizes import check_message_size, check_size, check_transition_sizes, message_bytes
 from drivetrain.contract.kit.text import name_digest, utf8
 from drivetrain.contract.kit.times import whole_units
-from drivetrain.contract.kit.versioned_values import check_value_sizes, takes_effect
+from drivetrain.contract.kit.versioned_values import (
+    ValueChanges,
+    changed_values,
+    check_value_sizes,
+    takes_effect,
+    wait_for_values,
+)
 from drivetrain.contract.kit.waiting import WaitLoop
 from drivetrain.contract.messages import (
     DEAD_AT_HEADER,
@@ -191,6 +197,7 @@ __all__ = [
     "UnknownContentType",
     "UnknownResult",
     "UnknownTask",
+    "ValueChanges",
     "ValueOutcome",
     "ValuePage",
     "ValueWrite",
@@ -200,6 +207,7 @@ __all__ = [
     "WorkerFailed",
     "apply",
     "boolean_option",
+    "changed_values",
     "check_driver_options",
     "check_message_size",
     "check_size",
@@ -241,6 +249,7 @@ __all__ = [
     "takes_effect",
     "unknown_option",
     "utf8",
+    "wait_for_values",
     "whole_number_option",
     "whole_units",
 ]

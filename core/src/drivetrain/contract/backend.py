@@ -243,7 +243,7 @@ class Backend(VersionedValues, Protocol):
         ...
 
     def close(self) -> None:
-        """Close connections. May be called twice, before the first use, and while another thread is inside `wait`.
+        """Close connections. May be called twice, before the first use, and while another thread waits inside a call.
 
         That thread then returns.
         """

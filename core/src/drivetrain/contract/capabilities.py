@@ -98,7 +98,7 @@ class BackendCapabilities:
         durability: what an acknowledged write survives.
         stores: whether anything is stored at all. Without it there are no results, groups or versioned values.
         shared: whether other processes see the same records.
-        notifies: whether `Backend.wait` works; otherwise core polls with back-off.
+        notifies: whether `Backend.wait` and `Backend.wait_values` work; otherwise core polls with back-off.
         largest_value_bytes: the largest payload, downstream, continuation, body or versioned value; None: any.
         expiry_resolution_seconds: how long an expired record or value may still be visible, 0 or more.
         lists_tasks: whether `Backend.unfinished` lists tasks.

@@ -5,7 +5,7 @@ Core builds locks, pauses, schedules, limits, unique keys and the registry of wo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -108,5 +108,30 @@ class VersionedValues(Protocol):
             prefix: the beginning of the keys, any text; "": all values.
             limit: how many values the page may hold; 1 or more.
             cursor: `ValuePage.cursor` of the previous page; None: the first page.
+        """
+        ...
+
+    def wait_values(
+        self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
+    ) -> Sequence[str]:
+        """Wait until a value has another version than the caller has seen, at most ``timeout_seconds``.
+
+        Core calls it only where `capabilities.notifies` is declared. The wait is for the keys in ``seen``, and with a
+        prefix for all keys that start with it. It compares what is stored with what was seen. So it never misses a
+        change that came before the call, and an expired value wakes it like a removed one. It does not see a value that
+        was written and removed again before it has looked.
+
+        Keep nothing of a call that has returned, and do not delay other calls for long: core may wait for thousands of
+        keys.
+
+        Args:
+            seen: versions by key; 0: nothing was stored.
+            prefix: the beginning of keys, any text. Those that are not in ``seen`` count as seen with version 0.
+                None: the keys in ``seen`` alone.
+            timeout_seconds: how long to wait, 0 or more.
+
+        Returns:
+            Keys that have another version, at least one of them; none after the time-out. At once and empty if there is
+            neither a key nor a prefix.
         """
         ...

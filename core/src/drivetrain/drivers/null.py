@@ -167,6 +167,18 @@ class NullBackend:
         """An empty page."""
         return ValuePage()
 
+    def wait_values(
+        self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
+    ) -> Sequence[str]:
+        """Refuse.
+
+        Raises:
+            NotSupported: always, unless there is nothing to wait for.
+        """
+        if seen or prefix is not None:
+            raise _refusal("report when a value has changed")
+        return []
+
     def sweep(self) -> int:
         """Nothing expires."""
         return 0

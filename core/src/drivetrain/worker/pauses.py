@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from drivetrain.contract import ServiceError, VersionedValues
+from drivetrain.contract import ServiceError, VersionedValue, VersionedValues
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.value_codec import decode
+from drivetrain.worker.value_waiting import wait_for_values
 
 __all__ = ["PAUSE_PREFIX", "Pause", "PauseWatch", "pause_key", "read_pauses"]
 
@@ -18,8 +19,10 @@ logger = get_logger("drivetrain.worker")
 
 #: The keys of pauses begin with it.
 PAUSE_PREFIX = "pauses/"
-#: How often a worker reads the pauses of its queues, in seconds.
+#: How often a worker reads the pauses of its queues where the backend does not notify, or is away, in seconds.
 _POLL_SECONDS = 0.5
+#: How often it reads them in any case, in seconds.
+_REREAD_SECONDS = 60.0
 
 
 class Pause(Struct, frozen=True, kw_only=True):
@@ -55,12 +58,20 @@ def read_pauses(backend: VersionedValues, queues: Sequence[str]) -> Mapping[str,
     Raises:
         ServiceError: the backend could not be reached.
     """
-    stored = backend.read_values([pause_key(queue) for queue in queues])
-    return {queue: _decode(one.value) for queue, one in zip(queues, stored, strict=True) if one is not None}
+    return _pauses(_read(backend, queues))
+
+
+def _read(backend: VersionedValues, queues: Sequence[str]) -> Mapping[str, VersionedValue | None]:
+    """The stored pauses of queues."""
+    return dict(zip(queues, backend.read_values([pause_key(queue) for queue in queues]), strict=True))
+
+
+def _pauses(stored: Mapping[str, VersionedValue | None]) -> Mapping[str, Pause]:
+    return {queue: _decode(one.value) for queue, one in stored.items() if one is not None}
 
 
 class PauseWatch:
-    """Knows which queues of a worker are paused, and asks the backend every half second. Thread-safe.
+    """Knows which queues of a worker are paused: at once where the backend notifies, else within a second. Thread-safe.
 
     Args:
         runtime: the drivers of the app.
@@ -72,25 +83,32 @@ class PauseWatch:
         self._queues = tuple(queues)
         self._stores = runtime.backend.capabilities.stores
         self._end = threading.Event()
+        self._changed = threading.Event()
         self._failing = False
+        #: The versions of the pauses that were read last, by key; 0: the queue is not paused.
+        self._seen: Mapping[str, int] = {}
         #: The queues that are not paused, in order. A new tuple when it changes.
         self.open_queues = self._queues
 
     def run(self) -> None:
-        """Ask until `stop`."""
-        while not self._runtime.clock.wait_event(self._end, _POLL_SECONDS):
+        """Follow changes until `stop`. It may return two seconds after `stop`."""
+        while not self._end.is_set():
             try:
                 self.refresh()
+                self._wait()
             except ServiceError as error:
                 self._warn(f"cannot read which queues are paused: {error}; the last known pauses hold")
+                self._runtime.clock.wait_event(self._end, _POLL_SECONDS)
             except Exception:  # a third-party driver may raise anything, and this thread must live on
                 if not self._failing:
                     logger.exception("unexpected error while reading which queues are paused; retrying")
                 self._failing = True
+                self._runtime.clock.wait_event(self._end, _POLL_SECONDS)
 
     def stop(self) -> None:
         """End `run`."""
         self._end.set()
+        self.wake()
 
     def refresh(self) -> None:
         """Ask now.
@@ -100,12 +118,36 @@ class PauseWatch:
         """
         if not self._stores:
             return
-        paused = read_pauses(self._runtime.backend, self._queues)
-        open_queues = tuple(queue for queue in self._queues if queue not in paused)
+        stored = _read(self._runtime.backend, self._queues)
+        self._seen = {pause_key(queue): 0 if one is None else one.version for queue, one in stored.items()}
+        open_queues = tuple(queue for queue in self._queues if stored[queue] is None)
         if open_queues != self.open_queues:
-            self._log(paused)
+            self._log(_pauses(stored))
             self.open_queues = open_queues
+            self._changed.set()
         self._failing = False
+
+    def wait_for_change(self, known: tuple[str, ...], seconds: float) -> None:
+        """Wait until `open_queues` is another tuple than ``known``, or `wake` is called; at most ``seconds``.
+
+        For one thread.
+        """
+        if self.open_queues is known and self._runtime.clock.wait_event(self._changed, seconds):
+            self._changed.clear()
+
+    def wake(self) -> None:
+        """End the present or the next `wait_for_change`."""
+        self._changed.set()
+
+    def _wait(self) -> None:
+        wait_for_values(
+            self._runtime.backend,
+            self._runtime.clock,
+            self._seen,
+            timeout_seconds=_REREAD_SECONDS,
+            end=self._end,
+            poll_seconds=_POLL_SECONDS,
+        )
 
     def _log(self, paused: Mapping[str, Pause]) -> None:
         for queue, pause in paused.items():

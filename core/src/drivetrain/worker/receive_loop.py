@@ -117,7 +117,7 @@ class ReceiveLoop:
         waiting = any(map(self._flow_control.waits, Pool))
         wait = min(wait, STUCK_SECONDS) if waiting else wait
         if not self._open_queues:
-            self._runtime.clock.wait_event(self._stopping, wait)
+            self._pauses.wait_for_change(self._open_queues, wait)
             return ()
         return self._receiver.receive(self._open_queues, room, wait)
 
@@ -127,6 +127,7 @@ class ReceiveLoop:
         if self._stopping.is_set():
             self._retrier.call("release", lambda: self._runtime.broker.release(deliveries))
             return
+        deliveries = self._without_paused(deliveries)
         runs = self._isolate(self._receiver.start(deliveries))
         excess = self._flow_control.excess(runs)
         if excess:
@@ -138,6 +139,16 @@ class ReceiveLoop:
             self._in_flight.wait_below(1, _SINGLE_RUN_SECONDS)
         if excess and not runs:
             self._in_flight.wait_below(len(self._in_flight), STUCK_SECONDS)
+
+    def _without_paused(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Release deliveries of queues that were paused while they were received; the others."""
+        open_queues = self._pauses.open_queues
+        if self._open_queues is open_queues:
+            return deliveries
+        paused = [each for each in deliveries if each.message.queue not in open_queues]
+        if paused:
+            self._retrier.call("release", lambda: self._runtime.broker.release(paused))
+        return [each for each in deliveries if each.message.queue in open_queues]
 
     def _isolate(self, runs: list[Run]) -> list[Run]:
         """Hand over the suspects among ``runs``; the other runs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from drivetrain.contract import ValueOutcome, ValueWrite, VersionedValue, VersionedValues
 
@@ -33,6 +33,8 @@ class ValueLock:
         self._key = _PREFIX + name
         self._seconds = seconds
         self._version = 0
+        #: The version of the value that has refused the last `acquire`, by key; empty: none has.
+        self.refused_by: Mapping[str, int] = {}
         self.disown()
 
     def disown(self) -> None:
@@ -44,12 +46,15 @@ class ValueLock:
     def acquire(self) -> bool:
         """Take the lock if nobody holds it; whether this owner holds it now. Its holder renews it."""
         if not self.renew():
+            self.refused_by = {}
             outcome = self._write(self._owner, if_version=0)
             if outcome.current is not None and self._is_mine(outcome.current):
                 token = self._version = outcome.current.version
                 # A write that was refused by its own value is a repetition: the first one's time has begun earlier.
                 if outcome.written or self._change(self._owner):
                     self.token = token
+            elif outcome.current is not None:
+                self.refused_by = {self._key: outcome.current.version}
         return self.token is not None
 
     def renew(self) -> bool:

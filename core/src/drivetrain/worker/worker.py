@@ -141,6 +141,7 @@ class Worker:
         if grace_seconds is not None:
             self._grace_seconds = min(self._grace_seconds, grace_seconds)
         self._stopping.set()
+        self._stages.pauses.wake()
         if self._grace_seconds == 0:
             self._abandoning.set()
         if wait and self._thread is not None:
@@ -229,16 +230,13 @@ class Worker:
         if not self._runtime.backend.capabilities.stores:
             return lambda: None
         pauses, status_reporter = self._stages.pauses, self._stages.status_reporter
-        threads = [
-            self._threads.start("drivetrain-pauses", pauses.run),
-            self._threads.start("drivetrain-status", status_reporter.run),
-        ]
+        self._threads.start("drivetrain-pauses", pauses.run)
+        reports = self._threads.start("drivetrain-status", status_reporter.run)
 
         def stop() -> None:
-            pauses.stop()
+            pauses.stop()  # its thread may still wait for the backend, and changes nothing any more
             status_reporter.stop()
-            for thread in threads:
-                thread.join(timeout=_JOIN_SECONDS)
+            reports.join(timeout=_JOIN_SECONDS)
 
         return stop
 

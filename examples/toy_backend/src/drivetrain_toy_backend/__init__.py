@@ -323,6 +323,12 @@ class ToyBackend:
             values = [(value.key, value.seen_at(now)) for value in found]
             return ValuePage(values=values, cursor=page[-1].name if len(rest) > len(page) else None)
 
+    def wait_values(
+        self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
+    ) -> Sequence[str]:
+        del seen, prefix, timeout_seconds
+        raise NotSupported("files:// does not report that a value has changed; poll with read_values")
+
     # Upkeep
 
     def sweep(self) -> int:

@@ -355,6 +355,12 @@ class SqlBackend:
             values = [(key, value) for key, value in found if value is not None]
             return ValuePage(values=values, cursor=rows[-1][0].hex() if len(rows) == limit else None)
 
+    def wait_values(
+        self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
+    ) -> Sequence[str]:
+        del seen, prefix, timeout_seconds
+        raise NotSupported("toysql:// does not report that a value has changed; poll with read_values")
+
     # Upkeep
 
     def sweep(self) -> int:

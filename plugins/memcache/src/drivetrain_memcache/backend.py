@@ -184,6 +184,19 @@ class MemcacheBackend:
         """See `VersionedValues.list_values`. A value whose index was dropped by the cache may be missing."""
         return self._values.list_values(prefix, limit, cursor)
 
+    def wait_values(
+        self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
+    ) -> Sequence[str]:
+        """Refuse, like `wait`.
+
+        Raises:
+            NotSupported: always, unless there is nothing to wait for.
+        """
+        del timeout_seconds
+        if seen or prefix is not None:
+            raise NotSupported("memcache:// has no notifications; poll with read_values")
+        return []
+
     # Maintenance
 
     def sweep(self) -> int:

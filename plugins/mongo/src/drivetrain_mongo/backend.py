@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from drivetrain.contract import (
@@ -22,6 +23,7 @@ from drivetrain.contract import (
     ValuePage,
     ValueWrite,
     VersionedValue,
+    changed_values,
     check_size,
     check_transition_sizes,
     check_value_sizes,
@@ -33,10 +35,12 @@ from drivetrain_mongo.codec import micros
 from drivetrain_mongo.connection import Connection
 from drivetrain_mongo.errors import LARGEST_VALUE_BYTES
 from drivetrain_mongo.options import Options
-from drivetrain_mongo.waiting import Watcher
+from drivetrain_mongo.waiting import TaskWatch, Wanted, Watcher, ended_tasks
 
 __all__ = ["MongoBackend"]
 
+#: A value that is to expire may be looked at again after this time, in seconds.
+_SHORTEST_PAUSE_SECONDS = 0.01
 #: How often one `MongoBackend.sweep` deletes a thousand records, at most.
 _SWEEPS = 10
 
@@ -61,7 +65,8 @@ class MongoBackend:
 
     def __init__(self, options: Options, clock: Clock) -> None:
         self._connection = Connection(options, clock)
-        self._watcher = Watcher(self._connection, clock, options.waiting)
+        self._watcher = Watcher(TaskWatch(self._ended), self._connection, clock, options.waiting)
+        self._value_watcher = Watcher(values.ValueWatch(self._connection), self._connection, clock, options.waiting)
         self._orphans = deletion.Orphans()
 
     def ping(self) -> None:
@@ -91,7 +96,13 @@ class MongoBackend:
 
     def wait(self, task_ids: Sequence[str], *, timeout_seconds: float) -> Mapping[str, TaskRecord | None]:
         """See `Backend.wait`. It returns ids without records."""
-        return dict.fromkeys(self._watcher.wait(task_ids, timeout_seconds) if task_ids else ())
+        if not task_ids:
+            return {}
+        wanted = Wanted(frozenset(task_ids))
+        return dict.fromkeys(self._watcher.wait(wanted, lambda: (self._ended(task_ids), math.inf), timeout_seconds))
+
+    def _ended(self, task_ids: Sequence[str]) -> list[str]:
+        return ended_tasks(self._connection, task_ids)
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[Renewal]:
         """See `Backend.renew`."""
@@ -189,13 +200,29 @@ class MongoBackend:
     def write_values(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
         """See `VersionedValues.write_values`."""
         check_value_sizes(writes, LARGEST_VALUE_BYTES)
-        return values.write_values(self._connection, writes)
+        outcomes = values.write_values(self._connection, writes)
+        written = [write.key for write, outcome in zip(writes, outcomes, strict=True) if outcome.written]
+        self._value_watcher.hint(values.ids_of(written))
+        return outcomes
 
     def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
         """See `VersionedValues.list_values`; in the order of the keys."""
         now = self._connection.now()
         with self._connection.use() as collections:
             return values.list_values(collections, prefix, limit, cursor, now)
+
+    def wait_values(
+        self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
+    ) -> Sequence[str]:
+        """See `VersionedValues.wait_values`."""
+        if not seen and prefix is None:
+            return []
+
+        def look() -> tuple[Sequence[str], float]:
+            changes = changed_values(self, seen, prefix)
+            return changes.keys, max(_SHORTEST_PAUSE_SECONDS, changes.ends_in_seconds)
+
+        return self._value_watcher.wait(values.wanted(seen, prefix), look, timeout_seconds)
 
     # Maintenance
 
@@ -229,4 +256,5 @@ class MongoBackend:
     def close(self) -> None:
         """See `Backend.close`. The next call connects again."""
         self._watcher.close()
+        self._value_watcher.close()
         self._connection.close()

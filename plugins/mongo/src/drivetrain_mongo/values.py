@@ -16,23 +16,74 @@ has. A value that a majority never gets may be shown, and taken back by a failov
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bson import Int64
 from pymongo import ASCENDING, InsertOne, UpdateOne
+from pymongo.collection import Collection
 
 from drivetrain.contract import ValueOutcome, ValuePage, ValueWrite, VersionedValue, takes_effect, utf8
 from drivetrain_mongo.bulk import CHUNK, Backoff, find, id_chunks, write
 from drivetrain_mongo.codec import FOREVER, micros
 from drivetrain_mongo.connection import Collections, Connection, Document, latest
+from drivetrain_mongo.waiting import Wanted
 
-__all__ = ["count", "list_values", "read_values", "sweep", "write_values"]
+__all__ = ["ValueWatch", "count", "ids_of", "list_values", "read_values", "sweep", "wanted", "write_values"]
 
 #: How long the document of a value outlives it, in seconds.
 _VERSION_SECONDS = 86_400.0
 #: Larger than every character of an id.
 _LARGEST = "\xff"
+
+
+#: All changes of values, with the id only. What wakes nobody is rare: a sweep, and the deletion of an old document.
+_CHANGES: Sequence[Mapping[str, Any]] = ({"$project": {"operationType": 1, "documentKey": 1}},)
+
+
+class ValueWatch:
+    """Waiting for changes of values; see `drivetrain_mongo.waiting.Watched`.
+
+    Args:
+        connection: the connection to the service.
+    """
+
+    longest_pause_seconds = 0.5
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        #: What the poll before has found: versions by id.
+        self._versions: dict[str, int] = {}
+
+    def changes(self) -> Sequence[Mapping[str, Any]]:
+        """See `Watched.changes`."""
+        return _CHANGES
+
+    def collection(self, collections: Collections) -> Collection[Document]:
+        """See `Watched.collection`."""
+        return collections.values
+
+    def poll(self, wanted: Sequence[Wanted]) -> Iterable[str]:
+        """See `Watched.poll`."""
+        before, now = self._versions, {}
+        with self._connection.use() as collections:
+            stored = latest(collections.values)
+            for ids in id_chunks(list(frozenset().union(*(each.ids for each in wanted)))):
+                now.update(_versions(stored, {"_id": {"$in": ids}}))
+            for prefix in {each.prefix for each in wanted if each.prefix is not None}:
+                now.update(_versions(stored, {"key": {"$gte": prefix, "$lt": prefix + _LARGEST}}))
+        self._versions = now
+        return [each for each in before.keys() | now.keys() if before.get(each) != now.get(each)]
+
+
+def wanted(keys: Iterable[str], prefix: str | None) -> Wanted:
+    """The documents of these keys, and of all that start with the prefix."""
+    return Wanted(frozenset(ids_of(keys)), None if prefix is None else _id(prefix))
+
+
+def ids_of(keys: Iterable[str]) -> list[str]:
+    """The ids of the documents of these keys."""
+    return [_id(key) for key in keys]
 
 
 def read_values(collections: Collections, keys: Sequence[str], now: float) -> list[VersionedValue | None]:
@@ -91,6 +142,11 @@ def sweep(collections: Collections, now: float) -> None:
 def count(collections: Collections, now: float) -> int:
     """How many values are stored."""
     return collections.values.count_documents({"key": {"$exists": True}, "ends": {"$gt": micros(now)}})
+
+
+def _versions(collection: Collection[Document], condition: Mapping[str, Any]) -> dict[str, int]:
+    """The versions of the documents that fulfil a condition, by id."""
+    return {document["_id"]: int(document["version"]) for document in collection.find(condition, {"version": 1})}
 
 
 def _find(collections: Collections, ids: Sequence[str]) -> dict[str, Document]:

@@ -1,29 +1,31 @@
-"""Waiting for tasks: one thread reads a change stream, or polls, for all callers that wait in a process."""
+"""Waiting for tasks or values: for each of them one thread reads a change stream, or polls, for all callers."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
-from attrs import define
+from attrs import define, frozen
+from pymongo.collection import Collection
 
 from drivetrain.contract import Clock, ServiceError, ServiceRefused
 from drivetrain_mongo.bulk import find_records
 from drivetrain_mongo.codec import UNFINISHED
-from drivetrain_mongo.connection import Connection
+from drivetrain_mongo.connection import Collections, Connection, Document
 from drivetrain_mongo.options import Waiting
 
-__all__ = ["Watcher"]
+__all__ = ["TaskWatch", "Wanted", "Watched", "Watcher", "ended_tasks"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("drivetrain.mongo")
 
 #: How long one request for changes may wait at the server, in milliseconds. The thread ends that much later at most.
 _AWAIT_MILLISECONDS = 500
-#: The first and the longest pause between two polls, in seconds, and the factor by which pauses grow.
+#: The first pause between two polls, in seconds, and the factor by which pauses grow.
 _FIRST_PAUSE_SECONDS = 0.004
-_LONGEST_PAUSE_SECONDS = 0.2
 _SLOWING = 1.3
 #: How often a waiting caller reads without a hint, in seconds. In the instant of a failover a change may be announced
 #: before a read shows it, and is not announced again.
@@ -47,26 +49,95 @@ _CHANGES: Sequence[Mapping[str, Any]] = (
 )
 
 
+@frozen
+class Wanted:
+    """What a caller waits for: documents with these ids, and all whose id starts with the prefix."""
+
+    ids: frozenset[str]
+    #: None: the ids alone.
+    prefix: str | None = None
+
+    def includes(self, ids: frozenset[str]) -> bool:
+        """Whether a caller waits for any of these documents."""
+        if not ids.isdisjoint(self.ids):
+            return True
+        return self.prefix is not None and any(each.startswith(self.prefix) for each in ids)
+
+
+class Watched(Protocol):
+    """What callers wait for. Used in the thread of a `Watcher`."""
+
+    #: The longest pause between two polls, in seconds.
+    longest_pause_seconds: float
+
+    def changes(self) -> Sequence[Mapping[str, Any]]:
+        """The pipeline of a change stream. It keeps the type and the key of changes that may wake a caller."""
+        ...
+
+    def collection(self, collections: Collections) -> Collection[Document]:
+        """The collection of the change stream."""
+        ...
+
+    def poll(self, wanted: Sequence[Wanted]) -> Iterable[str]:
+        """The ids of documents that may have changed since the call before, without a change stream."""
+        ...
+
+
+class TaskWatch:
+    """Waiting for the end of tasks; see `Watched`.
+
+    Args:
+        ended: those of some tasks that are terminal or unknown.
+    """
+
+    longest_pause_seconds = 0.2
+
+    def __init__(self, ended: Callable[[Sequence[str]], Iterable[str]]) -> None:
+        self._ended = ended
+
+    def changes(self) -> Sequence[Mapping[str, Any]]:
+        """See `Watched.changes`."""
+        return _CHANGES
+
+    def collection(self, collections: Collections) -> Collection[Document]:
+        """See `Watched.collection`."""
+        return collections.records
+
+    def poll(self, wanted: Sequence[Wanted]) -> Iterable[str]:
+        """See `Watched.poll`."""
+        return self._ended(list(frozenset().union(*(each.ids for each in wanted))))
+
+
+def ended_tasks(connection: Connection, task_ids: Sequence[str]) -> list[str]:
+    """The tasks that are terminal or unknown. It ignores the time, by which only terminal records expire."""
+    with connection.use() as collections:
+        known = find_records(collections, task_ids, {"expires": 1})
+    running = {task_id for task_id, document in known.items() if document["expires"] == UNFINISHED}
+    return [task_id for task_id in task_ids if task_id not in running]
+
+
 @define(eq=False)
 class _Waiter:
-    """A caller that waits for one of some tasks."""
+    """A caller that waits."""
 
-    task_ids: frozenset[str]
+    wanted: Wanted
     #: Whether a read may find something new.
     hinted: bool = False
     error: ServiceError | None = None
 
 
 class Watcher:
-    """Lets callers wait for tasks. Thread-safe. Its thread runs only while a caller waits, and a little longer.
+    """Lets callers wait. Thread-safe. Its thread runs only while a caller waits, and a little longer.
 
     Args:
+        watched: what callers wait for.
         connection: the connection to the service.
         clock: the clock by which callers wait. The thread polls in real time, because other processes live in it.
-        waiting: how to learn that a task has ended.
+        waiting: how to learn of changes.
     """
 
-    def __init__(self, connection: Connection, clock: Clock, waiting: Waiting) -> None:
+    def __init__(self, watched: Watched, connection: Connection, clock: Clock, waiting: Waiting) -> None:
+        self._watched = watched
         self._connection = connection
         self._clock = clock
         self._waiting = waiting
@@ -77,19 +148,33 @@ class Watcher:
         self._closings = 0
         self._thread: threading.Thread | None = None
 
-    def wait(self, task_ids: Sequence[str], timeout_seconds: float) -> list[str]:
-        """See `drivetrain.contract.Backend.wait`."""
+    def wait(
+        self, wanted: Wanted, look: Callable[[], tuple[Sequence[T], float]], timeout_seconds: float
+    ) -> Sequence[T]:
+        """Look for changes until there is one, at most ``timeout_seconds``.
+
+        Args:
+            wanted: what may change.
+            look: what has changed, and after how many seconds to look again at the latest.
+            timeout_seconds: how long to wait.
+
+        Returns:
+            What has changed; empty after the time-out and after `close`.
+
+        Raises:
+            ServiceError: the service cannot be reached.
+        """
         deadline = self._clock.monotonic() + timeout_seconds
-        waiter = _Waiter(frozenset(task_ids))
+        waiter = _Waiter(wanted)
         with self._changed:
             closings = self._closings
             self._waiters.add(waiter)
         try:
             while True:
-                # A task that ends after this read leaves a hint, because the waiter is registered already.
-                ended = self._ended(task_ids)
-                if ended or not self._hinted(waiter, deadline, closings):
-                    return ended
+                # A change after this look leaves a hint, because the waiter is registered already.
+                found, seconds = look()
+                if found or not self._hinted(waiter, deadline, min(seconds, _REREAD_SECONDS), closings):
+                    return found
         finally:
             with self._changed:
                 self._waiters.discard(waiter)
@@ -97,11 +182,11 @@ class Watcher:
             if closed:
                 self._connection.close()  # this call may have opened it again
 
-    def hint(self, task_ids: Iterable[str]) -> None:
-        """Let the callers read again that wait for one of these tasks."""
-        ids = frozenset(task_ids)
+    def hint(self, ids: Iterable[str]) -> None:
+        """Let the callers look again that wait for one of these documents."""
+        changed = frozenset(ids)
         with self._changed:
-            hinted = [waiter for waiter in self._waiters if not ids.isdisjoint(waiter.task_ids)]
+            hinted = [waiter for waiter in self._waiters if waiter.wanted.includes(changed)]
             for waiter in hinted:
                 waiter.hinted = True
             if hinted:
@@ -114,17 +199,9 @@ class Watcher:
             self._changed.notify_all()
             self._wanted.notify_all()
 
-    def _ended(self, task_ids: Iterable[str]) -> list[str]:
-        """The tasks that are terminal or unknown. It ignores the time, by which only terminal records expire."""
-        ids = list(task_ids)
-        with self._connection.use() as collections:
-            known = find_records(collections, ids, {"expires": 1})
-        running = {task_id for task_id, document in known.items() if document["expires"] == UNFINISHED}
-        return [task_id for task_id in ids if task_id not in running]
-
-    def _hinted(self, waiter: _Waiter, deadline: float, closings: int) -> bool:
-        """Wait for a reason to read again; False after the deadline or after `close`."""
-        reread_at = self._clock.monotonic() + _REREAD_SECONDS
+    def _hinted(self, waiter: _Waiter, deadline: float, reread_seconds: float, closings: int) -> bool:
+        """Wait for a reason to look again; False after the deadline or after `close`."""
+        reread_at = self._clock.monotonic() + reread_seconds
         with self._changed:
             self._start()
             while not waiter.hinted:
@@ -178,7 +255,9 @@ class Watcher:
     def _read_stream(self, closings: int) -> None:
         with (
             self._connection.use() as collections,
-            collections.records.watch(list(_CHANGES), max_await_time_ms=_AWAIT_MILLISECONDS) as stream,
+            self._watched.collection(collections).watch(
+                list(self._watched.changes()), max_await_time_ms=_AWAIT_MILLISECONDS
+            ) as stream,
         ):
             self._hint_all()  # changes before the stream are unknown
             while stream.alive and self._goes_on(closings):
@@ -199,23 +278,24 @@ class Watcher:
             return self._closings == closings and self._wanted.wait_for(lambda: bool(self._waiters), _LINGER_SECONDS)
 
     def _poll(self, closings: int) -> None:
-        pause, known = _FIRST_PAUSE_SECONDS, frozenset[str]()
-        while task_ids := self._awaited(closings):
-            pause = _FIRST_PAUSE_SECONDS if task_ids - known else min(pause * _SLOWING, _LONGEST_PAUSE_SECONDS)
-            known = task_ids
+        pause, known = _FIRST_PAUSE_SECONDS, frozenset[Wanted]()
+        while wanted := self._wanted_now(closings):
+            slower = min(pause * _SLOWING, self._watched.longest_pause_seconds)
+            pause = _FIRST_PAUSE_SECONDS if wanted - known else slower
+            known = wanted
             self._pause(pause)
-            self.hint(self._ended(task_ids))
+            self.hint(self._watched.poll(list(wanted)))
 
     def _pause(self, seconds: float) -> None:
         with self._wanted:
             self._wanted.wait(seconds)
 
-    def _awaited(self, closings: int) -> frozenset[str]:
-        """All tasks for which a caller waits; empty after `close`."""
+    def _wanted_now(self, closings: int) -> frozenset[Wanted]:
+        """What callers wait for; empty after `close`."""
         with self._changed:
             if self._closings != closings:
                 return frozenset()
-            return frozenset().union(*(waiter.task_ids for waiter in self._waiters))
+            return frozenset(waiter.wanted for waiter in self._waiters)
 
     def _hint_all(self) -> None:
         with self._changed:

@@ -6,7 +6,8 @@ import pytest
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from drivetrain.contract import ServiceUnavailable, State, Transition
+from drivetrain.contract import ServiceUnavailable, State, Transition, ValueWrite
+from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_mongo import waiting as waiting_module
 
 SECONDS = 30.0
@@ -193,3 +194,65 @@ def test_the_filter_lets_only_ends_through():
     match, project = waiting_module._CHANGES
     assert set(project["$project"]) == {"operationType", "documentKey"}
     assert {condition["operationType"] for condition in match["$match"]["$or"][1:]} == {"insert", "update"}
+
+
+# Values
+
+
+def put(backend, *keys):
+    outcomes = backend.write_values([ValueWrite(key=key, value=b"v") for key in keys])
+    return {key: outcome.current.version for key, outcome in zip(keys, outcomes, strict=True)}
+
+
+def wait_in_background(backend, seen, prefix=None):
+    return Background(backend.wait_values, seen, prefix=prefix, timeout_seconds=SECONDS)
+
+
+def test_a_stream_announces_changes_of_values(make, streams):
+    waiter, writer = make(waiting="stream"), make()
+    seen = put(writer, "k", "p/gone")
+    waiting = wait_in_background(waiter, seen, "p/")
+    assert streams.acquire(timeout=SECONDS)
+    writer.write_values([ValueWrite(key="p/gone", value=None)])
+    assert waiting.result() == ["p/gone"]
+    waiting = wait_in_background(waiter, {"k": seen["k"]}, "p/")
+    put(writer, "p/new")
+    assert waiting.result() == ["p/new"]
+    waiting = wait_in_background(waiter, seen)
+    assert waiting.result() == ["p/gone"]
+    waiting = wait_in_background(waiter, {"k": seen["k"]})
+    put(writer, "k")
+    assert waiting.result() == ["k"]
+    assert not streams.acquire(blocking=False), "one stream serves all waits"
+
+
+def test_values_and_tasks_have_each_a_stream(make, streams):
+    waiter, other = make(waiting="stream"), make()
+    other.record([start()])
+    task, value = Waiting(waiter, "t"), wait_in_background(waiter, {"k": 0})
+    assert streams.acquire(timeout=SECONDS)
+    assert streams.acquire(timeout=SECONDS)
+    put(other, "k")
+    assert value.result() == ["k"]
+    other.record([end()])
+    assert task.result() == ["t"]
+
+
+def test_polling_finds_changes_of_values_for_all_callers(make):
+    waiter, writer = make(waiting="poll"), make()
+    seen = put(writer, "k", "p/gone")
+    one = wait_in_background(waiter, {"k": seen["k"]})
+    other = wait_in_background(waiter, {"p/gone": seen["p/gone"]}, "p/")
+    writer.write_values([ValueWrite(key="p/gone", value=None)])
+    assert other.result() == ["p/gone"]
+    put(writer, "k")
+    assert one.result() == ["k"]
+
+
+def test_a_write_of_the_same_object_wakes_a_wait_without_a_stream(make, monkeypatch):
+    monkeypatch.setattr(waiting_module.Watcher, "_run", lambda _: None)
+    backend = make(waiting="poll")
+    waiting = wait_in_background(backend, {"k": 0})
+    while not waiting.ended(0.01):
+        put(backend, "k")
+    assert waiting.result() == ["k"]

@@ -59,7 +59,7 @@ class RedisBackend:
         self._groups = Groups(self._client, self._keys)
         self._records = Records(self._client, self._keys, self._groups, self._waiting)
         self._scan = KeyScan(self._client, self._keys)
-        self._values = Values(self._client, self._keys)
+        self._values = Values(self._client, self._keys, self._waiting)
 
     def __repr__(self) -> str:
         return f"RedisBackend({self._shown})"
@@ -135,6 +135,12 @@ class RedisBackend:
     def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
         """See `VersionedValues.list_values`. In the order of the keys."""
         return self._values.list_values(prefix, limit=limit, cursor=cursor)
+
+    def wait_values(
+        self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
+    ) -> Sequence[str]:
+        """See `VersionedValues.wait_values`. Over a subscription, like `wait`."""
+        return self._values.wait_values(seen, prefix=prefix, timeout_seconds=timeout_seconds)
 
     def sweep(self) -> int:
         """See `Backend.sweep`. Only values: Redis itself drops expired records."""

@@ -7,7 +7,7 @@ hash of the key gives its shard. `lua/value_common.lua` describes the keys of a 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 from zlib import crc32
@@ -17,6 +17,7 @@ from drivetrain.contract import (
     ValuePage,
     ValueWrite,
     VersionedValue,
+    changed_values,
     check_value_sizes,
     chunks,
     utf8,
@@ -26,6 +27,7 @@ from drivetrain_redis.codec import LARGEST_VALUE_BYTES
 from drivetrain_redis.connection import Client
 from drivetrain_redis.keys import VALUE_SUFFIXES, Keys
 from drivetrain_redis.scripts import LARGEST_BATCH, Call, Script
+from drivetrain_redis.waiting import Waiting
 
 __all__ = ["SHARDS", "Values"]
 
@@ -35,12 +37,17 @@ SHARDS = 16
 _MOST_LISTED = 500
 #: About 10,000 years.
 _LONGEST_SECONDS = 3e11
+#: How long a caller that waits stays registered after its last look, in seconds. It looks more often than that.
+_WATCHED_SECONDS = 60.0
+#: A value that is to expire may be looked at again after this time, in seconds.
+_SHORTEST_PAUSE_SECONDS = 0.005
 #: The version and the end of a value, at the start of an entry.
 _HEAD = struct.Struct(">dd")
 
 _READ = Script.load("value_common", "read_values")
 _WRITE = Script.load("value_common", "write_values")
 _LIST = Script.load("value_common", "list_values")
+_WATCH = Script.load("value_common", "watch_values")
 _SWEEP = Script.load("value_common", "sweep_values")
 _COUNT = Script.load("value_common", "count_values")
 
@@ -48,8 +55,9 @@ _COUNT = Script.load("value_common", "count_values")
 class Values:
     """The versioned values of a backend; see `drivetrain.contract.VersionedValues`. Thread-safe."""
 
-    def __init__(self, client: Client, keys: Keys) -> None:
+    def __init__(self, client: Client, keys: Keys, waiting: Waiting) -> None:
         self._client = client
+        self._waiting = waiting
         self._bases = [keys.values(shard) for shard in range(SHARDS)]
         self._suffixes = () if client.supports_cross_slot else VALUE_SUFFIXES
 
@@ -84,6 +92,38 @@ class Values:
                 found += [(key, _unpack(entry, now)) for key, entry in entries]
         return _page(sorted(found, key=itemgetter(0)), min(passed, default=None), limit)
 
+    def wait_values(
+        self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
+    ) -> Sequence[str]:
+        """See `VersionedValues.wait_values`."""
+        topics = [(_shard(utf8(key)), b"k" + utf8(key)) for key in seen]
+        if prefix is not None:
+            topics += [(shard, b"p" + utf8(prefix)) for shard in range(SHARDS)]
+        if not topics:
+            return []
+        channels: set[str] = set()
+
+        def look(rest: float, channel: str) -> tuple[float, list[str]]:
+            if channel:
+                channels.add(channel)
+                self._watch(topics, channel, _WATCHED_SECONDS)
+            # A write after the registration ends the pause, and one before it is found now.
+            changes = changed_values(self, seen, prefix)
+            return max(_SHORTEST_PAUSE_SECONDS, min(rest, changes.ends_in_seconds)), list(changes.keys)
+
+        keys = self._waiting.until(look, [], timeout_seconds, lambda _: [])
+        for channel in channels:
+            self._watch(topics, channel, 0.0)
+        return keys
+
+    def _watch(self, topics: Sequence[tuple[int, bytes]], channel: str, seconds: float) -> None:
+        """Register a channel for this time, or remove it. A notification ends the registration too."""
+        by_slot = self._client.by_slot([self._bases[shard] for shard, _ in topics])
+        before = (channel, _microseconds(seconds))
+        parts = [part for slot in by_slot for part in chunks(slot, LARGEST_BATCH)]
+        calls = [self._call(_WATCH, [(topics[at][0], topics[at][1:]) for at in part], before) for part in parts]
+        self._client.run(calls)
+
     def sweep(self) -> None:
         """Drop expired values, a limited number of each shard."""
         self._run_on_shards(_SWEEP)
@@ -94,15 +134,16 @@ class Values:
 
     def _run(self, script: Script, items: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Sequence[int], list[Any]]]:
         """Run a script on items, which begin with their key; the replies, each with the indexes of its items."""
-        shards = [crc32(item[0]) % SHARDS for item in items]
+        shards = [_shard(item[0]) for item in items]
         by_slot = self._client.by_slot([self._bases[shard] for shard in shards])
         parts = [part for slot in by_slot for part in chunks(slot, LARGEST_BATCH)]
         calls = [self._call(script, [(shards[index], items[index]) for index in part]) for part in parts]
         return zip(parts, self._client.run(calls), strict=True) if calls else iter(())
 
-    def _call(self, script: Script, items: Sequence[tuple[int, tuple[Any, ...]]]) -> Call:
+    def _call(self, script: Script, items: Sequence[tuple[int, tuple[Any, ...]]], before: tuple[Any, ...] = ()) -> Call:
+        """A call with the arguments ``before``, and those of items, each with its shard."""
         positions: dict[int, int] = {}
-        arguments: list[Any] = []
+        arguments: list[Any] = [*before]
         for shard, item in items:
             arguments += (positions.setdefault(shard, len(positions) + 1), *item)
         return script.call([self._bases[shard] for shard in positions], arguments, self._suffixes)
@@ -110,6 +151,10 @@ class Values:
     def _run_on_shards(self, script: Script, *arguments: Any) -> list[Any]:
         parts = [[self._bases[shard] for shard in part] for part in self._client.by_slot(self._bases)]
         return self._client.run([script.call(bases, (len(bases), *arguments), self._suffixes) for bases in parts])
+
+
+def _shard(key: bytes) -> int:
+    return crc32(key) % SHARDS
 
 
 def _arguments(write: ValueWrite) -> tuple[Any, ...]:

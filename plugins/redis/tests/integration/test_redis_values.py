@@ -3,6 +3,7 @@
 import pytest
 
 from drivetrain.contract import DriverContext, ValueWrite
+from drivetrain_contract_tests.backends.concurrency import Background
 from drivetrain_redis import make_backend
 from drivetrain_redis.connection import ServerConnection
 from drivetrain_redis.keys import VALUE_SUFFIXES, Keys
@@ -134,3 +135,37 @@ def test_versions_grow_where_the_clock_is_behind_the_last_one(backend, client, p
     client.set(counter, first.current.version + 10**12)
     (second,) = write(backend, "key")
     assert second.current.version == first.current.version + 10**12 + 1
+
+
+def watch_keys(client, prefix):
+    return {
+        key
+        for base in (Keys(prefix).values(shard) for shard in range(SHARDS))
+        for pattern in (b":watch:*", b":prefixes")
+        for key in client.scan_iter(base + pattern)
+    }
+
+
+@pytest.mark.parametrize("prefix_waited_for", [None, "p/"])
+def test_a_wait_registers_and_leaves_nothing_behind(backend, client, prefix, prefix_waited_for):
+    waiting = Background(backend.wait_values, {"k": 0, "other": 0}, prefix=prefix_waited_for, timeout_seconds=60.0)
+    until(lambda: watch_keys(client, prefix), "the caller is registered")
+    registered = watch_keys(client, prefix)
+    assert all(0 < client.pttl(key) <= 60_000 for key in registered), "a caller that is killed is not forgotten"
+    write(backend, "k")
+    assert waiting.result() == ["k"]
+    assert watch_keys(client, prefix) == set()
+    assert backend.wait_values({"k": 0}, prefix=prefix_waited_for, timeout_seconds=60.0) == ["k"]
+    assert backend.wait_values({"new": 0}, timeout_seconds=0.01) == []
+    assert watch_keys(client, prefix) == set()
+
+
+def test_a_caller_that_was_killed_is_dropped_by_the_next_one(backend, client, prefix):
+    base = Keys(prefix).values(0)
+    client.zadd(base + b":watch:pp/", {b"long gone": 1.0})
+    client.zadd(base + b":prefixes", {b"old/": 1.0})
+    waiting = Background(backend.wait_values, {}, prefix="p/", timeout_seconds=60.0)
+    until(lambda: client.zrange(base + b":prefixes", 0, -1) == [b"p/"], "one registers, and the old one is gone")
+    assert b"long gone" not in client.zrange(base + b":watch:pp/", 0, -1)
+    write(backend, "p/k")
+    assert waiting.result() == ["p/k"]

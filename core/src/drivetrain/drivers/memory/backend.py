@@ -35,6 +35,7 @@ from drivetrain.contract import (
     is_expired,
     renew_record,
     shorten_record,
+    wait_for_values,
 )
 from drivetrain.drivers.memory.indexed_heap import IndexedHeap
 from drivetrain.drivers.memory.stores import NamedStores
@@ -188,12 +189,11 @@ class MemoryBackend:
         """See `Backend.wait`."""
         if not task_ids:
             return {}
-
-        def pause(seconds: float) -> None:
-            self._clock.wait(self._store.condition, seconds)
-
         with self._store.condition:
-            return self._waits.run(lambda: self._ended(task_ids), pause, timeout_seconds=timeout_seconds)
+            return self._waits.run(lambda: self._ended(task_ids), self._pause, timeout_seconds=timeout_seconds)
+
+    def _pause(self, seconds: float) -> None:
+        self._clock.wait(self._store.condition, seconds)
 
     def _ended(self, task_ids: Sequence[str]) -> dict[str, TaskRecord | None]:
         """The tasks that are terminal or gone, with their records."""
@@ -294,12 +294,22 @@ class MemoryBackend:
         """See `Backend.write_values`."""
         with self._store.condition:
             now = self._clock.monotonic()
-            return [self._store.values.write(write, now) for write in writes]
+            outcomes = [self._store.values.write(write, now) for write in writes]
+            if any(outcome.written for outcome in outcomes):
+                self._store.condition.notify_all()
+            return outcomes
 
     def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
         """See `Backend.list_values`; by key."""
         with self._store.condition:
             return self._store.values.page(prefix, limit, cursor, self._clock.monotonic())
+
+    def wait_values(
+        self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
+    ) -> Sequence[str]:
+        """See `Backend.wait_values`."""
+        with self._store.condition:
+            return wait_for_values(self._waits, self, self._pause, seen, prefix, timeout_seconds=timeout_seconds)
 
     def sweep(self) -> int:
         """See `Backend.sweep`."""

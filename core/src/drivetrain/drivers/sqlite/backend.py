@@ -28,6 +28,7 @@ from drivetrain.contract import (
     check_transition_sizes,
     check_value_sizes,
     chunks,
+    wait_for_values,
 )
 from drivetrain.drivers.sqlite import groups as group_rows
 from drivetrain.drivers.sqlite import records, values
@@ -51,6 +52,8 @@ _YIELD_SECONDS = 1e-4
 #: The pause between two reads of all tasks, for each task, in real time. To read 10,000 tasks takes 20 ms, and every
 #: commit of any process causes one.
 _PAUSE_SECONDS_PER_TASK = 1e-5
+#: The longest pauses between two looks for changed values, without and with notifications.
+_VALUE_IDLE_SECONDS = (0.25, 0.5)
 
 _UNFINISHED_OF = "SELECT id FROM @tasks WHERE expires IS NULL AND id IN (…)"
 _RENEW = "UPDATE @tasks SET leased_until = ? WHERE id = ? AND state = 'STARTED' AND run = ?"
@@ -95,6 +98,9 @@ class SqliteBackend:
         )
         self._database = Database(options)
         self._watcher = Watcher(self._database, clock, FileNotifier(options.sibling("finished")))
+        # Not that of the tasks: the end of a task wakes no wait for values.
+        notifier = FileNotifier(options.sibling("values"))
+        self._value_watcher = Watcher(_LastVersion(self._database), clock, notifier, _VALUE_IDLE_SECONDS)
         self._clock = clock
         self._waits = WaitLoop(clock)
 
@@ -245,12 +251,36 @@ class SqliteBackend:
             return []
         check_value_sizes(writes, LARGEST_VALUE_BYTES)
         with self._database.write() as session:
-            return values.write(session, writes, self._clock.now())
+            outcomes = values.write(session, writes, self._clock.now())
+        if any(outcome.written for outcome in outcomes):
+            self._value_watcher.announce()
+        return outcomes
 
     def list_values(self, prefix: str, *, limit: int, cursor: str | None = None) -> ValuePage:
         """See `Backend.list_values`; by the bytes of the keys."""
         with self._database.read() as session:
             return values.list_page(session, prefix, limit, cursor, self._clock.now())
+
+    def wait_values(
+        self, seen: Mapping[str, int], *, prefix: str | None = None, timeout_seconds: float
+    ) -> Sequence[str]:
+        """See `Backend.wait_values`."""
+        mark = 0
+
+        def set_mark() -> None:
+            nonlocal mark
+            mark = self._value_watcher.mark()
+
+        return wait_for_values(
+            self._waits,
+            self,
+            lambda seconds: self._value_watcher.wait(mark, seconds),
+            seen,
+            prefix,
+            timeout_seconds=timeout_seconds,
+            before_look=set_mark,
+            when_closed=self._database.close,
+        )
 
     # Upkeep
 
@@ -281,7 +311,21 @@ class SqliteBackend:
         """See `Backend.close`. The object may be used again afterwards."""
         self._waits.close()
         self._watcher.notify()
+        self._value_watcher.notify()
         self._database.close()
+
+
+class _LastVersion:
+    """What changes whenever a value is written or removed; see `Watcher`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def version(self, *, connect: bool) -> int | None:
+        if not connect and not self._database.reads:
+            return None
+        with self._database.read() as session:
+            return values.last_version(session)
 
 
 def _renewal(lease: RunLease, state: State | None, run: str | None) -> Renewal:

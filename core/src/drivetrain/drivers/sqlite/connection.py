@@ -159,6 +159,11 @@ class Database:
             return False  # the caller tries again until the deadline
         return True
 
+    @property
+    def reads(self) -> bool:
+        """Whether the connection that reads is open."""
+        return self._reader.connected
+
     def version(self, *, connect: bool) -> tuple[int, int] | None:
         """A value that is different after every commit by another connection; see `Watcher`."""
         if not connect and not self._watch.connected:

@@ -8,12 +8,15 @@ from drivetrain.contract import ValueOutcome, ValuePage, ValueWrite, VersionedVa
 from drivetrain.drivers.sqlite.codec import Row
 from drivetrain.drivers.sqlite.connection import Session
 
-__all__ = ["drop_expired", "list_page", "read", "write"]
+__all__ = ["drop_expired", "last_version", "list_page", "read", "write"]
 
 _READ = "SELECT key, value, version, ends FROM @values WHERE (ends IS NULL OR ends > ?) AND key IN (…)"
 #: The row that it replaces goes, and the new one gets the next version.
 _PUT = "INSERT OR REPLACE INTO @values (key, value, ends) VALUES (?, ?, ?) RETURNING version"
 _REMOVE = "DELETE FROM @values WHERE key = ?"
+#: A removal takes a version too, so that the last version changes with every change of the table.
+_COUNT_REMOVAL = "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = '@values'"
+_LAST_VERSION = "SELECT seq FROM sqlite_sequence WHERE name = '@values'"
 _LIST = "SELECT key, value, version, ends FROM @values WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
 _DROP_EXPIRED = """
 DELETE FROM @values WHERE version IN (SELECT version FROM @values WHERE ends <= ? ORDER BY ends LIMIT ?)
@@ -44,6 +47,8 @@ def _write(session: Session, write: ValueWrite, now: float) -> ValueOutcome:
     key, seconds = utf8(write.key), write.expires_in_seconds
     if write.value is None:
         session.execute(_REMOVE, (key,))
+        if stored is not None:
+            session.execute(_COUNT_REMOVAL)
         return ValueOutcome(written=True, current=None)
     ends = None if seconds is None else now + seconds
     (version,) = session.execute(_PUT, (key, write.value, ends)).fetchone()
@@ -59,6 +64,12 @@ def list_page(session: Session, prefix: str, limit: int, cursor: str | None, now
     # Expired values are left out here, not by SQL: so a call never walks past any number of them.
     values = [(_text(row[0]), _value(row, now)) for row in page if row[-1] is None or row[-1] > now]
     return ValuePage(values=values, cursor=_text(page[-1][0]) if len(rows) > len(page) else None)
+
+
+def last_version(session: Session) -> int:
+    """The last version that a write or a removal took; 0: there was none. It changes with every one of them."""
+    row = session.execute(_LAST_VERSION).fetchone()
+    return int(row[0]) if row else 0
 
 
 def drop_expired(session: Session, now: float, limit: int) -> None:

@@ -11,9 +11,10 @@ from drivetrain.drivers.sqlite.file_notify import FileNotifier, Listener
 
 __all__ = ["Versioned", "Watcher"]
 
-#: The pause between two polls right after a change, and the longest pause while nothing changes, without and with
-#: notifications. After a change that came without a notification, the file is polled as often as without them.
+#: The pause between two polls right after a change. After a change that came without a notification, the file is polled
+#: as often as without them.
 _BUSY_SECONDS = 0.001
+#: The longest pause while nothing changes, without and with notifications; see `Watcher`.
 _IDLE_SECONDS = 0.005
 _NOTIFIED_IDLE_SECONDS = 0.1
 #: The factor by which the pause grows.
@@ -37,10 +38,19 @@ class Watcher:
         watched: what changes.
         clock: the clock by which threads wait. ``watched`` is polled in real time: other processes change it.
         notifier: notifications to and from other processes.
+        idle_seconds: the longest pauses between two polls, without notifications and with them, in seconds.
+            None: those of messages and tasks.
     """
 
-    def __init__(self, watched: Versioned, clock: Clock, notifier: FileNotifier) -> None:
+    def __init__(
+        self,
+        watched: Versioned,
+        clock: Clock,
+        notifier: FileNotifier,
+        idle_seconds: tuple[float, float] | None = None,
+    ) -> None:
         self._watched = watched
+        self._idle_seconds = idle_seconds
         self._notifier = notifier
         self._clock = clock
         lock = threading.Lock()
@@ -119,7 +129,7 @@ class Watcher:
                 listener.close()
 
     def _poll(self, listener: Listener | None) -> None:
-        idle = _IDLE_SECONDS if listener is None else _NOTIFIED_IDLE_SECONDS
+        idle = (self._idle_seconds or (_IDLE_SECONDS, _NOTIFIED_IDLE_SECONDS))[listener is not None]
         pause, notified = _BUSY_SECONDS, False
         while self._is_wanted():
             changed = self._check_in_background()

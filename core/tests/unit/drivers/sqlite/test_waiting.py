@@ -164,6 +164,42 @@ def test_a_result_of_another_process_wakes_a_waiting_wait(request, how, make, ch
     assert list(waiter.result()) == ["a"]
 
 
+@pytest.mark.parametrize("how", ["notifications_only", "no_notifications"])
+def test_a_write_of_another_process_wakes_a_wait_for_values(request, how, monkeypatch, make, child, background):
+    request.getfixturevalue(how)
+    if how == "notifications_only":
+        monkeypatch.setattr("drivetrain.drivers.sqlite.backend._VALUE_IDLE_SECONDS", (20.0, 20.0))
+    backend = make("backend")
+    backend.ping()
+    other = child(
+        "from drivetrain.contract import ValueWrite\n"
+        "say('ready'); hear(); backend.write_values([ValueWrite(key='k', value=b'v')])\n"
+        "hear(); backend.write_values([ValueWrite(key='k', value=None)]); say('done')"
+    )
+    assert other.line() == "ready"
+    waiter = background(backend.wait_values, {"k": 0}, prefix="p/", timeout_seconds=60.0)
+    other.tell()
+    assert waiter.result() == ["k"]
+    (found,) = backend.read_values(["k"])
+    waiter = background(backend.wait_values, {"k": found.version}, timeout_seconds=60.0)
+    other.tell()
+    assert waiter.result() == ["k"]
+
+
+def test_the_end_of_a_task_wakes_no_wait_for_values(make, background, statements, sent):
+    """A busy queue commits thousands of times in a second."""
+    backend, other = make("backend"), make("backend")
+    waiter = background(backend.wait_values, {"k": 0}, timeout_seconds=60.0)
+    assert not waiter.ended(0.2)
+    statements.clear()
+    for number in range(20):
+        other.record([sent(f"t{number}")])
+        other.forget([f"t{number}"])
+    assert len([each for each in statements if "WHERE (ends IS NULL" in each]) <= 1
+    backend.close()
+    assert waiter.result() == []
+
+
 def test_a_change_without_a_notification_is_found_too(make, background, monkeypatch, ids, messages, receive):
     monkeypatch.setattr(FileNotifier, "notify", lambda self: None)  # as if killed right after the commit
     broker, other = make("broker"), make("broker")

@@ -5,8 +5,15 @@
 --   :index: a sorted set of the keys of the hash, all with score 0, in the order of their bytes;
 --   :ends: a sorted set of the keys of the values that expire, by their end;
 --   :version: the last version. It has no end, so versions grow after a value is gone.
+--
+-- A caller that waits for a change has registered its channel, one-time, in a sorted set by expiry:
+--   :watch:k and a key: for that key;
+--   :watch:p and a prefix, listed in :prefixes by expiry: for all keys that begin so.
+-- These keys are not declared to a cluster, so they are used by pcall: while a slot moves, a caller is not notified, and
+-- finds the change when it looks again.
 -- An entry of the hash is its version, its end (0 for none) and the bytes of the value. Times are microseconds.
 local call, insert = redis.call, table.insert
+local pcall = redis.pcall
 
 local HEAD = '>dd'
 -- How many expired values a call drops from a shard at most.

@@ -5,6 +5,34 @@
 --   the entry that refuses it, or false.
 local now = clock()
 local reply = {now}
+
+-- Notify the callers that wait under a topic. Each of them registers again if it waits on.
+local function notify(base, topic)
+  local watch = base .. ':watch:' .. topic
+  local channels = pcall('ZRANGE', watch, 0, -1)
+  if #channels > 0 then
+    for _, channel in ipairs(channels) do
+      call('PUBLISH', channel, '')
+    end
+    pcall('DEL', watch)
+  end
+end
+
+-- By shard: the prefixes for which a caller waits.
+local prefixes = {}
+
+local function notify_all(base, key)
+  notify(base, 'k' .. key)
+  if not prefixes[base] then
+    prefixes[base] = pcall('ZRANGE', base .. ':prefixes', 0, -1)
+  end
+  for _, prefix in ipairs(prefixes[base]) do
+    if string.sub(key, 1, #prefix) == prefix then
+      notify(base, 'p' .. prefix)
+    end
+  end
+end
+
 -- By shard: the last version, and whether it is a new one.
 local last, is_new = {}, {}
 for position = 1, #ARGV, 5 do
@@ -23,6 +51,7 @@ for position = 1, #ARGV, 5 do
     if span < 0 then
       if entry then
         drop(base, key)
+        notify_all(base, key)
       end
     else
       -- The clock is behind the last version only if it was set back, or after a million writes in a second. It counts
@@ -37,6 +66,7 @@ for position = 1, #ARGV, 5 do
       else
         call('ZREM', base .. ':ends', key)
       end
+      notify_all(base, key)
     end
     insert(reply, version)
     insert(reply, false)
