@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from drivetrain.contract import Durability, TaskPage, evolve
+from drivetrain.contract import Durability, TaskPage, TaskReach, evolve
 from drivetrain_contract_tests import BackendContract, LockContract, ValueContract
 from mutants.backend_base import Host, Remote, service_of
 from mutants.backend_tasks import Limited
@@ -23,7 +23,8 @@ class Cache(Limited):
         Limited.capabilities,
         durability=Durability.CACHE,
         notifies=False,
-        lists_tasks=False,
+        lists_tasks=TaskReach.NONE,
+        lists_newest_first=False,
         expiry_resolution_seconds=1.0,
     )
 
@@ -43,7 +44,7 @@ class Cache(Limited):
             [evolve(each, expires_in_seconds=whole(each.expires_in_seconds)) for each in writes]
         )
 
-    def unfinished(self, *, limit, cursor=None):
+    def list_tasks(self, states, *, limit, cursor=None):
         return TaskPage()
 
     def wait(self, task_ids, *, timeout_seconds):

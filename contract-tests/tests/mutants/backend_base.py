@@ -158,7 +158,7 @@ def _remote(name: str) -> Callable[..., Any]:
     return call
 
 
-_CALLS = """ping record read wait renew shorten_retention forget unfinished open_groups complete read_groups
+_CALLS = """ping record read wait renew shorten_retention forget list_tasks open_groups complete read_groups
 read_members store_bodies load_bodies drop_bodies read_values write_values list_values
 wait_values sweep counts"""
 

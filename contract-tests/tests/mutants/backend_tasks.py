@@ -11,7 +11,6 @@ from drivetrain.contract import (
     Renewal,
     State,
     StateChange,
-    TaskPage,
     TooLarge,
     apply,
     check_value_sizes,
@@ -561,25 +560,6 @@ class CountsFromZero(Ruled):
         after = apply(before, transition, now)
         new = before is not None and after is not None and after.attempt > before.attempt
         return evolve(after, starts=after.starts - 1) if new and after.starts else after
-
-
-@broken("R14", "lists tasks that have ended")
-class ListsAll(MemoryBackend):
-    def unfinished(self, *, limit, cursor=None):
-        return TaskPage(records=list(self._store.tasks.values())[:limit])
-
-
-@broken("R14", "does not list tasks that wait for another attempt")
-class ListsTheRunning(MemoryBackend):
-    def unfinished(self, *, limit, cursor=None):
-        page = super().unfinished(limit=limit, cursor=cursor)
-        return evolve(page, records=[found for found in page.records if found.state is not State.RETRY])
-
-
-@broken("R14", "lists more than it was asked for")
-class ListsTooMany(MemoryBackend):
-    def unfinished(self, *, limit, cursor=None):
-        return super().unfinished(limit=10**6)
 
 
 # R15 to R17: waiting

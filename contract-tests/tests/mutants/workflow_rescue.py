@@ -16,8 +16,8 @@ from mutants.workflow_base import breaks_core, breaks_pair
 
 def lists_only(wanted):
     class Listing(MemoryBackend):
-        def unfinished(self, *, limit, cursor=None):
-            page = super().unfinished(limit=limit, cursor=cursor)
+        def list_tasks(self, states, *, limit, cursor=None):
+            page = super().list_tasks(states, limit=limit, cursor=cursor)
             return evolve(page, records=[record for record in page.records if wanted(record)])
 
     return Listing
@@ -35,8 +35,8 @@ breaks_pair("W22", "lists nothing that was started")(lists_only(lambda record: r
 
 @breaks_pair("W22", "lists the first three tasks")
 class ListsThree(MemoryBackend):
-    def unfinished(self, *, limit, cursor=None):
-        return evolve(super().unfinished(limit=3, cursor=cursor), cursor=None)
+    def list_tasks(self, states, *, limit, cursor=None):
+        return evolve(super().list_tasks(states, limit=3, cursor=cursor), cursor=None)
 
 
 @breaks_pair("W22", "shows messages that are gone")

@@ -12,6 +12,7 @@ from drivetrain.contract import (
     Outcome,
     QueueSection,
     State,
+    TaskReach,
     evolve,
 )
 from drivetrain.drivers.memory import MemoryBackend, MemoryBroker
@@ -352,7 +353,9 @@ def lose_ready(brokers, _backends):
 
 
 def lose_records(_brokers, backends):
-    backends[-1].forget([record.task_id for record in backends[-1].unfinished(limit=1000).records])
+    backends[-1].forget(
+        [record.task_id for record in backends[-1].list_tasks(TaskReach.UNFINISHED.states, limit=1000).records]
+    )
 
 
 MUTANTS = [

@@ -72,6 +72,18 @@ class BatchChecks(BackendBase):
                 assert_same(listed_ids(backend, 500), [] if number else sorted(names), "the unfinished tasks")
         assert counts(backend)["tasks"] == len(names)
 
+    @holds("R14", "R40", needs="lists_tasks")
+    def test_all_tasks_of_a_large_batch_are_listed(self) -> None:
+        """A list has as many pages as it needs, of tasks that go on and of those that have failed."""
+        backend, names = self.fresh(), numbered_names(min(self.entries, _MOST_WRITTEN))
+        half = len(names) // 2
+        record(backend, *[transition(name, State.PENDING) for name in names[:half]])
+        record(backend, *[transition(name, State.FAILURE) for name in names[half:]])
+        assert_same(listed_ids(backend, 400), sorted(names[:half]), "the unfinished tasks")
+        if State.FAILURE in backend.capabilities.lists_tasks.states:
+            found = listed_ids(backend, 400, frozenset({State.FAILURE}))
+            assert_same(found, sorted(names[half:]), "the failed tasks")
+
     @holds("R10")
     def test_every_record_of_a_large_batch_is_read(self) -> None:
         """Records are read at each position of the answer, and None where nothing is known."""

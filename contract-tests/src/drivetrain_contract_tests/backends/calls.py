@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from drivetrain.contract import (
@@ -14,6 +15,7 @@ from drivetrain.contract import (
     RunLease,
     State,
     TaskPage,
+    TaskReach,
     TaskRecord,
     Transition,
 )
@@ -24,6 +26,7 @@ __all__ = [
     "NOTHING",
     "PAYLOADS",
     "TERMINAL",
+    "UNFINISHED",
     "counts",
     "done",
     "granted",
@@ -45,6 +48,7 @@ __all__ = [
 #: The counts of an empty namespace.
 NOTHING = {"tasks": 0, "groups": 0, "members": 0, "bodies": 0, "values": 0}
 TERMINAL = tuple(state for state in State if state.terminal)
+UNFINISHED = TaskReach.UNFINISHED.states
 #: Values that services have changed: empty, text of theirs, numbers, bytes without text, blanks at the ends, large.
 PAYLOADS = (
     b"",
@@ -142,24 +146,24 @@ def known(backend: Backend, task_id: str = "t") -> bool:
     return read(backend, task_id) is not None
 
 
-def pages(backend: Backend, limit: int) -> Iterator[TaskPage]:
-    """The pages of unfinished tasks, one after the other."""
-    page = backend.unfinished(limit=limit)
+def pages(backend: Backend, limit: int, states: AbstractSet[State] = UNFINISHED) -> Iterator[TaskPage]:
+    """The pages of tasks in these states, one after the other."""
+    page = backend.list_tasks(states, limit=limit)
     yield page
     while page.cursor is not None:
-        page = backend.unfinished(limit=limit, cursor=page.cursor)
+        page = backend.list_tasks(states, limit=limit, cursor=page.cursor)
         yield page
 
 
-def listed(backend: Backend, limit: int = 100) -> list[TaskRecord]:
-    """All unfinished tasks, each once, by pages of ``limit``; sorted by id."""
-    found = {record.task_id: record for page in pages(backend, limit) for record in page.records}
+def listed(backend: Backend, limit: int = 100, states: AbstractSet[State] = UNFINISHED) -> list[TaskRecord]:
+    """All tasks in these states, each once, by pages of ``limit``; sorted by id."""
+    found = {record.task_id: record for page in pages(backend, limit, states) for record in page.records}
     return [found[task_id] for task_id in sorted(found)]
 
 
-def listed_ids(backend: Backend, limit: int = 100) -> list[str]:
-    """The ids of all unfinished tasks, sorted."""
-    return [found.task_id for found in listed(backend, limit)]
+def listed_ids(backend: Backend, limit: int = 100, states: AbstractSet[State] = UNFINISHED) -> list[str]:
+    """The ids of all tasks in these states, sorted."""
+    return [found.task_id for found in listed(backend, limit, states)]
 
 
 def refused(backend: Backend, asked: Transition) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from drivetrain.contract import Backend, Group, RunLease, ServiceError
+from drivetrain.contract import Backend, Group, RunLease, ServiceError, State
 from drivetrain_contract_tests.backends.base import LONG, BackendBase
 from drivetrain_contract_tests.backends.calls import (
     NOTHING,
@@ -259,7 +259,7 @@ def _look(backend: Backend, over: threading.Event) -> None:
         assert set(backend.counts()) == set(NOTHING)
         backend.sweep()
         assert list(backend.read(["unknown"])) == [None]
-        backend.unfinished(limit=5)
+        backend.list_tasks(frozenset(State), limit=5)
         assert list(backend.read_values(["unknown"])) == [None]
         assert list(backend.list_values("unknown", limit=5).values) == []
         (renewal,) = backend.renew([RunLease(task_id="unknown", run="r", seconds=LONG)])

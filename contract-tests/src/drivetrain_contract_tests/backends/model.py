@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from drivetrain.contract import (
     Completion,
@@ -132,10 +133,10 @@ class Model:
         if found.expires_at is None or expires_at < found.expires_at:
             self.tasks[task_id] = evolve(found, expires_at=expires_at)
 
-    def unfinished(self) -> set[str]:
-        """The ids of tasks that are not terminal."""
+    def listed(self, states: AbstractSet[State]) -> set[str]:
+        """The ids of tasks in these states."""
         self.expire()
-        return {task_id for task_id, found in self.tasks.items() if not found.state.terminal}
+        return {task_id for task_id, found in self.tasks.items() if found.state in states}
 
     def counts(self) -> dict[str, int]:
         """The number of stored entries of each kind."""

@@ -1,4 +1,4 @@
-"""What a record holds, and what is read of it (R9, R10, R14)."""
+"""What a record holds, and what is read of it (R9, R10)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from drivetrain_contract_tests.backends.calls import (
     HOSTILE_NAMES,
     done,
     granted,
-    listed,
-    listed_ids,
     open_group,
     payloads_up_to,
     progress,
@@ -251,37 +249,6 @@ class RecordChecks(BackendBase):
             assert _origin(found) == (name, name, name)
             assert found.history[State.STARTED].worker == name
         assert list(backend.read([f"{name}?" for name in HOSTILE_NAMES])) == [None] * len(HOSTILE_NAMES)
-
-    @holds("R14", needs="lists_tasks")
-    def test_unfinished_tasks_are_listed(self) -> None:
-        """All tasks that are not terminal are listed, as they are read, and no others."""
-        backend = self.fresh()
-        record(
-            backend, start("a"), transition("b"), transition("c", State.PENDING), start("d"), transition("d", run="r")
-        )
-        record(
-            backend,
-            start("e"),
-            transition("e", State.RETRY, run="r"),
-            start("f"),
-            transition("f", State.RECEIVED, run="r"),
-        )
-        assert listed_ids(backend, 10) == ["a", "c", "e", "f"]
-        backend.forget(["c"])
-        record(backend, start("e", attempt=1), transition("e", State.FAILURE, run="r", attempt=1))
-        assert listed_ids(backend, 10) == ["a", "f"]
-        assert listed(backend, 10) == list(backend.read(["a", "f"]))
-
-    @holds("R14")
-    def test_nothing_is_listed_that_is_not_declared(self) -> None:
-        """Where `lists_tasks` is not declared the list is empty; one that is right could be declared."""
-        backend = self.fresh()
-        record(backend, start("a"), transition("b"))
-        listed = listed_ids(backend, 10)
-        if not backend.capabilities.lists_tasks and listed == ["a"]:
-            self.warn_undeclared("lists_tasks", "unfinished tasks are listed")
-        else:
-            assert listed == (["a"] if backend.capabilities.lists_tasks else [])
 
 
 def _origin(found: TaskRecord | None) -> tuple[str, str, str]:

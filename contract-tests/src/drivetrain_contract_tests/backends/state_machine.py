@@ -9,12 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from drivetrain.contract import Backend, Completion, Group, Member, RunLease, State, Transition, evolve
 from drivetrain_contract_tests.backends.base import BackendBase
-from drivetrain_contract_tests.backends.calls import NOTHING, counts, listed_ids, start, transition
+from drivetrain_contract_tests.backends.calls import NOTHING, UNFINISHED, counts, listed_ids, start, transition
 from drivetrain_contract_tests.backends.model import Model, assert_outcomes, assert_records
 from drivetrain_contract_tests.backends.timing import eventually
 from drivetrain_contract_tests.clauses import holds
 
-__all__ = ["StateMachineChecks"]
+__all__ = ["StateMachineChecks", "transitions"]
 
 _NAMES = ("a", "b", "c")
 #: Every group has at least this many members, so that each index of a completion is in the group.
@@ -26,7 +26,8 @@ _runs = st.sampled_from(["r1", "r2"])
 _seconds = st.sampled_from([0.0, 1_000.0, 2_000.0])
 _payloads = st.none() | st.binary(max_size=3)
 _members = st.builds(Member, _names, st.integers(0, _SIZE - 1))
-_transitions = st.builds(
+#: Transitions of any kind.
+transitions = st.builds(
     Transition,
     task_id=_names,
     state=st.sampled_from(list(State)),
@@ -72,7 +73,7 @@ class _Calls(RuleBasedStateMachine):
         self.model = Model()
         self.batch: list[Transition] = []
 
-    @rule(batch=st.lists(_transitions, min_size=1, max_size=4))
+    @rule(batch=st.lists(transitions, min_size=1, max_size=4))
     def record(self, batch: list[Transition]) -> None:
         # No task is a member of the group that goes with its own record.
         self.batch = [
@@ -162,13 +163,13 @@ class _Calls(RuleBasedStateMachine):
         assert list(self.backend.load_bodies(_NAMES)) == [self.model.bodies.get(name) for name in _NAMES]
 
     @invariant()
-    def same_unfinished(self) -> None:
-        if self.capabilities.lists_tasks:
-            assert listed_ids(self.backend, 100) == sorted(self.model.unfinished())
+    def same_tasks_are_listed(self) -> None:
+        states = self.capabilities.lists_tasks.states
+        assert listed_ids(self.backend, 100, states) == sorted(self.model.listed(states))
 
     @invariant()
     def same_ended(self) -> None:
-        ended = set(_NAMES) - self.model.unfinished()
+        ended = set(_NAMES) - self.model.listed(UNFINISHED)
         if self.capabilities.notifies and ended:
             assert set(self.backend.wait(_NAMES, timeout_seconds=0)) == ended
 

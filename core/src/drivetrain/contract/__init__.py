@@ -7,7 +7,7 @@ names. The driver kit has what several drivers do alike: options of URLs, checks
 
 from drivetrain.contract.backend import Backend, Completion, Group, GroupRecord, Renewal, RunLease, TaskPage
 from drivetrain.contract.broker import Broker, RecordingBroker
-from drivetrain.contract.capabilities import BackendCapabilities, BrokerCapabilities, Durability, Hold
+from drivetrain.contract.capabilities import BackendCapabilities, BrokerCapabilities, Durability, Hold, TaskReach
 from drivetrain.contract.clock import Clock, SystemClock
 from drivetrain.contract.errors import (
     AlreadySent,
@@ -56,6 +56,7 @@ from drivetrain.contract.kit.folding import (
 )
 from drivetrain.contract.kit.history import LazyHistory
 from drivetrain.contract.kit.options import (
+    INDEX_OPTIONS,
     TIMEOUT_OPTIONS,
     TLS_OPTIONS,
     TlsOptions,
@@ -125,6 +126,7 @@ __all__ = [
     "DEAD_AT_HEADER",
     "DEAD_REASON_HEADER",
     "DEFAULT_NAMESPACE",
+    "INDEX_OPTIONS",
     "LARGEST_VERSION",
     "MESSAGE_GROUP_HEADER",
     "TIMEOUT_OPTIONS",
@@ -190,6 +192,7 @@ __all__ = [
     "TaskExpired",
     "TaskFailed",
     "TaskPage",
+    "TaskReach",
     "TaskRecord",
     "TlsOptions",
     "TooLarge",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -174,15 +175,20 @@ class Backend(VersionedValues, Protocol):
         """Drop records in any state, and the groups of the same ids."""
         ...
 
-    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        """A page of the records that are not terminal; an empty one where `lists_tasks` is not declared.
+    def list_tasks(self, states: AbstractSet[State], *, limit: int, cursor: str | None = None) -> TaskPage:
+        """A page of the records in these states, as far as `capabilities.lists_tasks` covers them.
 
-        A record that is unfinished from the first page to the last is on at least one page. The driver chooses the
-        order, and which other records are on a page. A call does a bounded amount of work.
+        A record that is in one of the states from the first page to the last, and does not end meanwhile, is on at
+        least one page; it may be on several. Tasks that have ended come newest first where `lists_newest_first` is
+        declared; otherwise the driver chooses the order.
+
+        A call does a bounded amount of work, however many records there are: a page may have few records, or none,
+        although more pages follow.
 
         Args:
+            states: the states; those that `lists_tasks` does not cover are ignored.
             limit: how many records the page may hold; 1 or more.
-            cursor: `TaskPage.cursor` of the previous page; None: the first page.
+            cursor: `TaskPage.cursor` of the previous page of the same states; None: the first page.
         """
         ...
 

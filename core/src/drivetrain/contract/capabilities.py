@@ -10,7 +10,9 @@ from enum import StrEnum
 
 from attrs import field, frozen
 
-__all__ = ["BackendCapabilities", "BrokerCapabilities", "Durability", "Hold"]
+from drivetrain.contract.states import State
+
+__all__ = ["BackendCapabilities", "BrokerCapabilities", "Durability", "Hold", "TaskReach"]
 
 
 class Durability(StrEnum):
@@ -39,6 +41,38 @@ class Hold(StrEnum):
 
     LEASE = "lease"
     CONNECTION = "connection"
+
+
+class TaskReach(StrEnum):
+    """Which tasks a backend can list, by their state. False in a condition if it can list none.
+
+    Attributes:
+        NONE: none.
+        UNFINISHED: those that are not terminal.
+        FAILED: these, and those that ended without success.
+        ALL: all of which there is a record.
+    """
+
+    NONE = "none"
+    UNFINISHED = "unfinished"
+    FAILED = "failed"
+    ALL = "all"
+
+    def __bool__(self) -> bool:
+        return self is not TaskReach.NONE
+
+    @property
+    def states(self) -> frozenset[State]:
+        """The states whose tasks it covers."""
+        return _REACHED[self]
+
+
+_REACHED = {
+    TaskReach.NONE: frozenset[State](),
+    TaskReach.UNFINISHED: frozenset(state for state in State if not state.terminal),
+    TaskReach.FAILED: frozenset(state for state in State if state is not State.SUCCESS),
+    TaskReach.ALL: frozenset(State),
+}
 
 
 @frozen(kw_only=True)
@@ -101,7 +135,8 @@ class BackendCapabilities:
         notifies: whether `Backend.wait` and `Backend.wait_values` work; otherwise core polls with back-off.
         largest_value_bytes: the largest payload, downstream, continuation, body or versioned value; None: any.
         expiry_resolution_seconds: how long an expired record or value may still be visible, 0 or more.
-        lists_tasks: whether `Backend.unfinished` lists tasks.
+        lists_tasks: which tasks `Backend.list_tasks` lists.
+        lists_newest_first: whether it lists tasks that have ended newest first.
         store: see `BrokerCapabilities.store`.
     """
 
@@ -111,5 +146,6 @@ class BackendCapabilities:
     notifies: bool = False
     largest_value_bytes: int | None = None
     expiry_resolution_seconds: float = 0.0
-    lists_tasks: bool = False
+    lists_tasks: TaskReach = TaskReach.NONE
+    lists_newest_first: bool = False
     store: str | None = field(default=None, repr=False)

@@ -10,6 +10,7 @@ bodies that are too large for the broker. A call that would lose something raise
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from drivetrain.contract import (
     Backend,
@@ -25,6 +26,7 @@ from drivetrain.contract import (
     Outcome,
     Renewal,
     RunLease,
+    State,
     TaskPage,
     TaskRecord,
     Transition,
@@ -102,7 +104,7 @@ class NullBackend:
     def forget(self, task_ids: Sequence[str]) -> None:
         """Do nothing: no record exists."""
 
-    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
+    def list_tasks(self, states: AbstractSet[State], *, limit: int, cursor: str | None = None) -> TaskPage:
         """An empty page."""
         return TaskPage()
 

@@ -7,7 +7,7 @@ import pytest
 from attrs import evolve, frozen
 
 from drivetrain.cli.capability_report import Section, of_backend, of_broker, of_pair
-from drivetrain.contract import BackendCapabilities, BrokerCapabilities, Durability, Hold
+from drivetrain.contract import BackendCapabilities, BrokerCapabilities, Durability, Hold, TaskReach
 
 BROKER = BrokerCapabilities(durability=Durability.POWER)
 BACKEND = BackendCapabilities(durability=Durability.POWER)
@@ -112,6 +112,25 @@ class TestBackend:
         assert "polls for the result" in texts(told, Section.SUPPLIED)
         assert "cannot be listed" in texts(told, Section.REFUSED)
         assert "Results of any size." in texts(told, Section.NATIVE)
+
+    @pytest.mark.parametrize(
+        ("reach", "expected"),
+        [
+            (TaskReach.UNFINISHED, "Tasks that have not ended can be listed."),
+            (TaskReach.FAILED, "Tasks that have not ended, and those that ended without success, can be listed."),
+            (TaskReach.ALL, "All tasks can be listed."),
+        ],
+    )
+    def test_the_reach_of_lists(self, reach, expected):
+        assert expected in texts(of_backend(evolve(BACKEND, lists_tasks=reach)), Section.NATIVE)
+
+    def test_the_order_of_lists(self):
+        told = of_backend(evolve(BACKEND, lists_tasks=TaskReach.ALL, lists_newest_first=True))
+        assert "All tasks can be listed, those that have ended newest first." in texts(told, Section.NATIVE)
+
+    def test_an_unknown_reach(self):
+        told = of_backend(evolve(BACKEND, lists_tasks="some"))
+        assert "It declares the reach of lists 'some', which this version" in texts(told, Section.REFUSED)
 
     def test_limits(self):
         told = of_backend(evolve(BACKEND, largest_value_bytes=5 << 20, expiry_resolution_seconds=0.1, notifies=True))

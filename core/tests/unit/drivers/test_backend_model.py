@@ -20,6 +20,7 @@ from drivetrain.contract import (
     Renewal,
     RunLease,
     State,
+    TaskReach,
     Transition,
     apply,
     evolve,
@@ -211,7 +212,7 @@ class BackendMachine(RuleBasedStateMachine):
 
     @invariant()
     def same_unfinished(self):
-        listed = {found.task_id for found in self.backend.unfinished(limit=1000).records}
+        listed = {found.task_id for found in self.backend.list_tasks(TaskReach.UNFINISHED.states, limit=1000).records}
         expected = {name for name, found in self.model.tasks.items() if not found.state.terminal}
         assert {name for name in listed if name.startswith(self.prefix)} == expected
 

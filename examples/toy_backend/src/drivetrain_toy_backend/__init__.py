@@ -11,6 +11,7 @@ import fcntl
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -33,7 +34,9 @@ from drivetrain.contract import (
     Renewal,
     RunLease,
     ServiceUnavailable,
+    State,
     TaskPage,
+    TaskReach,
     TaskRecord,
     Transition,
     ValueOutcome,
@@ -103,7 +106,7 @@ def service_errors() -> Iterator[None]:
 class ToyBackend:
     capabilities = BackendCapabilities(
         durability=Durability.PROCESS,  # written, but not flushed to the disk
-        lists_tasks=True,
+        lists_tasks=TaskReach.ALL,
     )
 
     def __init__(self, directory: Path, clock: Clock) -> None:
@@ -212,11 +215,12 @@ class ToyBackend:
             for task_id in task_ids:
                 self._drop(task_id)
 
-    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        with self._locked():
+    def list_tasks(self, states: AbstractSet[State], *, limit: int, cursor: str | None = None) -> TaskPage:
+        with self._locked() as now:
             rest = [path for path in self._paths("tasks") if cursor is None or path.name > cursor]
-            page = rest[:limit]  # a page of files: few of these tasks may be unfinished, or none
-            records = [record for path in page if not (record := decode_record(path.read_bytes())).state.terminal]
+            page = rest[:limit]  # a page of files: few of these tasks may be in one of the states, or none
+            found = [decode_record(path.read_bytes()) for path in page]
+            records = [record for record in found if record.state in states and not is_expired(record, now)]
             return TaskPage(records=records, cursor=page[-1].name if len(rest) > len(page) else None)
 
     # Groups

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +32,9 @@ from drivetrain.contract import (
     RunLease,
     ServiceRefused,
     ServiceUnavailable,
+    State,
     TaskPage,
+    TaskReach,
     TaskRecord,
     Transition,
     ValueOutcome,
@@ -69,8 +72,8 @@ SWEPT = 1000  # records in one call of sweep
 # An id is any text, with NUL and halves of surrogate pairs in it, and a text column is not: ids are bytes.
 # Each write of a value is a new row. AUTOINCREMENT gives it a version that no row ever had; a server has a sequence.
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS {0}_tasks (id BLOB PRIMARY KEY, record BLOB NOT NULL, open INTEGER NOT NULL, expires REAL);
-CREATE INDEX IF NOT EXISTS {0}_open ON {0}_tasks (id) WHERE open;
+CREATE TABLE IF NOT EXISTS {0}_tasks (id BLOB PRIMARY KEY, record BLOB NOT NULL, state TEXT NOT NULL, expires REAL);
+CREATE INDEX IF NOT EXISTS {0}_listed ON {0}_tasks (id) WHERE state != 'SUCCESS';
 CREATE INDEX IF NOT EXISTS {0}_expiring ON {0}_tasks (expires) WHERE expires IS NOT NULL;
 CREATE TABLE IF NOT EXISTS {0}_groups (id BLOB PRIMARY KEY, size INTEGER NOT NULL, collect INTEGER NOT NULL,
     done INTEGER NOT NULL, failed INTEGER NOT NULL, continuation BLOB NOT NULL);
@@ -126,10 +129,10 @@ class Transaction:
         return {name: record for name, record in self.stored(task_ids).items() if not is_expired(record, self.now)}
 
     def store(self, records: Iterable[TaskRecord]) -> None:
-        rows = [(utf8(one.task_id), encode_record(one), not one.state.terminal, one.expires_at) for one in records]
+        rows = [(utf8(one.task_id), encode_record(one), one.state, one.expires_at) for one in records]
         self.run_each(
             "INSERT INTO {0}_tasks VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
-            " SET record = excluded.record, open = excluded.open, expires = excluded.expires",
+            " SET record = excluded.record, state = excluded.state, expires = excluded.expires",
             rows,
         )
 
@@ -206,7 +209,7 @@ class SqlBackend:
     capabilities = BackendCapabilities(
         durability=Durability.PROCESS,  # see PRAGMA synchronous
         largest_value_bytes=LARGEST_VALUE_BYTES,
-        lists_tasks=True,
+        lists_tasks=TaskReach.FAILED,
     )
 
     def __init__(self, path: Path, namespace: str, timeout_seconds: float, clock: Clock) -> None:
@@ -276,12 +279,14 @@ class SqlBackend:
         with self._transaction() as transaction:
             transaction.drop(map(utf8, task_ids))
 
-    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        sql = "SELECT id, record FROM {0}_tasks WHERE open AND id >= ? ORDER BY id LIMIT ?"
+    def list_tasks(self, states: AbstractSet[State], *, limit: int, cursor: str | None = None) -> TaskPage:
+        # A page of rows: few of these tasks may be in one of the states, or none.
+        sql = "SELECT id, record FROM {0}_tasks WHERE state != 'SUCCESS' AND id >= ? ORDER BY id LIMIT ?"
         with self._transaction("BEGIN") as transaction:
             start = b"" if cursor is None else bytes.fromhex(cursor) + b"\0"  # the smallest id after the cursor
             rows = transaction.run(sql, start, limit).fetchall()
-            records = [decode_record(data) for _, data in rows]
+            found = [decode_record(data) for _, data in rows]
+            records = [one for one in found if one.state in states and not is_expired(one, transaction.now)]
             return TaskPage(records=records, cursor=rows[-1][0].hex() if len(rows) == limit else None)
 
     # Groups

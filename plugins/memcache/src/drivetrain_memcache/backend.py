@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from drivetrain.contract import (
     BackendCapabilities,
@@ -17,6 +18,7 @@ from drivetrain.contract import (
     Outcome,
     Renewal,
     RunLease,
+    State,
     TaskPage,
     TaskRecord,
     Transition,
@@ -59,7 +61,6 @@ class MemcacheBackend:
             notifies=False,
             largest_value_bytes=options.largest_value_bytes,
             expiry_resolution_seconds=0.0,
-            lists_tasks=False,
         )
         self._largest_bytes = options.largest_value_bytes
         self._clock = clock
@@ -123,9 +124,9 @@ class MemcacheBackend:
         """See `Backend.forget`."""
         self._entries.change(dict.fromkeys(task_ids, records.forget))
 
-    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        """See `Backend.unfinished`; an empty page, because Memcached has no index and this is not declared."""
-        del limit, cursor
+    def list_tasks(self, states: AbstractSet[State], *, limit: int, cursor: str | None = None) -> TaskPage:
+        """See `Backend.list_tasks`; an empty page, because Memcached has no index and this is not declared."""
+        del states, limit, cursor
         return TaskPage()
 
     # Groups

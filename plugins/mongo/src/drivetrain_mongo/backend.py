@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from drivetrain.contract import (
     BackendCapabilities,
@@ -16,6 +17,7 @@ from drivetrain.contract import (
     Outcome,
     Renewal,
     RunLease,
+    State,
     TaskPage,
     TaskRecord,
     Transition,
@@ -41,6 +43,8 @@ __all__ = ["MongoBackend"]
 
 #: A value that is to expire may be looked at again after this time, in seconds.
 _SHORTEST_PAUSE_SECONDS = 0.01
+#: The states in which most tasks are for a moment only; the index `listed` has all others.
+_NOT_INDEXED = frozenset({State.PENDING, State.RECEIVED, State.STARTED})
 #: How often one `MongoBackend.sweep` deletes a thousand records, at most.
 _SWEEPS = 10
 
@@ -55,15 +59,16 @@ class MongoBackend:
         clock: the clock by which threads wait.
     """
 
-    capabilities: BackendCapabilities = BackendCapabilities(
-        durability=Durability.POWER,
-        notifies=True,
-        largest_value_bytes=LARGEST_VALUE_BYTES,
-        expiry_resolution_seconds=0.1,
-        lists_tasks=True,
-    )
-
     def __init__(self, options: Options, clock: Clock) -> None:
+        self.capabilities = BackendCapabilities(
+            durability=Durability.POWER,
+            notifies=True,
+            largest_value_bytes=LARGEST_VALUE_BYTES,
+            expiry_resolution_seconds=0.1,
+            lists_tasks=options.index,
+            lists_newest_first=True,
+        )
+        self._indexed = options.index.states - _NOT_INDEXED
         self._connection = Connection(options, clock)
         self._watcher = Watcher(TaskWatch(self._ended), self._connection, clock, options.waiting)
         self._value_watcher = Watcher(values.ValueWatch(self._connection), self._connection, clock, options.waiting)
@@ -82,7 +87,7 @@ class MongoBackend:
         return record_and_complete(transitions, self._record, self.complete)
 
     def _record(self, transitions: Sequence[Transition]) -> list[Outcome]:
-        outcomes = records.record(self._connection, transitions)
+        outcomes = records.record(self._connection, transitions, self._indexed)
         self._watcher.hint(transition.task_id for transition in transitions if transition.state.terminal)
         return outcomes
 
@@ -127,10 +132,11 @@ class MongoBackend:
                 deletion.forget(collections, task_ids, now)
             self._watcher.hint(task_ids)
 
-    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        """See `Backend.unfinished`; in the order of the ids, the last of which is the cursor."""
+    def list_tasks(self, states: AbstractSet[State], *, limit: int, cursor: str | None = None) -> TaskPage:
+        """See `Backend.list_tasks`."""
+        now = self._connection.now()
         with self._connection.use() as collections:
-            return records.unfinished(collections, limit, cursor)
+            return records.list_page(collections, states & self.capabilities.lists_tasks.states, limit, cursor, now)
 
     # Groups
 

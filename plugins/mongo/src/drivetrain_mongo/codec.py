@@ -41,7 +41,7 @@ TERMINAL = [state.value for state in State if state.terminal]
 RECORD_FIELDS: Mapping[str, int] = dict.fromkeys(
     (
         *("state", "attempt", "task", "queue", "workflow", "parent", "run", "leased_until", "starts", "payload"),
-        *("downstream", "history", "expires", "version", "writers", "group"),
+        *("downstream", "history", "expires", "version", "writers", "group", "listed"),
     ),
     1,
 )

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from attrs import frozen
-from pymongo import ASCENDING, IndexModel, MongoClient, timeout
+from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, timeout
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.driver_info import DriverInfo
@@ -42,6 +42,8 @@ _INDEXES = (
     IndexModel([("expires", ASCENDING)], name="expires"),
     # An extra: the server deletes records that no worker has swept. Only records that expire have the field.
     IndexModel([("delete_at", ASCENDING)], name="delete_at", expireAfterSeconds=0, sparse=True),
+    # Lists tasks that have ended, or are tried again. Only their records have the field; see `records`.
+    IndexModel([("listed", DESCENDING)], name="listed", sparse=True),
 )
 _VALUE_INDEXES = (
     # Finds values that have expired, and documents that have outlived theirs.

@@ -22,11 +22,13 @@ from pymongo.uri_parser import split_options
 
 from drivetrain.contract import (
     DEFAULT_NAMESPACE,
+    INDEX_OPTIONS,
     TIMEOUT_OPTIONS,
     TLS_OPTIONS,
     ConfigurationError,
     DriverUrl,
     OptionReader,
+    TaskReach,
     TlsOptions,
     check_driver_options,
     choice_option,
@@ -98,6 +100,7 @@ class Waiting(StrEnum):
 _OWN: Mapping[str, OptionReader] = {
     "namespace": namespace_option,
     "waiting": choice_option(*Waiting),
+    **INDEX_OPTIONS,
     **TIMEOUT_OPTIONS,
     **TLS_OPTIONS,
 }
@@ -115,6 +118,8 @@ class Options:
     #: Any text; apps with different namespaces share the database and do not meet.
     namespace: str = DEFAULT_NAMESPACE
     waiting: Waiting = Waiting.AUTO
+    #: Which tasks can be listed: those that succeeded too, or not.
+    index: TaskReach = TaskReach.FAILED
     #: Time-outs of the client that its URL does not have, by MongoDB's names, in milliseconds.
     timeouts: Mapping[str, int] = field(factory=dict)
     #: The certificates that the URL names by the options of all drivers.
@@ -148,6 +153,7 @@ class Options:
             database=_database(parts),
             namespace=own.get("namespace", namespace),
             waiting=Waiting(own.get("waiting", Waiting.AUTO)),
+            index=TaskReach(own.get("index", TaskReach.FAILED)),
             timeouts=_timeouts(parts.options, own),
             tls=tls,
             objects=dict(driver_options or {}),

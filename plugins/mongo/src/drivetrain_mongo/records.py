@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from bson import Int64
-from pymongo import ASCENDING, InsertOne, UpdateOne
+from pymongo import ASCENDING, DESCENDING, InsertOne, UpdateOne
 
 from drivetrain.contract import (
     Outcome,
@@ -46,17 +47,19 @@ from drivetrain_mongo.deletion import delete
 
 __all__ = [
     "drop_bodies",
+    "list_page",
     "load_bodies",
     "read",
     "record",
     "renew",
     "shorten_retention",
     "store_bodies",
-    "unfinished",
 ]
 
 #: How many of the last writers a document names. A process that checks for its own write must not be later than that.
 _WRITERS = 8
+#: How many documents one page passes at most, or as many as it may have records.
+_PASSED = 1_000
 #: How often to repeat writes of bodies that other processes inserted at the same instant.
 _TRIES = 3
 
@@ -64,8 +67,13 @@ _TRIES = 3
 # Recording
 
 
-def record(connection: Connection, transitions: Sequence[Transition]) -> list[Outcome]:
+def record(connection: Connection, transitions: Sequence[Transition], indexed: AbstractSet[State]) -> list[Outcome]:
     """Apply transitions in order; the outcome of each. It completes no members of groups.
+
+    Args:
+        connection: the connection.
+        transitions: the transitions.
+        indexed: the states in which a record gets a place in the index ``listed``.
 
     Raises:
         ServiceUnavailable: others kept changing the same records; some of the batch may have been recorded.
@@ -78,7 +86,10 @@ def record(connection: Connection, transitions: Sequence[Transition]) -> list[Ou
     while waiting:
         answered = len(outcomes)
         with connection.write() as collections:
-            plans = _plans(collections, transitions, waiting, connection.now())
+            now = connection.now()
+            plans = _plans(collections, transitions, waiting, now)
+            for number, plan in enumerate(plans):
+                plan.index(indexed, f"{micros(now) + number:016x}{secrets.randbits(64):016x}")
             lost = _write(collections, [(plan, plan.after) for plan in plans if plan.after is not None])
         for plan in plans:
             if plan.task_id not in lost:
@@ -103,6 +114,10 @@ class _Plan:
     outcomes: dict[int, Outcome] = field(factory=dict)
     #: The record to write; None: nothing changes.
     after: TaskRecord | None = None
+    #: The new place of the record in the index ``listed``; empty: it keeps the one that it has, or has none.
+    listed: str = ""
+    #: Whether it loses its place.
+    unlisted: bool = False
 
     @property
     def version(self) -> int:
@@ -123,17 +138,37 @@ class _Plan:
             if after is not None:
                 current = self.after = rounded(after)
 
+    def index(self, indexed: AbstractSet[State], newest: str) -> None:
+        """Decide on the place in the index ``listed``, a text: larger ones are newer, and no two are the same.
+
+        Args:
+            indexed: the states in which a record has a place.
+            newest: the place of a record that ends now, or is to be tried again for the first time.
+        """
+        if self.after is None:
+            return
+        has_one = self.document is not None and "listed" in self.document
+        terminal = self.after.state.terminal
+        if self.after.state in indexed:
+            self.listed = newest if terminal or not has_one else ""
+        else:
+            self.unlisted = terminal and has_one
+
     def operation(self, after: TaskRecord, token: Int64) -> InsertOne[Document] | UpdateOne:
         """The write that makes the record ``after``, if the document is as it was read."""
         document = self.document
         fields = changes(record_of(document), after)
         fields["version"] = self.version + 1
+        if self.listed:
+            fields["listed"] = self.listed
         if document is None:
             return InsertOne({"_id": self.task_id, **fields, "writers": [token]})
         fields["writers"] = [*document["writers"], token][-_WRITERS:]
         # A renewal changes the lease without a new version.
         as_read = {"version": document["version"], "leased_until": document["leased_until"]}
-        return UpdateOne({"_id": self.task_id, **as_read}, {"$set": fields})
+        return UpdateOne(
+            {"_id": self.task_id, **as_read}, {"$set": fields, **({"$unset": {"listed": ""}} if self.unlisted else {})}
+        )
 
     def is_in(self, document: Mapping[str, Any] | None, token: Int64) -> bool:
         """Whether this write, made with ``token``, took effect.
@@ -191,14 +226,55 @@ def read(collections: Collections, task_ids: Sequence[str], now: float) -> list[
     return [live.get(task_id) for task_id in task_ids]
 
 
-def unfinished(collections: Collections, limit: int, cursor: str | None) -> TaskPage:
-    """A page of unfinished records, in the order of their ids; the cursor is the last id."""
-    wanted = {"expires": UNFINISHED, **({} if cursor is None else {"_id": {"$gt": cursor}})}
-    found = list(collections.records.find(wanted, RECORD_FIELDS).sort("_id", ASCENDING).limit(limit))
-    return TaskPage(
-        records=[task for document in found if (task := record_of(document)) is not None],
-        cursor=found[-1]["_id"] if len(found) == limit else None,
-    )
+def list_page(
+    collections: Collections, states: AbstractSet[State], limit: int, cursor: str | None, now: float
+) -> TaskPage:
+    """A page of records in these states: first those of the index ``listed``, newest first; then unfinished ones by id.
+
+    The cursor is "l" and the last place in the index, or "u" and the last id.
+    """
+    ended = frozenset(state for state in states if state.terminal)
+    # A search for other unfinished tasks finds those in RETRY too.
+    by_index = ended | {State.RETRY} if states - ended == {State.RETRY} else ended
+    by_id = states - by_index
+    kind, after = ("l" if by_index else "u", "") if cursor is None else (cursor[0], cursor[1:])
+    if kind == "l":
+        window = _Window("listed", DESCENDING, {"listed": {"$lt": after} if after else {"$gt": ""}})
+        records, last = window.read(collections, by_index, limit, now)
+        following = "u" if by_id else None
+    else:
+        wanted = {"expires": UNFINISHED, **({"_id": {"$gt": after}} if after else {})}
+        records, last = _Window("_id", ASCENDING, wanted).read(collections, by_id, limit, now)
+        following = None
+    return TaskPage(records=records, cursor=following if last is None else f"{kind}{last}")
+
+
+@frozen
+class _Window:
+    """Documents in the order of an index: those that one page passes."""
+
+    #: The field of the index, and its order.
+    key: str
+    order: int
+    #: The condition of the documents.
+    wanted: Mapping[str, Any]
+
+    def read(
+        self, collections: Collections, states: AbstractSet[State], limit: int, now: float
+    ) -> tuple[list[TaskRecord], str | None]:
+        """Up to ``limit`` records in these states; and the key of the last document that was passed, if more follow."""
+        most = max(limit, _PASSED)
+        found = collections.records.find(self.wanted, {"state": 1, self.key: 1})
+        passed = list(found.sort(self.key, self.order).limit(most))
+        names = {state.value for state in states}
+        chosen = [document for document in passed if document.get("state") in names]
+        last: str | None = passed[-1][self.key] if len(passed) == most else None
+        if len(chosen) >= limit:
+            last = chosen[limit - 1][self.key]
+        ids = [document["_id"] for document in chosen[:limit]]
+        # A document may have changed since: it is read as a whole, as `read` reads it.
+        records = read(collections, ids, now) if ids else []
+        return [record for record in records if record is not None and record.state in states], last
 
 
 # Leases and retention

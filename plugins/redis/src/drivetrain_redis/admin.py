@@ -5,28 +5,32 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from drivetrain.contract import (
     Message,
     QueueSection,
     QueueSizes,
+    State,
     TaskPage,
     TaskRecord,
     mark_dead,
 )
-from drivetrain_redis.codec import unpack_message, unpack_record
+from drivetrain_redis.codec import STATES, unpack_message, unpack_record
 from drivetrain_redis.connection import Client
 from drivetrain_redis.keys import QUEUE_SUFFIXES, Keys
 from drivetrain_redis.scripts import Script, command
 
-__all__ = ["KeyScan", "QueueAdmin"]
+__all__ = ["KeyScan", "QueueAdmin", "TaskIndex", "TaskListing"]
 
 #: How many messages one call reads or drops: a script blocks all other clients.
 _PAGE = 500
 #: How many keys one step of a scan passes.
 _STEP = 1_000
-#: How many steps one page of unfinished tasks takes at most.
+#: How many ids of the index one page passes at most, or one sweep drops.
+_PASSED = 1_000
+#: How many steps one page of a scan for tasks takes at most.
 _MOST_STEPS = 20
 #: The fields of a group's hash that are not members.
 _GROUP_FIELDS = 4
@@ -36,6 +40,8 @@ _PEEK = Script.load("arrival", "queue", "peek")
 _PURGE = Script.load("arrival", "queue", "purge")
 _REPLAY = Script.load("arrival", "queue", "dead", "replay")
 _DROP_DEAD = Script.load("arrival", "queue", "dead", "drop_dead")
+_LIST_INDEX = Script.load("record_common", "index", "list_index")
+_SWEEP_INDEX = Script.load("record_common", "index", "sweep_index")
 
 
 class QueueAdmin:
@@ -146,33 +152,33 @@ class KeyScan:
         self._client = client
         self._keys = keys
 
-    def unfinished(self, limit: int, cursor: str | None) -> TaskPage:
-        """See `Backend.unfinished`: up to ``limit`` records, from as many keys as one page passes."""
+    def page(self, states: AbstractSet[State], limit: int, cursor: str) -> tuple[list[TaskRecord], str | None]:
+        """Up to ``limit`` records in these states, from as many keys as one page passes; and the cursor of the next."""
         position, passed = _parsed(cursor)
         found: list[TaskRecord] = []
         for step, (after, names) in enumerate(self._client.scan(self._keys.pattern("t"), _STEP, position), start=1):
-            new = self._unfinished(name for name in names if name > passed)
+            new = self._records((name for name in names if name > passed), states)
             room = limit - len(found)
             found += [record for _, record in new[:room]]
             if len(new) > room:
                 # The rest of this step comes with the next page, which begins with the same step.
-                return TaskPage(records=found, cursor=_cursor(position, new[room - 1][0] if room else passed))
+                return found, _cursor(position, new[room - 1][0] if room else passed)
             if not after:
                 break
             position, passed = after, b""
             if step == _MOST_STEPS or len(found) == limit:
-                return TaskPage(records=found, cursor=_cursor(position, passed))
-        return TaskPage(records=found)
+                return found, _cursor(position, passed)
+        return found, None
 
-    def _unfinished(self, names: Iterable[bytes]) -> list[tuple[bytes, TaskRecord]]:
-        """The records of unfinished tasks among these keys, in the order of the keys."""
+    def _records(self, names: Iterable[bytes], states: AbstractSet[State]) -> list[tuple[bytes, TaskRecord]]:
+        """The records in these states among these keys, in the order of the keys."""
         keys = sorted({name for name in names if name.endswith(b"}")})
         records = [
             (key, unpack_record(self._keys.name_of(key), data))
             for key, data in zip(keys, self._values(keys), strict=True)
             if data is not None
         ]
-        return [(key, record) for key, record in records if not record.state.terminal]
+        return [(key, record) for key, record in records if record.state in states]
 
     def _values(self, keys: list[bytes]) -> list[bytes | None]:
         return self._client.run([command("GET", key, key=key, writes=False) for key in keys]) if keys else []
@@ -203,11 +209,71 @@ class KeyScan:
             yield new
 
 
+class TaskIndex:
+    """The index of tasks that have ended, and of those in RETRY; see ``index.lua``. Thread-safe.
+
+    Args:
+        client: of one server, since the index and its tasks must be on the same.
+        keys: of the namespace.
+    """
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    def page(self, states: AbstractSet[State], limit: int, cursor: str) -> tuple[list[TaskRecord], str | None]:
+        """Up to ``limit`` records in these states, newest first; and the cursor of the next page."""
+        wanted = "".join("1" if state in states else "0" for state in STATES)
+        call = _LIST_INDEX.call([self._keys.index], [f"({cursor}" if cursor else "+inf", _PASSED, limit, wanted])
+        ((last, *found),) = self._client.run([call])
+        records = [
+            unpack_record(task_id.decode("utf-8", "surrogatepass"), data)
+            for task_id, data in zip(found[::2], found[1::2], strict=True)
+        ]
+        return records, None if last is None else last.decode()
+
+    def sweep(self) -> None:
+        """Drop the ids of records that have expired, a limited number."""
+        self._client.run([_SWEEP_INDEX.call([self._keys.index], [_PASSED])])
+
+
+class TaskListing:
+    """Lists tasks: those that are indexed by the index, the others by a scan of all keys. Thread-safe.
+
+    Args:
+        scan: finds the tasks of every state.
+        index: None: there is none, as on a cluster.
+    """
+
+    def __init__(self, scan: KeyScan, index: TaskIndex | None) -> None:
+        self._scan = scan
+        self._index = index
+
+    def page(self, states: AbstractSet[State], limit: int, cursor: str | None) -> TaskPage:
+        """A page of the tasks in these states: first from the index, then from the scan."""
+        by_index = self._by_index(states)
+        source, _, rest = (cursor or ("index " if by_index else "scan ")).partition(" ")
+        if source == "index" and self._index is not None:
+            records, following = self._index.page(by_index, limit, rest)
+            if following is not None:
+                return TaskPage(records=records, cursor=f"index {following}")
+            return TaskPage(records=records, cursor="scan " if states - by_index else None)
+        records, following = self._scan.page(states - by_index, limit, rest)
+        return TaskPage(records=records, cursor=None if following is None else f"scan {following}")
+
+    def _by_index(self, states: AbstractSet[State]) -> AbstractSet[State]:
+        """The states whose tasks the index finds. A scan for other unfinished tasks finds those in RETRY too."""
+        if self._index is None:
+            return frozenset()
+        ended = {state for state in states if state.terminal}
+        return ended | {State.RETRY} if states - ended == {State.RETRY} else ended
+
+
 def _cursor(position: bytes, passed: bytes) -> str:
     """Where a page begins: with which step, and after which key of that step."""
     return f"{position.hex()} {passed.hex()}"
 
 
-def _parsed(cursor: str | None) -> tuple[bytes, bytes]:
-    position, _, passed = (cursor or "").partition(" ")
+def _parsed(cursor: str) -> tuple[bytes, bytes]:
+    position, _, passed = cursor.partition(" ")
     return bytes.fromhex(position), bytes.fromhex(passed)

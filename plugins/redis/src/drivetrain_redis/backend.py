@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from drivetrain.contract import (
     BackendCapabilities,
@@ -13,7 +14,9 @@ from drivetrain.contract import (
     Outcome,
     Renewal,
     RunLease,
+    State,
     TaskPage,
+    TaskReach,
     TaskRecord,
     Transition,
     ValueOutcome,
@@ -21,7 +24,7 @@ from drivetrain.contract import (
     ValueWrite,
     VersionedValue,
 )
-from drivetrain_redis.admin import KeyScan
+from drivetrain_redis.admin import KeyScan, TaskIndex, TaskListing
 from drivetrain_redis.codec import LARGEST_VALUE_BYTES
 from drivetrain_redis.discovery import open_client
 from drivetrain_redis.groups import Groups
@@ -32,6 +35,9 @@ from drivetrain_redis.values import Values
 from drivetrain_redis.waiting import Waiting
 
 __all__ = ["RedisBackend"]
+
+#: The states in which most tasks are for a moment only.
+_NOT_INDEXED = frozenset({State.PENDING, State.RECEIVED, State.STARTED})
 
 
 class RedisBackend:
@@ -44,12 +50,15 @@ class RedisBackend:
     """
 
     def __init__(self, options: Options) -> None:
+        # On a cluster the index would be on another node than most tasks. A scan of all keys finds every task.
+        reach = TaskReach.ALL if options.cluster else options.index
         self.capabilities = BackendCapabilities(
             durability=options.durability,
             notifies=True,
             largest_value_bytes=LARGEST_VALUE_BYTES,
             expiry_resolution_seconds=0.01,
-            lists_tasks=True,
+            lists_tasks=reach,
+            lists_newest_first=not options.cluster,
             store=options.store,
         )
         self._shown = options.shown
@@ -57,9 +66,12 @@ class RedisBackend:
         self._keys = Keys(options.prefix)
         self._waiting = Waiting(options, self._client)
         self._groups = Groups(self._client, self._keys)
-        self._records = Records(self._client, self._keys, self._groups, self._waiting)
+        indexed = frozenset() if options.cluster else reach.states - _NOT_INDEXED
+        self._records = Records(self._client, self._keys, self._groups, self._waiting, indexed)
         self._scan = KeyScan(self._client, self._keys)
         self._values = Values(self._client, self._keys, self._waiting)
+        self._index = None if options.cluster else TaskIndex(self._client, self._keys)
+        self._listing = TaskListing(self._scan, self._index)
 
     def __repr__(self) -> str:
         return f"RedisBackend({self._shown})"
@@ -92,9 +104,9 @@ class RedisBackend:
         """See `Backend.forget`."""
         self._records.forget(task_ids)
 
-    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        """See `Backend.unfinished`. A page passes a limited number of keys, those of finished tasks too."""
-        return self._scan.unfinished(limit, cursor)
+    def list_tasks(self, states: AbstractSet[State], *, limit: int, cursor: str | None = None) -> TaskPage:
+        """See `Backend.list_tasks`. A scan for unfinished tasks passes the keys of finished ones too."""
+        return self._listing.page(states & self.capabilities.lists_tasks.states, limit, cursor)
 
     def open_groups(self, groups: Sequence[Group]) -> None:
         """See `Backend.open_groups`."""
@@ -143,8 +155,10 @@ class RedisBackend:
         return self._values.wait_values(seen, prefix=prefix, timeout_seconds=timeout_seconds)
 
     def sweep(self) -> int:
-        """See `Backend.sweep`. Only values: Redis itself drops expired records."""
+        """See `Backend.sweep`. Only values and the index: Redis itself drops expired records."""
         self._values.sweep()
+        if self._index is not None:
+            self._index.sweep()
         return 0
 
     def counts(self) -> Mapping[str, int]:

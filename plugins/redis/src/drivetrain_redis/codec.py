@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from struct import Struct
 
@@ -13,6 +13,7 @@ from drivetrain.contract import LazyHistory, Message, ServiceRefused, State, Sta
 __all__ = [
     "LARGEST_VALUE_BYTES",
     "STATES",
+    "indexed_states",
     "pack_message",
     "pack_new_record",
     "pack_transitions",
@@ -90,6 +91,12 @@ def _headers(data: bytes) -> dict[str, str]:
 STATES = tuple(State)
 _NUMBERS = {state: number for number, state in enumerate(STATES)}
 _RECEIVED, _STARTED = _NUMBERS[State.RECEIVED], _NUMBERS[State.STARTED]
+
+
+def indexed_states(states: Iterable[State]) -> str:
+    """The Lua that ``index.lua`` needs: which states are indexed."""
+    return f"local INDEXED = {{{', '.join(f'[{_NUMBERS[state]}] = true' for state in states)}}}"
+
 
 #: As in ``lua/record_common.lua``: flags, state, attempt, starts, lease, expiry, and the lengths of run, names, state
 #: changes and downstream. The payload is the rest.

@@ -46,6 +46,11 @@ class Keys:
         """A set: the names of all queues that were ever published to."""
         return self.prefix.encode() + b":queues"
 
+    @property
+    def index(self) -> bytes:
+        """The index of tasks, and the base of its other key."""
+        return self._start + b"i}"
+
     def queue(self, name: str) -> bytes:
         """The base of a queue: the start of its keys."""
         return self._start + b"q:" + utf8(name) + b"}"

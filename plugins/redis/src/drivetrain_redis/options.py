@@ -12,11 +12,13 @@ from attrs import field, frozen
 
 from drivetrain.contract import (
     DEFAULT_NAMESPACE,
+    INDEX_OPTIONS,
     TIMEOUT_OPTIONS,
     TLS_OPTIONS,
     DriverUrl,
     Durability,
     OptionReader,
+    TaskReach,
     TlsOptions,
     boolean_option,
     check_driver_options,
@@ -58,6 +60,7 @@ _ALWAYS: Mapping[str, OptionReader] = {
     "protocol": choice_option("2", "3"),
     "durability": choice_option(*Durability),
     "wait_replicas": whole_number_option(0, 1000),
+    **INDEX_OPTIONS,
 }
 #: `TLS_OPTIONS` are read for every URL, so that a fault says where they belong.
 _TLS: Mapping[str, OptionReader] = {
@@ -120,6 +123,8 @@ class Options:
     durability: Durability = Durability.PROCESS
     #: How many replicas must have a write before its call returns.
     wait_replicas: int = 0
+    #: Which tasks the backend indexes, and so can list without a scan: all that have ended, or the failed ones.
+    index: TaskReach = TaskReach.FAILED
     #: Arguments of redis-py's connections that no URL can hold.
     driver_options: Mapping[str, Any] = field(factory=dict, repr=False)
 
@@ -215,6 +220,7 @@ class Options:
             password=parts.password or None,
             database=options.pop("db", server.pop("database", 0)),
             durability=Durability(options.pop("durability", Durability.PROCESS)),
+            index=TaskReach(options.pop("index", TaskReach.FAILED)),
             protocol=int(options.pop("protocol", "2")),
             driver_options=passed,
             **server,

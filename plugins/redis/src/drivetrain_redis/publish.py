@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from drivetrain.contract import Message, Transition, check_message_size, check_transition_sizes, chunks
-from drivetrain_redis.codec import LARGEST_VALUE_BYTES, pack_message, pack_new_record, pack_transitions
+from drivetrain_redis.codec import LARGEST_VALUE_BYTES, indexed_states, pack_message, pack_new_record, pack_transitions
 from drivetrain_redis.connection import Client
 from drivetrain_redis.keys import Keys, QueueKeys, by_queue
 from drivetrain_redis.scripts import LARGEST_BATCH, Call, Script, command
@@ -19,7 +19,8 @@ __all__ = ["LARGEST_MESSAGE_BYTES", "Publisher"]
 LARGEST_MESSAGE_BYTES = 16 * 1024 * 1024
 
 _PUBLISH = Script.load("arrival", "queue", "add", "publish")
-_SEND = Script.load("record_common", "enter", "arrival", "queue", "add", "send")
+# A task that is sent is in no state that is indexed.
+_SEND = Script.load("record_common", "index", "enter", "arrival", "queue", "add", "send", constants=indexed_states(()))
 _SEND_ONE = Script.load("arrival", "send_one")
 
 

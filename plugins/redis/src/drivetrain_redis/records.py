@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from drivetrain.contract import (
     Outcome,
     Renewal,
     RunLease,
+    State,
     TaskRecord,
     Transition,
     check_size,
@@ -17,7 +19,7 @@ from drivetrain.contract import (
     chunks,
     record_and_complete,
 )
-from drivetrain_redis.codec import LARGEST_VALUE_BYTES, STATES, pack_transitions, unpack_record
+from drivetrain_redis.codec import LARGEST_VALUE_BYTES, STATES, indexed_states, pack_transitions, unpack_record
 from drivetrain_redis.connection import Client
 from drivetrain_redis.groups import Groups, unpack_progress
 from drivetrain_redis.keys import TASK_SUFFIXES, Keys, TaskKeys
@@ -29,17 +31,28 @@ __all__ = ["Records"]
 #: A task that has ended, and its packed record if the notification held it.
 _Ended = tuple[str, bytes | None]
 
-_RECORD = Script.load("record_common", "enter", "record")
 _WAIT = Script.load("record_common", "wait")
 _RENEW = Script.load("record_common", "renew")
-_SHORTEN_RETENTION = Script.load("record_common", "shorten_retention")
-_FORGET = Script.load("record_common", "forget")
+_SHORTEN_RETENTION = Script.load("record_common", "index", "shorten_retention")
+_FORGET = Script.load("record_common", "index", "forget")
 
 
 class Records:
-    """The task records and bodies of a backend. Thread-safe."""
+    """The task records and bodies of a backend. Thread-safe.
 
-    def __init__(self, client: Client, keys: Keys, groups: Groups, waiting: Waiting) -> None:
+    Args:
+        client: of the server or the cluster.
+        keys: of the namespace.
+        groups: completes members.
+        waiting: waits for the ends of tasks.
+        indexed: the states whose tasks are indexed; see ``index.lua``.
+    """
+
+    def __init__(
+        self, client: Client, keys: Keys, groups: Groups, waiting: Waiting, indexed: AbstractSet[State]
+    ) -> None:
+        constants = indexed_states(state for state in State if state in indexed)
+        self._record = Script.load("record_common", "index", "enter", "record", constants=constants)
         self._client = client
         self._keys = keys
         self._groups = groups
@@ -80,7 +93,7 @@ class Records:
             return len(keys)
 
         packed = pack_transitions(transitions, group_key if members else None)
-        return _RECORD.call(keys, packed, () if members else TASK_SUFFIXES)
+        return self._record.call(keys, packed, () if members else TASK_SUFFIXES)
 
     def read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
         """See `Backend.read`."""

@@ -41,9 +41,14 @@ class Script:
     sha: str = field(init=False, default=Factory(lambda self: _sha(self.source), takes_self=True))
 
     @classmethod
-    def load(cls, *names: str) -> Script:
-        """The script of these files, one after the other: code that several scripts share is in a file of its own."""
-        return cls(b"\n".join((_FOLDER / f"{name}.lua").read_bytes() for name in names))
+    def load(cls, *names: str, constants: str = "") -> Script:
+        """The script of these files, one after the other: code that several scripts share is in a file of its own.
+
+        Args:
+            names: of the files.
+            constants: Lua that defines what they use.
+        """
+        return cls(b"\n".join([constants.encode(), *((_FOLDER / f"{name}.lua").read_bytes() for name in names)]))
 
     def call(self, keys: Sequence[bytes], arguments: Sequence[Any], suffixes: Sequence[bytes] = ()) -> Call:
         """A call of this script.

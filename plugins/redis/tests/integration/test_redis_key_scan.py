@@ -2,8 +2,10 @@
 
 import pytest
 
-from drivetrain.contract import DriverContext, State, Transition
+from drivetrain.contract import DriverContext, State, TaskReach, Transition
 from drivetrain_redis import admin, make_backend
+
+UNFINISHED = TaskReach.UNFINISHED.states
 
 
 @pytest.fixture(params=["one", "cluster"])
@@ -35,7 +37,7 @@ def test_every_page_is_bounded_and_together_they_hold_all(many, limit):
     finish(many, names[::3])
     seen, cursor, pages = [], None, 0
     while pages == 0 or cursor is not None:
-        page = many.unfinished(limit=limit, cursor=cursor)
+        page = many.list_tasks(UNFINISHED, limit=limit, cursor=cursor)
         assert len(page.records) <= limit
         seen += [record.task_id for record in page.records]
         cursor, pages = page.cursor, pages + 1
@@ -47,5 +49,5 @@ def test_a_page_of_finished_tasks_is_empty_and_not_the_last(many):
     names = [f"task-{number}" for number in range(200)]
     send(many, names)
     finish(many, names)
-    page = many.unfinished(limit=10)
+    page = many.list_tasks(UNFINISHED, limit=10)
     assert (list(page.records), page.cursor is None) == ([], False)

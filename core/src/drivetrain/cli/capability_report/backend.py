@@ -14,7 +14,7 @@ from drivetrain.cli.capability_report.statements import (
     unknown_value,
 )
 from drivetrain.cli.capability_report.units import in_bytes, in_seconds
-from drivetrain.contract import BackendCapabilities, Durability
+from drivetrain.contract import BackendCapabilities, Durability, TaskReach
 
 __all__ = ["of_backend"]
 
@@ -43,10 +43,23 @@ def _storage(declared: BackendCapabilities) -> Statements:
         yield native(f"Results are deleted when their retention ends, at most {late} late.")
     else:
         yield native("Results are deleted as soon as their retention ends.")
-    if declared.lists_tasks:
-        yield native("Tasks that have not ended can be listed.")
-    else:
-        yield refused("Tasks that have not ended cannot be listed.")
+    yield _listing(declared)
+
+
+def _listing(declared: BackendCapabilities) -> Statement:
+    if not declared.lists_tasks:
+        return refused("Tasks cannot be listed: look them up by their ids.")
+    if declared.lists_tasks not in _LISTED:
+        return refused(unknown_value("reach of lists", declared.lists_tasks, "lists of tasks"))
+    order = ", those that have ended newest first" if declared.lists_newest_first else ""
+    return native(f"{_LISTED[declared.lists_tasks]} can be listed{order}.")
+
+
+_LISTED = {
+    TaskReach.UNFINISHED: "Tasks that have not ended",
+    TaskReach.FAILED: "Tasks that have not ended, and those that ended without success,",
+    TaskReach.ALL: "All tasks",
+}
 
 
 def _results(declared: BackendCapabilities) -> Statements:

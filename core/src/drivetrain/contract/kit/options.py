@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
+from drivetrain.contract.capabilities import TaskReach
 from drivetrain.contract.errors import ConfigurationError
 from drivetrain.contract.forks import finish_before_forks
-from drivetrain.contract.url_options import OptionReader, boolean_option, seconds_option, unknown_option
+from drivetrain.contract.url_options import OptionReader, boolean_option, choice_option, seconds_option, unknown_option
 from drivetrain.contract.urls import DriverUrl
 
 if TYPE_CHECKING:
     import ssl
 
 __all__ = [
+    "INDEX_OPTIONS",
     "TIMEOUT_OPTIONS",
     "TLS_OPTIONS",
     "TlsOptions",
@@ -47,6 +49,10 @@ TIMEOUT_OPTIONS: Mapping[str, OptionReader] = {
     "connect_timeout_seconds": seconds_option(0.001, 86_400),
     "call_timeout_seconds": seconds_option(0.001, 86_400),
 }
+
+#: The reader of the option ``index`` of backends that list tasks by an index, which costs time: ``failed`` leaves out
+#: those that succeed, ``all`` does not.
+INDEX_OPTIONS: Mapping[str, OptionReader] = {"index": choice_option(TaskReach.FAILED, TaskReach.ALL)}
 
 #: Readers of the options of TLS; `take_tls_options` makes a `TlsOptions` of their values.
 TLS_OPTIONS: Mapping[str, OptionReader] = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from heapq import nsmallest
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import count, islice
 
 from attrs import define, field
 
@@ -23,6 +23,7 @@ from drivetrain.contract import (
     RunLease,
     State,
     TaskPage,
+    TaskReach,
     TaskRecord,
     Transition,
     ValueOutcome,
@@ -45,6 +46,9 @@ __all__ = ["MemoryBackend"]
 
 #: How many expired records, and how many expired values, one `MemoryBackend.sweep` drops at most.
 _SWEEP_LIMIT = 10_000
+
+#: How many numbers of tasks one page of `MemoryBackend.list_tasks` passes at most.
+_LONGEST_WALK = 10_000
 
 
 @define(eq=False)
@@ -77,6 +81,10 @@ class _Store:
     tasks: dict[str, TaskRecord] = field(factory=dict)
     #: The ids of records that are not terminal.
     unfinished: dict[str, None] = field(factory=dict)
+    #: Task ids by their number, in the order of the first record of each; and the number of each.
+    numbered: dict[int, str] = field(factory=dict)
+    numbers: dict[str, int] = field(factory=dict)
+    next_number: Iterator[int] = field(factory=count)
     #: Task ids, by (time of expiry, task id).
     expiries: IndexedHeap[tuple[float, str], str] = field(factory=_expiries)
     groups: dict[str, _OpenGroup] = field(factory=dict)
@@ -101,6 +109,9 @@ class _Store:
         """Write a record."""
         self._drop_record(record.task_id)
         self.tasks[record.task_id] = record
+        if record.task_id not in self.numbers:
+            number = self.numbers[record.task_id] = next(self.next_number)
+            self.numbered[number] = record.task_id
         if not record.state.terminal:
             self.unfinished[record.task_id] = None
         if record.expires_at is not None:
@@ -110,12 +121,37 @@ class _Store:
         """Drop a record, and the group of the same id."""
         self._drop_record(task_id)
         self.groups.pop(task_id, None)
+        number = self.numbers.pop(task_id, None)
+        if number is not None:
+            del self.numbered[number]
 
     def _drop_record(self, task_id: str) -> None:
         record = self.tasks.pop(task_id, None)
         self.unfinished.pop(task_id, None)
         if record is not None and record.expires_at is not None:
             self.expiries.take((record.expires_at, task_id))
+
+    def page(self, states: AbstractSet[State], limit: int, below: int | None, now: float) -> TaskPage:
+        """The records with a number below ``below``, the largest first; the cursor is the last number that it passed.
+
+        Args:
+            states: their states.
+            limit: how many at most.
+            below: None: from the largest number.
+            now: Unix seconds.
+        """
+        oldest = next(iter(self.numbered), 0)
+        newest = next(reversed(self.numbered), -1)
+        number = newest + 1 if below is None else min(below, newest + 1)
+        last = max(oldest, number - _LONGEST_WALK)
+        records: list[TaskRecord] = []
+        while number > last and len(records) < limit:
+            number -= 1
+            task_id = self.numbered.get(number)
+            record = None if task_id is None else self.find(task_id, now)
+            if record is not None and record.state in states:
+                records.append(record)
+        return TaskPage(records=records, cursor=str(number) if number > oldest else None)
 
     def drop_expired(self, now: float, limit: int | None) -> int:
         """Drop expired records, at most ``limit``; how many it dropped."""
@@ -142,7 +178,8 @@ class MemoryBackend:
         shared=False,
         notifies=True,
         expiry_resolution_seconds=0.0,
-        lists_tasks=True,
+        lists_tasks=TaskReach.ALL,
+        lists_newest_first=True,
     )
 
     def __init__(self, name: str, clock: Clock) -> None:
@@ -232,14 +269,11 @@ class MemoryBackend:
                 self._store.drop(task_id)
             self._store.condition.notify_all()
 
-    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        """See `Backend.unfinished`; by task id. The cursor is the last id of the page."""
+    def list_tasks(self, states: AbstractSet[State], *, limit: int, cursor: str | None = None) -> TaskPage:
+        """See `Backend.list_tasks`; in every state newest first, by the first record."""
         with self._store.condition:
-            behind = (task_id for task_id in self._store.unfinished if cursor is None or task_id > cursor)
-            ids = nsmallest(limit + 1, behind)
-            page = ids[:limit]
-            records = [self._store.tasks[task_id] for task_id in page]
-        return TaskPage(records=records, cursor=page[-1] if len(ids) > len(page) else None)
+            below = None if cursor is None else int(cursor)
+            return self._store.page(states, limit, below, self._clock.now())
 
     def open_groups(self, groups: Sequence[Group]) -> None:
         """See `Backend.open_groups`."""

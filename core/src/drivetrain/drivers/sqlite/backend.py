@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from drivetrain.contract import (
     BackendCapabilities,
@@ -17,6 +18,7 @@ from drivetrain.contract import (
     RunLease,
     State,
     TaskPage,
+    TaskReach,
     TaskRecord,
     Transition,
     ValueOutcome,
@@ -93,7 +95,8 @@ class SqliteBackend:
             notifies=True,
             largest_value_bytes=LARGEST_VALUE_BYTES,
             expiry_resolution_seconds=0.0,
-            lists_tasks=True,
+            lists_tasks=TaskReach.ALL,
+            lists_newest_first=True,
             store=options.store,
         )
         self._database = Database(options)
@@ -181,10 +184,10 @@ class SqliteBackend:
                 records.drop(session, task_ids)
             self._watcher.announce()
 
-    def unfinished(self, *, limit: int, cursor: str | None = None) -> TaskPage:
-        """See `Backend.unfinished`; oldest first."""
+    def list_tasks(self, states: AbstractSet[State], *, limit: int, cursor: str | None = None) -> TaskPage:
+        """See `Backend.list_tasks`; in every state newest first, by the first record."""
         with self._database.read() as session:
-            return records.unfinished(session, limit, cursor)
+            return records.list_page(session, states, limit, cursor, self._clock.now())
 
     # Groups
 

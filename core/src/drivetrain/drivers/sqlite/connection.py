@@ -60,7 +60,7 @@ class Session:
         """Run one statement for each row of parameters; how many rows it has changed."""
         return self.connection.executemany(self._names[sql], rows).rowcount
 
-    def execute_in(self, sql: str, listed: Sequence[str | bytes], *before: Any) -> Iterator[sqlite3.Cursor]:
+    def execute_in(self, sql: str, listed: Sequence[str | bytes | int], *before: Any) -> Iterator[sqlite3.Cursor]:
         """Run one statement for chunks of a list, which replace ``(…)``, after the parameters ``before``.
 
         The last entry fills a chunk up to a power of two, so that few different statements are prepared.
@@ -72,7 +72,7 @@ class Session:
             filled = (*before, *chunk, *(chunk[-1:] * (width - len(chunk))))
             yield self.connection.execute(self._names[sql].replace("(…)", marks), filled)
 
-    def rows_in(self, sql: str, listed: Sequence[str | bytes], *before: Any) -> Iterator[Any]:
+    def rows_in(self, sql: str, listed: Sequence[str | bytes | int], *before: Any) -> Iterator[Any]:
         """The rows of `execute_in`."""
         for cursor in self.execute_in(sql, listed, *before):
             yield from cursor.fetchall()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from drivetrain.contract import (
     Completion,
@@ -20,16 +21,23 @@ from drivetrain.contract import (
 from drivetrain.drivers.sqlite import groups
 from drivetrain.drivers.sqlite.codec import Row, history_after, origin_after, record_of
 from drivetrain.drivers.sqlite.connection import Session
+from drivetrain.drivers.sqlite.schema import FAILED_ROW, FAILED_STATES
 
-__all__ = ["drop", "drop_expired", "read", "record", "unfinished"]
+__all__ = ["drop", "drop_expired", "list_page", "read", "record"]
 
 _NAMES = {state: state.value for state in State}
 
 _COLUMNS = "state, attempt, run, leased_until, starts, history, task, origin, downstream, payload, expires, id"
 _READ = f"SELECT {_COLUMNS}, number FROM @tasks WHERE id IN (…)"  # noqa: S608 - built from constants
-_UNFINISHED = f"""
-SELECT {_COLUMNS}, number FROM @tasks WHERE expires IS NULL AND number > ? ORDER BY number LIMIT ?
-"""  # noqa: S608 - as above
+
+#: How many rows a page passes at most, or as many as it may have records.
+_PASSED = 1_000
+_BELOW = "number < ? ORDER BY number DESC LIMIT ?"
+#: The numbers and states of rows, the newest first, each by an index. The second one's condition is that of the index.
+_UNFINISHED_ROWS = f"SELECT number, state FROM @tasks WHERE expires IS NULL AND {_BELOW}"  # noqa: S608 - as above
+_FAILED_ROWS = f"SELECT number, state FROM @tasks INDEXED BY @tasks_failed WHERE {FAILED_ROW} AND {_BELOW}"  # noqa: S608 - as above
+_ALL_ROWS = f"SELECT number, state FROM @tasks WHERE {_BELOW}"  # noqa: S608 - as above
+_READ_NUMBERS = f"SELECT {_COLUMNS}, number FROM @tasks WHERE number IN (…)"  # noqa: S608 - as above
 
 _ADD = f"INSERT INTO @tasks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - as above
 #: The columns that a start changes. To name no others is cheaper, most of all for the index on `expires`.
@@ -41,6 +49,7 @@ UPDATE @tasks SET state = ?, attempt = ?, run = ?, leased_until = ?, starts = ?,
 WHERE number = ?
 """
 _EXPIRES, _ID, _NUMBER = -3, -2, -1
+_LARGEST_NUMBER = 2**63 - 1
 
 _DROP = "DELETE FROM @tasks WHERE id IN (…)"
 _EXPIRED_OF = "SELECT id FROM @tasks WHERE expires <= ? AND id IN (…)"
@@ -119,10 +128,42 @@ def read(session: Session, task_ids: Sequence[str], now: float) -> list[TaskReco
     return [found.get(task_id) for task_id in task_ids]
 
 
-def unfinished(session: Session, limit: int, cursor: str | None) -> TaskPage:
-    """At most ``limit`` records that are not terminal, oldest first. The cursor is the number of the last one."""
-    rows = list(session.execute(_UNFINISHED, (int(cursor or 0), limit)))
-    return TaskPage(records=[record_of(row) for row in rows], cursor=str(rows[-1][-1]) if len(rows) == limit else None)
+def list_page(session: Session, states: AbstractSet[State], limit: int, cursor: str | None, now: float) -> TaskPage:
+    """At most ``limit`` records in these states, newest first; the cursor is the number of the last row that it passed.
+
+    Rows are numbered as they are first recorded, so no change of a task moves it.
+    """
+    most = max(limit, _PASSED)
+    below = _LARGEST_NUMBER if cursor is None else int(cursor)
+    passed = sorted(
+        {row for source in _sources(states) for row in session.execute(source, (below, most))}, reverse=True
+    )[:most]
+    names = {_NAMES[state] for state in states}
+    chosen = [number for number, state in passed if state in names]
+    last = None
+    if len(chosen) >= limit:
+        last = chosen[limit - 1]
+    elif len(passed) == most:
+        last = passed[-1][0]
+    return TaskPage(
+        records=[one for one in _numbered(session, chosen[:limit], now) if one.state in states],
+        cursor=None if last is None else str(last),
+    )
+
+
+def _sources(states: AbstractSet[State]) -> list[str]:
+    """The statements that find all rows in these states, and few others."""
+    if State.SUCCESS in states:
+        return [_ALL_ROWS]
+    if states <= FAILED_STATES:
+        return [_FAILED_ROWS]
+    return [_UNFINISHED_ROWS, _FAILED_ROWS] if states & FAILED_STATES else [_UNFINISHED_ROWS]
+
+
+def _numbered(session: Session, numbers: Sequence[int], now: float) -> list[TaskRecord]:
+    """The records with these numbers, the largest first. They may have changed since their numbers were read."""
+    rows = sorted(session.rows_in(_READ_NUMBERS, numbers), key=lambda row: row[_NUMBER], reverse=True)
+    return [record_of(row) for row in rows if row[_EXPIRES] is None or row[_EXPIRES] > now]
 
 
 def drop(session: Session, task_ids: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from drivetrain.contract import Group, Member, QueueSection, ServiceRefused, State, Transition, ValueWrite
+from drivetrain.contract import Group, Member, QueueSection, ServiceRefused, State, TaskReach, Transition, ValueWrite
 from drivetrain.drivers.sqlite import backend, queries, records, values
 
 
@@ -134,7 +134,9 @@ def test_long_lists_of_ids_are_taken(make, sent):
     backend.record([sent(task_id) for task_id in many])
     assert [record.task_id for record in backend.read([*many, many[0]])] == [*many, many[0]]
     backend.forget(many[:999])
-    assert [record.task_id for record in backend.unfinished(limit=10).records] == ["task 999"]
+    assert [record.task_id for record in backend.list_tasks(TaskReach.UNFINISHED.states, limit=10).records] == [
+        "task 999"
+    ]
 
 
 def test_one_batch_is_done_entry_after_entry_though_written_in_bulk(make, sent):

@@ -182,7 +182,17 @@ local function enter(key)
   end
 
   local after
-  if expiring and retention <= 0 then
+  local was_indexed, dropped = has(flags, IS_INDEXED), expiring and retention <= 0
+  local is_indexed = not dropped and (INDEXED[to] or was_indexed and not terminal)
+  if is_indexed then
+    new = new + IS_INDEXED
+    if terminal or not was_indexed then
+      add_to_index(key, now, expiring and expires)
+    end
+  elseif was_indexed then
+    remove_from_index(key)
+  end
+  if dropped then
     drop(key)
   else
     run = run or ''

@@ -9,7 +9,13 @@ for _, key in ipairs(TASKS) do
     if state >= SUCCESS and (not has(flags, HAS_EXPIRES) or expires > ends) then
       if retention <= 0 then
         drop(key)
+        if has(flags, IS_INDEXED) then
+          remove_from_index(key)
+        end
       else
+        if has(flags, IS_INDEXED) then
+          keep_in_index_until(key, ends)
+        end
         flags = has(flags, HAS_EXPIRES) and flags or flags + HAS_EXPIRES
         call('SETRANGE', key, 0, struct.pack(HEAD, flags, state, attempt, starts, lease, ends))
         call('PEXPIREAT', key, milliseconds(ends))
