@@ -270,7 +270,7 @@ class Isolation:
         run.owned_until = owned_until
 
     def _run_in_child(self, run: Run, reference: TaskReference, lone: LoneStart) -> RunResult | None:
-        self._began = self._runtime.clock.monotonic()
+        self._began = run.began = self._runtime.clock.monotonic()
         try:
             result = self._slot.execute(run, reference)
         except ChildDied as error:
