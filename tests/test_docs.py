@@ -142,7 +142,12 @@ def test_every_hook_has_its_heading():
     told = re.findall(r"^### `(.*)`$", (DOCS / "hooks.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert told == [
         signature
-        for kind in (hookspecs.DriverHooks, hookspecs.ActingHooks, hookspecs.ObserverHooks)
+        for kind in (
+            hookspecs.DriverHooks,
+            hookspecs.PluginHooks,
+            hookspecs.ActingHooks,
+            hookspecs.ObserverHooks,
+        )
         for node in ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body
         if isinstance(node, ast.FunctionDef) and (signature := shown_signature(node))
     ]

@@ -1,7 +1,8 @@
 """Every driver package follows one plan, so that a reader who knows one driver knows all.
 
 The packages are those under ``plugins/``, present and to come. A toy under ``examples/`` is a single module: it is held
-to the names of modules and options only. A package declares modules beyond the plan in its ``pyproject.toml``::
+to the names of modules and options only. A package of observers has no URL and no contract suite: the rest of the plan
+holds for it too. A package declares modules beyond the plan in its ``pyproject.toml``::
 
     [tool.drivetrain.plan]
     extra = ["topology", "delay_queues"]
@@ -29,6 +30,8 @@ MODULES = {
 MOST_EXTRAS = 5
 HEADINGS = ["Install", "URL", "Options", "Guarantees", "How it works", "Operations", "Performance", "Versions"]
 TEST_DIRECTORIES = {"unit", "integration", "faults", "contract"}
+#: What the plan has for drivers only.
+OF_DRIVERS = {"URL", "contract"}
 REPORT = "contract-report.json"
 
 #: Other spellings of the options that drivers share. A URL with one of them is an error. `ca_path`, a directory, and
@@ -83,6 +86,11 @@ class Package:
         kinds = {"drivetrain.brokers": "make_broker", "drivetrain.backends": "make_backend"}
         return [(scheme, hook) for group, hook in kinds.items() for scheme in points.get(group, {})]
 
+    @property
+    def left_out(self):
+        """What the plan has and this package has not."""
+        return set() if self.hooks else OF_DRIVERS
+
 
 PLUGINS = [Package(path.parent) for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
 TOYS = [Package(path.parent) for path in sorted(ROOT.glob("examples/toy_*/pyproject.toml"))]
@@ -94,7 +102,9 @@ def each(packages):
 
 
 def test_there_are_packages():
-    assert "sqs" in {package.home.name for package in PLUGINS}
+    names = {package.home.name: package for package in PLUGINS}
+    assert names["sqs"].hooks
+    assert not names["prometheus"].hooks
     assert TOYS
 
 
@@ -149,7 +159,8 @@ def test_booleans_are_true_or_false(package):
 def test_the_readme_has_the_headings_of_the_plan(package):
     text = (package.home / "README.md").read_text(encoding="utf-8")
     outside_of_code = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-    assert re.findall(r"^## (.*)$", outside_of_code, re.MULTILINE) == HEADINGS
+    headings = [heading for heading in HEADINGS if heading not in package.left_out]
+    assert re.findall(r"^## (.*)$", outside_of_code, re.MULTILINE) == headings
 
 
 @each(PLUGINS)
@@ -157,7 +168,7 @@ def test_tests_are_in_the_directories_of_the_plan(package):
     tests = package.home / "tests"
     entries = {path.name for path in tests.iterdir() if not path.name.startswith(("__", "."))}
     assert entries - TEST_DIRECTORIES <= {"conftest.py"}
-    assert {"unit", "contract"} <= entries
+    assert {"unit", "contract"} - package.left_out <= entries
 
 
 @each(PLUGINS)

@@ -8,10 +8,8 @@ from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any
 
-from attrs import evolve
-
 from drivetrain.app.observers import hook_callers
-from drivetrain.contract import InvalidSignature, PluginFailed, TaskEvent
+from drivetrain.contract import InvalidSignature, PluginFailed, TaskEvent, evolve
 from drivetrain.worker.logs import get_logger
 from drivetrain.workflow.options import Options
 

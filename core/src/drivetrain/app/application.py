@@ -203,6 +203,11 @@ class App:
     # Upkeep
 
     @property
+    def plugins(self) -> Mapping[str, object]:
+        """The plugins, by the names that errors call them."""
+        return self._services.drivers.plugins
+
+    @property
     def operations(self) -> Operations:
         """What operators do with queues, dead letters and lost tasks."""
         return Operations(self._services)
@@ -227,6 +232,19 @@ class App:
         """
         runtime = self.runtime
         return Lock(lambda: self.runtime.backend, runtime.clock, name, seconds=seconds, wait_seconds=wait_seconds)
+
+    def add_plugins(self, *plugins: object) -> None:
+        """Use more plugins, beyond the setting ``plugins``; ``drivetrain worker --plugins`` does. Those in use stay.
+
+        Call it before the app sends or works: its connections are closed, and made again at the next use.
+
+        Args:
+            plugins: names of entry points in ``drivetrain.plugins``, or objects with hooks.
+
+        Raises:
+            ConfigurationError: a plugin is not installed, or cannot be used; then nothing has changed.
+        """
+        self._services.add_plugins(plugins)
 
     def using(
         self, broker: str, backend: str | None = None, *, clock: Clock | None = None

@@ -17,12 +17,14 @@ from drivetrain.app.driver_options import DriverOptions, option_name, unused_opt
 from drivetrain.app.entry_points import DriverEntries, Kind
 from drivetrain.app.installed_drivers import InstalledDriver, describe_entry
 from drivetrain.app.observers import Observers
+from drivetrain.app.plugins import PluginSettings, load_plugins
 from drivetrain.contract import (
     Backend,
     Broker,
     ConfigurationError,
     DriverContext,
     Plain,
+    PluginContext,
     RetryPolicy,
     Serializer,
     UnknownContentType,
@@ -41,7 +43,7 @@ class Drivers:
     Args:
         context: handed to the makers of brokers and backends.
         choose: for a scheme or name that several distributions have, the distribution to use.
-        plugins: observers: names of entry points in ``drivetrain.plugins``, or objects with hooks.
+        plugins: the plugins of the app, or only their names and objects.
         options: for the name of a driver, its `DriverContext.options`; see `drivetrain.app.driver_options`.
 
     Attributes:
@@ -58,13 +60,15 @@ class Drivers:
         self,
         context: DriverContext,
         choose: Mapping[str, str] | None = None,
-        plugins: Sequence[object] = (),
+        plugins: PluginSettings | Sequence[object] = (),
         options: DriverOptions | None = None,
     ) -> None:
         self._context = context
         self._options = options or {}
         self._entries = DriverEntries(choose or {})
-        loaded = self._load_plugins(plugins)
+        loaded = load_plugins(self._entries, _plugin_settings(plugins, context))
+        #: The plugins by their names for messages.
+        self.plugins: Mapping[str, object] = loaded
         self.observers = Observers(loaded)
         self.acting = ActingPlugins(loaded)
         self._maker = DriverMaker(self._entries, loaded)
@@ -171,19 +175,6 @@ class Drivers:
         context = self._context if capabilities else None
         return [describe_entry(entry, self._maker, context) for entry in entries]
 
-    def _load_plugins(self, plugins: Sequence[object]) -> dict[str, object]:
-        loaded: dict[str, object] = {}
-        for given in plugins:
-            if isinstance(given, str):
-                entry = self._entries.find(Kind.PLUGIN, given)
-                name, plugin = str(entry), entry.load()
-            else:
-                name, plugin = f"the plugin {getattr(given, '__name__', type(given).__qualname__)}", given
-            if any(plugin is other for other in loaded.values()):
-                continue
-            loaded[name if name not in loaded else f"{name} ({len(loaded) + 1})"] = plugin
-        return loaded
-
     def _arguments(self, kind: Kind, url: str) -> dict[str, Any]:
         name = self._option_name(kind, _scheme(url))
         context = self._context if name is None else evolve(self._context, options=self._options[name])
@@ -191,6 +182,13 @@ class Drivers:
 
     def _option_name(self, kind: Kind, scheme: str) -> str | None:
         return option_name(self._options, scheme, lambda name: self._entries.same_driver(kind, name, scheme))
+
+
+def _plugin_settings(plugins: PluginSettings | Sequence[object], context: DriverContext) -> PluginSettings:
+    if isinstance(plugins, PluginSettings):
+        return plugins
+    made_with = PluginContext(app=context.namespace, broker="", backend="", clock=context.clock)
+    return PluginSettings(plugins=plugins, context=made_with)
 
 
 def _scheme(url: str) -> str:

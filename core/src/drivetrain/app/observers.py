@@ -29,6 +29,7 @@ def plugin_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
     """
     manager = pluggy.PluginManager(specs.PROJECT)
     manager.add_hookspecs(specs.DriverHooks)
+    manager.add_hookspecs(specs.PluginHooks)
     manager.add_hookspecs(specs.ActingHooks)
     manager.add_hookspecs(specs.ObserverHooks)
     for name, plugin in plugins.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -13,10 +13,11 @@ from drivetrain.app.decoding import ResultDecoder
 from drivetrain.app.discovery import Drivers
 from drivetrain.app.driver_options import DriverOptions
 from drivetrain.app.per_process import PerProcess
+from drivetrain.app.plugins import PluginSettings
 from drivetrain.app.sending import Sender
 from drivetrain.app.settings import Settings
 from drivetrain.app.waiter import Waiter
-from drivetrain.contract import Broker, Clock, DriverContext
+from drivetrain.contract import Broker, Clock, ConfigurationError, DriverContext, PluginContext, redact
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.registry import Registry
 from drivetrain.worker.runtime import Runtime
@@ -66,6 +67,8 @@ class Services:
 
     def __init__(self, settings: Settings, registry: Registry, clock: Clock, driver_options: DriverOptions) -> None:
         self.settings = settings
+        #: The plugins of the app, as it names them.
+        self.plugins: tuple[object, ...] = settings.plugins
         self._registry = registry
         self._driver_options = driver_options
         context = DriverContext(clock=clock, namespace=settings.name)
@@ -111,6 +114,18 @@ class Services:
         """Another broker object of the same URL."""
         return self._target.drivers.broker(self._target.broker)
 
+    def add_plugins(self, plugins: Iterable[object]) -> None:
+        """Use more plugins from now on; see `App.add_plugins`."""
+        before, target = self.plugins, self._target
+        self.plugins = (*before, *plugins)
+        if self.plugins == before:
+            return
+        try:
+            self._switch(self._make_target(target.broker, target.backend, target.context))
+        except ConfigurationError:
+            self.plugins = before
+            raise
+
     @contextmanager
     def using(self, broker: str, backend: str | None, clock: Clock | None) -> Iterator[None]:
         """Use other drivers until the context ends; see `App.using`."""
@@ -134,8 +149,12 @@ class Services:
         self._target = target
 
     def _make_target(self, broker: str, backend: str | None, context: DriverContext) -> _Target:
-        drivers = Drivers(context, self.settings.drivers, self.settings.plugins, self._driver_options)
-        return _Target(broker, backend, context, drivers)
+        settings = self.settings
+        plugin_context = PluginContext(
+            app=settings.name, broker=redact(broker), backend=redact(backend or broker), clock=context.clock
+        )
+        plugins = PluginSettings(plugins=self.plugins, options=settings.plugin_options, context=plugin_context)
+        return _Target(broker, backend, context, Drivers(context, settings.drivers, plugins, self._driver_options))
 
     def _assemble(self, runtime: Runtime) -> _ProcessServices:
         return _ProcessServices(
@@ -157,7 +176,7 @@ class Services:
             registry=self._registry,
             observers=drivers.observers,
             acting=drivers.acting,
-            has_plugins=bool(self.settings.plugins),
+            has_plugins=bool(self.plugins),
             clock=target.context.clock,
             retry_policy=drivers.retry_policy,
             default_queue=settings.default_queue,

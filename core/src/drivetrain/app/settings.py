@@ -56,6 +56,12 @@ def _plugins(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> Non
             raise _wrong(attribute, value, "names of entry points, or (in code) objects with hooks")
 
 
+def _tables(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    for name, options in value.items():
+        if not isinstance(options, Mapping):
+            raise ConfigurationError(f"{attribute.name}[{name!r}] is {shown(options)}; it must be a table of options")
+
+
 def _hidden(url: str | None) -> str:
     return repr(url and redact(url))
 
@@ -77,6 +83,8 @@ class Settings:
     drivers: Mapping[str, str] = field(factory=dict)
     #: Plugins with hooks: names of entry points in ``drivetrain.plugins``, or (in code) objects.
     plugins: tuple[object, ...] = field(default=(), validator=_plugins)
+    #: Options of plugins, by the plugin's name: ``{"prometheus": {"port": 9760}}``; in a variable, as JSON.
+    plugin_options: Mapping[str, Mapping[str, object]] = field(factory=dict, validator=_tables)
 
     # Sending
 

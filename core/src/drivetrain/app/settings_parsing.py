@@ -57,7 +57,7 @@ def from_text(text: str, kind: Any) -> object:
     """``text``, parsed as ``kind``. `parse_setting` still has to check the value.
 
     Numbers as Python writes them; true/false, yes/no, on/off, 1/0; ``none`` where a setting may be None; lists with
-    commas; tables as ``name=value,name=value``; retries as JSON.
+    commas; tables of names as ``name=value,name=value``; retries and other tables as JSON.
 
     Raises:
         ValueError: it cannot be parsed. The message ends a sentence that began with the value.
@@ -67,6 +67,8 @@ def from_text(text: str, kind: Any) -> object:
         if text.strip().lower() == "none":
             return None
         kind = next(option for option in options if option is not type(None))
+    if get_origin(kind) is Mapping and get_args(kind)[1] is not str:
+        return _read_json(text, '{"name": {"option": 1}}')
     return _READERS.get(get_origin(kind) or kind, str)(text)
 
 
@@ -102,11 +104,11 @@ def _read_table(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _read_json(text: str) -> Any:
+def _read_json(text: str, example: str = '{"policy": "exponential", "max_retries": 5}') -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise ValueError('it must be JSON, like {"policy": "exponential", "max_retries": 5}') from None
+        raise ValueError(f"it must be JSON, like {example}") from None
 
 
 _BOOLS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}

@@ -25,8 +25,9 @@ from drivetrain.cli.app_options import AppOptions
 from drivetrain.cli.errors import message_of
 from drivetrain.cli.exit_codes import Exit, exit_code
 from drivetrain.cli.logging_setup import set_up_logging
+from drivetrain.cli.plugin_reports import ReportChannels, SupervisorParts
 from drivetrain.cli.signals import Arrived, Signals
-from drivetrain.cli.worker_process import Loaded, Refused, Stop, Stopping, WorkerPlan, work
+from drivetrain.cli.worker_process import Loaded, Refused, Stop, Stopping, Supervision, WorkerPlan, work
 from drivetrain.contract import ConfigurationError, DrivetrainError
 from drivetrain.worker.process_exit import describe_exit
 from drivetrain.worker.process_signals import DUMP_SIGNAL
@@ -64,13 +65,17 @@ class _ProcessSlot:
     #: What is wrong with its configuration.
     refusal: str | None = None
 
-    def start(self, plan: WorkerPlan) -> None:
+    def start(self, plan: WorkerPlan, channels: ReportChannels) -> None:
         # Spawned, not forked: a worker must share nothing with the supervisor, above all no connections.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work_as_child, args=(plan, theirs), name=f"worker-{self.number}")
+        reports = channels.open(self.number)
+        self.process = context.Process(
+            target=_work_as_child, args=(plan, theirs, reports), name=f"worker-{self.number}"
+        )
         self.process.start()
         theirs.close()
+        reports.close()
         self.began, self.restart_at = time.monotonic(), None
         self.loaded, self.stopping, self.refusal = False, False, None
 
@@ -115,6 +120,8 @@ class Supervisor:
 
     def __init__(self, plan: WorkerPlan) -> None:
         self._plan = plan
+        self._channels = ReportChannels()
+        self._parts = SupervisorParts(self._channels)
         #: The first process reports the number of processes, where the command line does not have it.
         self._slots = [_ProcessSlot(1)]
         self._complete = False
@@ -127,7 +134,7 @@ class Supervisor:
         # The first process reports the log level of the app's settings.
         set_up_logging(self._plan.log_level or "info", self._plan.log_format or "text")
         with Signals() as signals:
-            self._slots[0].start(self._plan)
+            self._slots[0].start(self._plan, self._channels)
             while any(slot.process is not None or slot.restart_at is not None for slot in self._slots):
                 self._wait(signals)
                 arrived = signals.arrived()
@@ -138,6 +145,7 @@ class Supervisor:
                 self._kill_late()
                 for slot in list(self._slots):
                     self._check_slot(slot)
+        self._parts.stop()
         logger.info("all worker processes have ended")
         return self._code
 
@@ -159,7 +167,7 @@ class Supervisor:
         if ended:
             self._ended(slot)
         elif slot.restart_at is not None and slot.restart_at <= time.monotonic():
-            slot.start(self._plan)
+            slot.start(self._plan, self._channels)
 
     def _handle(self, slot: _ProcessSlot, report: Loaded | Refused | Stopping) -> None:
         if isinstance(report, Loaded):
@@ -176,14 +184,16 @@ class Supervisor:
         logger.info("worker process %d runs with pid %s", slot.number, slot.process and slot.process.pid)
         if not self._complete and not self._urgency:
             self._complete = True
+            self._parts.start(report.parts)
             more = [_ProcessSlot(number) for number in range(2, (self._plan.processes or report.processes) + 1)]
             self._slots += more
             for other in more:
-                other.start(self._plan)
+                other.start(self._plan, self._channels)
 
     def _ended(self, slot: _ProcessSlot) -> None:
         lived, pid = time.monotonic() - slot.began, slot.process and slot.process.pid
         code = slot.reap()
+        self._channels.close(slot.number)
         title = f"worker process {slot.number} (pid {pid})"
         if slot.refusal is not None:
             self._stop_refused(title, slot.refusal)
@@ -224,14 +234,17 @@ class Supervisor:
                     slot.process.kill()
 
 
-def _work_as_child(plan: WorkerPlan, supervisor: connection.Connection[Any, Any]) -> None:
+def _work_as_child(
+    plan: WorkerPlan, supervisor: connection.Connection[Any, Any], reports: connection.Connection[Any, Any]
+) -> None:
     options = AppOptions(app=plan.reference, verbose=plan.verbose)
     # Before the app is imported, so that Ctrl-C during a slow import is a stop like any other.
     with Signals() as signals:
         try:
             app = options.open_app()
+            app.add_plugins(*plan.plugins)
             _check(plan, app)
-            code = work(plan, app, signals, supervisor)
+            code = work(plan, app, signals, Supervision(supervisor, reports))
         except DrivetrainError as error:
             code = exit_code(error)
             if code is Exit.USAGE:

@@ -7,7 +7,7 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from functools import partial
@@ -21,13 +21,14 @@ from drivetrain.app.application import App
 from drivetrain.cli.app_loading import load_app
 from drivetrain.cli.exit_codes import Exit
 from drivetrain.cli.logging_setup import set_up_logging
+from drivetrain.cli.plugin_reports import pickled_parts, serve_reports
 from drivetrain.cli.signals import Arrived, Signals
 from drivetrain.contract import DrivetrainError, WorkerFailed
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.threads import Threads
 from drivetrain.worker.worker import Worker
 
-__all__ = ["Loaded", "Refused", "Stop", "Stopping", "WorkerPlan", "work"]
+__all__ = ["Loaded", "Refused", "Stop", "Stopping", "Supervision", "WorkerPlan", "work"]
 
 logger = get_logger("drivetrain.worker")
 
@@ -52,6 +53,8 @@ class Loaded:
     #: From the app's settings.
     processes: int
     log_level: str
+    #: The parts of plugins that run in the supervisor; see `drivetrain.cli.plugin_reports.pickled_parts`.
+    parts: Sequence[tuple[str, bytes]] = ()
 
 
 @frozen
@@ -84,6 +87,8 @@ class WorkerPlan:
     processes: int | None = None
     #: Whether errors are shown with their tracebacks.
     verbose: bool = False
+    #: Plugins beyond those of the app.
+    plugins: Sequence[str] = ()
 
     def worker_options(self) -> dict[str, Any]:
         """The options of one worker. Each worker has a unique name, so that their leases cannot be confused."""
@@ -92,23 +97,35 @@ class WorkerPlan:
         return {**self.options, "name": f"{self.name}:{os.getpid()}:{uuid4().hex[:6]}"}
 
 
-def work(
-    plan: WorkerPlan, app: App, signals: Signals, supervisor: connection.Connection[Any, Any] | None = None
-) -> Exit:
+@frozen
+class Supervision:
+    """The connections of a worker process to its supervisor."""
+
+    #: The supervisor sends `Stop`, and receives reports. When it closes, the supervisor has died.
+    orders: connection.Connection[Any, Any]
+    #: For the reports of plugins; see `drivetrain.cli.plugin_reports`.
+    reports: connection.Connection[Any, Any]
+
+
+def work(plan: WorkerPlan, app: App, signals: Signals, supervision: Supervision | None = None) -> Exit:
     """Run a worker in this thread until it is stopped; the exit code.
 
     Args:
         plan: the options of the command line.
         app: the app of the worker.
         signals: the first stop signal stops it gracefully, the second at once.
-        supervisor: the connection to a supervisor, which sends `Stop` and receives reports. When it closes, the
-            supervisor has died.
+        supervision: the connections to a supervisor; None: there is none.
     """
     set_up = _log_as_planned(plan, app)
-    worker = app.worker(prepare_child=partial(_prepare_child, plan.reference, set_up), **plan.worker_options())
-    listener = _Listener(worker, signals, supervisor)
-    listener.report(Loaded(app.settings.processes, app.settings.log_level))
-    Threads(worker.fail).start("drivetrain-signals", listener.listen)
+    prepare_child = partial(_prepare_child, plan.reference, tuple(plan.plugins), set_up)
+    worker = app.worker(prepare_child=prepare_child, **plan.worker_options())
+    listener = _Listener(worker, signals, None if supervision is None else supervision.orders)
+    threads = Threads(worker.fail)
+    parts = [] if supervision is None else pickled_parts(app.plugins)
+    if supervision is not None and parts:
+        threads.start("drivetrain-reports", partial(serve_reports, supervision.reports, app.plugins))
+    listener.report(Loaded(app.settings.processes, app.settings.log_level, parts))
+    threads.start("drivetrain-signals", listener.listen)
     _tune_garbage_collector()
     try:
         worker.run()
@@ -139,10 +156,10 @@ def _log_as_planned(plan: WorkerPlan, app: App) -> Callable[[], None] | None:
     return None
 
 
-def _prepare_child(reference: str, set_up: Callable[[], None] | None) -> None:
+def _prepare_child(reference: str, plugins: Sequence[str], set_up: Callable[[], None] | None) -> None:
     """Set up a child process as the worker: import the app's module, on which tasks may rely, and set up logging."""
     try:
-        load_app(reference)
+        load_app(reference).add_plugins(*plugins)
     except DrivetrainError:
         logger.warning("a child process cannot import %s as its worker did", reference, exc_info=True)
     if set_up is not None:

@@ -40,7 +40,15 @@ from drivetrain.contract.errors import (
 )
 from drivetrain.contract.failure import Failure
 from drivetrain.contract.forks import ForkAware, finish_before_forks, reset_after_fork
-from drivetrain.contract.hookspecs import DriverContext, TaskEvent, hookimpl
+from drivetrain.contract.hookspecs import (
+    DriverContext,
+    Interruption,
+    PluginContext,
+    Settlement,
+    SupervisorPart,
+    TaskEvent,
+    hookimpl,
+)
 from drivetrain.contract.hosts import Host, read_hosts
 from drivetrain.contract.kit.batches import chunks, completion_of, record_and_complete, split_at_groups
 from drivetrain.contract.kit.connection_pool import ConnectionPool, socket_is_quiet
@@ -158,6 +166,7 @@ __all__ = [
     "GroupTally",
     "Hold",
     "Host",
+    "Interruption",
     "InvalidArguments",
     "InvalidSignature",
     "LazyHistory",
@@ -167,6 +176,7 @@ __all__ = [
     "OptionReader",
     "Outcome",
     "Plain",
+    "PluginContext",
     "PluginFailed",
     "PublishFailed",
     "QueueSection",
@@ -184,8 +194,10 @@ __all__ = [
     "ServiceError",
     "ServiceRefused",
     "ServiceUnavailable",
+    "Settlement",
     "State",
     "StateChange",
+    "SupervisorPart",
     "SystemClock",
     "TaskCancelled",
     "TaskEvent",

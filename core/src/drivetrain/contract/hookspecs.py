@@ -4,23 +4,27 @@ A driver is a module (or an object) with one maker. An entry point names it. A m
 name of its entry point, so it need not check whether the URL is its own.
 
 A plugin is named by an entry point of ``drivetrain.plugins`` or passed to ``App(plugins=[…])``. It implements any of
-the other hooks. An observer should return at once and must not raise: its errors are logged and otherwise ignored. The
-error of a hook that acts is the error of the task. All arguments are read-only: to set a header raises a TypeError.
+the other hooks, or ``make_plugin``, which makes the object that does. An observer should return at once and must not
+raise: its errors are logged and otherwise ignored. The error of a hook that acts is the error of the task. All
+arguments are read-only: to set a header raises a TypeError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 from attrs import field, frozen
+from msgspec import Struct
 
 from drivetrain.contract.clock import Clock, SystemClock
 from drivetrain.contract.namespaces import DEFAULT_NAMESPACE
+from drivetrain.contract.states import State
 
 if TYPE_CHECKING:
     from drivetrain.contract.backend import Backend
@@ -29,9 +33,21 @@ if TYPE_CHECKING:
     from drivetrain.contract.messages import Message
     from drivetrain.contract.retry import RetryPolicy
     from drivetrain.contract.serializer import Plain, Serializer
-    from drivetrain.contract.states import State
 
-__all__ = ["PROJECT", "ActingHooks", "DriverContext", "DriverHooks", "ObserverHooks", "TaskEvent", "hookimpl"]
+__all__ = [
+    "PROJECT",
+    "ActingHooks",
+    "DriverContext",
+    "DriverHooks",
+    "Interruption",
+    "ObserverHooks",
+    "PluginContext",
+    "PluginHooks",
+    "Settlement",
+    "SupervisorPart",
+    "TaskEvent",
+    "hookimpl",
+]
 
 #: The name of the pluggy project.
 PROJECT = "drivetrain"
@@ -73,7 +89,76 @@ class DriverContext:
 
 
 @frozen(kw_only=True)
-class TaskEvent:
+class PluginContext:
+    """What an app passes to the maker of a plugin.
+
+    Attributes:
+        app: the name of the app.
+        broker: the URL of the broker, without user, password and the values of its options.
+        backend: the URL of the backend, in the same way.
+        clock: the clock of the app.
+        options: the app's ``plugin_options`` for this plugin, by name. Read-only. A plugin refuses an unknown name with
+            a ConfigurationError.
+    """
+
+    app: str
+    broker: str
+    backend: str
+    clock: Clock = field(factory=SystemClock)
+    options: Mapping[str, Any] = field(factory=dict, converter=_read_only, repr=False, hash=False)
+
+
+class SupervisorPart(Protocol):
+    """The part of a plugin that runs in the supervisor of a worker, which does not import the app.
+
+    It is pickled. So its class is in the package of the plugin, and it holds plain values only.
+    """
+
+    def start(self, reports: Callable[[], Sequence[tuple[int, bytes]]]) -> Callable[[], None]:
+        """Start in the supervisor, without blocking. An error is logged, and the worker works without the part.
+
+        Args:
+            reports: asks all worker processes for their ``worker_report``, for one second at most. For each process
+                that answers: its number, from 1, and the report. A process that replaces a crashed one has its number.
+                Thread-safe.
+
+        Returns:
+            A function that stops it. The supervisor calls it when all worker processes have ended.
+        """
+        ...
+
+
+class Interruption(StrEnum):
+    """Why a run ends without a result of its own.
+
+    Attributes:
+        CANCELLED: the task was cancelled while it ran.
+        LEASE_LOST: another worker has taken the task over or ended it, or its record is gone.
+        RELEASED: the worker stopped, and the run had not ended within the grace period.
+        CRASHED: the child process of the run has died.
+    """
+
+    CANCELLED = "cancelled"
+    LEASE_LOST = "lease_lost"
+    RELEASED = "released"
+    CRASHED = "crashed"
+
+
+class Settlement(StrEnum):
+    """How a worker settles a delivery.
+
+    Attributes:
+        ACKNOWLEDGE: the message is removed.
+        RELEASE: the message is ready again, now or after a delay.
+        DEAD_LETTER: the message is moved to the dead letters.
+    """
+
+    ACKNOWLEDGE = "acknowledge"
+    RELEASE = "release"
+    DEAD_LETTER = "dead_letter"
+
+
+class TaskEvent(Struct, frozen=True, kw_only=True):
     """The task of a hook.
 
     All times are Unix seconds. Each is by the clock of the process that did it.
@@ -142,6 +227,33 @@ class DriverHooks:
         """
 
 
+class PluginHooks:
+    """The maker of a plugin, and its part in the supervisor of a worker."""
+
+    @hookspec(firstresult=True)
+    def make_plugin(self, context: PluginContext) -> object | None:
+        """Make the plugin of one app: an object with any of the other hooks. Does no I/O.
+
+        Called when the app is made, and again for `App.using`. A plugin without this hook is used as it is, by all
+        apps of the process that name it.
+
+        Raises:
+            ConfigurationError: an option is unknown or wrong; the error names every fault.
+        """
+
+    @hookspec(firstresult=True)
+    def supervisor_part(self) -> SupervisorPart | None:
+        """The part of this plugin that runs in the supervisor. None: no part.
+
+        Called once in each worker process of ``drivetrain worker``, before ``worker_started``. The supervisor starts
+        the part of the first worker process. Not called where a worker runs without a supervisor.
+        """
+
+    @hookspec(firstresult=True)
+    def worker_report(self) -> bytes | None:
+        """What this worker process reports to the supervisor part of the same plugin. Called in a thread of its own."""
+
+
 class ActingHooks:
     """Hooks that act on tasks. All implementations are called, in the order in which the app names the plugins.
 
@@ -176,8 +288,25 @@ class ObserverHooks:
         """A sender or a worker is about to publish messages."""
 
     @hookspec
-    def after_publish(self, messages: Sequence[Message]) -> None:
-        """The broker has the messages."""
+    def after_publish(self, messages: Sequence[Message], seconds: float) -> None:
+        """The broker has the messages.
+
+        ``seconds``: how long publishing took, retries while the service was unavailable included.
+        """
+
+    @hookspec
+    def publish_failed(self, messages: Sequence[Message], error: BaseException, seconds: float) -> None:
+        """Messages of ``before_publish`` were not published, or not for sure; in place of ``after_publish``.
+
+        ``error`` is a `PublishFailed` where the broker has some of them; it lists the others.
+        """
+
+    @hookspec
+    def messages_received(self, messages: Sequence[Message], seconds: float) -> None:
+        """A worker has received messages: one call for each batch, before they are read.
+
+        ``seconds``: how long receiving took, waiting included.
+        """
 
     @hookspec
     def task_received(self, event: TaskEvent) -> None:
@@ -215,12 +344,49 @@ class ObserverHooks:
         """A worker has found that the task had expired, recorded that, and dropped it."""
 
     @hookspec
-    def worker_started(self, worker: str, queues: Sequence[str]) -> None:
-        """A worker is about to receive its first message."""
+    def tasks_ended(self, events: Sequence[TaskEvent]) -> None:
+        """The ends of attempts are recorded: one call for each batch, for metrics.
+
+        It has the tasks of ``task_succeeded``, ``task_failed``, ``task_retrying``, ``task_cancelled`` and
+        ``task_expired``. `TaskEvent.state` says which.
+        """
+
+    @hookspec
+    def run_interrupted(self, event: TaskEvent, reason: Interruption) -> None:
+        """A run ends without a result of its own. In a thread, its function may go on; its result does not count.
+
+        Called in the worker, also for a run in a child process. Such a process is dead, or is being killed.
+        """
+
+    @hookspec
+    def result_discarded(self, event: TaskEvent, recorded: State) -> None:
+        """A worker has discarded the result of a run, because the run no longer owned its task: it was fenced.
+
+        ``recorded``: the state of the task in the backend.
+        """
+
+    @hookspec
+    def messages_settled(self, messages: Sequence[Message], settlement: Settlement, seconds: float) -> None:
+        """A worker has settled deliveries of these messages: one call for each batch.
+
+        ``seconds``: how long that took, retries while the service was unavailable included.
+        """
+
+    @hookspec
+    def worker_started(self, worker: str, queues: Sequence[str], status: Callable[[], Any]) -> None:
+        """A worker is about to receive its first message.
+
+        ``status``: returns what the worker does now, as `drivetrain.worker.status.WorkerStatus`. It costs no call of a
+        service. Thread-safe; it may be called until ``worker_stopped``.
+        """
 
     @hookspec
     def worker_stopping(self, worker: str) -> None:
         """A worker receives no more messages, and finishes what runs."""
+
+    @hookspec
+    def worker_stopped(self, worker: str) -> None:
+        """A worker has ended: it runs and settles nothing more."""
 
     @hookspec
     def worker_step(self, step: str, task_ids: Sequence[str]) -> None:

@@ -1,20 +1,18 @@
-"""What observers get: the event of an invocation, a copy of its failure, and the steps of handling deliveries."""
+"""What observers get: the event of an invocation, and the steps of handling deliveries."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from copy import deepcopy
-from types import MappingProxyType
 from typing import Protocol
 
-from drivetrain.contract import Clock, Failure, Message, State, TaskEvent, evolve
+from drivetrain.contract import Clock, Interruption, Message, State, TaskEvent, evolve
 from drivetrain.worker.publisher import ETA_HEADER, PUBLISHED_HEADER, workflow_of
 from drivetrain.worker.run import Run
-from drivetrain.worker.runtime import Observed
+from drivetrain.worker.runtime import Observed, Runtime
 from drivetrain.workflow.frames import Invocation, given_headers
 
-__all__ = ["event_of", "event_of_run", "notify_step", "shown_failure"]
+__all__ = ["event_of", "event_of_run", "notify_interrupted", "notify_step"]
 
 
 class _OfTask(Protocol):
@@ -89,9 +87,18 @@ def _time(message: Message | None, header: str) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def shown_failure(failure: Failure) -> Failure:
-    """The failure that observers get: a copy, so that they cannot change the arguments of the next attempt."""
-    return evolve(failure, args=deepcopy(failure.args), kwargs=MappingProxyType(deepcopy(failure.kwargs)))
+def notify_interrupted(runtime: Runtime, worker: str, run: Run, reason: Interruption) -> None:
+    """Notify observers of a run that ends without a result of its own; see the hook ``run_interrupted``.
+
+    Args:
+        runtime: the observers and the clock.
+        worker: the name of the worker.
+        run: the run.
+        reason: why it ends.
+    """
+    if runtime.observers.watches("run_interrupted"):
+        event = event_of_run(run, worker, runtime.clock)
+        runtime.observers.notify("run_interrupted", event=event, reason=reason)
 
 
 def notify_step(observers: Observed, step: str, done: Sequence[_OfTask]) -> None:

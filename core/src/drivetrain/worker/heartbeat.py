@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from drivetrain.contract import Hold, RunLease, ServiceError, State
+from drivetrain.contract import Hold, Interruption, RunLease, ServiceError, State
 from drivetrain.worker.activity import Activity
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
@@ -30,7 +30,7 @@ class Heartbeat:
         in_flight: InFlight,
         *,
         lease_seconds: float,
-        stopped: Callable[[Run], None],
+        interrupt: Callable[[Run, Interruption], None],
         activity: Activity,
     ) -> None:
         """Make it.
@@ -39,13 +39,13 @@ class Heartbeat:
             runtime: the drivers of the app.
             in_flight: the runs of the worker.
             lease_seconds: the length of a lease, in seconds; renewed three times in that time.
-            stopped: called with a run whose task was cancelled or taken over.
+            interrupt: stops a run whose task was cancelled or taken over.
             activity: counts runs that were taken over.
         """
         self._runtime = runtime
         self._in_flight = in_flight
         self._lease_seconds = lease_seconds
-        self._stopped = stopped
+        self._interrupt = interrupt
         self._activity = activity
         self._end = threading.Event()
         self._swept_at = runtime.clock.monotonic()
@@ -92,7 +92,7 @@ class Heartbeat:
             self._activity.lease_lost(run)
         text = "task %s %s while it ran; its result will be discarded"
         logger.warning(text, run.task_id, _what_happened(state), extra=log_extra(run.invocation))
-        self._stopped(run)
+        self._interrupt(run, Interruption.CANCELLED if state is State.CANCELLED else Interruption.LEASE_LOST)
 
     def _sweep(self) -> None:
         now = self._runtime.clock.monotonic()

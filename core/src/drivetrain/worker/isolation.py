@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from drivetrain.contract import ConfigurationError, State, Transition
+from drivetrain.contract import ConfigurationError, Interruption, State, Transition
+from drivetrain.worker.events import notify_interrupted
 from drivetrain.worker.execution import Execution, RunRefused
 from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.in_flight import InFlight
@@ -269,7 +270,7 @@ class Isolation:
         run.owned_until = owned_until
 
     def _run_in_child(self, run: Run, reference: TaskReference, lone: LoneStart) -> RunResult | None:
-        self._began = self._runtime.clock.monotonic()
+        self._began = run.began = self._runtime.clock.monotonic()
         try:
             result = self._slot.execute(run, reference)
         except ChildDied as error:
@@ -288,6 +289,7 @@ class Isolation:
         alone = lone.record.lone_starts
         text = f"{lone.tally}, {alone} of them alone, and never finished; the last time its process {error}"
         if lone.last:
+            notify_interrupted(self._runtime, self._options.name, run, Interruption.CRASHED)
             return self._results.crashed(run, text)
         logger.error("task %s was %s", run.task_id, text, extra=log_extra(run.invocation))
         self._releaser.release_crashed(run)

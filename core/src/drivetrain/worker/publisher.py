@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import cast
 
 from msgspec.structs import replace
@@ -27,6 +26,7 @@ from drivetrain.contract import (
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.shown import shown_messages
 from drivetrain.workflow.frames import WORKFLOW_HEADER, Call, Invocation
 from drivetrain.workflow.wire import dump_invocation
 
@@ -74,6 +74,8 @@ PUBLISHED_HEADER = "drivetrain-published"
 FOLLOWS_HEADER = "drivetrain-follows"
 
 _NONE: Mapping[str, str] = {}
+
+_HOOKS = ("before_publish", "after_publish", "publish_failed")
 
 
 def due(message: Message) -> float | None:
@@ -138,6 +140,7 @@ class Publisher:
         self._capabilities = runtime.broker.capabilities
         self._follows = {FOLLOWS_HEADER: "1"} if worker else {}
         self._recorder = _recorder(runtime)
+        self._observed = any(map(runtime.observers.watches, _HOOKS))
         self._headers = {CONTENT_TYPE_HEADER: runtime.payloads.content_type, **self._follows}
         # The members of a group are published together.
         self._headers_in = lru_cache(100)(lambda workflow: {**self._headers, WORKFLOW_HEADER: workflow})
@@ -174,25 +177,43 @@ class Publisher:
             ]
         )
         sends = list(zip(pending, messages, strict=True))
-        self._notify_observers("before_publish", messages)
-        granted = self._retrier.call("send", lambda: recorder.record_and_publish(sends))
-        self._notify_observers(
-            "after_publish", [message for message, yes in zip(messages, granted, strict=True) if yes]
-        )
+
+        def publish() -> Sequence[Message]:
+            granted = self._retrier.call("send", lambda: recorder.record_and_publish(sends))
+            return [message for message, yes in zip(messages, granted, strict=True) if yes]
+
+        self._publish_observed(messages, publish)
 
     def publish_messages(self, messages: Sequence[Message]) -> None:
         """Publish messages unchanged, except that large bodies are stored in the backend."""
         if not messages:
             return
         messages = self._store_large_bodies(messages)
-        self._notify_observers("before_publish", messages)
-        self._hand_over(messages)
-        self._notify_observers("after_publish", messages)
 
-    def _notify_observers(self, hook: str, messages: Sequence[Message]) -> None:
+        def publish() -> Sequence[Message]:
+            self._hand_over(messages)
+            return messages
+
+        self._publish_observed(messages, publish)
+
+    def _publish_observed(self, messages: Sequence[Message], publish: Callable[[], Sequence[Message]]) -> None:
+        """Call ``publish``, which returns the published ones of ``messages``; notify observers before and after."""
+        if not self._observed:
+            publish()
+            return
+        clock = self._runtime.clock
+        self._notify_observers("before_publish", messages)
+        began = clock.monotonic()
+        try:
+            published = publish()
+        except BaseException as error:
+            self._notify_observers("publish_failed", messages, error=error, seconds=clock.monotonic() - began)
+            raise
+        self._notify_observers("after_publish", published, seconds=clock.monotonic() - began)
+
+    def _notify_observers(self, hook: str, messages: Sequence[Message], **details: object) -> None:
         if self._runtime.observers.watches(hook):
-            shown = tuple(evolve(message, headers=MappingProxyType(message.headers)) for message in messages)
-            self._runtime.observers.notify(hook, messages=shown)
+            self._runtime.observers.notify(hook, messages=shown_messages(messages), **details)
 
     def _hand_over(self, messages: Sequence[Message]) -> None:
         pending = messages

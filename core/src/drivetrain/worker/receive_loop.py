@@ -19,6 +19,7 @@ from drivetrain.worker.registry import Pool
 from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.settlements import Settlements
 from drivetrain.worker.suspects import Suspects
 
 __all__ = ["ReceiveLoop"]
@@ -45,7 +46,7 @@ class ReceiveLoop:
         pools: run most tasks.
         pacer: hands runs to the pools.
         suspects: runs tasks that may have killed a worker.
-        retrier: used to release deliveries while the worker stops.
+        settlements: releases deliveries while the worker stops.
         pauses: tells which queues are paused.
         stopping: set when the worker stops.
     """
@@ -61,7 +62,7 @@ class ReceiveLoop:
         pools: PoolSet,
         pacer: Pacer,
         suspects: Suspects,
-        retrier: Retrier,
+        settlements: Settlements,
         pauses: PauseWatch,
         stopping: threading.Event,
     ) -> None:
@@ -73,7 +74,7 @@ class ReceiveLoop:
         self._pools = pools
         self._pacer = pacer
         self._suspects = suspects
-        self._retrier = retrier
+        self._settlements = settlements
         self._pauses = pauses
         self._open_queues = pauses.open_queues
         self._stopping = stopping
@@ -125,7 +126,7 @@ class ReceiveLoop:
         if not deliveries:
             return
         if self._stopping.is_set():
-            self._retrier.call("release", lambda: self._runtime.broker.release(deliveries))
+            self._settlements.release(deliveries)
             return
         deliveries = self._without_paused(deliveries)
         runs = self._isolate(self._receiver.start(deliveries))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from drivetrain.contract import Interruption
 from drivetrain.worker.activity import Activity
 from drivetrain.worker.effects import EffectRunner
+from drivetrain.worker.events import notify_interrupted
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.finishing.finisher import Finisher
@@ -32,6 +34,7 @@ from drivetrain.worker.registry import Pool
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.settlements import Settlements
 from drivetrain.worker.settler import Settler
 from drivetrain.worker.status_reporter import StatusReporter
 from drivetrain.worker.suspects import Suspects
@@ -89,7 +92,8 @@ class Stages:
         self._retrier = Retrier(runtime.clock, give_up=abandoning)
         self._publisher = Publisher(runtime, self._retrier, worker=True)
         self._effect_runner = EffectRunner(runtime, self._publisher, self._retrier, worker=options.name)
-        self._acknowledger = Acknowledger(runtime, self._retrier)
+        self._settlements = Settlements(runtime, self._retrier)
+        self._acknowledger = Acknowledger(runtime, self._retrier, self._settlements)
         self._activity = Activity(runtime.registry, runtime.clock)
         self._slots = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
         self._pools_used = {definition.pool for definition in runtime.registry.values()}
@@ -116,13 +120,14 @@ class Stages:
             runtime,
             self.in_flight,
             lease_seconds=options.lease_seconds,
-            stopped=self.cancel,
+            interrupt=self.interrupt,
             activity=self._activity,
         )
         self.status_reporter = self._make_status_reporter()
 
-    def cancel(self, run: Run) -> None:
-        """Stop a run, where its pool can stop one."""
+    def interrupt(self, run: Run, reason: Interruption) -> None:
+        """Stop a run whose result does not count any more, where its pool can stop one."""
+        notify_interrupted(self._runtime, self._options.name, run, reason)
         self.suspects.cancel(run)
         self.pools.cancel(run)
 
@@ -134,6 +139,7 @@ class Stages:
             effect_runner=self._effect_runner,
             acknowledger=self._acknowledger,
             retrier=self._retrier,
+            settlements=self._settlements,
             in_flight=self.in_flight,
         )
 
@@ -181,6 +187,7 @@ class Stages:
             rejecter=rejecter,
             acknowledger=acknowledger,
             retrier=retrier,
+            settlements=self._settlements,
             in_flight=self.in_flight,
         )
         return Receiver(
@@ -233,7 +240,7 @@ class Stages:
             pools=self.pools,
             pacer=self.pacer,
             suspects=self.suspects,
-            retrier=self._retrier,
+            settlements=self._settlements,
             pauses=self.pauses,
             stopping=self._stopping,
         )

@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from drivetrain.contract import Broker, Delivery, WorkerFailed
+from drivetrain.contract import Broker, Delivery, Interruption, WorkerFailed
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
@@ -93,7 +93,8 @@ class Worker:
         self._check_process()
         observers, name = self._runtime.observers, self.options.name
         logger.info("worker %s receives from %s%s", name, ", ".join(self.options.queues), self._startup_warnings())
-        observers.notify("worker_started", worker=name, queues=self.options.queues)
+        status = self._stages.status_reporter.status
+        observers.notify("worker_started", worker=name, queues=self.options.queues, status=status)
         settler = self._threads.start("drivetrain-settle", self._settler.run)
         heartbeat = self._threads.start("drivetrain-heartbeat", self._heartbeat.run)
         stop_rescue = self._start_rescue()
@@ -112,6 +113,7 @@ class Worker:
                 stop_rescue()
                 stop_reports()
                 self._release_broker()
+                observers.notify("worker_stopped", worker=name)
             logger.info("worker %s has stopped", name)
         if self._failure is not None:
             thread, error = self._failure
@@ -288,7 +290,7 @@ class Worker:
         logger.warning("%d tasks still run at the end of the grace period; releasing them", len(runs))
         for run in runs:
             run.stopped = True
-            self._stages.cancel(run)
+            self._stages.interrupt(run, Interruption.RELEASED)
         self._releaser.release(runs, delay_seconds=_ABANDONED_DELAY_SECONDS)
 
     def _release_broker(self) -> None:

@@ -47,6 +47,9 @@ def _names(_context: click.Context, _parameter: click.Parameter, text: str | Non
 @click.option(
     "--grace-seconds", type=click.FloatRange(min=0), help="How long running tasks may take when the worker stops."
 )
+@click.option(
+    "--plugins", metavar="NAMES", callback=_names, help="Plugins, beyond those of the app: opentelemetry,prometheus."
+)
 @click.option("--log-level", type=click.Choice(_LEVELS, case_sensitive=False), help="How much is logged.")
 @click.option("--log-format", type=click.Choice(list(FORMATS)), help="Text (the default), or one JSON object a line.")
 @verbose_option
@@ -61,6 +64,7 @@ def worker(
     name: str | None,
     log_level: str | None,
     log_format: str | None,
+    plugins: tuple[str, ...] | None,
     **options: Any,
 ) -> None:
     """Run a worker of an app, until SIGTERM or SIGINT.
@@ -79,6 +83,7 @@ def worker(
         log_format=log_format,
         processes=processes,
         verbose=options_of(ctx).verbose,
+        plugins=plugins or (),
     )
     ctx.exit(Supervisor(plan).run() if supervisor else _work_here(ctx, plan))
 
@@ -94,6 +99,7 @@ def _reference(ctx: click.Context, given: str | None) -> str:
 
 def _work_here(ctx: click.Context, plan: WorkerPlan) -> int:
     app = options_of(ctx).open_app()
+    app.add_plugins(*plan.plugins)
     if (plan.processes or app.settings.processes) > 1:
         raise click.UsageError("--no-supervisor runs one process; use --processes 1")
     with Signals() as signals:

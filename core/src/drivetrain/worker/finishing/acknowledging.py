@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 
 from drivetrain.contract import Delivery
-from drivetrain.worker.log_text import shortened
 from drivetrain.worker.publisher import BODY_HEADER, FOLLOWS_HEADER
 from drivetrain.worker.results import dead_reason_of
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import RunResult
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.settlements import Settlements
 
 __all__ = ["Acknowledger"]
 
@@ -23,9 +23,10 @@ class Acknowledger:
     All methods raise `GaveUp` if the worker stops while a service is unavailable.
     """
 
-    def __init__(self, runtime: Runtime, retrier: Retrier) -> None:
+    def __init__(self, runtime: Runtime, retrier: Retrier, settlements: Settlements) -> None:
         self._runtime = runtime
         self._retrier = retrier
+        self._settlements = settlements
 
     def finish(self, results: Sequence[RunResult]) -> None:
         """Acknowledge or dead-letter the messages of results that are recorded and followed up."""
@@ -40,19 +41,18 @@ class Acknowledger:
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge messages, and drop their bodies from the backend."""
-        self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge(deliveries))
+        self._settlements.acknowledge(deliveries)
         keys = [key for one in deliveries if (key := one.message.headers.get(BODY_HEADER)) is not None]
         if keys:
             self._retrier.call("drop bodies", lambda: self._runtime.backend.drop_bodies(keys))
 
     def acknowledge_copied(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge messages that were published again; the copies need their bodies."""
-        self._retrier.call("acknowledge", lambda: self._runtime.broker.acknowledge(deliveries))
+        self._settlements.acknowledge(deliveries)
 
     def dead_letter(self, deliveries: Sequence[tuple[Delivery, str]]) -> None:
         """Dead-letter messages, each with its reason. Their bodies stay for a replay."""
-        bounded = [(delivery, shortened(reason)) for delivery, reason in deliveries]
-        self._retrier.call("dead-letter", lambda: self._runtime.broker.dead_letter(bounded))
+        self._settlements.dead_letter(deliveries)
 
     def _shorten_retention(self, results: Sequence[RunResult]) -> None:
         """Keep results only as long as the app wants them, now that their messages are gone."""

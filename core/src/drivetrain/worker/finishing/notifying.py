@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drivetrain.contract import State, TaskEvent
-from drivetrain.worker.events import event_of, event_of_run, shown_failure
+from drivetrain.worker.events import event_of, event_of_run
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.run import RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.shown import shown_failure
 
 __all__ = ["ResultNotifier"]
 
@@ -30,22 +31,28 @@ class ResultNotifier:
 
     def __init__(self, runtime: Runtime, options: WorkerOptions) -> None:
         self._observers = runtime.observers
+        self._watched = any(map(runtime.observers.watches, (*_HOOKS.values(), "tasks_ended")))
         self._clock = runtime.clock
         self._options = options
 
     def notify(self, results: Sequence[RunResult]) -> None:
         """Notify observers of results; results that were recorded before have been notified then."""
-        if not any(map(self._observers.watches, _HOOKS.values())):
+        if not self._watched:
             return
-        for result in results:
-            if not result.recorded or result.state is State.CANCELLED:
-                self._notify_one(result)
+        ended = [
+            (result, self._event(result))
+            for result in results
+            if not result.recorded or result.state is State.CANCELLED
+        ]
+        for result, event in ended:
+            self._notify_one(result, event)
+        if ended:
+            self._observers.notify("tasks_ended", events=[event for _, event in ended])
 
-    def _notify_one(self, result: RunResult) -> None:
+    def _notify_one(self, result: RunResult, event: TaskEvent) -> None:
         hook = _HOOKS[result.state]
         if not self._observers.watches(hook):
             return
-        event = self._event(result)
         failure = None if result.error is None else shown_failure(result.error)
         if result.state is State.SUCCESS:
             self._observers.notify(hook, event=event, run_seconds=result.run_seconds)

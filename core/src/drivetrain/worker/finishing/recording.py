@@ -17,6 +17,7 @@ from drivetrain.contract import (
     evolve,
 )
 from drivetrain.worker.effects import EffectRunner
+from drivetrain.worker.events import event_of_run
 from drivetrain.worker.execution import failure_of
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
@@ -133,12 +134,21 @@ class ResultRecorder:
         )
         if ours:
             return result  # recorded before; only the answer was lost
+        self._notify_discarded(result, before.state)
         if before.state.terminal:
             if before.state is not State.CANCELLED:  # which is logged when the heartbeat finds it
                 _log_discarded(result, f"another run of it had ended as {before.state.value}")
             return replace(self._results.recorded(result.delivery, result.invocation, before), run=result.run)
         _log_discarded(result, "another worker has taken the task over")
         return None
+
+    def _notify_discarded(self, result: RunResult, recorded: State) -> None:
+        runtime = self._runtime
+        if result.run is not None and runtime.observers.watches("result_discarded"):
+            event = event_of_run(
+                result.run, self._options.name, runtime.clock, state=result.state, run_seconds=result.run_seconds
+            )
+            runtime.observers.notify("result_discarded", event=event, recorded=recorded)
 
     def _transition(self, result: RunResult, now: float) -> Transition:
         call, frames = result.invocation.call, result.invocation.frames

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from drivetrain.contract import Delivery, RunLease, State, Transition
+from drivetrain.contract import Delivery, Interruption, RunLease, State, Transition
 from drivetrain.worker.effects import EffectRunner
+from drivetrain.worker.events import notify_interrupted
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.options import WorkerOptions
@@ -15,6 +16,7 @@ from drivetrain.worker.publisher import POSTPONED_HEADER, Publisher, postponed_s
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.settlements import Settlements
 
 __all__ = ["Releaser"]
 
@@ -36,6 +38,7 @@ class Releaser:
         effect_runner: EffectRunner,
         acknowledger: Acknowledger,
         retrier: Retrier,
+        settlements: Settlements,
         in_flight: InFlight,
     ) -> None:
         self._runtime = runtime
@@ -44,6 +47,7 @@ class Releaser:
         self._effect_runner = effect_runner
         self._acknowledger = acknowledger
         self._retrier = retrier
+        self._settlements = settlements
         self._in_flight = in_flight
 
     def release(self, runs: Sequence[Run], *, delay_seconds: float = 0.0) -> None:
@@ -51,8 +55,7 @@ class Releaser:
         if not runs:
             return
         self._record_released(runs)
-        deliveries = [run.delivery for run in runs]
-        self._retrier.call("release", lambda: self._runtime.broker.release(deliveries, delay_seconds=delay_seconds))
+        self._settlements.release([run.delivery for run in runs], delay_seconds=delay_seconds)
         self._in_flight.remove(runs)
 
     def postpone(self, postponed: Sequence[tuple[Run, float]]) -> None:
@@ -67,9 +70,10 @@ class Releaser:
 
     def release_crashed(self, run: Run) -> None:
         """Release a run whose process died: another worker may start it now, and the unfinished start counts."""
+        notify_interrupted(self._runtime, self._options.name, run, Interruption.CRASHED)
         lease = RunLease(task_id=run.task_id, run=run.id, seconds=0)
         self._retrier.call("end the lease", lambda: self._runtime.backend.renew([lease]))
-        self._retrier.call("release", lambda: self._runtime.broker.release([run.delivery]))
+        self._settlements.release([run.delivery])
         self._in_flight.remove([run])
 
     def offer_runs(self, offered: Sequence[tuple[Run, float]]) -> None:

@@ -16,6 +16,7 @@ from drivetrain.worker.receiving.reading import MessageReader, Received
 from drivetrain.worker.receiving.starting import Starter
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.shown import shown_messages
 
 __all__ = ["Receiver"]
 
@@ -47,9 +48,16 @@ class Receiver:
 
     def receive(self, queues: Sequence[str], limit: int, wait_seconds: float) -> Sequence[Delivery]:
         """Receive up to ``limit`` deliveries; may raise ServiceError."""
-        return self._runtime.broker.receive(
+        clock = self._runtime.clock
+        began = clock.monotonic()
+        deliveries = self._runtime.broker.receive(
             queues, limit=limit, wait_seconds=wait_seconds, hold_seconds=self._options.lease_seconds
         )
+        observers = self._runtime.observers
+        if deliveries and observers.watches("messages_received"):
+            messages = shown_messages([delivery.message for delivery in deliveries])
+            observers.notify("messages_received", messages=messages, seconds=clock.monotonic() - began)
+        return deliveries
 
     def start(self, deliveries: Sequence[Delivery]) -> list[Run]:
         """Record starts; the runs. All other ``deliveries`` are settled.

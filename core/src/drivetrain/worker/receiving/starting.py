@@ -17,6 +17,7 @@ from drivetrain.worker.results import ResultFactory
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.settlements import Settlements
 from drivetrain.worker.start_decision import StartDecision, decide_start, max_shared_starts
 from drivetrain.worker.unfinished import Unfinished
 
@@ -40,6 +41,7 @@ class Starter:
         rejecter: Rejecter,
         acknowledger: Acknowledger,
         retrier: Retrier,
+        settlements: Settlements,
         in_flight: InFlight,
     ) -> None:
         self._runtime = runtime
@@ -50,6 +52,7 @@ class Starter:
         self._rejecter = rejecter
         self._acknowledger = acknowledger
         self._retrier = retrier
+        self._settlements = settlements
         self._in_flight = in_flight
         self._results = ResultFactory(runtime)
 
@@ -144,8 +147,7 @@ class Starter:
         longest = self._runtime.broker.capabilities.longest_delay_seconds
         if longest is not None:
             delay = min(delay, longest)
-        busy = [run.delivery]
-        self._retrier.call("release", lambda: self._runtime.broker.release(busy, delay_seconds=delay))
+        self._settlements.release([run.delivery], delay_seconds=delay)
 
     # Suspects
 

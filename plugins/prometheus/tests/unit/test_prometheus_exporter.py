@@ -1,0 +1,120 @@
+"""The exporter reads queues and workers for each scrape, and says when it cannot."""
+
+import logging
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from drivetrain import App
+from drivetrain.contract import QueueSizes, ServiceUnavailable
+from drivetrain_prometheus.exporter import Exporter
+
+
+@pytest.fixture
+def app(tmp_path):
+    app = App(f"sqlite:///{tmp_path}/work.db", name="shop")
+
+    @app.task(name="double")
+    def double(x: int) -> int:
+        return 2 * x
+
+    with app:
+        yield app
+
+
+def exported(operations, app="shop"):
+    registry = CollectorRegistry()
+    registry.register(Exporter(app, operations))
+    return {
+        (sample.name, *(text for label, text in sorted(sample.labels.items()) if label != "app")): sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+    }
+
+
+def test_queues_and_workers(app):
+    send = app.signature
+    for number in range(3):
+        send("double", number).set(queue="default").send()
+    send("double", 1).set(queue="default", delay=600).send()
+    app.operations.pause("default")
+    found = exported(app.operations)
+    assert found["drivetrain_up",] == 1
+    assert found["drivetrain_queue_messages", "default", "ready"] == 3
+    assert found["drivetrain_queue_messages", "default", "delayed"] == 1
+    assert found["drivetrain_queue_messages", "default", "dead"] == 0
+    assert found["drivetrain_queue_oldest_seconds", "default"] >= 0
+    assert found["drivetrain_queue_paused", "default"] == 1
+    assert found["drivetrain_queue_workers", "default"] == 0
+    assert found["drivetrain_workers", "working"] == 0
+    app.operations.resume("default")
+    with app.worker(queues=["default", "other"], concurrency=2) as worker:
+        send("double", 5).set(queue="default").send().get(timeout=60)
+        assert worker.options.concurrency == 2
+        found = exported(app.operations)
+    assert found["drivetrain_workers", "working"] == 1
+    assert found["drivetrain_queue_workers", "other"] == 1
+    assert found["drivetrain_workers_slots", "threads"] == 2
+    assert found["drivetrain_queue_paused", "default"] == 0
+
+
+class Away:
+    def queues(self):
+        raise ServiceUnavailable("redis://localhost: connection refused")
+
+
+def test_a_service_that_is_away_is_shown_and_logged(caplog):
+    with caplog.at_level(logging.WARNING, "drivetrain.prometheus"):
+        assert exported(Away()) == {("drivetrain_up",): 0}
+    assert "cannot read the queues and workers of shop: redis://localhost: connection refused" in caplog.text
+
+
+class Vague:
+    """A broker that cannot tell most sizes."""
+
+    def queues(self):
+        return ["default"]
+
+    def workers(self):
+        return []
+
+    def paused(self, queues):
+        return {}
+
+    def sizes(self, queues):
+        return {"default": QueueSizes(ready=1, delayed=None, in_flight=None, dead=None)}
+
+
+def test_what_a_broker_cannot_tell_is_missing():
+    found = exported(Vague())
+    assert [key[1:] for key in found if key[0] == "drivetrain_queue_messages"] == [("default", "ready")]
+    assert not any(key[0] == "drivetrain_queue_oldest_seconds" for key in found)
+
+
+def test_the_command_serves_until_it_is_stopped(app, tmp_path):
+    app.signature("double", 1).set(queue="default").send()
+    command = [sys.executable, "-m", "drivetrain_prometheus.command", "exporter", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--broker", app.settings.broker, "--namespace", "shop"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            line = next(line for line in process.stderr if "serving metrics on" in line)
+            with urllib.request.urlopen(line.split()[-1], timeout=30) as response:
+                text = response.read().decode()
+            assert 'drivetrain_queue_messages{app="shop",queue="default",section="ready"} 1.0' in text
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+
+
+def test_the_command_names_what_is_wrong(tmp_path):
+    command = [sys.executable, "-m", "drivetrain_prometheus.command", "exporter", "--broker", "nothing://x"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "no installed package serves nothing:// as a broker" in done.stderr
