@@ -169,13 +169,19 @@ class RevivalPlanner:
         if record is not None:
             self._check_record(record)
         if kept is None and letter is None:
-            raise CannotRetry(
-                "its arguments are no longer stored; send it again. The setting keep_failed keeps those of failed tasks"
-            )
+            raise CannotRetry(self._why_no_arguments(record))
         found = kept or _kept(letter)
         attempt = max(found.invocation.attempt, 0 if record is None else record.attempt) + 1
         invocation = replace(found.invocation, attempt=attempt)
         return RevivedTask(effect=_next_attempt(invocation, record, found.workflow), kept=kept, letter=letter)
+
+    def _why_no_arguments(self, record: TaskRecord | None) -> str:
+        if not self._runtime.keeps_failed:
+            return "its arguments are not stored, because the setting keep_failed is off; send it again"
+        gone = "its arguments are no longer stored; send it again"
+        if record is None or record.state is not State.CANCELLED or self._runtime.broker.capabilities.peeks:
+            return gone
+        return f"{gone}. If no worker has received it yet, retry it later: this broker cannot show its message"
 
     def _check_record(self, record: TaskRecord) -> None:
         if not record.state.terminal:
