@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 from attrs import evolve
 
+from drivetrain.app.bulk.takeover import OperationTakeover
 from drivetrain.app.client import Client
 from drivetrain.app.driver_options import DriverOptions, check_shape
 from drivetrain.app.limits import Limits
@@ -196,7 +197,8 @@ class App:
         another = in_use and runtime.broker.capabilities.shared
         if another:
             runtime = evolve(runtime, broker=self._services.another_broker())
-        worker = Worker(runtime, known, owns_broker=another)
+        companions = [OperationTakeover(self._services, known.name)] if runtime.backend.capabilities.stores else []
+        worker = Worker(runtime, known, owns_broker=another, companions=companions)
         self._workers.add(worker)
         return worker
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from itertools import islice
 
+from drivetrain.app.bulk.facade import Bulk
+from drivetrain.app.bulk.letters import DeadLetters
+from drivetrain.app.bulk.messages import all_messages, read_invocation
+from drivetrain.app.bulk.operation_record import Action
+from drivetrain.app.bulk.outcomes import TaskOutcome
 from drivetrain.app.dead_letters import DeadLetterFilter
+from drivetrain.app.queue_names import queue_names
 from drivetrain.app.queue_pauses import pause_queues, paused_queues, resume_queues
 from drivetrain.app.queued_tasks import QueuedTask, queued_task
 from drivetrain.app.rescue import DEFAULT_OVERDUE_SECONDS, RescueReport, end_tasks, rescue
 from drivetrain.app.services import Services
 from drivetrain.app.worker_statuses import worker_statuses
-from drivetrain.contract import Broker, Message, QueueSection, QueueSizes, SerializationError, TaskRecord
+from drivetrain.contract import Broker, Message, QueueSection, QueueSizes, TaskRecord
 from drivetrain.worker.listing import unfinished_tasks
 from drivetrain.worker.pauses import Pause
-from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
-from drivetrain.worker.publisher import BODY_HEADER, workflow_of
 from drivetrain.worker.status import WorkerStatus
-from drivetrain.workflow.frames import Invocation
-from drivetrain.workflow.wire import load_invocation
 
 __all__ = ["Operations"]
 
@@ -35,9 +36,7 @@ class Operations:
 
     def queues(self) -> list[str]:
         """The queues that the broker lists, and those that the app's settings and tasks name; sorted."""
-        runtime = self._services.runtime
-        named = {definition.defaults.queue for definition in runtime.registry.values()}
-        return sorted({*runtime.broker.queues(), *named, *self._services.settings.served_queues})
+        return queue_names(self._services)
 
     def sizes(self, queues: Sequence[str] | None = None) -> Mapping[str, QueueSizes]:
         """The number of messages in each queue; None: in all queues of `queues`."""
@@ -111,6 +110,41 @@ class Operations:
         """End unfinished tasks of which you know that their message is gone; see `drivetrain.app.rescue.end_tasks`."""
         return end_tasks(self._services.runtime, self._services.settings, task_ids)
 
+    @property
+    def bulk(self) -> Bulk:
+        """Acts on many tasks in the background: cancel, retry, run now, replay, drop."""
+        return Bulk(self._services)
+
+    def retry(self, *task_ids: str, by: str = "", why: str = "") -> list[TaskOutcome]:
+        """Run tasks again that have failed, have expired or were cancelled; the outcome of each, in order.
+
+        Each runs as a new attempt of the same id, at once and without an expiry. What waited for it waits again: the
+        rest of its chain, its group and what follows the group, the handles. All failed members of its group are
+        retried together, since the group needs all of them. Error callbacks run again if the new attempt fails.
+
+        A task cannot be retried if its arguments are no longer stored (the setting ``keep_failed``, or its dead
+        letter), or while members of its group still run. A group that collects failures has gone on: its member runs
+        again by itself.
+
+        Args:
+            task_ids: the tasks.
+            by: who asks for it, for the audit.
+            why: the reason, for the audit.
+
+        Raises:
+            NotSupported: the backend stores nothing.
+            ServiceError: a service could not be reached; the call may be repeated.
+        """
+        return self.bulk.act(Action.RETRY, task_ids, by=by, why=why)
+
+    def run_now(self, *task_ids: str, by: str = "", why: str = "") -> list[TaskOutcome]:
+        """Make delayed tasks, and tasks that wait for their next attempt, due now; the outcome of each, in order.
+
+        The delayed message stays with the broker until its time, and is dropped then. The arguments and errors are
+        those of `retry`. NotSupported also: the broker cannot show delayed messages.
+        """
+        return self.bulk.act(Action.RUN_NOW, task_ids, by=by, why=why)
+
     def purge(self, queue: str) -> int:
         """Cancel the tasks that wait in ``queue``, delayed tasks included, and drop their messages; how many.
 
@@ -120,7 +154,7 @@ class Operations:
         for section in (QueueSection.READY, QueueSection.DELAYED):
             messages = self._cancel_all(queue, section) if self._broker.capabilities.peeks else ()
             dropped += self._broker.purge(queue, section)
-            self._drop_bodies(messages)
+            self._letters.drop_bodies(messages)
         return dropped
 
     def dead_letters(self, queue: str, where: DeadLetterFilter | None = None, *, limit: int = 100) -> list[QueuedTask]:
@@ -133,7 +167,7 @@ class Operations:
         """
         if where is None:
             return self.tasks(queue, QueueSection.DEAD, limit=limit)
-        return [letter for _, letter in self._chosen(queue, where, set())][:limit]
+        return [self._queued(one) for one in islice(self._letters.chosen(queue, where), limit)]
 
     def replay(self, queue: str, where: DeadLetterFilter | None = None) -> int:
         """Run dead letters of ``queue`` again, as if they were sent now; how many.
@@ -144,7 +178,7 @@ class Operations:
             queue: the queue.
             where: chooses dead letters; None: all.
         """
-        return self._for_each_page(queue, where or DeadLetterFilter(), self._replay)
+        return self._for_each_page(queue, where or DeadLetterFilter(), self._letters.replay)
 
     def drop_dead_letters(self, queue: str, where: DeadLetterFilter | None = None) -> int:
         """Delete dead letters of ``queue``; how many.
@@ -154,15 +188,19 @@ class Operations:
             where: chooses dead letters; None: all.
         """
         if where is not None:
-            return self._for_each_page(queue, where, self._drop)
-        letters = self._all(queue, QueueSection.DEAD)
+            return self._for_each_page(queue, where, self._letters.drop)
+        letters = all_messages(self._services.runtime, queue, QueueSection.DEAD)
         dropped = self._broker.purge(queue, QueueSection.DEAD)
-        self._drop_bodies(letters)
+        self._letters.drop_bodies(letters)
         return dropped
 
     @property
     def _broker(self) -> Broker:
         return self._services.runtime.broker
+
+    @property
+    def _letters(self) -> DeadLetters:
+        return DeadLetters(self._services.runtime, self._services.sender)
 
     def _for_each_page(self, queue: str, where: DeadLetterFilter, do: Callable[[str, Sequence[Message]], int]) -> int:
         """Do something with the chosen dead letters; the sum of the counts that it returns.
@@ -171,56 +209,17 @@ class Operations:
         dead-lettered again is not processed a second time.
         """
         counted, seen = 0, set[str]()
-        while messages := [message for message, _ in self._chosen(queue, where, seen)]:
+        while messages := [one for one in self._letters.chosen(queue, where) if one.id not in seen]:
             seen.update(message.id for message in messages)
             counted += do(queue, messages)
         return counted
 
-    def _replay(self, queue: str, messages: Sequence[Message]) -> int:
-        for message in messages:
-            self._reset(message)
-        # By id: a letter that arrived after the reset has a finished record, so a worker would drop it.
-        return self._broker.replay(queue, [message.id for message in messages])
-
-    def _drop(self, queue: str, messages: Sequence[Message]) -> int:
-        dropped = self._broker.drop_dead_letters(queue, [message.id for message in messages])
-        self._drop_bodies(messages)
-        return dropped
-
-    def _chosen(self, queue: str, where: DeadLetterFilter, seen: AbstractSet[str]) -> list[tuple[Message, QueuedTask]]:
-        letters = [(one, self._queued(one)) for one in self._all(queue, QueueSection.DEAD) if one.id not in seen]
-        return [(message, letter) for message, letter in letters if where.matches(letter)]
-
     def _cancel_all(self, queue: str, section: QueueSection) -> Sequence[Message]:
-        messages = self._all(queue, section)
+        messages = all_messages(self._services.runtime, queue, section)
         records = self._services.runtime.backend.read([message.id for message in messages])
         self._services.sender.cancel(record.task_id for record in records if record is not None)
         return messages
 
-    def _all(self, queue: str, section: QueueSection) -> Sequence[Message]:
-        """All messages in a section. Not by its size, which some brokers do not know."""
-        limit = _PAGE
-        while len(messages := self._broker.peek(queue, section, limit=limit)) >= limit:
-            limit *= 4
-        return messages
-
-    def _drop_bodies(self, messages: Sequence[Message]) -> None:
-        keys = [key for message in messages if (key := message.headers.get(BODY_HEADER)) is not None]
-        self._services.runtime.backend.drop_bodies(keys)
-
-    def _reset(self, message: Message) -> None:
-        try:
-            invocation = self._read(message)
-        except SerializationError:
-            return  # it is replayed all the same: a worker with another version may read it
-        self._services.sender.reset_for_replay(invocation, workflow=workflow_of(message))
-
     def _queued(self, message: Message) -> QueuedTask:
-        return queued_task(message, self._read)
-
-    def _read(self, message: Message) -> Invocation:
-        runtime, key = self._services.runtime, message.headers.get(BODY_HEADER)
-        body = message.body if key is None else runtime.backend.load_bodies([key])[0]
-        if body is None:
-            raise SerializationError(f"the backend no longer has the body of message {message.id}")
-        return load_invocation(runtime.payloads.load_body(message.headers.get(CONTENT_TYPE_HEADER), body))
+        runtime = self._services.runtime
+        return queued_task(message, lambda one: read_invocation(runtime, one))

@@ -16,6 +16,7 @@ from drivetrain.contract import (
     Failure,
     NotSupported,
     PublishFailed,
+    SerializationError,
     ServiceError,
     State,
     TaskRecord,
@@ -27,16 +28,18 @@ from drivetrain.worker.downstream import downstream
 from drivetrain.worker.effects import GROUP_TASK, EffectRunner
 from drivetrain.worker.events import event_of
 from drivetrain.worker.execution import failure_of
+from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.unfinished import Unfinished
 from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance, preceding
 from drivetrain.workflow.amending import amend_calls
 from drivetrain.workflow.frames import Call, Fork, Frames, Invocation, ids, steps
 from drivetrain.workflow.plan import plan
 from drivetrain.workflow.signature import Workflow
 
-__all__ = ["Sender"]
+__all__ = ["Sender", "workflow_id"]
 
 
 class Sender:
@@ -51,8 +54,11 @@ class Sender:
         self._runtime = runtime
         #: Retries while a service is unavailable.
         self.retrier = Retrier(runtime.clock, limit_seconds=limit_seconds)
+        #: Publishes invocations.
+        self.publisher = Publisher(runtime, self.retrier)
+        #: Performs effects.
+        self.effect_runner = EffectRunner(runtime, self.publisher, self.retrier)
         self._claims = UniqueClaims(runtime, self.retrier)
-        self._effect_runner = EffectRunner(runtime, Publisher(runtime, self.retrier), self.retrier)
 
     def send(self, workflows: Sequence[Workflow[Any]]) -> list[Frames]:
         """Send workflows, as one batch; the frames of each, with all ids given.
@@ -96,9 +102,9 @@ class Sender:
 
     def _perform(self, planned: Sequence[Frames]) -> None:
         effects = [effect for frames in planned for effect in advance(frames, Resumed(), workflow=workflow_id(frames))]
-        self._announce(effects)
+        self.announce(effects)
         try:
-            self._effect_runner.perform(effects)
+            self.effect_runner.perform(effects)
         except PublishFailed as error:
             with suppress(ServiceError):  # the error itself matters more
                 self._take_back(effects, error)
@@ -112,7 +118,7 @@ class Sender:
                 failure = failure_of(effect.invocation, error.failures[call.id])
                 event = Failed(self._runtime.registry.codec.encode(failure))
                 ended = advance(frames, event, workflow=effect.workflow)
-                self._effect_runner.perform(
+                self.effect_runner.perform(
                     one for one in ended if isinstance(one, Complete)
                 )  # others may be in that group
                 self._runtime.backend.forget([call.id, *ids(frames)])
@@ -141,7 +147,7 @@ class Sender:
         if not records:
             return []
         backend = self._runtime.backend
-        transitions = [self._effect_runner.ended(self._cancelled(record)) for record in records]
+        transitions = [self._cancelling(record) for record in records]
         outcomes = self.retrier.call("record", lambda: backend.record(transitions))
         # Granted although there was no record: the task has ended since it was read, and its record has expired.
         gone = [one.task_id for one, outcome in zip(records, outcomes, strict=True) if outcome.before is None]
@@ -154,8 +160,22 @@ class Sender:
             if outcome.before is not None and (outcome.applied or outcome.before.state is State.CANCELLED)
         ]
 
+    def _cancelling(self, record: TaskRecord) -> Transition:
+        transition = self.effect_runner.ended(self._cancelled(record))
+        return evolve(transition, retention=self._retention_until_due(record, transition.retention))
+
+    def _retention_until_due(self, record: TaskRecord, retention: float | None) -> float | None:
+        """How long to keep the record of a cancelled task, in seconds; None: without limit.
+
+        Its message stays with the broker until it is due. Without the record, the task would run then.
+        """
+        due = _due(record, self._runtime.payloads)
+        if due is None or retention is None:
+            return retention
+        return max(retention, due - self._runtime.clock.now() + self._runtime.redelivery_window_seconds)
+
     def _cancel_downstream(self, records: Sequence[TaskRecord]) -> None:
-        self._effect_runner.perform(
+        self.effect_runner.perform(
             effect
             for record, frames in zip(records, downstream(records, self._runtime.payloads, self._read), strict=True)
             for event in [Failed(self._cancelled(record).failure, None, State.CANCELLED)]
@@ -172,10 +192,10 @@ class Sender:
         backend, task_id = self._runtime.backend, invocation.call.id
         (before,) = self._read([task_id])
         effect = Publish(invocation, workflow, parent="" if before is None else before.parent)
-        first, gone = self._effect_runner.pending(effect), [task_id, *ids(invocation.frames)]
+        first, gone = self.effect_runner.pending(effect), [task_id, *ids(invocation.frames)]
         self.retrier.call("forget", lambda: backend.forget(gone))
         self.retrier.call("record", lambda: backend.record([first]))
-        self._announce([effect])
+        self.announce([effect])
 
     def _read(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
         return self.retrier.call("read", lambda: self._runtime.backend.read(task_ids))
@@ -225,7 +245,7 @@ class Sender:
 
     # Announcing
 
-    def _announce(self, effects: Iterable[Effect]) -> None:
+    def announce(self, effects: Iterable[Effect]) -> None:
         """Record every task that waits for another one as PENDING.
 
         With two ids: of the task or group whose record lists the waiting tasks, and of its direct predecessor.
@@ -269,6 +289,14 @@ def workflow_id(frames: Frames) -> str:
         return first.group_id
     alone = len(frames) == 1 and not (first.on_success or first.on_error or first.workflow_on_error)
     return "" if alone else first.id
+
+
+def _due(record: TaskRecord, payloads: Payloads) -> float | None:
+    """When the next attempt of an unfinished task is due, in Unix seconds; None: at once, or it is not known."""
+    try:
+        return Unfinished.load(payloads, record).due
+    except SerializationError:  # a newer version has written it
+        return None
 
 
 def _waiting(effects: Iterable[Effect]) -> Iterator[tuple[str, Frames, str]]:

@@ -183,4 +183,5 @@ class Services:
             directory=target.context.directory,
             retention_seconds=settings.result_retention_seconds,
             redelivery_window_seconds=settings.redelivery_window_seconds,
+            keeps_failed=settings.keep_failed,
         )

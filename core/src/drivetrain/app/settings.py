@@ -116,6 +116,10 @@ class Settings:
     #: long as its message may be delivered again, so that it does not run again.
     redelivery_window_seconds: float = field(default=86400.0, validator=_number(0))
 
+    #: Whether the message of a task that ends without success is kept as long as its result, at most 30 days, so that
+    #: an operator can retry the task.
+    keep_failed: bool = True
+
     # Working
 
     #: The queues that a worker serves, the most urgent first; None: the default queue.

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from drivetrain.cli.app_options import app_options, options_of
+from drivetrain.cli.commands.bulk import bulk
 from drivetrain.cli.commands.cancel import cancel
 from drivetrain.cli.commands.dead import dead
 from drivetrain.cli.commands.describe import describe
@@ -17,6 +18,7 @@ from drivetrain.cli.commands.purge import purge
 from drivetrain.cli.commands.queues import queues
 from drivetrain.cli.commands.rescue import rescue_command
 from drivetrain.cli.commands.result import result
+from drivetrain.cli.commands.retry import retry
 from drivetrain.cli.commands.top import top
 from drivetrain.cli.commands.unique import unique
 from drivetrain.cli.commands.version import version
@@ -74,6 +76,8 @@ for _command in (
     cancel,
     purge,
     dead,
+    retry,
+    bulk,
     rescue_command,
     drivers,
     describe,

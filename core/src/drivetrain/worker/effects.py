@@ -132,7 +132,7 @@ class EffectRunner:
             queue=call.queue,
             workflow=effect.workflow,
             parent=effect.parent,
-            payload=self._pending_payload(invocation, now) if self._rescuable else None,
+            payload=self._pending_payload(invocation, now) if self._rescuable or _is_delayed(invocation) else None,
             downstream=self._runtime.payloads.dump(skeleton(frames)) if tells else None,
         )
 
@@ -314,6 +314,11 @@ def waits(record: TaskRecord, payloads: Payloads) -> Mapping[str, str] | None:
         return None
     plain = payloads.load(record.downstream)
     return plain if isinstance(plain, dict) else None
+
+
+def _is_delayed(invocation: Invocation) -> bool:
+    """Whether it is due later: a cancellation must know when, since its record is kept until then."""
+    return invocation.call.eta is not None or invocation.call.delay is not None
 
 
 def _decides(one: Complete, progress: GroupProgress | None) -> bool:

@@ -71,6 +71,8 @@ class Runtime:
     retention_seconds: float | None
     #: How long a finished task's record is kept at least, while its message might be delivered again, in seconds.
     redelivery_window_seconds: float
+    #: Whether the messages of tasks that end without success are kept for a retry.
+    keeps_failed: bool = True
 
     def record_retention_seconds(self, retention: float | None) -> float | None:
         """How long a terminal record is kept before its message is known to be gone; None: without limit."""

@@ -17,6 +17,7 @@ from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.flow_control import FlowControl
 from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.kept_messages import KeptMessages
 from drivetrain.worker.limits.gate import LimitGate
 from drivetrain.worker.limits.pacer import Pacer
 from drivetrain.worker.limits.uniqueness import ClaimReleaser
@@ -152,6 +153,7 @@ class Stages:
             publisher=self._publisher,
             effect_runner=self._effect_runner,
             acknowledger=self._acknowledger,
+            kept_messages=KeptMessages(runtime, retrier),
             claim_releaser=ClaimReleaser(runtime, retrier),
             releaser=self.releaser,
             in_flight=self.in_flight,

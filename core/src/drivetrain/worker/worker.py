@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from drivetrain.contract import Broker, Delivery, Interruption, WorkerFailed
+from drivetrain.worker.companions import Companion
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
@@ -38,13 +39,21 @@ class Worker:
     `run` blocks; `start` runs it in a thread, and so does ``with worker:``. A worker runs once. Thread-safe.
     """
 
-    def __init__(self, runtime: Runtime, options: WorkerOptions, *, owns_broker: bool = False) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: WorkerOptions,
+        *,
+        owns_broker: bool = False,
+        companions: Sequence[Companion] = (),
+    ) -> None:
         """Make it; it receives nothing yet.
 
         Args:
             runtime: the drivers and settings of the app.
             options: the options of this worker.
             owns_broker: whether the broker object is this worker's own, so that the worker closes it in the end.
+            companions: what the app runs beside the tasks while the worker runs, each in a thread.
 
         Raises:
             ConfigurationError: a task of the processes pool cannot be found from another process.
@@ -52,6 +61,7 @@ class Worker:
         self._runtime = runtime
         self.options = options
         self._owns_broker = owns_broker
+        self._companions = tuple(companions)
         self._process = os.getpid()
         #: Whether it has stopped, after which it receives no more.
         self.ended = False
@@ -99,6 +109,7 @@ class Worker:
         heartbeat = self._threads.start("drivetrain-heartbeat", self._heartbeat.run)
         stop_rescue = self._start_rescue()
         stop_reports = self._start_reports()
+        stop_companions = self._start_companions()
         try:
             self._receive_loop.run()
         finally:
@@ -110,6 +121,7 @@ class Worker:
                 settler.join(timeout=_JOIN_SECONDS)
                 self._heartbeat.stop()
                 heartbeat.join(timeout=_JOIN_SECONDS)
+                stop_companions()
                 stop_rescue()
                 stop_reports()
                 self._release_broker()
@@ -252,6 +264,18 @@ class Worker:
         def stop() -> None:
             rescue.stop()
             thread.join(timeout=_JOIN_SECONDS)
+
+        return stop
+
+    def _start_companions(self) -> Callable[[], None]:
+        """Run the companions, each in a thread; the function that ends them."""
+        threads = [self._threads.start(one.name, one.run) for one in self._companions]
+
+        def stop() -> None:
+            for companion in self._companions:
+                companion.stop()
+            for thread in threads:
+                thread.join(timeout=_JOIN_SECONDS)
 
         return stop
 

@@ -16,7 +16,16 @@ from drivetrain.cli.moments import moment
 from drivetrain.cli.output import echo_json, echo_table, json_option
 from drivetrain.cli.prompts import check_queue, confirm, not_found, yes_option
 
-__all__ = ["dead", "drop", "list_letters", "replay"]
+__all__ = [
+    "LetterFilter",
+    "count_letters",
+    "dead",
+    "drop",
+    "letter_filter_options",
+    "letters_where",
+    "list_letters",
+    "replay",
+]
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -24,8 +33,8 @@ C = TypeVar("C", bound=Callable[..., Any])
 _ALL = 10**9
 
 
-class _Filter(TypedDict):
-    """The values of the options in `_filter_options`."""
+class LetterFilter(TypedDict):
+    """The values of the options in `letter_filter_options`."""
 
     task_ids: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -47,7 +56,8 @@ _FILTER_OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
-def _filter_options(command: C) -> C:
+def letter_filter_options(command: C) -> C:
+    """Add the options that choose dead letters."""
     for option in reversed(_FILTER_OPTIONS):
         command = option(command)
     return command
@@ -60,18 +70,18 @@ def dead() -> None:
 
 @dead.command("list")
 @click.argument("queue")
-@_filter_options
+@letter_filter_options
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many to list.")
 @click.option("--args", "with_args", is_flag=True, help="Show the arguments of tasks, which may hold secrets.")
 @json_option
 @app_options
 @click.pass_context
 def list_letters(
-    ctx: click.Context, /, *, queue: str, limit: int, with_args: bool, as_json: bool, **chosen: Unpack[_Filter]
+    ctx: click.Context, /, *, queue: str, limit: int, with_args: bool, as_json: bool, **chosen: Unpack[LetterFilter]
 ) -> None:
     """List the dead letters of QUEUE, oldest first, each with the reason."""
     with options_of(ctx).open_app() as app:
-        where = _where(ctx, app, queue, chosen)
+        where = letters_where(ctx, app, queue, chosen)
         letters = app.operations.dead_letters(queue, where, limit=limit)
         if as_json:
             shown = [queued_document(app, letter, with_args=with_args) for letter in letters]
@@ -84,14 +94,14 @@ def list_letters(
 
 @dead.command()
 @click.argument("queue")
-@_filter_options
+@letter_filter_options
 @json_option
 @app_options
 @click.pass_context
-def replay(ctx: click.Context, /, *, queue: str, as_json: bool, **chosen: Unpack[_Filter]) -> None:
+def replay(ctx: click.Context, /, *, queue: str, as_json: bool, **chosen: Unpack[LetterFilter]) -> None:
     """Run dead letters of QUEUE again, as if they were sent now: all, or those that the options choose."""
     with options_of(ctx).open_app() as app:
-        replayed = app.operations.replay(queue, _where(ctx, app, queue, chosen))
+        replayed = app.operations.replay(queue, letters_where(ctx, app, queue, chosen))
     if as_json:
         echo_json({"queue": queue, "replayed": replayed})
     else:
@@ -100,16 +110,16 @@ def replay(ctx: click.Context, /, *, queue: str, as_json: bool, **chosen: Unpack
 
 @dead.command()
 @click.argument("queue")
-@_filter_options
+@letter_filter_options
 @yes_option
 @json_option
 @app_options
 @click.pass_context
-def drop(ctx: click.Context, /, *, queue: str, yes: bool, as_json: bool, **chosen: Unpack[_Filter]) -> None:
+def drop(ctx: click.Context, /, *, queue: str, yes: bool, as_json: bool, **chosen: Unpack[LetterFilter]) -> None:
     """Delete dead letters of QUEUE: all, or those that the options choose."""
     with options_of(ctx).open_app() as app:
-        where = _where(ctx, app, queue, chosen)
-        there = _count(app, queue, where)
+        where = letters_where(ctx, app, queue, chosen)
+        there = count_letters(app, queue, where)
         if there == 0:
             dropped = 0
         else:
@@ -121,7 +131,7 @@ def drop(ctx: click.Context, /, *, queue: str, yes: bool, as_json: bool, **chose
         click.echo(f"{dropped} dropped from the dead letters of {queue}")
 
 
-def _where(ctx: click.Context, app: App, queue: str, chosen: _Filter) -> DeadLetterFilter | None:
+def letters_where(ctx: click.Context, app: App, queue: str, chosen: LetterFilter) -> DeadLetterFilter | None:
     """The chosen dead letters; None: all. Ends the command if a queue or a letter does not exist."""
     check_queue(ctx, app, queue)
     if not any(chosen.values()):
@@ -133,7 +143,7 @@ def _where(ctx: click.Context, app: App, queue: str, chosen: _Filter) -> DeadLet
     return DeadLetterFilter(**chosen)
 
 
-def _count(app: App, queue: str, where: DeadLetterFilter | None) -> int | None:
+def count_letters(app: App, queue: str, where: DeadLetterFilter | None) -> int | None:
     """How many dead letters are chosen; None: the broker cannot tell."""
     if where is None:
         return app.operations.sizes([queue])[queue].dead

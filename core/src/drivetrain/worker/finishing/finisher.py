@@ -16,6 +16,7 @@ from drivetrain.worker.finishing.notifying import ResultNotifier
 from drivetrain.worker.finishing.recording import ResultRecorder
 from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.kept_messages import KeptMessages
 from drivetrain.worker.limits.uniqueness import ClaimReleaser
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
@@ -44,6 +45,7 @@ class Finisher:
         publisher: Publisher,
         effect_runner: EffectRunner,
         acknowledger: Acknowledger,
+        kept_messages: KeptMessages,
         claim_releaser: ClaimReleaser,
         releaser: Releaser,
         in_flight: InFlight,
@@ -55,6 +57,7 @@ class Finisher:
         self._publisher = publisher
         self._effect_runner = effect_runner
         self._acknowledger = acknowledger
+        self._kept_messages = kept_messages
         self._claim_releaser = claim_releaser
         self._releaser = releaser
         self._in_flight = in_flight
@@ -98,6 +101,7 @@ class Finisher:
         self._effect_runner.perform([effect for result in settled for effect in _effects_of(result)], progress)
         self._publish_retries([result for result in settled if result.state is State.RETRY])
         notify_step(observers, "followed_up", settled)
+        self._kept_messages.keep_failed(settled)
         if self._runtime.registry.unique:
             self._claim_releaser.release(settled)
         self._acknowledger.finish(settled)

@@ -1,0 +1,293 @@
+"""``drivetrain bulk``: acting on many tasks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar, Unpack
+
+import click
+
+from drivetrain.app.bulk.operation import Operation
+from drivetrain.app.bulk.operation_record import AuditEntry
+from drivetrain.cli.app_options import app_options, options_of
+from drivetrain.cli.commands.dead import LetterFilter, count_letters, letter_filter_options, letters_where
+from drivetrain.cli.operation_view import (
+    AUDIT_HEADERS,
+    OPERATION_HEADERS,
+    audit_row,
+    operation_document,
+    operation_exit,
+    operation_row,
+    run_shown,
+    show_operation,
+)
+from drivetrain.cli.operator import operator_name
+from drivetrain.cli.output import echo_json, echo_table, json_option, timestamp
+from drivetrain.cli.prompts import confirm, yes_option
+
+__all__ = [
+    "bulk",
+    "cancel",
+    "drop",
+    "history",
+    "list_operations",
+    "replay",
+    "retry",
+    "run_now",
+    "show",
+    "stop",
+]
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--dry-run", is_flag=True, help="Change nothing; show what would be chosen."),
+    yes_option,
+    click.option("--detach", is_flag=True, help="Do not wait: a worker does it. `bulk show ID` tells how far it is."),
+    click.option("--why", default="", help="The reason, shown to other operators."),
+    json_option,
+    app_options,
+)
+
+
+def _action_options(command: C) -> C:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group()
+def bulk() -> None:
+    """Act on many tasks: cancel, retry, run now; replay or drop dead letters.
+
+    Each action is an operation with an id. It runs here, with a progress bar, or in a worker (--detach). If this
+    process dies, a worker goes on. Ctrl-C stops the operation; what it has done stays.
+
+    Exit code: 0 done, 1 some tasks failed, or the operation was stopped.
+    """
+
+
+@bulk.command()
+@click.argument("query", nargs=-1, required=True, metavar="QUERY...")
+@_action_options
+@click.pass_context
+def cancel(ctx: click.Context, /, *, query: tuple[str, ...], **chosen: Any) -> None:
+    """Cancel tasks that have not ended, and all that waits for them.
+
+    QUERY: ids of tasks, or - to read ids from the standard input.
+    """
+    _act(ctx, query, "Cancel", lambda app, ids, **given: app.operations.bulk.cancel(*ids, **given), **chosen)
+
+
+@bulk.command()
+@click.argument("query", nargs=-1, required=True, metavar="QUERY...")
+@_action_options
+@click.pass_context
+def retry(ctx: click.Context, /, *, query: tuple[str, ...], **chosen: Any) -> None:
+    """Run tasks again that failed, expired or were cancelled, with all that waited for them.
+
+    QUERY: ids of tasks, or - to read ids from the standard input.
+    """
+    _act(ctx, query, "Retry", lambda app, ids, **given: app.operations.bulk.retry(*ids, **given), **chosen)
+
+
+@bulk.command("run-now")
+@click.argument("query", nargs=-1, required=True, metavar="QUERY...")
+@_action_options
+@click.pass_context
+def run_now(ctx: click.Context, /, *, query: tuple[str, ...], **chosen: Any) -> None:
+    """Make delayed tasks, and tasks that wait for their next attempt, due now.
+
+    QUERY: ids of tasks, or - to read ids from the standard input.
+    """
+    _act(ctx, query, "Run now", lambda app, ids, **given: app.operations.bulk.run_now(*ids, **given), **chosen)
+
+
+@bulk.command()
+@click.argument("queue")
+@letter_filter_options
+@_action_options
+@click.pass_context
+def replay(
+    ctx: click.Context,
+    /,
+    *,
+    queue: str,
+    dry_run: bool,
+    yes: bool,
+    detach: bool,
+    why: str,
+    as_json: bool,
+    **chosen: Unpack[LetterFilter],
+) -> None:
+    """Run dead letters of QUEUE again, as if they were sent now: all, or those that the options choose."""
+    with options_of(ctx).open_app() as app:
+        where = letters_where(ctx, app, queue, chosen)
+        counted = _letters(count_letters(app, queue, where), queue)
+        if _shown_or_confirmed(f"Replay {counted}", dry_run=dry_run, yes=yes, as_json=as_json):
+            _finish(ctx, app.operations.bulk.replay(queue, where, by=operator_name(), why=why), detach, as_json)
+
+
+@bulk.command()
+@click.argument("queue")
+@letter_filter_options
+@_action_options
+@click.pass_context
+def drop(
+    ctx: click.Context,
+    /,
+    *,
+    queue: str,
+    dry_run: bool,
+    yes: bool,
+    detach: bool,
+    why: str,
+    as_json: bool,
+    **chosen: Unpack[LetterFilter],
+) -> None:
+    """Delete dead letters of QUEUE: all, or those that the options choose."""
+    with options_of(ctx).open_app() as app:
+        where = letters_where(ctx, app, queue, chosen)
+        counted = _letters(count_letters(app, queue, where), queue)
+        if _shown_or_confirmed(f"Delete {counted}", dry_run=dry_run, yes=yes, as_json=as_json):
+            _finish(ctx, app.operations.bulk.drop(queue, where, by=operator_name(), why=why), detach, as_json)
+
+
+@bulk.command("list")
+@json_option
+@app_options
+@click.pass_context
+def list_operations(ctx: click.Context, as_json: bool) -> None:
+    """List the operations that run, and those that ended within a day."""
+    with options_of(ctx).open_app() as app:
+        records = app.operations.bulk.recent()
+    if as_json:
+        echo_json({"operations": [operation_document(record) for record in records]})
+    elif records:
+        echo_table(OPERATION_HEADERS, [operation_row(record) for record in records])
+    else:
+        click.echo("no operations")
+
+
+@bulk.command()
+@click.argument("operation_id", metavar="ID")
+@click.option("--wait", is_flag=True, help="Wait until it has ended.")
+@json_option
+@app_options
+@click.pass_context
+def show(ctx: click.Context, operation_id: str, wait: bool, as_json: bool) -> None:
+    """Show an operation: its progress, and the first tasks on which it did not act.
+
+    Exit code: 0 done or not ended, 1 some tasks failed, or it was stopped, 3 unknown.
+    """
+    with options_of(ctx).open_app() as app:
+        operation = app.operations.bulk.get(operation_id)
+        if wait:
+            operation.wait()
+        record = operation.record()
+    if as_json:
+        echo_json(operation_document(record))
+    else:
+        show_operation(record)
+    if record.state.ended:
+        ctx.exit(operation_exit(record))
+
+
+@bulk.command()
+@click.argument("operation_id", metavar="ID")
+@app_options
+@click.pass_context
+def stop(ctx: click.Context, operation_id: str) -> None:
+    """Stop an operation. What it has done stays."""
+    with options_of(ctx).open_app() as app:
+        if app.operations.bulk.get(operation_id).stop(by=operator_name()):
+            click.echo(f"Stopping {operation_id}.")
+        else:
+            click.echo(f"{operation_id} had ended before.")
+
+
+@bulk.command()
+@json_option
+@app_options
+@click.pass_context
+def history(ctx: click.Context, as_json: bool) -> None:
+    """Show who did what with how many tasks in the last 90 days."""
+    with options_of(ctx).open_app() as app:
+        entries = app.operations.bulk.audit()
+    if as_json:
+        echo_json({"history": [_audit_document(entry) for entry in entries]})
+    elif entries:
+        echo_table(AUDIT_HEADERS, [audit_row(entry) for entry in entries])
+    else:
+        click.echo("nothing was done in the last 90 days")
+
+
+def _audit_document(entry: AuditEntry) -> dict[str, Any]:
+    return {
+        "operation": entry.operation,
+        "at": timestamp(entry.at),
+        "by": entry.by or None,
+        "action": entry.action,
+        "selection": entry.selection,
+        "why": entry.why or None,
+        "state": entry.state,
+        "done": entry.done,
+        "skipped": entry.skipped,
+        "failed": entry.failed,
+    }
+
+
+def _act(
+    ctx: click.Context,
+    query: tuple[str, ...],
+    verb: str,
+    begin: Callable[..., Operation],
+    *,
+    dry_run: bool,
+    yes: bool,
+    detach: bool,
+    why: str,
+    as_json: bool,
+) -> None:
+    ids = _ids(query)
+    with options_of(ctx).open_app() as app:
+        counted = f"{len(ids)} task{'' if len(ids) == 1 else 's'}"
+        if _shown_or_confirmed(f"{verb} {counted}", dry_run=dry_run, yes=yes, as_json=as_json):
+            _finish(ctx, begin(app, ids, by=operator_name(), why=why), detach, as_json)
+
+
+def _ids(query: tuple[str, ...]) -> list[str]:
+    given = [one for word in query for one in (sys.stdin.read().split() if word == "-" else [word])]
+    if not given:
+        raise click.UsageError("the standard input names no task")
+    return list(dict.fromkeys(given))
+
+
+def _letters(count: int | None, queue: str) -> str:
+    if count is None:
+        return f"all dead letters of {queue!r}"
+    return f"{count} dead letter{'' if count == 1 else 's'} of {queue!r}"
+
+
+def _shown_or_confirmed(what: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+    """Whether to go on: not in a dry run, which shows ``what``."""
+    if not dry_run:
+        confirm(f"{what}?", yes=yes)
+    elif as_json:
+        echo_json({"dry_run": what})
+    else:
+        click.echo(f"would: {what[0].lower()}{what[1:]}")
+    return not dry_run
+
+
+def _finish(ctx: click.Context, operation: Operation, detach: bool, as_json: bool) -> None:
+    record = operation.record() if detach else run_shown(operation, quiet=as_json)
+    if as_json:
+        echo_json(operation_document(record))
+    elif detach:
+        click.echo(f"operation {record.id} waits for a worker; `drivetrain bulk show {record.id}` tells how far it is")
+    else:
+        show_operation(record)
+    if not detach:
+        ctx.exit(operation_exit(record))
