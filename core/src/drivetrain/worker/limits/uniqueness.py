@@ -11,7 +11,7 @@ from drivetrain.contract import Message, ValueWrite, VersionedValue, evolve
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.limits.claims import Claim, decode_claim, encode_claim
 from drivetrain.worker.limits.due_times import DueTimes
-from drivetrain.worker.publisher import EXPIRES_HEADER, SETTLED_HEADER, Publisher
+from drivetrain.worker.publisher import EXPIRES_HEADER, SETTLED_HEADER, Publisher, workflow_of
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import Run, RunResult
 from drivetrain.worker.runtime import Runtime
@@ -165,7 +165,9 @@ class Rescheduler:
             expires_after=None,
             expires_at=None,
         )
-        message = self._publisher.message(replace(run.invocation, call=call), now)
+        message = self._publisher.message(
+            replace(run.invocation, call=call), now, workflow=workflow_of(run.delivery.message)
+        )
         headers = {**message.headers, SETTLED_HEADER: str(version)}
         if (expires := run.delivery.message.headers.get(EXPIRES_HEADER)) is not None:
             headers[EXPIRES_HEADER] = expires
