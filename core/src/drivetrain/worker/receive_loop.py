@@ -148,7 +148,7 @@ class ReceiveLoop:
             return deliveries
         paused = [each for each in deliveries if each.message.queue not in open_queues]
         if paused:
-            self._retrier.call("release", lambda: self._runtime.broker.release(paused))
+            self._settlements.release(paused)
         return [each for each in deliveries if each.message.queue in open_queues]
 
     def _isolate(self, runs: list[Run]) -> list[Run]:

@@ -257,7 +257,7 @@ def _remember_first(workflow: str, created: SpanContext) -> None:
 
 
 def _set_error(span: Span, error: BaseException) -> None:
-    if isinstance(error, Retry):  # the task asks for another attempt, which is no error of its own
+    if isinstance(error, Retry):  # the task asks for another attempt, which is not an error of its own
         return
     span.set_attribute(ERROR_TYPE, error_type(error))
     span.set_status(Status(StatusCode.ERROR, error_type(error)))

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from attrs import evolve
-
 from drivetrain.contract import (
     Failure,
     GroupProgress,
@@ -19,6 +17,7 @@ from drivetrain.contract import (
     ServiceError,
     State,
     Transition,
+    evolve,
 )
 from drivetrain.worker.downstream import downstream
 from drivetrain.worker.effects import EffectRunner
