@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from drivetrain.contract import Durability, State, TaskRecord
-from drivetrain.worker.effects import waits
+from drivetrain.worker.downstream import Downstream, load_downstream, waits_for
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.advance import preceding
-from drivetrain.workflow.wire import load_frames
 
 __all__ = ["lost_tasks"]
 
@@ -31,8 +30,8 @@ def lost_tasks(runtime: Runtime, records: Sequence[TaskRecord]) -> Sequence[str]
     predecessors: dict[str, dict[str, str]] = defaultdict(dict)
     for record in records:
         pending = record.history.get(State.PENDING)
-        if pending is not None and pending.at < latest and (waiting := waits(record, runtime.payloads)) is not None:
-            predecessors[waiting["in"]][record.task_id] = waiting.get("after", "")
+        if pending is not None and pending.at < latest and (waiting := waits_for(record, runtime.payloads)) is not None:
+            predecessors[waiting.first][record.task_id] = waiting.after
     found = runtime.backend.read(list(predecessors)) if predecessors else ()
     return [
         task_id
@@ -55,9 +54,11 @@ def _lost_after(runtime: Runtime, predecessors: Mapping[str, str]) -> Sequence[s
         ids = list(dict.fromkeys(predecessors.values()))
         known = dict(zip(ids, runtime.backend.read(ids), strict=True))
         lost += [task_id for task_id, earlier in predecessors.items() if known[earlier] is None]
-        waiting = {earlier: waits(record, runtime.payloads) for earlier, record in known.items() if record is not None}
+        waiting = {
+            earlier: waits_for(record, runtime.payloads) for earlier, record in known.items() if record is not None
+        }
         further = {task_id: waiting.get(earlier) for task_id, earlier in predecessors.items()}
-        predecessors = {task_id: one.get("after", "") for task_id, one in further.items() if one is not None}
+        predecessors = {task_id: one.after for task_id, one in further.items() if one is not None}
     return lost
 
 
@@ -69,14 +70,14 @@ def _lost_in(runtime: Runtime, first: TaskRecord, task_ids: Sequence[str]) -> Se
         first: the record of the first task of the workflow, which lists the others.
         task_ids: the waiting tasks.
     """
-    if first.state is not State.SUCCESS or first.downstream is None:
+    if first.state is not State.SUCCESS:
         return ()  # it continues, or its end ends the tasks that depend on it
-    plain = runtime.payloads.load(first.downstream)
-    earlier = preceding(load_frames(plain)) if isinstance(plain, list) else {}
+    follows = load_downstream(first, runtime.payloads)
+    earlier = preceding(follows.frames) if isinstance(follows, Downstream) else {}
     paths = {task_id: _path(earlier, task_id) for task_id in task_ids}
     names = list(dict.fromkeys(one for path in paths.values() for one in path))
     known = dict(zip(names, runtime.backend.read(names), strict=True)) if names else {}
-    waiting = {one for one, record in known.items() if record and waits(record, runtime.payloads)}
+    waiting = {one for one, record in known.items() if record and waits_for(record, runtime.payloads)}
     begun = {task_id: next((one for one in path if one not in waiting), None) for task_id, path in paths.items()}
     return [task_id for task_id, last in begun.items() if last is not None and known[last] is None]
 

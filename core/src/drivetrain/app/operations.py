@@ -17,7 +17,16 @@ from drivetrain.app.queued_tasks import QueuedTask, queued_task
 from drivetrain.app.rescue import DEFAULT_OVERDUE_SECONDS, RescueReport, end_tasks, rescue
 from drivetrain.app.services import Services
 from drivetrain.app.worker_statuses import worker_statuses
-from drivetrain.contract import Broker, Message, QueueSection, QueueSizes, TaskRecord
+from drivetrain.app.workflow_tree import WorkflowTree, read_tree
+from drivetrain.contract import (
+    Broker,
+    Message,
+    NotSupported,
+    QueueSection,
+    QueueSizes,
+    TaskRecord,
+    UnknownResult,
+)
 from drivetrain.worker.listing import unfinished_tasks
 from drivetrain.worker.pauses import Pause
 from drivetrain.worker.status import WorkerStatus
@@ -87,6 +96,32 @@ class Operations:
         if not backend.capabilities.stores:
             return []
         return sorted(worker_statuses(backend), key=lambda status: status.name)
+
+    def workflow(self, task_id: str, *, limit: int = 100) -> WorkflowTree:
+        """The workflow of a task or group, as a tree of its tasks and groups with their states.
+
+        It works while the workflow waits and runs, and after its end, until its records have expired. Expired parts are
+        named as such. The backend need not be able to list tasks. A tree of many thousand tasks takes seconds.
+
+        Args:
+            task_id: the id of any task or group of the workflow, callbacks included.
+            limit: how many members of each group the tree shows: first those that failed, then those that have not
+                ended. The others are counted.
+
+        Raises:
+            NotSupported: the backend stores nothing.
+            UnknownResult: the backend has no record of it.
+            SerializationError: a record cannot be read.
+            ServiceError: the backend could not be reached.
+        """
+        services, backend = self._services, self._services.runtime.backend
+        if not backend.capabilities.stores:
+            raise NotSupported("the tree of a workflow needs a backend that stores results; this app has null://")
+        (record,) = services.with_retries("read", lambda: backend.read([task_id]))
+        if record is None:
+            raise UnknownResult(task_id)
+        payloads, decoder = services.runtime.payloads, services.decoder
+        return services.with_retries("read", lambda: read_tree(record, backend, payloads, decoder, limit=limit))
 
     def rescue(self, *, overdue_seconds: float | None = None, dry_run: bool = False) -> RescueReport:
         """Find tasks whose message is gone, and end them as lost. Workers do the same on their own.

@@ -39,7 +39,7 @@ from drivetrain.workflow.frames import Call, Fork, Frames, Invocation, ids, step
 from drivetrain.workflow.plan import plan
 from drivetrain.workflow.signature import Workflow
 
-__all__ = ["Sender", "workflow_id"]
+__all__ = ["Sender"]
 
 
 class Sender:
@@ -101,7 +101,7 @@ class Sender:
         return claimed.planned
 
     def _perform(self, planned: Sequence[Frames]) -> None:
-        effects = [effect for frames in planned for effect in advance(frames, Resumed(), workflow=workflow_id(frames))]
+        effects = [effect for frames in planned for effect in advance(frames, Resumed(), workflow=_workflow_id(frames))]
         self.announce(effects)
         try:
             self.effect_runner.perform(effects)
@@ -204,7 +204,7 @@ class Sender:
 
     def _with_headers(self, frames: Frames) -> Frames:
         """Frames whose calls carry the headers that plugins add."""
-        acting, workflow = self._runtime.acting, workflow_id(frames)
+        acting, workflow = self._runtime.acting, _workflow_id(frames)
 
         def amend(call: Call) -> Call:
             headers = acting.headers(evolve(event_of(Invocation(call=call), ""), workflow=workflow))
@@ -282,7 +282,7 @@ class Sender:
         return End(record.task_id, State.CANCELLED, self._runtime.registry.codec.encode(failure, Failure))
 
 
-def workflow_id(frames: Frames) -> str:
+def _workflow_id(frames: Frames) -> str:
     """The id of a workflow: that of its first task or group; empty if it is a single task without callbacks."""
     first = frames[0]
     if not isinstance(first, Call):

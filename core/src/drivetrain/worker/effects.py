@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 
 from attrs import frozen
 
@@ -22,17 +21,17 @@ from drivetrain.contract import (
     Transition,
     evolve,
 )
+from drivetrain.worker.downstream import dump_downstream, waits_for
 from drivetrain.worker.logs import get_logger
-from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.publisher import Publisher, first_due
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished, error_callbacks
 from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance
 from drivetrain.workflow.frames import Frames, Invocation
-from drivetrain.workflow.wire import dump_frames, load_frames, skeleton
+from drivetrain.workflow.wire import dump_frames, load_frames
 
-__all__ = ["GROUP_TASK", "EffectRunner", "waits"]
+__all__ = ["GROUP_TASK", "EffectRunner"]
 
 logger = get_logger("drivetrain.worker")
 
@@ -61,11 +60,9 @@ class EffectRunner:
         self._publisher = publisher
         self._retrier = retrier
         self._worker = worker
-        #: Whether a rescue can list tasks, and whether records must name queues because the broker cannot list them.
+        #: Whether a rescue can list tasks.
         self._rescuable = runtime.backend.capabilities.lists_tasks
-        self._records_queue = self._rescuable and not runtime.broker.capabilities.lists_queues
-        # Where queues are recorded, this is the payload of nearly every task.
-        self._of_queue = lru_cache(1000)(lambda queue: Unfinished(queue=queue).dump(runtime.payloads))
+        self._largest_value = runtime.backend.capabilities.largest_value_bytes
 
     def perform(self, effects: Iterable[Effect], known: Mapping[Member, GroupProgress] | None = None) -> None:
         """Perform effects, and the effects that follow from them.
@@ -104,8 +101,9 @@ class EffectRunner:
                 task=GROUP_TASK,
                 workflow=one.workflow,
                 parent=one.parent,
-                # As for published tasks: the group waits for nothing any more.
-                downstream=dump(skeleton(one.continuation)) if one.continuation or self._worker else None,
+                downstream=dump(
+                    dump_downstream(one.continuation, branches=one.branches, largest_bytes=self._largest_value)
+                ),
             )
             for one in opens
         ]
@@ -121,8 +119,10 @@ class EffectRunner:
         """The transition to PENDING that is recorded before an invocation is published."""
         invocation, now = effect.invocation, self._runtime.clock.now()
         call, frames = invocation.call, invocation.frames
+        follows = dump_downstream(frames, call=call)
         # The record of an announced task names what it waits for. When it is published, it waits for nothing.
-        tells = frames or self._worker
+        if follows is None and self._worker:
+            follows = []
         return Transition(
             task_id=call.id,
             state=State.PENDING,
@@ -133,14 +133,13 @@ class EffectRunner:
             workflow=effect.workflow,
             parent=effect.parent,
             payload=self._pending_payload(invocation, now) if self._rescuable or _is_delayed(invocation) else None,
-            downstream=self._runtime.payloads.dump(skeleton(frames)) if tells else None,
+            downstream=None if follows is None else self._runtime.payloads.dump(follows),
         )
 
     def _pending_payload(self, invocation: Invocation, now: float) -> bytes | None:
         call = invocation.call
         if call.eta is None and call.delay is None and error_callbacks(invocation) is None:
-            # Most tasks: nothing, or only the queue.
-            return self._of_queue(call.queue) if self._records_queue else None
+            return None  # as for most tasks
         return self.unfinished(invocation, due=first_due(call, now)).dump(self._runtime.payloads)
 
     def unfinished(self, invocation: Invocation, *, due: float | None, failure: Plain = None) -> Unfinished:
@@ -154,7 +153,6 @@ class EffectRunner:
         return Unfinished(
             due=due,
             failure=failure,
-            queue=invocation.call.queue if self._records_queue else "",
             on_error=error_callbacks(invocation) if self._rescuable else None,
         )
 
@@ -258,7 +256,7 @@ class EffectRunner:
         records = self._retrier.call("read", lambda: self._runtime.backend.read(list(followed)))
         payloads = self._runtime.payloads
         return {
-            followed[record.task_id] for record in records if record is not None and waits(record, payloads) is None
+            followed[record.task_id] for record in records if record is not None and waits_for(record, payloads) is None
         }
 
     def _decide(self, ready: Mapping[str, Complete]) -> tuple[list[_Decided], list[Complete]]:
@@ -302,18 +300,6 @@ class EffectRunner:
         logger.error("group %s: %s", group_id, text, extra={"task_id": group_id, "task": GROUP_TASK})
         failure = Failure(type="drivetrain.ResultLost", message=text, task=GROUP_TASK, task_id=group_id)
         return self._runtime.registry.codec.encode(failure)
-
-
-def waits(record: TaskRecord, payloads: Payloads) -> Mapping[str, str] | None:
-    """What a task or group waits for; None: it waits for nothing.
-
-    ``in`` is the id of the first task of its workflow, or of the group around it. ``after`` is the id of its direct
-    predecessor; older versions did not record it.
-    """
-    if record.state is not State.PENDING or record.downstream is None:
-        return None
-    plain = payloads.load(record.downstream)
-    return plain if isinstance(plain, dict) else None
 
 
 def _is_delayed(invocation: Invocation) -> bool:

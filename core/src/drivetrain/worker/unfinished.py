@@ -24,7 +24,7 @@ class Unfinished(Struct, frozen=True, kw_only=True):
     failure: Plain = None
     #: How many times this attempt was started alone in its process.
     lone_starts: int = 0
-    #: The queue of its message. Empty: not recorded, since the broker can list all its queues.
+    #: The queue of its message, in records of older versions; later ones have it in `TaskRecord.queue`.
     queue: str = ""
     #: The error callbacks that its failure leads to, plain; None: there are none. See `error_callbacks`.
     on_error: Plain = None

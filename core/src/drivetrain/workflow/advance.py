@@ -51,6 +51,8 @@ class Open(Struct, frozen=True):
     #: As for `Publish`.
     workflow: str = ""
     parent: str = ""
+    #: The frames of its members, without the joins at their ends.
+    branches: tuple[Frames, ...] = ()
 
 
 class Complete(Struct, frozen=True):
@@ -147,7 +149,7 @@ def _resume(frames: Frames, value: Plain | Nothing, workflow: str, parent: str) 
     elif isinstance(top, Join):
         yield Complete(top, value, workflow=workflow)
     elif top.branches:
-        yield Open(top.group_id, len(top.branches), top.collect, rest, workflow, parent)
+        yield Open(top.group_id, len(top.branches), top.collect, rest, workflow, parent, top.branches)
         outer, then = _around(rest)
         for index, branch in enumerate(top.branches):
             yield from _resume((*branch, Join(top.group_id, index, outer, then)), value, workflow, top.group_id)

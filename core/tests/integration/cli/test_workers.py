@@ -13,7 +13,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from drivetrain import App
+from drivetrain import App, chain, group
 from drivetrain.cli.commands.top import _unavailable, _view
 from drivetrain.cli.overview import Overview, Rates, rates
 from drivetrain.contract import QueueSizes
@@ -255,3 +255,20 @@ def test_every_start_is_logged_at_debug(shop, caplog):
     assert shop.app.worker().drain() == 1
     record = next(one for one in caplog.records if "starting attempt 0 from queue default" in one.message)
     assert record.task_id == handle.id
+
+
+def test_the_tree_of_a_workflow(shop, run, run_json):
+    workflow = chain(shop.add.s(1, 2), group([shop.add.s(number) for number in range(12)]))
+    handle = shop.app.send(workflow)
+    drawn = run("--app", "shop:app", "result", "--tree", handle.id)
+    assert drawn.exit_code == 124
+    lines = drawn.stdout.splitlines()
+    assert re.fullmatch(r"├─ shop.add  \w+  PENDING  queue default  \S+", lines[1])
+    assert lines[2] == f"└─ group  {handle.id}  PENDING, waits  0 of 12 done  <"
+    assert lines[-1] == "   └─ 2 more members"
+    assert shop.app.worker().drain() == 13
+    code, document = run_json("--app", "shop:app", "result", "--tree", handle.id, "--members", "3")
+    first, second = document["steps"]
+    assert (code, document["id"], first["id"]) == (0, first["id"], first["id"])
+    assert (second["states"], len(second["branches"]), second["done"]) == ({"SUCCESS": 12}, 3, 12)
+    assert run("--app", "shop:app", "result", "--tree", "nothing").exit_code == 3

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from drivetrain.app.bulk.group_journal import FailedGroup, GroupJournal
 from drivetrain.app.bulk.messages import FoundMessage, MessageSearch
 from drivetrain.contract import Failure, GroupRecord, QueueSection, SerializationError, State, TaskRecord
+from drivetrain.worker.downstream import WaitsFor, load_downstream
 from drivetrain.worker.effects import GROUP_TASK
 from drivetrain.worker.kept_messages import KeptMessage, KeptMessages
 from drivetrain.worker.publisher import workflow_of
@@ -305,7 +306,7 @@ def _next_attempt(invocation: Invocation, record: TaskRecord | None, workflow: s
 
 def _waited(record: TaskRecord, runtime: Runtime) -> bool:
     """Whether a task ended before it was published: its record still names the task for which it waited."""
-    return record.downstream is not None and isinstance(runtime.payloads.load(record.downstream), dict)
+    return isinstance(load_downstream(record, runtime.payloads), WaitsFor)
 
 
 def _failed_itself(record: TaskRecord, runtime: Runtime) -> bool:

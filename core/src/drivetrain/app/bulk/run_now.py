@@ -18,7 +18,8 @@ from drivetrain.contract import (
     TaskRecord,
     evolve,
 )
-from drivetrain.worker.effects import GROUP_TASK, waits
+from drivetrain.worker.downstream import waits_for
+from drivetrain.worker.effects import GROUP_TASK
 from drivetrain.worker.publisher import BODY_HEADER, ETA_HEADER, due
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished
@@ -103,8 +104,8 @@ def _refusal(task_id: str, record: TaskRecord | None, runtime: Runtime) -> TaskO
         return failed(task_id, "the backend has no record of it: the id is wrong, or its retention is over")
     if record.task == GROUP_TASK:
         return skipped(task_id, "it is a group, which has no delay of its own")
-    if (waiting := waits(record, runtime.payloads)) is not None:
-        return skipped(task_id, f"it waits for task {waiting.get('after') or waiting.get('in', '')}, not for a time")
+    if (waiting := waits_for(record, runtime.payloads)) is not None:
+        return skipped(task_id, f"it waits for task {waiting.after or waiting.first}, not for a time")
     if record.state not in {State.PENDING, State.RECEIVED, State.RETRY}:
         return skipped(task_id, f"it does not wait for a time: it is {record.state}")
     return None

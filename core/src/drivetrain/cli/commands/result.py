@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
+import msgspec
 
 from drivetrain.app.application import App
 from drivetrain.app.decoding import is_group
+from drivetrain.app.workflow_tree import WorkflowTree
 from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.exit_codes import Exit
 from drivetrain.cli.output import echo_json, json_option, one_line, printable, shown_in_lines, timestamp
+from drivetrain.cli.workflow_lines import tree_lines
 from drivetrain.contract import Failure, SerializationError, State, TaskRecord
 
 __all__ = ["result"]
@@ -21,10 +25,18 @@ __all__ = ["result"]
 @click.option(
     "--wait", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="How long to wait for its end."
 )
+@click.option("--tree", is_flag=True, help="Show all tasks and groups of its workflow instead.")
+@click.option(
+    "--members",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="With --tree: how many members of each group are shown; the others are counted.",
+)
 @json_option
 @app_options
 @click.pass_context
-def result(ctx: click.Context, task_id: str, wait: float, as_json: bool) -> None:
+def result(ctx: click.Context, task_id: str, *, wait: float, tree: bool, members: int, as_json: bool) -> None:
     """Show what became of a task or a group: state, worker, times, and its result or what went wrong.
 
     Exit code: 0 success, 1 ended otherwise, 3 unknown, 124 not ended (within --wait).
@@ -34,12 +46,23 @@ def result(ctx: click.Context, task_id: str, wait: float, as_json: bool) -> None
         if wait:
             handle.wait(wait)
         record = handle.record()
-        document = _document(app, record)
-    if as_json:
+        workflow = app.operations.workflow(task_id, limit=members) if tree else None
+        document = _document(app, record) if workflow is None else {}
+    if workflow is not None:
+        _show_tree(workflow, task_id, as_json=as_json)
+    elif as_json:
         echo_json(document)
     else:
         _show(document)
     ctx.exit(_exit_code(record.state))
+
+
+def _show_tree(tree: WorkflowTree, task_id: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(tree), indent=2))  # `echo_json` would need too much of Python's stack
+        return
+    for line in tree_lines(tree, asked=task_id):
+        click.echo(printable(line))
 
 
 def _exit_code(state: State) -> Exit:

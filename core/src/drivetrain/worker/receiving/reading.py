@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from drivetrain.contract import Delivery, SerializationError, State, TaskRecord
+from drivetrain.worker.downstream import Downstream, load_downstream
 from drivetrain.worker.execution import error_text
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
@@ -15,7 +16,7 @@ from drivetrain.worker.receiving.rejecting import Rejecter
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import WORKFLOW_HEADER, Call, Frames, Invocation
-from drivetrain.workflow.wire import load_frames, load_invocation
+from drivetrain.workflow.wire import load_invocation
 
 __all__ = ["MessageReader", "Received"]
 
@@ -95,7 +96,5 @@ class MessageReader:
 
     def _frames_of(self, record: TaskRecord | None) -> Frames:
         """The frames that depend on a task whose message is unreadable, from its record."""
-        if record is None or record.downstream is None:
-            return ()
-        plain = self._runtime.payloads.load(record.downstream)
-        return load_frames(plain) if isinstance(plain, list) else ()
+        known = None if record is None else load_downstream(record, self._runtime.payloads)
+        return known.frames if isinstance(known, Downstream) else ()

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from attrs import frozen
 
 from drivetrain.contract import GroupRecord, SerializationError, State, TaskRecord
-from drivetrain.worker.effects import GROUP_TASK, waits
+from drivetrain.worker.downstream import waits_for
+from drivetrain.worker.effects import GROUP_TASK
 from drivetrain.worker.listing import PAGE, unfinished_tasks
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.runtime import Runtime
@@ -75,15 +76,15 @@ def overdue_among(runtime: Runtime, records: Sequence[TaskRecord], before: float
     """Those of ``records``, all unfinished, that should have continued before ``before`` (Unix seconds)."""
     behind, groups, begun = list[TaskRecord](), list[TaskRecord](), list[TaskRecord]()
     for record in records:
-        if waits(record, runtime.payloads) is not None:
+        if waits_for(record, runtime.payloads) is not None:
             behind.append(record)
         else:
             (groups if record.task == GROUP_TASK else begun).append(record)
     for record in begun:
         unfinished = _payload(runtime.payloads, record)
         if (since := due_since(record, unfinished)) <= before:
-            message_id, queue = record.task_id, unfinished.queue
-            yield Overdue(record=record, since=since, message_id=message_id, queue=queue, unfinished=unfinished)
+            queue = record.queue or unfinished.queue
+            yield Overdue(record=record, since=since, message_id=record.task_id, queue=queue, unfinished=unfinished)
     yield from _stranded(runtime, behind, before)
     yield from _ended_groups(runtime, groups)
 
@@ -100,8 +101,8 @@ def _stranded(runtime: Runtime, records: Sequence[TaskRecord], before: float) ->
 
     All other waiting tasks are as late as their predecessor, and end with it.
     """
-    waiting = {record.task_id: waits(record, runtime.payloads) for record in records}
-    earlier = {task_id: one.get("after", "") for task_id, one in waiting.items() if one is not None}
+    waiting = {record.task_id: waits_for(record, runtime.payloads) for record in records}
+    earlier = {task_id: one.after for task_id, one in waiting.items() if one is not None}
     ids = [task_id for task_id in dict.fromkeys(earlier.values()) if task_id]
     known = dict(zip(ids, runtime.backend.read(ids), strict=True)) if ids else {}
     for record in records:
@@ -112,7 +113,7 @@ def _stranded(runtime: Runtime, records: Sequence[TaskRecord], before: float) ->
         if predecessor is None:
             yield Overdue(record=record, since=_entered(record), message_id=message_id)
         elif predecessor.state.terminal and (since := _entered(predecessor)) <= before:
-            yield Overdue(record=record, since=since, message_id=message_id)
+            yield Overdue(record=record, since=since, message_id=message_id, queue=predecessor.queue)
 
 
 def _ended_groups(runtime: Runtime, records: Sequence[TaskRecord]) -> Iterator[Overdue]:
