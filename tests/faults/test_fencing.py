@@ -9,6 +9,7 @@ import pytest
 
 from drivetrain import App, State, chord, current_task, group, retry
 from drivetrain.contract import RunLease
+from drivetrain.worker.unfinished import Unfinished
 from support.clocks import Ahead
 from support.faults import hoard, hurry
 from support.waiting import Log, happened, until
@@ -120,6 +121,7 @@ def test_a_run_that_lost_its_lease_to_one_that_still_runs_changes_nothing(stuck,
         other = stuck.other.worker()
         (run,) = other._receiver.start([delivery])  # the second run has begun, and goes on
         assert f"task {handle.id}: taken over from worker first, whose lease had ended; it starts again" in caplog.text
+        assert Unfinished.load(app.runtime.payloads, handle.record()).taken_over_from == "first"
         stuck.go.set()
         happened(stuck.returned, "the first run returns")
         until(lambda: not len(stuck.worker._in_flight), "the first worker lets go of it")

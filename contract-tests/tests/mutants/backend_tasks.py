@@ -441,6 +441,34 @@ class FirstEntry(Ruled):
         return after and evolve(after, history={**after.history, **(before.history if before else {})})
 
 
+@broken("R11", "keeps the start of a run that was given back")
+class KeepsTheStart(Ruled):
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        kept = {State.STARTED: before.history[State.STARTED]} if before and State.STARTED in before.history else {}
+        return after and evolve(after, history={**kept, **after.history})
+
+
+@broken("R11", "forgets who has given a task back")
+class ForgetsTheRelease(Ruled):
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        if after is None or transition.state is not State.RECEIVED:
+            return after
+        return evolve(
+            after, history={key: change for key, change in after.history.items() if key is not State.RECEIVED}
+        )
+
+
+@broken("R11", "forgets the start of a task when it ends")
+class ForgetsTheStart(Ruled):
+    def rule(self, before, transition, now):
+        after = apply(before, transition, now)
+        if after is None or transition.state.terminal is False:
+            return after
+        return evolve(after, history={key: change for key, change in after.history.items() if key is not State.STARTED})
+
+
 class Renews(MemoryBackend):
     def renewed(self, record, lease, now):
         """The record after a renewal, and whether it is held."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import pairwise
 
-from drivetrain.contract import Renewal, RunLease, State, StateChange
+from drivetrain.contract import Backend, Renewal, RunLease, State, StateChange
 from drivetrain_contract_tests.backends.base import LONG, SHORT, BackendBase
 from drivetrain_contract_tests.backends.calls import granted, read, record, refused, renewed, start, transition
 from drivetrain_contract_tests.backends.concurrency import Background
@@ -35,6 +35,42 @@ class LeaseChecks(BackendBase):
             State.RETRY: StateChange(4.125, "w1"),
             State.SUCCESS: StateChange(1_700_000_000.123456, "w3"),
         }
+
+    @holds("R11")
+    def test_a_release_takes_the_start_back(self) -> None:
+        """A task that was given back tells when and by whom, and no start. The next start is told again."""
+        backend = self.fresh()
+        record(backend, transition(state=State.PENDING, at=1.0), start(at=3.0, worker="w1", received_at=2.0))
+        released = StateChange(4.0, "w1")
+        record(backend, transition(state=State.RECEIVED, at=4.0, worker="w1", run="r"))
+        assert _history(backend) == {State.PENDING: StateChange(1.0), State.RECEIVED: released}
+        record(backend, start(run="s", at=5.0, worker="w2"))
+        started = StateChange(5.0, "w2")
+        assert _history(backend) == {
+            State.PENDING: StateChange(1.0),
+            State.RECEIVED: released,
+            State.STARTED: started,
+        }
+        record(backend, transition(state=State.RECEIVED, at=6.0, worker="w2", run="s"))
+        record(backend, transition(state=State.CANCELLED, at=7.0))
+        assert State.STARTED not in _history(backend)
+
+    @holds("R11")
+    def test_a_long_history_stays_right(self) -> None:
+        """Also after hundreds of retries and releases, where a driver shortens what it stores."""
+        backend = self.fresh()
+        for attempt in range(40):
+            run = f"r{attempt}"
+            record(
+                backend,
+                start(run=run, attempt=attempt, at=4.0 * attempt, worker="w" * 30),
+                transition(state=State.RECEIVED, attempt=attempt, at=4.0 * attempt + 1, worker="w" * 30, run=run),
+                start(run=f"{run}s", attempt=attempt, at=4.0 * attempt + 2, worker="v" * 30),
+            )
+            last = StateChange(4.0 * attempt + 1, "w" * 30), StateChange(4.0 * attempt + 2, "v" * 30)
+            assert _history(backend) == {State.RECEIVED: last[0], State.STARTED: last[1]}
+        record(backend, transition(state=State.RECEIVED, attempt=39, at=999.0, worker="v", run="r39s"))
+        assert _history(backend) == {State.RECEIVED: StateChange(999.0, "v")}
 
     @holds("R11")
     def test_when_it_was_first_sent_stays_known(self) -> None:
@@ -227,3 +263,9 @@ class LeaseChecks(BackendBase):
         found = read(other)
         assert found is not None
         assert (found.starts, found.payload) == (1, b"second")
+
+
+def _history(backend: Backend) -> dict[State, StateChange]:
+    found = read(backend)
+    assert found is not None
+    return dict(found.history)

@@ -143,7 +143,7 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
             lease.
         payload: see `Transition.payload`; None: never given.
         downstream: see `Transition.downstream`; None: never given.
-        history: the last change to each state that the task was ever in.
+        history: the last change to each state that the task was ever in. A start that was given back is not in it.
         expires_at: when the record expires, in Unix seconds by the backend's clock; None: unfinished, or kept for ever.
     """
 
@@ -251,6 +251,8 @@ def _enter(before: TaskRecord, transition: Transition, now: float) -> TaskRecord
     history = dict(before.history)
     if started and transition.received_at is not None:
         history[State.RECEIVED] = StateChange(transition.received_at, transition.worker)
+    if transition.state is State.RECEIVED:
+        history.pop(State.STARTED, None)  # a worker gave it back: that start does not count
     if not (transition.state is State.PENDING and State.PENDING in history):  # keep the time of the first sending
         history[transition.state] = StateChange(transition.at, transition.worker)
     # Without evolve, which is slower: every backend that runs Python makes each of its records here.

@@ -262,6 +262,8 @@ def _unpack_changes(data: bytes) -> dict[State, StateChange]:
     while at < len(data):
         state, time, length = _unpack_change(data, at)
         at += _CHANGE.size
+        if STATES[state] is State.RECEIVED:  # a release, which takes the start back; or the first change of a start
+            changes.pop(State.STARTED, None)
         changes[STATES[state]] = StateChange(time, _name_text(data[at : at + length]))
         at += length
     return changes

@@ -16,6 +16,7 @@ from drivetrain.cli.exit_codes import Exit
 from drivetrain.cli.output import echo_json, json_option, one_line, printable, shown_in_lines, timestamp
 from drivetrain.cli.workflow_lines import tree_lines
 from drivetrain.contract import Failure, SerializationError, State, TaskRecord
+from drivetrain.worker.unfinished import Unfinished
 
 __all__ = ["result"]
 
@@ -79,6 +80,8 @@ def _document(app: App, record: TaskRecord) -> dict[str, Any]:
         "attempt": record.attempt,
         "worker": _worker(record),
         "starts": record.starts,
+        "released_by": _released_by(record),
+        "taken_over_from": _taken_over_from(app, record),
         "leased_until": timestamp(record.leased_until),
         "times": {state.value: timestamp(entry.at) for state, entry in _in_order(record)},
         "expires_at": timestamp(record.expires_at),
@@ -92,8 +95,20 @@ def _in_order(record: TaskRecord) -> list[tuple[State, Any]]:
 
 
 def _worker(record: TaskRecord) -> str | None:
+    """The worker that runs the task, or has run it; None: none, or it has given the task back."""
     entry = record.history.get(State.STARTED) or record.history.get(record.state)
-    return entry.worker or None if entry else None
+    return None if entry is None or record.state is State.RECEIVED else entry.worker or None
+
+
+def _released_by(record: TaskRecord) -> str | None:
+    return record.history[State.RECEIVED].worker or None if record.state is State.RECEIVED else None
+
+
+def _taken_over_from(app: App, record: TaskRecord) -> str | None:
+    try:
+        return Unfinished.load(app.runtime.payloads, record).taken_over_from or None
+    except SerializationError:
+        return None  # another version of drivetrain has written it
 
 
 def _members(app: App, record: TaskRecord) -> dict[str, Any]:
@@ -123,6 +138,10 @@ def _show(document: dict[str, Any]) -> None:
     lines = {name: document[name] for name in ("id", "task", "state", "attempt", "worker")}
     if document["starts"] > 1:
         lines["starts"] = f"{document['starts']} of this attempt: earlier workers died, or lost their leases"
+    if document["released_by"]:
+        lines["released"] = f"by worker {document['released_by']} before its end; it waits for a worker"
+    if document["taken_over_from"]:
+        lines["taken over"] = f"from worker {document['taken_over_from']}, whose lease had ended"
     lines["lease ends"] = document["leased_until"]
     if "members" in document:
         lines["members"] = f"{document['members_done']} of {document['members']} done"

@@ -61,11 +61,12 @@ def _shortened(text: str) -> str:
 
 
 def _changes(text: str) -> dict[State, StateChange]:
-    words = iter(text.split(" "))
-    return {
-        _STATES[state]: StateChange(float(at), _unquoted(worker))
-        for state, at, worker in zip(words, words, words, strict=True)
-    }
+    words, changes = iter(text.split(" ")), dict[State, StateChange]()
+    for state, at, worker in zip(words, words, words, strict=True):
+        if state == "RECEIVED":  # a release, which takes the start back; or the first of the two changes of a start
+            changes.pop(State.STARTED, None)
+        changes[_STATES[state]] = StateChange(float(at), _unquoted(worker))
+    return changes
 
 
 @lru_cache(maxsize=256)

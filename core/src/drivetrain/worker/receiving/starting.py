@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from drivetrain.contract import Outcome, SerializationError, State, TaskRecord, Transition
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.finishing.finisher import Finisher
@@ -72,6 +74,7 @@ class Starter:
             for run, outcome, transition in zip(runs, outcomes, transitions, strict=True)
         ]
         self._log_starts(decisions)
+        self._record_take_overs(decisions, now)
         started = [run for run, _, decision in decisions if decision is StartDecision.RUN]
         self._in_flight.add(started)
         others = [entry for entry in decisions if entry[2] is not StartDecision.RUN]
@@ -107,11 +110,26 @@ class Starter:
             before = outcome.before
             if not outcome.applied:
                 continue
-            if before is not None and before.state is State.STARTED and _is_taken_over(run, before):
+            if before is not None and _is_taken_over(run, before):
                 _log_take_over(run, before)
             elif debug:
                 attempt, queue = run.invocation.attempt, run.delivery.message.queue
                 logger.debug("starting attempt %d from queue %s", attempt, queue, extra=log_extra(run.invocation))
+
+    def _record_take_overs(self, decisions: Sequence[tuple[Run, Outcome, StartDecision]], now: float) -> None:
+        """Record from which workers runs were taken over: their starts again, with a payload. Suspects do it later."""
+        transitions = []
+        for run, outcome, decision in decisions:
+            before = outcome.before
+            if decision is StartDecision.RUN and before is not None and _is_taken_over(run, before):
+                try:
+                    known = _taken_over(Unfinished.load(self._runtime.payloads, before), before)
+                except SerializationError:
+                    continue  # a newer version has written it; the payload is for operators here
+                payload = known.dump(self._runtime.payloads)
+                transitions.append(replace(self._transition(run, now), payload=payload))
+        if transitions:
+            self._retrier.call("start", lambda: self._runtime.backend.record(transitions))
 
     def _settle_refused(self, decisions: Sequence[tuple[Run, Outcome, StartDecision]], now: float) -> list[Run]:
         """Settle deliveries that must not run as usual; the suspects among them, which are in flight from now on."""
@@ -166,7 +184,7 @@ class Starter:
     def _lone_start(self, run: Run, before: TaskRecord | None) -> LoneStart | None:
         limit = self._options.max_starts
         if before is not None:
-            known = Unfinished.load(self._runtime.payloads, before)
+            known = _taken_over(Unfinished.load(self._runtime.payloads, before), before)
             return lone_start(known, max_starts=limit, tally=f"started {before.starts + 1} times")
         # Nothing is stored, and earlier deliveries may have been released. So only a lone start decides.
         earlier = _earlier_deliveries(run)
@@ -186,13 +204,24 @@ class Starter:
 
 
 def _is_taken_over(run: Run, before: TaskRecord) -> bool:
-    """Whether the record of a task that has started is of another run of the same attempt."""
-    return before.run != run.id and before.attempt == run.invocation.attempt
+    """Whether the record is of another run of the same attempt, which has started and not ended."""
+    same_attempt = before.attempt == run.invocation.attempt
+    return before.state is State.STARTED and before.run != run.id and same_attempt
+
+
+def _taken_over(known: Unfinished, before: TaskRecord) -> Unfinished:
+    """The payload of a run that follows on one that has not ended."""
+    return replace(known, taken_over_from=_worker_of(before)) if before.state is State.STARTED else known
+
+
+def _worker_of(before: TaskRecord) -> str:
+    """The worker of the last start; empty: unknown."""
+    start = before.history.get(State.STARTED)
+    return "" if start is None else start.worker
 
 
 def _log_take_over(run: Run, before: TaskRecord) -> None:
-    start = before.history.get(State.STARTED)
-    worker = "an unknown worker" if start is None or not start.worker else f"worker {start.worker}"
+    worker = f"worker {_worker_of(before)}" if _worker_of(before) else "an unknown worker"
     text = "task %s: taken over from %s, whose lease had ended; it starts again (start %d of attempt %d)"
     details = (run.task_id, worker, before.starts + 1, run.invocation.attempt)
     logger.warning(text, *details, extra=log_extra(run.invocation))

@@ -48,20 +48,26 @@ local function starts_after(state, attempt, run, starts, to, to_attempt, to_run)
   return (state == STARTED and run == to_run) and starts or starts + 1
 end
 
--- The last change to each state, without the earlier ones, which do not count.
+-- The last change to each state, in their order, without the earlier ones, which do not count. A change to RECEIVED takes
+-- back the change to STARTED before it.
 local function shortened(changes)
-  local last, order, at = {}, {}, 1
+  local last, at, count = {}, 1, 0
   while at <= #changes do
     local state, _, length, start = struct.unpack('>BdI4', changes, at)
-    if not last[state] then
-      insert(order, state)
+    if state == RECEIVED then
+      last[STARTED] = nil
     end
-    last[state] = sub(changes, at, start + length - 1)
+    count = count + 1
+    last[state] = {count, sub(changes, at, start + length - 1)}
     at = start + length
   end
   local parts = {}
-  for index, state in ipairs(order) do
-    parts[index] = last[state]
+  for _, change in pairs(last) do
+    insert(parts, change)
+  end
+  table.sort(parts, function(one, other) return one[1] < other[1] end)
+  for index, change in ipairs(parts) do
+    parts[index] = change[2]
   end
   return table.concat(parts)
 end
