@@ -38,7 +38,7 @@ class LeaseChecks(BackendBase):
 
     @holds("R11")
     def test_a_release_takes_the_start_back(self) -> None:
-        """A task that was given back tells when and by whom, and no start. The next start is told again."""
+        """The history of a released task has the release and no start. The next start adds one."""
         backend = self.fresh()
         record(backend, transition(state=State.PENDING, at=1.0), start(at=3.0, worker="w1", received_at=2.0))
         released = StateChange(4.0, "w1")
