@@ -77,7 +77,7 @@ class Session:
         for cursor in self.execute_in(sql, listed, *before):
             yield from cursor.fetchall()
 
-    def change_in(self, sql: str, listed: Sequence[str | bytes], *before: Any) -> int:
+    def change_in(self, sql: str, listed: Sequence[str | bytes | int], *before: Any) -> int:
         """How many rows `execute_in` has changed."""
         return sum(cursor.rowcount for cursor in self.execute_in(sql, listed, *before))
 

@@ -21,7 +21,6 @@ from drivetrain.contract import (
 from drivetrain.drivers.sqlite import groups
 from drivetrain.drivers.sqlite.codec import Row, history_after, origin_after, record_of
 from drivetrain.drivers.sqlite.connection import Session
-from drivetrain.drivers.sqlite.schema import FAILED_ROW, FAILED_STATES
 
 __all__ = ["drop", "drop_expired", "list_page", "read", "record"]
 
@@ -33,9 +32,9 @@ _READ = f"SELECT {_COLUMNS}, number FROM @tasks WHERE id IN (…)"  # noqa: S608
 #: How many rows a page passes at most, or as many as it may have records.
 _PASSED = 1_000
 _BELOW = "number < ? ORDER BY number DESC LIMIT ?"
-#: The numbers and states of rows, the newest first, each by an index. The second one's condition is that of the index.
+#: The numbers and states of rows, the newest first, each by an index.
 _UNFINISHED_ROWS = f"SELECT number, state FROM @tasks WHERE expires IS NULL AND {_BELOW}"  # noqa: S608 - as above
-_FAILED_ROWS = f"SELECT number, state FROM @tasks INDEXED BY @tasks_failed WHERE {FAILED_ROW} AND {_BELOW}"  # noqa: S608 - as above
+_FAILED_ROWS = f"SELECT number, state FROM @failed JOIN @tasks USING (number) WHERE {_BELOW}"  # noqa: S608 - as above
 _ALL_ROWS = f"SELECT number, state FROM @tasks WHERE {_BELOW}"  # noqa: S608 - as above
 _READ_NUMBERS = f"SELECT {_COLUMNS}, number FROM @tasks WHERE number IN (…)"  # noqa: S608 - as above
 
@@ -48,7 +47,14 @@ UPDATE @tasks SET state = ?, attempt = ?, run = ?, leased_until = ?, starts = ?,
     task = ?, origin = ?, downstream = ?, payload = ?, expires = ?
 WHERE number = ?
 """
-_EXPIRES, _ID, _NUMBER = -3, -2, -1
+_STATE, _EXPIRES, _ID, _NUMBER = 0, -3, -2, -1
+
+#: The states of the tasks in the table `failed`.
+_FAILED_STATES = frozenset({State.RETRY, State.FAILURE, State.CANCELLED, State.EXPIRED})
+_FAILED_NAMES = frozenset(state.value for state in _FAILED_STATES)
+_ADD_FAILED = "INSERT OR IGNORE INTO @failed SELECT number FROM @tasks WHERE id IN (…)"
+_DROP_FAILED = "DELETE FROM @failed WHERE number IN (…)"
+_DROP_FAILED_OF = "DELETE FROM @failed WHERE number IN (SELECT number FROM @tasks WHERE id IN (…))"
 _LARGEST_NUMBER = 2**63 - 1
 
 _DROP = "DELETE FROM @tasks WHERE id IN (…)"
@@ -105,8 +111,13 @@ class _Batch:
     def write(self) -> None:
         """Write the changed rows. Call it once, at the end."""
         added, moved, changed = [], [], []
+        failed, left = list[str](), list[int]()
         for task_id, row in self._changed.items():
             found = self._found.get(task_id)
+            if row[_STATE] in _FAILED_NAMES:
+                failed.append(task_id)
+            elif found is not None and found[_STATE] in _FAILED_NAMES:
+                left.append(found[_NUMBER])
             if found is None:
                 added.append(row[:_NUMBER])
             elif row[_MOVED:] == found[_MOVED:]:
@@ -116,6 +127,8 @@ class _Batch:
         self._session.execute_many(_MOVE, moved)
         self._session.execute_many(_CHANGE, changed)
         self._session.execute_many(_ADD, added)
+        self._session.change_in(_ADD_FAILED, failed)
+        self._session.change_in(_DROP_FAILED, left)
 
 
 def read(session: Session, task_ids: Sequence[str], now: float) -> list[TaskRecord | None]:
@@ -155,9 +168,9 @@ def _sources(states: AbstractSet[State]) -> list[str]:
     """The statements that find all rows in these states, and few others."""
     if State.SUCCESS in states:
         return [_ALL_ROWS]
-    if states <= FAILED_STATES:
+    if states <= _FAILED_STATES:
         return [_FAILED_ROWS]
-    return [_UNFINISHED_ROWS, _FAILED_ROWS] if states & FAILED_STATES else [_UNFINISHED_ROWS]
+    return [_UNFINISHED_ROWS, _FAILED_ROWS] if states & _FAILED_STATES else [_UNFINISHED_ROWS]
 
 
 def _numbered(session: Session, numbers: Sequence[int], now: float) -> list[TaskRecord]:
@@ -169,6 +182,7 @@ def _numbered(session: Session, numbers: Sequence[int], now: float) -> list[Task
 def drop(session: Session, task_ids: Sequence[str]) -> int:
     """Drop records, and the groups of the same ids; how many records it dropped."""
     groups.drop(session, task_ids)
+    session.change_in(_DROP_FAILED_OF, task_ids)
     return session.change_in(_DROP, task_ids)
 
 

@@ -69,6 +69,7 @@ def test_tables_of_layout_1_are_upgraded_and_versions_go_on_where_tokens_ended(m
     other.executescript(
         """
         ALTER TABLE drivetrain_tasks DROP COLUMN origin;
+        DROP TABLE drivetrain_failed;
         DROP TABLE drivetrain_values;
         CREATE TABLE drivetrain_locks (token INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, ends REAL);
         INSERT INTO drivetrain_locks VALUES (41, 'l', 1e12);
@@ -86,11 +87,13 @@ def test_tables_of_layout_1_are_upgraded_and_versions_go_on_where_tokens_ended(m
 def test_records_of_layout_2_are_read_and_get_a_queue_later(make, tmp_path, sent):
     backend = make("backend")
     backend.record([sent("old", task="mod.add")])
+    backend.record([Transition(task_id="failed", state=State.FAILURE, at=2.0)])
     backend.close()
     other = sqlite3.connect(tmp_path / "work.db")
     other.executescript(
         """
         ALTER TABLE drivetrain_tasks DROP COLUMN origin;
+        DROP TABLE drivetrain_failed;
         UPDATE drivetrain_meta SET value = 2 WHERE key = 'version';
         """
     )
@@ -101,6 +104,8 @@ def test_records_of_layout_2_are_read_and_get_a_queue_later(make, tmp_path, sent
     backend.record([sent("old", queue="mails", parent="p")])
     (after,) = backend.read(["old"])
     assert (after.task, after.queue, after.workflow, after.parent) == ("mod.add", "mails", "", "p")
+    (failed,) = backend.list_tasks({State.FAILURE}, limit=10).records
+    assert failed.task_id == "failed"
 
 
 def test_namespaces_do_not_meet(make, ids, messages, receive, sent):
@@ -190,7 +195,8 @@ def test_no_query_of_the_hot_path_walks_through_a_table(make):
     asked = {"queue": 1, "now": 1.0, "limit": 1, "until": 2.0}
     statements = [(queries.NEXT, asked), (queries.RECEIVE, asked), (queries.REMOVE, (1, 1)), (queries.COUNT, asked)]
     statements += [(queries.PEEK[section.value], asked) for section in QueueSection]
-    statements += [(records._UNFINISHED, (0, 1)), (backend._EXPIRED, (1.0, 1))]
+    listings = (records._UNFINISHED_ROWS, records._FAILED_ROWS, records._ALL_ROWS)
+    statements += [*((sql, (9, 1)) for sql in listings), (backend._EXPIRED, (1.0, 1))]
     statements += [(values._LIST, (b"a", b"b", 1)), (values._REMOVE, (b"a",)), (values._DROP_EXPIRED, (1.0, 1))]
     with database_.read() as session:
         for sql, parameters in statements:
