@@ -6,11 +6,11 @@ import threading
 import pytest
 
 from drivetrain import App, TaskFailed, current_task
-from drivetrain.app.worker_statuses import worker_statuses
 from drivetrain.contract import ServiceUnavailable, State, ValueWrite
 from drivetrain.worker.status import TaskCounts, WorkerStatus, status_key
 from drivetrain.worker.status_reporter import STATUS_SECONDS
 from drivetrain.worker.value_codec import decode, encode
+from drivetrain.worker.worker_statuses import worker_statuses
 from support.faults import Changed, rewire
 from support.waiting import happened, until
 
@@ -173,7 +173,7 @@ def test_a_status_of_another_version_is_skipped_and_logged(app, caplog):
 
 
 def test_statuses_are_read_page_by_page(app, monkeypatch):
-    monkeypatch.setattr("drivetrain.app.worker_statuses._PAGE", 2)
+    monkeypatch.setattr("drivetrain.worker.worker_statuses._PAGE", 2)
     status = WorkerStatus(name="", host="h", pid=1, version="0", queues=["q"], slots={}, started=0.0, reported=0.0)
     writes = [ValueWrite(key=status_key(f"{number}"), value=encode(status)) for number in range(7)]
     app.runtime.backend.write_values(writes)

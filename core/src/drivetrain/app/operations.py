@@ -16,7 +16,6 @@ from drivetrain.app.queue_pauses import pause_queues, paused_queues, resume_queu
 from drivetrain.app.queued_tasks import QueuedTask, queued_task
 from drivetrain.app.rescue import DEFAULT_OVERDUE_SECONDS, RescueReport, end_tasks, rescue
 from drivetrain.app.services import Services
-from drivetrain.app.worker_statuses import worker_statuses
 from drivetrain.app.workflow_tree import WorkflowTree, read_tree
 from drivetrain.contract import (
     Broker,
@@ -30,6 +29,7 @@ from drivetrain.contract import (
 from drivetrain.worker.listing import unfinished_tasks
 from drivetrain.worker.pauses import Pause
 from drivetrain.worker.status import WorkerStatus
+from drivetrain.worker.worker_statuses import worker_statuses
 
 __all__ = ["Operations"]
 

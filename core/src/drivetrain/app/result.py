@@ -21,7 +21,7 @@ from drivetrain.contract import (
     TaskRecord,
     UnknownResult,
 )
-from drivetrain.worker.context import task_or_none
+from drivetrain.worker.context import awaiting, task_or_none
 from drivetrain.worker.retrying import Retrier
 
 __all__ = ["GroupResult", "Progress", "Result"]
@@ -114,7 +114,8 @@ class Result(Generic[R]):
         return bool(self._ended(timeout))
 
     def _ended(self, timeout: float | None) -> Ended:
-        return self._services.waiter.wait(self.id, timeout)
+        with awaiting(self.id):
+            return self._services.waiter.wait(self.id, timeout)
 
     def _ended_soon(self) -> Ended:
         """As `_ended`, for a few seconds; empty while the backend is unavailable, since the caller waits on."""
@@ -133,7 +134,8 @@ class Result(Generic[R]):
 
         clock = self._services.runtime.clock
         began = clock.monotonic()
-        ended = await asyncio.wrap_future(self._services.waiter.submit(self.id, timeout))
+        with awaiting(self.id):
+            ended = await asyncio.wrap_future(self._services.waiter.submit(self.id, timeout))
         if not ended:
             raise self._timeout(timeout)
         if (record := ended[self.id]) is None:
@@ -233,7 +235,8 @@ class GroupResult(Result[list[T]]):
         began = runtime.clock.monotonic()
         while waiting:
             remaining = None if timeout is None else timeout - (runtime.clock.monotonic() - began)
-            ended = wait_for_any(self._services.runtime, list(waiting), remaining, poll_seconds)
+            with awaiting(*waiting):
+                ended = wait_for_any(self._services.runtime, list(waiting), remaining, poll_seconds)
             if not ended:
                 raise self._timeout(timeout)
             for task_id in ended:

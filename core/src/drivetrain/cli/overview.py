@@ -11,7 +11,7 @@ from drivetrain.app.application import App
 from drivetrain.cli.output import timestamp
 from drivetrain.contract import QueueSizes
 from drivetrain.worker.pauses import Pause
-from drivetrain.worker.status import RunningTask, TaskCounts, WorkerStatus
+from drivetrain.worker.status import RunningTask, TaskCounts, WaitingTask, WorkerStatus
 
 __all__ = [
     "Overview",
@@ -22,6 +22,8 @@ __all__ = [
     "read_overview",
     "running_document",
     "running_of",
+    "waiting_document",
+    "waiting_of",
     "worker_document",
 ]
 
@@ -36,9 +38,13 @@ class Overview:
     workers: Sequence[WorkerStatus]
     #: The pauses of queues that are paused.
     paused: Mapping[str, Pause] = field(factory=dict)
+    #: Whether workers can report. Without a backend that stores anything it is not known which of them live.
+    knows_workers: bool = True
 
-    def served(self, queue: str) -> bool:
-        """Whether a worker receives from this queue."""
+    def served(self, queue: str) -> bool | None:
+        """Whether a worker receives from this queue; None: that is not known."""
+        if not self.knows_workers:
+            return None
         return any(queue in worker.queues and not worker.stopping for worker in self.workers)
 
 
@@ -64,6 +70,7 @@ def read_overview(app: App, names: Sequence[str] | None = None) -> Overview:
         queues=queues,
         workers=operations.workers(),
         paused=operations.paused(list(queues)),
+        knows_workers=app.runtime.backend.capabilities.stores,
     )
 
 
@@ -85,6 +92,23 @@ def running_of(workers: Sequence[WorkerStatus]) -> Iterator[tuple[WorkerStatus, 
     """The tasks that run, the longest first, each with its worker."""
     pairs = [(worker, task) for worker in workers for task in worker.running]
     yield from sorted(pairs, key=lambda pair: pair[1].began)
+
+
+def waiting_of(workers: Sequence[WorkerStatus]) -> Iterator[tuple[WorkerStatus, WaitingTask]]:
+    """The tasks that wait in a worker for a slot, the oldest first, each with its worker."""
+    pairs = [(worker, task) for worker in workers for task in worker.waiting]
+    yield from sorted(pairs, key=lambda pair: pair[1].received)
+
+
+def waiting_document(task: WaitingTask) -> dict[str, Any]:
+    """A task that waits in a worker, for JSON."""
+    return {
+        "id": task.task_id,
+        "task": task.task,
+        "attempt": task.attempt,
+        "queue": task.queue,
+        "received": timestamp(task.received),
+    }
 
 
 def overview_document(overview: Overview) -> dict[str, Any]:
@@ -124,9 +148,11 @@ def worker_document(worker: WorkerStatus) -> dict[str, Any]:
         "started": timestamp(worker.started),
         "reported": timestamp(worker.reported),
         "stopping": worker.stopping,
+        "blocked": worker.blocked or None,
         "running_count": worker.running_count,
         "waiting_count": worker.waiting_count,
         "running": [running_document(one) for one in worker.running],
+        "waiting": [waiting_document(one) for one in worker.waiting],
         "ended": [
             {
                 "id": one.task_id,

@@ -44,7 +44,7 @@ def running_table(workers: Sequence[WorkerStatus], now: float, limit: int) -> Ta
 
 def _state(overview: Overview, queue: str) -> tuple[str, str]:
     pause = overview.paused.get(queue)
-    served = "" if overview.served(queue) else "no worker"
+    served = {True: "", False: "no worker", None: "unknown"}[overview.served(queue)]
     return served, "" if pause is None else pause_text(pause)
 
 
@@ -55,11 +55,17 @@ def pause_text(pause: Pause) -> str:
     return f"since {timestamp(pause.since)}{by}{why}"
 
 
+def _state_of(worker: WorkerStatus) -> str:
+    if worker.stopping:
+        return "stopping"
+    return "blocked" if worker.blocked else "working"
+
+
 def _worker_row(worker: WorkerStatus) -> tuple[object, ...]:
     total = worker.total
     return (
         worker.name,
-        "stopping" if worker.stopping else "working",
+        _state_of(worker),
         ", ".join(worker.queues),
         ", ".join(f"{count} {pool}" for pool, count in worker.slots.items()),
         worker.running_count,

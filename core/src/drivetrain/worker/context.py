@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from attrs import field, frozen
 from drivetrain.worker.run import Run
 from drivetrain.workflow.frames import given_headers
 
-__all__ = ["Postpone", "Retry", "TaskContext", "TaskTimeout", "current_task", "enter", "task_or_none"]
+__all__ = ["Postpone", "Retry", "TaskContext", "TaskTimeout", "awaiting", "current_task", "enter", "task_or_none"]
 
 
 class Retry(Exception):
@@ -148,6 +149,25 @@ def _context_of(run: Run, worker: str) -> TaskContext:
         timeout=call.timeout,
         run=run,
     )
+
+
+@contextmanager
+def awaiting(*task_ids: str) -> Iterator[None]:
+    """The block in which the task that runs here waits for the results of others. Without a task it does nothing.
+
+    Args:
+        task_ids: the ids of tasks and groups.
+    """
+    current = _current.get(None)
+    if current is None:
+        yield
+        return
+    run, _ = current
+    run.awaits = task_ids
+    try:
+        yield
+    finally:
+        run.awaits = ()
 
 
 def enter(run: Run, worker: str) -> None:

@@ -39,6 +39,8 @@ class Run(Struct, kw_only=True, eq=False):
     not_before: float | None = None
     #: How it starts alone, if earlier starts of this attempt never finished; None: it starts with other runs.
     lone: LoneStart | None = None
+    #: The ids of the tasks and groups for whose results its function waits at this moment.
+    awaits: tuple[str, ...] = ()
 
     @property
     def task_id(self) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from drivetrain.contract import Interruption
 from drivetrain.worker.activity import Activity
+from drivetrain.worker.blocked_slots import BlockedSlots
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.events import notify_interrupted
 from drivetrain.worker.execution import Execution
@@ -207,13 +208,15 @@ class Stages:
         return FlowControl(clock, self.in_flight, self._slots, self._pools_used, limit)
 
     def _make_status_reporter(self) -> StatusReporter:
+        slots = {pool: count for pool, count in self._slots.items() if pool in self._pools_used}
         return StatusReporter(
             self._runtime,
             self._options,
             activity=self._activity,
             in_flight=self.in_flight,
-            slots={pool: count for pool, count in self._slots.items() if pool in self._pools_used},
+            slots=slots,
             stopping=self._stopping.is_set,
+            blocked=BlockedSlots(self._runtime, self._options, self.in_flight, slots).reason,
         )
 
     def _make_isolation(self) -> Isolation:

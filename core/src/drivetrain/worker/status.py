@@ -13,6 +13,7 @@ __all__ = [
     "EndedTask",
     "RunningTask",
     "TaskCounts",
+    "WaitingTask",
     "WorkerStatus",
     "status_key",
 ]
@@ -37,6 +38,24 @@ class RunningTask(Struct, frozen=True, kw_only=True):
     attempt: int
     queue: str
     began: float
+
+
+class WaitingTask(Struct, frozen=True, kw_only=True):
+    """A task that a worker has received and started, and that waits for a slot of this worker.
+
+    Attributes:
+        task_id: the id of the task.
+        task: the name of the task.
+        attempt: the attempt; the first is 0.
+        queue: the queue of its message.
+        received: when its message was received, in Unix seconds.
+    """
+
+    task_id: str
+    task: str
+    attempt: int
+    queue: str
+    received: float
 
 
 class EndedTask(Struct, frozen=True, kw_only=True):
@@ -94,7 +113,9 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
         stopping: whether it receives no more messages.
         running: tasks that run, the longest first; at most `drivetrain.worker.activity.MAX_RUNNING`.
         running_count: how many tasks run.
+        waiting: tasks that wait for a slot of this worker, the oldest first; at most 50.
         waiting_count: how many tasks have started and wait for a slot of this worker.
+        blocked: why it runs nothing more although tasks are ready, in words; empty: it is not blocked.
         ended: the last runs that it has ended, the latest first.
         counts: what it has done, by the name of the task.
     """
@@ -110,7 +131,9 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     stopping: bool = False
     running: Sequence[RunningTask] = ()
     running_count: int = 0
+    waiting: Sequence[WaitingTask] = ()
     waiting_count: int = 0
+    blocked: str = ""
     ended: Sequence[EndedTask] = ()
     counts: Mapping[str, TaskCounts] = field(default_factory=dict)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import importlib_metadata
 
@@ -15,8 +15,9 @@ from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
+from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.status import WorkerStatus, status_key
+from drivetrain.worker.status import WaitingTask, WorkerStatus, status_key
 from drivetrain.worker.value_codec import encode
 
 __all__ = ["REPORT_SECONDS", "STATUS_SECONDS", "StatusReporter"]
@@ -27,6 +28,8 @@ logger = get_logger("drivetrain.worker")
 REPORT_SECONDS = 2.0
 #: How long a status lasts without another report, in seconds: a worker that died is gone after that.
 STATUS_SECONDS = 15.0
+#: How many waiting tasks a status names.
+_MAX_WAITING = 50
 
 
 class StatusReporter:
@@ -39,6 +42,7 @@ class StatusReporter:
         in_flight: what it does.
         slots: how many tasks it runs at once, by pool.
         stopping: whether it receives no more messages.
+        blocked: why it runs nothing more; see `drivetrain.worker.blocked_slots`.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class StatusReporter:
         in_flight: InFlight,
         slots: dict[Pool, int],
         stopping: Callable[[], bool],
+        blocked: Callable[[], str],
     ) -> None:
         self._runtime = runtime
         self._options = options
@@ -57,6 +62,7 @@ class StatusReporter:
         self._in_flight = in_flight
         self._slots = slots
         self._stopping = stopping
+        self._blocked = blocked
         self._version = importlib_metadata.version("drivetrain")
         self._started = runtime.clock.now()
         self._end = threading.Event()
@@ -89,7 +95,9 @@ class StatusReporter:
             stopping=self._stopping(),
             running=running[:MAX_RUNNING],
             running_count=len(running),
+            waiting=_waiting_tasks(runs),
             waiting_count=sum(run.began is None for run in runs),
+            blocked=self._blocked(),
             ended=self._activity.last_ended(),
             counts=self._activity.counts(),
         )
@@ -112,3 +120,18 @@ class StatusReporter:
             self._failing = True
         else:
             self._failing = False
+
+
+def _waiting_tasks(runs: Iterable[Run]) -> Sequence[WaitingTask]:
+    """Those of ``runs`` whose function has not begun, the oldest first; a limited number."""
+    waiting = sorted((run for run in runs if run.began is None), key=lambda run: run.received_at)
+    return [
+        WaitingTask(
+            task_id=run.task_id,
+            task=run.invocation.call.task,
+            attempt=run.invocation.attempt,
+            queue=run.invocation.call.queue,
+            received=run.received_at,
+        )
+        for run in waiting[:_MAX_WAITING]
+    ]

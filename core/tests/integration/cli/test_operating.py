@@ -77,6 +77,8 @@ class TestInspect:
             "",
             "QUEUE    SECTION  ID                                TASK      ATTEMPT  ARGUMENTS",
             f"default  ready    {sent.id}  shop.add        0  (1, 2)",
+            "",
+            "No worker serves default, where 1 task waits. Start one: drivetrain worker --queues default",
         ]
 
     def test_arguments_only_on_request(self, shop, run):

@@ -15,11 +15,18 @@ from rich.console import Console
 
 from drivetrain import App, chain, group
 from drivetrain.cli.commands.top import _unavailable, _view
-from drivetrain.cli.overview import Overview, Rates, rates
-from drivetrain.contract import QueueSizes
-from drivetrain.worker.status import RunningTask, TaskCounts, WorkerStatus
+from drivetrain.cli.overview import Overview, Rates, rates, worker_document
+from drivetrain.cli.overview_tables import queue_table, worker_table
+from drivetrain.cli.queue_notes import blocked_notes, queue_notes
+from drivetrain.contract import QueueSizes, State, Transition, ValueWrite, evolve
+from drivetrain.worker.status import RunningTask, TaskCounts, WaitingTask, WorkerStatus, status_key
+from drivetrain.worker.value_codec import encode
 
 SIZES = QueueSizes(ready=1, delayed=2, in_flight=3, dead=4)
+
+
+def sizes(ready=0, delayed=0):
+    return QueueSizes(ready=ready, delayed=delayed, in_flight=0, dead=0)
 
 
 def status(name="w", **changes):
@@ -197,6 +204,40 @@ def test_a_queue_is_not_served_by_a_worker_that_stops():
     assert Overview(at=0.0, queues={"a": SIZES}, workers=[status()]).served("a")
 
 
+def test_without_a_backend_it_is_not_known_who_serves_a_queue():
+    overview = Overview(at=0.0, queues={"a": sizes(ready=3)}, workers=[], knows_workers=False)
+    assert overview.served("a") is None
+    assert queue_table(overview)[1][0][-2] == "unknown"
+    assert list(queue_notes(overview)) == []
+
+
+def test_a_queue_with_tasks_that_no_worker_serves_is_named():
+    overview = Overview(
+        at=0.0,
+        queues={
+            "a": sizes(ready=3),
+            "b": sizes(ready=1),
+            "empty": sizes(),
+            "no 1": sizes(delayed=1),
+        },
+        workers=[status(queues=["b"])],
+    )
+    assert list(queue_notes(overview)) == [
+        "No worker serves a, where 3 tasks wait. Start one: drivetrain worker --queues a",
+        "No worker serves no 1, where 1 task waits. Start one: drivetrain worker --queues 'no 1'",
+    ]
+
+
+def test_a_blocked_worker_says_why():
+    blocked = status("w", blocked="all 2 slots run tasks that wait for results of other tasks")
+    overview = Overview(at=0.0, queues={"a": SIZES}, workers=[blocked, status("free")])
+    text = "Worker w is blocked: all 2 slots run tasks that wait for results of other tasks."
+    assert list(queue_notes(overview)) == list(blocked_notes(overview.workers)) == [text]
+    assert [row[1] for row in worker_table(overview.workers)[1]] == ["blocked", "working"]
+    assert worker_document(blocked)["blocked"] == blocked.blocked
+    assert list(queue_notes(evolve(overview, queues={"other": sizes()}))) == []
+
+
 def test_workers_of_other_apps_are_not_listed(project, run_json):
     with App("sqlite:///work.db", name="one") as app, app.worker():
         while not app.operations.workers():
@@ -240,6 +281,36 @@ class TestInspect:
         assert re.split(r"\s{2,}", row)[:5] == ["default", held.id, "held", "0", "w"]
         (queue,) = run_json("--app", "shop:app", "inspect")[1]["queues"]
         assert [(one["worker"], one["id"], one["task"]) for one in queue["running"]] == [("w", held.id, "held")]
+        assert queue["served"] is True
+
+    def test_what_waits_in_a_worker_is_listed(self, shop, run, run_json):
+        waiting = WaitingTask(task_id="1", task="t", attempt=0, queue="default", received=0.0)
+        reported = status("w", queues=["default"], waiting=[waiting], waiting_count=1)
+        write = ValueWrite(key=status_key("w"), value=encode(reported), expires_in_seconds=600.0)
+        shop.app.runtime.backend.write_values([write])
+        lines = run("--app", "shop:app", "inspect").stdout.splitlines()
+        header = next(index for index, line in enumerate(lines) if "WAITS IN A WORKER" in line)
+        assert re.split(r"\s{2,}", lines[header + 1])[:5] == ["default", "1", "t", "0", "w"]
+        (queue,) = run_json("--app", "shop:app", "inspect")[1]["queues"]
+        assert [(one["worker"], one["id"]) for one in queue["waiting"]] == [("w", "1")]
+
+
+def test_a_result_shows_who_had_the_task(shop, run, run_json):
+    """After a release: who gave it back, and no start. After a take-over: from whom it was taken."""
+    backend, handle = shop.app.runtime.backend, shop.add.send(1, 2)
+    start = Transition(task_id=handle.id, state=State.STARTED, at=5e9, worker="first", run="a", lease=60.0)
+    backend.record([start, evolve(start, state=State.RECEIVED, at=5e9 + 1, lease=None)])
+    document = run_json("--app", "shop:app", "result", handle.id)[1]
+    assert (document["state"], document["worker"], document["released_by"]) == ("RECEIVED", None, "first")
+    assert "STARTED" not in document["times"]
+    assert "by worker first before its end" in run("--app", "shop:app", "result", handle.id).stdout
+    backend.record([evolve(start, lease=0.0)])
+    worker = shop.app.worker(name="second")
+    (delivery,) = shop.app.runtime.broker.receive(["default"], limit=1, wait_seconds=5, hold_seconds=600)
+    assert worker._receiver.start([delivery])
+    document = run_json("--app", "shop:app", "result", handle.id)[1]
+    assert (document["worker"], document["taken_over_from"], document["released_by"]) == ("second", "first", None)
+    assert "from worker first, whose lease had ended" in run("--app", "shop:app", "result", handle.id).stdout
 
 
 def test_a_result_shows_the_lease_of_a_run(shop, run, run_json, held):

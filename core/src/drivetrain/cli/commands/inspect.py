@@ -14,11 +14,20 @@ from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.message_rows import HEADERS, queued_document, queued_row
 from drivetrain.cli.output import echo_json, echo_table, json_option, timestamp
-from drivetrain.cli.overview import Overview, pause_document, read_overview, running_document, running_of
+from drivetrain.cli.overview import (
+    Overview,
+    pause_document,
+    read_overview,
+    running_document,
+    running_of,
+    waiting_document,
+    waiting_of,
+)
 from drivetrain.cli.overview_tables import pause_text
+from drivetrain.cli.queue_notes import echo_notes, queue_notes
 from drivetrain.contract import QueueSection, QueueSizes
 from drivetrain.worker.pauses import Pause
-from drivetrain.worker.status import RunningTask, WorkerStatus
+from drivetrain.worker.status import RunningTask, WaitingTask, WorkerStatus
 
 __all__ = ["inspect"]
 
@@ -29,8 +38,12 @@ class _Queue:
     sizes: QueueSizes
     tasks: dict[QueueSection, list[QueuedTask]]
     pause: Pause | None
+    #: None: that is not known.
+    served: bool | None
     #: The tasks that run, the longest first, each with its worker.
     running: Sequence[tuple[WorkerStatus, RunningTask]]
+    #: The tasks that wait in a worker for a slot, the oldest first, each with its worker.
+    waiting: Sequence[tuple[WorkerStatus, WaitingTask]]
 
 
 @click.command()
@@ -56,6 +69,7 @@ def inspect(ctx: click.Context, queues: tuple[str, ...], limit: int, with_args: 
             echo_json({"queues": [_document(app, queue, with_args=with_args) for queue in read]})
         else:
             _show(app, read, with_args=with_args)
+            echo_notes(queue_notes(overview))
 
 
 def _read(app: App, overview: Overview, name: str, limit: int) -> _Queue:
@@ -66,7 +80,9 @@ def _read(app: App, overview: Overview, name: str, limit: int) -> _Queue:
         overview.queues[name],
         {section: app.operations.tasks(name, section, limit=limit) for section in sections},
         overview.paused.get(name),
+        overview.served(name),
         [pair for pair in running_of(overview.workers) if pair[1].queue == name][:limit],
+        [pair for pair in waiting_of(overview.workers) if pair[1].queue == name][:limit],
     )
 
 
@@ -83,9 +99,11 @@ def _document(app: App, queue: _Queue, *, with_args: bool) -> dict[str, Any]:
         "in_flight": sizes.in_flight,
         "dead": sizes.dead,
         "oldest_seconds": sizes.oldest_seconds,
+        "served": queue.served,
         "paused": None if queue.pause is None else pause_document(queue.pause),
         "tasks": tasks,
         "running": [{"worker": worker.name, **running_document(task)} for worker, task in queue.running],
+        "waiting": [{"worker": worker.name, **waiting_document(task)} for worker, task in queue.waiting],
     }
 
 
@@ -109,6 +127,10 @@ def _show(app: App, read: Sequence[_Queue], *, with_args: bool) -> None:
     if running:
         click.echo()
         echo_table(("QUEUE", "RUNNING", "TASK", "ATTEMPT", "WORKER", "SINCE"), running)
+    waiting = [row for one in read for row in _waiting_rows(one)]
+    if waiting:
+        click.echo()
+        echo_table(("QUEUE", "WAITS IN A WORKER", "TASK", "ATTEMPT", "WORKER", "SINCE"), waiting)
     rows = [row for one in read for row in _rows(app, one, with_args=with_args)]
     if rows:
         click.echo()
@@ -133,6 +155,11 @@ def _rows(app: App, queue: _Queue, *, with_args: bool) -> Iterator[tuple[object,
 def _running_rows(queue: _Queue) -> Iterator[tuple[object, ...]]:
     for worker, task in queue.running:
         yield queue.name, task.task_id, task.task, task.attempt, worker.name, timestamp(task.began)
+
+
+def _waiting_rows(queue: _Queue) -> Iterator[tuple[object, ...]]:
+    for worker, task in queue.waiting:
+        yield queue.name, task.task_id, task.task, task.attempt, worker.name, timestamp(task.received)
 
 
 def _more(queue: _Queue) -> Iterator[str]:

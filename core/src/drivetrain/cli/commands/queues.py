@@ -9,6 +9,7 @@ from drivetrain.cli.operator import operator_name
 from drivetrain.cli.output import echo_json, echo_table, json_option
 from drivetrain.cli.overview import overview_document, read_overview
 from drivetrain.cli.overview_tables import queue_table
+from drivetrain.cli.queue_notes import echo_notes, queue_notes
 
 __all__ = ["pause", "queues", "resume"]
 
@@ -27,6 +28,7 @@ def queues(ctx: click.Context, as_json: bool) -> None:
             echo_json({"queues": overview_document(overview)["queues"]})
         else:
             echo_table(*queue_table(overview))
+            echo_notes(queue_notes(overview))
 
 
 @queues.command()

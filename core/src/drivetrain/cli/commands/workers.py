@@ -8,6 +8,7 @@ from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.output import echo_json, echo_table, json_option
 from drivetrain.cli.overview import worker_document
 from drivetrain.cli.overview_tables import running_table, worker_table
+from drivetrain.cli.queue_notes import blocked_notes, echo_notes
 
 __all__ = ["workers"]
 
@@ -33,6 +34,7 @@ def workers(ctx: click.Context, limit: int, as_json: bool) -> None:
             click.echo("No worker reports. Start one with `drivetrain worker`.")
             return
         echo_table(*worker_table(found))
+        echo_notes(blocked_notes(found))
         headers, rows = running_table(found, app.runtime.clock.now(), limit)
         if rows:
             click.echo()

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 
-from drivetrain.contract import Backend
+from drivetrain.contract import VersionedValues
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.status import STATUS_PREFIX, WorkerStatus
 from drivetrain.worker.value_codec import decode
 
 __all__ = ["worker_statuses"]
 
-logger = logging.getLogger("drivetrain")
+logger = get_logger("drivetrain")
 
 _PAGE = 100
 
 
-def worker_statuses(backend: Backend) -> Iterator[WorkerStatus]:
+def worker_statuses(backend: VersionedValues) -> Iterator[WorkerStatus]:
     """The statuses of the workers of this app that live, in any order. A status that cannot be read is logged.
 
     Raises:
