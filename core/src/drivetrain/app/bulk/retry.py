@@ -24,7 +24,9 @@ __all__ = ["TaskReviver"]
 
 #: The name of the lock of the process that retries: two retries of one task at once would run it twice.
 _LOCK = "drivetrain.retry"
-_LOCK_SECONDS = 60.0
+_LOCK_SECONDS = 20.0
+#: How long a process waits for the lock, in seconds.
+_LONGEST_WAIT_SECONDS = 120.0
 #: How often a process that waits for the lock asks for it, in seconds.
 _POLL_SECONDS = 0.1
 #: How many members of a group are completed in one call.
@@ -70,7 +72,7 @@ class TaskReviver:
 
     def _acquire(self) -> None:
         clock = self._runtime.clock
-        deadline = clock.monotonic() + 2 * _LOCK_SECONDS
+        deadline = clock.monotonic() + _LONGEST_WAIT_SECONDS
         while not self._lock.acquire():
             if clock.monotonic() > deadline:
                 raise ServiceError("another process has retried tasks for two minutes; try again later")
