@@ -36,7 +36,7 @@ def make_shop(request, tmp_path, monkeypatch):
 
     def make(driver):
         if driver == "sqlite":
-            url = f"sqlite:///{tmp_path}/work.db?synchronous=off"
+            url = f"sqlite:///{tmp_path}/work.db?synchronous=normal"
         else:
             url = f"{request.getfixturevalue('redis').url}/0?namespace={tmp_path.name}"
         shop = Shop(url)
