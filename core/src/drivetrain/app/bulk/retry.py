@@ -74,12 +74,12 @@ class TaskReviver:
 
     def _plan(self, task_ids: Sequence[str]) -> tuple[Revival, Mapping[str, Exception]]:
         """Plan the retries; again for a moment while a worker may be about to finish what ended a task."""
-        for _ in range(_PLANS):
+        for _ in range(_PLANS - 1):
             revival, refused = self._planner.plan(task_ids)
             if not any(isinstance(error, NotYet) for error in refused.values()):
-                break
+                return revival, refused
             self._runtime.clock.wait_event(threading.Event(), _POLL_SECONDS)
-        return revival, refused
+        return self._planner.plan(task_ids)
 
     def _acquire(self) -> None:
         clock = self._runtime.clock
