@@ -20,6 +20,7 @@ from mutants import (
     workflow_ends,
     workflow_ids,
     workflow_rescue,
+    workflow_retries,
     workflow_steps,
     workflows,
 )
@@ -28,7 +29,15 @@ from mutants.quickest import QUICKEST
 __all__ = ["ALL"]
 
 #: Each has marked its own.
-_MARKED = (workflow_crashes, workflow_depth, workflow_ends, workflow_ids, workflow_rescue, workflow_steps)
+_MARKED = (
+    workflow_crashes,
+    workflow_depth,
+    workflow_ends,
+    workflow_ids,
+    workflow_rescue,
+    workflow_retries,
+    workflow_steps,
+)
 _MADE = (
     *brokers.MUTANTS,
     *backends.MUTANTS,

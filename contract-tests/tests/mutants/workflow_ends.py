@@ -212,7 +212,7 @@ def cancels(name):
 
 def _granted(self, records):
     """The tasks whose cancellation this call has granted."""
-    wishes = [self._effect_runner.ended(self._cancelled(each)) for each in records if not each.state.terminal]
+    wishes = [self.effect_runner.ended(self._cancelled(each)) for each in records if not each.state.terminal]
     outcomes = self.retrier.call("record", lambda: self._runtime.backend.record(wishes))
     return [outcome.before for outcome in outcomes if outcome.applied and outcome.before is not None]
 

@@ -68,7 +68,7 @@ def looks_at_no_callbacks(patch):
 
 @breaks_core("W25", "refuses a task after it has recorded what waits for it")
 def refuses_late(patch):
-    check, announce = sending.Sender._check, sending.Sender._announce
+    check, announce = sending.Sender._check, sending.Sender.announce
     late = []
 
     def put_off(self, planned, made):
@@ -80,7 +80,7 @@ def refuses_late(patch):
             check(*late.pop())
 
     patch.setattr(sending.Sender, "_check", put_off)
-    patch.setattr(sending.Sender, "_announce", announce_and_check)
+    patch.setattr(sending.Sender, "announce", announce_and_check)
 
 
 @breaks_core("W25", "forgets a task that has ended when it is sent again")
@@ -94,9 +94,9 @@ def starts_again(patch):
         ended.clear()
         announce(self, effects)
 
-    ended, announce = [], sending.Sender._announce
+    ended, announce = [], sending.Sender.announce
     patch.setattr(sending, "check_known", forget_the_ended)
-    patch.setattr(sending.Sender, "_announce", announce_and_forget)
+    patch.setattr(sending.Sender, "announce", announce_and_forget)
 
 
 @breaks_core("W25", "refuses a task that is sent again")

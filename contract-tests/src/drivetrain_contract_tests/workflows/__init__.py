@@ -15,6 +15,7 @@ from drivetrain_contract_tests.workflows.refusing import RefusalChecks
 from drivetrain_contract_tests.workflows.rescuing import RescueChecks
 from drivetrain_contract_tests.workflows.restarts import RestartChecks
 from drivetrain_contract_tests.workflows.retention import RetentionChecks
+from drivetrain_contract_tests.workflows.retrying import RetryChecks
 from drivetrain_contract_tests.workflows.timing import TimingChecks
 
 __all__ = ["Pair", "WorkflowContract"]
@@ -34,5 +35,6 @@ class WorkflowContract(
     RestartChecks,
     RescueChecks,
     OneStoreChecks,
+    RetryChecks,
 ):
     """The contract of a pair. Needs fixtures ``broker_service`` and ``backend_service`` that each give a `Service`."""

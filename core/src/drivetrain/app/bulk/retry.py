@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from drivetrain.app.bulk.group_journal import GroupJournal
 from drivetrain.app.bulk.messages import MessageSearch
 from drivetrain.app.bulk.outcomes import TaskOutcome, done, failed, skipped
-from drivetrain.app.bulk.revival import CannotRetry, Revival, RevivalPlanner, RevivedGroup, RevivedTask
+from drivetrain.app.bulk.revival import CannotRetry, NotYet, Revival, RevivalPlanner, RevivedGroup, RevivedTask
 from drivetrain.app.sending import Sender
 from drivetrain.contract import Completion, Member, NotSupported, QueueSection, ServiceError, State
 from drivetrain.worker.kept_messages import KeptMessage, KeptMessages
@@ -24,9 +24,13 @@ __all__ = ["TaskReviver"]
 
 #: The name of the lock of the process that retries: two retries of one task at once would run it twice.
 _LOCK = "drivetrain.retry"
-_LOCK_SECONDS = 60.0
+_LOCK_SECONDS = 20.0
+#: How long a process waits for the lock, in seconds.
+_LONGEST_WAIT_SECONDS = 120.0
 #: How often a process that waits for the lock asks for it, in seconds.
 _POLL_SECONDS = 0.1
+#: How often a retry is planned while a worker may be about to finish what ended a task.
+_PLANS = 20
 #: How many members of a group are completed in one call.
 _BATCH = 1000
 
@@ -62,15 +66,24 @@ class TaskReviver:
             raise NotSupported("retrying needs a backend that stores results, and this app's backend is null://")
         self._acquire()
         try:
-            revival, refused = self._planner.plan(task_ids)
+            revival, refused = self._plan(task_ids)
             self._revive(revival)
         finally:
             self._lock.release()
         return [_outcome(task_id, refused.get(task_id)) for task_id in task_ids]
 
+    def _plan(self, task_ids: Sequence[str]) -> tuple[Revival, Mapping[str, Exception]]:
+        """Plan the retries; again for a moment while a worker may be about to finish what ended a task."""
+        for _ in range(_PLANS - 1):
+            revival, refused = self._planner.plan(task_ids)
+            if not any(isinstance(error, NotYet) for error in refused.values()):
+                return revival, refused
+            self._runtime.clock.wait_event(threading.Event(), _POLL_SECONDS)
+        return self._planner.plan(task_ids)
+
     def _acquire(self) -> None:
         clock = self._runtime.clock
-        deadline = clock.monotonic() + 2 * _LOCK_SECONDS
+        deadline = clock.monotonic() + _LONGEST_WAIT_SECONDS
         while not self._lock.acquire():
             if clock.monotonic() > deadline:
                 raise ServiceError("another process has retried tasks for two minutes; try again later")

@@ -23,11 +23,19 @@ from drivetrain.workflow.advance import Publish
 from drivetrain.workflow.frames import Frames, Invocation, Join
 from drivetrain.workflow.wire import load_frames
 
-__all__ = ["CannotRetry", "NothingToRetry", "Revival", "RevivalPlanner", "RevivedGroup", "RevivedTask"]
+__all__ = ["CannotRetry", "NotYet", "NothingToRetry", "Revival", "RevivalPlanner", "RevivedGroup", "RevivedTask"]
+
+
+#: For how long after the end of a task its message may not be kept yet, in seconds.
+_MOMENT_SECONDS = 5.0
 
 
 class CannotRetry(Exception):
     """The task cannot be retried; the text says why."""
+
+
+class NotYet(CannotRetry):
+    """The task cannot be retried now; in a moment it perhaps can."""
 
 
 class NothingToRetry(Exception):
@@ -129,7 +137,8 @@ class RevivalPlanner:
             except (CannotRetry, NothingToRetry) as error:
                 if one == task_id:
                     raise
-                raise CannotRetry(f"another member of its group has failed with task {one}, and {error}") from error
+                kind = NotYet if isinstance(error, NotYet) else CannotRetry
+                raise kind(f"another member of its group has failed with task {one}, and {error}") from error
             invocation = task.effect.invocation
             frames, causes = self._revive_groups(invocation.frames, part, whole)
             effect = replace(task.effect, invocation=replace(invocation, frames=frames))
@@ -170,11 +179,17 @@ class RevivalPlanner:
         if record is not None:
             self._check_record(record)
         if kept is None and letter is None:
-            raise CannotRetry(self._why_no_arguments(record))
+            # A worker keeps a message after all that follows the end of its task, which a caller may have seen before.
+            kind = NotYet if record is not None and self._has_just_ended(record) else CannotRetry
+            raise kind(self._why_no_arguments(record))
         found = kept or _kept(letter)
         attempt = max(found.invocation.attempt, 0 if record is None else record.attempt) + 1
         invocation = replace(found.invocation, attempt=attempt)
         return RevivedTask(effect=_next_attempt(invocation, record, found.workflow), kept=kept, letter=letter)
+
+    def _has_just_ended(self, record: TaskRecord) -> bool:
+        ended = record.history.get(record.state)
+        return ended is not None and abs(self._runtime.clock.now() - ended.at) < _MOMENT_SECONDS
 
     def _why_no_arguments(self, record: TaskRecord | None) -> str:
         if not self._runtime.keeps_failed:
@@ -263,7 +278,7 @@ class RevivalPlanner:
             )
         (record,) = self._runtime.backend.read([group_id])
         if record is not None and not record.state.terminal:
-            raise CannotRetry(f"its group {group_id} is about to end; try again in a moment")
+            raise NotYet(f"its group {group_id} is about to end; try again in a moment")
         succeeded, causes = dict[int, bytes](), dict[int, str]()
         for index, payload in enumerate(self._runtime.backend.read_members(group_id)):
             if payload is None:
