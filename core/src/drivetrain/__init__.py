@@ -17,6 +17,7 @@ Driver authors need `drivetrain.contract` and nothing else.
 from drivetrain.app import retry
 from drivetrain.app.application import App
 from drivetrain.app.dead_letters import DeadLetterFilter
+from drivetrain.app.finding import FoundPage, FoundTask, SearchReach, TaskFilter
 from drivetrain.app.locks import Lock, LockHeld
 from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.app.registration import TaskOptions
@@ -78,6 +79,8 @@ __all__ = [
     "DriverNotFound",
     "DrivetrainError",
     "Failure",
+    "FoundPage",
+    "FoundTask",
     "Group",
     "GroupResult",
     "InvalidArguments",
@@ -97,6 +100,7 @@ __all__ = [
     "ResultTimeout",
     "Retries",
     "Retry",
+    "SearchReach",
     "SerializationError",
     "ServiceError",
     "ServiceRefused",
@@ -111,6 +115,7 @@ __all__ = [
     "TaskEvent",
     "TaskExpired",
     "TaskFailed",
+    "TaskFilter",
     "TaskOptions",
     "TaskRecord",
     "TaskTimeout",

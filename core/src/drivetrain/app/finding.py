@@ -18,6 +18,7 @@ __all__ = [
     "SearchReach",
     "TaskFilter",
     "changed_at",
+    "is_like",
     "no_failure",
     "since_seconds",
     "states_of",
@@ -73,9 +74,9 @@ class TaskFilter(Struct, frozen=True, kw_only=True):
         return (
             (not self.states or record.state in self.states)
             and self.task_id in {"", record.task_id}
-            and _is_like(record.task, self.task)
-            and _is_like(record.queue, self.queue)
-            and _is_like(worker_of(record), self.worker)
+            and is_like(record.task, self.task)
+            and is_like(record.queue, self.queue)
+            and is_like(worker_of(record), self.worker)
             and self.workflow in {"", record.workflow, record.task_id}
             and (self.since is None or changed_at(record) >= self.since)
             and (not self.text or self._has_text(record, failure))
@@ -215,7 +216,7 @@ def since_seconds(given: datetime | timedelta | float | None, now: float) -> flo
     return given.timestamp()
 
 
-def _is_like(text: str, pattern: str) -> bool:
+def is_like(text: str, pattern: str) -> bool:
     """Whether ``text`` is ``pattern``, in which ``*`` stands for any text; an empty one matches every text."""
     if not pattern or text == pattern:
         return True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 
 from drivetrain.app.bulk.facade import Bulk
@@ -11,18 +12,22 @@ from drivetrain.app.bulk.messages import all_messages, read_invocation
 from drivetrain.app.bulk.operation_record import Action
 from drivetrain.app.bulk.outcomes import TaskOutcome
 from drivetrain.app.dead_letters import DeadLetterFilter
+from drivetrain.app.finding import FoundPage, TaskFilter, since_seconds, states_of
 from drivetrain.app.queue_names import queue_names
 from drivetrain.app.queue_pauses import pause_queues, paused_queues, resume_queues
 from drivetrain.app.queued_tasks import QueuedTask, queued_task
 from drivetrain.app.rescue import DEFAULT_OVERDUE_SECONDS, RescueReport, end_tasks, rescue
 from drivetrain.app.services import Services
+from drivetrain.app.task_search import TaskSearch
 from drivetrain.app.workflow_tree import WorkflowTree, read_tree
 from drivetrain.contract import (
     Broker,
+    ConfigurationError,
     Message,
     NotSupported,
     QueueSection,
     QueueSizes,
+    State,
     TaskRecord,
     UnknownResult,
 )
@@ -54,6 +59,60 @@ class Operations:
     def tasks(self, queue: str, section: QueueSection, *, limit: int = 100) -> list[QueuedTask]:
         """Up to ``limit`` messages in a section of a queue, in the order of their delivery."""
         return [self._queued(message) for message in self._broker.peek(queue, section, limit=limit)]
+
+    def find(
+        self,
+        where: TaskFilter | None = None,
+        *,
+        state: State | str | Iterable[State | str] | None = None,
+        task: str = "",
+        queue: str = "",
+        worker: str = "",
+        workflow: str = "",
+        since: datetime | timedelta | float | None = None,
+        text: str = "",
+        task_id: str = "",
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> FoundPage:
+        """A page of the tasks that match all conditions; a condition that is left out matches every task.
+
+        Tasks come from the backend, as far as it can list them (`drivetrain describe` says how far), those that have
+        ended newest first where the driver can do that. For other states, the search looks at the queues, where the
+        broker can show them, and at what workers report; `FoundPage.reach` says what was searched. A page may have
+        fewer tasks than its limit, or none, although more follow: go on with its cursor.
+
+        Args:
+            where: all conditions in one value; None: those below.
+            state: one state or several, by name or as `State`.
+            task: the name of the task; ``*`` stands for any text.
+            queue: the queue; ``*`` stands for any text.
+            worker: the worker that started it last; ``*`` stands for any text.
+            workflow: the id of the first task or group of the workflow.
+            since: its state changed then or later: a time with a time zone, Unix seconds, or how long ago.
+            text: a part of the id, the name or the message of the failure, in upper or lower case.
+            task_id: the id. It is looked up, whatever the backend can list.
+            limit: how many tasks the page may have, 1 to 1000.
+            cursor: `FoundPage.cursor` of the previous page of the same search; None: the first page.
+
+        Raises:
+            ConfigurationError: a condition, the limit or the cursor is wrong.
+            NotSupported: neither backend nor queues nor workers show tasks in these states.
+            ServiceError: a service could not be reached.
+        """
+        conditions = TaskFilter(
+            states=states_of(state),
+            task=task,
+            queue=queue,
+            worker=worker,
+            workflow=workflow,
+            since=since_seconds(since, self._services.runtime.clock.now()),
+            text=text,
+            task_id=task_id,
+        )
+        if where is not None and conditions != TaskFilter():
+            raise ConfigurationError("find has both `where` and other conditions; put all of them into one of the two")
+        return TaskSearch(self._services).find(where or conditions, limit=limit, cursor=cursor)
 
     def unfinished(self, *, limit: int = 100) -> Sequence[TaskRecord]:
         """Up to ``limit`` tasks that have not ended, where the backend can list them."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import click
 
-__all__ = ["moment"]
+from drivetrain.app.search_words import read_time
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+__all__ = ["moment"]
 
 
 def moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
@@ -21,15 +20,7 @@ def moment(_context: click.Context, _parameter: click.Parameter, text: str | Non
     if text is None:
         return None
     try:
-        return _read(text)
+        return read_time(text, datetime.now(UTC))
     except (ValueError, OverflowError):
         use = "use one like 90s, 30m, 12h or 7d, or like 2026-11-30T12:00"
         raise click.BadParameter(f"{text!r} is not a time; {use}") from None
-
-
-def _read(text: str) -> datetime:
-    ago = re.fullmatch("([0-9]+)([smhd])", text)
-    if ago is not None:
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    found = datetime.fromisoformat(text)
-    return found.replace(tzinfo=UTC) if found.utcoffset() is None else found
