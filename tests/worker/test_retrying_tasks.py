@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from drivetrain import App, NotSupported, State, TaskFailed, chain, chord, group
+from drivetrain import App, NotSupported, State, TaskFailed, Unique, chain, chord, group
 from drivetrain.contract import ServiceUnavailable
 
 
@@ -238,6 +238,27 @@ def test_an_expired_task_runs_without_its_expiry(shop):
     assert shop.retry(handle.id) == [DONE]
     shop.drain()
     assert handle.get(1) == 1
+
+
+def test_a_unique_task_holds_its_key_again_or_gives_way(shop):
+    @shop.app.task(name="sync", unique=Unique())
+    def sync(n: int) -> int:
+        if not shop.healed:
+            raise ValueError("not now")
+        return n
+
+    failed = shop.fail(sync.si(1))
+    other = shop.app.send(sync.si(1))
+    assert other.id != failed.id
+    assert shop.retry(failed.id) == [
+        ("failed", f"task {other.id} holds its unique key; retry it when that task has ended")
+    ]
+    assert shop.record(failed.id).state is State.FAILURE
+    shop.drain()
+    assert shop.retry(failed.id) == [DONE]
+    assert shop.app.send(sync.si(1)).id == failed.id
+    shop.drain()
+    assert failed.get(1) == 1
 
 
 def test_what_needs_no_retry_says_so(shop):

@@ -11,6 +11,7 @@ from drivetrain.app.bulk.group_journal import GroupJournal
 from drivetrain.app.bulk.messages import MessageSearch
 from drivetrain.app.bulk.outcomes import TaskOutcome, done, failed, skipped
 from drivetrain.app.bulk.revival import CannotRetry, NotYet, Revival, RevivalPlanner, RevivedGroup, RevivedTask
+from drivetrain.app.bulk.unique_retries import claim_again
 from drivetrain.app.sending import Sender
 from drivetrain.contract import Completion, Member, NotSupported, QueueSection, ServiceError, State
 from drivetrain.worker.kept_messages import KeptMessage, KeptMessages
@@ -67,6 +68,7 @@ class TaskReviver:
         self._acquire()
         try:
             revival, refused = self._plan(task_ids)
+            refused = {**refused, **self._give_way(revival)}
             self._revive(revival)
         finally:
             self._lock.release()
@@ -80,6 +82,14 @@ class TaskReviver:
                 return revival, refused
             self._runtime.clock.wait_event(threading.Event(), _POLL_SECONDS)
         return self._planner.plan(task_ids)
+
+    def _give_way(self, revival: Revival) -> Mapping[str, Exception]:
+        """Leave out unique tasks whose key another task holds. A unique task is a workflow by itself."""
+        holders = claim_again(self._runtime, [one.effect.invocation.call for one in revival.tasks.values()])
+        for task_id in holders:
+            del revival.tasks[task_id]
+        text = "task {} holds its unique key; retry it when that task has ended"
+        return {task_id: CannotRetry(text.format(holder)) for task_id, holder in holders.items()}
 
     def _acquire(self) -> None:
         clock = self._runtime.clock
