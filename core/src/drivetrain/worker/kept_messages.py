@@ -28,7 +28,6 @@ logger = get_logger("drivetrain.worker")
 KEPT_PREFIX = "messages/"
 #: How long a message is kept at most, in seconds, also where the record is kept without limit.
 _LONGEST_SECONDS = 30 * 86400.0
-_WITHOUT_SUCCESS = frozenset({State.FAILURE, State.CANCELLED, State.EXPIRED})
 
 
 @frozen
@@ -62,7 +61,8 @@ class KeptMessages:
         """
         if not self._keeps:
             return
-        failed = [one for one in results if one.state in _WITHOUT_SUCCESS]
+        # Nearly every task succeeds: one comparison for each.
+        failed = [one for one in results if one.state is not State.SUCCESS and one.state.terminal]
         if failed:
             self.keep(
                 [
