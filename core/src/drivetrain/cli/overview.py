@@ -10,8 +10,9 @@ from attrs import field, frozen
 from drivetrain.app.application import App
 from drivetrain.cli.output import timestamp
 from drivetrain.contract import QueueSizes
+from drivetrain.worker.counts.task_counts import NO_COUNTS
 from drivetrain.worker.pauses import Pause
-from drivetrain.worker.status import RunningTask, TaskCounts, WaitingTask, WorkerStatus
+from drivetrain.worker.status import RunningTask, WaitingTask, WorkerStatus
 
 __all__ = [
     "Overview",
@@ -79,7 +80,7 @@ def rates(before: Overview | None, now: Overview) -> Rates:
     if before is None or now.at <= before.at:
         return Rates()
     earlier = {(one.name, one.started): one.total for one in before.workers}
-    pairs = [(one.total, earlier.get((one.name, one.started), TaskCounts())) for one in now.workers]
+    pairs = [(one.total, earlier.get((one.name, one.started), NO_COUNTS)) for one in now.workers]
     seconds = now.at - before.at
     return Rates(
         succeeded=sum(later.succeeded - first.succeeded for later, first in pairs) / seconds,
