@@ -8,6 +8,7 @@ from typing import Any
 from attrs import field, frozen
 
 from drivetrain.app.application import App
+from drivetrain.cli.counts_documents import counts_document
 from drivetrain.cli.output import timestamp
 from drivetrain.contract import QueueSizes
 from drivetrain.worker.counts.task_counts import NO_COUNTS
@@ -165,8 +166,8 @@ def worker_document(worker: WorkerStatus) -> dict[str, Any]:
             }
             for one in worker.ended
         ],
-        "total": worker.total,
-        "counts": worker.counts,
+        "total": counts_document(worker.total),
+        "counts": {name: counts_document(one) for name, one in worker.counts.items()},
     }
 
 
@@ -177,6 +178,7 @@ def _queue_document(overview: Overview, name: str, sizes: QueueSizes) -> dict[st
         "delayed": sizes.delayed,
         "in_flight": sizes.in_flight,
         "dead": sizes.dead,
+        "oldest_seconds": sizes.oldest_seconds,
         "served": overview.served(name),
         "paused": None if (pause := overview.paused.get(name)) is None else pause_document(pause),
     }

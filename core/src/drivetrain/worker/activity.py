@@ -18,6 +18,8 @@ __all__ = ["MAX_RUNNING", "Activity", "running_tasks"]
 MAX_RUNNING = 100
 _MAX_ENDED = 20
 
+_CANCELLED = State.CANCELLED
+
 
 class Activity:
     """Counts what a worker does. Thread-safe; called once for each batch, so that a task costs little.
@@ -40,11 +42,12 @@ class Activity:
         self._taken: dict[str, TaskCounts] = {}
         self._ended: deque[tuple[RunResult, float]] = deque(maxlen=_MAX_ENDED)
 
-    def received(self, tasks: Sequence[tuple[str, str]]) -> None:
-        """Count received messages, by the names of their tasks and queues."""
+    def received(self, tasks: Sequence[str], queues: Sequence[str]) -> None:
+        """Count received messages, by the names of their tasks and, in the same order, of their queues."""
         counted_as = self._names.get
+        names = [counted_as(task, "") for task in tasks]
         with self._lock:
-            self._received.update([(counted_as(task, ""), queue) for task, queue in tasks])
+            self._received.update(zip(names, queues, strict=True))
 
     def began(self, runs: Iterable[Run]) -> None:
         """Count how long those of ``runs`` have waited whose functions have begun. Each run is counted once.
@@ -68,17 +71,26 @@ class Activity:
         counted_as = self._names.get
         with self._lock:
             tallies = self._tallies
+            last_task = last_queue = None
+            tally, ran, waited = Tally(), list[float](), list[float]()
             for result in results:
-                if result.recorded and result.state is not State.CANCELLED:
+                state = result.state
+                if result.recorded and state is not _CANCELLED:
                     continue
-                tally = tallies[counted_as(result.invocation.call.task, ""), result.delivery.message.queue]
-                tally.ended[result.state] += 1
+                task, queue = result.invocation.call.task, result.delivery.message.queue
+                if task != last_task or queue != last_queue:
+                    tally.add(ran, waited)
+                    tally, ran, waited = tallies[counted_as(task, ""), queue], [], []
+                    last_task, last_queue = task, queue
+                tally.ended[state] += 1
                 run = result.run
-                if run is not None and run.began is not None:
-                    tally.run.add(result.run_seconds)
-                    if run.ready_at is not None:
-                        tally.waiting.add(max(0.0, offset + run.began - run.ready_at))
+                if run is not None and (began := run.began) is not None:
+                    ran.append(result.run_seconds)
+                    if (ready := run.ready_at) is not None:
+                        seconds = offset + began - ready
+                        waited.append(seconds if seconds > 0 else 0.0)
                         run.ready_at = None
+            tally.add(ran, waited)
             self._ended.extend([(result, now) for result in results[-_MAX_ENDED:] if not result.recorded])
 
     def lease_lost(self, run: Run) -> None:

@@ -10,6 +10,8 @@ from drivetrain.worker.publisher import FOLLOWS_HEADER, PUBLISHED_HEADER
 
 __all__ = ["ready_since"]
 
+_PENDING, _STARTED = State.PENDING, State.STARTED
+
 #: What `FOLLOWS_HEADER` holds instead of a time in messages of some versions, and where the time is not known.
 _NO_TIME = 1.0
 
@@ -27,9 +29,9 @@ def ready_since(headers: Mapping[str, str], due: float | None, before: TaskRecor
     """
     latest = -math.inf if due is None else due
     if before is not None:
-        if before.state is State.STARTED:
+        if before.state is _STARTED:
             return None
-        pending = before.history.get(State.PENDING)
+        pending = before.history.get(_PENDING)
         if pending is not None and pending.at > latest:
             latest = pending.at
     if len(headers) > 1:  # most messages have only the content type

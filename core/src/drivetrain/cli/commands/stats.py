@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import click
 
 from drivetrain.cli.app_options import app_options, options_of
-from drivetrain.cli.counts_report import counts_table, over_time_document
+from drivetrain.cli.counts_documents import over_time_document
+from drivetrain.cli.counts_tables import bar_seconds, counts_table
 from drivetrain.cli.moments import moment
 from drivetrain.cli.output import echo_json, echo_table, json_option, timestamp
 
@@ -31,13 +32,13 @@ def _duration(_context: click.Context, _parameter: click.Parameter, text: str | 
 @click.option("--task", help="Count only the tasks of this name.")
 @click.option("--queue", help="Count only the tasks of this queue.")
 @click.option(
-    "--by", type=click.Choice(["task", "queue"]), default="task", show_default=True, help="What a row is for."
+    "--by", type=click.Choice(["task", "queue"]), default="task", show_default=True, help="What each row counts."
 )
 @click.option("--step", callback=_duration, metavar="TIME", help="The length of a step of the chart, like 10m.")
 @json_option
 @app_options
 @click.pass_context
-def stats(
+def stats(  # noqa: PLR0917 - click passes the options by name
     ctx: click.Context,
     since: datetime | None,
     until: datetime | None,
@@ -49,8 +50,8 @@ def stats(
 ) -> None:
     """Show what became of tasks over time, and how long they waited and ran.
 
-    Workers report every five seconds. The counts are kept for the setting counts_retention_seconds: two days by default,
-    by minute for the last three hours, and by ten minutes before that. Quantiles are estimates.
+    Workers report every five seconds. Counts are kept for the setting counts_retention_seconds, two days by default: by
+    minute for the last three hours, and by ten minutes before that. Quantiles are estimates.
     """
     with options_of(ctx).open_app() as app:
         found = app.operations.counts(since=since, until=until, task=task, queue=queue, step=step)
@@ -63,4 +64,4 @@ def stats(
             click.echo(f"No worker has counted anything {span}.")
             return
         echo_table(headers, rows)
-        click.echo(f"\nEach bar: {timedelta(seconds=found.step_seconds)} or more, {span}.")
+        click.echo(f"\nA bar of the chart is {timedelta(seconds=bar_seconds(found))} long, {span}.")

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from drivetrain.worker.counts.histogram import Histogram
 
-__all__ = ["NO_COUNTS", "CountedTasks", "TaskCounts", "added_up"]
+__all__ = ["NO_COUNTS", "NUMBERS", "CountedTasks", "TaskCounts", "added_up"]
 
 _NONE = Histogram()
 
@@ -57,6 +57,8 @@ class TaskCounts(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 NO_COUNTS = TaskCounts()
+#: The names of the numbers in `TaskCounts`.
+NUMBERS = ("received", "succeeded", "failed", "retried", "cancelled", "expired", "lease_lost")
 
 
 class CountedTasks(Struct, frozen=True, array_like=True):

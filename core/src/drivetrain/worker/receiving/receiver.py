@@ -69,7 +69,9 @@ class Receiver:
         """
         now = self._runtime.clock.now()
         received = list(self._reader.read(deliveries))
-        self._activity.received([(one.invocation.call.task, one.delivery.message.queue) for one in received])
+        self._activity.received(
+            [one.invocation.call.task for one in received], [one.delivery.message.queue for one in received]
+        )
         self._notify_received(received, now)
         startable = self._filter.startable(received, now)
         owned_until = self._runtime.clock.monotonic() + self._options.lease_seconds

@@ -57,6 +57,16 @@ def test_collected_one_by_one_it_is_the_same(durations: list[float]):
     assert collected.histogram() == Histogram.of(durations)
 
 
+@given(st.lists(DURATIONS, max_size=5))
+def test_collected_in_batches_it_is_the_same(batches: list[list[float]]):
+    collected = Durations()
+    for batch in batches:
+        collected.add_all(list(batch))
+    found, expected = collected.histogram(), Histogram.of([seconds for batch in batches for seconds in batch])
+    assert (found.counts, found.max) == (expected.counts, expected.max)
+    assert found.sum == pytest.approx(expected.sum)
+
+
 @given(st.lists(SECONDS, min_size=1, max_size=40), st.floats(0, 1))
 @example([0.0], 1.0)
 @example([1e5, 2e5], 0.5)
