@@ -208,12 +208,12 @@ def test_keeping_no_results_changes_no_workflow_and_leaves_nothing_behind(make_a
         until(lambda: len(seen) == 6, "all workflows give their results")
         until(lambda: idle(app), "nothing is left to do")
     assert sorted(seen) == [0, 1, 1, 3, 3, 5]
-    later = make_app(url, clock=Ahead(2 * 86400))
+    later = make_app(url, clock=Ahead(3 * 86400))
     until(lambda: later.runtime.backend.counts() == SIMPLE, "nothing is left behind")
 
 
 def test_the_record_of_a_single_task_without_retention_is_dropped_at_once(make_app, url):
-    app = make_app(url, result_retention_seconds=0)
+    app = make_app(url, result_retention_seconds=0, counts_retention_seconds=0)
     with app.worker():
         handles = app.send_many([app.signature("value", n) for n in range(10)])
         until(lambda: idle(app), "nothing is left to do")

@@ -32,7 +32,7 @@ logger = get_logger("drivetrain.worker")
 
 #: How often one of the workers folds, in seconds.
 FOLD_EVERY_SECONDS = 60.0
-#: A value that was not written for this time is not written again, unless its worker has no backend for so long.
+#: A value that was not written for this time is not written again, unless its worker could not reach the backend.
 _SETTLED_SECONDS = 120.0
 #: The key of the turn to fold: the worker that writes it folds, and the others do not until it has expired.
 _TURN_KEY = COUNTS_PREFIX + "turn"
@@ -56,7 +56,7 @@ class StoredMinute(Struct, frozen=True):
 
     @property
     def settled(self) -> bool:
-        """Whether it was not written for so long, by the backend's clock, that its worker does not write it again."""
+        """Whether its worker does not write it again: by the backend's clock, its last write is a while ago."""
         left = self.stored.expires_in_seconds
         return left is not None and self.counts.kept_seconds - left >= _SETTLED_SECONDS
 

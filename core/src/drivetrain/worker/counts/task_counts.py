@@ -38,7 +38,7 @@ class TaskCounts(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def ended(self) -> int:
-        """How many tasks have ended; a retry is no end."""
+        """How many tasks have ended. A retry does not count."""
         return self.succeeded + self.failed + self.cancelled + self.expired
 
     def plus(self, other: TaskCounts) -> TaskCounts:
