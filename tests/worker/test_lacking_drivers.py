@@ -200,7 +200,7 @@ def workflows(app):
 
 
 def test_keeping_no_results_changes_no_workflow_and_leaves_nothing_behind(make_app, url, log):
-    app = make_app(url, result_retention_seconds=0)
+    app = make_app(url, result_retention_seconds=0, counts_retention_seconds=0)
     seen = []
     app.task(name="see")(lambda value: seen.append(value))  # noqa: PLW0108 - a task is a function
     with app.worker():
@@ -208,7 +208,7 @@ def test_keeping_no_results_changes_no_workflow_and_leaves_nothing_behind(make_a
         until(lambda: len(seen) == 6, "all workflows give their results")
         until(lambda: idle(app), "nothing is left to do")
     assert sorted(seen) == [0, 1, 1, 3, 3, 5]
-    later = make_app(url, clock=Ahead(3 * 86400))
+    later = make_app(url, clock=Ahead(2 * 86400))
     until(lambda: later.runtime.backend.counts() == SIMPLE, "nothing is left behind")
 
 
