@@ -200,7 +200,7 @@ def workflows(app):
 
 
 def test_keeping_no_results_changes_no_workflow_and_leaves_nothing_behind(make_app, url, log):
-    app = make_app(url, result_retention_seconds=0)
+    app = make_app(url, result_retention_seconds=0, counts_retention_seconds=0)
     seen = []
     app.task(name="see")(lambda value: seen.append(value))  # noqa: PLW0108 - a task is a function
     with app.worker():
@@ -213,7 +213,7 @@ def test_keeping_no_results_changes_no_workflow_and_leaves_nothing_behind(make_a
 
 
 def test_the_record_of_a_single_task_without_retention_is_dropped_at_once(make_app, url):
-    app = make_app(url, result_retention_seconds=0)
+    app = make_app(url, result_retention_seconds=0, counts_retention_seconds=0)
     with app.worker():
         handles = app.send_many([app.signature("value", n) for n in range(10)])
         until(lambda: idle(app), "nothing is left to do")

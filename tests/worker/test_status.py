@@ -7,7 +7,8 @@ import pytest
 
 from drivetrain import App, TaskFailed, current_task
 from drivetrain.contract import ServiceUnavailable, State, ValueWrite
-from drivetrain.worker.status import TaskCounts, WorkerStatus, status_key
+from drivetrain.worker.counts.task_counts import TaskCounts
+from drivetrain.worker.status import WorkerStatus, status_key
 from drivetrain.worker.status_reporter import STATUS_SECONDS
 from drivetrain.worker.value_codec import decode, encode
 from drivetrain.worker.worker_statuses import worker_statuses

@@ -11,6 +11,7 @@ from drivetrain.app.bulk.letters import DeadLetters
 from drivetrain.app.bulk.messages import all_messages, read_invocation
 from drivetrain.app.bulk.operation_record import Action
 from drivetrain.app.bulk.outcomes import TaskOutcome
+from drivetrain.app.counts import counts_range, read_counts
 from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.finding import FoundPage, TaskFilter, since_seconds, states_of
 from drivetrain.app.queue_names import queue_names
@@ -31,6 +32,7 @@ from drivetrain.contract import (
     TaskRecord,
     UnknownResult,
 )
+from drivetrain.worker.counts.over_time import CountsOverTime
 from drivetrain.worker.listing import unfinished_tasks
 from drivetrain.worker.pauses import Pause
 from drivetrain.worker.status import WorkerStatus
@@ -181,6 +183,43 @@ class Operations:
             raise UnknownResult(task_id)
         payloads, decoder = services.runtime.payloads, services.decoder
         return services.with_retries("read", lambda: read_tree(record, backend, payloads, decoder, limit=limit))
+
+    def counts(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        step: timedelta | None = None,
+    ) -> CountsOverTime:
+        """What workers have done with tasks in a range of time, and how long tasks ran and waited.
+
+        Workers count by their own clocks, and report every five seconds. Counts are kept for the setting
+        ``counts_retention_seconds``: by minute for three hours, by ten minutes for two days, and by hour after that.
+
+        Args:
+            since: the start of the range, with a time zone; None: an hour ago.
+            until: the end of the range, with a time zone; None: now.
+            task: the name of a task; "": names that no worker knows. None: all tasks.
+            queue: the name of a queue; None: all queues.
+            step: the length of a step. A longer one is used where no shorter one is kept for this range. None: the
+                shortest.
+
+        Raises:
+            ConfigurationError: a time has no time zone, or ``since`` is not before ``until``.
+            NotSupported: the backend stores nothing, or ``counts_retention_seconds`` is 0.
+            ServiceError: the backend could not be reached.
+        """
+        runtime, retention = self._services.runtime, self._services.settings.counts_retention_seconds
+        if not runtime.backend.capabilities.stores:
+            raise NotSupported("counts over time need a backend that stores results; this app's backend is null://")
+        within = counts_range(retention, runtime.clock.now(), since=since, until=until, step=step)
+        return read_counts(
+            runtime.backend,
+            within,
+            lambda one: (task is None or one.task == task) and (queue is None or one.queue == queue),
+        )
 
     def rescue(self, *, overdue_seconds: float | None = None, dry_run: bool = False) -> RescueReport:
         """Find tasks whose message is gone, and end them as lost. Workers do the same on their own.

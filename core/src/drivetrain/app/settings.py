@@ -119,6 +119,8 @@ class Settings:
     #: Whether the message of a task that ends without success is kept as long as its result, at most 30 days, so that
     #: an operator can retry the task.
     keep_failed: bool = True
+    #: How long counts over time (`drivetrain stats`) are kept, in seconds; 0: workers write none.
+    counts_retention_seconds: float = field(default=172800.0, validator=_number(0))
 
     # Working
 

@@ -22,6 +22,7 @@ __all__ = [
     "json_option",
     "one_line",
     "printable",
+    "seconds_text",
     "shown",
     "shown_in_lines",
     "timestamp",
@@ -100,6 +101,17 @@ def timestamp(moment: datetime | float | None) -> str | None:
     if not isinstance(moment, datetime):
         moment = datetime.fromtimestamp(moment, UTC)
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """A duration in three digits or fewer; empty for None."""
+    if seconds is None:
+        return ""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 999.5:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 59_970 else f"{seconds / 3600:.3g} h"
 
 
 def _jsonable(value: Any) -> Any:

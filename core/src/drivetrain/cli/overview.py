@@ -8,10 +8,12 @@ from typing import Any
 from attrs import field, frozen
 
 from drivetrain.app.application import App
+from drivetrain.cli.counts_documents import counts_document
 from drivetrain.cli.output import timestamp
 from drivetrain.contract import QueueSizes
+from drivetrain.worker.counts.task_counts import NO_COUNTS
 from drivetrain.worker.pauses import Pause
-from drivetrain.worker.status import RunningTask, TaskCounts, WaitingTask, WorkerStatus
+from drivetrain.worker.status import RunningTask, WaitingTask, WorkerStatus
 
 __all__ = [
     "Overview",
@@ -79,7 +81,7 @@ def rates(before: Overview | None, now: Overview) -> Rates:
     if before is None or now.at <= before.at:
         return Rates()
     earlier = {(one.name, one.started): one.total for one in before.workers}
-    pairs = [(one.total, earlier.get((one.name, one.started), TaskCounts())) for one in now.workers]
+    pairs = [(one.total, earlier.get((one.name, one.started), NO_COUNTS)) for one in now.workers]
     seconds = now.at - before.at
     return Rates(
         succeeded=sum(later.succeeded - first.succeeded for later, first in pairs) / seconds,
@@ -164,8 +166,8 @@ def worker_document(worker: WorkerStatus) -> dict[str, Any]:
             }
             for one in worker.ended
         ],
-        "total": worker.total,
-        "counts": worker.counts,
+        "total": counts_document(worker.total),
+        "counts": {name: counts_document(one) for name, one in worker.counts.items()},
     }
 
 
@@ -176,6 +178,7 @@ def _queue_document(overview: Overview, name: str, sizes: QueueSizes) -> dict[st
         "delayed": sizes.delayed,
         "in_flight": sizes.in_flight,
         "dead": sizes.dead,
+        "oldest_seconds": sizes.oldest_seconds,
         "served": overview.served(name),
         "paused": None if (pause := overview.paused.get(name)) is None else pause_document(pause),
     }

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from drivetrain.cli.output import timestamp
+from drivetrain.cli.output import seconds_text, timestamp
 from drivetrain.cli.overview import Overview, running_of
+from drivetrain.contract import QueueSizes
 from drivetrain.worker.pauses import Pause
 from drivetrain.worker.status import WorkerStatus
 
-__all__ = ["Table", "pause_text", "queue_table", "running_table", "worker_table"]
+__all__ = ["Table", "oldest_text", "pause_text", "queue_table", "running_table", "worker_table"]
 
 #: The headers of a table, and its rows.
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]
@@ -18,17 +20,25 @@ Table = tuple[Sequence[str], Sequence[Sequence[object]]]
 def queue_table(overview: Overview) -> Table:
     """A row for each queue. Empty cells in the last columns: a worker serves the queue, and it is not paused."""
     rows = [
-        (name, sizes.ready, sizes.delayed, sizes.in_flight, sizes.dead, *_state(overview, name))
+        (
+            name,
+            sizes.ready,
+            sizes.delayed,
+            sizes.in_flight,
+            sizes.dead,
+            oldest_text(sizes),
+            *_state(overview, name),
+        )
         for name, sizes in overview.queues.items()
     ]
-    return ("QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD", "SERVED BY", "PAUSED"), rows
+    return ("QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD", "OLDEST", "SERVED BY", "PAUSED"), rows
 
 
 def worker_table(workers: Sequence[WorkerStatus]) -> Table:
     """A row for each worker."""
     headers = (
         "WORKER", "STATE", "QUEUES", "SLOTS", "RUNNING", "WAITING", "SUCCEEDED", "FAILED", "RETRIED", "LEASE LOST",
-        "STARTED", "VERSION",
+        "WAITED p50", "WAITED p95", "STARTED", "VERSION",
     )  # fmt: skip
     return headers, [_worker_row(worker) for worker in workers]
 
@@ -46,6 +56,13 @@ def _state(overview: Overview, queue: str) -> tuple[str, str]:
     pause = overview.paused.get(queue)
     served = {True: "", False: "no worker", None: "unknown"}[overview.served(queue)]
     return served, "" if pause is None else pause_text(pause)
+
+
+def oldest_text(sizes: QueueSizes) -> str:
+    """How long the oldest ready message has been ready: ``0:02:10``. Empty where none is ready, or it is not known."""
+    return (
+        str(timedelta(seconds=round(sizes.oldest_seconds))) if sizes.ready and sizes.oldest_seconds is not None else ""
+    )
 
 
 def pause_text(pause: Pause) -> str:
@@ -74,6 +91,8 @@ def _worker_row(worker: WorkerStatus) -> tuple[object, ...]:
         total.failed,
         total.retried,
         total.lease_lost,
+        seconds_text(total.waiting.quantile(0.5)),
+        seconds_text(total.waiting.quantile(0.95)),
         timestamp(worker.started),
         worker.version,
     )

@@ -19,6 +19,7 @@ from drivetrain.cli.commands.queues import queues
 from drivetrain.cli.commands.rescue import rescue_command
 from drivetrain.cli.commands.result import result
 from drivetrain.cli.commands.retry import retry
+from drivetrain.cli.commands.stats import stats
 from drivetrain.cli.commands.tasks import tasks
 from drivetrain.cli.commands.top import top
 from drivetrain.cli.commands.unique import unique
@@ -69,6 +70,7 @@ for _command in (
     worker,
     workers,
     top,
+    stats,
     queues,
     limits,
     unique,

@@ -46,6 +46,8 @@ class WorkerOptions:
     postpone_limit_seconds: float = 86400.0
     #: Whether every task that succeeds is logged.
     log_successes: bool = False
+    #: How long counts over time are kept, in seconds; 0: there are none.
+    counts_retention_seconds: float = 172800.0
     #: After how long without its message an overdue task is ended as lost, in seconds; None: never.
     rescue_after_seconds: float | None = 3600.0
     #: Called in each child process before it runs tasks, to set up logging for instance. It must be picklable.

@@ -69,8 +69,9 @@ SETTLED_HEADER = "drivetrain-settled"
 #: When the message was published (Unix seconds). For plugins: only apps with a plugin add it.
 PUBLISHED_HEADER = "drivetrain-published"
 
-#: The header of messages that a worker published because of another message. That message may be delivered again, also
-#: after this task has ended, and publish this task again. So the record of the task must be kept while that may happen.
+#: The header of messages that a worker published because of another message: when it did (Unix seconds). That other
+#: message may be delivered again, also after this task has ended, and publish this task again. So the record of the
+#: task must be kept while that may happen.
 FOLLOWS_HEADER = "drivetrain-follows"
 
 _NONE: Mapping[str, str] = {}
@@ -138,10 +139,10 @@ class Publisher:
         self._runtime = runtime
         self._retrier = retrier
         self._capabilities = runtime.broker.capabilities
-        self._follows = {FOLLOWS_HEADER: "1"} if worker else {}
+        self._worker = worker
         self._recorder = _recorder(runtime)
         self._observed = any(map(runtime.observers.watches, _HOOKS))
-        self._headers = {CONTENT_TYPE_HEADER: runtime.payloads.content_type, **self._follows}
+        self._headers = {CONTENT_TYPE_HEADER: runtime.payloads.content_type}
         # The members of a group are published together.
         self._headers_in = lru_cache(100)(lambda workflow: {**self._headers, WORKFLOW_HEADER: workflow})
 
@@ -247,6 +248,8 @@ class Publisher:
         headers = self._headers_in(workflow) if workflow else self._headers
         if call.headers:
             headers = {**call.headers, **headers}
+        if self._worker:
+            headers = {**headers, FOLLOWS_HEADER: f"{now:.3f}"}
         if invocation.attempt == 0:
             eta = first_due(call, now)
             expires = _earlier(call.expires_at, None if call.expires_after is None else now + call.expires_after)
@@ -302,7 +305,8 @@ class Publisher:
         )
 
     def _republished(self, delivery: Delivery, eta: float | None, headers: Mapping[str, str] = _NONE) -> Message:
-        return evolve(delivery.message, headers={**delivery.message.headers, **self._follows, **headers}, eta=eta)
+        # It follows from its own delivery. An earlier value is when its task could have begun, and stays.
+        return evolve(delivery.message, headers={FOLLOWS_HEADER: "0", **delivery.message.headers, **headers}, eta=eta)
 
     def _store_large_bodies(self, messages: Sequence[Message]) -> Sequence[Message]:
         limit = self._capabilities.largest_message_bytes

@@ -24,6 +24,8 @@ class Run(Struct, kw_only=True, eq=False):
     definition: TaskDefinition
     #: Unix seconds.
     received_at: float
+    #: Since when its task could have begun, in Unix seconds; None: unknown, or its wait has been counted.
+    ready_at: float | None = None
     #: Set when the task was cancelled, taken over by another worker, or released while it ran: its result is ignored.
     #: Never unset.
     stopped: bool = False

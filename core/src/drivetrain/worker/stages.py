@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from drivetrain.contract import Interruption
 from drivetrain.worker.activity import Activity
 from drivetrain.worker.blocked_slots import BlockedSlots
+from drivetrain.worker.counts.writer import CountsWriter
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.events import notify_interrupted
 from drivetrain.worker.execution import Execution
@@ -52,6 +53,7 @@ class Stages:
     """The stages of one worker, and what they share. Making them does no I/O and starts no thread.
 
     Attributes:
+        activity: counts what the worker does.
         in_flight: the runs of the worker.
         execution: makes a result of each run.
         finisher: settles results.
@@ -67,6 +69,7 @@ class Stages:
         heartbeat: extends the holds and leases of runs in flight.
         pauses: tells which queues are paused.
         status_reporter: reports what the worker does.
+        counts_writer: writes what the worker has counted; None: the options ask for no counts over time.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class Stages:
         self._effect_runner = EffectRunner(runtime, self._publisher, self._retrier, worker=options.name)
         self._settlements = Settlements(runtime, self._retrier)
         self._acknowledger = Acknowledger(runtime, self._retrier, self._settlements)
-        self._activity = Activity(runtime.registry, runtime.clock)
+        self.activity = Activity(runtime.registry, runtime.clock)
         self._slots = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
         self._pools_used = {definition.pool for definition in runtime.registry.values()}
         self.in_flight = InFlight(runtime.clock)
@@ -123,9 +126,10 @@ class Stages:
             self.in_flight,
             lease_seconds=options.lease_seconds,
             interrupt=self.interrupt,
-            activity=self._activity,
+            activity=self.activity,
         )
         self.status_reporter = self._make_status_reporter()
+        self.counts_writer = self._make_counts_writer()
 
     def interrupt(self, run: Run, reason: Interruption) -> None:
         """Stop a run whose result does not count any more, where its pool can stop one."""
@@ -158,7 +162,7 @@ class Stages:
             claim_releaser=ClaimReleaser(runtime, retrier),
             releaser=self.releaser,
             in_flight=self.in_flight,
-            activity=self._activity,
+            activity=self.activity,
         )
 
     def _make_receiver(self) -> Receiver:
@@ -200,7 +204,7 @@ class Stages:
             delivery_filter=delivery_filter,
             gate=self.gate,
             starter=starter,
-            activity=self._activity,
+            activity=self.activity,
         )
 
     def _make_flow_control(self) -> FlowControl:
@@ -212,12 +216,16 @@ class Stages:
         return StatusReporter(
             self._runtime,
             self._options,
-            activity=self._activity,
+            activity=self.activity,
             in_flight=self.in_flight,
             slots=slots,
             stopping=self._stopping.is_set,
             blocked=BlockedSlots(self._runtime, self._options, self.in_flight, slots).reason,
         )
+
+    def _make_counts_writer(self) -> CountsWriter | None:
+        seconds = self._options.counts_retention_seconds
+        return CountsWriter(self._runtime, self.activity, seconds) if seconds > 0 else None
 
     def _make_isolation(self) -> Isolation:
         from drivetrain.worker.isolation import Isolation  # megabytes that most workers do not need

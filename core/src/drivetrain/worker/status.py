@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct, field
 
 from drivetrain.contract import State
+from drivetrain.worker.counts.task_counts import TaskCounts, added_up
 
 __all__ = [
     "STATUS_PREFIX",
     "EndedTask",
     "RunningTask",
-    "TaskCounts",
     "WaitingTask",
     "WorkerStatus",
     "status_key",
@@ -78,26 +78,6 @@ class EndedTask(Struct, frozen=True, kw_only=True):
     run_seconds: float
 
 
-class TaskCounts(Struct, kw_only=True):
-    """What a worker has done with the tasks of one name since it started.
-
-    Attributes:
-        received: messages that it has received.
-        succeeded, failed, retried, cancelled, expired: states that it has recorded.
-        lease_lost: runs that another worker has taken over.
-        run_seconds: how long the functions ran, added up.
-    """
-
-    received: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    retried: int = 0
-    cancelled: int = 0
-    expired: int = 0
-    lease_lost: int = 0
-    run_seconds: float = 0.0
-
-
 class WorkerStatus(Struct, frozen=True, kw_only=True):
     """What a worker reports of itself.
 
@@ -117,7 +97,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
         waiting_count: how many tasks have started and wait for a slot of this worker.
         blocked: why it runs nothing more although tasks are ready, in words; empty: it is not blocked.
         ended: the last runs that it has ended, the latest first.
-        counts: what it has done, by the name of the task.
+        counts: what it has done since it started, by the name of the task; "" for all names that it does not know.
     """
 
     name: str
@@ -140,8 +120,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> TaskCounts:
         """`counts`, added up over all names."""
-        names = TaskCounts.__struct_fields__
-        return TaskCounts(**{name: sum(getattr(one, name) for one in self.counts.values()) for name in names})
+        return added_up(self.counts.values())
 
 
 def status_key(name: str) -> str:

@@ -82,6 +82,7 @@ class StatusReporter:
     def status(self) -> WorkerStatus:
         """The status now."""
         runs, options = self._in_flight.all(), self._options
+        self._activity.began(runs)
         running = running_tasks(runs, self._runtime.clock)
         return WorkerStatus(
             name=options.name,

@@ -240,17 +240,22 @@ class Worker:
         return ""
 
     def _start_reports(self) -> Callable[[], None]:
-        """Report the status and watch for pauses, each in a thread, if the backend stores anything; how to end them."""
+        """Start the threads that report status and counts and watch for pauses; the function that ends them."""
         if not self._runtime.backend.capabilities.stores:
             return lambda: None
-        pauses, status_reporter = self._stages.pauses, self._stages.status_reporter
-        self._threads.start("drivetrain-pauses", pauses.run)
-        reports = self._threads.start("drivetrain-status", status_reporter.run)
+        stages = self._stages
+        self._threads.start("drivetrain-pauses", stages.pauses.run)
+        reporters = [self._threads.start("drivetrain-status", stages.status_reporter.run)]
+        if stages.counts_writer is not None:
+            reporters.append(self._threads.start("drivetrain-counts", stages.counts_writer.run))
 
         def stop() -> None:
-            pauses.stop()  # its thread may still wait for the backend, and changes nothing any more
-            status_reporter.stop()
-            reports.join(timeout=_JOIN_SECONDS)
+            stages.pauses.stop()  # its thread may still wait for the backend, and changes nothing any more
+            stages.status_reporter.stop()
+            if stages.counts_writer is not None:
+                stages.counts_writer.stop()
+            for reporter in reporters:
+                reporter.join(timeout=_JOIN_SECONDS)
 
         return stop
 

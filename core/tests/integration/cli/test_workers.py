@@ -19,7 +19,8 @@ from drivetrain.cli.overview import Overview, Rates, rates, worker_document
 from drivetrain.cli.overview_tables import queue_table, worker_table
 from drivetrain.cli.queue_notes import blocked_notes, queue_notes
 from drivetrain.contract import QueueSizes, State, Transition, ValueWrite, evolve
-from drivetrain.worker.status import RunningTask, TaskCounts, WaitingTask, WorkerStatus, status_key
+from drivetrain.worker.counts.task_counts import TaskCounts
+from drivetrain.worker.status import RunningTask, WaitingTask, WorkerStatus, status_key
 from drivetrain.worker.value_codec import encode
 
 SIZES = QueueSizes(ready=1, delayed=2, in_flight=3, dead=4)
@@ -92,7 +93,15 @@ class TestTop:
     def test_once(self, shop, run, held):
         shop.add.s(1, 2).set(queue="lonely").send()
         lines = run("--app", "shop:app", "top", "--once").stdout.splitlines()
-        assert re.split(r"\s{2,}", lines[0]) == ["QUEUE", "READY", "DELAYED", "IN FLIGHT", "DEAD", "SERVED BY"]
+        assert re.split(r"\s{2,}", lines[0]) == [
+            "QUEUE",
+            "READY",
+            "DELAYED",
+            "IN FLIGHT",
+            "DEAD",
+            "OLDEST",
+            "SERVED BY",
+        ]
         assert "no worker" in next(line for line in lines if line.startswith("lonely"))
         assert "no worker" not in next(line for line in lines if line.startswith("default"))
         assert any(held.id in line for line in lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 
@@ -115,6 +115,7 @@ _NAMES_HEAD = Struct(">III")
 
 #: State, time, length of the worker's name.
 _CHANGE = Struct(">BdI")
+_CHANGE_BYTES = _CHANGE.size
 
 _pack_record, _unpack_record, _pack_transition, _pack_change, _unpack_change = (
     _RECORD.pack,
@@ -223,7 +224,7 @@ def unpack_record(task_id: str, data: bytes) -> TaskRecord:
         starts=starts,
         payload=data[downstream:] if flags & _PAYLOAD else None,
         downstream=data[changes:downstream] if flags & _DOWNSTREAM else None,
-        history=LazyHistory(data[names:changes], _unpack_changes),
+        history=_history(data, names, changes),
         expires_at=expires if flags & _EXPIRES else None,
     )
 
@@ -257,11 +258,19 @@ def _split_names(data: bytes, packed: int) -> tuple[str, str, str, str]:
     )
 
 
+def _history(data: bytes, start: int, end: int) -> Mapping[State, StateChange]:
+    """The history in a part of a record."""
+    if end - start == _CHANGE_BYTES:  # of a task that was only sent: each start of a task reads when that was
+        state, time, _ = _unpack_change(data, start)
+        return {STATES[state]: StateChange(time)}
+    return LazyHistory(data[start:end], _unpack_changes)
+
+
 def _unpack_changes(data: bytes) -> dict[State, StateChange]:
     changes, at = dict[State, StateChange](), 0
     while at < len(data):
         state, time, length = _unpack_change(data, at)
-        at += _CHANGE.size
+        at += _CHANGE_BYTES
         if STATES[state] is State.RECEIVED:  # a release, which takes the start back; or the first change of a start
             changes.pop(State.STARTED, None)
         changes[STATES[state]] = StateChange(time, _name_text(data[at : at + length]))

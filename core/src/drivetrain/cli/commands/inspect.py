@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from typing import Any
 
 import click
@@ -23,7 +22,7 @@ from drivetrain.cli.overview import (
     waiting_document,
     waiting_of,
 )
-from drivetrain.cli.overview_tables import pause_text
+from drivetrain.cli.overview_tables import oldest_text, pause_text
 from drivetrain.cli.queue_notes import echo_notes, queue_notes
 from drivetrain.contract import QueueSection, QueueSizes
 from drivetrain.worker.pauses import Pause
@@ -117,7 +116,7 @@ def _show(app: App, read: Sequence[_Queue], *, with_args: bool) -> None:
                 one.sizes.delayed,
                 one.sizes.in_flight,
                 one.sizes.dead,
-                _oldest(one.sizes),
+                oldest_text(one.sizes),
                 "" if one.pause is None else pause_text(one.pause),
             )
             for one in read
@@ -137,13 +136,6 @@ def _show(app: App, read: Sequence[_Queue], *, with_args: bool) -> None:
         echo_table(("QUEUE", "SECTION", *HEADERS), rows)
     for line in (line for one in read for line in _more(one)):
         click.echo(line)
-
-
-def _oldest(sizes: QueueSizes) -> str:
-    """How long the oldest ready message has been ready: ``0:02:10``. Empty where none is ready, or it is not known."""
-    return (
-        str(timedelta(seconds=round(sizes.oldest_seconds))) if sizes.ready and sizes.oldest_seconds is not None else ""
-    )
 
 
 def _rows(app: App, queue: _Queue, *, with_args: bool) -> Iterator[tuple[object, ...]]:

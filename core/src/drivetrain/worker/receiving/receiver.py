@@ -69,7 +69,9 @@ class Receiver:
         """
         now = self._runtime.clock.now()
         received = list(self._reader.read(deliveries))
-        self._activity.received([one.invocation.call.task for one in received])
+        self._activity.received(
+            [one.invocation.call.task for one in received], [one.delivery.message.queue for one in received]
+        )
         self._notify_received(received, now)
         startable = self._filter.startable(received, now)
         owned_until = self._runtime.clock.monotonic() + self._options.lease_seconds
@@ -87,6 +89,7 @@ class Receiver:
             invocation=one.invocation,
             definition=self._runtime.registry[one.invocation.call.task],
             received_at=now,
+            ready_at=one.due,
             owned_until=owned_until,
             expires_at=one.expires_at,
         )

@@ -14,6 +14,7 @@ from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.lone_starts import LoneStart, lone_start
 from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.readiness import ready_since
 from drivetrain.worker.receiving.rejecting import Rejecter
 from drivetrain.worker.results import ResultFactory
 from drivetrain.worker.retrying import Retrier
@@ -75,7 +76,11 @@ class Starter:
         ]
         self._log_starts(decisions)
         self._record_take_overs(decisions, now)
-        started = [run for run, _, decision in decisions if decision is StartDecision.RUN]
+        started = []
+        for run, outcome, decision in decisions:
+            run.ready_at = ready_since(run.delivery.message.headers, run.ready_at, outcome.before)
+            if decision is StartDecision.RUN:
+                started.append(run)
         self._in_flight.add(started)
         others = [entry for entry in decisions if entry[2] is not StartDecision.RUN]
         try:
