@@ -18,6 +18,7 @@ from drivetrain.app import retry
 from drivetrain.app.application import App
 from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.locks import Lock, LockHeld
+from drivetrain.app.progress import Progress
 from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.app.registration import TaskOptions
 from drivetrain.app.result import GroupResult, Result
@@ -87,6 +88,7 @@ __all__ = [
     "NotSupported",
     "PluginFailed",
     "Postpone",
+    "Progress",
     "PublishFailed",
     "QueueSection",
     "QueuedTask",

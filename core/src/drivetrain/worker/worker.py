@@ -185,6 +185,7 @@ class Worker:
         while deliveries := self._receive_now():
             runs = self._receiver.start(deliveries)
             self._finisher.settle([self._run_now(run) for run in runs])
+            self._stages.progress_reports.flush()
             ran += len(runs)
         return ran
 
@@ -240,17 +241,22 @@ class Worker:
         return ""
 
     def _start_reports(self) -> Callable[[], None]:
-        """Report the status and watch for pauses, each in a thread, if the backend stores anything; how to end them."""
+        """Report status and progress and watch for pauses, if the backend stores anything; how to end these threads."""
         if not self._runtime.backend.capabilities.stores:
             return lambda: None
         pauses, status_reporter = self._stages.pauses, self._stages.status_reporter
         self._threads.start("drivetrain-pauses", pauses.run)
-        reports = self._threads.start("drivetrain-status", status_reporter.run)
+        reports = [self._threads.start("drivetrain-status", status_reporter.run)]
+        progress = self._stages.progress_reports
+        progress.threaded = True
+        reports.append(self._threads.start("drivetrain-progress", progress.run))
 
         def stop() -> None:
             pauses.stop()  # its thread may still wait for the backend, and changes nothing any more
             status_reporter.stop()
-            reports.join(timeout=_JOIN_SECONDS)
+            progress.stop()
+            for thread in reports:
+                thread.join(timeout=_JOIN_SECONDS)
 
         return stop
 
