@@ -34,6 +34,19 @@ def square(x: int) -> int:
 
 
 @app.task
+def reports(gate: str) -> str:
+    task = current_task()
+    task.progress(1, 3, "begun")
+    pause = threading.Event()
+    while app.result(task.task_id).progress() != (1, 3):
+        pause.wait(0.01)
+    threading.Thread(target=task.progress, args=(2, 3)).start()
+    while not Path(gate).exists():
+        pause.wait(0.01)
+    return "done"
+
+
+@app.task
 def failing(text: str) -> None:
     raise LookupError(text)
 

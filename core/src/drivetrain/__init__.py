@@ -19,6 +19,7 @@ from drivetrain.app.application import App
 from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.finding import FoundPage, FoundTask, SearchReach, TaskFilter
 from drivetrain.app.locks import Lock, LockHeld
+from drivetrain.app.progress import Progress
 from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.app.registration import TaskOptions
 from drivetrain.app.result import GroupResult, Result
@@ -90,6 +91,7 @@ __all__ = [
     "NotSupported",
     "PluginFailed",
     "Postpone",
+    "Progress",
     "PublishFailed",
     "QueueSection",
     "QueuedTask",

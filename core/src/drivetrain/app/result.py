@@ -6,9 +6,11 @@ import logging
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from drivetrain.app.progress import Progress, progress_bar
+from drivetrain.app.progress import Progress, ProgressCallback
+from drivetrain.app.progress_changes import ProgressChanges, show_progress
+from drivetrain.app.progress_reading import ProgressReader
 from drivetrain.app.services import Services
-from drivetrain.app.waiting import Ended, pause, wait_for_any
+from drivetrain.app.waiting import Ended, wait_for_any
 from drivetrain.contract import (
     GroupRecord,
     ResultLost,
@@ -40,8 +42,6 @@ _ADVICE = (
 #: How long a task waits without a time limit before that is logged, in seconds.
 _QUIET_SECONDS = 5.0
 
-#: How often progress is read, in seconds.
-_PROGRESS_SECONDS = 0.1
 _ERRORS = {State.FAILURE: TaskFailed, State.CANCELLED: TaskCancelled, State.EXPIRED: TaskExpired}
 
 
@@ -75,12 +75,13 @@ class Result(Generic[R]):
         self.members = tuple(members)
         self._parts = tuple(parts) or (task_id,)
 
-    def get(self, timeout: float | None = None, *, progress: Progress | bool | None = None) -> R:
+    def get(self, timeout: float | None = None, *, progress: ProgressCallback | bool | None = None) -> R:
         """Wait for the result, and return it.
 
         Args:
             timeout: how long to wait at most, in seconds; None: without limit.
-            progress: for a group: called as members complete; True: a progress bar (needs the extra ``progress``).
+            progress: called with ``(done, total)`` as these change, see `Progress`; True: a progress bar (needs the
+                extra ``progress``).
 
         Raises:
             TaskFailed: it ended without success (also TaskCancelled, TaskExpired); carries the task's error.
@@ -92,7 +93,7 @@ class Result(Generic[R]):
         clock = self._services.runtime.clock
         began = clock.monotonic()
         if progress:
-            self._show_progress(progress, timeout)
+            show_progress(self.progress_changes(timeout=timeout), progress)
         ended: Ended = {}
         if timeout is None and (waiting := task_or_none()) is not None and not (ended := self._ended_soon()):
             logger.warning("task %s waits without a time limit for task %s; %s", waiting.task, self.id, _ADVICE)
@@ -170,6 +171,26 @@ class Result(Generic[R]):
             raise UnknownResult(self.id)
         return record
 
+    def progress(self) -> Progress:
+        """How much is done of how much, now; see `Progress` for what is counted.
+
+        Works in any process, by the id alone, for tasks, chains, groups and chords.
+
+        Raises:
+            UnknownResult: the backend has no record of it.
+            ServiceUnavailable: the backend could not be reached in time.
+        """
+        reader = ProgressReader(self._services.runtime, self.id)
+        return self._services.with_retries("read progress", reader.read)[0]
+
+    def progress_changes(self, *, timeout: float | None = None) -> ProgressChanges:
+        """The progress now and after each change, until it has ended: ``for`` and ``async for`` iterate over it.
+
+        Args:
+            timeout: how long to wait at most for its end, in seconds; None: without limit. The iteration then ends.
+        """
+        return ProgressChanges(self._services, self.id, timeout)
+
     def cancel(self) -> bool:
         """Cancel every task of the workflow that has not ended, and all tasks that depend on it.
 
@@ -195,9 +216,6 @@ class Result(Generic[R]):
             text = f"task {self.id} will never run: the backend has dropped a record on which it depends"
             raise ResultLost(self.id, text)
         raise _ERRORS[record.state](self.id, decoder.failure(record))
-
-    def _show_progress(self, _progress: Progress | bool, _timeout: float | None, /) -> None:
-        raise TypeError(f"result {self.id} has no members; use progress= with the result of a group")
 
     def _timeout(self, timeout: float | None) -> ResultTimeout:
         text = f"task {self.id} has not ended within {timeout} seconds; it is not cancelled, so you can wait again"
@@ -246,25 +264,6 @@ class GroupResult(Result[list[T]]):
         """The number of members that are complete now."""
         backend = self._services.runtime.backend
         return self._done(self._services.with_retries("read groups", lambda: backend.read_groups([self.id])))
-
-    def _show_progress(self, progress: Progress | bool, timeout: float | None, /) -> None:
-        report = progress_bar(len(self)) if progress is True else progress
-        if not callable(report):
-            raise TypeError(f"progress is {progress!r}; use a function of (done, total), or True")
-        runtime, ended = self._services.runtime, False
-        began, reported = runtime.clock.monotonic(), -1
-        while not ended and (timeout is None or runtime.clock.monotonic() - began < timeout):
-            try:
-                ended = self.wait(_PROGRESS_SECONDS)
-                done = self._done(runtime.backend.read_groups([self.id]))
-            except ServiceUnavailable as error:
-                logger.warning("cannot read the progress of group %s: %s; retrying", self.id, error)
-                remaining = _remaining(timeout, runtime.clock.monotonic() - began)
-                pause(runtime, self._services.settings.poll_seconds, remaining)
-                continue
-            if done != reported:
-                report(done, len(self))
-                reported = done
 
     def _done(self, groups: Sequence[GroupRecord | None]) -> int:
         return 0 if groups[0] is None else groups[0].done

@@ -39,8 +39,10 @@ def wait_for_any(
     clock = runtime.clock
     began = clock.monotonic()
     while True:
-        waited = clock.monotonic() - began
-        remaining = None if timeout_seconds is None else timeout_seconds - waited
+        now = clock.monotonic()
+        waited = now - began
+        # From the deadline, as the backend counts: a rest that is too small to be added to the time must be none.
+        remaining = None if timeout_seconds is None else began + timeout_seconds - now
         try:
             if ended := ended_among(runtime, task_ids, remaining):
                 return ended

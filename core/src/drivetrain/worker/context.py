@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from attrs import field, frozen
 
+from drivetrain.worker.progress import ProgressSink, progress_report
 from drivetrain.worker.run import Run
 from drivetrain.workflow.frames import given_headers
 
@@ -103,6 +104,8 @@ class TaskContext:
     timeout: float | None
     #: For the worker itself.
     run: Run = field(repr=False)
+    #: For the worker itself: takes reports of progress; None: nobody reads them.
+    progress_sink: ProgressSink | None = field(default=None, repr=False)
 
     @property
     def cancelled(self) -> bool:
@@ -112,9 +115,24 @@ class TaskContext:
         """
         return self.run.stopped
 
+    def progress(self, done: float, total: float, note: str = "") -> None:
+        """Report how much of this attempt is done, for `Result.progress` and ``drivetrain result``.
 
-#: The run, and the name of its worker: the context is made of them only when it is needed.
-_current: ContextVar[tuple[Run, str]] = ContextVar("drivetrain.current_task")
+        Call it as often as you like: the worker stores the latest report once a second. It never blocks and never fails
+        the task. It may be called from threads that the task has started, with the context of the task. After the end
+        of the attempt, and in a process that the task has forked, it does nothing.
+
+        Args:
+            done: how much is done, 0 or more, in any unit.
+            total: how much there is to do, in the same unit.
+            note: what the task does now, at most 200 characters.
+        """
+        if self.progress_sink is not None and (report := progress_report(done, total, note)) is not None:
+            self.progress_sink.report(self.run, report)
+
+
+#: The run, the name of its worker, and what takes its reports: the context is made of them only when it is needed.
+_current: ContextVar[tuple[Run, str, ProgressSink | None]] = ContextVar("drivetrain.current_task")
 
 
 def current_task() -> TaskContext:
@@ -135,7 +153,7 @@ def task_or_none() -> TaskContext | None:
     return None if current is None else _context_of(*current)
 
 
-def _context_of(run: Run, worker: str) -> TaskContext:
+def _context_of(run: Run, worker: str, progress_sink: ProgressSink | None) -> TaskContext:
     call, attempt = run.invocation.call, run.invocation.attempt
     allowed = 0 if call.retries is None else call.retries.max_retries
     return TaskContext(
@@ -148,6 +166,7 @@ def _context_of(run: Run, worker: str) -> TaskContext:
         worker=worker,
         timeout=call.timeout,
         run=run,
+        progress_sink=progress_sink,
     )
 
 
@@ -162,7 +181,7 @@ def awaiting(*task_ids: str) -> Iterator[None]:
     if current is None:
         yield
         return
-    run, _ = current
+    run = current[0]
     run.awaits = task_ids
     try:
         yield
@@ -170,11 +189,12 @@ def awaiting(*task_ids: str) -> Iterator[None]:
         run.awaits = ()
 
 
-def enter(run: Run, worker: str) -> None:
+def enter(run: Run, worker: str, progress_sink: ProgressSink | None = None) -> None:
     """Make ``run`` the current one of this thread or asyncio task.
 
     Args:
         run: what begins now.
         worker: the name of the worker that runs it.
+        progress_sink: takes its reports of progress; None: nobody reads them.
     """
-    _current.set((run, worker))
+    _current.set((run, worker, progress_sink))

@@ -22,6 +22,7 @@ from drivetrain.worker.forked import await_in_one_process, call_in_one_process
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.progress import ProgressSink
 from drivetrain.worker.publisher import postponed_since
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.run import Run, RunResult, log_extra
@@ -80,13 +81,15 @@ class RunRefused(Exception):
 class Execution:
     """Runs attempts, each in a context of its own (`contextvars`). Thread-safe."""
 
-    def __init__(self, runtime: Runtime, options: WorkerOptions) -> None:
+    def __init__(self, runtime: Runtime, options: WorkerOptions, *, progress_sink: ProgressSink | None = None) -> None:
         """Make it.
 
         Args:
             runtime: the drivers and tasks of the app.
             options: the options of the worker.
+            progress_sink: takes reports of the progress of tasks; None: nobody reads them.
         """
+        self.progress_sink = progress_sink
         self._runtime = runtime
         self._options = options
         self._random = Random()
@@ -145,7 +148,7 @@ class Execution:
     def begin(self, run: Run) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Make ``run`` the current task, and decode its arguments; raises InvalidArguments, or NotOurs."""
         self.admit(run)
-        enter(run, self._options.name)
+        enter(run, self._options.name, self.progress_sink)
         call = run.invocation.call
         return run.definition.binding.decode_call(call.args, call.kwargs)
 

@@ -91,7 +91,7 @@ class Isolation:
         self._threads = threads
         self._thread: threading.Thread | None = None
         self._ended = False
-        self._slot = Slot(options, runtime.directory, program.Program)
+        self._slot = Slot(options, runtime.directory, program.Program, progress_sink=execution.progress_sink)
         #: When the suspect that runs in the slot began, by the monotonic clock.
         self._began: float | None = None
         #: Set while a suspect waits until the worker runs nothing else, and while it runs then.

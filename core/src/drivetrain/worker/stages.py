@@ -26,6 +26,7 @@ from drivetrain.worker.limits.uniqueness import ClaimReleaser
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
+from drivetrain.worker.progress_reports import ProgressReports
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.receive_loop import ReceiveLoop
 from drivetrain.worker.receiving.filtering import DeliveryFilter
@@ -55,6 +56,7 @@ class Stages:
     Attributes:
         activity: counts what the worker does.
         in_flight: the runs of the worker.
+        progress_reports: writes the progress that tasks report.
         execution: makes a result of each run.
         finisher: settles results.
         releaser: releases runs that are not finished here.
@@ -104,7 +106,8 @@ class Stages:
         self._pools_used = {definition.pool for definition in runtime.registry.values()}
         self.in_flight = InFlight(runtime.clock)
         self.pauses = PauseWatch(runtime, options.queues)
-        self.execution = Execution(runtime, options)
+        self.progress_reports = ProgressReports(runtime, self.in_flight)
+        self.execution = Execution(runtime, options, progress_sink=self.progress_reports)
         self.releaser = self._make_releaser()
         self.finisher = self._make_finisher()
         self.receiver = self._make_receiver()

@@ -185,6 +185,7 @@ class Worker:
         while deliveries := self._receive_now():
             runs = self._receiver.start(deliveries)
             self._finisher.settle([self._run_now(run) for run in runs])
+            self._stages.progress_reports.flush()
             ran += len(runs)
         return ran
 
@@ -240,18 +241,23 @@ class Worker:
         return ""
 
     def _start_reports(self) -> Callable[[], None]:
-        """Start the threads that report status and counts and watch for pauses; the function that ends them."""
+        """Start the threads that report status, counts and progress and watch for pauses; the function that ends them."""
         if not self._runtime.backend.capabilities.stores:
             return lambda: None
         stages = self._stages
         self._threads.start("drivetrain-pauses", stages.pauses.run)
-        reporters = [self._threads.start("drivetrain-status", stages.status_reporter.run)]
+        stages.progress_reports.threaded = True
+        reporters = [
+            self._threads.start("drivetrain-status", stages.status_reporter.run),
+            self._threads.start("drivetrain-progress", stages.progress_reports.run),
+        ]
         if stages.counts_writer is not None:
             reporters.append(self._threads.start("drivetrain-counts", stages.counts_writer.run))
 
         def stop() -> None:
             stages.pauses.stop()  # its thread may still wait for the backend, and changes nothing any more
             stages.status_reporter.stop()
+            stages.progress_reports.stop()
             if stages.counts_writer is not None:
                 stages.counts_writer.stop()
             for reporter in reporters:

@@ -436,7 +436,7 @@ class TestRescue:
         outcome = run("--app", "shop:app", "rescue", "--older-than", "0")
         assert outcome.exit_code == 0
         header, row = outcome.stdout.splitlines()
-        assert header.split() == ["ID", "TASK", "STATE", "ATTEMPT", "DUE", "DONE"]
+        assert header.split() == ["ID", "TASK", "STATE", "ATTEMPT", "QUEUE", "DUE", "DONE"]
         assert row.split()[:4] == [lost.id, "shop.add", "PENDING", "0"]
         assert row.endswith("ended")
 

@@ -10,6 +10,7 @@ import msgspec
 
 from drivetrain.app.application import App
 from drivetrain.app.decoding import is_group
+from drivetrain.app.progress import Progress
 from drivetrain.app.workflow_tree import WorkflowTree
 from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.exit_codes import Exit
@@ -48,7 +49,7 @@ def result(ctx: click.Context, task_id: str, *, wait: float, tree: bool, members
             handle.wait(wait)
         record = handle.record()
         workflow = app.operations.workflow(task_id, limit=members) if tree else None
-        document = _document(app, record) if workflow is None else {}
+        document = _document(app, record, handle.progress()) if workflow is None else {}
     if workflow is not None:
         _show_tree(workflow, task_id, as_json=as_json)
     elif as_json:
@@ -72,7 +73,7 @@ def _exit_code(state: State) -> Exit:
     return Exit.OK if state is State.SUCCESS else Exit.FAILED
 
 
-def _document(app: App, record: TaskRecord) -> dict[str, Any]:
+def _document(app: App, record: TaskRecord, progress: Progress) -> dict[str, Any]:
     return {
         "id": record.task_id,
         "task": record.task or None,
@@ -85,6 +86,7 @@ def _document(app: App, record: TaskRecord) -> dict[str, Any]:
         "leased_until": timestamp(record.leased_until),
         "times": {state.value: timestamp(entry.at) for state, entry in _in_order(record)},
         "expires_at": timestamp(record.expires_at),
+        "progress": {"done": progress.done, "total": progress.total, "note": progress.note},
         **(_members(app, record) if is_group(record) else {}),
         **(_ending(app, record) if record.state.terminal else {}),
     }
@@ -143,6 +145,9 @@ def _show(document: dict[str, Any]) -> None:
     if document["taken_over_from"]:
         lines["taken over"] = f"from worker {document['taken_over_from']}, whose lease had ended"
     lines["lease ends"] = document["leased_until"]
+    progress = document["progress"]
+    if progress["total"] != 1:
+        lines["progress"] = one_line(str(Progress(progress["done"], progress["total"], progress["note"])))
     if "members" in document:
         lines["members"] = f"{document['members_done']} of {document['members']} done"
     lines.update(document["times"])

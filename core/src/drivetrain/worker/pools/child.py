@@ -18,16 +18,17 @@ from typing import Any
 from attrs import frozen
 from msgspec.structs import replace
 
-from drivetrain.contract import Delivery, Message
+from drivetrain.contract import Delivery, Message, reset_after_fork
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.fork_signals import restore_in_children
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.process_signals import dump_stacks_on_signal, leave_stopping_to_the_worker
+from drivetrain.worker.progress import WRITE_SECONDS, ReportedProgress
 from drivetrain.worker.run import Run, RunResult
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Import", "Work", "serve"]
+__all__ = ["Import", "Report", "Work", "serve"]
 
 
 @frozen
@@ -55,6 +56,71 @@ class Work:
     expires_at: float | None = None
 
 
+@frozen
+class Report:
+    """What the running task reports of its progress. It comes before the answer to the order, any number of times."""
+
+    progress: ReportedProgress
+
+
+class _Reports:
+    """Sends the latest report of the running task to the worker, once a second, in a thread that the first one starts.
+
+    Locks are safe here: a time limit kills this process, and raises nothing in the task. A process that the task has
+    forked reports nothing.
+
+    Args:
+        worker: this end of the connection to the worker.
+    """
+
+    def __init__(self, worker: connection.Connection[Any, Any]) -> None:
+        self._worker = worker
+        self._run: Run | None = None
+        self._latest: tuple[Run, ReportedProgress] | None = None
+        self._starting = threading.Lock()
+        self._sending = threading.Lock()
+        self._reported = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._forked = False
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """See `drivetrain.contract.ForkAware`."""
+        self._forked = True
+
+    def begin(self, run: Run) -> None:
+        """Take reports of this run."""
+        with self._sending:
+            self._run = run
+
+    def end(self) -> None:
+        """Take no more reports. None is sent after this returns."""
+        if not self._forked:
+            with self._sending:
+                self._run = None
+
+    def report(self, run: Run, progress: ReportedProgress) -> None:
+        """See `ProgressSink`."""
+        if self._forked or run is not self._run:
+            return
+        self._latest = run, progress
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._send_all, name="drivetrain-progress", daemon=True)
+                with suppress(RuntimeError):  # the system starts no more threads; no task depends on its progress
+                    self._thread.start()
+        self._reported.set()
+
+    def _send_all(self) -> None:
+        pause = threading.Event()
+        while self._reported.wait():
+            self._reported.clear()
+            with self._sending, suppress(OSError):  # the worker has closed its end
+                if self._latest is not None and self._latest[0] is self._run:
+                    self._worker.send(Report(self._latest[1]))
+            pause.wait(WRITE_SECONDS)
+
+
 def serve(
     worker: connection.Connection[Any, Any], options: WorkerOptions, directory: Path, worker_lives: int | None = None
 ) -> None:
@@ -71,12 +137,13 @@ def serve(
     parent = multiprocessing.parent_process()
     _prepare(options.prepare_child, parent.sentinel if worker_lives is None and parent is not None else worker_lives)
     _keep_to_this_process(worker)
+    reports = _Reports(worker)
     while True:
         try:
             order = worker.recv()
         except EOFError:
             return
-        worker.send(_imported(order.task) if isinstance(order, Import) else _run(order, options))
+        worker.send(_imported(order.task) if isinstance(order, Import) else _run(order, options, reports))
 
 
 def _prepare(prepare: Callable[[], None] | None, worker_lives: int | None) -> None:
@@ -116,7 +183,7 @@ def _imported(task: TaskReference) -> str | None:
     return None
 
 
-def _run(work: Work, options: WorkerOptions) -> RunResult:
+def _run(work: Work, options: WorkerOptions, reports: _Reports) -> RunResult:
     task, call = work.task.find(), work.invocation.call
     message = Message(id=call.id, queue=call.queue, body=b"", headers=work.headers)
     run = Run(
@@ -128,4 +195,9 @@ def _run(work: Work, options: WorkerOptions) -> RunResult:
         owned_until=work.owned_until,
         expires_at=work.expires_at,
     )
-    return replace(Execution(task.runtime, options).run_here(run), run=None)
+    reports.begin(run)
+    try:
+        result = Execution(task.runtime, options, progress_sink=reports).run_here(run)
+    finally:
+        reports.end()
+    return replace(result, run=None)

@@ -58,7 +58,7 @@ class ProcessPool:
         self._done = done
         self._died = died
         self._waiting: SimpleQueue[Run | None] = SimpleQueue()
-        self._slots = [Slot(options, directory) for _ in range(size)]
+        self._slots = [Slot(options, directory, progress_sink=execution.progress_sink) for _ in range(size)]
         self._ending = threading.Event()
         # A program that exits without stopping its worker must not wait for the children.
         atexit.register(self.stop)

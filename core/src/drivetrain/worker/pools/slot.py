@@ -16,6 +16,7 @@ from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools import child
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.process_exit import describe_exit
+from drivetrain.worker.progress import ProgressSink
 from drivetrain.worker.run import Run, RunResult
 
 __all__ = ["ChildDied", "Launch", "Process", "Slot", "spawn"]
@@ -72,14 +73,23 @@ def spawn(theirs: connection.Connection[Any, Any], options: WorkerOptions, direc
 class Slot:
     """One child process. `prepare` and `execute` are for one thread; the others may be called from any."""
 
-    def __init__(self, options: WorkerOptions, directory: Path, launch: Launch = spawn) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        directory: Path,
+        launch: Launch = spawn,
+        *,
+        progress_sink: ProgressSink | None = None,
+    ) -> None:
         """Make it. The first order starts a process.
 
         Args:
             options: the options of the worker.
             directory: the working directory of a process.
             launch: starts a process.
+            progress_sink: takes reports of the progress of tasks; None: nobody reads them.
         """
+        self._progress_sink = progress_sink
         #: Whether its process, if there is one, has run nothing yet.
         self.fresh = True
         self._options = options
@@ -208,18 +218,27 @@ class Slot:
         """Send an order, and return the child's answer. After TaskTimeout or ChildDied there is no child."""
         ours = self._connection
         assert ours is not None  # noqa: S101
+        end = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
         try:
             ours.send(order)
-            if self._answers(ours, timeout_seconds):
-                return ours.recv()
+            while self._answers(ours, end):
+                answer = ours.recv()
+                if not isinstance(answer, child.Report):
+                    return answer
+                self._report(answer)
         except (EOFError, OSError) as error:
             raise ChildDied(self._reap()) from error
         self.dismiss()
         raise TaskTimeout
 
-    def _answers(self, ours: connection.Connection[Any, Any], timeout_seconds: float | None) -> bool:
-        """Wait for an answer; False: there is none within the time. Raises EOFError if there can be none."""
-        end = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+    def _report(self, report: child.Report) -> None:
+        with self._lock:
+            run = self._run
+        if run is not None and self._progress_sink is not None:
+            self._progress_sink.report(run, report.progress)
+
+    def _answers(self, ours: connection.Connection[Any, Any], end: float) -> bool:
+        """Wait for an answer until ``end`` (monotonic); False: there is none. Raises EOFError if there can be none."""
         while (remaining := end - time.monotonic()) > 0:
             if ours.poll(min(remaining, _POLL_SECONDS)):
                 return True
