@@ -61,7 +61,7 @@ from drivetrain.contract import (
 )
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
 from drivetrain.worker.context import Postpone, Retry, TaskContext, TaskTimeout, current_task
-from drivetrain.worker.limits.specs import Debounce, Rate, Throttle, Unique
+from drivetrain.worker.limits.specs import Concurrency, Debounce, Rate, Throttle, Unique
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.composition import chain, chord, group
 from drivetrain.workflow.signature import Chain, Group, Signature, Takes, Workflow
@@ -73,6 +73,7 @@ __all__ = [
     "AsyncTask",
     "AuthenticationFailed",
     "Chain",
+    "Concurrency",
     "ConfigurationError",
     "DeadLetterFilter",
     "Debounce",

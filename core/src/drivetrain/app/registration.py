@@ -10,7 +10,7 @@ from drivetrain.app.settings import Settings
 from drivetrain.contract import ConfigurationError, InvalidSignature, Plain, Retries, RetryPolicy
 from drivetrain.worker.functions import check_callable, is_async, wraps_async
 from drivetrain.worker.limits.bound import bind_limits, bind_unique
-from drivetrain.worker.limits.specs import Debounce, Rate, Throttle, Unique, WhenLimited
+from drivetrain.worker.limits.specs import Concurrency, Debounce, Rate, Throttle, Unique, WhenLimited
 from drivetrain.worker.origins import module_name
 from drivetrain.worker.registry import Pool, Registry, TaskDefinition
 from drivetrain.workflow.binding import Binding
@@ -43,7 +43,7 @@ class TaskOptions(TypedDict, total=False):
     #: Other names under which messages may name it, for instance its name before a renaming.
     aliases: Sequence[str]
     #: What limits its runs, for all workers together.
-    limits: Sequence[Rate]
+    limits: Sequence[Rate | Concurrency]
     #: What becomes of a call that a limit holds back: it waits (the default), or it is dropped: it ends as CANCELLED.
     when_limited: WhenLimited
     #: At most one task for each key.

@@ -35,6 +35,7 @@ __all__ = [
     "ETA_HEADER",
     "EXPIRES_HEADER",
     "FOLLOWS_HEADER",
+    "PARKED_HEADER",
     "POSTPONED_HEADER",
     "PUBLISHED_HEADER",
     "RESERVED_HEADER",
@@ -63,6 +64,9 @@ POSTPONED_HEADER = "drivetrain-postponed"
 #: From which rate limit of its task a delayed message has drawn; see `drivetrain.worker.limits.gate`.
 RESERVED_HEADER = "drivetrain-reserved"
 
+#: The number of a task in the line of a concurrency limit, and its key; see `drivetrain.worker.limits.line`.
+PARKED_HEADER = "drivetrain-parked"
+
 #: Which version of its claim has the arguments of this message; see `drivetrain.worker.limits.uniqueness`.
 SETTLED_HEADER = "drivetrain-settled"
 
@@ -75,6 +79,7 @@ PUBLISHED_HEADER = "drivetrain-published"
 FOLLOWS_HEADER = "drivetrain-follows"
 
 _NONE: Mapping[str, str] = {}
+_RESERVATIONS = frozenset({RESERVED_HEADER, PARKED_HEADER})
 
 _HOOKS = ("before_publish", "after_publish", "publish_failed")
 
@@ -331,9 +336,9 @@ class Publisher:
 
 def _unreserved(delivery: Delivery) -> Delivery:
     message = delivery.message
-    if RESERVED_HEADER not in message.headers:
+    if _RESERVATIONS.isdisjoint(message.headers):
         return delivery
-    headers = {name: text for name, text in message.headers.items() if name != RESERVED_HEADER}
+    headers = {name: text for name, text in message.headers.items() if name not in _RESERVATIONS}
     return replace(delivery, message=evolve(message, headers=headers))
 
 

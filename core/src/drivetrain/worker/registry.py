@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from attrs import frozen
 
 from drivetrain.contract import ConfigurationError, Plain, UnknownTask
-from drivetrain.worker.limits.bound import BoundRate, BoundUnique, TaskLimits
-from drivetrain.worker.limits.specs import Rate
+from drivetrain.worker.limits.bound import BoundUnique, TaskLimits
+from drivetrain.worker.limits.specs import Concurrency, Rate
 from drivetrain.worker.origins import Origin
 from drivetrain.workflow.binding import Binding
 from drivetrain.workflow.plan import Defaults
@@ -97,16 +97,16 @@ class Registry(Mapping[str, TaskDefinition]):
     def _check_limits(self, definition: TaskDefinition) -> None:
         if definition.limits is None:
             return
+        self.limited = True
         others = {name: one for name, one in self._definitions.items() if name != definition.name}
-        known = {limit.spec.name: (name, limit.spec) for name, one in others.items() for limit in _rates(one)}
-        for limit in _rates(definition):
-            name, spec = known.get(limit.spec.name, ("", limit.spec))
-            if spec.setting != limit.spec.setting:
+        known = {spec.name: (name, spec) for name, one in others.items() for spec in _limits(one)}
+        for own in _limits(definition):
+            name, spec = known.get(own.name, ("", own))
+            if _numbers(spec) != _numbers(own):
                 raise ConfigurationError(
                     f"tasks {name!r} and {definition.name!r} share the limit {spec.name!r} and give it other numbers: "
-                    f"{_numbers(spec)} and {_numbers(limit.spec)}; define it once, or use another name"
+                    f"{_numbers(spec)} and {_numbers(own)}; define it once, or use another name"
                 )
-        self.limited = True
 
     def __getitem__(self, name: str) -> TaskDefinition:
         return self._by_any_name[name]
@@ -145,9 +145,11 @@ class Registry(Mapping[str, TaskDefinition]):
         return [encode(value) for value in args], {name: encode(value) for name, value in kwargs.items()}
 
 
-def _rates(definition: TaskDefinition) -> tuple[BoundRate, ...]:
-    return () if definition.limits is None else definition.limits.rates
+def _limits(definition: TaskDefinition) -> Sequence[Rate | Concurrency]:
+    return () if definition.limits is None else definition.limits.specs
 
 
-def _numbers(spec: Rate) -> str:
+def _numbers(spec: Rate | Concurrency) -> str:
+    if isinstance(spec, Concurrency):
+        return f"{spec.limit} at a time"
     return f"{spec.limit:g} per {spec.per:g} s, burst {spec.burst:g}"

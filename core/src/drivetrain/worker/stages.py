@@ -20,8 +20,10 @@ from drivetrain.worker.flow_control import FlowControl
 from drivetrain.worker.heartbeat import Heartbeat
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.kept_messages import KeptMessages
+from drivetrain.worker.limits.freeing import PlaceReleaser
 from drivetrain.worker.limits.gate import LimitGate
 from drivetrain.worker.limits.pacer import Pacer
+from drivetrain.worker.limits.places import PlaceKeeper
 from drivetrain.worker.limits.uniqueness import ClaimReleaser
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pauses import PauseWatch
@@ -100,6 +102,8 @@ class Stages:
         self._publisher = Publisher(runtime, self._retrier, worker=True)
         self._effect_runner = EffectRunner(runtime, self._publisher, self._retrier, worker=options.name)
         self._settlements = Settlements(runtime, self._retrier)
+        self._place_keeper = PlaceKeeper(runtime, grace_seconds=options.lease_seconds, retrier=self._retrier)
+        self._place_releaser = PlaceReleaser(runtime, self._place_keeper, self._publisher)
         self._acknowledger = Acknowledger(runtime, self._retrier, self._settlements)
         self.activity = Activity(runtime.registry, runtime.clock)
         self._slots = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
@@ -146,6 +150,7 @@ class Stages:
             self._options,
             publisher=self._publisher,
             effect_runner=self._effect_runner,
+            place_releaser=self._place_releaser,
             acknowledger=self._acknowledger,
             retrier=self._retrier,
             settlements=self._settlements,
@@ -163,6 +168,7 @@ class Stages:
             acknowledger=self._acknowledger,
             kept_messages=KeptMessages(runtime, retrier),
             claim_releaser=ClaimReleaser(runtime, retrier),
+            place_releaser=self._place_releaser,
             releaser=self.releaser,
             in_flight=self.in_flight,
             activity=self.activity,
@@ -188,6 +194,8 @@ class Stages:
             effect_runner=self._effect_runner,
             rejecter=rejecter,
             acknowledger=acknowledger,
+            place_keeper=self._place_keeper,
+            place_releaser=self._place_releaser,
             retrier=retrier,
         )
         starter = Starter(

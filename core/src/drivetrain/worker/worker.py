@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from drivetrain.contract import Broker, Delivery, Interruption, WorkerFailed
+from drivetrain.contract import Broker, Delivery, Interruption, NotSupported, WorkerFailed
 from drivetrain.worker.companions import Companion
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
@@ -57,6 +57,7 @@ class Worker:
 
         Raises:
             ConfigurationError: a task of the processes pool cannot be found from another process.
+            NotSupported: a task has limits, and the backend stores nothing.
         """
         self._runtime = runtime
         self.options = options
@@ -84,6 +85,8 @@ class Worker:
         self._suspects, self._releaser, self._heartbeat = stages.suspects, stages.releaser, stages.heartbeat
 
     def _check_tasks(self) -> None:
+        if self._runtime.registry.limited and not self._runtime.backend.capabilities.stores:
+            raise NotSupported("limits need a backend that stores results, and this app's backend is null://")
         for definition in self._runtime.registry.values():
             definition.binding.compile()
             if definition.pool is Pool.PROCESSES:

@@ -17,6 +17,7 @@ from drivetrain.worker.finishing.recording import ResultRecorder
 from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.kept_messages import KeptMessages
+from drivetrain.worker.limits.freeing import PlaceReleaser
 from drivetrain.worker.limits.uniqueness import ClaimReleaser
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
@@ -47,6 +48,7 @@ class Finisher:
         acknowledger: Acknowledger,
         kept_messages: KeptMessages,
         claim_releaser: ClaimReleaser,
+        place_releaser: PlaceReleaser,
         releaser: Releaser,
         in_flight: InFlight,
         activity: Activity,
@@ -59,6 +61,7 @@ class Finisher:
         self._acknowledger = acknowledger
         self._kept_messages = kept_messages
         self._claim_releaser = claim_releaser
+        self._place_releaser = place_releaser
         self._releaser = releaser
         self._in_flight = in_flight
         self._activity = activity
@@ -102,6 +105,8 @@ class Finisher:
         self._publish_retries([result for result in settled if result.state is State.RETRY])
         notify_step(observers, "followed_up", settled)
         self._kept_messages.keep_failed(settled)
+        if self._runtime.registry.limited:
+            self._place_releaser.release(settled)
         if self._runtime.registry.unique:
             self._claim_releaser.release(settled)
         self._acknowledger.finish(settled)

@@ -11,6 +11,7 @@ from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.events import notify_interrupted
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.in_flight import InFlight
+from drivetrain.worker.limits.freeing import PlaceReleaser
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.publisher import POSTPONED_HEADER, Publisher, postponed_since
 from drivetrain.worker.retrying import Retrier
@@ -36,6 +37,7 @@ class Releaser:
         *,
         publisher: Publisher,
         effect_runner: EffectRunner,
+        place_releaser: PlaceReleaser,
         acknowledger: Acknowledger,
         retrier: Retrier,
         settlements: Settlements,
@@ -45,6 +47,7 @@ class Releaser:
         self._options = options
         self._publisher = publisher
         self._effect_runner = effect_runner
+        self._place_releaser = place_releaser
         self._acknowledger = acknowledger
         self._retrier = retrier
         self._settlements = settlements
@@ -55,6 +58,7 @@ class Releaser:
         if not runs:
             return
         self._record_released(runs)
+        self._place_releaser.release_runs(runs)
         self._settlements.release([run.delivery for run in runs], delay_seconds=delay_seconds)
         self._in_flight.remove(runs)
 
@@ -64,6 +68,7 @@ class Releaser:
             return
         now = self._runtime.clock.now()
         self._record_released([run for run, _ in postponed], {run.id: due for run, due in postponed})
+        self._place_releaser.release_runs([run for run, _ in postponed])
         self._publisher.publish_later([(run.delivery, due, _postponed(run, now)) for run, due in postponed])
         self._acknowledger.acknowledge_copied([run.delivery for run, _ in postponed])
         self._in_flight.remove(run for run, _ in postponed)
@@ -73,6 +78,7 @@ class Releaser:
         notify_interrupted(self._runtime, self._options.name, run, Interruption.CRASHED)
         lease = RunLease(task_id=run.task_id, run=run.id, seconds=0)
         self._retrier.call("end the lease", lambda: self._runtime.backend.renew([lease]))
+        self._place_releaser.release_runs([run])
         self._settlements.release([run.delivery])
         self._in_flight.remove([run])
 
@@ -80,6 +86,7 @@ class Releaser:
         """Release runs, and offer their messages to workers with another version; see `offer`."""
         runs = [run for run, _ in offered]
         self._record_released(runs)
+        self._place_releaser.release_runs(runs)
         self.offer([(run.delivery, delay) for run, delay in offered])
         self._in_flight.remove(runs)
 

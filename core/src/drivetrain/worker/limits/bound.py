@@ -10,10 +10,11 @@ from attrs import frozen
 from drivetrain.contract import InvalidSignature
 from drivetrain.worker.limits.durations import positive
 from drivetrain.worker.limits.keys import Arguments, CallKey, call_key
+from drivetrain.worker.limits.place import Place
 from drivetrain.worker.limits.rates import Draw
-from drivetrain.worker.limits.specs import Debounce, Key, Rate, Throttle, Unique, WhenLimited
+from drivetrain.worker.limits.specs import Concurrency, Debounce, Key, Rate, Throttle, Unique, WhenLimited
 
-__all__ = ["BoundRate", "BoundUnique", "TaskLimits", "bind_limits", "bind_unique"]
+__all__ = ["BoundConcurrency", "BoundRate", "BoundUnique", "TaskLimits", "bind_limits", "bind_unique"]
 
 _WHEN_LIMITED = ("wait", "drop", "cancel_oldest")
 
@@ -39,21 +40,45 @@ class BoundRate:
 
 
 @frozen
+class BoundConcurrency:
+    """A concurrency limit of a task."""
+
+    spec: Concurrency
+    key: CallKey
+
+    def place(self, arguments: Arguments) -> Place:
+        """The place that a call needs. Raises what the functions of the application raise."""
+        return Place(self.key.name, self.key.of(arguments), self.spec.limit)
+
+
+@frozen
 class TaskLimits:
     """The limits of a task.
 
     Attributes:
         rates: its rate limits, in the order in which they are drawn from.
+        concurrency: its concurrency limits.
         when_limited: what becomes of a call that must wait.
     """
 
     rates: tuple[BoundRate, ...]
+    concurrency: tuple[BoundConcurrency, ...]
     when_limited: WhenLimited
 
     @property
     def constant(self) -> bool:
         """Whether no limit needs arguments."""
-        return all(one.constant for one in self.rates)
+        return all(one.constant for one in self.rates) and all(one.key.constant for one in self.concurrency)
+
+    @property
+    def specs(self) -> Sequence[Rate | Concurrency]:
+        """The limits as the application has written them."""
+        return [*(one.spec for one in self.rates), *(one.spec for one in self.concurrency)]
+
+    def places(self, arguments: Arguments) -> tuple[Place, ...]:
+        """The places that a call needs, each once. Raises what the functions of the application raise."""
+        places = [one.place(arguments) for one in self.concurrency]
+        return tuple({place.key: place for place in places}.values())
 
 
 @frozen
@@ -114,9 +139,12 @@ def bind_limits(
         raise InvalidSignature(
             f"when_limited of task {task!r} is {when_limited!r}; use 'wait', 'drop' or 'cancel_oldest'"
         )
-    rates = []
+    rates, concurrency = [], []
     for one in limits:
-        if not isinstance(one, Rate):
-            raise InvalidSignature(f"task {task!r} has {one!r} as a limit; use Rate(…)")
-        rates.append(BoundRate(one, call_key(task, function, one.name, one.key)))
-    return TaskLimits(tuple(rates), when_limited) if rates else None
+        if isinstance(one, Rate):
+            rates.append(BoundRate(one, call_key(task, function, one.name, one.key)))
+        elif isinstance(one, Concurrency):
+            concurrency.append(BoundConcurrency(one, call_key(task, function, one.name, one.key)))
+        else:
+            raise InvalidSignature(f"task {task!r} has {one!r} as a limit; use Rate(…) or Concurrency(…)")
+    return TaskLimits(tuple(rates), tuple(concurrency), when_limited) if rates or concurrency else None

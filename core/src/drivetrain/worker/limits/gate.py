@@ -6,16 +6,20 @@ from collections.abc import Sequence
 
 from attrs import define, frozen
 
+from drivetrain.contract import Message, State, message_bytes
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.limits.bound import BoundRate, TaskLimits
+from drivetrain.worker.limits.cancelling import PlaceCanceller
 from drivetrain.worker.limits.due_times import DueTimes
+from drivetrain.worker.limits.freeing import PlaceReleaser
 from drivetrain.worker.limits.keys import Arguments
+from drivetrain.worker.limits.places import PlaceKeeper, Request
 from drivetrain.worker.limits.rates import Draw, RateDraws
 from drivetrain.worker.limits.uniqueness import Rescheduler
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.publisher import RESERVED_HEADER, Publisher
+from drivetrain.worker.publisher import PARKED_HEADER, RESERVED_HEADER, Publisher
 from drivetrain.worker.receiving.rejecting import Rejecter
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import Run, log_extra
@@ -31,6 +35,13 @@ _EARLY_SECONDS = 0.1
 #: How late a task may start with what was reserved for it, in seconds, beyond the resolution of the broker's delays.
 #: Later it reserves again: otherwise all tasks that came due while no worker had room would start at once.
 _LATE_SECONDS = 0.1
+
+
+#: How long the message of a task is delayed that stands in a line, in seconds. It is woken before by a copy. Its own
+#: message comes where that copy was lost.
+_PARKED_SECONDS = 600.0
+#: The same for a message that is too large to be stored, so that no copy can be made, in seconds.
+_UNSTORED_SECONDS = 5.0
 
 
 @frozen
@@ -97,12 +108,18 @@ class LimitGate:
         effect_runner: EffectRunner,
         rejecter: Rejecter,
         acknowledger: Acknowledger,
+        place_keeper: PlaceKeeper,
+        place_releaser: PlaceReleaser,
         retrier: Retrier,
     ) -> None:
         self._runtime = runtime
         self._publisher = publisher
         self._rejecter = rejecter
         self._acknowledger = acknowledger
+        self._place_keeper = place_keeper
+        self._place_releaser = place_releaser
+        self._retrier = retrier
+        self._canceller = PlaceCanceller(runtime, effect_runner, retrier)
         self._due_times = DueTimes(runtime, options, effect_runner=effect_runner, retrier=retrier)
         self._rescheduler = Rescheduler(
             runtime,
@@ -132,6 +149,7 @@ class LimitGate:
             return [run for run in runs if id(run) not in refused]
         self._skip_reserved(list(callers.values()), now)
         held = self._draw_all(list(callers.values()), now)
+        held |= self._take_places([one for one in callers.values() if id(one.run) not in held], now)
         return [run for run in runs if id(run) not in refused and id(run) not in held]
 
     def _caller(self, run: Run) -> _Caller | None:
@@ -144,7 +162,7 @@ class LimitGate:
         try:
             return _Caller(run, limits, run.definition.binding.decode_call(call.args, call.kwargs))
         except Exception:  # noqa: BLE001 - wrong arguments: the run fails with the same error, and explains it
-            return _Caller(run, TaskLimits((), limits.when_limited), ((), {}))
+            return _Caller(run, TaskLimits((), (), limits.when_limited), ((), {}))
 
     # Rates
 
@@ -193,8 +211,7 @@ class LimitGate:
                 if one.rate is not None:
                     draws.append(one.rate.draw(one.arguments))
             except Exception as error:  # noqa: BLE001 - a function of the application may raise anything; it ends this task
-                reason = f"a limit of the task cannot be applied: {error!r}"
-                self._rejecter.dead_letter(one.run.delivery, one.run.invocation, reason, error)
+                self._reject(one, error)
                 rejected[id(one)] = one.run
         return draws, rejected
 
@@ -229,3 +246,85 @@ class LimitGate:
     def _not_before(self, run: Run, wait_seconds: float) -> None:
         if wait_seconds > 0 and self.receive_early:
             run.not_before = self._runtime.clock.monotonic() + wait_seconds
+
+    # Places
+
+    def _take_places(self, callers: Sequence[_Caller], now: float) -> set[int]:
+        """Take the places of each caller, or none; the ids of the runs that must wait, or were dropped."""
+        callers = self._unfinished([one for one in callers if one.limits.concurrency])
+        requests, held = [], set[int]()
+        for one in callers:
+            try:
+                places = one.limits.places(one.arguments)
+            except Exception as error:  # noqa: BLE001 - a function of the application may raise anything; it ends this task
+                self._reject(one, error)
+                held.add(id(one.run))
+                continue
+            message = one.run.delivery.message
+            waits = one.limits.when_limited == "wait"
+            requests.append((one, Request(message, places, waits, came_from=_came_from(message))))
+        if not requests:
+            return held
+        self._take([request for _, request in requests])
+        for one, request in requests:
+            if one.limits.when_limited == "cancel_oldest":
+                self._make_room(request)
+        for one, request in requests:
+            if request.taken:
+                one.run.places = request.places
+        blocked = [(one, request) for one, request in requests if not request.taken]
+        self._park([(one, request.parked) for one, request in blocked if request.parked is not None], now)
+        for one, request in blocked:
+            if request.parked is None:
+                text = f"limit {request.blocked!r} has no free place, and when_limited is {one.limits.when_limited!r}"
+                self._rejecter.drop(one.run.delivery, one.run.invocation, text)
+        return held | {id(one.run) for one, _ in blocked}
+
+    def _take(self, requests: Sequence[Request]) -> None:
+        self._place_releaser.follow(self._place_keeper.take(requests))
+
+    def _make_room(self, request: Request) -> None:
+        """Cancel the oldest tasks until a request has its places."""
+        while not request.taken and request.blocked is not None and request.oldest:
+            self._canceller.cancel([request.oldest], request.blocked)
+            request.blocked = None
+            self._take([request])
+
+    def _unfinished(self, callers: Sequence[_Caller]) -> Sequence[_Caller]:
+        """Without those that have waited in a line and were started meanwhile, by another message that woke them."""
+        woken = [one.run.task_id for one in callers if PARKED_HEADER in one.run.delivery.message.headers]
+        if not woken:
+            return callers
+        records = self._retrier.call("read", lambda: self._runtime.backend.read(woken))
+        begun = {
+            record.task_id
+            for record in records
+            if record is not None and (record.state.terminal or record.state is State.STARTED)
+        }
+        return [one for one in callers if one.run.task_id not in begun]
+
+    def _park(self, waiting: Sequence[tuple[_Caller, tuple[str, int]]], now: float) -> None:
+        """Delay the messages of tasks that stand in a line. A free place wakes them before, with a copy."""
+        if not waiting:
+            return
+        largest = self._runtime.backend.capabilities.largest_value_bytes
+        later = []
+        for one, (key, number) in waiting:
+            message = one.run.delivery.message
+            wakes = largest is None or 2 * message_bytes(message) < largest
+            due = now + (_PARKED_SECONDS if wakes else _UNSTORED_SECONDS)
+            later.append((one.run, due, {PARKED_HEADER: f"{number}:{key}"}))
+            logger.debug("waiting for a place of limit %s", key, extra=log_extra(one.run.invocation))
+        self._due_times.record([(run, due) for run, due, _ in later])
+        self._publisher.publish_later([(run.delivery, due, headers) for run, due, headers in later])
+        self._acknowledger.acknowledge_copied([run.delivery for run, _, _ in later])
+
+    def _reject(self, one: _Caller, error: Exception) -> None:
+        reason = f"a limit of the task cannot be applied: {error!r}"
+        self._rejecter.dead_letter(one.run.delivery, one.run.invocation, reason, error)
+
+
+def _came_from(message: Message) -> tuple[str, int] | None:
+    """The key and the number of a message that has waited in a line."""
+    number, _, key = message.headers.get(PARKED_HEADER, "").partition(":")
+    return (key, int(number)) if number.isdecimal() else None

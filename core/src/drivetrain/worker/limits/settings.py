@@ -9,7 +9,15 @@ from drivetrain.contract import VersionedValue
 from drivetrain.worker.limits.specs import RateSetting
 from drivetrain.worker.value_codec import decode
 
-__all__ = ["SETTING_PREFIX", "Effective", "LimitChange", "effective_rate", "setting_key", "stored_change"]
+__all__ = [
+    "SETTING_PREFIX",
+    "Effective",
+    "LimitChange",
+    "effective_limit",
+    "effective_rate",
+    "setting_key",
+    "stored_change",
+]
 
 #: The keys of changes begin with it; the name of the limit follows.
 SETTING_PREFIX = "limits/settings/"
@@ -73,3 +81,14 @@ def effective_rate(declared: RateSetting, stored: VersionedValue | None) -> Effe
         return Effective(declared, 0)
     per, burst = change.per or declared.per, change.burst or declared.burst
     return Effective(RateSetting(limit=change.limit, per=per, burst=burst), stored.version)
+
+
+def effective_limit(declared: int, stored: VersionedValue | None) -> int:
+    """The number of places that applies now.
+
+    Args:
+        declared: the number in the code.
+        stored: the value of the change.
+    """
+    change = stored_change(stored)
+    return declared if change is None else max(1, int(change.limit))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from attrs import field, frozen
 
 from drivetrain.contract import InvalidSignature
 from drivetrain.worker.limits.durations import Duration, positive, seconds
 
-__all__ = ["Debounce", "Key", "Rate", "RateSetting", "Throttle", "Unique", "WhenLimited"]
+__all__ = ["Concurrency", "Debounce", "Key", "Rate", "RateSetting", "Throttle", "Unique", "WhenLimited"]
 
 #: What becomes of a task that a limit holds back.
 WhenLimited: TypeAlias = Literal["wait", "drop", "cancel_oldest"]
@@ -63,6 +63,29 @@ class Rate:
     def setting(self) -> RateSetting:
         """Its numbers, which an operator may change while workers run."""
         return RateSetting(limit=self.limit, per=self.per, burst=self.burst)
+
+
+def _check_places(_record: object, _attribute: Any, value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise InvalidSignature(f"the limit of a Concurrency is {value!r}; use a whole number, 1 or more")
+
+
+@frozen
+class Concurrency:
+    """A limit on how many tasks run at the same time, for all workers together.
+
+    A task that must wait stands in a line. It holds no slot, costs no polling, uses no attempt, and starts as soon as
+    it is the first one and a place is free. Tasks with a limit of the same key share it.
+
+    Attributes:
+        name: the name of the limit, and its key: ``"tenant:{tenant}"`` is one for each value of that argument.
+        limit: how many tasks may run at the same time, 1 or more.
+        key: see `Rate.key`.
+    """
+
+    name: str
+    limit: int = field(validator=_check_places)
+    key: Callable[..., object] | None = field(default=None, kw_only=True)
 
 
 #: The key of a unique task: a template, a function of the task's arguments, or None: all arguments.
