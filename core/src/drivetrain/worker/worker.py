@@ -244,7 +244,7 @@ class Worker:
         return ""
 
     def _start_reports(self) -> Callable[[], None]:
-        """Start the threads that report status, counts and progress and watch for pauses; the function that ends them."""
+        """Start the threads that report status, counts and progress and watch pauses; the function that ends them."""
         if not self._runtime.backend.capabilities.stores:
             return lambda: None
         stages = self._stages
