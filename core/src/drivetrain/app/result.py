@@ -93,7 +93,8 @@ class Result(Generic[R]):
         clock = self._services.runtime.clock
         began = clock.monotonic()
         if progress:
-            show_progress(self.progress_changes(timeout=timeout), progress)
+            with awaiting(self.id):
+                show_progress(self.progress_changes(timeout=timeout), progress)
         ended: Ended = {}
         if timeout is None and (waiting := task_or_none()) is not None and not (ended := self._ended_soon()):
             logger.warning("task %s waits without a time limit for task %s; %s", waiting.task, self.id, _ADVICE)
