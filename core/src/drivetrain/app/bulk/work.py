@@ -14,13 +14,13 @@ from drivetrain.app.bulk.operation_record import Action, Target
 from drivetrain.app.bulk.outcomes import TaskOutcome, Verdict, done, skipped
 from drivetrain.app.bulk.retry import TaskReviver
 from drivetrain.app.bulk.run_now import DelayEnder
-from drivetrain.app.bulk.selections import PAGE
+from drivetrain.app.bulk.selections import PAGE, Selection
 from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.sending import Sender
 from drivetrain.contract import Message, State, TaskRecord
 from drivetrain.worker.runtime import Runtime
 
-__all__ = ["LetterWork", "Selection", "TaskWork", "Work", "WorkPage"]
+__all__ = ["LetterWork", "TaskWork", "Work", "WorkPage"]
 
 
 @frozen
@@ -50,18 +50,6 @@ class Work(Protocol):
             targets: the tasks of one page.
             again: whether a process that has died may have acted on them.
         """
-        ...
-
-
-class Selection(Protocol):
-    """Chooses tasks, by ids or by a filter."""
-
-    def total(self) -> tuple[int, bool]:
-        """As `Work.total`."""
-        ...
-
-    def ids(self, cursor: str) -> tuple[Sequence[str], str | None]:
-        """The ids from ``cursor`` on, and where the next page begins."""
         ...
 
 
