@@ -8,6 +8,7 @@ from drivetrain import ConfigurationError, DeadLetterFilter, NotSupported, Queue
 from drivetrain.app.bulk import selections, work
 from drivetrain.app.bulk.facade import Bulk
 from drivetrain.app.bulk.operation_record import Action, OperationState
+from drivetrain.app.bulk.selections import Count
 from drivetrain.app.bulk.takeover import OperationTakeover
 from drivetrain.app.bulk.work import TaskWork
 from drivetrain.app.finding import TaskFilter
@@ -295,8 +296,8 @@ def test_a_filter_runs_now_what_is_delayed(app, bulk):
 
 def test_a_filter_counts_what_it_would_choose(app, bulk):
     delayed(app, 25)
-    assert bulk.count(Action.CANCEL, TaskFilter(task="value")) == (25, True)
-    assert bulk.count(Action.RETRY, TaskFilter(task="value")) == (0, True)
+    assert bulk.count(Action.CANCEL, TaskFilter(task="value")) == Count(25)
+    assert bulk.count(Action.RETRY, TaskFilter(task="value")) == Count(0)
 
 
 def test_ids_and_a_filter_are_refused_together(bulk):
@@ -319,7 +320,9 @@ def test_tasks_that_only_queues_show_are_searched_again_until_none_is_left(app, 
     rewire(app, backend=Changed(app.runtime.backend, lists_tasks=TaskReach.NONE))
     handles = app.send_many(app.signature("value", n) for n in range(25))
     operation = bulk.cancel(where=TaskFilter(states=(State.PENDING,)))
-    assert operation.run().done == 25
+    record = operation.run()
+    assert (record.done, record.exact) == (25, False)
+    assert record.notices
     assert states(handles) == {State.CANCELLED}
 
 

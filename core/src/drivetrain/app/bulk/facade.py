@@ -15,7 +15,7 @@ from drivetrain.app.bulk.operation_store import OperationStore
 from drivetrain.app.bulk.outcomes import TaskOutcome
 from drivetrain.app.bulk.run_now import check_run_now
 from drivetrain.app.bulk.runner import OperationRunner, audit_entry, counted
-from drivetrain.app.bulk.selections import FilterSelection, IdSelection, Selection, described_filter, with_states
+from drivetrain.app.bulk.selections import Count, FilterSelection, IdSelection, Selection, described_filter, with_states
 from drivetrain.app.bulk.work import LetterWork, TaskWork, Work
 from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.finding import FoundPage, TaskFilter
@@ -160,8 +160,8 @@ class Bulk:
         self._find(where, 1, None)  # refuses what cannot be found
         return self._store_new(replace(record, where=msgspec.to_builtins(where)), [])
 
-    def count(self, action: Action, where: TaskFilter) -> tuple[int, bool]:
-        """How many tasks an action would choose by a filter, and whether that is exact; else it is the least number.
+    def count(self, action: Action, where: TaskFilter) -> Count:
+        """How many tasks an action would choose by a filter.
 
         Raises:
             NotSupported: tasks in these states cannot be found.

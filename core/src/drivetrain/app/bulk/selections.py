@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
+from attrs import frozen
 from msgspec.structs import replace
 
 from drivetrain.app.bulk.operation_record import Action
 from drivetrain.app.bulk.operation_store import OperationStore
 from drivetrain.app.finding import FoundPage, FoundTask, TaskFilter
+from drivetrain.app.task_search import LARGEST_PAGE
 from drivetrain.contract import State
 
 __all__ = ["PAGE", "FilterSelection", "Find", "IdSelection", "Selection", "described_filter", "with_states"]
 
 #: How many tasks an operation acts on between two writes of its progress.
 PAGE = 100
-#: How many tasks one page of a count has, and how many pages are counted at most.
-_COUNTED, _MOST_COUNTED_PAGES = 1000, 10
+#: How many pages of a search are counted at most.
+_MOST_COUNTED_PAGES = 10
 #: By how much the clocks of two machines may differ, in seconds.
 _SKEW_SECONDS = 5.0
 
@@ -32,11 +34,22 @@ _STATES: dict[Action, tuple[State, ...]] = {
 }
 
 
+@frozen
+class Count:
+    """How many tasks are chosen. Immutable."""
+
+    number: int
+    #: Whether the number is exact; otherwise it is the least number.
+    exact: bool = True
+    #: What the search may have missed, and what to do.
+    notices: tuple[str, ...] = ()
+
+
 class Selection(Protocol):
     """Chooses tasks, by ids or by a filter. Used by one thread. All methods may raise ServiceError."""
 
-    def total(self) -> tuple[int, bool]:
-        """How many tasks are chosen, and whether that is exact; otherwise it is the least number."""
+    def total(self) -> Count:
+        """How many tasks are chosen."""
         ...
 
     def ids(self, cursor: str) -> tuple[Sequence[str], str | None]:
@@ -52,9 +65,9 @@ class IdSelection:
         self._operation_id = operation_id
         self._count = count
 
-    def total(self) -> tuple[int, bool]:
+    def total(self) -> Count:
         """See `Selection.total`."""
-        return self._count, True
+        return Count(self._count)
 
     def ids(self, cursor: str) -> tuple[Sequence[str], str | None]:
         """See `Selection.ids`."""
@@ -80,39 +93,45 @@ class FilterSelection:
         self._where = where
         self._latest = asked_at + _SKEW_SECONDS
         self._seen: set[str] = set()
+        #: The rest of the page of the search, and where the next one begins.
+        self._found: list[str] = []
+        self._following: str | None = None
         #: Whether this pass has found a task that no earlier pass has found.
         self._progress = False
 
-    def total(self) -> tuple[int, bool]:
+    def total(self) -> Count:
         """See `Selection.total`."""
-        count, cursor = 0, None
+        number, cursor, notices = 0, None, dict[str, None]()
         for _ in range(_MOST_COUNTED_PAGES):
-            page = self._find(self._where, _COUNTED, cursor)
-            count += sum(self._is_chosen(task) for task in page.tasks)
+            page = self._find(self._where, LARGEST_PAGE, cursor)
+            number += sum(self._is_chosen(task) for task in page.tasks)
+            notices.update(dict.fromkeys(page.reach.notices))
             cursor = page.cursor
             if cursor is None:
-                return count, _is_complete(page) or len(page.tasks) < _COUNTED
-        return count, False
+                break
+        return Count(number, exact=cursor is None and not notices, notices=tuple(notices))
 
     def ids(self, cursor: str) -> tuple[Sequence[str], str | None]:
         """See `Selection.ids`."""
-        page = self._find(self._where, PAGE, cursor or None)
+        if not self._found:
+            self._search(cursor)
+        chosen, self._found = self._found[:PAGE], self._found[PAGE:]
+        return chosen, cursor if self._found else self._following
+
+    def _search(self, cursor: str) -> None:
+        # The first page is large: queues and workers show no second one.
+        page = self._find(self._where, PAGE if cursor else LARGEST_PAGE, cursor or None)
         found = [task.task_id for task in page.tasks if task.task_id not in self._seen and self._is_chosen(task)]
         self._seen.update(found)
+        self._found, self._following = found, page.cursor
         self._progress = self._progress or bool(found)
-        if page.cursor is not None:
-            return found, page.cursor
-        # Queues and workers show the first tasks only. More of them show when these are gone.
-        again = self._progress and not _is_complete(page)
-        self._progress = False
-        return found, "" if again else None
+        if page.cursor is None:
+            # Queues and workers show the first tasks only. More of them show when these are gone.
+            self._following = "" if self._progress and page.reach.sources != ("backend",) else None
+            self._progress = False
 
     def _is_chosen(self, task: FoundTask) -> bool:
         return task.changed is None or task.changed <= self._latest
-
-
-def _is_complete(page: FoundPage) -> bool:
-    return page.reach.sources == ("backend",)
 
 
 def with_states(action: Action, where: TaskFilter) -> TaskFilter:

@@ -12,6 +12,7 @@ import click
 from drivetrain.app.application import App
 from drivetrain.app.bulk.operation import Operation
 from drivetrain.app.bulk.operation_record import Action, AuditEntry
+from drivetrain.app.bulk.selections import Count
 from drivetrain.app.finding import TaskFilter
 from drivetrain.app.search_words import filter_of
 from drivetrain.cli.app_options import app_options, options_of
@@ -260,10 +261,12 @@ def _act(
         bulk_of = app.operations.bulk
         begin = {Action.CANCEL: bulk_of.cancel, Action.RETRY: bulk_of.retry, Action.RUN_NOW: bulk_of.run_now}[action]
         ids, where = _chosen(query, app)
-        count, exact = (len(ids), True) if where is None else bulk_of.count(action, where)
-        if count == 0 and exact:
-            not_found(ctx, "no task matches")
-        counted = f"{'' if exact else 'at least '}{count} task{'' if count == 1 else 's'}"
+        count = Count(len(ids)) if where is None else bulk_of.count(action, where)
+        for notice in count.notices:
+            click.echo(notice, err=True)
+        if count.number == 0:
+            not_found(ctx, "no task matches" if count.exact else "no task that can be found matches")
+        counted = f"{'' if count.exact else 'at least '}{count.number} task{'' if count.number == 1 else 's'}"
         if _shown_or_confirmed(f"{_VERBS[action]} {counted}", dry_run=dry_run, yes=yes, as_json=as_json):
             _finish(ctx, begin(*ids, where=where, by=operator_name(), why=why), detach, as_json)
 
