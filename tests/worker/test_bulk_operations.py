@@ -7,9 +7,12 @@ import pytest
 from drivetrain import ConfigurationError, DeadLetterFilter, NotSupported, QueueSection, State, UnknownResult
 from drivetrain.app.bulk import selections, work
 from drivetrain.app.bulk.facade import Bulk
-from drivetrain.app.bulk.operation_record import OperationState
+from drivetrain.app.bulk.operation_record import Action, OperationState
+from drivetrain.app.bulk.selections import Count
 from drivetrain.app.bulk.takeover import OperationTakeover
 from drivetrain.app.bulk.work import TaskWork
+from drivetrain.app.finding import TaskFilter
+from drivetrain.contract import TaskReach
 from drivetrain.testing import VirtualTime
 from support.faults import Changed, rewire
 from support.waiting import until
@@ -237,7 +240,7 @@ def test_a_single_retry_is_audited_too(app, bulk):
 
 
 def test_no_task_is_no_operation(bulk):
-    with pytest.raises(ConfigurationError, match="no task is chosen to cancel"):
+    with pytest.raises(ConfigurationError, match="to cancel, give either the ids of tasks or a filter"):
         bulk.cancel()
 
 
@@ -259,6 +262,68 @@ def test_a_task_that_is_due_or_waits_for_another_task_is_skipped(app):
         ("failed", "the backend has no record of it: the id is wrong, or its retention is over"),
     ]
     assert [one.id for one in app.runtime.broker.peek("default", QueueSection.READY, limit=9)] == ["due"]
+
+
+# Filters
+
+
+def test_a_filter_retries_what_has_failed(app, bulk, log):
+    handles = app.send_many(app.signature("broken", n) for n in range(25))
+    app.send(app.signature("value", 1))
+    drain(app)
+    log.clear()
+    operation = bulk.retry(where=TaskFilter(task="bro*", text="it is broken"))
+    assert operation.record().selection == "tasks with state:failure,expired task:bro* text:it is broken"
+    # They fail again while it goes on, and match again. They are not retried twice.
+    record = operation.run(report=lambda _: drain(app))
+    assert (record.done, record.total, record.exact) == (25, 25, True)
+    assert len(log.notes) == 25
+    assert {handle.record().attempt for handle in handles} == {1}
+
+
+def test_a_filter_cancels_what_waits(app, bulk):
+    handles = delayed(app, 25)
+    assert bulk.cancel(where=TaskFilter(queue="def*")).run().done == 25
+    assert states(handles) == {State.CANCELLED}
+
+
+def test_a_filter_runs_now_what_is_delayed(app, bulk):
+    handles = delayed(app, 25)
+    assert bulk.run_now(where=TaskFilter(task="value")).run().done == 25
+    drain(app)
+    assert states(handles) == {State.SUCCESS}
+
+
+def test_a_filter_counts_what_it_would_choose(app, bulk):
+    delayed(app, 25)
+    assert bulk.count(Action.CANCEL, TaskFilter(task="value")) == Count(25)
+    assert bulk.count(Action.RETRY, TaskFilter(task="value")) == Count(0)
+
+
+def test_ids_and_a_filter_are_refused_together(bulk):
+    with pytest.raises(ConfigurationError, match="either the ids of tasks or a filter"):
+        bulk.cancel("1", where=TaskFilter(task="value"))
+
+
+def test_what_cannot_be_found_is_refused_before_anything_is_stored(app, bulk):
+    reach = TaskReach.NONE
+    rewire(
+        app, backend=Changed(app.runtime.backend, lists_tasks=reach), broker=Changed(app.runtime.broker, peeks=False)
+    )
+    with pytest.raises(NotSupported, match="does not list"):
+        bulk.cancel(where=TaskFilter(states=(State.PENDING,), task="value"))
+    assert bulk.recent() == []
+
+
+def test_tasks_that_only_queues_show_are_searched_again_until_none_is_left(app, bulk):
+    """A queue shows its first messages only, and the next ones when these are gone."""
+    rewire(app, backend=Changed(app.runtime.backend, lists_tasks=TaskReach.NONE))
+    handles = app.send_many(app.signature("value", n) for n in range(25))
+    operation = bulk.cancel(where=TaskFilter(states=(State.PENDING,)))
+    record = operation.run()
+    assert (record.done, record.exact) == (25, False)
+    assert record.notices
+    assert states(handles) == {State.CANCELLED}
 
 
 def test_a_worker_goes_on_with_what_a_service_has_interrupted(app, bulk):

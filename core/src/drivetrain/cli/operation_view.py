@@ -72,6 +72,8 @@ def show_operation(record: OperationRecord) -> None:
     why = f" ({one_line(record.why)})" if record.why else ""
     click.echo(f"{record.action} {one_line(record.selection)}: {_summary(record)}")
     click.echo(f"operation {record.id}, asked for by {record.by or '(unknown)'} at {timestamp(record.created)}{why}")
+    for notice in record.notices:
+        click.echo(notice, err=True)
     if record.error:
         click.echo(f"Error: {one_line(record.error)}", err=True)
     _show_reasons("failed", record.failed, record.errors)
@@ -112,6 +114,7 @@ def operation_document(record: OperationRecord) -> dict[str, Any]:
         "total": record.total,
         "total_is_exact": record.exact,
         "stopped_by": record.stopped_by or None,
+        "notices": record.notices,
         "error": record.error or None,
         "errors": [{"id": one.task_id, "reason": one.text} for one in record.errors],
         "skips": [{"id": one.task_id, "reason": one.text} for one in record.skips],

@@ -60,6 +60,19 @@ def test_a_dry_run_changes_nothing(shop, run, run_json, delayed):
     assert states(shop, delayed) == [State.PENDING] * 3
 
 
+def test_search_words_choose_tasks(shop, run, run_json, delayed, failed):
+    assert run("bulk", "cancel", "task:shop.add", "--dry-run").stdout == "would: cancel 3 tasks\n"
+    assert run("bulk", "retry", "since:1h", "fragile", "--dry-run").stdout == "would: retry 1 task\n"
+    code, document = run_json("bulk", "cancel", "task:shop.*", "--yes")
+    assert (code, document["done"]) == (0, 3)
+    assert document["selection"] == "tasks with state:pending,received,started,retry task:shop.*"
+    assert states(shop, delayed) == [State.CANCELLED] * 3
+    outcome = run("bulk", "cancel", "task:shop.*", "--yes")
+    assert outcome.exit_code == 3
+    assert "no task matches" in outcome.stderr
+    assert run("bulk", "cancel", "tusk:shop.add", "--yes").exit_code == 2
+
+
 def test_without_a_terminal_it_asks_for_yes(shop, run, delayed):
     outcome = run("bulk", "cancel", *delayed)
     assert outcome.exit_code == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from msgspec.structs import replace
 
 from drivetrain.app.bulk.letter_filters import described, letter_filter, plain_filter
@@ -14,12 +15,14 @@ from drivetrain.app.bulk.operation_store import OperationStore
 from drivetrain.app.bulk.outcomes import TaskOutcome
 from drivetrain.app.bulk.run_now import check_run_now
 from drivetrain.app.bulk.runner import OperationRunner, audit_entry, counted
-from drivetrain.app.bulk.selections import IdSelection
-from drivetrain.app.bulk.work import LetterWork, Selection, TaskWork, Work
+from drivetrain.app.bulk.selections import Count, FilterSelection, IdSelection, Selection, described_filter, with_states
+from drivetrain.app.bulk.work import LetterWork, TaskWork, Work
 from drivetrain.app.dead_letters import DeadLetterFilter
+from drivetrain.app.finding import FoundPage, TaskFilter
 from drivetrain.app.ids import new_id
 from drivetrain.app.queue_names import queue_names
 from drivetrain.app.services import Services
+from drivetrain.app.task_search import TaskSearch
 from drivetrain.contract import ConfigurationError, NotSupported
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import worker_name
@@ -44,35 +47,38 @@ class Bulk:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def cancel(self, *task_ids: str, by: str = "", why: str = "") -> Operation:
+    def cancel(self, *task_ids: str, where: TaskFilter | None = None, by: str = "", why: str = "") -> Operation:
         """Cancel tasks that have not ended, with all that waits for them.
 
         Args:
-            task_ids: the tasks.
+            task_ids: the tasks; or
+            where: a filter that chooses them, among the tasks that `Operations.find` finds now. If it names no state,
+                these are the states on which the action acts.
             by: who asks for it, shown to operators.
             why: the reason, shown to operators.
 
         Raises:
-            ConfigurationError: no task is chosen.
-            NotSupported: the backend stores nothing.
-            ServiceError: the backend could not be reached.
+            ConfigurationError: neither ids nor a filter are given, or both are.
+            NotSupported: the backend stores nothing, or tasks in these states cannot be found.
+            ServiceError: a service could not be reached.
         """
-        return self._begin(Action.CANCEL, task_ids, by=by, why=why)
+        return self._begin(Action.CANCEL, task_ids, where, by=by, why=why)
 
-    def retry(self, *task_ids: str, by: str = "", why: str = "") -> Operation:
+    def retry(self, *task_ids: str, where: TaskFilter | None = None, by: str = "", why: str = "") -> Operation:
         """Run tasks again that have failed, have expired or were cancelled; see `Operations.retry`.
 
-        The arguments and errors are those of `cancel`.
+        A filter that names no state chooses those that have failed or expired. The arguments and errors are those of
+        `cancel`.
         """
-        return self._begin(Action.RETRY, task_ids, by=by, why=why)
+        return self._begin(Action.RETRY, task_ids, where, by=by, why=why)
 
-    def run_now(self, *task_ids: str, by: str = "", why: str = "") -> Operation:
+    def run_now(self, *task_ids: str, where: TaskFilter | None = None, by: str = "", why: str = "") -> Operation:
         """Make delayed tasks, and tasks that wait for their next attempt, due now.
 
         The arguments and errors are those of `cancel`. NotSupported also: the broker cannot show delayed messages.
         """
         check_run_now(self._services.runtime)
-        return self._begin(Action.RUN_NOW, task_ids, by=by, why=why)
+        return self._begin(Action.RUN_NOW, task_ids, where, by=by, why=why)
 
     def replay(self, queue: str, where: DeadLetterFilter | None = None, *, by: str = "", why: str = "") -> Operation:
         """Run dead letters of a queue again, as if they were sent now; see `Operations.replay`.
@@ -140,12 +146,32 @@ class Bulk:
     def _store(self) -> OperationStore:
         return OperationStore(self._services.runtime, self._services.sender.retrier)
 
-    def _begin(self, action: Action, task_ids: Sequence[str], *, by: str, why: str) -> Operation:
+    def _begin(
+        self, action: Action, task_ids: Sequence[str], where: TaskFilter | None, *, by: str, why: str
+    ) -> Operation:
         chosen = list(dict.fromkeys(task_ids))
-        if not chosen:
-            raise ConfigurationError(f"no task is chosen to {action}; give the ids of tasks")
-        record = self._record(action, _named(chosen), by=by, why=why)
-        return self._store_new(replace(record, ids=len(chosen)), chosen)
+        if bool(chosen) == (where is not None):
+            raise ConfigurationError(f"to {action}, give either the ids of tasks or a filter (where=…)")
+        if where is None:
+            record = self._record(action, _named(chosen), by=by, why=why)
+            return self._store_new(replace(record, ids=len(chosen)), chosen)
+        where = with_states(action, where)
+        record = self._record(action, described_filter(where), by=by, why=why)
+        self._find(where, 1, None)  # refuses what cannot be found
+        return self._store_new(replace(record, where=msgspec.to_builtins(where)), [])
+
+    def count(self, action: Action, where: TaskFilter) -> Count:
+        """How many tasks an action would choose by a filter.
+
+        Raises:
+            NotSupported: tasks in these states cannot be found.
+            ServiceError: a service could not be reached.
+        """
+        now = self._services.runtime.clock.now()
+        return FilterSelection(self._find, with_states(action, where), asked_at=now).total()
+
+    def _find(self, where: TaskFilter, limit: int, cursor: str | None) -> FoundPage:
+        return TaskSearch(self._services).find(where, limit=limit, cursor=cursor)
 
     def _begin_letters(
         self, action: Action, queue: str, where: DeadLetterFilter | None, *, by: str, why: str
@@ -179,7 +205,10 @@ class Bulk:
         if record.action in {Action.REPLAY, Action.DROP}:
             where = letter_filter(record.where or {}, asked_at=record.created)
             return LetterWork(runtime, sender, record.action, record.queue, where)
-        return self._task_work(record.action, IdSelection(self._store, record.id, record.ids))
+        if record.where is None:
+            return self._task_work(record.action, IdSelection(self._store, record.id, record.ids))
+        chosen = msgspec.convert(record.where, TaskFilter)
+        return self._task_work(record.action, FilterSelection(self._find, chosen, asked_at=record.created))
 
     def _task_work(self, action: Action, selection: Selection) -> TaskWork:
         services = self._services

@@ -111,6 +111,7 @@ class OperationRecord(Struct, frozen=True, kw_only=True):
         failed: on how many tasks it could not act.
         total: how many tasks were chosen when it began; None: not counted.
         exact: whether `total` is exact; otherwise it is the least number.
+        notices: what the search for the tasks may have missed.
         skips: the first of the skipped tasks.
         errors: the first of the failed tasks.
         stop: whether it is to stop.
@@ -138,6 +139,7 @@ class OperationRecord(Struct, frozen=True, kw_only=True):
     failed: int = 0
     total: int | None = None
     exact: bool = True
+    notices: tuple[str, ...] = ()
     skips: tuple[Reason, ...] = ()
     errors: tuple[Reason, ...] = ()
     stop: bool = False

@@ -120,7 +120,8 @@ class OperationRunner:
         record, now = held.record, self._runtime.clock.now()
         changes = {"runner": self._name, "state": OperationState.RUNNING, "began": record.began or now}
         if record.total is None and not record.stop:
-            changes["total"], changes["exact"] = held.work.total()
+            count = held.work.total()
+            changes |= {"total": count.number, "exact": count.exact, "notices": count.notices}
         held.stored = self._store.update(held.stored, replace(record, **changes))
         if record.runner:
             logger.warning("operation %s: taken over from %s, which has stopped", record.id, record.runner)

@@ -14,13 +14,13 @@ from drivetrain.app.bulk.operation_record import Action, Target
 from drivetrain.app.bulk.outcomes import TaskOutcome, Verdict, done, skipped
 from drivetrain.app.bulk.retry import TaskReviver
 from drivetrain.app.bulk.run_now import DelayEnder
-from drivetrain.app.bulk.selections import PAGE
+from drivetrain.app.bulk.selections import PAGE, Count, Selection
 from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.sending import Sender
 from drivetrain.contract import Message, State, TaskRecord
 from drivetrain.worker.runtime import Runtime
 
-__all__ = ["LetterWork", "Selection", "TaskWork", "Work", "WorkPage"]
+__all__ = ["LetterWork", "TaskWork", "Work", "WorkPage"]
 
 
 @frozen
@@ -35,8 +35,8 @@ class WorkPage:
 class Work(Protocol):
     """Which tasks come next, and what is done with them. Used by one thread. All methods may raise ServiceError."""
 
-    def total(self) -> tuple[int, bool]:
-        """How many tasks are chosen, and whether that is exact; otherwise it is the least number."""
+    def total(self) -> Count:
+        """How many tasks are chosen."""
         ...
 
     def page(self, cursor: str) -> WorkPage:
@@ -50,18 +50,6 @@ class Work(Protocol):
             targets: the tasks of one page.
             again: whether a process that has died may have acted on them.
         """
-        ...
-
-
-class Selection(Protocol):
-    """Chooses tasks, by ids or by a filter."""
-
-    def total(self) -> tuple[int, bool]:
-        """As `Work.total`."""
-        ...
-
-    def ids(self, cursor: str) -> tuple[Sequence[str], str | None]:
-        """The ids from ``cursor`` on, and where the next page begins."""
         ...
 
 
@@ -79,7 +67,7 @@ class TaskWork:
             Action.RUN_NOW: DelayEnder(runtime, sender, messages).run_now,
         }.get(action, lambda ids: cancel_tasks(runtime.backend, sender, ids))
 
-    def total(self) -> tuple[int, bool]:
+    def total(self) -> Count:
         """See `Work.total`."""
         return self._selection.total()
 
@@ -135,9 +123,9 @@ class LetterWork:
         self._seen: set[str] = set()
         self._listed: dict[str, Message] = {}
 
-    def total(self) -> tuple[int, bool]:
+    def total(self) -> Count:
         """See `Work.total`."""
-        return len(list(self._letters.chosen(self._queue, self._where))), True
+        return Count(len(list(self._letters.chosen(self._queue, self._where))))
 
     def page(self, cursor: str) -> WorkPage:  # noqa: ARG002 - a letter that was replayed or dropped is not there any more
         """See `Work.page`."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar, Unpack
 
 import click
 
+from drivetrain.app.application import App
 from drivetrain.app.bulk.operation import Operation
-from drivetrain.app.bulk.operation_record import AuditEntry
+from drivetrain.app.bulk.operation_record import Action, AuditEntry
+from drivetrain.app.bulk.selections import Count
+from drivetrain.app.finding import TaskFilter
+from drivetrain.app.search_words import filter_of
 from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.commands.dead import LetterFilter, count_letters, letter_filter_options, letters_where
 from drivetrain.cli.operation_view import (
@@ -24,7 +29,7 @@ from drivetrain.cli.operation_view import (
 )
 from drivetrain.cli.operator import operator_name
 from drivetrain.cli.output import echo_json, echo_table, json_option, timestamp
-from drivetrain.cli.prompts import confirm, yes_option
+from drivetrain.cli.prompts import confirm, not_found, yes_option
 
 __all__ = [
     "bulk",
@@ -51,6 +56,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
+_VERBS = {Action.CANCEL: "Cancel", Action.RETRY: "Retry", Action.RUN_NOW: "Run now"}
+
+
 def _action_options(command: C) -> C:
     for option in reversed(_OPTIONS):
         command = option(command)
@@ -75,9 +83,9 @@ def bulk() -> None:
 def cancel(ctx: click.Context, /, *, query: tuple[str, ...], **chosen: Any) -> None:
     """Cancel tasks that have not ended, and all that waits for them.
 
-    QUERY: ids of tasks, or - to read ids from the standard input.
+    QUERY: ids of tasks; - for ids on the standard input; or search words as in `drivetrain tasks`.
     """
-    _act(ctx, query, "Cancel", lambda app, ids, **given: app.operations.bulk.cancel(*ids, **given), **chosen)
+    _act(ctx, query, Action.CANCEL, **chosen)
 
 
 @bulk.command()
@@ -87,9 +95,9 @@ def cancel(ctx: click.Context, /, *, query: tuple[str, ...], **chosen: Any) -> N
 def retry(ctx: click.Context, /, *, query: tuple[str, ...], **chosen: Any) -> None:
     """Run tasks again that failed, expired or were cancelled, with all that waited for them.
 
-    QUERY: ids of tasks, or - to read ids from the standard input.
+    QUERY: ids of tasks; - for ids on the standard input; or search words as in `drivetrain tasks`.
     """
-    _act(ctx, query, "Retry", lambda app, ids, **given: app.operations.bulk.retry(*ids, **given), **chosen)
+    _act(ctx, query, Action.RETRY, **chosen)
 
 
 @bulk.command("run-now")
@@ -99,9 +107,9 @@ def retry(ctx: click.Context, /, *, query: tuple[str, ...], **chosen: Any) -> No
 def run_now(ctx: click.Context, /, *, query: tuple[str, ...], **chosen: Any) -> None:
     """Make delayed tasks, and tasks that wait for their next attempt, due now.
 
-    QUERY: ids of tasks, or - to read ids from the standard input.
+    QUERY: ids of tasks; - for ids on the standard input; or search words as in `drivetrain tasks`.
     """
-    _act(ctx, query, "Run now", lambda app, ids, **given: app.operations.bulk.run_now(*ids, **given), **chosen)
+    _act(ctx, query, Action.RUN_NOW, **chosen)
 
 
 @bulk.command()
@@ -241,8 +249,7 @@ def _audit_document(entry: AuditEntry) -> dict[str, Any]:
 def _act(
     ctx: click.Context,
     query: tuple[str, ...],
-    verb: str,
-    begin: Callable[..., Operation],
+    action: Action,
     *,
     dry_run: bool,
     yes: bool,
@@ -250,11 +257,25 @@ def _act(
     why: str,
     as_json: bool,
 ) -> None:
-    ids = _ids(query)
     with options_of(ctx).open_app() as app:
-        counted = f"{len(ids)} task{'' if len(ids) == 1 else 's'}"
-        if _shown_or_confirmed(f"{verb} {counted}", dry_run=dry_run, yes=yes, as_json=as_json):
-            _finish(ctx, begin(app, ids, by=operator_name(), why=why), detach, as_json)
+        bulk_of = app.operations.bulk
+        begin = {Action.CANCEL: bulk_of.cancel, Action.RETRY: bulk_of.retry, Action.RUN_NOW: bulk_of.run_now}[action]
+        ids, where = _chosen(query, app)
+        count = Count(len(ids)) if where is None else bulk_of.count(action, where)
+        for notice in count.notices:
+            click.echo(notice, err=True)
+        if count.number == 0:
+            not_found(ctx, "no task matches" if count.exact else "no task that can be found matches")
+        counted = f"{'' if count.exact else 'at least '}{count.number} task{'' if count.number == 1 else 's'}"
+        if _shown_or_confirmed(f"{_VERBS[action]} {counted}", dry_run=dry_run, yes=yes, as_json=as_json):
+            _finish(ctx, begin(*ids, where=where, by=operator_name(), why=why), detach, as_json)
+
+
+def _chosen(query: tuple[str, ...], app: App) -> tuple[list[str], TaskFilter | None]:
+    """The ids, or the filter, that the words of a query mean: a filter if any of them has a colon."""
+    if any(":" in word for word in query):
+        return [], filter_of(query, datetime.fromtimestamp(app.runtime.clock.now(), UTC))
+    return _ids(query), None
 
 
 def _ids(query: tuple[str, ...]) -> list[str]:
