@@ -21,6 +21,9 @@ from drivetrain.app.locks import Lock, LockHeld
 from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.app.registration import TaskOptions
 from drivetrain.app.result import GroupResult, Result
+from drivetrain.app.schedule_book import ScheduleOptions
+from drivetrain.app.schedule_specs import at, cron, every
+from drivetrain.app.schedules import BackfillReport, RemovedSchedule, Schedule, UnknownSchedule
 from drivetrain.app.settings import Settings
 from drivetrain.app.task import AsyncTask, Task
 from drivetrain.contract import (
@@ -42,6 +45,7 @@ from drivetrain.contract import (
     ResultLost,
     ResultTimeout,
     Retries,
+    ScheduleSpec,
     SerializationError,
     ServiceError,
     ServiceRefused,
@@ -60,6 +64,8 @@ from drivetrain.contract import (
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
 from drivetrain.worker.context import Postpone, Retry, TaskContext, TaskTimeout, current_task
 from drivetrain.worker.limits.specs import Debounce, Rate, Throttle, Unique
+from drivetrain.worker.schedules.scheduler import Scheduler
+from drivetrain.worker.schedules.tick import Tick, TickKind
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.composition import chain, chord, group
 from drivetrain.workflow.signature import Chain, Group, Signature, Takes, Workflow
@@ -70,6 +76,7 @@ __all__ = [
     "App",
     "AsyncTask",
     "AuthenticationFailed",
+    "BackfillReport",
     "Chain",
     "ConfigurationError",
     "DeadLetterFilter",
@@ -91,12 +98,17 @@ __all__ = [
     "QueueSection",
     "QueuedTask",
     "Rate",
+    "RemovedSchedule",
     "Result",
     "ResultError",
     "ResultLost",
     "ResultTimeout",
     "Retries",
     "Retry",
+    "Schedule",
+    "ScheduleOptions",
+    "ScheduleSpec",
+    "Scheduler",
     "SerializationError",
     "ServiceError",
     "ServiceRefused",
@@ -115,17 +127,23 @@ __all__ = [
     "TaskRecord",
     "TaskTimeout",
     "Throttle",
+    "Tick",
+    "TickKind",
     "TooLarge",
     "Unique",
     "UnknownContentType",
     "UnknownResult",
+    "UnknownSchedule",
     "UnknownTask",
     "Worker",
     "WorkerFailed",
     "Workflow",
+    "at",
     "chain",
     "chord",
+    "cron",
     "current_task",
+    "every",
     "group",
     "hookimpl",
     "retry",

@@ -26,7 +26,9 @@ from drivetrain.contract import (
     Plain,
     PluginContext,
     RetryPolicy,
+    ScheduleSpec,
     Serializer,
+    Timetable,
     UnknownContentType,
     redact,
 )
@@ -164,6 +166,17 @@ class Drivers:
                 self._policies.clear()
             self._policies[key] = policy
         return policy
+
+    def timetable(self, spec: ScheduleSpec) -> Timetable:
+        """The timetable of a schedule.
+
+        Raises:
+            ConfigurationError: a parameter is unknown, missing or wrong, or (its children) no sound driver has the
+                kind.
+        """
+        arguments = {"kind": spec.kind, "parameters": spec.parameters}
+        made: Timetable = self._maker.make(Kind.TIMETABLE, spec.kind, arguments)
+        return made
 
     def installed(self, *, capabilities: bool = False) -> list[InstalledDriver]:
         """All installed drivers, by kind and name. Imports all of them; their errors are part of the answer.

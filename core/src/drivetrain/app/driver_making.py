@@ -16,6 +16,7 @@ from drivetrain.contract import (
     DrivetrainError,
     RetryPolicy,
     Serializer,
+    Timetable,
     redact,
 )
 
@@ -26,6 +27,7 @@ _MAKERS = {
     Kind.BACKEND: ("make_backend", Backend),
     Kind.SERIALIZER: ("make_serializer", Serializer),
     Kind.RETRY_POLICY: ("make_retry_policy", RetryPolicy),
+    Kind.TIMETABLE: ("make_timetable", Timetable),
 }
 
 

@@ -10,7 +10,8 @@ from datetime import timedelta
 from attrs import field, frozen
 
 from drivetrain.worker.run import Run
-from drivetrain.workflow.frames import given_headers
+from drivetrain.worker.schedules.tick import Tick, read_tick
+from drivetrain.workflow.frames import TICK_HEADER, given_headers
 
 __all__ = ["Postpone", "Retry", "TaskContext", "TaskTimeout", "awaiting", "current_task", "enter", "task_or_none"]
 
@@ -103,6 +104,12 @@ class TaskContext:
     timeout: float | None
     #: For the worker itself.
     run: Run = field(repr=False)
+
+    @property
+    def tick(self) -> Tick | None:
+        """The tick of the schedule that has sent this task, or the workflow of this task; None: no schedule has."""
+        header = self.run.invocation.call.headers.get(TICK_HEADER)
+        return None if header is None else read_tick(header)
 
     @property
     def cancelled(self) -> bool:
