@@ -138,10 +138,15 @@ class Schedules:
     """The schedules of an app, as they are stored in its backend. Thread-safe.
 
     All methods raise `NotSupported` if the backend stores nothing, and `ServiceError` if it cannot be reached.
+
+    Args:
+        services: the services of the app.
+        now: for tests, the time by which schedules tick, in Unix seconds; None: by the clock of the backend.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, now: Callable[[], float] | None = None) -> None:
         self._services = services
+        self._given_now = now
 
     # Reading
 
@@ -348,9 +353,12 @@ class Schedules:
         return change(self._store(), self._services.runtime.clock, shards, make)
 
     def _store(self) -> ScheduleStore:
-        return ScheduleStore(_storing(self._services.runtime.backend))
+        settings = self._services.settings
+        return ScheduleStore(_storing(self._services.runtime.backend), lease_seconds=settings.lease_seconds)
 
     def _now(self) -> float:
+        if self._given_now is not None:
+            return self._given_now()
         runtime = self._services.runtime
         return StoreClock(_storing(runtime.backend), runtime.clock).now()
 

@@ -49,9 +49,7 @@ class Scheduling:
             InvalidSignature: a workflow is wrong.
             ServiceError: the backend could not be reached.
         """
-        synchronizer = Synchronizer(
-            ScheduleStore(runtime.backend), runtime.clock, self._timetable, new_id=new_id, now=now
-        )
+        synchronizer = Synchronizer(self._store(runtime), runtime.clock, self._timetable, new_id=new_id, now=now)
         synchronizer.sync(self.book.definitions(self._registry), self._services.settings.schedule_revision)
 
     def scheduler(self, runtime: Runtime, now: Callable[[], float] | None = None) -> Scheduler:
@@ -68,5 +66,8 @@ class Scheduling:
         if not runtime.backend.capabilities.stores:
             raise NotSupported("schedules need a backend that stores results, and this app's backend is null://")
         self.book.definitions(self._registry)  # a wrong workflow is an error now, and not in a thread
-        ticker = Ticker(runtime, TickSender(runtime), self._timetable, now=now)
+        ticker = Ticker(runtime, TickSender(runtime), self._store(runtime), self._timetable, now=now)
         return Scheduler(runtime, ticker, lambda: self.sync(runtime, ticker.now), lambda: len(self.book) > 0)
+
+    def _store(self, runtime: Runtime) -> ScheduleStore:
+        return ScheduleStore(runtime.backend, lease_seconds=self._services.settings.lease_seconds)

@@ -19,6 +19,8 @@ from drivetrain.cli.commands.queues import queues
 from drivetrain.cli.commands.rescue import rescue_command
 from drivetrain.cli.commands.result import result
 from drivetrain.cli.commands.retry import retry
+from drivetrain.cli.commands.scheduler import scheduler
+from drivetrain.cli.commands.schedules import schedules
 from drivetrain.cli.commands.top import top
 from drivetrain.cli.commands.unique import unique
 from drivetrain.cli.commands.version import version
@@ -79,6 +81,8 @@ for _command in (
     retry,
     bulk,
     rescue_command,
+    schedules,
+    scheduler,
     drivers,
     describe,
     version,

@@ -97,5 +97,7 @@ def jitter_seconds(schedule_id: str, longest: float) -> float:
         schedule_id: the id of the schedule.
         longest: the longest delay, in seconds.
     """
+    if not longest:
+        return 0.0
     digest = blake2b(schedule_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return round(longest * int.from_bytes(digest, "big") / 2**64, 3)

@@ -13,6 +13,7 @@ from threading import Event
 from typing import TypeVar
 from uuid import uuid4
 
+from attrs import field, frozen
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -40,14 +41,14 @@ from drivetrain.worker.schedules.state import (
 from drivetrain.worker.value_codec import decode, encode
 from drivetrain.worker.value_lock import ValueLock
 
-__all__ = ["LEASE_SECONDS", "Conflict", "ScheduleState", "ScheduleStore", "change", "locked"]
+__all__ = ["LEASE_SECONDS", "Conflict", "ScheduleState", "ScheduleStore", "StoredShard", "change", "locked"]
 
 logger = get_logger("drivetrain.schedules")
 
 T = TypeVar("T", bound=Struct)
 M = TypeVar("M")
 
-#: How long a scheduler that dies in the middle keeps the others waiting, in seconds.
+#: The longest that a scheduler which dies in the middle keeps the others waiting, in seconds.
 LEASE_SECONDS = 10.0
 #: The name of the lock.
 _LOCK = "drivetrain.schedules"
@@ -66,6 +67,14 @@ class Conflict(Exception):
     """Another process has changed the schedules since they were read. Read them again."""
 
 
+@frozen(eq=False)
+class StoredShard:
+    """The entries of a shard, by id, and the version of the value; 0: it is not stored."""
+
+    version: int = 0
+    entries: Mapping[str, Entry] = field(factory=dict)
+
+
 class ScheduleState:
     """Shards and the head as they were read, and the changes to them. For one thread.
 
@@ -76,19 +85,16 @@ class ScheduleState:
         old_definitions: the names of definitions to remove.
     """
 
-    def __init__(self, head: VersionedValue | None, shards: Mapping[int, VersionedValue | None]) -> None:
-        self.head = _decoded(head, Head)
-        self._head_version = 0 if head is None else head.version
+    def __init__(self, head: tuple[int, Head], shards: Mapping[int, StoredShard]) -> None:
+        self._head_version, self.head = head
         self._before = self.head
-        self._versions = {number: 0 if value is None else value.version for number, value in shards.items()}
-        self._entries = {
-            number: {entry.id: entry for entry in _decoded(value, Shard).entries} for number, value in shards.items()
-        }
+        self._versions = {number: shard.version for number, shard in shards.items()}
+        self._entries = {number: dict(shard.entries) for number, shard in shards.items()}
         self._changed: set[int] = set()
         self.new_definitions: dict[str, Definition] = {}
         self.old_definitions: list[str] = []
         self.missing = [
-            number for number, value in shards.items() if value is None and self.head.due[number] is not None
+            number for number, shard in shards.items() if not shard.version and self.head.due[number] is not None
         ]
 
     def entries(self) -> list[Entry]:
@@ -145,8 +151,12 @@ class ScheduleState:
         self.head = self._before = head
         self._head_version = version
 
+    def stored_shard(self, number: int, version: int) -> StoredShard:
+        """A shard as it was written with this version."""
+        return StoredShard(version, dict(self._entries[number]))
+
     def writes(self) -> list[ValueWrite]:
-        """The writes of all changes: the shards, and then the head."""
+        """The writes of all changes: the shards of `dirty` in that order, and then the head."""
         due = list(self.head.due)
         for number, entries in self._entries.items():
             due[number] = min((entry.due for entry in entries.values() if entry.due is not None), default=None)
@@ -165,17 +175,21 @@ class ScheduleState:
 
 
 class ScheduleStore:
-    """Reads and writes schedules. Thread-safe, except that a `ScheduleState` belongs to one thread.
+    """Reads and writes schedules. For one thread. It keeps what it has read, and reads it again when it has changed.
 
     All methods raise `ServiceError` if the backend does.
 
     Args:
         backend: the backend of the app.
+        lease_seconds: how long the lock is held without a renewal.
     """
 
-    def __init__(self, backend: VersionedValues) -> None:
+    def __init__(self, backend: VersionedValues, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._backend = backend
+        self._lease_seconds = min(lease_seconds, LEASE_SECONDS)
         self._definitions: dict[str, Definition] = {}
+        #: The shards as they were last read or written.
+        self._shards: dict[int, StoredShard] = {}
         #: The last head that was read, by its version.
         self._last_head = 0, Head()
 
@@ -194,7 +208,18 @@ class ScheduleStore:
         """The head and some shards; None: all shards. One call of the backend."""
         numbers = list(range(SHARDS) if shards is None else shards)
         head, *values = self._backend.read_values([HEAD_KEY, *map(shard_key, numbers)])
-        return ScheduleState(head, dict(zip(numbers, values, strict=True)))
+        shards = {number: self._shard(number, value) for number, value in zip(numbers, values, strict=True)}
+        return ScheduleState((0, Head()) if head is None else (head.version, _decoded(head, Head)), shards)
+
+    def _shard(self, number: int, value: VersionedValue | None) -> StoredShard:
+        if value is None:
+            return StoredShard()
+        known = self._shards.get(number)
+        if known is not None and known.version == value.version:
+            return known
+        shard = StoredShard(value.version, {entry.id: entry for entry in _decoded(value, Shard).entries})
+        self._shards[number] = shard
+        return shard
 
     def write(self, state: ScheduleState) -> None:
         """Write the changes of a state.
@@ -204,7 +229,11 @@ class ScheduleStore:
         """
         self._write_definitions(state.new_definitions)
         writes = state.writes()
-        if writes and not all(outcome.written for outcome in self._backend.write_values(writes)):
+        outcomes = self._backend.write_values(writes) if writes else ()
+        for number, outcome in zip(state.dirty(), outcomes, strict=False):  # the head comes last
+            if outcome.written and outcome.current is not None:
+                self._shards[number] = state.stored_shard(number, outcome.current.version)
+        if not all(outcome.written for outcome in outcomes):
             raise Conflict
         self._drop_definitions(state.old_definitions)
 
@@ -248,12 +277,10 @@ class ScheduleStore:
 
     def lock(self) -> ValueLock:
         """A new owner of the lock, for one thread."""
-        return ValueLock(lambda: self._backend, _LOCK, seconds=LEASE_SECONDS)
+        return ValueLock(lambda: self._backend, _LOCK, seconds=self._lease_seconds)
 
 
-def _decoded(value: VersionedValue | None, kind: type[T]) -> T:
-    if value is None:
-        return kind()
+def _decoded(value: VersionedValue, kind: type[T]) -> T:
     try:
         return decode(value.value, kind)
     except ValueError as error:

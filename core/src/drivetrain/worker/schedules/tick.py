@@ -13,6 +13,10 @@ from msgspec import Struct
 __all__ = ["SentTick", "Tick", "TickKind", "read_tick", "tick_header", "tick_ids"]
 
 
+#: The digits by which UUIDs are marked, for each digit of a digest.
+_VARIANTS = {f"{digit:x}": "89ab"[digit % 4] for digit in range(16)}
+
+
 class TickKind(StrEnum):
     """Why a tick was sent.
 
@@ -69,13 +73,14 @@ def tick_ids(incarnation: str, instant: float, label: str = "") -> Callable[[int
         label: see `SentTick.label`.
     """
     milliseconds = round(instant * 1000)
-    start = f"{incarnation} {milliseconds} {label} ".encode("utf-8", "surrogatepass")
-    time_bits = (milliseconds & (1 << 48) - 1) << 80
+    seed = blake2b(f"{incarnation} {milliseconds} {label} ".encode("utf-8", "surrogatepass"), digest_size=10)
+    time = f"{milliseconds & (1 << 48) - 1:012x}"
 
     def nth(number: int) -> str:
-        digest = int.from_bytes(blake2b(b"%s%d" % (start, number), digest_size=10).digest(), "big")
-        version_and_digest = 0x7 << 76 | (digest >> 68 & 0xFFF) << 64
-        return f"{time_bits | version_and_digest | 0b10 << 62 | digest & (1 << 62) - 1:032x}"
+        digest = seed.copy()
+        digest.update(b"%d" % number)
+        text = digest.hexdigest()
+        return f"{time}7{text[:3]}{_VARIANTS[text[3]]}{text[4:19]}"
 
     return nth
 

@@ -92,6 +92,7 @@ class Ticker:
     Args:
         runtime: the drivers of the app.
         sender: sends workflows.
+        store: the schedules.
         timetable: makes a timetable.
         now: the time by which ticks are due, in Unix seconds; None: by the clock of the backend.
 
@@ -104,6 +105,7 @@ class Ticker:
         self,
         runtime: Runtime,
         sender: FrameSender,
+        store: ScheduleStore,
         timetable: Callable[[ScheduleSpec], Timetable],
         *,
         now: Callable[[], float] | None = None,
@@ -112,7 +114,7 @@ class Ticker:
         self._sender = sender
         self.now = now or StoreClock(runtime.backend, runtime.clock).now
         self.lost = False
-        self._store = ScheduleStore(runtime.backend)
+        self._store = store
         self._lock = self._store.lock()
         self._preparer = Preparer(self._store, timetable)
 
@@ -169,6 +171,7 @@ class Ticker:
         for work in works:
             self._advance(work, refused, now)
             state.put(work.entry)
+        _log_dropped(works)
         return len(works) == len(entries)
 
     def _work(self, entry: Entry, prepared: Prepared, now: float) -> _Work | None:
@@ -250,8 +253,6 @@ class Ticker:
         problem = next((refused[one.first_id] for one in work.outgoing if one.first_id in refused), "")
         if problem:
             logger.error("a tick of schedule %s could not be sent, and is dropped: %s", entry.id, problem)
-        if work.due.dropped:
-            logger.warning("schedule %s: dropped %d ticks that are too late", entry.id, work.due.dropped)
         entry = replace(
             entry,
             cursor=max(entry.cursor, work.due.cursor),
@@ -281,6 +282,14 @@ class Ticker:
         except (SerializationError, ValueError):
             return False
         return failure.type.endswith(".UnknownTask")
+
+
+def _log_dropped(works: Sequence[_Work]) -> None:
+    """Log what is dropped, in one line: after an outage, many schedules drop ticks."""
+    dropped = {work.entry.id: work.due.dropped for work in works if work.due.dropped and work.entry.paused is None}
+    if dropped:
+        names = ", ".join(list(dropped)[:5]) + (", …" if len(dropped) > 5 else "")
+        logger.warning("dropped %d ticks that would be too late, of %s", sum(dropped.values()), names)
 
 
 def _earliest(head: Head) -> float | None:

@@ -19,7 +19,8 @@ def tzdata_version() -> str:
             continue
         for name, mark in (("tzdata.zi", "# version "), ("+VERSION", "")):
             try:
-                first = (path / name).open(encoding="utf-8").readline().strip()
+                with (path / name).open(encoding="utf-8") as file:
+                    first = file.readline().strip()
             except (OSError, UnicodeDecodeError):
                 continue
             if first.startswith(mark):
