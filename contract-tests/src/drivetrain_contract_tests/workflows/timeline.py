@@ -27,7 +27,7 @@ _LOOKS = 400
 
 
 def hours(*numbers: float) -> list[float]:
-    """So many hours after the start, in Unix seconds."""
+    """These hours after the start, in Unix seconds."""
     return [START + number * HOUR for number in numbers]
 
 
@@ -43,7 +43,7 @@ class Timeline:
         return self.time
 
     def at(self, hour: float) -> None:
-        """Let it be so many hours after the start."""
+        """Let it be this number of hours after the start."""
         self.time = START + hour * HOUR
 
     def app(self, **settings: Any) -> App:

@@ -80,7 +80,7 @@ class Cron:
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
-    except (KeyError, OSError, ValueError) as error:  # there is no such zone, or the name is no relative path
+    except (KeyError, OSError, ValueError) as error:  # there is no such zone, or this cannot be its name
         raise _unknown_zone(name) from error
 
 
