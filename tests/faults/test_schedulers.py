@@ -1,4 +1,4 @@
-"""Three scheduler processes under faults: each tick runs exactly once. ``make ticks`` does this for a thousand ticks."""
+"""Three scheduler processes under faults: each tick runs exactly once. ``make ticks`` does this a thousand times."""
 
 import pytest
 

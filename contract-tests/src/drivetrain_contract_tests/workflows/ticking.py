@@ -43,7 +43,7 @@ class _Interrupted(Faults):
     method: str = ""
     #: Whether it is stopped before the call, or after it.
     moment: Moment = Moment.BEFORE
-    meanwhile: Callable[[], None] = field(default=lambda: None)
+    meanwhile: Callable[[], object] = field(default=lambda: None)
     stopped: bool = False
 
     def call(self, method: str, function: Callable[[], Any]) -> Any:
@@ -84,6 +84,20 @@ class TickChecks(WorkflowBase):
             timeline.run_all(timeline.app(), lambda: len(timeline.runs()) >= len(wanted))
             assert sorted(timeline.runs().values()) == [1] * len(wanted), "the task of a tick did not run once"
 
+    @holds("T1")
+    def test_a_scheduler_leaves_the_ticks_to_another_one_that_sends_them(self) -> None:
+        """One is in the middle of sending when another one looks."""
+        with self.harness() as harness:
+            timeline = Timeline(harness)
+            app = timeline.app()
+            timeline.schedules(app).put("hourly", call("act", label="hourly"), every(hours=1))
+            other = timeline.scheduler(timeline.app())
+            faults = _Interrupted(method="record", moment=Moment.AFTER, meanwhile=other.tick)
+            first = timeline.scheduler(timeline.app(faults=faults))
+            timeline.tick_at(first, 1)
+            assert faults.stopped, "the scheduler has not recorded what it sends"
+            assert timeline.instants() == hours(1), "two schedulers have sent the same tick"
+
     @holds("T2")
     def test_a_scheduler_that_dies_loses_no_tick_and_repeats_none(self) -> None:
         """It dies at any call; the next one sends what is missing, when the lock of the dead one has ended."""
@@ -95,13 +109,17 @@ class TickChecks(WorkflowBase):
         self.at_once(self._play_failure, self._failures(lasts=False))
 
     def _failures(self, *, lasts: bool) -> list[_Failing]:
+        """Some failures, always those around the publishing of messages."""
         calls = self._play_failure(_Failing(None))
-        faults = [Fault(number, moment, lasts=lasts) for number in range(1, calls + 1) for moment in Moment]
-        number = min(len(faults), self.profile.races)
-        return [_Failing(fault) for fault in Random(f"{self.profile.seed} {lasts}").sample(faults, number)]
+        faults = [Fault(number + 1, moment, lasts=lasts) for number in range(len(calls)) for moment in Moment]
+        chosen = [fault for fault in faults if calls[fault.number - 1] == "publish"][-2:]
+        others = [fault for fault in faults if fault not in chosen]
+        number = min(len(others), self.profile.races - len(chosen))
+        chosen += Random(f"{self.profile.seed} {lasts}").sample(others, number)
+        return [_Failing(fault) for fault in chosen]
 
-    def _play_failure(self, case: _Failing) -> int:
-        """Two ticks of a task and of a chord, while a call fails; how many calls the scheduler made."""
+    def _play_failure(self, case: _Failing) -> list[str]:
+        """Two ticks of a task and of a chord, while a call fails; the calls that the scheduler made before."""
         with self.harness(lease_seconds=self.short_lease_seconds) as harness:
             timeline = Timeline(harness)
             app, faults = timeline.app(), Faults(case.fault)
@@ -113,7 +131,7 @@ class TickChecks(WorkflowBase):
             timeline.at(2)
             with suppress(ServiceError):
                 timeline.tick(first) if case.fault is None or not case.fault.lasts else first.tick()
-            calls = len(faults.calls)
+            calls = list(faults.calls)
             timeline.tick(timeline.scheduler(app))
             wanted = {"task": 2, "member": 2, "after": 1}
             timeline.run_all(app, lambda: all(harness.run_log.ran()[label] >= n for label, n in wanted.items()))

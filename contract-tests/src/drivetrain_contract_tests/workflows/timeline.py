@@ -23,7 +23,7 @@ HOUR = 3600.0
 #: When a check begins, in Unix seconds: a full hour.
 START = 1_800_000_000.0
 #: A scheduler that finds another one at work looks again as often.
-_LOOKS = 400
+_LOOKS = 250
 
 
 def hours(*numbers: float) -> list[float]:
