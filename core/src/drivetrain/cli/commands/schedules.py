@@ -17,7 +17,7 @@ from drivetrain.cli.output import echo_json, echo_table, json_option, timestamp
 from drivetrain.cli.prompts import confirm, yes_option
 from drivetrain.contract import ScheduleSpec
 
-__all__ = ["schedules"]
+__all__ = ["backfill", "list_schedules", "pause", "remove", "resume", "schedules", "show", "trigger"]
 
 _next_option = click.option(
     "--next",
