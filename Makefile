@@ -17,7 +17,7 @@ DOCS_STAMP := $(DOCS)/.installed
 MEMBERS := core $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml contract-tests/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit coverage pythons version release matrix chaos mutants certify oldest lint docs bench build clean
+.PHONY: help demo test unit coverage pythons version release matrix chaos ticks mutants certify oldest lint docs bench build clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -43,6 +43,9 @@ matrix: $(STAMP) ## Hold every broker with every backend to the contract of work
 
 chaos: $(STAMP) ## Kill, stop and pause workers and services at random under random workflows. ARGS="--pair redis --seconds 600 --seed 1".
 	PYTHONPATH=tests $(BIN)/python -m chaos.run $(ARGS)
+
+ticks: $(STAMP) ## Kill, stop and skew schedulers under a thousand ticks; each must run once. ARGS="--pair redis --seed 1".
+	PYTHONPATH=tests $(BIN)/python -m ticks.run $(ARGS)
 
 mutants: $(STAMP) ## Hold the contract suite to its worth: all broken drivers, and the share that each profile catches.
 	$(BIN)/python -m pytest -n $(JOBS) --contract-profile default contract-tests/tests/faults/test_mutants.py $(ARGS)

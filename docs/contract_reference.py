@@ -22,6 +22,7 @@ TITLES = {
     "hookspecs": "Hooks",
     "serializer": "Serializers",
     "retry": "Retry policies",
+    "timetables": "Timetables",
     "urls": "URLs",
     "hosts": "Hosts",
     "url_options": "Options of a URL",

@@ -1,39 +1,41 @@
-"""A nightly task: at 02:00 (UTC) it sends its successor, for 02:00 the day after, and then does its work.
+"""A nightly task: at 02:30 in Paris a schedule sends it, once, however many workers watch the clock.
 
-There is no scheduler that could be down. The successor has an id of its own, so sending it twice is sending it once: a
-night that is started again after a crash makes no second chain of nights. The story below takes three nights of virtual
-time, and no time at all.
+The schedule is stored in the backend. A night that fails, a queue that is purged, and a worker that dies change nothing
+for the next night. The story below takes four nights of virtual time, and no time at all. In the third one, clocks in
+Paris are turned forward from 02:00 to 03:00: the books are closed at 03:00.
 """
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
-from drivetrain import App, Result
+from drivetrain import App, cron, current_task
 from drivetrain.testing import VirtualTime
+
+PARIS = ZoneInfo("Europe/Paris")
 
 app = App("sqlite:///shop.db")
 
 
-@app.task(retention=timedelta(days=7))  # so long its id is known, and not sent again
-def close_the_books(day: str) -> None:
-    tonight = date.fromisoformat(day)
-    send_for(tonight + timedelta(days=1))  # first: if the work fails, there is a tomorrow all the same
-    if tonight.day == 3:
-        raise RuntimeError(f"the books of {day} do not add up")
-    print("closed the books of", day)
+@app.task
+def close_the_books() -> None:
+    tick = current_task().tick
+    assert tick is not None, "the schedule sends this task"
+    night = tick.instant.astimezone(PARIS)
+    if night.day == 28:
+        raise RuntimeError(f"the books of {night:%Y-%m-%d} do not add up")
+    print(f"closed the books at {night:%Y-%m-%d %H:%M}")
 
 
-def send_for(day: date) -> Result[None]:
-    at_two = datetime.combine(day, time(2), UTC)
-    return close_the_books.si(day.isoformat()).set(eta=at_two, task_id=f"close-the-books-{day}").send()
+app.schedule("close-the-books", close_the_books.si(), cron("30 2 * * *", tz="Europe/Paris"), overlap="skip")
 
 
 def main() -> None:
-    with VirtualTime(app, start=datetime(2026, 1, 1, 12, tzinfo=UTC)) as virtual:
-        first = send_for(date(2026, 1, 2))
-        virtual.run_until(datetime(2026, 1, 2, 1, 59, tzinfo=UTC))
-        print("at 01:59 the first night is", first.state())
-        virtual.run_for(days=3)
-        print("the first night is", first.state())
+    with VirtualTime(app, start=datetime(2026, 3, 26, 12, tzinfo=UTC)) as virtual:
+        virtual.run_for(hours=1)
+        print("the next night is", app.schedules.get("close-the-books").next[0].astimezone(PARIS))
+        virtual.run_for(days=4)
+        schedule = app.schedules.get("close-the-books")
+        print("nights:", schedule.sent, "- the schedule is", schedule.state)
 
 
 if __name__ == "__main__":

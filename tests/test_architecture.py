@@ -30,6 +30,7 @@ THIRD_PARTY = {
     "attrs",
     "cattrs",
     "click",
+    "cronsim",
     "importlib_metadata",
     "msgspec",
     "pluggy",
@@ -42,7 +43,7 @@ THIRD_PARTY = {
 THIRD_PARTY_OF = {
     "contract": {"attrs", "msgspec", "pluggy"},
     "workflow": {"attr", "attrs", "msgspec", "typing_extensions"},
-    "drivers": {"attrs", "msgspec"},
+    "drivers": {"attrs", "cronsim", "msgspec"},
 }
 
 

@@ -28,10 +28,11 @@ SAYS = {
         '{"event": "closed"}',
     ],
     "nightly.py": [
-        "at 01:59 the first night is PENDING",
-        "closed the books of 2026-01-02",
-        "closed the books of 2026-01-04",
-        "the first night is SUCCESS",
+        "closed the books at 2026-03-27 02:30",
+        "closed the books at 2026-03-29 03:00",
+        "closed the books at 2026-03-30 02:30",
+        "nights: 4 - the schedule is active",
+        "the next night is 2026-03-27 02:30:00+01:00",
     ],
     "replay.py": [
         "failed: builtins.KeyError 'chain'",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from drivetrain import App
+from drivetrain import App, every
 from drivetrain.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +64,8 @@ def shop(tmp_path, monkeypatch):
         (tmp_path / place).write_text(source)
     with App(f"sqlite:///{tmp_path}/work.db", version_mismatch_seconds=0) as app:
         app.send(app.signature("nobody.knows").set(task_id="ID"))
+        for schedule in ("close-books", "report-for-7"):
+            app.schedules.put(schedule, app.signature("tasks.add", 1, 2), every(minutes=30))
         app.worker().drain()
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -75,7 +77,11 @@ def shop(tmp_path, monkeypatch):
 def test_a_command_of_drivetrain_does_what_the_page_says(words, shop):
     if words[1] == "worker":
         return run_worker(words, shop)
-    needs_yes = words[1:2] == ["purge"] or words[1:3] == ["dead", "drop"]
+    needs_yes = words[1:2] == ["purge"] or words[1:3] in (
+        ["dead", "drop"],
+        ["schedules", "backfill"],
+        ["schedules", "remove"],
+    )
     done = CliRunner().invoke(main, [*words[1:], *(["--yes"] if needs_yes else [])])
     # The task ID has failed; what is asked for its result or to be cancelled says so, with 1. It is not lost: 3.
     # The live view of top needs a terminal, and there is none here: 2.

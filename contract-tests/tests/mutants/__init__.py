@@ -11,6 +11,9 @@ from mutants import (
     one_store,
     others,
     policies,
+    schedule_lives,
+    schedule_rules,
+    schedule_ticks,
     serializers,
     stored_values,
     urls,
@@ -30,6 +33,9 @@ __all__ = ["ALL"]
 
 #: Each has marked its own.
 _MARKED = (
+    schedule_ticks,
+    schedule_rules,
+    schedule_lives,
     workflow_crashes,
     workflow_depth,
     workflow_ends,

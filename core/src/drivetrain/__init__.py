@@ -23,6 +23,9 @@ from drivetrain.app.progress import Progress
 from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.app.registration import TaskOptions
 from drivetrain.app.result import GroupResult, Result
+from drivetrain.app.schedule_book import ScheduleOptions
+from drivetrain.app.schedule_specs import at, cron, every
+from drivetrain.app.schedules import BackfillReport, RemovedSchedule, Schedule, UnknownSchedule
 from drivetrain.app.settings import Settings
 from drivetrain.app.task import AsyncTask, Task
 from drivetrain.contract import (
@@ -44,6 +47,7 @@ from drivetrain.contract import (
     ResultLost,
     ResultTimeout,
     Retries,
+    ScheduleSpec,
     SerializationError,
     ServiceError,
     ServiceRefused,
@@ -62,6 +66,8 @@ from drivetrain.contract import (
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
 from drivetrain.worker.context import Postpone, Retry, TaskContext, TaskTimeout, current_task
 from drivetrain.worker.limits.specs import Concurrency, Debounce, Rate, Throttle, Unique
+from drivetrain.worker.schedules.scheduler import Scheduler
+from drivetrain.worker.schedules.tick import Tick, TickKind
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.composition import chain, chord, group
 from drivetrain.workflow.signature import Chain, Group, Signature, Takes, Workflow
@@ -72,6 +78,7 @@ __all__ = [
     "App",
     "AsyncTask",
     "AuthenticationFailed",
+    "BackfillReport",
     "Chain",
     "Concurrency",
     "ConfigurationError",
@@ -97,12 +104,17 @@ __all__ = [
     "QueueSection",
     "QueuedTask",
     "Rate",
+    "RemovedSchedule",
     "Result",
     "ResultError",
     "ResultLost",
     "ResultTimeout",
     "Retries",
     "Retry",
+    "Schedule",
+    "ScheduleOptions",
+    "ScheduleSpec",
+    "Scheduler",
     "SearchReach",
     "SerializationError",
     "ServiceError",
@@ -123,17 +135,23 @@ __all__ = [
     "TaskRecord",
     "TaskTimeout",
     "Throttle",
+    "Tick",
+    "TickKind",
     "TooLarge",
     "Unique",
     "UnknownContentType",
     "UnknownResult",
+    "UnknownSchedule",
     "UnknownTask",
     "Worker",
     "WorkerFailed",
     "Workflow",
+    "at",
     "chain",
     "chord",
+    "cron",
     "current_task",
+    "every",
     "group",
     "hookimpl",
     "retry",

@@ -9,8 +9,8 @@
             assert sent == ["Ada"]
 
 Time begins now, or at ``start=``. All tasks run in the thread of the test, in due order, the same in every run.
-Queues, retries, ETAs, expiry, chains and chords are those of the real worker and the real ``memory://`` drivers. Only
-the time is virtual.
+Queues, retries, ETAs, expiry, schedules, chains and chords are those of the real worker and the real ``memory://``
+drivers. Only the time is virtual.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from typing import Self
 from drivetrain.app.application import App
 from drivetrain.app.queued_tasks import QueuedTask
 from drivetrain.contract import QueueSection, reset_after_fork
+from drivetrain.worker.schedules.scheduler import Scheduler
+from drivetrain.worker.worker import Worker
 
 __all__ = ["VirtualClock", "VirtualTime"]
 
@@ -102,6 +104,8 @@ class VirtualClock:
 class VirtualTime:
     """Runs an app in virtual time, on new ``memory://`` drivers, while the context is entered.
 
+    Its schedules tick, those that are declared and those that are put meanwhile.
+
     Not thread-safe. ``async def`` tasks run one after another; child processes and time limits are not used.
     """
 
@@ -115,9 +119,12 @@ class VirtualTime:
         self._app = app
         self._clock = VirtualClock(start, explain=self._next_task)
         self._using = app.using("memory://", "memory://", clock=self._clock)
+        self._scheduler: Scheduler | None = None
+        self._worker: Worker | None = None
 
     def __enter__(self) -> Self:
         self._using.__enter__()
+        self._scheduler = self._app.scheduler(now=self._clock.now)
         return self
 
     def __exit__(
@@ -130,13 +137,16 @@ class VirtualTime:
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
     def run_ready(self) -> int:
-        """Run all tasks that are due now, and those that follow from them, at the same time; the number of attempts."""
-        queues = self._app.operations.queues()
-        ran = drained = self._app.worker(queues=queues).drain()
-        while drained:
-            # Tasks may have sent to queues that were not known before.
-            queues = self._app.operations.queues()
-            ran += (drained := self._app.worker(queues=queues).drain())
+        """Send the ticks and run the tasks that are due now, and those that follow from them; the number of attempts.
+
+        No time passes.
+        """
+        self._tick()
+        queues: tuple[str, ...] = ()
+        ran = 0
+        while (now_known := tuple(self._app.operations.queues())) != queues:  # tasks may have sent to other queues
+            queues = now_known
+            ran += self._drain(queues)
         return ran
 
     def run_for(self, **duration: float) -> int:
@@ -154,7 +164,25 @@ class VirtualTime:
         self._clock.turn(max(0.0, last - self._clock.now()))
         return ran
 
+    def _drain(self, queues: tuple[str, ...]) -> int:
+        if self._worker is None or self._worker.options.queues != queues:
+            self._worker = self._app.worker(queues=queues)
+        return self._worker.drain()
+
+    def _tick(self) -> float | None:
+        """Send the ticks that are due; when the next one is due. None: there is none."""
+        assert self._scheduler is not None, "enter the context of VirtualTime first"  # noqa: S101
+        due = self._scheduler.tick()
+        while due is not None and due <= self._clock.now():
+            due = self._scheduler.tick()
+        return due
+
     def _next_due(self) -> float | None:
+        """When the next task or the next tick is due."""
+        times = [time for time in (self._next_task_due(), self._tick()) if time is not None]
+        return min(times, default=None)
+
+    def _next_task_due(self) -> float | None:
         broker = self._app.runtime.broker
         delayed = (broker.peek(queue, QueueSection.DELAYED, limit=1) for queue in self._app.operations.queues())
         return min((message.eta for (message,) in filter(None, delayed) if message.eta is not None), default=None)

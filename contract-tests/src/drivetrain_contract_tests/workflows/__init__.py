@@ -1,4 +1,4 @@
-"""The checks of a pair of a broker and a backend (clauses W…), by area."""
+"""The checks of a pair of a broker and a backend (clauses W… and T…), by area."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from drivetrain_contract_tests.workflows.rescuing import RescueChecks
 from drivetrain_contract_tests.workflows.restarts import RestartChecks
 from drivetrain_contract_tests.workflows.retention import RetentionChecks
 from drivetrain_contract_tests.workflows.retrying import RetryChecks
+from drivetrain_contract_tests.workflows.schedule_lives import ScheduleLifeChecks
+from drivetrain_contract_tests.workflows.schedule_rules import ScheduleRuleChecks
+from drivetrain_contract_tests.workflows.ticking import TickChecks
 from drivetrain_contract_tests.workflows.timing import TimingChecks
 
 __all__ = ["Pair", "WorkflowContract"]
@@ -36,5 +39,8 @@ class WorkflowContract(
     RescueChecks,
     OneStoreChecks,
     RetryChecks,
+    TickChecks,
+    ScheduleRuleChecks,
+    ScheduleLifeChecks,
 ):
     """The contract of a pair. Needs fixtures ``broker_service`` and ``backend_service`` that each give a `Service`."""

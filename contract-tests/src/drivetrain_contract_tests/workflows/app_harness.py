@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -162,6 +162,7 @@ class AppHarness:
             "lease_seconds": self._lease_seconds,
             "concurrency": 4,
             "poll_seconds": 0.02,
+            "schedules": False,
             "send_seconds": self.patience_seconds,
             **settings,
         }
@@ -236,6 +237,10 @@ class AppHarness:
         """Wait until a task has run."""
         enough = self.run_log.wait_for(lambda ran: ran[label] >= times, self.patience_seconds)
         assert enough, f"{label} ran {self.run_log.ran()[label]} times, not {times}"
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until ``condition()`` is true."""
+        until(condition, what, self.patience_seconds)
 
     def quiet(self) -> None:
         """Wait until no message is left, but for dead ones."""

@@ -117,7 +117,7 @@ def main() -> None:
     broker, backend, path, lease, step, nth, *more = sys.argv[1:]
     exec("\n".join(more[1:]))  # noqa: S102  of the driver's author
     killer = Killer(step, int(nth), Path(f"{path}.killers"))
-    settings = {"concurrency": 1, **(json.loads(more[0]) if more else {})}
+    settings = {"concurrency": 1, "schedules": False, **(json.loads(more[0]) if more else {})}
     app = App(broker, backend, plugins=[killer], lease_seconds=float(lease), **settings)
     tasks.register(app, Runs(Path(path), killer), tasks.Gates())
     app.worker().run()

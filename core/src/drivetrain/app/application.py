@@ -20,13 +20,20 @@ from drivetrain.app.locks import Lock
 from drivetrain.app.operations import Operations
 from drivetrain.app.registration import Registrar, TaskOptions
 from drivetrain.app.result import GroupResult, Result
+from drivetrain.app.schedule_book import Declaration, ScheduleOptions
+from drivetrain.app.schedule_settings import declarations
+from drivetrain.app.schedules import Schedules
+from drivetrain.app.scheduling import Scheduling
 from drivetrain.app.services import Services
 from drivetrain.app.settings import Settings, load_settings
 from drivetrain.app.task import AsyncTask, Task, TaskBase, TaskDecorator, make_task
 from drivetrain.app.worker_options import worker_options
-from drivetrain.contract import Clock, SystemClock
+from drivetrain.contract import Clock, ScheduleSpec, SystemClock
+from drivetrain.worker.companions import Companion
+from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Registry, TaskDefinition
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.schedules.scheduler import Scheduler
 from drivetrain.worker.worker import Worker
 from drivetrain.workflow.plan import Defaults
 from drivetrain.workflow.signature import Group, Signature, Workflow
@@ -86,6 +93,9 @@ class App:
         self._services = Services(self.settings, self._registry, clock or SystemClock(), driver_options or {})
         self._registrar = Registrar(self.settings, self._registry, self._services.drivers.retry_policy)
         self._client = Client(self._services)
+        self._scheduling = Scheduling(self._services, self._registry)
+        for declaration in declarations(self.settings.schedule, self.signature):
+            self._scheduling.book.declare(declaration)
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
     # Tasks
@@ -179,6 +189,43 @@ class App:
         """
         return self._client.cancel(*task_ids)
 
+    # Schedules
+
+    def schedule(
+        self, schedule_id: str, workflow: Workflow[Any], when: ScheduleSpec, /, **options: Unpack[ScheduleOptions]
+    ) -> None:
+        """Declare a schedule: ``app.schedule("close-books", close_books.si(), cron("30 2 * * *"), overlap="skip")``.
+
+        Workers store what is declared when they start; then any scheduler ticks it, each tick once. A schedule that is
+        declared no more does not tick any more.
+
+        Args:
+            schedule_id: its id, unique in the app.
+            workflow: what each tick sends: a signature, chain, group or chord.
+            when: when it ticks: `drivetrain.cron`, `drivetrain.every`, `drivetrain.at`, or another `ScheduleSpec`.
+            options: see `ScheduleOptions`.
+
+        Raises:
+            ConfigurationError: an option or a parameter is wrong, or the id is declared already.
+        """
+        self._scheduling.book.declare(Declaration(schedule_id, workflow, when, options))
+
+    @property
+    def schedules(self) -> Schedules:
+        """The stored schedules: to list, put, pause, trigger, backfill and remove them."""
+        return Schedules(self._services)
+
+    def scheduler(self, *, now: Callable[[], float] | None = None) -> Scheduler:
+        """Make a scheduler that ticks the schedules without a worker; use ``run()``, or ``with app.scheduler():``.
+
+        Args:
+            now: for tests, the time by which ticks are due, in Unix seconds; by default, the backend's clock.
+
+        Raises:
+            NotSupported: the backend stores nothing.
+        """
+        return self._scheduling.scheduler(self.runtime, now)
+
     # Workers
 
     def worker(self, **options: Any) -> Worker:
@@ -197,10 +244,15 @@ class App:
         another = in_use and runtime.broker.capabilities.shared
         if another:
             runtime = evolve(runtime, broker=self._services.another_broker())
-        companions = [OperationTakeover(self._services, known.name)] if runtime.backend.capabilities.stores else []
+        companions = self._companions(runtime, known) if runtime.backend.capabilities.stores else []
         worker = Worker(runtime, known, owns_broker=another, companions=companions)
         self._workers.add(worker)
         return worker
+
+    def _companions(self, runtime: Runtime, options: WorkerOptions) -> list[Companion]:
+        """What a worker runs beside its tasks, with a backend that stores."""
+        takeover = OperationTakeover(self._services, options.name)
+        return [takeover, self._scheduling.scheduler(runtime)] if options.schedules else [takeover]
 
     # Upkeep
 

@@ -26,7 +26,9 @@ from drivetrain.contract import (
     Plain,
     PluginContext,
     RetryPolicy,
+    ScheduleSpec,
     Serializer,
+    Timetable,
     UnknownContentType,
     redact,
 )
@@ -35,6 +37,8 @@ __all__ = ["Drivers"]
 
 #: Messages bring the parameters of policies, so the number of stored policies is bounded.
 _MOST_POLICIES = 256
+#: The number of stored timetables: those of a large application.
+_MOST_TIMETABLES = 10_000
 
 
 class Drivers:
@@ -74,6 +78,7 @@ class Drivers:
         self._maker = DriverMaker(self._entries, loaded)
         self._serializers: dict[str, Serializer] = {}
         self._policies: dict[tuple[str, str], RetryPolicy] = {}
+        self._timetables: dict[tuple[str, str], Timetable] = {}
 
     def broker(self, url: str) -> Broker:
         """Make the broker of this URL. Does no I/O.
@@ -164,6 +169,23 @@ class Drivers:
                 self._policies.clear()
             self._policies[key] = policy
         return policy
+
+    def timetable(self, spec: ScheduleSpec) -> Timetable:
+        """The timetable of a schedule.
+
+        Raises:
+            ConfigurationError: a parameter is unknown, missing or wrong, or (its children) no sound driver has the
+                kind.
+        """
+        key = (spec.kind, repr(sorted(spec.parameters.items())))
+        timetable = self._timetables.get(key)
+        if timetable is None:
+            arguments = {"kind": spec.kind, "parameters": spec.parameters}
+            timetable = self._maker.make(Kind.TIMETABLE, spec.kind, arguments)
+            if len(self._timetables) >= _MOST_TIMETABLES:
+                self._timetables.clear()
+            self._timetables[key] = timetable
+        return timetable
 
     def installed(self, *, capabilities: bool = False) -> list[InstalledDriver]:
         """All installed drivers, by kind and name. Imports all of them; their errors are part of the answer.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from drivetrain.app.driver_options import hide_texts
@@ -16,6 +16,7 @@ from drivetrain.contract import (
     DrivetrainError,
     RetryPolicy,
     Serializer,
+    Timetable,
     redact,
 )
 
@@ -26,6 +27,7 @@ _MAKERS = {
     Kind.BACKEND: ("make_backend", Backend),
     Kind.SERIALIZER: ("make_serializer", Serializer),
     Kind.RETRY_POLICY: ("make_retry_policy", RetryPolicy),
+    Kind.TIMETABLE: ("make_timetable", Timetable),
 }
 
 
@@ -40,6 +42,9 @@ class DriverMaker:
 
     def __init__(self, entries: DriverEntries, plugins: Mapping[str, object]) -> None:
         self._entries = entries
+        #: For a kind and a name, the driver of a sound entry point and its hook: to make a plugin manager takes a
+        #: hundred times as long as to make a timetable.
+        self._sound: dict[DriverEntry, Callable[..., Any]] = {}
         self._plugins = {name: plugin for name, plugin in plugins.items() if _makes_drivers(name, plugin)}
 
     def make(self, kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -58,7 +63,7 @@ class DriverMaker:
         try:
             entry = self._entries.find(kind, name)
         except DriverNotFound:
-            made = _call(kind, "a plugin", self._plugins, arguments)
+            made = _call(kind, "a plugin", _hook(kind, self._plugins), arguments)
             if made is None:
                 raise
             return made
@@ -66,20 +71,27 @@ class DriverMaker:
 
     def make_from(self, entry: DriverEntry, arguments: Mapping[str, Any]) -> Any:
         """Make the driver of an entry point; see `make`."""
-        driver = entry.load()
-        check_maker(entry, driver)
-        plugins = {name: plugin for name, plugin in self._plugins.items() if plugin is not driver}
-        made = _call(entry.kind, str(entry), {**plugins, str(entry): driver}, arguments)
+        if entry not in self._sound:
+            driver = entry.load()
+            check_maker(entry, driver)
+            plugins = {name: plugin for name, plugin in self._plugins.items() if plugin is not driver}
+            self._sound[entry] = _hook(entry.kind, {**plugins, str(entry): driver})
+        made = _call(entry.kind, str(entry), self._sound[entry], arguments)
         if made is None:
             raise DriverBroken(f"{entry} is broken: its {_MAKERS[entry.kind][0]} returned None")
         return made
 
 
-def _call(kind: Kind, title: str, plugins: Mapping[str, object], arguments: Mapping[str, Any]) -> Any:
+def _hook(kind: Kind, plugins: Mapping[str, object]) -> Callable[..., Any]:
+    # A manager of its own, so that no other driver is asked for what this one's entry point names.
+    hook: Callable[..., Any] = getattr(plugin_manager(plugins).hook, _MAKERS[kind][0])
+    return hook
+
+
+def _call(kind: Kind, title: str, hook: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     maker, protocol = _MAKERS[kind]
     try:
-        # A manager of its own, so that no other driver is asked for what this one's entry point names.
-        made = getattr(plugin_manager(plugins).hook, maker)(**arguments)
+        made = hook(**arguments)
     except DrivetrainError:
         raise
     except Exception as error:

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     BACKEND = "backend"
     SERIALIZER = "serializer"
     RETRY_POLICY = "retry policy"
+    TIMETABLE = "timetable"
     PLUGIN = "plugin"
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any
@@ -48,14 +48,15 @@ class Sender:
     Args:
         runtime: the drivers and settings of the app.
         limit_seconds: how long to retry while a service is unavailable.
+        fence: see `Publisher`; for a sender whose messages may be sent again, as those of a worker. None: no fence.
     """
 
-    def __init__(self, runtime: Runtime, *, limit_seconds: float) -> None:
+    def __init__(self, runtime: Runtime, *, limit_seconds: float, fence: Callable[[], None] | None = None) -> None:
         self._runtime = runtime
         #: Retries while a service is unavailable.
         self.retrier = Retrier(runtime.clock, limit_seconds=limit_seconds)
         #: Publishes invocations.
-        self.publisher = Publisher(runtime, self.retrier)
+        self.publisher = Publisher(runtime, self.retrier, worker=fence is not None, fence=fence)
         #: Performs effects.
         self.effect_runner = EffectRunner(runtime, self.publisher, self.retrier)
         self._claims = UniqueClaims(runtime, self.retrier)
@@ -77,7 +78,16 @@ class Sender:
             made.add(task_id)
             return task_id
 
-        planned = [plan(workflow, self._runtime.registry, make_id) for workflow in workflows]
+        return self.send_frames([plan(workflow, self._runtime.registry, make_id) for workflow in workflows], made)
+
+    def send_frames(self, planned: Sequence[Frames], made: AbstractSet[str]) -> list[Frames]:
+        """Send planned workflows, as one batch; their frames. Raises as `send` does.
+
+        Args:
+            planned: the frames of each workflow.
+            made: the ids that were made for it, and that no other task can have.
+        """
+        planned = list(planned)
         if self._runtime.acting.adds_headers:
             planned = [self._with_headers(frames) for frames in planned]
         self._check(planned, made)

@@ -158,6 +158,18 @@ class Settings:
     #: Whether the command ``drivetrain worker`` sets up logging; false where the application does so itself.
     configure_logging: bool = True
 
+    #: Whether workers tick the schedules. Any number may; each tick is sent once.
+    schedules: bool = True
+
+    # Schedules
+
+    #: Schedules by id, each a table: ``task``, ``args``, ``kwargs``, and one of ``cron`` (with ``tz``), ``every`` and
+    #: ``at``; and the options of a schedule. For files and code.
+    schedule: Mapping[str, Any] = field(factory=dict)
+    #: The revision of the schedules that code and settings declare. Where several are deployed at once, the highest
+    #: counts; the same one counts as it comes.
+    schedule_revision: int = field(default=0, validator=_number(0))
+
     # Waiting
 
     #: The longest pause between two polls of a backend that does not notify, in seconds.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 
+from drivetrain.app.schedules import UnknownSchedule
 from drivetrain.contract import (
     AuthenticationFailed,
     ConfigurationError,
@@ -43,6 +44,7 @@ MEANINGS: Mapping[Exit, str] = {
 _BY_ERROR: tuple[tuple[type[DrivetrainError], Exit], ...] = (
     (UnknownResult, Exit.NOT_FOUND),
     (UnknownTask, Exit.NOT_FOUND),
+    (UnknownSchedule, Exit.NOT_FOUND),
     (ResultTimeout, Exit.TIMEOUT),
     (ServiceUnavailable, Exit.UNAVAILABLE),
     (AuthenticationFailed, Exit.USAGE),

@@ -19,6 +19,8 @@ from drivetrain.cli.commands.queues import queues
 from drivetrain.cli.commands.rescue import rescue_command
 from drivetrain.cli.commands.result import result
 from drivetrain.cli.commands.retry import retry
+from drivetrain.cli.commands.scheduler import scheduler
+from drivetrain.cli.commands.schedules import schedules
 from drivetrain.cli.commands.stats import stats
 from drivetrain.cli.commands.tasks import tasks
 from drivetrain.cli.commands.top import top
@@ -83,6 +85,8 @@ for _command in (
     retry,
     bulk,
     rescue_command,
+    schedules,
+    scheduler,
     drivers,
     describe,
     version,

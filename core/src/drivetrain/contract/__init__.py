@@ -111,6 +111,7 @@ from drivetrain.contract.states import (
     grants,
     starts_after,
 )
+from drivetrain.contract.timetables import ScheduleSpec, Timetable
 from drivetrain.contract.url_options import (
     OptionReader,
     boolean_option,
@@ -189,6 +190,7 @@ __all__ = [
     "Retries",
     "RetryPolicy",
     "RunLease",
+    "ScheduleSpec",
     "SerializationError",
     "Serializer",
     "ServiceError",
@@ -206,6 +208,7 @@ __all__ = [
     "TaskPage",
     "TaskReach",
     "TaskRecord",
+    "Timetable",
     "TlsOptions",
     "TooLarge",
     "Transition",

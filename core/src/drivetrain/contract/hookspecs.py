@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from drivetrain.contract.messages import Message
     from drivetrain.contract.retry import RetryPolicy
     from drivetrain.contract.serializer import Plain, Serializer
+    from drivetrain.contract.timetables import Timetable
 
 __all__ = [
     "PROJECT",
@@ -224,6 +225,14 @@ class DriverHooks:
 
         Raises:
             InvalidSignature: a parameter is unknown, missing or wrong.
+        """
+
+    @hookspec(firstresult=True)
+    def make_timetable(self, kind: str, parameters: Mapping[str, Plain]) -> Timetable | None:
+        """Make the timetable of a schedule that has this kind and these parameters.
+
+        Raises:
+            ConfigurationError: a parameter is unknown, missing or wrong.
         """
 
 

@@ -11,7 +11,8 @@ from attrs import field, frozen
 
 from drivetrain.worker.progress import ProgressSink, progress_report
 from drivetrain.worker.run import Run
-from drivetrain.workflow.frames import given_headers
+from drivetrain.worker.schedules.tick import Tick, read_tick
+from drivetrain.workflow.frames import TICK_HEADER, given_headers
 
 __all__ = ["Postpone", "Retry", "TaskContext", "TaskTimeout", "awaiting", "current_task", "enter", "task_or_none"]
 
@@ -106,6 +107,12 @@ class TaskContext:
     run: Run = field(repr=False)
     #: For the worker itself: takes reports of progress; None: nobody reads them.
     progress_sink: ProgressSink | None = field(default=None, repr=False)
+
+    @property
+    def tick(self) -> Tick | None:
+        """The tick of the schedule that has sent this task, or the workflow of this task; None: no schedule has."""
+        header = self.run.invocation.call.headers.get(TICK_HEADER)
+        return None if header is None else read_tick(header)
 
     @property
     def cancelled(self) -> bool:

@@ -50,5 +50,7 @@ class WorkerOptions:
     counts_retention_seconds: float = 172800.0
     #: After how long without its message an overdue task is ended as lost, in seconds; None: never.
     rescue_after_seconds: float | None = 3600.0
+    #: Whether it ticks the schedules.
+    schedules: bool = True
     #: Called in each child process before it runs tasks, to set up logging for instance. It must be picklable.
     prepare_child: Callable[[], None] | None = None

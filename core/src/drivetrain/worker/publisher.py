@@ -133,19 +133,29 @@ def offers(message: Message) -> int:
 class Publisher:
     """Publishes invocations. Thread-safe."""
 
-    def __init__(self, runtime: Runtime, retrier: Retrier, *, worker: bool = False) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        retrier: Retrier,
+        *,
+        worker: bool = False,
+        fence: Callable[[], None] | None = None,
+    ) -> None:
         """Make it.
 
         Args:
             runtime: the drivers of the app.
             retrier: retries while a service is unavailable.
             worker: whether messages follow from a delivery, which may be repeated.
+            fence: called after tasks are recorded, right before each batch is published; it may raise. None: nothing
+                is called, and both may be one step.
         """
         self._runtime = runtime
         self._retrier = retrier
         self._capabilities = runtime.broker.capabilities
         self._worker = worker
-        self._recorder = _recorder(runtime)
+        self._fence = fence
+        self._recorder = None if fence is not None else _recorder(runtime)
         self._observed = any(map(runtime.observers.watches, _HOOKS))
         self._headers = {CONTENT_TYPE_HEADER: runtime.payloads.content_type}
         # The members of a group are published together.
@@ -195,6 +205,8 @@ class Publisher:
         if not messages:
             return
         messages = self._store_large_bodies(messages)
+        if self._fence is not None:
+            self._fence()
 
         def publish() -> Sequence[Message]:
             self._hand_over(messages)

@@ -17,6 +17,7 @@ from drivetrain.contract import Member, Plain, Retries
 
 __all__ = [
     "NOTHING",
+    "TICK_HEADER",
     "UNIQUE_HEADER",
     "WORKFLOW_HEADER",
     "Call",
@@ -36,11 +37,13 @@ __all__ = [
 #: has none. Calls of older versions have it among their own headers.
 WORKFLOW_HEADER = "drivetrain-workflow"
 
+#: The header of all calls that a schedule has sent: the tick, as `drivetrain.worker.schedules.tick` reads it.
+TICK_HEADER = "drivetrain-tick"
 
 #: The header of a call of a unique task with the key of the value that holds its claim.
 UNIQUE_HEADER = "drivetrain-unique"
 
-_OWN_HEADERS = frozenset({WORKFLOW_HEADER, UNIQUE_HEADER})
+_OWN_HEADERS = frozenset({WORKFLOW_HEADER, TICK_HEADER, UNIQUE_HEADER})
 
 #: A number of 0 or more.
 _Count: TypeAlias = Annotated[int, Meta(ge=0)]

@@ -1,4 +1,4 @@
-"""Removes deliveries that must not start here and now: delayed ones, expired ones, and those of an unknown task."""
+"""Removes deliveries that must not start here and now: delayed, expired or spent ones, and those of unknown tasks."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from drivetrain.contract import State
+from drivetrain.contract import Durability, State
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.finishing.releasing import Releaser
+from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.receiving.reading import Received
 from drivetrain.worker.receiving.rejecting import Rejecter
 from drivetrain.worker.retrying import Retrier
+from drivetrain.worker.run import log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.version_mismatch import next_offer_seconds
+from drivetrain.workflow.frames import TICK_HEADER
 
 __all__ = ["DeliveryFilter"]
+
+logger = get_logger("drivetrain.worker")
 
 #: The states of a task that has started and not ended.
 _BEGUN = frozenset({State.STARTED, State.RETRY})
@@ -44,10 +49,13 @@ class DeliveryFilter:
         self._acknowledger = acknowledger
         self._releaser = releaser
         self._retrier = retrier
+        #: Whether a record lasts as long as messages do.
+        self._keeps_records = _keeps_records(runtime)
 
     def startable(self, received: Sequence[Received], now: float) -> Sequence[Received]:
         """The deliveries that may start at ``now``, in Unix seconds; the other ones are settled."""
-        in_time = self._without_expired(self._without_delayed(received, now), now)
+        due = self._without_spent_ticks(self._without_delayed(received, now))
+        in_time = self._without_expired(due, now)
         return list(self._known(in_time))
 
     def _without_delayed(self, received: Sequence[Received], now: float) -> Sequence[Received]:
@@ -58,6 +66,23 @@ class DeliveryFilter:
         self._acknowledger.acknowledge_copied(early)
         gone = {id(delivery) for delivery in early}
         return [one for one in received if id(one.delivery) not in gone]
+
+    def _without_spent_ticks(self, received: Sequence[Received]) -> Sequence[Received]:
+        """Without the ticks of schedules that have run, and whose records have expired.
+
+        A scheduler records a task before it publishes the message. So a message without a record comes from a scheduler
+        that was stopped in between, while another one sent the tick.
+        """
+        ticks = [one for one in received if TICK_HEADER in one.invocation.call.headers]
+        if not ticks or not self._keeps_records:
+            return received
+        records = self._retrier.call("read", lambda: self._runtime.backend.read([one.task_id for one in ticks]))
+        spent = [one for one, record in zip(ticks, records, strict=True) if record is None]
+        for one in spent:
+            logger.warning("dropping message %s: its tick has run before", one.task_id, extra=log_extra(one.invocation))
+        if spent:
+            self._acknowledger.acknowledge([one.delivery for one in spent])
+        return [one for one in received if one not in spent]
 
     def _without_expired(self, received: Sequence[Received], now: float) -> Sequence[Received]:
         late = [one for one in received if one.expires_at is not None and one.expires_at < now]
@@ -94,3 +119,10 @@ class DeliveryFilter:
             self._runtime.registry.find(one.invocation.call.task)
         except Exception as error:  # noqa: BLE001 - UnknownTask, raised for its traceback, which the failure records
             self._rejecter.dead_letter(one.delivery, one.invocation, f"unknown task: {error}", error)
+
+
+def _keeps_records(runtime: Runtime) -> bool:
+    backend, broker = runtime.backend.capabilities, runtime.broker.capabilities
+    if backend.durability is Durability.NONE:
+        return backend.stores and broker.durability is Durability.NONE
+    return backend.durability is not Durability.CACHE
