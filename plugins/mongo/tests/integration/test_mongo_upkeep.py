@@ -36,7 +36,7 @@ def test_several_processes_create_the_indexes_once_each(commands, make, collecti
     assert commands.count("createIndexes") == 2 * len(backends)  # and not for every write
     # By their keys: not every server gives indexes the names that were asked for.
     found = [[name for name, _ in index["key"]] for index in collections["records"].index_information().values()]
-    assert sorted(found) == [["_id"], ["delete_at"], ["expires"]]
+    assert sorted(found) == [["_id"], ["delete_at"], ["expires"], ["listed"]]
     found = [[name for name, _ in index["key"]] for index in collections["values"].index_information().values()]
     assert sorted(found) == [["_id"], ["ends"], ["key"]]
 
@@ -45,7 +45,7 @@ def test_the_indexes_are_asked_for_as_mongodb_knows_them(make, monkeypatch):
     asked = []
     monkeypatch.setattr(Collection, "create_indexes", lambda self, models: asked.extend(m.document for m in models))
     make().record([end()])
-    assert [model["name"] for model in asked] == ["expires", "delete_at", "ends", "key"]
+    assert [model["name"] for model in asked] == ["expires", "delete_at", "listed", "ends", "key"]
     assert asked[1]["expireAfterSeconds"] == 0
 
 

@@ -206,3 +206,46 @@ def test_no_query_of_the_hot_path_walks_through_a_table(make):
             parameters = (1.0,) * sql.count("?")
             (steps,) = session.execute_in(f"EXPLAIN QUERY PLAN {sql}", ["a"], *parameters)
             assert "USING INDEX" in " ".join(row[3] for row in steps), sql
+
+
+def test_a_page_of_a_list_passes_a_limited_number_of_rows(make, sent, monkeypatch):
+    monkeypatch.setattr(records, "_PASSED", 5)
+    backend = make("backend")
+    backend.record([Transition(task_id="failed", state=State.FAILURE, at=1.0)])
+    backend.record([sent(f"p{number}") for number in range(12)])
+    backend.record([Transition(task_id=f"c{number}", state=State.CANCELLED, at=1.0) for number in range(12)])
+    for states in ({State.FAILURE}, {State.FAILURE, State.STARTED}, {State.FAILURE, State.SUCCESS}):
+        page, pages = backend.list_tasks(states, limit=1), 1
+        assert (list(page.records), page.cursor is None) == ([], False)
+        while not page.records:
+            page, pages = backend.list_tasks(states, limit=1, cursor=page.cursor), pages + 1
+        assert [record.task_id for record in page.records] == ["failed"]
+        assert pages <= 6
+
+
+def test_the_table_of_failed_tasks_has_what_is_in_such_a_state(make, tmp_path):
+    backend = make("backend")
+
+    def to(state, task_id="t", **fields):
+        backend.record([Transition(task_id=task_id, state=state, at=1.0, **fields)])
+
+    def numbers():
+        other = sqlite3.connect(tmp_path / "work.db")
+        found = other.execute("SELECT id FROM drivetrain_failed JOIN drivetrain_tasks USING (number)").fetchall()
+        (count,) = other.execute("SELECT count(*) FROM drivetrain_failed").fetchone()
+        other.close()
+        assert len(found) == count
+        return [task_id for (task_id,) in found]
+
+    to(State.STARTED, run="r")
+    to(State.RETRY, run="r")
+    to(State.FAILURE, "u", retention=0.0)
+    assert numbers() == ["t", "u"]
+    backend.sweep()
+    assert numbers() == ["t"]
+    to(State.STARTED, run="s", attempt=1)
+    assert numbers() == []
+    to(State.FAILURE, run="s", attempt=1)
+    assert numbers() == ["t"]
+    backend.forget(["t"])
+    assert numbers() == []

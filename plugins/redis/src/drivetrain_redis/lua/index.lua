@@ -40,7 +40,7 @@ local function drop_stale(now, most)
       call('ZREM', index_base .. ':ends', id)
     else
       local flags, _, _, _, _, expires = struct.unpack(HEAD, head)
-      if has(flags, HAS_EXPIRES) and expires > now then
+      if has(flags, HAS_EXPIRES) then  -- of a later record, or of this one, which Redis drops within a millisecond
         call('ZADD', index_base .. ':ends', milliseconds(expires), id)
       else
         call('ZREM', index_base .. ':ends', id)
