@@ -267,3 +267,17 @@ def test_a_heap_forgets_keys_and_keeps_its_order():
         heap.take((float(number), number))
     assert len(heap._heap) < 250
     assert [heap.pop() for _ in range(len(heap))] == [str(number) for number in range(1, 100, 2)]
+
+
+def test_a_page_of_a_list_passes_a_limited_number_of_tasks(make_backend, monkeypatch):
+    monkeypatch.setattr("drivetrain.drivers.memory.backend._LONGEST_WALK", 5)
+    backend = make_backend()
+    backend.record([Transition(task_id="first", state=State.FAILURE, at=1.0)])
+    backend.record([Transition(task_id=f"t{number}", state=State.PENDING, at=1.0) for number in range(12)])
+    backend.forget(["t3", "t11"])
+    page, pages = backend.list_tasks({State.FAILURE}, limit=1), 1
+    assert (list(page.records), page.cursor is None) == ([], False)
+    while not page.records:
+        page, pages = backend.list_tasks({State.FAILURE}, limit=1, cursor=page.cursor), pages + 1
+    assert [found.task_id for found in page.records] == ["first"]
+    assert (pages, page.cursor) == (3, None)

@@ -210,7 +210,10 @@ def unpack_record(task_id: str, data: bytes) -> TaskRecord:
     names += run
     changes += names
     downstream += changes
-    task, queue, workflow, parent = _split_names(data[run:names], flags & _NAMES)
+    if flags & _NAMES:
+        task, queue, workflow, parent = _split[data[run:names]]
+    else:
+        task, queue, workflow, parent = _name_text(data[run:names]), "", "", ""
     return TaskRecord(
         task_id=task_id,
         state=STATES[state],
@@ -241,21 +244,31 @@ def _pack_names(transition: Transition) -> bytes:
     return b"".join((_NAMES_HEAD.pack(len(task), len(queue), len(workflow)), task, queue, workflow, parent))
 
 
-@lru_cache(maxsize=1024)  # few tasks belong to a workflow, and there are few names and queues
-def _split_names(data: bytes, packed: int) -> tuple[str, str, str, str]:
-    """The name, queue, workflow and parent in the second text of a record."""
-    if not packed:
-        return _decode(data), "", "", ""
+def _split_names(data: bytes) -> tuple[str, str, str, str]:
+    """The name, queue, workflow and parent of `_pack_names`."""
     task, queue, workflow = _NAMES_HEAD.unpack_from(data)
     task += _NAMES_HEAD.size  # from here on where each ends
     queue += task
     workflow += queue
-    return (
-        _decode(data[_NAMES_HEAD.size : task]),
-        _decode(data[task:queue]),
-        _decode(data[queue:workflow]),
-        _decode(data[workflow:]),
-    )
+    names = data[_NAMES_HEAD.size : task], data[task:queue], data[queue:workflow], data[workflow:]
+    return _decode(names[0]), _decode(names[1]), _decode(names[2]), _decode(names[3])
+
+
+class _SplitNames(dict[bytes, tuple[str, str, str, str]]):
+    """The results of `_split_names`: many tasks have the same name and queue, and belong to no workflow.
+
+    Faster than an `lru_cache`, which makes a key of its arguments.
+    """
+
+    def __missing__(self, data: bytes) -> tuple[str, str, str, str]:
+        if len(self) >= _MOST_NAMES:
+            self.clear()
+        names = self[data] = _split_names(data)
+        return names
+
+
+_MOST_NAMES = 1024
+_split = _SplitNames()
 
 
 def _history(data: bytes, start: int, end: int) -> Mapping[State, StateChange]:
