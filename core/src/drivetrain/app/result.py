@@ -6,12 +6,14 @@ import logging
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+from drivetrain.app.blockers import WaitReport, find_blockers
 from drivetrain.app.progress import Progress, ProgressCallback
 from drivetrain.app.progress_changes import ProgressChanges, show_progress
 from drivetrain.app.progress_reading import ProgressReader
 from drivetrain.app.services import Services
 from drivetrain.app.waiting import Ended, wait_for_any
 from drivetrain.contract import (
+    DrivetrainError,
     GroupRecord,
     ResultLost,
     ResultTimeout,
@@ -38,6 +40,9 @@ _ADVICE = (
     "a waiting task blocks a worker slot, and if all slots wait, the worker deadlocks; "
     "pass the result on instead, with chain(…), chord(…) or on_success"
 )
+
+#: After a wait of this length a `ResultTimeout` says what the result waits for, in seconds. It costs a few reads.
+_EXPLAINED_SECONDS = 1.0
 
 #: How long a task waits without a time limit before that is logged, in seconds.
 _QUIET_SECONDS = 5.0
@@ -74,6 +79,8 @@ class Result(Generic[R]):
         self.task = task
         self.members = tuple(members)
         self._parts = tuple(parts) or (task_id,)
+        #: What it waited for when that was read last, in words; empty: unknown.
+        self._waiting = ""
 
     def get(self, timeout: float | None = None, *, progress: ProgressCallback | bool | None = None) -> R:
         """Wait for the result, and return it.
@@ -100,6 +107,7 @@ class Result(Generic[R]):
             logger.warning("task %s waits without a time limit for task %s; %s", waiting.task, self.id, _ADVICE)
         remaining = _remaining(timeout, clock.monotonic() - began)
         if not (ended := ended or self._ended(remaining)):
+            self._note_waiting(timeout)
             raise self._timeout(timeout)
         remaining = _remaining(timeout, clock.monotonic() - began)
         return self._value(ended[self.id] or self._record(remaining), remaining)
@@ -139,6 +147,8 @@ class Result(Generic[R]):
         with awaiting(self.id):
             ended = await asyncio.wrap_future(self._services.waiter.submit(self.id, timeout))
         if not ended:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._services.readers, self._note_waiting, timeout)
             raise self._timeout(timeout)
         if (record := ended[self.id]) is None:
             raise UnknownResult(self.id)
@@ -218,14 +228,41 @@ class Result(Generic[R]):
             raise ResultLost(self.id, text)
         raise _ERRORS[record.state](self.id, decoder.failure(record))
 
+    def waits_for(self) -> WaitReport:
+        """What it waits for: its unfinished predecessor or members, or a worker that serves its queue.
+
+        ``str`` of it says so in words. It is empty if the task has ended.
+
+        Raises:
+            UnknownResult: the backend has no record of it.
+            ServiceUnavailable: the backend could not be reached in time.
+        """
+        record = self.record()
+        runtime = self._services.runtime
+        report = self._services.with_retries("read", lambda: find_blockers(runtime, record.task_id))
+        self._waiting = str(report)
+        return report
+
+    def _note_waiting(self, timeout: float | None) -> None:
+        """Note what it waits for, for a `ResultTimeout` and `repr`, after a wait that was long enough."""
+        if timeout is None or timeout < _EXPLAINED_SECONDS:
+            return
+        try:
+            self._waiting = str(find_blockers(self._services.runtime, self.id))
+        except DrivetrainError as error:
+            logger.debug("cannot tell what task %s waits for: %s", self.id, error)
+
     def _timeout(self, timeout: float | None) -> ResultTimeout:
         text = f"task {self.id} has not ended within {timeout} seconds; it is not cancelled, so you can wait again"
+        if self._waiting:
+            text += f". It {self._waiting}" if self._waiting.startswith("waits") else f". It is {self._waiting}"
         if (waiting := task_or_none()) is not None:
             text += f". Task {waiting.task} waited for it; {_ADVICE}"
         return ResultTimeout(self.id, text)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id}>"
+        # What was read last: `repr` asks no service.
+        return f"<{type(self).__name__} {self.id}{f', {self._waiting}' if self._waiting else ''}>"
 
 
 class GroupResult(Result[list[T]]):
@@ -257,6 +294,7 @@ class GroupResult(Result[list[T]]):
             with awaiting(*waiting):
                 ended = wait_for_any(self._services.runtime, list(waiting), remaining, poll_seconds)
             if not ended:
+                self._note_waiting(timeout)
                 raise self._timeout(timeout)
             for task_id in ended:
                 yield waiting.pop(task_id)

@@ -352,3 +352,17 @@ def test_the_tree_of_a_workflow(shop, run, run_json):
     assert (code, document["id"], first["id"]) == (0, first["id"], first["id"])
     assert (second["states"], len(second["branches"]), second["done"]) == ({"SUCCESS": 12}, 3, 12)
     assert run("--app", "shop:app", "result", "--tree", "nothing").exit_code == 3
+
+
+def test_a_result_says_what_it_waits_for_and_its_progress(shop, run, run_json):
+    first = shop.add.s(1, 2).set(queue="nobody", task_id="first")
+    handle = shop.app.send(chain(first, shop.add.s(3)))
+    code, document = run_json("--app", "shop:app", "result", handle.id)
+    expected = "waits for first (PENDING, queue 'nobody', served by no worker)"
+    assert (code, document["waiting"], document["progress"]["total"]) == (124, expected, 2)
+    assert [one["task_id"] for one in document["waits_for"]] == ["first"]
+    lines = [line.split(maxsplit=1) for line in run("--app", "shop:app", "result", handle.id).stdout.splitlines()]
+    assert ["waiting", expected] in lines
+    assert ["progress", "0 of 2"] in lines
+    own = run("--app", "shop:app", "result", "first").stdout
+    assert "PENDING, queue 'nobody', served by no worker" in own

@@ -88,7 +88,7 @@ def _document(app: App, record: TaskRecord, progress: Progress) -> dict[str, Any
         "expires_at": timestamp(record.expires_at),
         "progress": {"done": progress.done, "total": progress.total, "note": progress.note},
         **(_members(app, record) if is_group(record) else {}),
-        **(_ending(app, record) if record.state.terminal else {}),
+        **(_ending(app, record) if record.state.terminal else _waiting(app, record)),
     }
 
 
@@ -127,6 +127,11 @@ def _ending(app: App, record: TaskRecord) -> dict[str, Any]:
         return {"unreadable": str(error)}
 
 
+def _waiting(app: App, record: TaskRecord) -> dict[str, Any]:
+    report = app.result(record.task_id).waits_for()
+    return {"waiting": str(report), "waits_for": report.blockers, "waits_for_more": report.more}
+
+
 def _failure(app: App, record: TaskRecord) -> dict[str, Any] | None:
     if record.payload is None:
         return None
@@ -150,6 +155,8 @@ def _show(document: dict[str, Any]) -> None:
         lines["progress"] = one_line(str(Progress(progress["done"], progress["total"], progress["note"])))
     if "members" in document:
         lines["members"] = f"{document['members_done']} of {document['members']} done"
+    if waiting := document.get("waiting"):
+        lines["waiting"] = printable(waiting)
     lines.update(document["times"])
     lines["kept until"] = document["expires_at"]
     if failure := document.get("failure"):
