@@ -222,6 +222,36 @@ dates("takes the next message for the oldest", lambda q: q.ready.smallest(1))
 dates("dates messages in flight too", lambda q: [*q.ready.values(), *q.in_flight.values()])
 
 
+@breaks("B47", "dates dead letters too")
+class DatesDeadLetters(MemoryBroker):
+    def sizes(self, queues):
+        told, now = super().sizes(queues), self._clock.now()
+        with self._store.condition:
+            died = {name: [now - letter.at for letter in self._store.queue(name).dead] for name in queues}
+        return {
+            name: evolve(sizes, oldest_seconds=max([sizes.oldest_seconds, *died[name]])) for name, sizes in told.items()
+        }
+
+
+@breaks("B47", "goes on with the old age after a replay")
+class RemembersAgeOfReplayed(MemoryBroker):
+    def dead_letter(self, deliveries, /):
+        self.__dict__.setdefault("since", {}).update({one.message.id: self._since(one) for one, _ in deliveries})
+        super().dead_letter(deliveries)
+
+    def _since(self, delivery):
+        with self._store.condition:
+            entries = self._store.queue(delivery.message.queue).in_flight.values()
+            return next((one.since for one in entries if one.message.id == delivery.message.id), self._clock.now())
+
+    def replay(self, queue, message_ids=None):
+        number = super().replay(queue, message_ids)
+        with self._store.condition:
+            for entry in self._store.queue(queue).ready.values():
+                entry.since = self.__dict__.get("since", {}).get(entry.message.id, entry.since)
+        return number
+
+
 @breaks("B47", "dates an ETA in the past")
 class DatesThePast(MemoryBroker):
     def _add(self, message, now):

@@ -111,6 +111,18 @@ class Looking(Bench):
         broker.acknowledge([late])
         assert self._age(broker) == 0, "the age of an empty queue is not 0"
 
+    @holds("B47", needs="measures_age")
+    def test_an_age_leaves_out_dead_letters_and_begins_with_a_replay(self) -> None:
+        """A dead letter has no age, and a replayed one is as old as its replay."""
+        broker = self.fresh()
+        broker.publish([message("letter")])
+        broker.dead_letter([(each, "why") for each in self.take(broker)])
+        time.sleep(_AGE_SECONDS)
+        assert self._age(broker) == 0, "the age of a queue with nothing but a dead letter is not 0"
+        replayed = time.monotonic()
+        broker.replay("q")
+        self._is_old(broker, replayed, None)
+
     def _age(self, broker: Broker, queue: str = "q") -> float:
         age = self.sizes(broker, queue).oldest_seconds
         assert age is not None, f"the age of {queue} is None"

@@ -12,12 +12,14 @@ __all__ = ["RedisBackend", "RedisBroker", "make_backend", "make_broker"]
 
 @hookimpl
 def make_broker(url: str, context: DriverContext) -> Broker:
-    """Make the broker of a URL of this driver. Times are those of the server's clock, not of the context's.
+    """Make the broker of a URL of this driver.
+
+    Times are those of the server's clock. Only the time at which a message is published is that of the context's.
 
     Raises:
         ConfigurationError: the URL or the options of the context are wrong; every fault is named.
     """
-    return RedisBroker(_options(url, context))
+    return RedisBroker(_options(url, context), context.clock)
 
 
 @hookimpl

@@ -66,10 +66,7 @@ class QueueAdmin:
             for part, reply in zip(parts, replies, strict=True)
             for index, counts in zip(part, reply, strict=True)
         }
-        return {
-            name: QueueSizes(**dict(zip(("ready", "delayed", "in_flight", "dead"), sizes[index], strict=True)))
-            for index, name in enumerate(queues)
-        }
+        return {name: _sizes(*sizes[index]) for index, name in enumerate(queues)}
 
     def queues(self) -> list[str]:
         """See `Broker.queues`."""
@@ -267,6 +264,10 @@ class TaskListing:
             return frozenset()
         ended = {state for state in states if state.terminal}
         return ended | {State.RETRY} if states - ended == {State.RETRY} else ended
+
+
+def _sizes(ready: int, delayed: int, in_flight: int, dead: int, age: int) -> QueueSizes:
+    return QueueSizes(ready=ready, delayed=delayed, in_flight=in_flight, dead=dead, oldest_seconds=age / 1e6)
 
 
 def _cursor(position: bytes, passed: bytes) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from drivetrain.contract import (
     BrokerCapabilities,
+    Clock,
     Delivery,
     Message,
     QueueSection,
@@ -32,9 +33,10 @@ class RedisBroker:
 
     Args:
         options: of its URL.
+        clock: tells when messages are published; the age of a message begins then.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, clock: Clock) -> None:
         self.capabilities = BrokerCapabilities(
             durability=options.durability,
             delay_resolution_seconds=0.02,
@@ -44,6 +46,7 @@ class RedisBroker:
             counts_deliveries=True,
             lists_queues=True,
             peeks=True,
+            measures_age=True,
             receive_wait_seconds=1.0,
             store=options.store,
         )
@@ -52,7 +55,7 @@ class RedisBroker:
         self._waiting = Waiting(options, self._client)
         keys = Keys(options.prefix)
         queues = QueueKeys(self._client, keys)
-        self._publisher = Publisher(self._client, keys, queues)
+        self._publisher = Publisher(self._client, keys, queues, clock)
         self._receiver = Receiver(self._client, queues, self._waiting)
         self._settler = Settler(self._client, queues)
         self._admin = QueueAdmin(self._client, keys)

@@ -32,19 +32,21 @@ def _decode(data: bytes) -> str:
 # Messages: a head of fixed length, the id, the headers, and the body. Id, names and values are joined by NUL, which
 # hardly any text holds; texts that hold one are kept as JSON. Lua reads the head only: the level and the ETA.
 
-#: Kind, digit of the level, length of id and headers in bytes, ETA in Unix seconds.
+#: Kind, digit of the level, length of id and headers in bytes, a time in Unix seconds: the ETA, or without one the time
+#: when the message was published. A message of an earlier version without an ETA has no time.
 _HEAD = Struct(">BBId")
 _HEAD_BYTES = _HEAD.size
-#: The kind is a set of bits.
-_JSON, _ETA = 1, 2
+#: The kind is a set of bits. Where the ETA was over when the message was published, the time of that follows the head.
+_JSON, _ETA, _PUBLISHED = 1, 2, 4
+_TIME = Struct(">d")
 #: The digit of level 0 in ASCII.
 _ZERO = 48
 
 _pack_head, _unpack_head = _HEAD.pack, _HEAD.unpack_from
 
 
-def pack_message(message: Message) -> bytes:
-    """All of a message but its queue."""
+def pack_message(message: Message, now: float) -> bytes:
+    """All of a message but its queue, published ``now`` (Unix seconds)."""
     headers, eta = message.headers, message.eta
     text = message.id
     if headers:
@@ -52,22 +54,26 @@ def pack_message(message: Message) -> bytes:
     kind = 0
     if text.count("\0") != 2 * len(headers):
         kind, text = _JSON, json.dumps([message.id, dict(headers)])
-    if eta is None:
-        eta = 0.0
-    else:
-        kind |= _ETA
     data = utf8(text)
+    if eta is None:
+        kind, eta = kind | _PUBLISHED, now
+    elif eta > now:
+        kind |= _ETA
+    else:
+        head = _pack_head(kind | _ETA | _PUBLISHED, _ZERO + message.priority, len(data), eta)
+        return b"".join((head, _TIME.pack(now), data, message.body))
     return b"".join((_pack_head(kind, _ZERO + message.priority, len(data), eta), data, message.body))
 
 
 def unpack_message(data: bytes, queue: str) -> Message:
     """The message that `pack_message` was given."""
     kind, level, length, eta = _unpack_head(data)
-    end = _HEAD_BYTES + length
+    start = _HEAD_BYTES if kind < _ETA | _PUBLISHED else _HEAD_BYTES + _TIME.size
+    end = start + length
     if kind & _JSON:
-        message_id, headers = json.loads(_decode(data[_HEAD_BYTES:end]))
+        message_id, headers = json.loads(_decode(data[start:end]))
     else:
-        first, _, rest = data[_HEAD_BYTES:end].partition(b"\0")
+        first, _, rest = data[start:end].partition(b"\0")
         message_id, headers = _decode(first), _headers(rest).copy() if rest else {}
     return Message(
         id=message_id,

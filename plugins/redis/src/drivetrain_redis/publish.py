@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any
 
-from drivetrain.contract import Message, Transition, check_message_size, check_transition_sizes, chunks
+from drivetrain.contract import Clock, Message, Transition, check_message_size, check_transition_sizes, chunks
 from drivetrain_redis.codec import LARGEST_VALUE_BYTES, indexed_states, pack_message, pack_new_record, pack_transitions
 from drivetrain_redis.connection import Client
 from drivetrain_redis.keys import Keys, QueueKeys, by_queue
@@ -27,8 +27,9 @@ _SEND_ONE = Script.load("arrival", "send_one")
 class Publisher:
     """Publishes messages. Thread-safe."""
 
-    def __init__(self, client: Client, keys: Keys, queues: QueueKeys) -> None:
+    def __init__(self, client: Client, keys: Keys, queues: QueueKeys, clock: Clock) -> None:
         self._client = client
+        self._clock = clock
         self._keys = keys
         self._queues = queues
         #: Whether the reply of PUBLISH counts all listeners: on a cluster it leaves out those of other nodes.
@@ -39,8 +40,9 @@ class Publisher:
     def publish(self, messages: Sequence[Message]) -> None:
         """See `Broker.publish`."""
         packed: dict[str, list[bytes]] = {}
+        now = self._clock.now()
         for message in messages:
-            data = _packed(message)
+            data = _packed(message, now)
             try:
                 packed[message.queue].append(data)
             except KeyError:
@@ -70,18 +72,23 @@ class Publisher:
         """Send a task by the short script of the most common case; False if this is another case."""
         if message.eta is not None:
             return False
-        arguments = (pack_new_record(transition), self._counts_listeners, message.priority, _packed(message))
+        arguments = (
+            pack_new_record(transition),
+            self._counts_listeners,
+            message.priority,
+            _packed(message, self._clock.now()),
+        )
         keys = (self._keys.task(transition.task_id), self._queues.base(message.queue))
         (reply,) = self._run({message.queue}, [_SEND_ONE.call(keys, arguments)])
         return bool(reply)
 
     def _send(self, sends: Sequence[tuple[Transition, Message]], indexes: Mapping[str, Sequence[int]]) -> Call:
         transitions = [transition for transition, _ in sends]
-        messages = iter(sends)
+        messages, now = iter(sends), self._clock.now()
         arguments: list[Any] = [*pack_transitions(transitions, None), self._counts_listeners]
         for some in indexes.values():
             arguments.append(len(some))
-            arguments += [_packed(message) for _, message in islice(messages, len(some))]
+            arguments += [_packed(message, now) for _, message in islice(messages, len(some))]
         keys = [*(self._keys.task(transition.task_id) for transition in transitions), *map(self._queues.base, indexes)]
         return _SEND.call(keys, arguments)
 
@@ -96,10 +103,10 @@ class Publisher:
         return replies
 
 
-def _packed(message: Message) -> bytes:
+def _packed(message: Message, now: float) -> bytes:
     if len(message.body) > LARGEST_MESSAGE_BYTES // 2:  # counting the headers of every message would cost more
         check_message_size(message, LARGEST_MESSAGE_BYTES)
-    return pack_message(message)
+    return pack_message(message, now)
 
 
 def _batches(packed: dict[str, list[bytes]]) -> Iterator[dict[str, list[bytes]]]:

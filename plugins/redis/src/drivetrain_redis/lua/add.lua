@@ -1,5 +1,5 @@
 -- Add messages to a queue.
-local HAS_ETA, ETA_AT = 2, 7
+local ETA_AT = 7
 -- About the year 2255; a double tells microseconds apart until then.
 local END_OF_TIME = 9e15
 
@@ -8,18 +8,19 @@ local function add(base, messages, now, counts_listeners)
   local fields, delayed, late, lists, ready, soonest = {}, {}, {}, {}, 0, math.huge
   for index, message in ipairs(messages) do
     local kind, level = byte(message, 1, 2)
+    local has_eta = kind % 4 >= 2
     local token = (level - 48) .. (first + index - 1)
     fields[2 * index - 1] = token
     fields[2 * index] = message
     local due = 0
-    if kind >= HAS_ETA then
+    if has_eta then
       due = math.min(math.ceil(struct.unpack('>d', message, ETA_AT) * 1000000), END_OF_TIME)
     end
     if due > now then
       insert(delayed, due)
       insert(delayed, token)
       soonest = math.min(soonest, due)
-    elseif kind >= HAS_ETA then
+    elseif has_eta then
       insert(late, {due, token, level})
     else
       local list = lists[level]
