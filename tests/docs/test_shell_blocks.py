@@ -77,15 +77,20 @@ def shop(tmp_path, monkeypatch):
 def test_a_command_of_drivetrain_does_what_the_page_says(words, shop):
     if words[1] == "worker":
         return run_worker(words, shop)
-    needs_yes = words[1:2] == ["purge"] or words[1:3] in (
-        ["dead", "drop"],
-        ["schedules", "backfill"],
-        ["schedules", "remove"],
-    )
+    asks = {("dead", "drop"), ("schedules", "backfill"), ("schedules", "remove")}
+    acts = words[1] == "bulk" and words[2] in {"cancel", "retry", "run-now", "replay", "drop"}
+    needs_yes = words[1] == "purge" or tuple(words[1:3]) in asks or acts
     done = CliRunner().invoke(main, [*words[1:], *(["--yes"] if needs_yes else [])])
     # The task ID has failed; what is asked for its result or to be cancelled says so, with 1. It is not lost: 3.
     # The live view of top needs a terminal, and there is none here: 2.
-    codes = {"result": 1, "cancel": 1, "rescue": 3 if "--end" in words else 0, "top": 2}
+    # ID is no operation on many tasks: 3.
+    codes = {
+        "bulk": 3 if words[2:3] in (["show"], ["stop"]) else 0,
+        "result": 1,
+        "cancel": 1,
+        "rescue": 3 if "--end" in words else 0,
+        "top": 2,
+    }
     assert done.exit_code == codes.get(words[1], 0), done.output
     assert done.output.strip()
     return None

@@ -15,7 +15,7 @@ from drivetrain.app.finding import FoundPage, FoundTask, TaskFilter
 from drivetrain.app.task_search import LARGEST_PAGE
 from drivetrain.contract import State
 
-__all__ = ["PAGE", "FilterSelection", "Find", "IdSelection", "Selection", "described_filter", "with_states"]
+__all__ = ["PAGE", "Count", "FilterSelection", "Find", "IdSelection", "Selection", "described_filter", "with_states"]
 
 #: How many tasks an operation acts on between two writes of its progress.
 PAGE = 100
