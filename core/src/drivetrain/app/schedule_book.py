@@ -108,10 +108,11 @@ def check_declaration(
         ConfigurationError: ``faults`` names all that is wrong.
     """
     faults = list(_faults(declaration, settings))
-    try:
-        timetable(declaration.when)
-    except ConfigurationError as error:
-        faults.append(str(error))
+    if not faults:
+        try:
+            timetable(declaration.when)
+        except ConfigurationError as error:
+            faults.append(str(error))
     if faults:
         raise ConfigurationError(f"the schedule {declaration.id!r} is wrong:", faults)
 
