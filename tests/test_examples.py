@@ -14,6 +14,19 @@ SAYS = {
     "coroutines.py": ["five: [0, 2, 4, 6, 8]", "one: 42"],
     "cpu_bound.py": ["2262 primes below 20000, counted in child processes"],
     "crawler.py": ["broken: /rust", "read: /", "read: /chains", "read: /links", "read: /spokes", "read: /wheels"],
+    "error_reports.py": [
+        "failed: no customer",
+        "failed: the bank does not answer",
+        "reported: error_reports.charge user {'id': 'Ada'} breadcrumbs ['charging Ada'] in attempt 1",
+        "reported: error_reports.forget user None breadcrumbs [] in attempt 0",
+    ],
+    "log_lines.py": [
+        "",
+        "-: closing",
+        "log_lines.sell: selling Emma",
+        '{"attempt": 0, "book": "Emma", "event": "sold", "task": "log_lines.sell"}',
+        '{"event": "closed"}',
+    ],
     "nightly.py": [
         "at 01:59 the first night is PENDING",
         "closed the books of 2026-01-02",

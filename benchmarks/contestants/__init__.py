@@ -77,6 +77,19 @@ def _backend(name: str, path: str, *services: str) -> Entry:
     )
 
 
+def _telemetry(name: str, path: str) -> Entry:
+    """drivetrain with this plugin, or with none."""
+    return Entry(
+        name=name,
+        path=f"drivetrain_telemetry:{path}",
+        group="telemetry",
+        system="drivetrain",
+        services=_REDIS,
+        share=5,
+        only=frozenset({"drain", "enqueue", "round_trip"}),
+    )
+
+
 #: In the order in which they run.
 ENTRIES = {
     entry.name: entry
@@ -274,5 +287,9 @@ ENTRIES = {
         _backend("backend redis", "InRedis"),
         _backend("backend mongo", "InMongo", "mongodb"),
         _backend("backend memcache", "InMemcached", "memcached"),
+        _telemetry("telemetry off", "Off"),
+        _telemetry("telemetry prometheus", "Prometheus"),
+        _telemetry("telemetry opentelemetry metrics", "OpenTelemetryMetrics"),
+        _telemetry("telemetry opentelemetry", "OpenTelemetry"),
     )
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -29,12 +29,16 @@ class _Drivetrain(Contestant):
     def __init__(self, place: Place, number: int = 0) -> None:
         super().__init__(place, number)
         logging.getLogger("drivetrain").setLevel(logging.ERROR)
-        self.app = App(*self.urls())
+        self.app = App(*self.urls(), **self.settings())
         self._tasks = {name: self.app.task(name=name)(function) for name, function in TASKS.items()}
 
     def urls(self) -> tuple[str, ...]:
         """Of the broker, and of the backend if that is another."""
         raise NotImplementedError
+
+    def settings(self) -> Mapping[str, Any]:
+        """Of the app, beyond its URLs."""
+        return {}
 
     def send(self, task: str, argument: Any) -> Any:
         return self._tasks[task].send(argument)

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".venv-oldest"
 #: What a driver has in common with core, whose bounds are tried with core.
-_SHARED = {"attrs", "drivetrain"}
+_SHARED = {"attrs", "click", "drivetrain", "msgspec"}
 #: Run by the Python of the tests: that it finds these very versions, and not those of the project's environment.
 _IN_FORCE = """
 import sys
@@ -67,8 +67,11 @@ def _place(member: str) -> Path:
 
 
 def _requirements(member: str) -> list[str]:
-    project = tomllib.loads((_place(member) / "pyproject.toml").read_text("utf-8"))["project"]
-    return list(lowest(project["dependencies"], set() if member == "core" else _SHARED))
+    document = tomllib.loads((_place(member) / "pyproject.toml").read_text("utf-8"))
+    required = lowest(document["project"]["dependencies"], set() if member == "core" else _SHARED)
+    # What only its tests need, where the newest does not work with the oldest of the others.
+    also = document.get("tool", {}).get("drivetrain", {}).get("oldest", {}).get("also", [])
+    return [*required, *also]
 
 
 def _sound(member: str, only: str) -> bool:

@@ -288,23 +288,27 @@ class ObserverHooks:
         """A sender or a worker is about to publish messages."""
 
     @hookspec
-    def after_publish(self, messages: Sequence[Message], seconds: float) -> None:
+    def after_publish(self, messages: Sequence[Message], queues: Mapping[str, int], seconds: float) -> None:
         """The broker has the messages.
 
+        ``queues``: how many of them each queue has. To count them so costs less than to read the messages.
         ``seconds``: how long publishing took, retries while the service was unavailable included.
         """
 
     @hookspec
-    def publish_failed(self, messages: Sequence[Message], error: BaseException, seconds: float) -> None:
+    def publish_failed(
+        self, messages: Sequence[Message], queues: Mapping[str, int], error: BaseException, seconds: float
+    ) -> None:
         """Messages of ``before_publish`` were not published, or not for sure; in place of ``after_publish``.
 
         ``error`` is a `PublishFailed` where the broker has some of them; it lists the others.
         """
 
     @hookspec
-    def messages_received(self, messages: Sequence[Message], seconds: float) -> None:
+    def messages_received(self, messages: Sequence[Message], queues: Mapping[str, int], seconds: float) -> None:
         """A worker has received messages: one call for each batch, before they are read.
 
+        ``queues``: how many of them each queue has.
         ``seconds``: how long receiving took, waiting included.
         """
 
@@ -366,9 +370,12 @@ class ObserverHooks:
         """
 
     @hookspec
-    def messages_settled(self, messages: Sequence[Message], settlement: Settlement, seconds: float) -> None:
+    def messages_settled(
+        self, messages: Sequence[Message], queues: Mapping[str, int], settlement: Settlement, seconds: float
+    ) -> None:
         """A worker has settled deliveries of these messages: one call for each batch.
 
+        ``queues``: how many of them each queue has.
         ``seconds``: how long that took, retries while the service was unavailable included.
         """
 

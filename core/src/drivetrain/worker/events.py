@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
-from drivetrain.contract import Clock, Interruption, Message, State, TaskEvent, evolve
-from drivetrain.worker.publisher import ETA_HEADER, PUBLISHED_HEADER, workflow_of
+from drivetrain.contract import Clock, Interruption, Message, State, TaskEvent
+from drivetrain.worker.publisher import ETA_HEADER, PUBLISHED_HEADER
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Observed, Runtime
-from drivetrain.workflow.frames import Invocation, given_headers
+from drivetrain.workflow.frames import WORKFLOW_HEADER, Invocation, given_headers
 
 __all__ = ["event_of", "event_of_run", "notify_interrupted", "notify_step"]
+
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class _OfTask(Protocol):
@@ -27,6 +31,7 @@ def event_of(
     *,
     received_at: float | None = None,
     started_at: float | None = None,
+    ended_at: float | None = None,
     state: State | None = None,
 ) -> TaskEvent:
     """The event that plugins get for an invocation.
@@ -37,21 +42,25 @@ def event_of(
         message: the message that carried the invocation; None: none has.
         received_at: see `TaskEvent.received_at`.
         started_at: see `TaskEvent.started_at`.
+        ended_at: see `TaskEvent.ended_at`.
         state: see `TaskEvent.state`.
     """
     call = invocation.call
+    headers = _NONE if message is None else message.headers
+    published, due = headers.get(PUBLISHED_HEADER), headers.get(ETA_HEADER)
     return TaskEvent(
         task_id=call.id,
         task=call.task,
         attempt=invocation.attempt,
         queue=call.queue,
-        headers=given_headers(call),
+        headers=given_headers(call) if call.headers else _NONE,
         worker=worker,
-        workflow="" if message is None else workflow_of(message),
-        published_at=_time(message, PUBLISHED_HEADER),
-        due_at=_time(message, ETA_HEADER),
+        workflow=headers.get(WORKFLOW_HEADER, ""),
+        published_at=None if published is None else _time(published),
+        due_at=None if due is None else _time(due),
         received_at=received_at,
         started_at=started_at,
+        ended_at=ended_at,
         state=state,
     )
 
@@ -69,17 +78,19 @@ def event_of_run(
         run_seconds: how long its function ran, in seconds; None: it has not ended.
     """
     began = None if run.began is None else clock.now() - (clock.monotonic() - run.began)
-    event = event_of(
-        run.invocation, worker, run.delivery.message, received_at=run.received_at, started_at=began, state=state
+    return event_of(
+        run.invocation,
+        worker,
+        run.delivery.message,
+        received_at=run.received_at,
+        started_at=began,
+        ended_at=None if began is None or run_seconds is None else began + run_seconds,
+        state=state,
     )
-    return event if began is None or run_seconds is None else evolve(event, ended_at=began + run_seconds)
 
 
-def _time(message: Message | None, header: str) -> float | None:
-    """The time in a header; None where there is none. Another program may have written anything into it."""
-    text = None if message is None else message.headers.get(header)
-    if text is None:
-        return None
+def _time(text: str) -> float | None:
+    """The time in a header; None where it is none. Another program may have written anything into it."""
     try:
         seconds = float(text)
     except ValueError:

@@ -26,7 +26,7 @@ from drivetrain.contract import (
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.shown import shown_messages
+from drivetrain.worker.shown import ShownMessages, count_queues
 from drivetrain.workflow.frames import WORKFLOW_HEADER, Call, Invocation
 from drivetrain.workflow.wire import dump_invocation
 
@@ -213,13 +213,21 @@ class Publisher:
         try:
             published = publish()
         except BaseException as error:
-            self._notify_observers("publish_failed", messages, error=error, seconds=clock.monotonic() - began)
+            self._notify_observers(
+                "publish_failed",
+                messages,
+                queues=count_queues(messages),
+                error=error,
+                seconds=clock.monotonic() - began,
+            )
             raise
-        self._notify_observers("after_publish", published, seconds=clock.monotonic() - began)
+        self._notify_observers(
+            "after_publish", published, queues=count_queues(published), seconds=clock.monotonic() - began
+        )
 
     def _notify_observers(self, hook: str, messages: Sequence[Message], **details: object) -> None:
         if self._runtime.observers.watches(hook):
-            self._runtime.observers.notify(hook, messages=shown_messages(messages), **details)
+            self._runtime.observers.notify(hook, messages=ShownMessages(messages), **details)
 
     def _hand_over(self, messages: Sequence[Message]) -> None:
         pending = messages

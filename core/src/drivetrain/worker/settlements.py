@@ -8,7 +8,7 @@ from drivetrain.contract import Delivery, Settlement
 from drivetrain.worker.log_text import shortened
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.shown import shown_messages
+from drivetrain.worker.shown import ShownMessages, count_queues
 
 __all__ = ["Settlements"]
 
@@ -48,9 +48,11 @@ class Settlements:
             return
         began = self._clock.monotonic()
         self._retrier.call(operation, settle)
+        messages = [delivery.message for delivery in deliveries]
         self._observers.notify(
             "messages_settled",
-            messages=shown_messages([delivery.message for delivery in deliveries]),
+            messages=ShownMessages(messages),
+            queues=count_queues(messages),
             settlement=settlement,
             seconds=self._clock.monotonic() - began,
         )

@@ -82,12 +82,11 @@ class Service:
         return {**self.attributes, OPERATION: name, OPERATION_TYPE: kind or name}
 
 
-def of_batch(messages: Sequence[Message]) -> dict[str, Value]:
-    """The attributes of the messages of one operation."""
+def of_batch(messages: Sequence[Message], queues: Mapping[str, int]) -> dict[str, Value]:
+    """The attributes of the messages of one operation; ``queues``: how many of them each queue has."""
     attributes: dict[str, Value] = {}
-    queues = {message.queue for message in messages}
     if len(queues) == 1:
-        attributes[DESTINATION] = messages[0].queue
+        attributes[DESTINATION] = next(iter(queues))
     if len(messages) == 1:
         attributes[_MESSAGE_ID] = messages[0].id
     else:

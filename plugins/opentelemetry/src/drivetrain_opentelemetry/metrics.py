@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from opentelemetry.metrics import Meter
 
-from drivetrain.contract import Interruption, Message, State, TaskEvent
+from drivetrain.contract import Interruption, State, TaskEvent
 from drivetrain_opentelemetry.attributes import (
     DESTINATION,
     ERROR_TYPE,
@@ -86,15 +86,14 @@ class Metrics:
     def operation(
         self,
         operation: Mapping[str, Value],
-        messages: Sequence[Message],
+        queues: Mapping[str, int],
         seconds: float,
         *,
         error: BaseException | None = None,
     ) -> None:
-        """An operation on a batch of messages, which took ``seconds``."""
-        queues = _by_queue(messages)
+        """An operation on a batch of messages, which took ``seconds``; ``queues``: how many of them each queue has."""
         failed = {} if error is None else {ERROR_TYPE: error_type(error)}
-        where = {DESTINATION: messages[0].queue} if len(queues) == 1 else {}
+        where = {DESTINATION: next(iter(queues))} if len(queues) == 1 else {}
         self._operation_duration.record(seconds, {**operation, **where, **failed})
         counter = {"send": self._sent, "receive": self._consumed}.get(str(operation[OPERATION_TYPE]))
         if counter is not None:
@@ -130,7 +129,3 @@ class Metrics:
 def _task(event: TaskEvent) -> str:
     """The name of a task that ran; others come from messages, of which there may be any number."""
     return event.task if event.started_at is not None else ""
-
-
-def _by_queue(messages: Sequence[Message]) -> Mapping[str, int]:
-    return Counter([message.queue for message in messages])

@@ -75,42 +75,47 @@ class OpenTelemetry:
         return None if self._traces is None else self._traces.creation_headers(event)
 
     @hookimpl
-    def after_publish(self, messages: Sequence[Message], seconds: float) -> None:
+    def after_publish(self, messages: Sequence[Message], queues: Mapping[str, int], seconds: float) -> None:
         """Published messages."""
         if messages:
-            self._operation(self._send, messages, seconds)
+            self._operation(self._send, messages, queues, seconds)
 
     @hookimpl
-    def publish_failed(self, messages: Sequence[Message], error: BaseException, seconds: float) -> None:
+    def publish_failed(
+        self, messages: Sequence[Message], queues: Mapping[str, int], error: BaseException, seconds: float
+    ) -> None:
         """Messages that were not published."""
-        self._operation(self._send, messages, seconds, error)
+        self._operation(self._send, messages, queues, seconds, error)
 
     # Receiving and settling
 
     @hookimpl
-    def messages_received(self, messages: Sequence[Message], seconds: float) -> None:
+    def messages_received(self, messages: Sequence[Message], queues: Mapping[str, int], seconds: float) -> None:
         """Received messages."""
         self._receives = True
         if self._traces is not None:
             self._traces.received(messages)
-        self._operation(self._receive, messages, seconds)
+        self._operation(self._receive, messages, queues, seconds)
 
     @hookimpl
-    def messages_settled(self, messages: Sequence[Message], settlement: Settlement, seconds: float) -> None:
+    def messages_settled(
+        self, messages: Sequence[Message], queues: Mapping[str, int], settlement: Settlement, seconds: float
+    ) -> None:
         """Settled messages."""
-        self._operation(self._settlements[settlement], messages, seconds)
+        self._operation(self._settlements[settlement], messages, queues, seconds)
 
     def _operation(
         self,
         operation: Mapping[str, str | int],
         messages: Sequence[Message],
+        queues: Mapping[str, int],
         seconds: float,
         error: BaseException | None = None,
     ) -> None:
         if self._traces is not None:
-            self._traces.batch(operation, messages, seconds, error=error)
+            self._traces.batch(operation, messages, queues, seconds, error=error)
         if self._metrics is not None:
-            self._metrics.operation(operation, messages, seconds, error=error)
+            self._metrics.operation(operation, queues, seconds, error=error)
 
     # Runs
 

@@ -94,6 +94,7 @@ class Traces:
         self,
         operation: Mapping[str, Value],
         messages: Sequence[Message],
+        queues: Mapping[str, int],
         seconds: float,
         *,
         error: BaseException | None = None,
@@ -101,7 +102,7 @@ class Traces:
         """A span of an operation on messages that is over, and took ``seconds``."""
         if not self._options.batch_spans:
             return
-        attributes = {**operation, **of_batch(messages)}
+        attributes = {**operation, **of_batch(messages, queues)}
         if error is not None:
             attributes[ERROR_TYPE] = error_type(error)
         creations = [one for message in messages[:_MOST_LINKS] if (one := _remote(message.headers)) is not None]
@@ -195,9 +196,10 @@ class Traces:
     def received(self, messages: Sequence[Message]) -> None:
         """Forget the ended spans of tasks that are received again: what follows is another run."""
         if self._ended:
+            ids = [message.id for message in messages]
             with self._lock:
-                for message in messages:
-                    self._ended.pop(message.id, None)
+                for task_id in ids:
+                    self._ended.pop(task_id, None)
 
     def _process_attributes(self, event: TaskEvent) -> dict[str, Value]:
         return {**self._service.operation("process"), **of_task(event)}
@@ -257,7 +259,7 @@ def _remember_first(workflow: str, created: SpanContext) -> None:
 
 
 def _set_error(span: Span, error: BaseException) -> None:
-    if isinstance(error, Retry):  # the task asks for another attempt, which is not an error of its own
+    if isinstance(error, Retry):  # the task asks for another attempt; that does not count as an error
         return
     span.set_attribute(ERROR_TYPE, error_type(error))
     span.set_status(Status(StatusCode.ERROR, error_type(error)))

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+import prometheus_client
+from attrs import define, field, frozen
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from drivetrain.contract import Interruption, Message, Settlement, State, TaskEvent, hookimpl
+from drivetrain.contract import Interruption, Settlement, State, TaskEvent, hookimpl
 from drivetrain_prometheus.endpoint import ProcessEndpoint, SupervisorEndpoint, encode_report
-from drivetrain_prometheus.metrics import instruments
+from drivetrain_prometheus.metrics import Series, instruments
 from drivetrain_prometheus.options import Options
 
 __all__ = ["Prometheus"]
+
+
+@define(eq=False)
+class _Batch:
+    """The ends of one task in one queue, of one batch."""
+
+    outcomes: list[State | None] = field(factory=list)
+    run_seconds: list[float] = field(factory=list)
+    wait_seconds: list[float] = field(factory=list)
 
 
 @frozen(eq=False)
 class _Children:
     """The instruments of one task in one queue."""
 
-    outcomes: dict[State, Any]
-    observe_run: Callable[[float], None]
-    observe_wait: Callable[[float], None]
+    outcomes: Mapping[State | None, prometheus_client.Counter]
+    run_seconds: Series
+    wait_seconds: Series
+
+    def add(self, batch: _Batch) -> None:
+        """Count and observe a batch."""
+        for state, number in Counter(batch.outcomes).items():
+            self.outcomes[state].inc(number)
+        self.run_seconds.observe(batch.run_seconds)
+        self.wait_seconds.observe(batch.wait_seconds)
 
 
 class Prometheus:
@@ -44,6 +61,8 @@ class Prometheus:
         self._lock = threading.Lock()
         self._instruments = instruments(registry)
         self._children: dict[tuple[str, str], _Children] = {}
+        #: Counters of messages by their labels: looking them up costs less here than in prometheus-client.
+        self._counters: dict[tuple[Any, ...], prometheus_client.Counter] = {}
         self._workers = set[str]()
         self._supervised = False
         self._endpoint: ProcessEndpoint | None = None
@@ -51,46 +70,53 @@ class Prometheus:
     # Messages
 
     @hookimpl
-    def after_publish(self, messages: Sequence[Message]) -> None:
+    def after_publish(self, queues: Mapping[str, int]) -> None:
         """Count published messages."""
-        for queue, number in _by_queue(messages):
-            self._instruments.published.labels(self._app, queue).inc(number)
+        self._count(self._instruments.published, queues)
 
     @hookimpl
-    def publish_failed(self, messages: Sequence[Message]) -> None:
+    def publish_failed(self, queues: Mapping[str, int]) -> None:
         """Count messages that were not published."""
-        for queue, number in _by_queue(messages):
-            self._instruments.publish_failures.labels(self._app, queue).inc(number)
+        self._count(self._instruments.publish_failures, queues)
 
     @hookimpl
-    def messages_received(self, messages: Sequence[Message]) -> None:
+    def messages_received(self, queues: Mapping[str, int]) -> None:
         """Count received messages."""
-        for queue, number in _by_queue(messages):
-            self._instruments.received.labels(self._app, queue).inc(number)
+        self._count(self._instruments.received, queues)
 
     @hookimpl
-    def messages_settled(self, messages: Sequence[Message], settlement: Settlement) -> None:
+    def messages_settled(self, queues: Mapping[str, int], settlement: Settlement) -> None:
         """Count settled messages."""
-        for queue, number in _by_queue(messages):
-            self._instruments.settled.labels(self._app, queue, settlement.value).inc(number)
+        self._count(self._instruments.settled, queues, settlement.value)
+
+    def _count(self, counter: prometheus_client.Counter, queues: Mapping[str, int], *labels: str) -> None:
+        for queue, number in queues.items():
+            key = (counter, queue, *labels)
+            child = self._counters.get(key)
+            if child is None:
+                child = self._counters[key] = counter.labels(self._app, queue, *labels)
+            child.inc(number)
 
     # Tasks
 
     @hookimpl
     def tasks_ended(self, events: Sequence[TaskEvent]) -> None:
         """Count outcomes; observe how long each attempt has waited and run."""
-        outcomes = Counter[Any]()
+        batches: dict[_Children, _Batch] = {}
         for event in events:
             children = self._children.get((event.task, event.queue)) or self._children_of(event)
-            outcomes[children.outcomes[event.state]] += 1  # type: ignore[index]
+            batch = batches.get(children)
+            if batch is None:
+                batch = batches[children] = _Batch()
+            batch.outcomes.append(event.state)
             started, ended = event.started_at, event.ended_at
             if started is not None and ended is not None:
-                children.observe_run(ended - started)
+                batch.run_seconds.append(ended - started)
                 due = max(event.due_at or 0.0, event.published_at or 0.0)
                 if due:
-                    children.observe_wait(max(0.0, started - due))
-        for counter, number in outcomes.items():
-            counter.inc(number)
+                    batch.wait_seconds.append(max(0.0, started - due))
+        for children, batch in batches.items():
+            children.add(batch)
 
     @hookimpl
     def run_interrupted(self, event: TaskEvent, reason: Interruption) -> None:
@@ -119,8 +145,8 @@ class Prometheus:
                 made = self._instruments
                 self._children[key] = _Children(
                     {state: made.tasks.labels(*labels, _OUTCOMES[state]) for state in _OUTCOMES},
-                    made.run_seconds.labels(*labels).observe,
-                    made.wait_seconds.labels(*labels).observe,
+                    made.run_seconds.series(*labels),
+                    made.wait_seconds.series(*labels),
                 )
             return self._children[key]
 
@@ -166,7 +192,3 @@ _OUTCOMES = {
     State.CANCELLED: "cancelled",
     State.EXPIRED: "expired",
 }
-
-
-def _by_queue(messages: Sequence[Message]) -> Iterable[tuple[str, int]]:
-    return Counter([message.queue for message in messages]).items()

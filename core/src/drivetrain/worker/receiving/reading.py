@@ -11,7 +11,7 @@ from drivetrain.worker.downstream import Downstream, load_downstream
 from drivetrain.worker.execution import error_text
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
-from drivetrain.worker.publisher import BODY_HEADER, due, expires_at, offers
+from drivetrain.worker.publisher import BODY_HEADER, PUBLISHED_HEADER, due, expires_at, offers
 from drivetrain.worker.receiving.rejecting import Rejecter
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
@@ -74,7 +74,7 @@ class MessageReader:
         message = delivery.message
         headers = message.headers
         # Most messages have only the content type, and their workflow.
-        has_details = len(headers) > 1 + (WORKFLOW_HEADER in headers)
+        has_details = len(headers) > 1 + (WORKFLOW_HEADER in headers) + (PUBLISHED_HEADER in headers)
         details = (due(message), expires_at(message), offers(message)) if has_details else (None, None, 0)
         key = headers.get(BODY_HEADER)
         body = message.body if key is None else bodies[key]

@@ -16,7 +16,7 @@ from drivetrain.worker.receiving.reading import MessageReader, Received
 from drivetrain.worker.receiving.starting import Starter
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.shown import shown_messages
+from drivetrain.worker.shown import ShownMessages, count_queues
 
 __all__ = ["Receiver"]
 
@@ -55,8 +55,13 @@ class Receiver:
         )
         observers = self._runtime.observers
         if deliveries and observers.watches("messages_received"):
-            messages = shown_messages([delivery.message for delivery in deliveries])
-            observers.notify("messages_received", messages=messages, seconds=clock.monotonic() - began)
+            messages = [delivery.message for delivery in deliveries]
+            observers.notify(
+                "messages_received",
+                messages=ShownMessages(messages),
+                queues=count_queues(messages),
+                seconds=clock.monotonic() - began,
+            )
         return deliveries
 
     def start(self, deliveries: Sequence[Delivery]) -> list[Run]:
