@@ -66,9 +66,10 @@ def main() -> None:
 
 def report(event: Event, _hint: Hint) -> None:
     """Print a report, and send nothing."""
-    trail: Any = event.get("breadcrumbs") or {}
-    crumbs = [crumb["message"] for crumb in trail.get("values", ()) if crumb.get("message")]
-    details = event["tags"]["task"], event.get("user"), crumbs, event["contexts"]["drivetrain"]["attempt"]
+    shown: Any = event
+    trail = shown.get("breadcrumbs", {}).get("values", ())
+    crumbs = [crumb["message"] for crumb in trail if crumb.get("message")]
+    details = shown["tags"]["task"], shown.get("user"), crumbs, shown["contexts"]["drivetrain"]["attempt"]
     print("reported: {} user {} breadcrumbs {} in attempt {}".format(*details))
 
 
