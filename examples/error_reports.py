@@ -66,10 +66,10 @@ def main() -> None:
 
 def report(event: Event, _hint: Hint) -> None:
     """Print a report, and send nothing."""
-    parts: Any = event
-    trail = parts.get("breadcrumbs") or {}
-    crumbs = [crumb["message"] for crumb in trail.get("values", ()) if crumb.get("message")]
-    details = parts["tags"]["task"], parts.get("user"), crumbs, parts["contexts"]["drivetrain"]["attempt"]
+    shown: Any = event
+    trail = shown.get("breadcrumbs", {}).get("values", ())
+    crumbs = [crumb["message"] for crumb in trail if crumb.get("message")]
+    details = shown["tags"]["task"], shown.get("user"), crumbs, shown["contexts"]["drivetrain"]["attempt"]
     print("reported: {} user {} breadcrumbs {} in attempt {}".format(*details))
 
 
