@@ -32,6 +32,7 @@ _KINDS = {
     "V": (Kind.BACKEND,),
     "L": (Kind.BACKEND,),
     "W": (Kind.BROKER, Kind.BACKEND),
+    "F": (Kind.BROKER, Kind.BACKEND),
 }
 
 

@@ -7,6 +7,7 @@ from mutants import (
     backends,
     brokers,
     forks,
+    limits,
     namespaces,
     one_store,
     others,
@@ -30,6 +31,7 @@ __all__ = ["ALL"]
 
 #: Each has marked its own.
 _MARKED = (
+    limits,
     workflow_crashes,
     workflow_depth,
     workflow_ends,
