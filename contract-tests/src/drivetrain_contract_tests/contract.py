@@ -33,6 +33,7 @@ _KINDS = {
     "L": (Kind.BACKEND,),
     "W": (Kind.BROKER, Kind.BACKEND),
     "T": (Kind.BROKER, Kind.BACKEND),
+    "F": (Kind.BROKER, Kind.BACKEND),
 }
 
 

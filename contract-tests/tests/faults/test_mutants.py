@@ -30,7 +30,7 @@ def chosen_when_quick(mutants: Iterable[Mutant]) -> set[tuple[str, str]]:
     return {
         (clause, name)
         for clause, names in found.items()
-        for name in names[: _QUICK_EACH_WORKFLOW if clause[0] in "WT" else _QUICK_EACH]
+        for name in names[: _QUICK_EACH_WORKFLOW if clause[0] in "WTF" else _QUICK_EACH]
     }
 
 

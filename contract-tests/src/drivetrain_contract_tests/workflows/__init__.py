@@ -1,4 +1,4 @@
-"""The checks of a pair of a broker and a backend (clauses W… and T…), by area."""
+"""The checks of a pair of a broker and a backend (clauses W…, T… and F…), by area."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from drivetrain_contract_tests.workflows.crash_points import CrashChecks
 from drivetrain_contract_tests.workflows.dropping import DroppingChecks
 from drivetrain_contract_tests.workflows.ending import EndingChecks
 from drivetrain_contract_tests.workflows.execution import ExecutionChecks
+from drivetrain_contract_tests.workflows.limits import LimitChecks
 from drivetrain_contract_tests.workflows.nesting import NestingChecks
 from drivetrain_contract_tests.workflows.one_store import OneStoreChecks
 from drivetrain_contract_tests.workflows.outages import OutageChecks
@@ -42,5 +43,6 @@ class WorkflowContract(
     TickChecks,
     ScheduleRuleChecks,
     ScheduleLifeChecks,
+    LimitChecks,
 ):
     """The contract of a pair. Needs fixtures ``broker_service`` and ``backend_service`` that each give a `Service`."""

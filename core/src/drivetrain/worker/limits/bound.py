@@ -76,9 +76,12 @@ class TaskLimits:
         return [*(one.spec for one in self.rates), *(one.spec for one in self.concurrency)]
 
     def places(self, arguments: Arguments) -> tuple[Place, ...]:
-        """The places that a call needs, each once. Raises what the functions of the application raise."""
-        places = [one.place(arguments) for one in self.concurrency]
-        return tuple({place.key: place for place in places}.values())
+        """The places that a call needs, each once, in the order of their keys.
+
+        Raises what the functions of the application raise.
+        """
+        places = {place.key: place for place in (one.place(arguments) for one in self.concurrency)}
+        return tuple(places[key] for key in sorted(places))
 
 
 @frozen

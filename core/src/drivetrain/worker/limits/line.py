@@ -5,6 +5,8 @@ A holder of a place is a task. It holds its place as long as its record says tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -24,12 +26,14 @@ class Holder(Struct, frozen=True, kw_only=True, omit_defaults=True):
         since: since when; seconds of the backend's clock.
         number: for a task that was woken and has not come yet: its number in the line; None: it came itself.
         by: the id of the task whose end has woken it; empty: none has.
+        waits: whether it waits for a place of another limit meanwhile.
     """
 
     task_id: str
     since: float
     number: int | None = None
     by: str = ""
+    waits: bool = False
 
 
 class Places(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,11 +66,16 @@ class Places(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The places after a task took one."""
         return replace(self, holders=(*self.holders, holder))
 
-    def came(self, task_id: str) -> Places:
-        """The places after a task that was woken has come."""
-        if not any(one.task_id == task_id and one.number is not None for one in self.holders):
-            return self
-        holders = tuple(replace(one, number=None, by="") if one.task_id == task_id else one for one in self.holders)
+    def came(self, task_id: str, now: float) -> Places:
+        """The places after a task has come that was woken, or has waited for another limit."""
+        return self._changed(task_id, lambda one: Holder(task_id=one.task_id, since=now))
+
+    def waiting_elsewhere(self, task_id: str) -> Places:
+        """The places after a task that holds one began to wait for another limit."""
+        return self._changed(task_id, lambda one: Holder(task_id=one.task_id, since=one.since, waits=True))
+
+    def _changed(self, task_id: str, change: Callable[[Holder], Holder]) -> Places:
+        holders = tuple(change(one) if one.task_id == task_id else one for one in self.holders)
         return replace(self, holders=holders)
 
     def without(self, task_ids: set[str]) -> Places:
@@ -86,6 +95,8 @@ def is_live(holder: Holder, record: TaskRecord | None, *, now: float, unix_now: 
     """
     if record is not None and record.state.terminal:
         return False
+    if holder.waits:
+        return record is not None
     started = record is not None and record.state is State.STARTED
     if started and record is not None and (record.leased_until is None or record.leased_until > unix_now):
         return True

@@ -34,7 +34,7 @@ class Request:
 
     Attributes:
         message: its message.
-        places: the places, all or none of which it takes.
+        places: the places that it needs, in the order of their keys.
         waits: whether it waits in a line where there is none.
         came_from: its key and number in a line, as its message says; None: it is new.
         parked: its key and number in a line, if it waits.
@@ -111,7 +111,7 @@ class PlaceKeeper:
         self._largest_value = runtime.backend.capabilities.largest_value_bytes
 
     def take(self, requests: Sequence[Request]) -> Change:
-        """Take all places of each request, or none; sets what became of it. What waits is in its line afterwards."""
+        """Take the places of each request; sets what became of it. What waits is in its line afterwards."""
         change = Change()
         waiting = list(requests)
         while waiting:
@@ -153,7 +153,7 @@ class PlaceKeeper:
             self._wake(touched, now)
             for one in open_requests:
                 self._decide(one, lines, now)
-            self._wake(touched, now)  # a task that waits for one place has given up the others
+            self._wake(touched, now)  # a task that does not wait has given up the places that it was woken for
             refused = self._store(touched)
             for line in touched:
                 if line.place.key not in refused:
@@ -161,19 +161,16 @@ class PlaceKeeper:
                     change.entries += line.woken.entries
                 line.woken, line.freed, line.changed = Change(), [], False
             freeing = {task_id: left for task_id, keys in freeing.items() if (left := keys & refused)}
-            open_requests = self._again(open_requests, refused, freeing)
+            open_requests = self._again(open_requests, refused)
 
-    def _again(self, requests: Sequence[Request], refused: set[str], freeing: dict[str, set[str]]) -> list[Request]:
-        """The requests that are decided again, since another worker has changed one of their keys."""
-        again = []
-        for one in requests:
-            keys = {place.key for place in one.places} & refused
-            if one.blocked is not None and one.blocked not in refused:
-                if keys:  # it waits in its line; it only has not given up a place in another one
-                    freeing[one.task_id] = freeing.get(one.task_id, set()) | keys
-            elif keys:
-                one.taken, one.blocked, one.parked = False, None, None
-                again.append(one)
+    def _again(self, requests: Sequence[Request], refused: set[str]) -> list[Request]:
+        """The requests that are decided again, since another worker has changed one of their keys.
+
+        A number that one has taken in another line stays without a message, and is skipped.
+        """
+        again = [one for one in requests if any(place.key in refused for place in one.places)]
+        for one in again:
+            one.taken, one.blocked, one.parked = False, None, None
         return again
 
     def _leave(self, lines: Mapping[str, _Line], freeing: Mapping[str, set[str]], change: Change) -> None:
@@ -242,22 +239,28 @@ class PlaceKeeper:
             line.woken.woken.append(message)
 
     def _decide(self, one: Request, lines: Mapping[str, _Line], now: StoreTime) -> None:
-        """Take all places for a request; or none, and put it in the line of the first one that it lacks."""
+        """Take the places of a request, in the order of their keys; or put it in the line of the first that it lacks.
+
+        It keeps those that come before. Since the order is the same for all, no two tasks wait for each other.
+        """
         needed = [lines[place.key] for place in one.places]
-        lacking = [line for line in needed if not line.places.holds(one.task_id)]
-        blocked = next((line for line in lacking if line.full or line.places.waiting), None)
+        held = [line for line in needed if line.places.holds(one.task_id)]
+        blocked = next((line for line in needed if line not in held and (line.full or line.places.waiting)), None)
+        before = needed if blocked is None else needed[: needed.index(blocked)]
+        for line in before:
+            if line not in held:
+                line.set(line.places.with_holder(Holder(task_id=one.task_id, since=now.seconds)))
+            elif _is_pending(line.places, one.task_id):
+                line.set(line.places.came(one.task_id, now.seconds))
         if blocked is None:
-            for line in needed:
-                if line in lacking:
-                    line.set(line.places.with_holder(Holder(task_id=one.task_id, since=now.seconds)))
-                else:
-                    line.set(line.places.came(one.task_id))
             one.taken, one.parked = True, None
             return
         one.blocked, one.parked = blocked.place.key, None
         one.oldest = min(blocked.places.holders, key=lambda holder: holder.since).task_id if blocked.full else ""
         for line in needed:
-            if line not in lacking:
+            if one.waits and line in before:
+                line.set(line.places.waiting_elsewhere(one.task_id))
+            else:
                 line.set(line.places.without({one.task_id}))
         if one.came_from is not None and one.came_from[0] == one.blocked and _waits(one.came_from[1], blocked.places):
             one.parked = one.came_from
@@ -340,6 +343,11 @@ def _write_of(line: _Line) -> ValueWrite:
         if_version=line.version,
         expires_in_seconds=_SKIPPED_SECONDS * 2 if unused else None,
     )
+
+
+def _is_pending(places: Places, task_id: str) -> bool:
+    """Whether a task has not come yet since it was woken, or waits for another limit."""
+    return any(one.task_id == task_id and (one.number is not None or one.waits) for one in places.holders)
 
 
 def _waits(number: int, places: Places) -> bool:
