@@ -9,7 +9,7 @@ from msgspec import Struct
 from drivetrain.app.decoding import is_group
 from drivetrain.app.progress import Progress
 from drivetrain.app.workflow_structure import find_sequence, step_id, structure_around
-from drivetrain.contract import NotSupported, State, TaskRecord, UnknownResult
+from drivetrain.contract import GroupRecord, NotSupported, State, TaskRecord, UnknownResult
 from drivetrain.worker.downstream import waits_for
 from drivetrain.worker.progress import ReportedProgress, progress_key
 from drivetrain.worker.runtime import Runtime
@@ -67,6 +67,8 @@ class ProgressReader:
         """
         if not self._runtime.backend.capabilities.stores:
             raise NotSupported("this app's backend stores no results, so there is no progress; configure a backend")
+        if self._steps is not None and self._steps[0].id == self._id and (group := self._group()) is not None:
+            return Progress(group.done, group.size), group.failed or group.done == group.size
         (record,) = self._runtime.backend.read([self._id])
         if record is None:
             raise UnknownResult(self._id)
@@ -75,6 +77,16 @@ class ProgressReader:
         if len(self._steps) == 1 and self._steps[0].members is None:
             return self._of_task(record), record.state.terminal
         return self._of_steps(self._steps), record.state.terminal
+
+    def _group(self) -> GroupRecord | None:
+        """The group, if it is all that is counted; None: it is not, or it is not open.
+
+        The record of a large group lists thousands of members, so it is not read for each report.
+        """
+        steps = self._steps or ()
+        if len(steps) != 1 or steps[0].members is None:
+            return None
+        return self._runtime.backend.read_groups([steps[0].id])[0]
 
     def _find_steps(self, record: TaskRecord) -> Sequence[_Step]:
         payloads = self._runtime.payloads
@@ -89,6 +101,8 @@ class ProgressReader:
         return [_Step(step_id(one), sizes.get(step_id(one))) for one in counted] or [_Step(self._id)]
 
     def _of_steps(self, steps: Sequence[_Step]) -> Progress:
+        if (group := self._group()) is not None:
+            return Progress(group.done, group.size)
         self._skip_ended(steps)
         done = sum(step.weight for step in steps[: self._ended])
         if self._ended < len(steps) and steps[self._ended].members is not None:
