@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.resources import files
 from multiprocessing import connection
 
@@ -50,9 +51,10 @@ def exporter(ctx: click.Context, /, *, host: str, port: int) -> None:
     set_up_logging("info", "text")
     try:
         with Signals() as signals, options.open_app() as app:
-            _ = app.runtime  # an error in a URL ends the command here, before the first scrape
+            stores = app.runtime.backend.capabilities.stores  # an error in a URL ends the command here
+            schedules = partial(app.schedules.list, next=1) if stores else None
             registry = CollectorRegistry()
-            registry.register(Exporter(app.settings.name, app.operations))
+            registry.register(Exporter(app.settings.name, app.operations, schedules=schedules))
             endpoint = ProcessEndpoint(host, port, registry)
             endpoint.start()
             if endpoint.port is None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from prometheus_client import Metric
@@ -49,11 +50,22 @@ class Exporter:
     Args:
         app: the name of the app.
         operations: reads the broker and the backend.
+        schedules: reads the schedules, each with its next tick; None: the backend stores none.
+        now: the time, in Unix seconds.
     """
 
-    def __init__(self, app: str, operations: Readable) -> None:
+    def __init__(
+        self,
+        app: str,
+        operations: Readable,
+        *,
+        schedules: Callable[[], Sequence[Any]] | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._app = app
         self._operations = operations
+        self._schedules = schedules
+        self._now = now
         self._lock = threading.Lock()
 
     def describe(self) -> list[Metric]:
@@ -87,6 +99,8 @@ class Exporter:
             serving = sum(queue in worker.queues and not worker.stopping for worker in workers)
             self._add(metrics, "drivetrain_queue_workers", serving, queue=queue)
         self._add_workers(metrics, workers)
+        if self._schedules is not None:
+            self._add_schedules(metrics, self._schedules())
 
     def _add_sizes(self, metrics: Mapping[str, Metric], queue: str, sizes: QueueSizes) -> None:
         for section in _SECTIONS:
@@ -106,6 +120,16 @@ class Exporter:
             slots.update(worker.slots)
         for pool, number in slots.items():
             self._add(metrics, "drivetrain_workers_slots", number, pool=pool)
+
+    def _add_schedules(self, metrics: Mapping[str, Metric], schedules: Sequence[Any]) -> None:
+        for state, number in Counter(schedule.state for schedule in schedules).items():
+            self._add(metrics, "drivetrain_schedules", number, state=state)
+        now = self._now()
+        overdue = [now - each.next[0].timestamp() for each in schedules if each.state == "active" and each.next]
+        self._add(metrics, "drivetrain_schedules_late_seconds", max([0.0, *overdue]))
+        for outcome in ("sent", "dropped", "skipped"):
+            ticks = sum(getattr(schedule, outcome) for schedule in schedules)
+            self._add(metrics, "drivetrain_schedules_ticks", ticks, outcome=outcome)
 
     def _add(self, metrics: Mapping[str, Metric], name: str, value: float, **labels: str) -> None:
         metrics[name].add_sample(name, {"app": self._app, **labels}, float(value))

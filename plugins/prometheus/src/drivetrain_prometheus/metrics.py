@@ -1,7 +1,7 @@
 """The metrics of drivetrain: their names, labels and buckets.
 
-A label is the name of an app, a task, a queue or an outcome; never an id. A new metric is a row here: those of
-schedules (lateness) and limits (waiting time) too, as soon as workers report them.
+A label is the name of an app, a task, a queue or an outcome; never an id. So schedules, of which there may be
+thousands, are added up. A new metric is a row here: the waiting times of limits too, as soon as workers report them.
 """
 
 from __future__ import annotations
@@ -139,6 +139,24 @@ EXPORTED: Sequence[Family] = (
     Family("drivetrain_queue_workers", "gauge", ("app", "queue"), "Worker processes that serve the queue."),
     Family("drivetrain_workers", "gauge", ("app", "state"), "Worker processes. state: working, stopping."),
     Family("drivetrain_workers_running", "gauge", ("app",), "Tasks that run in all workers now."),
+    Family(
+        "drivetrain_schedules",
+        "gauge",
+        ("app", "state"),
+        "Schedules. state: active, paused, orphaned, finished, unreadable.",
+    ),
+    Family(
+        "drivetrain_schedules_late_seconds",
+        "gauge",
+        ("app",),
+        "How long the most overdue tick of an active schedule is overdue; 0 if none is.",
+    ),
+    Family(
+        "drivetrain_schedules_ticks",
+        "gauge",
+        ("app", "outcome"),
+        "Ticks of the schedules that are stored now. outcome: sent, dropped, skipped.",
+    ),
     Family("drivetrain_workers_slots", "gauge", ("app", "pool"), "How many tasks all workers can run at once."),
 )
 

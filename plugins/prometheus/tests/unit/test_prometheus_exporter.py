@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from drivetrain import App
+from drivetrain import App, every
 from drivetrain.contract import QueueSizes, ServiceUnavailable
 from drivetrain_prometheus.exporter import Exporter
 
@@ -26,9 +29,9 @@ def app(tmp_path):
         yield app
 
 
-def exported(operations, app="shop"):
+def exported(operations, app="shop", **options):
     registry = CollectorRegistry()
-    registry.register(Exporter(app, operations))
+    registry.register(Exporter(app, operations, **options))
     return {
         (sample.name, *(text for label, text in sorted(sample.labels.items()) if label != "app")): sample.value
         for metric in registry.collect()
@@ -60,6 +63,26 @@ def test_queues_and_workers(app):
     assert found["drivetrain_queue_workers", "other"] == 1
     assert found["drivetrain_workers_slots", "threads"] == 2
     assert found["drivetrain_queue_paused", "default"] == 0
+
+
+def test_schedules_are_added_up(app):
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    made = [
+        SimpleNamespace(state="active", next=(at,), sent=3, dropped=1, skipped=0),
+        SimpleNamespace(state="active", next=(at + timedelta(hours=1),), sent=2, dropped=0, skipped=1),
+        SimpleNamespace(state="paused", next=(), sent=0, dropped=0, skipped=0),
+    ]
+    found = exported(app.operations, schedules=lambda: made, now=lambda: at.timestamp() + 90)
+    assert found["drivetrain_schedules", "active"] == 2
+    assert found["drivetrain_schedules", "paused"] == 1
+    assert found["drivetrain_schedules_late_seconds",] == 90
+    assert [found["drivetrain_schedules_ticks", outcome] for outcome in ("sent", "dropped", "skipped")] == [5, 1, 1]
+
+
+def test_a_schedule_that_is_not_due_is_not_late(app):
+    app.schedules.put("nightly", app.signature("double", 1).set(queue="default"), every(hours=1))
+    found = exported(app.operations, schedules=partial(app.schedules.list, next=1))
+    assert (found["drivetrain_schedules", "active"], found["drivetrain_schedules_late_seconds",]) == (1, 0)
 
 
 class Away:
