@@ -3,7 +3,7 @@
 import pytest
 
 from matrix.pairs import named
-from ticks.run import PAIRS, Plan, play
+from ticks.run import PAIRS, Plan, plan_of, play
 
 
 @pytest.mark.parametrize("pair", ["sqlite+sqlite", "redis+redis"])
@@ -17,5 +17,5 @@ def test_each_tick_runs_once_while_schedulers_are_killed_and_stopped(pair):
 @pytest.mark.usefixtures("at_length")
 @pytest.mark.parametrize("pair", PAIRS)
 def test_each_of_a_thousand_ticks_runs_once(pair):
-    verdict = play(Plan(pair=named(pair), ticks=1000, seed=1))
+    verdict = play(plan_of(pair, ticks=1000, seed=1))
     assert (verdict.lost, verdict.repeated) == ([], []), verdict

@@ -29,11 +29,13 @@ from drivetrain_contract_tests import Service
 from matrix.pairs import Pair, named
 from matrix.places import running
 
-__all__ = ["Plan", "Verdict", "main", "play"]
+__all__ = ["Plan", "Verdict", "main", "plan_of", "play"]
 
 #: The pairs that run when none is named: every backend that does not declare to be a cache.
 PAIRS = ("sqlite+sqlite", "redis+redis", "amqp+redis", "redis+mongodb", "sqs+redis")
 _SKEWS = (-2.0, 0.0, 2.0)
+#: How many ticks there are each second; and how many where moto imitates SQS, which is slow.
+_PER_SECOND, _IMITATED = 20, 6
 _TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -53,7 +55,7 @@ class Plan:
 
     pair: Pair
     ticks: int = 1000
-    schedules: int = 20
+    schedules: int = _PER_SECOND
     seed: int = 0
     lease_seconds: float = 2.0
     restarts: bool = True
@@ -139,6 +141,13 @@ class _Schedulers:
         for process in self._processes.values():
             process.kill()
             process.wait()
+
+
+def plan_of(pair: str, ticks: int, seed: int, schedules: int | None = None) -> Plan:
+    """The plan of a pair, with as many ticks each second as its services can take."""
+    found = named(pair)
+    number = schedules or (_IMITATED if found.broker == "sqs" else _PER_SECOND)
+    return Plan(pair=found, ticks=ticks, schedules=number, seed=seed)
 
 
 def play(plan: Plan) -> Verdict:
@@ -245,11 +254,12 @@ def main(arguments: Sequence[str] | None = None, echo: Callable[[str], None] = c
     parser = ArgumentParser(prog="make ticks ARGS=…", description=__doc__)
     parser.add_argument("--pair", action="append", metavar="BROKER+BACKEND", help=f"none: {', '.join(PAIRS)}")
     parser.add_argument("--ticks", type=int, default=1000)
+    parser.add_argument("--schedules", type=int, help="how many tick each second; none: as many as the pair can take")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="determines the faults")
     asked = parser.parse_args(arguments)
     unsound = 0
     for name in asked.pair or PAIRS:
-        plan = Plan(pair=named(name if "+" in name else f"{name}+{name}"), ticks=asked.ticks, seed=asked.seed)
+        plan = plan_of(name if "+" in name else f"{name}+{name}", asked.ticks, asked.seed, asked.schedules)
         verdict = play(plan)
         faults = ", ".join(f"{number} {kind}" for kind, number in sorted(verdict.faults.items()))
         echo(
