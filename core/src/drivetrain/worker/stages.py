@@ -30,6 +30,7 @@ from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
 from drivetrain.worker.progress_reports import ProgressReports
 from drivetrain.worker.publisher import Publisher
+from drivetrain.worker.queue_order import QueueOrder
 from drivetrain.worker.receive_loop import ReceiveLoop
 from drivetrain.worker.receiving.filtering import DeliveryFilter
 from drivetrain.worker.receiving.reading import MessageReader
@@ -266,5 +267,6 @@ class Stages:
             suspects=self.suspects,
             settlements=self._settlements,
             pauses=self.pauses,
+            order=QueueOrder(self._options.queue_weights),
             stopping=self._stopping,
         )
