@@ -208,6 +208,27 @@ def test_the_place_of_a_dead_worker_is_back_within_its_lease(app):
         assert other.state() is State.SUCCESS
 
 
+def test_a_task_that_waits_is_woken_when_the_lease_of_a_stopped_worker_ends(app):
+    """Also where its message does not come again, since the broker holds it as long as the connection lives."""
+    app.task(name="job", limits=[Concurrency("one", 1)])(lambda: None)
+    with VirtualTime(app) as clock:
+        app.send(app.signature("job"))
+        stopped = app.worker()
+        (delivery,) = stopped._receive_now()
+        assert stopped._receiver.start([delivery])
+        other = app.send(app.signature("job"))
+        clock.run_ready()
+        living = app.worker()
+        recovery = living._stages.place_recovery
+        assert living._stages._place_keeper.recover(recovery.limits).woken == [], "the lease lasts"
+        clock._clock.turn(31)
+        change = living._stages._place_keeper.recover(recovery.limits)
+        assert [message.id for message in change.woken] == [other.id]
+        living._stages._place_releaser.follow(change)
+        clock.run_ready()
+        assert other.state() is State.SUCCESS
+
+
 def test_a_run_whose_lease_lasts_keeps_its_place(app):
     app.task(name="job", limits=[Concurrency("one", 1)])(lambda: None)
     with VirtualTime(app) as clock:

@@ -34,4 +34,14 @@ def worker_options(settings: Settings, given: Mapping[str, Any]) -> WorkerOption
     checked = evolve(settings, **{name: given[name] for name in given if name in shared})
     values = {name: getattr(checked, name) for name in known if name in shared}
     queues = given.get("queues", settings.served_queues)
-    return WorkerOptions(**{**values, **given, "queues": tuple([queues] if isinstance(queues, str) else queues)})
+    names = tuple([queues] if isinstance(queues, str) else queues)
+    _check_weights(given.get("queue_weights", {}), names)
+    return WorkerOptions(**{**values, **given, "queues": names})
+
+
+def _check_weights(weights: Mapping[str, Any], queues: tuple[str, ...]) -> None:
+    if unknown := sorted(set(weights) - set(queues)):
+        raise ConfigurationError(f"queue_weights names {', '.join(unknown)}, and the worker serves {', '.join(queues)}")
+    for queue, weight in weights.items():
+        if type(weight) is not int or weight < 1:
+            raise ConfigurationError(f"the weight of queue {queue!r} is {weight!r}; use a whole number, 1 or more")

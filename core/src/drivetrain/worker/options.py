@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from uuid import uuid4
 
 from attrs import field, frozen
@@ -23,6 +23,8 @@ class WorkerOptions:
 
     #: The queues it receives from; earlier ones first.
     queues: tuple[str, ...]
+    #: The weights of queues; empty: earlier queues always come first. See `drivetrain.worker.queue_order`.
+    queue_weights: Mapping[str, int] = field(factory=dict)
     #: Unique among workers.
     name: str = field(factory=worker_name)
     #: How many tasks run at once in threads, and as many in child processes.

@@ -14,6 +14,7 @@ from drivetrain.worker.limits.pacer import Pacer
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
+from drivetrain.worker.queue_order import QueueOrder
 from drivetrain.worker.receiving.receiver import Receiver
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.retrying import GaveUp, Retrier
@@ -48,6 +49,7 @@ class ReceiveLoop:
         suspects: runs tasks that may have killed a worker.
         settlements: releases deliveries while the worker stops.
         pauses: tells which queues are paused.
+        order: orders the queues for each receive.
         stopping: set when the worker stops.
     """
 
@@ -64,6 +66,7 @@ class ReceiveLoop:
         suspects: Suspects,
         settlements: Settlements,
         pauses: PauseWatch,
+        order: QueueOrder,
         stopping: threading.Event,
     ) -> None:
         self._runtime = runtime
@@ -76,6 +79,7 @@ class ReceiveLoop:
         self._suspects = suspects
         self._settlements = settlements
         self._pauses = pauses
+        self._order = order
         self._open_queues = pauses.open_queues
         self._stopping = stopping
         self._receive_retrier = Retrier(runtime.clock, give_up=stopping)
@@ -120,7 +124,7 @@ class ReceiveLoop:
         if not self._open_queues:
             self._pauses.wait_for_change(self._open_queues, wait)
             return ()
-        return self._receiver.receive(self._open_queues, room, wait)
+        return self._receiver.receive(self._order.order(self._open_queues), room, wait)
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:

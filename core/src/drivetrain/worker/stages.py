@@ -24,12 +24,14 @@ from drivetrain.worker.limits.freeing import PlaceReleaser
 from drivetrain.worker.limits.gate import LimitGate
 from drivetrain.worker.limits.pacer import Pacer
 from drivetrain.worker.limits.places import PlaceKeeper
+from drivetrain.worker.limits.recovery import PlaceRecovery
 from drivetrain.worker.limits.uniqueness import ClaimReleaser
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pauses import PauseWatch
 from drivetrain.worker.pool_set import PoolSet
 from drivetrain.worker.progress_reports import ProgressReports
 from drivetrain.worker.publisher import Publisher
+from drivetrain.worker.queue_order import QueueOrder
 from drivetrain.worker.receive_loop import ReceiveLoop
 from drivetrain.worker.receiving.filtering import DeliveryFilter
 from drivetrain.worker.receiving.reading import MessageReader
@@ -67,6 +69,7 @@ class Stages:
         flow_control: limits the number of runs in flight.
         settler: the settling stage.
         pools: the running stage.
+        place_recovery: recovers places of limits from runs that have lost their lease.
         pacer: hands runs to the pools, each not before its instant.
         suspects: runs tasks that may have killed a worker, each alone.
         receive_loop: the receiving stage.
@@ -104,6 +107,9 @@ class Stages:
         self._settlements = Settlements(runtime, self._retrier)
         self._place_keeper = PlaceKeeper(runtime, grace_seconds=options.lease_seconds, retrier=self._retrier)
         self._place_releaser = PlaceReleaser(runtime, self._place_keeper, self._publisher)
+        self.place_recovery = PlaceRecovery(
+            runtime, self._place_keeper, self._place_releaser, lease_seconds=options.lease_seconds
+        )
         self._acknowledger = Acknowledger(runtime, self._retrier, self._settlements)
         self.activity = Activity(runtime.registry, runtime.clock)
         self._slots = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
@@ -266,5 +272,6 @@ class Stages:
             suspects=self.suspects,
             settlements=self._settlements,
             pauses=self.pauses,
+            order=QueueOrder(self._options.queue_weights),
             stopping=self._stopping,
         )

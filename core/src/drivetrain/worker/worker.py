@@ -282,11 +282,13 @@ class Worker:
         return stop
 
     def _start_companions(self) -> Callable[[], None]:
-        """Run the companions, each in a thread; the function that ends them."""
-        threads = [self._threads.start(one.name, one.run) for one in self._companions]
+        """Run the companions of the app and of the limits, each in a thread; the function that ends them."""
+        recovery = self._stages.place_recovery
+        companions = (*self._companions, recovery) if recovery.limits else self._companions
+        threads = [self._threads.start(one.name, one.run) for one in companions]
 
         def stop() -> None:
-            for companion in self._companions:
+            for companion in companions:
                 companion.stop()
             for thread in threads:
                 thread.join(timeout=_JOIN_SECONDS)

@@ -29,7 +29,10 @@ def _names(_context: click.Context, _parameter: click.Parameter, text: str | Non
 @click.command()
 @click.argument("reference", metavar="MODULE:APP", required=False)
 @click.option(
-    "--queues", metavar="NAMES", callback=_names, help="Queues to serve, the most urgent first: high,default."
+    "--queues",
+    metavar="NAMES",
+    callback=_names,
+    help="Queues to serve, the most urgent first: high,default. With weights, none starves: high:5,default:1.",
 )
 @click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time in each process.")
 @click.option("--processes", type=click.IntRange(min=1), help="How many processes; those that crash are replaced.")
@@ -77,7 +80,7 @@ def worker(
     """
     plan = WorkerPlan(
         reference=_reference(ctx, reference),
-        options={key: value for key, value in options.items() if value is not None},
+        options=_with_weights({key: value for key, value in options.items() if value is not None}),
         name=name,
         log_level=log_level,
         log_format=log_format,
@@ -86,6 +89,15 @@ def worker(
         plugins=plugins or (),
     )
     ctx.exit(Supervisor(plan).run() if supervisor else _work_here(ctx, plan))
+
+
+def _with_weights(options: dict[str, Any]) -> dict[str, Any]:
+    """Options with the weights of queues apart from their names, if every queue has one."""
+    parts = [name.rpartition(":") for name in options.get("queues", ())]
+    if not parts or not all(name and weight.isdecimal() for name, _, weight in parts):
+        return options
+    weights = {name: int(weight) for name, _, weight in parts}
+    return {**options, "queues": tuple(weights), "queue_weights": weights}
 
 
 def _reference(ctx: click.Context, given: str | None) -> str:

@@ -13,11 +13,12 @@ from drivetrain.worker.limits.parked import SKIPPED, decode_parked, encode_parke
 from drivetrain.worker.limits.place import Place
 from drivetrain.worker.limits.settings import effective_limit, setting_key
 from drivetrain.worker.limits.store_clock import CLOCK_KEY, StoreTime, start_clock, store_time
+from drivetrain.worker.limits.stored import values_under
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.value_codec import decode, encode
 
-__all__ = ["PLACE_PREFIX", "Change", "PlaceKeeper", "Request"]
+__all__ = ["PLACE_PREFIX", "Change", "PlaceKeeper", "Request", "decoded_places"]
 
 #: The keys of places begin with it; the key of the limit follows.
 PLACE_PREFIX = "limits/places/"
@@ -126,6 +127,23 @@ class PlaceKeeper:
         self._change([], freed, change)
         return change
 
+    def recover(self, limits: Mapping[str, int]) -> Change:
+        """Free the places of tasks whose run has lost its lease, and wake those that wait for them.
+
+        A broker that holds messages as long as a connection lives does not deliver them again while their worker is
+        stopped. So nothing else would notice.
+
+        Args:
+            limits: the limits to look at, by name, as the code says.
+        """
+        found = values_under(self._runtime.backend, PLACE_PREFIX)
+        places = [(key, places) for key, one in found if (places := decoded_places(one)) is not None]
+        waiting = [Place(one.name, key, limits[one.name]) for key, one in places if one.waiting and one.name in limits]
+        change = Change()
+        if waiting:
+            self._change([], {}, change, recovered=waiting)
+        return change
+
     def remove_entries(self, change: Change) -> None:
         """Remove the parked tasks that were woken, now that their messages are published."""
         if change.entries:
@@ -133,21 +151,26 @@ class PlaceKeeper:
 
     # One change
 
-    def _change(self, requests: Sequence[Request], freed: Mapping[str, Sequence[Place]], change: Change) -> None:
-        places = [
-            *(place for one in requests for place in one.places),
-            *(one for each in freed.values() for one in each),
-        ]
+    def _change(
+        self,
+        requests: Sequence[Request],
+        freed: Mapping[str, Sequence[Place]],
+        change: Change,
+        *,
+        recovered: Sequence[Place] = (),
+    ) -> None:
+        places = [place for one in requests for place in one.places]
+        places += [*(one for each in freed.values() for one in each), *recovered]
         lines, time, read_at = self._load({place.key: place for place in places})
         freeing = {task_id: {place.key for place in each} for task_id, each in freed.items()}
-        open_requests = list(requests)
-        while open_requests or freeing:
+        open_requests, recovering = list(requests), {place.key for place in recovered}
+        while open_requests or freeing or recovering:
             now = StoreTime(time.clock, time.seconds + self._runtime.clock.monotonic() - read_at)
             touched = [lines[place.key] for one in open_requests for place in one.places]
-            touched += [lines[key] for keys in freeing.values() for key in keys]
+            touched += [lines[key] for keys in (*freeing.values(), recovering) for key in keys]
             touched = list({line.place.key: line for line in touched}.values())
             self._leave(lines, freeing, change)
-            if open_requests:
+            if open_requests or recovering:
                 here = {one.task_id for one in open_requests}
                 self._drop_dead([line for line in touched if line.full], here, now)
             self._wake(touched, now)
@@ -161,7 +184,7 @@ class PlaceKeeper:
                     change.entries += line.woken.entries
                 line.woken, line.freed, line.changed = Change(), [], False
             freeing = {task_id: left for task_id, keys in freeing.items() if (left := keys & refused)}
-            open_requests = self._again(open_requests, refused)
+            open_requests, recovering = self._again(open_requests, refused), recovering & refused
 
     def _again(self, requests: Sequence[Request], refused: set[str]) -> list[Request]:
         """The requests that are decided again, since another worker has changed one of their keys.
@@ -369,14 +392,18 @@ def _skip(key: str) -> ValueWrite:
 
 def _decoded(place: Place, stored: VersionedValue | None, time: StoreTime) -> Places:
     """The stored places of a key; empty where nothing that can be read is stored."""
-    if stored is not None:
-        try:
-            places = decode(stored.value, Places)
-        except ValueError:
-            pass  # another version of drivetrain has written it
-        else:
-            if places.clock == time.clock:
-                return places
-            holders = tuple(replace(one, since=time.seconds) for one in places.holders)
-            return replace(places, clock=time.clock, holders=holders)
-    return Places(name=place.name, clock=time.clock)
+    places = None if stored is None else decoded_places(stored)
+    if places is None:
+        return Places(name=place.name, clock=time.clock)
+    if places.clock == time.clock:
+        return places
+    holders = tuple(replace(one, since=time.seconds) for one in places.holders)
+    return replace(places, clock=time.clock, holders=holders)
+
+
+def decoded_places(stored: VersionedValue) -> Places | None:
+    """The places in a value; None: another version of drivetrain has written it."""
+    try:
+        return decode(stored.value, Places)
+    except ValueError:
+        return None
