@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from drivetrain import App, every
+from drivetrain.app.schedule_settings import declarations
 from drivetrain.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,9 +175,15 @@ def test_the_python_blocks_of_a_readme_run(page):
 
 
 def test_blocks_are_of_languages_that_are_run_or_read():
-    """TOML is that of the toy's `pyproject.toml`, which tests/installing compares and builds."""
+    """TOML is that of the toy's `pyproject.toml`, which tests/installing compares and builds, and of schedules."""
     blocks = [(page, *block) for page in PAGES for block in FENCE.findall(page.read_text(encoding="utf-8"))]
     assert {language for _, language, _ in blocks} - SHELL == {"python", "json", "toml"}
     for _, _, text in (block for block in blocks if block[1] == "json"):
         json.loads(text)
-    assert {page.name for page, language, _ in blocks if language == "toml"} == {"write-a-driver.md"}
+    assert {page.name for page, language, _ in blocks if language == "toml"} == {"guide.md", "write-a-driver.md"}
+
+
+def test_the_schedules_of_the_guide_can_be_declared_by_settings():
+    (text,) = (text for language, text in FENCE.findall((ROOT / "docs" / "guide.md").read_text()) if language == "toml")
+    declared = declarations(tomllib.loads(text)["schedule"], App("memory://").signature)
+    assert {one.id for one in declared} == {"close-books", "heartbeat"}
