@@ -31,11 +31,12 @@ from matrix.places import running
 
 __all__ = ["Plan", "Verdict", "main", "plan_of", "play"]
 
-#: The pairs that run when none is named: every backend that does not declare to be a cache.
-PAIRS = ("sqlite+sqlite", "redis+redis", "amqp+redis", "redis+mongodb", "sqs+redis")
+#: The pairs that run when none is named: every backend that processes share and that does not declare to be a cache.
+#: moto, which imitates SQS, does not answer any more after a thousand messages; ``--pair sqs+redis --ticks 90`` works.
+PAIRS = ("sqlite+sqlite", "redis+redis", "amqp+redis", "redis+mongodb")
 _SKEWS = (-2.0, 0.0, 2.0)
 #: How many ticks there are each second; and how many where moto imitates SQS, which is slow.
-_PER_SECOND, _IMITATED = 20, 6
+_PER_SECOND, _IMITATED = 20, 3
 _TESTS = Path(__file__).resolve().parents[1]
 
 
