@@ -254,9 +254,15 @@ class AppHarness:
         counts = self.broker.capabilities.exact_sizes and None not in {sizes.ready, sizes.delayed, sizes.in_flight}
         return counts or time.monotonic() - max((faults.busy_at for faults in self._faults), default=0.0) > self._idle
 
-    def dead(self) -> dict[str, Mapping[str, str]]:
-        """The headers of the dead letters, by the id of the message."""
-        return {message.id: message.headers for message in self.broker.peek(QUEUE, QueueSection.DEAD, limit=100)}
+    def dead(self, *queues: str) -> dict[str, Mapping[str, str]]:
+        """The headers of the dead letters of queues (none: of the default queue), by the id of the message."""
+        letters = [self.broker.peek(queue, QueueSection.DEAD, limit=100) for queue in queues or (QUEUE,)]
+        return {message.id: message.headers for some in letters for message in some}
+
+    def ended(self, task_id: str) -> bool:
+        """Whether a task has ended, in any way."""
+        (record,) = self.backend.read([task_id])
+        return record is not None and record.state.terminal
 
 
 def call(task: str, *args: Any, label: str, **options: Any) -> Signature[Any]:
