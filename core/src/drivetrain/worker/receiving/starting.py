@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -27,6 +28,9 @@ from drivetrain.worker.unfinished import Unfinished
 __all__ = ["Starter"]
 
 logger = get_logger("drivetrain.worker")
+
+#: A run, what became of its start, and what is done with it.
+_Decided: TypeAlias = tuple[Run, Outcome, StartDecision]
 
 #: The shortest delay of a message whose task another worker runs, in seconds.
 _SHORTEST_BUSY_SECONDS = 0.05
@@ -74,8 +78,9 @@ class Starter:
             (run, outcome, self._decide(run, outcome, transition))
             for run, outcome, transition in zip(runs, outcomes, transitions, strict=True)
         ]
-        self._log_starts(decisions)
-        self._record_take_overs(decisions, now)
+        taken_over = _taken_over_runs(decisions)
+        self._log_starts(decisions, taken_over)
+        self._record_take_overs(taken_over, now)
         started = []
         for run, outcome, decision in decisions:
             run.ready_at = ready_since(run.delivery.message.headers, run.ready_at, outcome.before)
@@ -108,25 +113,23 @@ class Starter:
             received_at=run.received_at,
         )
 
-    def _log_starts(self, decisions: Sequence[tuple[Run, Outcome, StartDecision]]) -> None:
-        """Log which runs were taken over from another worker; at the level DEBUG, every start."""
-        debug = logger.isEnabledFor(logging.DEBUG)
-        for run, outcome, _ in decisions:
-            before = outcome.before
-            if not outcome.applied:
-                continue
-            if before is not None and _is_taken_over(run, before):
-                _log_take_over(run, before)
-            elif debug:
-                attempt, queue = run.invocation.attempt, run.delivery.message.queue
-                logger.debug("starting attempt %d from queue %s", attempt, queue, extra=log_extra(run.invocation))
+    def _log_starts(self, decisions: Sequence[_Decided], taken_over: Sequence[_Decided]) -> None:
+        """Log which runs were taken over from another worker; at the level DEBUG, every other start too."""
+        for run, outcome, _ in taken_over:
+            if outcome.before is not None:
+                _log_take_over(run, outcome.before)
+        if logger.isEnabledFor(logging.DEBUG):
+            logged = {id(run) for run, _, _ in taken_over}
+            for run, outcome, _ in decisions:
+                if outcome.applied and id(run) not in logged:
+                    attempt, queue = run.invocation.attempt, run.delivery.message.queue
+                    logger.debug("starting attempt %d from queue %s", attempt, queue, extra=log_extra(run.invocation))
 
-    def _record_take_overs(self, decisions: Sequence[tuple[Run, Outcome, StartDecision]], now: float) -> None:
+    def _record_take_overs(self, taken_over: Sequence[_Decided], now: float) -> None:
         """Record from which workers runs were taken over: their starts again, with a payload. Suspects do it later."""
         transitions = []
-        for run, outcome, decision in decisions:
-            before = outcome.before
-            if decision is StartDecision.RUN and before is not None and _is_taken_over(run, before):
+        for run, outcome, decision in taken_over:
+            if decision is StartDecision.RUN and (before := outcome.before) is not None:
                 try:
                     known = _taken_over(Unfinished.load(self._runtime.payloads, before), before)
                 except SerializationError:
@@ -206,6 +209,19 @@ class Starter:
             return "started once and never finished; with max_starts = 1 it is not started again"
         tally = f"started {before.starts} times and never finished, {lone} of them alone"
         return f"{tally}; the last time its worker ran nothing else and disappeared"
+
+
+def _taken_over_runs(decisions: Sequence[_Decided]) -> list[_Decided]:
+    """The runs whose task another run had started, in this attempt."""
+    return [
+        one
+        for one in decisions
+        # The state first, since few records have it and each start is compared.
+        if one[1].before is not None
+        and one[1].before.state is State.STARTED
+        and one[1].applied
+        and _is_taken_over(one[0], one[1].before)
+    ]
 
 
 def _is_taken_over(run: Run, before: TaskRecord) -> bool:
