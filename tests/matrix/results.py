@@ -101,9 +101,13 @@ def without_place(scheme: str, capabilities: Mapping[str, Any]) -> dict[str, Any
     return {**told, _PLACE: scheme if capabilities[_PLACE] is not None else None}
 
 
+#: The letters of clauses on workflows, schedules (ticks) and limits (flow control).
+_ON_PAIRS = "WTF"
+
+
 def workflow_clauses() -> list[str]:
-    """Those of the contract as it is now."""
-    return [number for number in clauses() if number.startswith("W")]
+    """The clauses on pairs, of the contract as it is now: on workflows, schedules and limits."""
+    return [number for number in clauses() if number[0] in _ON_PAIRS]
 
 
 def lacking(matrix: Matrix) -> list[Pair]:
