@@ -30,10 +30,10 @@ For your own configuration, `drivetrain describe module:app` says the same of ju
 """
 
 _MATRIX = """\
-Each row is one pair, held to the clauses on workflows, schedules and limits: random workflows of every shape beside a reference interpreter,
-chords whose members end at the same moment, and faults: workers that die between any two steps, calls that fail before
-or after they were done, replies that are lost, messages that come twice or late, leases that are lost, and services
-that are killed under running workers and started again.
+Each row is one pair, held to the clauses on workflows, schedules and limits: random workflows of every shape beside a
+reference interpreter, chords whose members end at the same moment, and faults: workers that die between any two
+steps, calls that fail before or after they were done, replies that are lost, messages that come twice or late, leases
+that are lost, and services that are killed under running workers and started again.
 
 *Lost* tasks never ended. *Unexpected* ones ran without having been sent, or gave a wrong result. *Duplicated* ones ran
 again after they had ended. *Recovered* ones ended well although a worker or a service had failed under them; how many

@@ -20,8 +20,8 @@ from drivetrain.worker.limits.rates import RATE_PREFIX, RateState
 from drivetrain.worker.limits.settings import SETTING_PREFIX, LimitChange, setting_key, stored_change
 from drivetrain.worker.limits.specs import Concurrency, Rate
 from drivetrain.worker.limits.store_clock import CLOCK_KEY, store_time
-from drivetrain.worker.limits.stored import values_under
 from drivetrain.worker.value_codec import decode, encode
+from drivetrain.worker.value_listing import values_under
 
 __all__ = ["LimitStatus", "Limits", "PlaceHolder", "UniqueHolder"]
 

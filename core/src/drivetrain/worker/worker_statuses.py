@@ -8,12 +8,11 @@ from drivetrain.contract import VersionedValues
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.status import STATUS_PREFIX, WorkerStatus
 from drivetrain.worker.value_codec import decode
+from drivetrain.worker.value_listing import values_under
 
 __all__ = ["worker_statuses"]
 
 logger = get_logger("drivetrain")
-
-_PAGE = 100
 
 
 def worker_statuses(backend: VersionedValues) -> Iterator[WorkerStatus]:
@@ -22,14 +21,8 @@ def worker_statuses(backend: VersionedValues) -> Iterator[WorkerStatus]:
     Raises:
         ServiceError: the backend could not be reached.
     """
-    page = backend.list_values(STATUS_PREFIX, limit=_PAGE)
-    while True:
-        for key, stored in page.values:
-            try:
-                yield decode(stored.value, WorkerStatus)
-            except ValueError as error:
-                name = key.removeprefix(STATUS_PREFIX)
-                logger.warning("cannot read the status of worker %s: %s; it may have a newer version", name, error)
-        if page.cursor is None:
-            return
-        page = backend.list_values(STATUS_PREFIX, limit=_PAGE, cursor=page.cursor)
+    for name, stored in values_under(backend, STATUS_PREFIX):
+        try:
+            yield decode(stored.value, WorkerStatus)
+        except ValueError as error:
+            logger.warning("cannot read the status of worker %s: %s; it may have a newer version", name, error)

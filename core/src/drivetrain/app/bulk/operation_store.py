@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import TypeVar
 
 from attrs import evolve, frozen
@@ -16,6 +15,7 @@ from drivetrain.worker import value_codec
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.value_listing import values_under
 
 __all__ = ["OperationStore", "StoredOperation", "TakenOver"]
 
@@ -25,7 +25,6 @@ logger = get_logger("drivetrain.operations")
 _ACTIVE, _ENDED, _IDS, _AUDIT = "operations/active/", "operations/ended/", "operations/ids/", "audit/"
 #: How many ids one value holds.
 _IDS_IN_VALUE = 1000
-_PAGE = 100
 #: How long an ended operation is stored, in seconds.
 _ENDED_SECONDS = 86400.0
 #: How long an audit entry is stored, in seconds.
@@ -140,18 +139,12 @@ class OperationStore:
         return self._list(_AUDIT, AuditEntry)
 
     def _list(self, prefix: str, to: type[T]) -> Iterator[T]:
-        cursor: str | None = None
-        while True:
-            list_page = partial(self._runtime.backend.list_values, prefix, limit=_PAGE, cursor=cursor)
-            page = self._retrier.call("list operations", list_page)
-            for key, stored in page.values:
-                try:
-                    yield value_codec.decode(stored.value, to)
-                except ValueError as error:
-                    logger.warning("cannot read %s: %s; it may have a newer version", key, error)
-            cursor = page.cursor
-            if cursor is None:
-                return
+        stored_values = self._retrier.call("list operations", lambda: list(values_under(self._runtime.backend, prefix)))
+        for name, stored in stored_values:
+            try:
+                yield value_codec.decode(stored.value, to)
+            except ValueError as error:
+                logger.warning("cannot read %s: %s; it may have a newer version", prefix + name, error)
 
     def _write(self, writes: Sequence[ValueWrite]) -> Sequence[ValueOutcome]:
         return self._retrier.call("write operation", lambda: self._runtime.backend.write_values(writes))

@@ -25,6 +25,7 @@ from drivetrain.worker.counts.stored import (
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.value_codec import decode, encode
+from drivetrain.worker.value_listing import values_under
 
 __all__ = ["FOLD_EVERY_SECONDS", "CountsFolder", "StoredMinute", "read_folded", "stored_minutes"]
 
@@ -38,7 +39,6 @@ _SETTLED_SECONDS = 120.0
 _TURN_KEY = COUNTS_PREFIX + "turn"
 #: How many values of workers it folds in one turn at most, and how many folded values it reads and writes at once.
 _MOST_AT_ONCE, _VALUES_AT_ONCE = 2000, 20
-_PAGE = 100
 
 
 class StoredMinute(Struct, frozen=True):
@@ -156,17 +156,12 @@ def stored_minutes(backend: VersionedValues) -> Iterator[StoredMinute]:
     Raises:
         ServiceError: the backend could not be reached.
     """
-    cursor = None
-    while True:
-        page = backend.list_values(MINUTE_PREFIX, limit=_PAGE, cursor=cursor)
-        for key, stored in page.values:
-            try:
-                yield StoredMinute(key, stored, decode(stored.value, MinuteCounts))
-            except ValueError as error:
-                logger.warning("cannot read the counts %s: %s; they may have a newer version", key, error)
-        cursor = page.cursor
-        if cursor is None:
-            return
+    for name, stored in values_under(backend, MINUTE_PREFIX):
+        key = MINUTE_PREFIX + name
+        try:
+            yield StoredMinute(key, stored, decode(stored.value, MinuteCounts))
+        except ValueError as error:
+            logger.warning("cannot read the counts %s: %s; they may have a newer version", key, error)
 
 
 def _lasts(step: Step, start: int, now: float) -> float:

@@ -13,10 +13,10 @@ from drivetrain.worker.limits.parked import SKIPPED, decode_parked, encode_parke
 from drivetrain.worker.limits.place import Place
 from drivetrain.worker.limits.settings import effective_limit, setting_key
 from drivetrain.worker.limits.store_clock import CLOCK_KEY, StoreTime, start_clock, store_time
-from drivetrain.worker.limits.stored import values_under
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.value_codec import decode, encode
+from drivetrain.worker.value_listing import values_under
 
 __all__ = ["PLACE_PREFIX", "Change", "PlaceKeeper", "Request", "decoded_places"]
 
