@@ -30,7 +30,7 @@ def test_every_member_says_from_which_versions_on(member):
     lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements-dev.txt").read_text().splitlines())
     pinned = {each.name.lower().replace("_", "-"): each for each in map(Requirement, filter(None, lines))}
     for each in map(Requirement, required):
-        if each.name != "drivetrain":
+        if each.name != "drivetrain" and (each.marker is None or each.marker.evaluate()):
             [exact] = pinned[each.name.lower()].specifier
             assert each.specifier.contains(exact.version), f"{each}, and it is tested with {exact}"
 

@@ -99,7 +99,7 @@ def test_the_clauses_are_numbered_without_a_gap():
     for number in clauses():
         numbers.setdefault(number[0], []).append(int(number[1:]))
     assert all(sorted(found) == list(range(1, len(found) + 1)) for found in numbers.values())
-    assert set(numbers) == set("BRVLWSP")
+    assert set(numbers) == set("BRVLWTFSP")
 
 
 # What is run

@@ -255,7 +255,8 @@ def test_waits_for_many_that_end_with_one_of_them_leave_nothing_at_the_others(ba
 
 def test_nothing_is_kept_for_ever_but_the_names_of_queues_and_the_last_versions(url, client, prefix):
     """After a workflow with groups, retries, delays, locks and waiting: the names of queues, and the last versions."""
-    app = App(url, url, result_retention_seconds=0.3, redelivery_window_seconds=0.6, concurrency=2)
+    settings = {"result_retention_seconds": 0.3, "redelivery_window_seconds": 0.6, "counts_retention_seconds": 0}
+    app = App(url, url, concurrency=2, schedules=False, **settings)
 
     @app.task(name="add")
     def add(x: int, y: int) -> int:

@@ -60,7 +60,7 @@ def test_a_batch_a_page_and_a_sweep_are_one_command_each(backend, trips):
     assert None not in backend.read_values(NAMES)
     assert len(backend.list_values("name", limit=50).values) == 50
     backend.sweep()
-    assert trips == [1, 1, 1, 1]
+    assert trips == [1, 1, 1, 1, 1], "a sweep is one command for the values, and one for the index of tasks"
 
 
 def test_a_huge_batch_is_one_trip_of_several_commands(backend, trips):
