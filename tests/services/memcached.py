@@ -13,7 +13,7 @@ from services.required import program
 __all__ = ["MemcachedServer"]
 
 #: The sizes of small items that Memcached tells apart (bytes), and what it needs of them for the head and the key.
-_SIZES = (96, 120, 152, 192, 240, 304, 384)
+_SIZES = (96, 120, 152, 192, 240, 304, 384, 480, 600, 752)
 _HEAD_BYTES = 76
 
 
