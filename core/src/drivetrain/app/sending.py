@@ -297,7 +297,7 @@ def _workflow_id(frames: Frames) -> str:
     first = frames[0]
     if not isinstance(first, Call):
         return first.group_id
-    alone = len(frames) == 1 and not (first.on_success or first.on_error or first.workflow_on_error)
+    alone = len(frames) == 1 and not first.has_callbacks
     return "" if alone else first.id
 
 

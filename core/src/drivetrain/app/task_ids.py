@@ -23,7 +23,7 @@ def parts(planned: Iterable[Frames]) -> Iterator[Call | Fork]:
         for frame in remaining.pop():
             if isinstance(frame, Call):
                 yield frame
-                if frame.on_success or frame.on_error or frame.workflow_on_error:  # most have none
+                if frame.has_callbacks:  # most have none
                     remaining += (*frame.on_success, *frame.on_error, *frame.workflow_on_error)
             elif isinstance(frame, Fork):
                 yield frame

@@ -104,7 +104,7 @@ class UniqueClaims:
         self._check_backend(callers[0].call)
         try:
             self._resolve(callers)
-        except BaseException:
+        except BaseException:  # raised again: a key must not stay claimed for a task that is not sent
             self._remove(callers)
             raise
         for one in callers:

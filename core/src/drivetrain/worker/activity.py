@@ -71,15 +71,16 @@ class Activity:
         counted_as = self._names.get
         with self._lock:
             tallies = self._tallies
-            last_task = last_queue = None
-            tally, ran, waited = Tally(), list[float](), list[float]()
+            last_task = last_queue = tally = None
+            ran, waited = list[float](), list[float]()
             for result in results:
                 state = result.state
                 if result.recorded and state is not _CANCELLED:
                     continue
                 task, queue = result.invocation.call.task, result.delivery.message.queue
-                if task != last_task or queue != last_queue:
-                    tally.add(ran, waited)
+                if tally is None or task != last_task or queue != last_queue:
+                    if tally is not None:
+                        tally.add(ran, waited)
                     tally, ran, waited = tallies[counted_as(task, ""), queue], [], []
                     last_task, last_queue = task, queue
                 tally.ended[state] += 1
@@ -90,7 +91,8 @@ class Activity:
                         seconds = offset + began - ready
                         waited.append(seconds if seconds > 0 else 0.0)
                         run.ready_at = None
-            tally.add(ran, waited)
+            if tally is not None:
+                tally.add(ran, waited)
             self._ended.extend([(result, now) for result in results[-_MAX_ENDED:] if not result.recorded])
 
     def lease_lost(self, run: Run) -> None:

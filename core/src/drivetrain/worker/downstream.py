@@ -116,6 +116,8 @@ def dump_downstream(
         branches: the branches of the group.
         largest_bytes: the size of the largest value that the backend stores; None: unlimited.
     """
+    if call is not None and not frames and not call.has_callbacks:
+        return None  # as for most tasks
     found = [*([] if call is None else [call]), *steps(frames)]
     callbacks = {each.id: _plain_callbacks(each) for each in _with_callbacks(found)}
     if not (branches or callbacks):
@@ -207,7 +209,7 @@ def _with_callbacks(found: Iterable[Call | Fork]) -> Iterable[Call]:
     remaining = list(found)
     while remaining:
         step = remaining.pop()
-        if isinstance(step, Call) and (step.on_success or step.on_error or step.workflow_on_error):
+        if isinstance(step, Call) and step.has_callbacks:
             yield step
             for then in (*step.on_success, *step.on_error, *step.workflow_on_error):
                 remaining += steps(then)

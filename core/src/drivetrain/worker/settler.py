@@ -67,8 +67,8 @@ class Settler:
             self._finisher.settle(results)
         except GaveUp:
             raise
-        except BaseException:
-            # This thread must survive any error, and the heartbeat must not renew runs that are not settled.
+        except BaseException:  # this thread must survive any error
+            # The heartbeat must not renew runs that are not settled.
             self._in_flight.remove(result.run for result in results if result.run is not None)
             logger.exception("%d tasks cannot be settled; their messages will be delivered again", len(results))
 

@@ -21,7 +21,7 @@ def _amended(frame: Frame, amend: Callable[[Call], Call]) -> Frame:
         return replace(frame, branches=_each(frame.branches, amend))
     if not isinstance(frame, Call):
         return frame
-    if frame.on_success or frame.on_error or frame.workflow_on_error:
+    if frame.has_callbacks:
         frame = replace(
             frame,
             on_success=_each(frame.on_success, amend),

@@ -97,6 +97,11 @@ class Call(
     #: The error callbacks of the chains and groups around it: sent only when it fails itself.
     workflow_on_error: tuple[tuple[Call | Fork | Join, ...], ...] = ()
 
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether it, or a workflow around it, has callbacks."""
+        return bool(self.on_success or self.on_error or self.workflow_on_error)
+
     def receive(self, value: Plain | Nothing) -> Call:
         """This call with ``value`` as its first argument, unless there is none or the call is immutable."""
         if self.immutable or isinstance(value, Nothing):

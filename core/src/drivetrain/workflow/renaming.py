@@ -29,7 +29,7 @@ def rename_frames(frames: Frames, new_id: Callable[[str], str], headers: Mapping
         if not isinstance(frame, Call):
             return frame
         changed = replace(frame, id=new_id(frame.id), headers={**frame.headers, **headers})
-        if frame.on_success or frame.on_error or frame.workflow_on_error:  # most have none
+        if frame.has_callbacks:  # most have none
             changed = replace(
                 changed,
                 on_success=each(frame.on_success),

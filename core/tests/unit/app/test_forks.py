@@ -22,7 +22,7 @@ def in_child(work):
         try:
             signal.alarm(30)
             work()
-        except BaseException:
+        except BaseException:  # the child must end here; its exit code tells the parent
             traceback.print_exc()
             os._exit(1)
         os._exit(0)

@@ -69,7 +69,7 @@ class Connection:
             for method in self._agreed.early_methods:
                 self._take_own_method(method)
             self._read_loop.start(f"drivetrain-amqp {self.host}")
-        except BaseException:
+        except BaseException:  # raised again: nobody else has the socket to close
             self._transport.close()
             raise
         self.max_frame_bytes = self._agreed.max_frame_bytes

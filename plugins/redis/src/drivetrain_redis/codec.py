@@ -245,9 +245,21 @@ _name_text = lru_cache(maxsize=1024)(_decode)
 
 def _pack_names(transition: Transition) -> bytes:
     """The name, queue, workflow and parent of a transition, as ``enter.lua`` reads them."""
+    if not (transition.workflow or transition.parent):
+        return _lone_names(transition.task, transition.queue)
     task, queue = _name_bytes(transition.task), _name_bytes(transition.queue)
     workflow, parent = utf8(transition.workflow), utf8(transition.parent)
+    return _joined_names(task, queue, workflow, parent)
+
+
+def _joined_names(task: bytes, queue: bytes, workflow: bytes, parent: bytes) -> bytes:
     return b"".join((_NAMES_HEAD.pack(len(task), len(queue), len(workflow)), task, queue, workflow, parent))
+
+
+@lru_cache(maxsize=1024)
+def _lone_names(task: str, queue: str) -> bytes:
+    """The names of tasks that are workflows by themselves: there are few."""
+    return _joined_names(utf8(task), utf8(queue), b"", b"")
 
 
 def _split_names(data: bytes) -> tuple[str, str, str, str]:

@@ -90,8 +90,8 @@ class Starter:
         others = [entry for entry in decisions if entry[2] is not StartDecision.RUN]
         try:
             started += self._settle_refused(others, now)
-        except BaseException:
-            self._in_flight.remove(started)  # they will not run, so their leases must expire
+        except BaseException:  # raised again: the started runs will not run, so their leases must expire
+            self._in_flight.remove(started)
             raise
         return started
 

@@ -21,7 +21,7 @@ def fork(work):
         return child
     try:
         work()
-    except BaseException:
+    except BaseException:  # the child must end here; its exit code tells the parent
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
