@@ -25,8 +25,8 @@ from drivetrain.app.registration import TaskOptions
 from drivetrain.app.result import GroupResult, Result
 from drivetrain.app.schedule_book import ScheduleOptions
 from drivetrain.app.schedule_specs import at, cron, every
-from drivetrain.app.schedules import BackfillReport, RemovedSchedule, Schedule, UnknownSchedule
 from drivetrain.app.settings import Settings
+from drivetrain.app.shown_schedules import BackfillReport, RemovedSchedule, Schedule, UnknownSchedule
 from drivetrain.app.task import AsyncTask, Task
 from drivetrain.contract import (
     AlreadySent,

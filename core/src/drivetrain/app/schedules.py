@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from itertools import islice
-from typing import Any, Literal, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 from uuid import uuid4
 
-from attrs import field, frozen
 from msgspec.structs import replace
 
 from drivetrain.app.ids import new_id
 from drivetrain.app.result import Result
 from drivetrain.app.schedule_book import Declaration, ScheduleOptions, check_declaration, define
 from drivetrain.app.services import Services
+from drivetrain.app.shown_schedules import (
+    BackfillReport,
+    RemovedSchedule,
+    Schedule,
+    UnknownSchedule,
+    running,
+    shown,
+    time_of,
+    times_of,
+)
 from drivetrain.app.tick_sending import TickSender
 from drivetrain.contract import (
     Backend,
     ConfigurationError,
-    DrivetrainError,
     NotSupported,
     ScheduleSpec,
     ServiceUnavailable,
     chunks,
 )
 from drivetrain.worker.pauses import Pause
-from drivetrain.worker.schedules.entries import edited, new_entry, next_due, paused, remaining_runs, resumed
-from drivetrain.worker.schedules.instants import Instants
+from drivetrain.worker.schedules.entries import edited, new_entry, next_due, paused, resumed
 from drivetrain.worker.schedules.outcomes import last_id
 from drivetrain.worker.schedules.preparing import Prepared, instants_of
 from drivetrain.worker.schedules.sending import Outgoing, StoredWorkflow, outgoing
@@ -39,99 +46,12 @@ from drivetrain.worker.schedules.tzdata import tzdata_version
 from drivetrain.worker.value_lock import ValueLock
 from drivetrain.workflow.signature import Workflow
 
-__all__ = ["BackfillReport", "RemovedSchedule", "Schedule", "Schedules", "UnknownSchedule"]
+__all__ = ["Schedules"]
 
 M = TypeVar("M")
 
 #: How many ticks a backfill sends in one batch.
 _BATCH = 500
-
-
-class UnknownSchedule(DrivetrainError):
-    """There is no schedule of this id.
-
-    Attributes:
-        schedule_id: the id.
-    """
-
-    def __init__(self, schedule_id: str) -> None:
-        super().__init__(f"there is no schedule {schedule_id!r}; app.schedules.list() has those that are stored")
-        self.schedule_id = schedule_id
-
-
-@frozen(kw_only=True)
-class Schedule:
-    """A schedule as it is stored. All times are aware, in UTC.
-
-    Attributes:
-        id: its id.
-        when: when it ticks.
-        task: the names of the tasks that it sends.
-        state: whether it ticks; ``finished``: it has no more ticks; ``unreadable``: this process cannot tell, and
-            `problem` says why.
-        declared: whether code or settings declare it; otherwise it was put at run time.
-        paused: why it is paused; None: it is not.
-        next: its next ticks, without jitter; none while it does not tick.
-        last: the instant of the last tick that was sent; None: none was.
-        last_sent: when that was sent.
-        running: the ids of the last tasks of its workflows that have not ended, as far as schedulers know.
-        waiting: the tick that waits for the end of the workflow before; None: none does.
-        sent: how many ticks were sent.
-        dropped: how many ticks were not sent because they would have been too late, or were refused. At most 100 are
-            counted at once.
-        skipped: how many ticks were not sent because the workflow of the tick before had not ended.
-        failures: how many of its workflows have failed since the last one that succeeded.
-        problem: why its last tick could not be sent, or why it cannot be read; empty: nothing is wrong.
-        options: its options, durations in seconds.
-        tzdata: the version of the time zone database of the scheduler that last looked at it.
-    """
-
-    id: str
-    when: ScheduleSpec
-    task: str
-    state: Literal["active", "paused", "orphaned", "finished", "unreadable"]
-    declared: bool
-    paused: Pause | None
-    next: tuple[datetime, ...]
-    last: datetime | None
-    last_sent: datetime | None
-    running: tuple[str, ...]
-    waiting: datetime | None
-    sent: int
-    dropped: int
-    skipped: int
-    failures: int
-    problem: str
-    options: Mapping[str, Any] = field(factory=dict)
-    tzdata: str = ""
-
-
-@frozen
-class RemovedSchedule:
-    """A schedule that was removed: no tick follows.
-
-    Attributes:
-        id: its id.
-        last: the instant of its last tick; None: it had none.
-        running: the ids of the last tasks of its workflows that have not ended, as far as schedulers know. They go on.
-    """
-
-    id: str
-    last: datetime | None
-    running: tuple[str, ...]
-
-
-@frozen
-class BackfillReport:
-    """What became of a backfill.
-
-    Attributes:
-        sent: the instants of the ticks that were sent.
-        known: the instants of the ticks whose tasks were known already. They were not sent again.
-    """
-
-    sent: tuple[datetime, ...]
-    known: tuple[datetime, ...]
 
 
 class Schedules:
@@ -220,7 +140,7 @@ class Schedules:
             return entry
 
         entry = self._change([schedule_id], remove)
-        return RemovedSchedule(schedule_id, _time(entry.last), _running(entry))
+        return RemovedSchedule(schedule_id, time_of(entry.last), running(entry))
 
     def pause(self, schedule_id: str, *, why: str = "", by: str = "") -> None:
         """Pause a schedule: it does not tick until it is resumed. A deploy does not resume it.
@@ -328,7 +248,7 @@ class Schedules:
             if missing:
                 sender.send_frames([one.frames for one in missing], _no_fence)
                 sent += [one.sent.instant for one in missing]
-        return BackfillReport(_times(sent), _times(known))
+        return BackfillReport(times_of(sent), times_of(known))
 
     def _put(self, state: ScheduleState, definition: Definition, now: float) -> None:
         entry = state.get(definition.id)
@@ -371,63 +291,10 @@ class Schedules:
 
     def _shown(self, entries: Sequence[Entry], count: int) -> Sequence[Schedule]:
         definitions = self._store().definitions(entry.definition for entry in entries)
-        return [self._shown_one(entry, definitions.get(entry.definition), count) for entry in entries]
-
-    def _shown_one(self, entry: Entry, definition: Definition | None, count: int) -> Schedule:
-        upcoming: tuple[datetime, ...] = ()
-        state: Literal["active", "paused", "orphaned", "finished", "unreadable"]
-        problem = entry.problem
-        if definition is None:
-            state, problem = "unreadable", "its definition is gone, or of another version of drivetrain"
-            definition = Definition(id=entry.id, kind="?", parameters={}, frames=[], task="?")
-        elif entry.orphaned:
-            state = "orphaned"
-        elif entry.paused is not None:
-            state = "paused"
-        else:
-            try:
-                instants = instants_of(definition, self._services.drivers.timetable)
-                upcoming = _upcoming(entry, definition, instants, count)
-                state = "active" if upcoming or count == 0 or entry.waiting is not None else "finished"
-            except DrivetrainError as error:
-                state, problem = "unreadable", str(error)
-        return Schedule(
-            id=entry.id,
-            when=ScheduleSpec(definition.kind, definition.parameters),
-            task=definition.task,
-            state=state,
-            declared=entry.declared,
-            paused=entry.paused,
-            next=upcoming,
-            last=_time(entry.last),
-            last_sent=_time(entry.last_sent),
-            running=_running(entry),
-            waiting=_time(entry.waiting),
-            sent=entry.sent,
-            dropped=entry.dropped,
-            skipped=entry.skipped,
-            failures=entry.failures,
-            problem=problem,
-            options={name: getattr(definition, name) for name in _OPTIONS},
-            tzdata=entry.tzdata,
-        )
-
-
-#: The options that a definition holds.
-_OPTIONS = tuple(ScheduleOptions.__annotations__)
-
-
-def _upcoming(entry: Entry, definition: Definition, instants: Instants, count: int) -> tuple[datetime, ...]:
-    remaining = remaining_runs(entry, definition)
-    most = count if remaining is None else min(count, remaining)
-
-    def following() -> Iterator[float]:
-        instant = instants.after(entry.cursor)
-        while instant is not None:
-            yield instant
-            instant = instants.after(instant)
-
-    return _times(list(islice(following(), most)))
+        return [
+            shown(entry, definitions.get(entry.definition), self._services.drivers.timetable, count)
+            for entry in entries
+        ]
 
 
 def _existing(state: ScheduleState, schedule_id: str) -> Entry:
@@ -435,10 +302,6 @@ def _existing(state: ScheduleState, schedule_id: str) -> Entry:
     if entry is None:
         raise UnknownSchedule(schedule_id)
     return entry
-
-
-def _running(entry: Entry) -> tuple[str, ...]:
-    return tuple(last_id(entry, sent) for sent in entry.unfinished)
 
 
 def _fence(lock: ValueLock) -> Callable[[], None]:
@@ -467,11 +330,3 @@ def _storing(backend: Backend) -> Backend:
     if not backend.capabilities.stores:
         raise NotSupported("schedules need a backend that stores results, and this app's backend is null://")
     return backend
-
-
-def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def _times(seconds: Sequence[float]) -> tuple[datetime, ...]:
-    return tuple(datetime.fromtimestamp(one, UTC) for one in seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 
-from drivetrain.app.schedules import UnknownSchedule
+from drivetrain.app.shown_schedules import UnknownSchedule
 from drivetrain.contract import (
     AuthenticationFailed,
     ConfigurationError,

@@ -56,7 +56,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
-_VERBS = {Action.CANCEL: "Cancel", Action.RETRY: "Retry", Action.RUN_NOW: "Run now"}
+_VERBS = {
+    Action.CANCEL: "Cancel",
+    Action.RETRY: "Retry",
+    Action.RUN_NOW: "Run now",
+    Action.REPLAY: "Replay",
+    Action.DROP: "Delete",
+}
 
 
 def _action_options(command: C) -> C:
@@ -117,24 +123,9 @@ def run_now(ctx: click.Context, /, *, query: tuple[str, ...], **chosen: Any) -> 
 @letter_filter_options
 @_action_options
 @click.pass_context
-def replay(
-    ctx: click.Context,
-    /,
-    *,
-    queue: str,
-    dry_run: bool,
-    yes: bool,
-    detach: bool,
-    why: str,
-    as_json: bool,
-    **chosen: Unpack[LetterFilter],
-) -> None:
+def replay(ctx: click.Context, /, *, queue: str, **chosen: Any) -> None:
     """Run dead letters of QUEUE again, as if they were sent now: all, or those that the options choose."""
-    with options_of(ctx).open_app() as app:
-        where = letters_where(ctx, app, queue, chosen)
-        counted = _letters(count_letters(app, queue, where), queue)
-        if _shown_or_confirmed(f"Replay {counted}", dry_run=dry_run, yes=yes, as_json=as_json):
-            _finish(ctx, app.operations.bulk.replay(queue, where, by=operator_name(), why=why), detach, as_json)
+    _act_on_letters(ctx, queue, Action.REPLAY, **chosen)
 
 
 @bulk.command()
@@ -142,24 +133,9 @@ def replay(
 @letter_filter_options
 @_action_options
 @click.pass_context
-def drop(
-    ctx: click.Context,
-    /,
-    *,
-    queue: str,
-    dry_run: bool,
-    yes: bool,
-    detach: bool,
-    why: str,
-    as_json: bool,
-    **chosen: Unpack[LetterFilter],
-) -> None:
+def drop(ctx: click.Context, /, *, queue: str, **chosen: Any) -> None:
     """Delete dead letters of QUEUE: all, or those that the options choose."""
-    with options_of(ctx).open_app() as app:
-        where = letters_where(ctx, app, queue, chosen)
-        counted = _letters(count_letters(app, queue, where), queue)
-        if _shown_or_confirmed(f"Delete {counted}", dry_run=dry_run, yes=yes, as_json=as_json):
-            _finish(ctx, app.operations.bulk.drop(queue, where, by=operator_name(), why=why), detach, as_json)
+    _act_on_letters(ctx, queue, Action.DROP, **chosen)
 
 
 @bulk.command("list")
@@ -269,6 +245,27 @@ def _act(
         counted = f"{'' if count.exact else 'at least '}{count.number} task{'' if count.number == 1 else 's'}"
         if _shown_or_confirmed(f"{_VERBS[action]} {counted}", dry_run=dry_run, yes=yes, as_json=as_json):
             _finish(ctx, begin(*ids, where=where, by=operator_name(), why=why), detach, as_json)
+
+
+def _act_on_letters(
+    ctx: click.Context,
+    queue: str,
+    action: Action,
+    *,
+    dry_run: bool,
+    yes: bool,
+    detach: bool,
+    why: str,
+    as_json: bool,
+    **chosen: Unpack[LetterFilter],
+) -> None:
+    with options_of(ctx).open_app() as app:
+        bulk_of = app.operations.bulk
+        begin = {Action.REPLAY: bulk_of.replay, Action.DROP: bulk_of.drop}[action]
+        where = letters_where(ctx, app, queue, chosen)
+        counted = _letters(count_letters(app, queue, where), queue)
+        if _shown_or_confirmed(f"{_VERBS[action]} {counted}", dry_run=dry_run, yes=yes, as_json=as_json):
+            _finish(ctx, begin(queue, where, by=operator_name(), why=why), detach, as_json)
 
 
 def _chosen(query: tuple[str, ...], app: App) -> tuple[list[str], TaskFilter | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from drivetrain.app.application import App
-from drivetrain.app.schedules import Schedule
+from drivetrain.app.shown_schedules import Schedule
 from drivetrain.cli.app_options import app_options, options_of
 from drivetrain.cli.moments import moment
 from drivetrain.cli.operator import operator_name
