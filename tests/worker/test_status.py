@@ -174,7 +174,7 @@ def test_a_status_of_another_version_is_skipped_and_logged(app, caplog):
 
 
 def test_statuses_are_read_page_by_page(app, monkeypatch):
-    monkeypatch.setattr("drivetrain.worker.worker_statuses._PAGE", 2)
+    monkeypatch.setattr("drivetrain.worker.value_listing._PAGE", 2)
     status = WorkerStatus(name="", host="h", pid=1, version="0", queues=["q"], slots={}, started=0.0, reported=0.0)
     writes = [ValueWrite(key=status_key(f"{number}"), value=encode(status)) for number in range(7)]
     app.runtime.backend.write_values(writes)
