@@ -88,7 +88,7 @@ class ValueWaitingChecks(BackendBase):
             )
             answer = waiting.result(SHORT + self.resolution + self.prompt_seconds)
             assert list(answer.answer) == ["p/k"]
-            assert read(writer, "p/k") is None, "a wait returned a value that has not expired"
+            assert read(waiter, "p/k") is None, "a wait returned a value that has not expired"
 
     @holds("V12", needs="notifies")
     def test_one_of_many_keys_wakes_a_wait(self) -> None:

@@ -26,8 +26,8 @@ __all__ = ["KeyScan", "QueueAdmin", "TaskIndex", "TaskListing"]
 
 #: How many messages one call reads or drops: a script blocks all other clients.
 _PAGE = 500
-#: How many keys one step of a scan passes.
-_STEP = 1_000
+#: How many keys one step of a scan passes at most, and how much larger than the one before each is until then.
+_STEP, _STEP_GROWTH = 1_000, 4
 #: How many ids of the index one page passes at most, or one sweep drops.
 _PASSED = 1_000
 #: How many steps one page of a scan for tasks takes at most.
@@ -151,21 +151,36 @@ class KeyScan:
 
     def page(self, states: AbstractSet[State], limit: int, cursor: str) -> tuple[list[TaskRecord], str | None]:
         """Up to ``limit`` records in these states, from as many keys as one page passes; and the cursor of the next."""
-        position, passed = _parsed(cursor)
+        position, shown = _parsed(cursor)
         found: list[TaskRecord] = []
-        for step, (after, names) in enumerate(self._client.scan(self._keys.pattern("t"), _STEP, position), start=1):
-            new = self._records((name for name in names if name > passed), states)
+        count = limit
+        for _ in range(_MOST_STEPS):
             room = limit - len(found)
+            count = min(_STEP, count)
+            after, new = self._step(position, shown, states, count)
+            if len(new) > room:
+                after, new = self._step(position, shown, states, room)
             found += [record for _, record in new[:room]]
             if len(new) > room:
-                # The rest of this step comes with the next page, which begins with the same step.
-                return found, _cursor(position, new[room - 1][0] if room else passed)
+                # Redis returns some keys together, however few were asked for. The next page begins with them again.
+                return found, _cursor(position, [*shown, *(key for key, _ in new[:room])])
             if not after:
+                return found, None
+            position, shown = after, frozenset()
+            if len(found) == limit:
                 break
-            position, passed = after, b""
-            if step == _MOST_STEPS or len(found) == limit:
-                return found, _cursor(position, passed)
-        return found, None
+            count *= _STEP_GROWTH  # most keys are of tasks in other states
+        return found, _cursor(position, ())
+
+    def _step(
+        self, position: bytes, shown: AbstractSet[bytes], states: AbstractSet[State], count: int
+    ) -> tuple[bytes, list[tuple[bytes, TaskRecord]]]:
+        """The position behind a step of about ``count`` keys, and the records that it finds, but for those shown.
+
+        Which keys a step passes depends on what else is there, so a later step from the same position may pass others.
+        """
+        after, names = next(iter(self._client.scan(self._keys.pattern("t"), count, position)), (b"", []))
+        return after, self._records((name for name in names if name not in shown), states)
 
     def _records(self, names: Iterable[bytes], states: AbstractSet[State]) -> list[tuple[bytes, TaskRecord]]:
         """The records in these states among these keys, in the order of the keys."""
@@ -270,11 +285,11 @@ def _sizes(ready: int, delayed: int, in_flight: int, dead: int, age: int) -> Que
     return QueueSizes(ready=ready, delayed=delayed, in_flight=in_flight, dead=dead, oldest_seconds=age / 1e6)
 
 
-def _cursor(position: bytes, passed: bytes) -> str:
-    """Where a page begins: with which step, and after which key of that step."""
-    return f"{position.hex()} {passed.hex()}"
+def _cursor(position: bytes, shown: Iterable[bytes]) -> str:
+    """Where a page begins: with which step, and which of its keys were on an earlier page."""
+    return " ".join(part.hex() for part in (position, *shown))
 
 
-def _parsed(cursor: str) -> tuple[bytes, bytes]:
-    position, _, passed = cursor.partition(" ")
-    return bytes.fromhex(position), bytes.fromhex(passed)
+def _parsed(cursor: str) -> tuple[bytes, frozenset[bytes]]:
+    position, *shown = (bytes.fromhex(part) for part in cursor.split(" "))
+    return position, frozenset(shown)

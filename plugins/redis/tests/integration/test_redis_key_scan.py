@@ -45,6 +45,23 @@ def test_every_page_is_bounded_and_together_they_hold_all(many, limit):
     assert pages > 100 / limit / 2
 
 
+@pytest.mark.parametrize("limit", [1, 3, 10])
+def test_keys_that_vanish_between_two_pages_hide_no_other(many, limit):
+    """A step of a scan then passes other keys than the step of the page before from the same position."""
+    for repetition in range(10):
+        names = [f"{repetition}-{number}" for number in range(30)]
+        send(many, names)
+        seen, cursor, pages = [], None, 0
+        while pages == 0 or cursor is not None:
+            page = many.list_tasks(UNFINISHED, limit=limit, cursor=cursor)
+            found = [record.task_id for record in page.records]
+            many.forget(found[-1:])
+            seen += found
+            cursor, pages = page.cursor, pages + 1
+        assert sorted(set(seen)) == sorted(names)
+        many.forget(names)
+
+
 def test_a_page_of_finished_tasks_is_empty_and_not_the_last(many):
     names = [f"task-{number}" for number in range(200)]
     send(many, names)
