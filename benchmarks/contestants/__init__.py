@@ -48,6 +48,8 @@ class Entry:
 
     def takes_part_in(self, measure: str) -> bool:
         """Whether this measure is taken of it."""
+        if measure in _CHAINS and self.system not in _CHAINING:
+            return False
         return measure not in self.without and (not self.only or measure in self.only)
 
     @property
@@ -59,6 +61,7 @@ class Entry:
         return home.with_name(f"{home.name}-{self.environment}") / Path(sys.executable).relative_to(home)
 
 
+_CHAINS, _CHAINING = frozenset({"chain_1000"}), frozenset({"drivetrain", "Celery"})
 _CHORDS = frozenset({"chord_1000", "chord_10000", "group_100000"})
 _LATER = frozenset({"eta", "delayed"})
 _REDIS, _RABBIT = ("redis",), ("rabbitmq", "redis")

@@ -66,6 +66,10 @@ class Contestant(ABC):
         """Send ``double`` of each number and ``total`` of their results; wait for that, and give it."""
         raise NotImplementedError
 
+    def chain(self, length: int) -> int:
+        """Send a chain of so many ``double``, the first with 0; wait for the result of the last, and give it."""
+        raise NotImplementedError
+
     def start_workers(self) -> Workers:
         """Start as many worker processes as the place says; return when they are about to take their first task."""
         return Workers(self.entry, self.place)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from celery import Celery, chord, group  # type: ignore[import-untyped]
+from celery import Celery, chain, chord, group  # type: ignore[import-untyped]
 
 from contestants.on_redis import OnRedis
 from place import Place
@@ -70,6 +70,10 @@ class _Celery(OnRedis):
     def chord(self, numbers: Sequence[int]) -> int:
         members = [self._tasks["double"].s(number) for number in numbers]
         return int(chord(members)(self._tasks["total"].s()).get(timeout=_TIMEOUT_SECONDS))
+
+    def chain(self, length: int) -> int:
+        steps = [self._tasks["double"].s() for _ in range(length - 1)]
+        return int(chain(self._tasks["double"].s(0), *steps).apply_async().get(timeout=_TIMEOUT_SECONDS))
 
     def work(self, ready: Callable[[], None]) -> None:
         from celery.signals import worker_ready

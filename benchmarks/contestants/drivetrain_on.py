@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from contestants.base import Contestant
-from drivetrain import App, chord
+from drivetrain import App, chain, chord
 from place import Place
 from tasks import TASKS
 
@@ -63,6 +63,11 @@ class _Drivetrain(Contestant):
     def chord(self, numbers: Sequence[int]) -> int:
         members = [self._tasks["double"].s(number) for number in numbers]
         return int(self.app.send(chord(members, self._tasks["total"].s())).get(timeout=_TIMEOUT_SECONDS))
+
+    def chain(self, length: int) -> int:
+        steps = [self._tasks["double"].s() for _ in range(length - 1)]
+        workflow = chain(self._tasks["double"].s(0), *steps)
+        return int(self.app.send(workflow).get(timeout=_TIMEOUT_SECONDS))
 
     def work(self, ready: Callable[[], None]) -> None:
         worker = self.app.worker(concurrency=self.place.concurrency)

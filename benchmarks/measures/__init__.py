@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from measures import backlog, chord, drain, enqueue, eta, memory, payload, round_trip
+from measures import backlog, chain, chord, drain, enqueue, eta, memory, payload, round_trip
 from measures.base import Measure, Metric
 
 __all__ = ["MEASURES", "Measure", "Metric"]
@@ -16,6 +16,7 @@ MEASURES = {
         enqueue.ENQUEUE,
         round_trip.ROUND_TRIP,
         *chord.CHORDS,
+        chain.CHAIN,
         eta.ETA,
         memory.IDLE,
         memory.MEMORY,

@@ -185,9 +185,11 @@ class Sender:
         return max(retention, due - self._runtime.clock.now() + self._runtime.redelivery_window_seconds)
 
     def _cancel_downstream(self, records: Sequence[TaskRecord]) -> None:
+        load_bodies = self.effect_runner.long_chains.load_bodies
+        following = downstream(records, self._runtime.payloads, self._read, load_bodies)
         self.effect_runner.perform(
             effect
-            for record, frames in zip(records, downstream(records, self._runtime.payloads, self._read), strict=True)
+            for record, frames in zip(records, following, strict=True)
             for event in [Failed(self._cancelled(record).failure, None, State.CANCELLED)]
             for effect in advance(frames, event, workflow=record.workflow)
         )

@@ -4,7 +4,7 @@ A record has one of three forms in `TaskRecord.downstream`:
 
 - ``{"in", "after"}``: the task waits for another one, whose record lists it; see `WaitsFor`.
 - A list of frames with nothing in their calls but ids: the task has begun, and these follow it.
-- ``{"then", "branches", "more", "callbacks"}``: the same list, and what else is known; see `Downstream`.
+- ``{"then", "rest", "branches", "more", "callbacks"}``: the same list, and what else is known; see `Downstream`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from drivetrain.contract import Plain, State, TaskRecord
+from drivetrain.worker.long_chains import LoadBodies, load_rest
 from drivetrain.worker.payloads import Payloads
 from drivetrain.workflow.advance import after
 from drivetrain.workflow.frames import Call, Fork, Frame, Frames, steps
@@ -61,12 +62,14 @@ class Downstream(Struct, frozen=True, kw_only=True):
 
     Attributes:
         frames: what follows it, with nothing in its calls but ids.
+        rest: the key of the frames after those; empty: there are none. See `drivetrain.worker.long_chains`.
         branches: for a group: its members, in order, with nothing in their calls but ids.
         more: for a group: how many further members it has.
         callbacks: the callbacks of the task and of those that follow it, by the id of their task.
     """
 
     frames: Frames = ()
+    rest: str = ""
     branches: tuple[Frames, ...] = ()
     more: int = 0
     callbacks: Mapping[str, Callbacks] = field(default_factory=dict)
@@ -99,6 +102,7 @@ def load_downstream(record: TaskRecord, payloads: Payloads) -> Downstream | Wait
         return _NOTHING
     return _waits_for(plain) or Downstream(
         frames=load_frames(plain.get("then", [])),
+        rest=plain.get("rest", ""),
         branches=tuple(map(_frames, plain.get("branches", ()))),
         more=plain.get("more", 0),
         callbacks={task_id: _callbacks(one) for task_id, one in plain.get("callbacks", {}).items()},
@@ -106,23 +110,31 @@ def load_downstream(record: TaskRecord, payloads: Payloads) -> Downstream | Wait
 
 
 def dump_downstream(
-    frames: Frames, *, call: Call | None = None, branches: Sequence[Frames] = (), largest_bytes: int | None = None
+    frames: Frames,
+    *,
+    rest: str = "",
+    call: Call | None = None,
+    branches: Sequence[Frames] = (),
+    largest_bytes: int | None = None,
 ) -> Plain:
     """The plain form of what follows a task or group; None: nothing does.
 
     Args:
         frames: the frames that follow it.
+        rest: the key of the frames after those; empty: there are none.
         call: the task; None: it is a group.
         branches: the branches of the group.
         largest_bytes: the size of the largest value that the backend stores; None: unlimited.
     """
-    if call is not None and not frames and not call.has_callbacks:
+    if call is not None and not (frames or rest or call.has_callbacks):
         return None  # as for most tasks
     found = [*([] if call is None else [call]), *steps(frames)]
     callbacks = {each.id: _plain_callbacks(each) for each in _with_callbacks(found)}
-    if not (branches or callbacks):
+    if not (branches or callbacks or rest):
         return skeleton(frames) if frames else None
     known: dict[str, Plain] = {"then": skeleton(frames)}
+    if rest:
+        known["rest"] = rest
     if branches:
         largest = _MOST_BRANCHES_BYTES if largest_bytes is None else min(_MOST_BRANCHES_BYTES, largest_bytes // 3)
         known["branches"], known["more"] = _listed(branches, largest)
@@ -131,11 +143,12 @@ def dump_downstream(
     return known
 
 
-def downstream(records: Sequence[TaskRecord], payloads: Payloads, read: Read) -> list[Frames]:
-    """The frames that wait for each of ``records``, with nothing in their calls but ids.
+def downstream(records: Sequence[TaskRecord], payloads: Payloads, read: Read, load_bodies: LoadBodies) -> list[Frames]:
+    """The frames that wait for each of ``records``. Most calls have nothing but ids.
 
-    The record of a task that has begun holds them. One that waits for another task names the first task of its
-    workflow, whose record holds the frames of all; they are unknown, and empty here, when that record is gone.
+    The record of a task that has begun holds them, or names where the backend stores them. One that waits for another
+    task names the first task of its workflow, whose record holds the frames of all; they are unknown, and empty here,
+    when that record is gone.
     """
     known = [load_downstream(record, payloads) for record in records]
     firsts = list(dict.fromkeys(one.first for one in known if isinstance(one, WaitsFor)))
@@ -143,7 +156,7 @@ def downstream(records: Sequence[TaskRecord], payloads: Payloads, read: Read) ->
     return [
         (after(_own_frames(found.get(one.first, _NOTHING)), record.task_id) or ())
         if isinstance(one, WaitsFor)
-        else one.frames
+        else (*one.frames, *load_rest(one.rest, payloads, load_bodies).frames)
         for record, one in zip(records, known, strict=True)
     ]
 

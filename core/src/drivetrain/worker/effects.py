@@ -15,6 +15,7 @@ from drivetrain.contract import (
     GroupRecord,
     Member,
     Plain,
+    PublishFailed,
     RunLease,
     State,
     TaskRecord,
@@ -23,6 +24,7 @@ from drivetrain.contract import (
 )
 from drivetrain.worker.downstream import dump_downstream, waits_for
 from drivetrain.worker.logs import get_logger
+from drivetrain.worker.long_chains import LongChains
 from drivetrain.worker.publisher import Publisher, first_due
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
@@ -60,6 +62,8 @@ class EffectRunner:
         self._publisher = publisher
         self._retrier = retrier
         self._worker = worker
+        #: Cuts and loads long chains.
+        self.long_chains = LongChains(runtime, retrier)
         #: Whether a rescue can list tasks.
         self._rescuable = runtime.backend.capabilities.lists_tasks
         self._largest_value = runtime.backend.capabilities.largest_value_bytes
@@ -113,13 +117,19 @@ class EffectRunner:
     def _publish(self, effects: Sequence[Publish]) -> None:
         if effects:
             pending = [self.pending(effect) for effect in effects]
-            self._publisher.record_and_publish([effect.invocation for effect in effects], pending)
+            invocations = self.long_chains.cut([effect.invocation for effect in effects])
+            try:
+                self._publisher.record_and_publish(invocations, pending)
+            except PublishFailed as error:
+                refused = [one for one in invocations if one.call.id in error.failures]
+                self.long_chains.drop(self.long_chains.keys_of(refused))
+                raise
 
     def pending(self, effect: Publish) -> Transition:
         """The transition to PENDING that is recorded before an invocation is published."""
         invocation, now = effect.invocation, self._runtime.clock.now()
         call, frames = invocation.call, invocation.frames
-        follows = dump_downstream(frames, call=call)
+        follows = dump_downstream(frames, rest=invocation.rest, call=call)
         # The record of an announced task names what it waits for. When it is published, it waits for nothing.
         if follows is None and self._worker:
             follows = []

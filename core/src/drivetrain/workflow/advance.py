@@ -117,7 +117,7 @@ class Failed(Struct, frozen=True):
 Event: TypeAlias = Resumed | Succeeded | Failed
 
 
-def advance(frames: Frames, event: Event, *, workflow: str = "") -> tuple[Effect, ...]:
+def advance(frames: Frames, event: Event, *, workflow: str = "", rest: str = "") -> tuple[Effect, ...]:
     """The effects of an ``event`` that happened right before ``frames``.
 
     The same event always gives the same effects with the same ids, so repeating them changes nothing.
@@ -126,13 +126,15 @@ def advance(frames: Frames, event: Event, *, workflow: str = "") -> tuple[Effect
         frames: the continuation.
         event: what happened.
         workflow: the id of the first task or group of the workflow; empty: unknown.
+        rest: the key of the frames that follow ``frames``; empty: none follow. Only a call takes them over: load them
+            first for all other events. See `drivetrain.worker.long_chains`.
     """
     if isinstance(event, Resumed):
         return tuple(_resume(frames, event.value, workflow, event.after))
     if isinstance(event, Succeeded):
         call = event.call
         callbacks = (effect for then in call.on_success for effect in _resume(then, event.value, workflow, call.id))
-        return (*callbacks, *_resume(frames, event.value, workflow, call.id))
+        return (*callbacks, *_resume(frames, event.value, workflow, call.id, rest))
     return (
         *_error_callbacks(event, workflow),
         *_abandon(frames, event, workflow),
@@ -140,12 +142,12 @@ def advance(frames: Frames, event: Event, *, workflow: str = "") -> tuple[Effect
     )
 
 
-def _resume(frames: Frames, value: Plain | Nothing, workflow: str, parent: str) -> Iterator[Effect]:
+def _resume(frames: Frames, value: Plain | Nothing, workflow: str, parent: str, unloaded: str = "") -> Iterator[Effect]:
     if not frames:
         return
     top, rest = frames[0], frames[1:]
     if isinstance(top, Call):
-        yield Publish(Invocation(call=top.receive(value), frames=rest), workflow, parent)
+        yield Publish(Invocation(call=top.receive(value), frames=rest, rest=unloaded), workflow, parent)
     elif isinstance(top, Join):
         yield Complete(top, value, workflow=workflow)
     elif top.branches:

@@ -152,6 +152,9 @@ class Invocation(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     frames: tuple[Call | Fork | Join, ...] = ()
     #: The first attempt is 0.
     attempt: _Count = 0
+    #: The key of the frames that follow ``frames``, which the backend stores; empty: none follow. See
+    #: `drivetrain.worker.long_chains`.
+    rest: str = ""
 
 
 def given_headers(call: Call) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
 """The plain form of invocations and frames in a message. Default values are left out.
 
-``{"call": {"is": "call", "id", "task", "queue", "args", …}, "frames": […], "attempt"}``, as in
+``{"call": {"is": "call", "id", "task", "queue", "args", …}, "frames": […], "attempt", "rest"}``, as in
 `drivetrain.workflow.frames`.
 """
 

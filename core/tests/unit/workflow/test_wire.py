@@ -54,6 +54,13 @@ def test_an_old_message_of_a_nested_groups_member_without_its_outer_join_is_read
     assert load_invocation(plain).frames == (Join("g", 0, outer=None, then=""),)
 
 
+def test_the_key_of_further_frames_travels_and_a_message_without_it_has_none():
+    invocation = Invocation(call=Call(id="a", task="t", queue="q"), frames=(), rest="a.rest.1")
+    assert dump_invocation(invocation) == {"call": _CALL, "rest": "a.rest.1"}
+    assert load_invocation(json.loads(json.dumps(dump_invocation(invocation)))) == invocation
+    assert load_invocation({"call": _CALL}).rest == ""
+
+
 def test_a_place_that_is_none_is_refused():
     with pytest.raises(SerializationError):
         load_frames([{"is": "join", "group_id": "g", "index": 0, "outer": {"is": "call", "id": "a"}}])

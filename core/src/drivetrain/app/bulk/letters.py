@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from drivetrain.app.bulk.messages import all_messages, read_invocation
+from drivetrain.app.bulk.messages import all_messages, body_keys, read_invocation
 from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.queued_tasks import queued_task
 from drivetrain.app.sending import Sender
 from drivetrain.contract import Message, QueueSection, SerializationError
-from drivetrain.worker.publisher import BODY_HEADER, workflow_of
+from drivetrain.worker.publisher import workflow_of
 from drivetrain.worker.runtime import Runtime
 
 __all__ = ["DeadLetters"]
@@ -43,8 +43,7 @@ class DeadLetters:
 
     def drop_bodies(self, messages: Sequence[Message]) -> None:
         """Delete what the backend stores for messages that the broker has dropped."""
-        keys = [key for message in messages if (key := message.headers.get(BODY_HEADER)) is not None]
-        self._runtime.backend.drop_bodies(keys)
+        self._runtime.backend.drop_bodies(body_keys(self._runtime, messages))
 
     def _reset(self, message: Message) -> None:
         try:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import frozen
+from msgspec.structs import replace
 
 from drivetrain.contract import Message, QueueSection, SerializationError
+from drivetrain.worker.long_chains import load_rest
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.publisher import BODY_HEADER
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 from drivetrain.workflow.wire import load_invocation
 
-__all__ = ["FoundMessage", "MessageSearch", "all_messages", "read_invocation"]
+__all__ = ["FoundMessage", "MessageSearch", "all_messages", "body_keys", "carried_invocation", "read_invocation"]
 
 #: How many messages the first call of `peek` asks for.
 _PAGE = 1000
@@ -32,7 +34,38 @@ class FoundMessage:
 
 
 def read_invocation(runtime: Runtime, message: Message) -> Invocation:
-    """The call in a message; its body comes from the backend if it was too large for the broker.
+    """The call in a message, with all frames that follow it. What the backend stores for it comes from there.
+
+    Raises:
+        SerializationError: it cannot be read, or the backend no longer has all of it.
+        ServiceError: the backend could not be reached.
+    """
+    invocation = carried_invocation(runtime, message)
+    if not invocation.rest:
+        return invocation
+    following = load_rest(invocation.rest, runtime.payloads, runtime.backend.load_bodies)
+    if following.lost:
+        raise SerializationError(f"the backend no longer has the rest of the chain of message {message.id}")
+    return replace(invocation, frames=(*invocation.frames, *following.frames), rest="")
+
+
+def body_keys(runtime: Runtime, messages: Iterable[Message]) -> list[str]:
+    """The keys of all bodies that the backend stores for ``messages``."""
+    return [key for message in messages for key in _body_keys(runtime, message)]
+
+
+def _body_keys(runtime: Runtime, message: Message) -> Iterator[str]:
+    try:
+        rest = carried_invocation(runtime, message).rest
+        yield from load_rest(rest, runtime.payloads, runtime.backend.load_bodies).keys
+    except SerializationError:
+        pass  # what it names is unknown; its own body is known from its header
+    if (key := message.headers.get(BODY_HEADER)) is not None:
+        yield key
+
+
+def carried_invocation(runtime: Runtime, message: Message) -> Invocation:
+    """The call in a message, with the frames that it carries itself. Its body comes from the backend where it is large.
 
     Raises:
         SerializationError: it cannot be read, or the backend no longer has its body.

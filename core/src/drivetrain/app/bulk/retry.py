@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from drivetrain.app.bulk.group_journal import GroupJournal
-from drivetrain.app.bulk.messages import MessageSearch
+from drivetrain.app.bulk.messages import MessageSearch, body_keys
 from drivetrain.app.bulk.outcomes import TaskOutcome, done, failed, skipped
 from drivetrain.app.bulk.revival import CannotRetry, NotYet, Revival, RevivalPlanner, RevivedGroup, RevivedTask
 from drivetrain.app.bulk.unique_retries import claim_again
 from drivetrain.app.sending import Sender
 from drivetrain.contract import Completion, Member, NotSupported, QueueSection, ServiceError, State
 from drivetrain.worker.kept_messages import KeptMessage, KeptMessages
-from drivetrain.worker.publisher import BODY_HEADER, workflow_of
+from drivetrain.worker.publisher import workflow_of
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.value_lock import ValueLock
 from drivetrain.workflow.advance import Open
@@ -122,8 +122,7 @@ class TaskReviver:
         letters = [one.message for one in found if one.section is QueueSection.DEAD]
         for queue in {letter.queue for letter in letters}:
             self._runtime.broker.drop_dead_letters(queue, [one.id for one in letters if one.queue == queue])
-        bodies = [key for letter in letters if (key := letter.headers.get(BODY_HEADER)) is not None]
-        self._runtime.backend.drop_bodies(bodies)
+        self._runtime.backend.drop_bodies(body_keys(self._runtime, letters))
         self._messages.forget(letter.id for letter in letters)
 
     def _forget_ended(self, groups: Sequence[RevivedGroup], invocations: Sequence[Invocation]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from drivetrain.app.bulk.messages import FoundMessage, MessageSearch
+from drivetrain.app.bulk.messages import FoundMessage, MessageSearch, carried_invocation
 from drivetrain.app.bulk.outcomes import TaskOutcome, done, failed, skipped
 from drivetrain.app.sending import Sender
 from drivetrain.contract import (
@@ -86,7 +86,8 @@ class DelayEnder:
 
     def _copy(self, found: FoundMessage) -> Message:
         """The message without its delay."""
-        message, invocation, now = found.message, found.invocation, self._runtime.clock.now()
+        message, now = found.message, self._runtime.clock.now()
+        invocation = carried_invocation(self._runtime, message)  # both name the same parts of a long chain
         retention = self._runtime.result_retention_seconds(invocation.call.retention)
         if retention is not None:
             remaining = max(0.0, (due(message) or now) - now)

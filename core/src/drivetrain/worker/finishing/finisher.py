@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -23,6 +23,7 @@ from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.publisher import Publisher, offers, workflow_of
+from drivetrain.worker.results import dead_reason_of
 from drivetrain.worker.retrying import GaveUp
 from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
@@ -101,6 +102,7 @@ class Finisher:
         self._activity.ended(settled)
         self._notifier.notify(settled)
         self._notifier.log_successes(settled)
+        settled, loaded = self._effect_runner.long_chains.load_needed(settled)
         self._effect_runner.perform([effect for result in settled for effect in _effects_of(result)], progress)
         self._publish_retries([result for result in settled if result.state is State.RETRY])
         notify_step(observers, "followed_up", settled)
@@ -110,8 +112,15 @@ class Finisher:
         if self._runtime.registry.unique:
             self._claim_releaser.release(settled)
         self._acknowledger.finish(settled)
+        if loaded:
+            self._drop_loaded(settled, loaded)
         notify_step(observers, "acknowledged", settled)
         self._in_flight.remove(result.run for result in results if result.run is not None)
+
+    def _drop_loaded(self, settled: Sequence[RunResult], loaded: Mapping[str, Sequence[str]]) -> None:
+        """Drop the parts of long chains that no message needs any more. Dead letters keep theirs."""
+        done = [result.task_id for result in settled if dead_reason_of(result) is None]
+        self._effect_runner.long_chains.drop(key for task_id in done for key in loaded.get(task_id, ()))
 
     def _publish_retries(self, results: Sequence[RunResult]) -> None:
         if not results:
@@ -190,16 +199,18 @@ class Finisher:
             return  # another worker has taken it over, and settles it
         call = failed.invocation.call if outcome.applied else None
         event, workflow = Failed(failed.failure, call), workflow_of(result.delivery.message)
-        self._effect_runner.perform(advance(failed.invocation.frames, event, workflow=workflow))
+        frames = (*failed.invocation.frames, *self._effect_runner.long_chains.load_all(failed.invocation).frames)
+        self._effect_runner.perform(advance(frames, event, workflow=workflow))
         self._acknowledger.dead_letter([(result.delivery, reason)])
 
 
 def _effects_of(result: RunResult) -> tuple[Effect, ...]:
     """What follows a recorded result. Pure."""
     call, frames = result.invocation.call, result.invocation.frames
-    if result.state is State.RETRY or not (frames or call.on_success or call.on_error):
+    rest = result.invocation.rest
+    if result.state is State.RETRY or not (frames or rest or call.on_success or call.on_error):
         return ()
     workflow = workflow_of(result.delivery.message)
     if result.state is State.SUCCESS:
-        return advance(frames, Succeeded(call, result.value), workflow=workflow)
+        return advance(frames, Succeeded(call, result.value), workflow=workflow, rest=rest)
     return advance(frames, Failed(result.failure, call, result.state), workflow=workflow)

@@ -34,7 +34,8 @@ class PlaceCanceller:
         ends = [self._end(record, limit) for record in records]
         transitions = [self._effect_runner.ended(end) for end in ends]
         outcomes = self._retrier.call("cancel", lambda: self._runtime.backend.record(transitions))
-        frames = downstream(records, self._runtime.payloads, self._read)
+        load_bodies = self._effect_runner.long_chains.load_bodies
+        frames = downstream(records, self._runtime.payloads, self._read, load_bodies)
         self._effect_runner.perform(
             effect
             for record, end, outcome, following in zip(records, ends, outcomes, frames, strict=True)

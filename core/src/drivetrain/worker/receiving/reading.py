@@ -15,7 +15,7 @@ from drivetrain.worker.publisher import BODY_HEADER, PUBLISHED_HEADER, due, expi
 from drivetrain.worker.receiving.rejecting import Rejecter
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
-from drivetrain.workflow.frames import WORKFLOW_HEADER, Call, Frames, Invocation
+from drivetrain.workflow.frames import WORKFLOW_HEADER, Call, Invocation
 from drivetrain.workflow.wire import load_invocation
 
 __all__ = ["MessageReader", "Received"]
@@ -91,10 +91,11 @@ class MessageReader:
             self._acknowledger.acknowledge_copied([delivery])
             return
         call = Call(id=message.id, task=record.task if record else "", queue=message.queue)
-        invocation = Invocation(call=call, frames=self._frames_of(record))
+        known = self._known(record)
+        invocation = Invocation(call=call, frames=known.frames, rest=known.rest)
         self._rejecter.dead_letter(delivery, invocation, f"unreadable: {error_text(error)}", error)
 
-    def _frames_of(self, record: TaskRecord | None) -> Frames:
-        """The frames that depend on a task whose message is unreadable, from its record."""
+    def _known(self, record: TaskRecord | None) -> Downstream:
+        """What depends on a task whose message is unreadable, from its record."""
         known = None if record is None else load_downstream(record, self._runtime.payloads)
-        return known.frames if isinstance(known, Downstream) else ()
+        return known if isinstance(known, Downstream) else Downstream()

@@ -145,7 +145,12 @@ class LostTaskEnder:
         """The invocation of its message, as far as it is recorded: arguments and headers are not."""
         runtime, record = self._runtime, one.record
         read = runtime.backend.read
-        (frames,) = downstream([record], runtime.payloads, lambda ids: self._retrier.call("read", lambda: read(ids)))
+        (frames,) = downstream(
+            [record],
+            runtime.payloads,
+            lambda ids: self._retrier.call("read", lambda: read(ids)),
+            self._effect_runner.long_chains.load_bodies,
+        )
         callbacks = one.unfinished.callbacks()
         call = Call(id=record.task_id, task=record.task, queue=one.queue, on_error=callbacks)
         return Invocation(call=call, frames=frames, attempt=attempt)
