@@ -31,6 +31,7 @@ from drivetrain.cli.commands.workers import workers
 from drivetrain.cli.errors import message_of
 from drivetrain.cli.exit_codes import MEANINGS, exit_code
 from drivetrain.cli.lost_output import report_output_errors
+from drivetrain.cli.package_commands import CommandGroup
 from drivetrain.contract import DrivetrainError
 
 __all__ = ["main"]
@@ -38,7 +39,7 @@ __all__ = ["main"]
 _CODES = "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
 
 
-class _Program(click.Group):
+class _Program(CommandGroup):
     """A group whose errors are one clear message each."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:

@@ -1,0 +1,1 @@
+"""The ASGI application: pages, forms, live updates, and what protects them."""
