@@ -22,7 +22,8 @@ from drivetrain.testing import VirtualTime
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.finishing.recording import ResultRecorder
 from drivetrain.worker.limits.freeing import PlaceReleaser
-from drivetrain.worker.limits.parked import LINE_PREFIX
+from drivetrain.worker.limits.line_entries import LineEntries
+from drivetrain.worker.limits.parked import LINE_PREFIX, encode_parked
 from drivetrain.worker.limits.places import PlaceKeeper
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.receiving.starting import Starter
@@ -93,11 +94,107 @@ def test_tasks_of_one_key_run_in_the_order_in_which_they_came(app, busy):
         handles = []
         for number in range(1, 15):
             handles.append(app.send(app.signature("job", number)))
-            until(lambda number=number: waiting(app) + len(busy.order) > number, "it waits or runs")
+            # In this order: what begins in between is missed once, and not counted twice.
+            until(lambda number=number: len(busy.order) + waiting(app) > number, "it waits or runs")
         for handle in handles:
             handle.get(timeout=60)
     assert busy.order == [("one", number) for number in range(15)]
     assert busy.most == {"one": 1}
+
+
+@pytest.mark.parametrize("limits", [1, 2])
+def test_a_task_keeps_its_turn_while_its_worker_is_slow_to_store_its_message(app, monkeypatch, limits):
+    """The place becomes free, and a later task comes, between the two writes of the one that waits first."""
+    order = []
+
+    @app.task(name="job", limits=[Concurrency("one", 1), Concurrency("two:{number}", 1)][:limits])
+    def job(number: int) -> None:
+        order.append(number)
+
+    with VirtualTime(app) as clock:
+        app.send(app.signature("job", 0))
+        first = app.worker()
+        runs = first._receiver.start(first._receive_now())
+        handles = [app.send(app.signature("job", 1))]
+        store = LineEntries.store
+
+        def late(entries, messages):
+            monkeypatch.undo()
+            handles.append(app.send(app.signature("job", 2)))
+            app.worker().drain()  # the later task stands behind it
+            first._stages._place_releaser.release_runs(runs)
+            app.worker().drain()
+            return store(entries, messages)
+
+        monkeypatch.setattr(LineEntries, "store", late)
+        app.worker().drain()
+        clock.run_ready()
+        assert order == [1, 2]
+        assert line(app) == []
+        assert all(handle.state() is State.SUCCESS for handle in handles)
+
+
+def test_a_message_that_is_stored_just_before_its_place_is_free_gets_it(app, monkeypatch):
+    """Its worker has seen no free place yet, and the one that frees the place has seen no message."""
+    order = []
+
+    @app.task(name="job", limits=[Concurrency("one", 1)])
+    def job(number: int) -> None:
+        order.append(number)
+
+    with VirtualTime(app) as clock:
+        app.send(app.signature("job", 0))
+        first = app.worker()
+        runs = first._receiver.start(first._receive_now())
+        app.send(app.signature("job", 1))
+        store_message, store_places = LineEntries.store, PlaceKeeper._store
+
+        def store_both(entries, messages):
+            def store(keeper, lines):
+                monkeypatch.undo()
+                assert store_message(entries, messages) == (list(messages), [])
+                return store_places(keeper, lines)
+
+            monkeypatch.setattr(PlaceKeeper, "_store", store)
+            first._stages._place_releaser.release_runs(runs)
+            return [], []
+
+        monkeypatch.setattr(LineEntries, "store", store_both)
+        app.worker().drain()
+        clock.run_ready()
+        assert order == [1]
+
+
+def test_a_worker_that_dies_before_it_stores_a_message_keeps_the_line_waiting_for_a_moment(app, monkeypatch):
+    order = []
+
+    @app.task(name="job", limits=[Concurrency("one", 1)])
+    def job(number: int) -> None:
+        order.append(number)
+
+    def dying(*_args):
+        raise SystemExit
+
+    with VirtualTime(app) as clock:
+        app.send(app.signature("job", 0))
+        first = app.worker()
+        runs = first._receiver.start(first._receive_now())
+        app.send(app.signature("job", 1))
+        with monkeypatch.context() as patch:
+            patch.setattr(LineEntries, "store", dying)
+            with pytest.raises(SystemExit):
+                app.worker().drain()
+        app.send(app.signature("job", 2))
+        app.worker().drain()
+        first._stages._place_releaser.release_runs(runs)
+        recovery = first._stages.place_recovery
+        for expected, seconds in (([], 4), ([2], 2)):
+            clock._clock.turn(seconds)
+            first._stages._place_releaser.follow(first._stages._place_keeper.recover(recovery.limits))
+            app.worker().drain()
+            assert order == expected
+        clock.run_for(minutes=30)
+        assert order == [2, 0, 1]
 
 
 def test_a_task_that_waits_holds_no_slot_and_uses_no_attempt(app):
@@ -148,7 +245,8 @@ def test_a_place_is_free_when_its_task_ends_in_any_way(app):
 
 
 STEPS = [
-    (PlaceKeeper, "_enter_lines"),
+    (LineEntries, "store"),
+    (LineEntries, "first"),
     (PlaceKeeper, "remove_entries"),
     (Publisher, "publish_later"),
     (PlaceReleaser, "follow"),
@@ -354,7 +452,9 @@ def test_a_duplicate_takes_no_place_of_others(app, busy):
 
 
 def test_a_message_that_is_too_large_to_be_stored_waits_all_the_same(app, monkeypatch):
-    monkeypatch.setattr("drivetrain.worker.limits.places.PlaceKeeper._largest_value", 10, raising=False)
+    monkeypatch.setattr(
+        "drivetrain.worker.limits.line_entries.encode_parked", lambda message, _: encode_parked(message, 10)
+    )
 
     @app.task(name="job", limits=[Concurrency("one", 1)])
     def job(text: str) -> int:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from drivetrain.app.decoding import is_group
+from drivetrain.app.limit_waiting import LimitWaiting, recorded_waits
 from drivetrain.app.workflow_structure import Structure, find_sequence, step_id, structure_around
 from drivetrain.contract import SerializationError, State, TaskRecord
 from drivetrain.worker.downstream import Downstream, load_downstream, waits_for
@@ -36,6 +37,7 @@ class Blocker(Struct, frozen=True, kw_only=True):
         workers: the names of the live workers that serve that queue; empty too while a worker runs the task.
         paused: why the queue is paused; None: it is not.
         due: when the next attempt is due, in Unix seconds; None: at once.
+        limit: the limit for which it waits; None: for none, or for less than a minute.
         running_on: the worker that runs it; empty: none does.
         since: when it entered its state, in Unix seconds.
         lease_ended: whether the lease of its run has ended, so that another worker will take it over.
@@ -48,6 +50,7 @@ class Blocker(Struct, frozen=True, kw_only=True):
     workers: tuple[str, ...] = ()
     paused: Pause | None = None
     due: float | None = None
+    limit: LimitWaiting | None = None
     running_on: str = ""
     since: float | None = None
     lease_ended: bool = False
@@ -64,7 +67,9 @@ class Blocker(Struct, frozen=True, kw_only=True):
             if self.lease_ended:
                 yield "whose lease has ended"
             return
-        if self.due is not None:
+        if self.limit is not None:
+            yield str(self.limit)
+        elif self.due is not None:
             yield f"due at {_time(self.due)}"
         if self.queue and not self.state.terminal:
             yield f"queue {self.queue!r}"
@@ -180,6 +185,7 @@ class _Search:
         backend = self._runtime.backend
         statuses = list(worker_statuses(backend)) if queues else []
         pauses = read_pauses(backend, sorted(queues)) if queues else {}
+        limits = recorded_waits(self._runtime, records)
         return tuple(
             Blocker(
                 task_id=record.task_id,
@@ -189,6 +195,7 @@ class _Search:
                 workers=tuple(sorted(one.name for one in statuses if record.queue in one.queues)),
                 paused=None if record.state is State.STARTED else pauses.get(record.queue),
                 due=self._due(record),
+                limit=limits.get(record.task_id),
                 running_on=record.history[State.STARTED].worker if record.state is State.STARTED else "",
                 since=record.history[record.state].at,
                 lease_ended=record.leased_until is not None and record.leased_until < self._runtime.clock.now(),

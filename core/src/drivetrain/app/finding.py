@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from drivetrain.app.limit_waiting import LimitWaiting
 from drivetrain.contract import ConfigurationError, State, TaskRecord
 
 __all__ = [
@@ -104,6 +105,7 @@ class FoundTask(Struct, frozen=True, kw_only=True):
         sent: when it was first sent; None: unknown.
         changed: when it entered its state; None: unknown.
         failure: the type and the message of its failure; empty: it has none.
+        limit: the limit for which it waits; None: for none, or for less than a minute.
     """
 
     task_id: str
@@ -117,9 +119,10 @@ class FoundTask(Struct, frozen=True, kw_only=True):
     sent: float | None = None
     changed: float | None = None
     failure: str = ""
+    limit: LimitWaiting | None = None
 
     @classmethod
-    def of(cls, record: TaskRecord, failure: str = "") -> FoundTask:
+    def of(cls, record: TaskRecord, failure: str = "", limit: LimitWaiting | None = None) -> FoundTask:
         """The task of a record."""
         sent = record.history.get(State.PENDING)
         return cls(
@@ -134,6 +137,7 @@ class FoundTask(Struct, frozen=True, kw_only=True):
             sent=None if sent is None else sent.at,
             changed=changed_at(record),
             failure=failure,
+            limit=limit,
         )
 
 

@@ -14,6 +14,7 @@ from drivetrain.app.bulk.outcomes import TaskOutcome
 from drivetrain.app.counts import counts_range, read_counts
 from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.finding import FoundPage, TaskFilter, since_seconds, states_of
+from drivetrain.app.limit_waiting import LimitWaiting, message_waits
 from drivetrain.app.queue_names import queue_names
 from drivetrain.app.queue_pauses import pause_queues, paused_queues, resume_queues
 from drivetrain.app.queued_tasks import QueuedTask, queued_task
@@ -60,7 +61,9 @@ class Operations:
 
     def tasks(self, queue: str, section: QueueSection, *, limit: int = 100) -> list[QueuedTask]:
         """Up to ``limit`` messages in a section of a queue, in the order of their delivery."""
-        return [self._queued(message) for message in self._broker.peek(queue, section, limit=limit)]
+        messages = self._broker.peek(queue, section, limit=limit)
+        limits = message_waits(self._services.runtime, messages) if section is QueueSection.DELAYED else {}
+        return [self._queued(message, limits.get(message.id)) for message in messages]
 
     def find(
         self,
@@ -353,6 +356,6 @@ class Operations:
         self._services.sender.cancel(record.task_id for record in records if record is not None)
         return messages
 
-    def _queued(self, message: Message) -> QueuedTask:
+    def _queued(self, message: Message, limit: LimitWaiting | None = None) -> QueuedTask:
         runtime = self._services.runtime
-        return queued_task(message, lambda one: read_invocation(runtime, one))
+        return queued_task(message, lambda one: read_invocation(runtime, one), limit=limit)

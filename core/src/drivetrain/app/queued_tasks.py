@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from drivetrain.app.limit_waiting import LimitWaiting
 from drivetrain.contract import DEAD_AT_HEADER, DEAD_REASON_HEADER, Message, SerializationError
 from drivetrain.worker.publisher import due
 from drivetrain.workflow.frames import Invocation
@@ -28,17 +29,22 @@ class QueuedTask:
     args: Sequence[Any] = field(default=(), repr=False)
     kwargs: Mapping[str, Any] = field(factory=dict, repr=False)
     eta: datetime | None = None
+    #: The limit for which it waits; None: for none.
+    limit: LimitWaiting | None = None
     #: For a dead letter: why and when it was dead-lettered.
     reason: str | None = None
     died_at: datetime | None = None
 
 
-def queued_task(message: Message, read: Callable[[Message], Invocation]) -> QueuedTask:
+def queued_task(
+    message: Message, read: Callable[[Message], Invocation], *, limit: LimitWaiting | None = None
+) -> QueuedTask:
     """The description of a message for an operator.
 
     Args:
         message: the message.
         read: reads the invocation from it; raises SerializationError where it cannot.
+        limit: the limit for which it waits; None: for none.
     """
     died_at = message.headers.get(DEAD_AT_HEADER)
     queued = QueuedTask(
@@ -46,6 +52,7 @@ def queued_task(message: Message, read: Callable[[Message], Invocation]) -> Queu
         task="",
         queue=message.queue,
         eta=_eta(message),
+        limit=limit,
         reason=message.headers.get(DEAD_REASON_HEADER),
         died_at=_datetime(None if died_at is None else float(died_at)),
     )

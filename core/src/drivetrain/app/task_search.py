@@ -11,6 +11,7 @@ from hashlib import sha256
 from msgspec.structs import replace
 
 from drivetrain.app.finding import FoundPage, FoundTask, SearchReach, TaskFilter
+from drivetrain.app.limit_waiting import recorded_waits
 from drivetrain.app.services import Services
 from drivetrain.app.task_sightings import Sightings, in_words
 from drivetrain.contract import (
@@ -124,7 +125,8 @@ class TaskSearch:
         return self._services.with_retries("list", lambda: backend.list_tasks(states, limit=limit, cursor=cursor))
 
     def _found(self, records: Sequence[TaskRecord]) -> list[FoundTask]:
-        return [FoundTask.of(record, self._failure(record)) for record in records]
+        limits = self._services.with_retries("read", lambda: recorded_waits(self._services.runtime, records))
+        return [FoundTask.of(record, self._failure(record), limits.get(record.task_id)) for record in records]
 
     def _failure(self, record: TaskRecord) -> str:
         """See `drivetrain.app.finding.FailureText`; empty too if it cannot be read."""

@@ -43,6 +43,7 @@ from drivetrain.contract.forks import ForkAware, finish_before_forks, reset_afte
 from drivetrain.contract.hookspecs import (
     DriverContext,
     Interruption,
+    LimitWait,
     PluginContext,
     Settlement,
     SupervisorPart,
@@ -171,6 +172,7 @@ __all__ = [
     "InvalidArguments",
     "InvalidSignature",
     "LazyHistory",
+    "LimitWait",
     "Member",
     "Message",
     "NotSupported",

@@ -41,6 +41,7 @@ __all__ = [
     "DriverContext",
     "DriverHooks",
     "Interruption",
+    "LimitWait",
     "ObserverHooks",
     "PluginContext",
     "PluginHooks",
@@ -159,6 +160,18 @@ class Settlement(StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
+class LimitWait(Struct, frozen=True):
+    """A wait of an attempt for a limit of its task.
+
+    Attributes:
+        limit: the name of the limit, as in the code; never its key, of which there may be any number.
+        seconds: how long the attempt waited for it.
+    """
+
+    limit: str
+    seconds: float
+
+
 class TaskEvent(Struct, frozen=True, kw_only=True):
     """The task of a hook.
 
@@ -178,6 +191,7 @@ class TaskEvent(Struct, frozen=True, kw_only=True):
         received_at: when this worker received the message; None: no worker has.
         started_at: when this worker started the attempt; None: it has not.
         ended_at: when the function returned or raised; None: it has not, or it was not run.
+        limit_waits: the limits for which this attempt has waited before its start, in order.
         state: what became of the attempt: a terminal state or RETRY; None: it has not ended.
     """
 
@@ -193,6 +207,7 @@ class TaskEvent(Struct, frozen=True, kw_only=True):
     received_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    limit_waits: Sequence[LimitWait] = ()
     state: State | None = None
 
 
@@ -328,6 +343,13 @@ class ObserverHooks:
     @hookspec
     def task_started(self, event: TaskEvent) -> None:
         """A worker has recorded the start of an attempt and is about to run it."""
+
+    @hookspec
+    def limited_tasks_started(self, events: Sequence[TaskEvent]) -> None:
+        """A worker has recorded the starts of attempts that have waited for limits: one call for each batch.
+
+        `TaskEvent.limit_waits` says for which limits, and how long.
+        """
 
     @hookspec
     def task_raised(self, event: TaskEvent, error: BaseException, retrying: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from drivetrain.contract import Clock, Interruption, Message, State, TaskEvent
+from drivetrain.contract import Clock, Interruption, LimitWait, Message, State, TaskEvent
 from drivetrain.worker.publisher import ETA_HEADER, PUBLISHED_HEADER
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Observed, Runtime
@@ -32,6 +32,7 @@ def event_of(
     received_at: float | None = None,
     started_at: float | None = None,
     ended_at: float | None = None,
+    limit_waits: Sequence[LimitWait] = (),
     state: State | None = None,
 ) -> TaskEvent:
     """The event that plugins get for an invocation.
@@ -43,6 +44,7 @@ def event_of(
         received_at: see `TaskEvent.received_at`.
         started_at: see `TaskEvent.started_at`.
         ended_at: see `TaskEvent.ended_at`.
+        limit_waits: see `TaskEvent.limit_waits`.
         state: see `TaskEvent.state`.
     """
     call = invocation.call
@@ -61,6 +63,7 @@ def event_of(
         received_at=received_at,
         started_at=started_at,
         ended_at=ended_at,
+        limit_waits=limit_waits,
         state=state,
     )
 
@@ -85,6 +88,7 @@ def event_of_run(
         received_at=run.received_at,
         started_at=began,
         ended_at=None if began is None or run_seconds is None else began + run_seconds,
+        limit_waits=run.limit_waits,
         state=state,
     )
 

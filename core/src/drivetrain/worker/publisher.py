@@ -35,6 +35,7 @@ __all__ = [
     "ETA_HEADER",
     "EXPIRES_HEADER",
     "FOLLOWS_HEADER",
+    "LIMITED_HEADER",
     "PARKED_HEADER",
     "POSTPONED_HEADER",
     "PUBLISHED_HEADER",
@@ -67,6 +68,9 @@ RESERVED_HEADER = "drivetrain-reserved"
 #: The number of a task in the line of a concurrency limit, and its key; see `drivetrain.worker.limits.line`.
 PARKED_HEADER = "drivetrain-parked"
 
+#: For which limits a task has waited, and how long; see `drivetrain.worker.limits.waits`.
+LIMITED_HEADER = "drivetrain-limited"
+
 #: Which version of its claim has the arguments of this message; see `drivetrain.worker.limits.uniqueness`.
 SETTLED_HEADER = "drivetrain-settled"
 
@@ -79,7 +83,7 @@ PUBLISHED_HEADER = "drivetrain-published"
 FOLLOWS_HEADER = "drivetrain-follows"
 
 _NONE: Mapping[str, str] = {}
-_RESERVATIONS = frozenset({RESERVED_HEADER, PARKED_HEADER})
+_RESERVATIONS = frozenset({RESERVED_HEADER, PARKED_HEADER, LIMITED_HEADER})
 
 _HOOKS = ("before_publish", "after_publish", "publish_failed")
 
@@ -319,7 +323,7 @@ class Publisher:
     def publish_later(self, later: Sequence[tuple[Delivery, float, Mapping[str, str]]]) -> None:
         """Publish messages again for the same attempt, each with its due time (Unix seconds) and more headers.
 
-        What was reserved for the earlier due time counts no more.
+        What was reserved for the earlier due time counts no more, and the waits for limits are those in ``headers``.
         """
         now = self._runtime.clock.now()
         self.publish_messages(

@@ -6,7 +6,7 @@ import math
 
 from msgspec import Struct
 
-from drivetrain.contract import Delivery, Failure, Plain, State
+from drivetrain.contract import Delivery, Failure, LimitWait, Plain, State
 from drivetrain.worker.limits.place import Place
 from drivetrain.worker.lone_starts import LoneStart
 from drivetrain.worker.registry import TaskDefinition
@@ -40,6 +40,8 @@ class Run(Struct, kw_only=True, eq=False):
     settling: bool = False
     #: The places of concurrency limits that its task holds.
     places: tuple[Place, ...] = ()
+    #: The limits for which this attempt has waited.
+    limit_waits: tuple[LimitWait, ...] = ()
     #: It must not begin before this instant, by the monotonic clock; None: it may begin at once.
     not_before: float | None = None
     #: How it starts alone, if earlier starts of this attempt never finished; None: it starts with other runs.

@@ -20,6 +20,8 @@ class Unfinished(Struct, frozen=True, kw_only=True):
 
     #: When the next attempt is due; Unix seconds. None: at once.
     due: float | None = None
+    #: For which limit it waits, plain; None: for none. See `drivetrain.worker.limits.waits.WaitingFor`.
+    limit: Plain = None
     #: The failure of the attempt before, plain; None: there is no attempt before.
     failure: Plain = None
     #: How many times this attempt was started alone in its process.
@@ -49,6 +51,8 @@ class Unfinished(Struct, frozen=True, kw_only=True):
         fields: dict[str, Plain] = {}
         if self.due is not None:
             fields["due"] = self.due
+        if self.limit is not None:
+            fields["limit"] = self.limit
         if self.failure is not None:
             fields["failure"] = self.failure
         if self.lone_starts:

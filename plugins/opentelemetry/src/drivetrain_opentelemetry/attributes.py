@@ -15,6 +15,7 @@ __all__ = [
     "DESTINATION",
     "ERROR_TYPE",
     "INTERRUPTED",
+    "LIMIT",
     "OPERATION",
     "OPERATION_TYPE",
     "OUTCOME",
@@ -43,6 +44,10 @@ _SYSTEM = "messaging.system"
 ATTEMPT = "drivetrain.task.attempt"
 #: Why a run ended without a result: ``cancelled``, ``lease_lost``, ``released`` or ``crashed``.
 INTERRUPTED = "drivetrain.run.interrupted"
+#: The name of a limit, as in the code; never its key.
+LIMIT = "drivetrain.limit.name"
+_LIMIT_NAMES = "drivetrain.limit.names"
+_LIMIT_WAIT = "drivetrain.limit.wait"
 #: ``success``, ``failure``, ``retry``, ``cancelled`` or ``expired``.
 OUTCOME = "drivetrain.task.outcome"
 TASK = "drivetrain.task.name"
@@ -52,7 +57,7 @@ WORKFLOW = "drivetrain.workflow.id"
 _SYSTEMS = {"amqp": "rabbitmq", "amqps": "rabbitmq", "sqs": "aws_sqs", "rediss": "redis", "unix": "redis"}
 _PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379}
 
-Value = str | int
+Value = str | int | float | Sequence[str]
 
 
 @frozen
@@ -106,6 +111,9 @@ def of_task(event: TaskEvent) -> dict[str, Value]:
         attributes[_CLIENT_ID] = event.worker
     if event.workflow:
         attributes[WORKFLOW] = attributes[_CONVERSATION_ID] = event.workflow
+    if event.limit_waits:
+        attributes[_LIMIT_NAMES] = [wait.limit for wait in event.limit_waits]
+        attributes[_LIMIT_WAIT] = sum(wait.seconds for wait in event.limit_waits)
     return attributes
 
 

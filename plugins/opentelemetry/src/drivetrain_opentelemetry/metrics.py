@@ -12,6 +12,7 @@ from drivetrain_opentelemetry.attributes import (
     DESTINATION,
     ERROR_TYPE,
     INTERRUPTED,
+    LIMIT,
     OPERATION,
     OPERATION_TYPE,
     OUTCOME,
@@ -73,6 +74,12 @@ class Metrics:
             description="Time from when an attempt is due until it starts.",
             explicit_bucket_boundaries_advisory=_BUCKETS,
         )
+        self._limit_wait_duration = meter.create_histogram(
+            "drivetrain.limit.wait.duration",
+            unit="s",
+            description="How long attempts waited for a limit before they started.",
+            explicit_bucket_boundaries_advisory=_BUCKETS,
+        )
         self._tasks = meter.create_counter(
             "drivetrain.tasks", unit="{attempt}", description="Attempts whose end was recorded."
         )
@@ -116,6 +123,12 @@ class Metrics:
             if due and event.started_at is not None:
                 waited = max(0.0, event.started_at - due)
                 self._wait_duration.record(waited, {TASK: event.task, DESTINATION: event.queue})
+
+    def limited(self, events: Sequence[TaskEvent]) -> None:
+        """The starts of attempts that have waited for limits."""
+        for event in events:
+            for wait in event.limit_waits:
+                self._limit_wait_duration.record(wait.seconds, {LIMIT: wait.limit})
 
     def interrupted(self, event: TaskEvent, reason: Interruption) -> None:
         """A run without a result."""

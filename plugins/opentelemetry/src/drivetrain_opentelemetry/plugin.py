@@ -14,7 +14,7 @@ from opentelemetry.trace import TracerProvider
 
 from drivetrain import Retry
 from drivetrain.contract import Interruption, Message, Settlement, TaskEvent, hookimpl
-from drivetrain_opentelemetry.attributes import SCHEMA_URL, Service, error_type
+from drivetrain_opentelemetry.attributes import SCHEMA_URL, Service, Value, error_type
 from drivetrain_opentelemetry.logs import add_ids_to_all_records
 from drivetrain_opentelemetry.metrics import Metrics
 from drivetrain_opentelemetry.options import Options
@@ -106,7 +106,7 @@ class OpenTelemetry:
 
     def _operation(
         self,
-        operation: Mapping[str, str | int],
+        operation: Mapping[str, Value],
         messages: Sequence[Message],
         queues: Mapping[str, int],
         seconds: float,
@@ -145,6 +145,12 @@ class OpenTelemetry:
         """An error; the span of a run whose child process was killed at its time limit is made here."""
         if self._traces is not None:
             self._traces.ended_elsewhere(event, error_type(error), error=error)
+
+    @hookimpl
+    def limited_tasks_started(self, events: Sequence[TaskEvent]) -> None:
+        """Starts of attempts that have waited for limits."""
+        if self._metrics is not None:
+            self._metrics.limited(events)
 
     @hookimpl
     def tasks_ended(self, events: Sequence[TaskEvent]) -> None:

@@ -8,8 +8,9 @@ import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from drivetrain import App, chain, chord, current_task, group, retry
+from drivetrain import App, Rate, chain, chord, current_task, group, retry
 from drivetrain.contract import ConfigurationError, PluginContext
+from drivetrain.testing import VirtualTime
 from drivetrain_opentelemetry import TraceIds, make_plugin
 
 DEFAULT = {"queue": "default"}
@@ -275,3 +276,18 @@ def test_json_lines_have_the_ids_with_the_option_log_ids(telemetry, monkeypatch,
     assert inside["trace_id"] == trace.format_trace_id(request.get_span_context().trace_id)
     assert len(inside["span_id"]) == 16
     assert "trace_id" not in outside
+
+
+def test_waits_for_limits_are_measured_by_name_and_shown_by_the_process_span(telemetry):
+    app = App("memory://", plugins=[telemetry.plugin()])
+    app.task(name="call", limits=[Rate("api:{user}", 1, per=30)])(lambda user: None)
+    with VirtualTime(app) as clock:
+        app.send_many([app.signature("call", "ada") for _ in range(2)])
+        clock.run_for(minutes=1)
+    first, second = telemetry.spans("process")
+    assert "drivetrain.limit.names" not in first.attributes
+    assert second.attributes["drivetrain.limit.names"] == ("api:{user}",)
+    assert second.attributes["drivetrain.limit.wait"] == pytest.approx(30, abs=1)
+    [(attributes, point)] = telemetry.points("drivetrain.limit.wait.duration")
+    assert attributes == {"drivetrain.limit.name": "api:{user}"}
+    assert (point.count, point.sum) == (1, pytest.approx(30, abs=1))

@@ -54,7 +54,8 @@ def exporter(ctx: click.Context, /, *, host: str, port: int) -> None:
             stores = app.runtime.backend.capabilities.stores  # an error in a URL ends the command here
             schedules = partial(app.schedules.list, next=1) if stores else None
             registry = CollectorRegistry()
-            registry.register(Exporter(app.settings.name, app.operations, schedules=schedules))
+            limits = app.limits.list if stores else None
+            registry.register(Exporter(app.settings.name, app.operations, schedules=schedules, limits=limits))
             endpoint = ProcessEndpoint(host, port, registry)
             endpoint.start()
             if endpoint.port is None:

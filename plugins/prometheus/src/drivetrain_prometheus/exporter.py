@@ -51,6 +51,7 @@ class Exporter:
         app: the name of the app.
         operations: reads the broker and the backend.
         schedules: reads the schedules, each with its next tick; None: the backend stores none.
+        limits: reads the limits that are in use; None: the backend stores none.
         now: the time, in Unix seconds.
     """
 
@@ -60,11 +61,13 @@ class Exporter:
         operations: Readable,
         *,
         schedules: Callable[[], Sequence[Any]] | None = None,
+        limits: Callable[[], Sequence[Any]] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
         self._operations = operations
         self._schedules = schedules
+        self._limits = limits
         self._now = now
         self._lock = threading.Lock()
 
@@ -101,6 +104,8 @@ class Exporter:
         self._add_workers(metrics, workers)
         if self._schedules is not None:
             self._add_schedules(metrics, self._schedules())
+        if self._limits is not None:
+            self._add_limits(metrics, self._limits())
 
     def _add_sizes(self, metrics: Mapping[str, Metric], queue: str, sizes: QueueSizes) -> None:
         for section in _SECTIONS:
@@ -130,6 +135,16 @@ class Exporter:
         for outcome in ("sent", "dropped", "skipped"):
             ticks = sum(getattr(schedule, outcome) for schedule in schedules)
             self._add(metrics, "drivetrain_schedules_ticks", ticks, outcome=outcome)
+
+    def _add_limits(self, metrics: Mapping[str, Metric], limits: Sequence[Any]) -> None:
+        for one in limits:
+            if one.holding or one.waiting:
+                waiting, holding = sum(one.waiting.values()), sum(one.holding.values())
+                self._add(metrics, "drivetrain_limit_waiting", waiting, limit=one.name)
+                self._add(metrics, "drivetrain_limit_holding", holding, limit=one.name)
+            if one.reserved_seconds:
+                longest = max(one.reserved_seconds.values())
+                self._add(metrics, "drivetrain_limit_reserved_seconds", longest, limit=one.name)
 
     def _add(self, metrics: Mapping[str, Metric], name: str, value: float, **labels: str) -> None:
         metrics[name].add_sample(name, {"app": self._app, **labels}, float(value))

@@ -1,7 +1,7 @@
 """The metrics of drivetrain: their names, labels and buckets.
 
-A label is the name of an app, a task, a queue or an outcome; never an id. So schedules, of which there may be
-thousands, are added up. A new metric is a row here: the waiting times of limits too, as soon as workers report them.
+A label is the name of an app, a task, a queue, a limit or an outcome; never an id or a key. So schedules, and the keys
+of a limit, of which there may be thousands, are added up. A new metric is a row here.
 """
 
 from __future__ import annotations
@@ -106,6 +106,12 @@ OBSERVED: Sequence[Family] = (
         ("app", "task", "queue"),
         "Results that did not count, because the run no longer owned its task.",
     ),
+    Family(
+        "drivetrain_limit_wait_seconds",
+        "histogram",
+        ("app", "limit"),
+        "How long attempts waited for a limit of their task before they started. Those that did not wait are left out.",
+    ),
 )
 
 #: What the worker of a process does now.
@@ -158,11 +164,29 @@ EXPORTED: Sequence[Family] = (
         "Ticks of the schedules that are stored now. outcome: sent, dropped, skipped.",
     ),
     Family("drivetrain_workers_slots", "gauge", ("app", "pool"), "How many tasks all workers can run at once."),
+    Family(
+        "drivetrain_limit_waiting",
+        "gauge",
+        ("app", "limit"),
+        "Tasks that wait for a place of a concurrency limit, for all its keys.",
+    ),
+    Family(
+        "drivetrain_limit_holding",
+        "gauge",
+        ("app", "limit"),
+        "Tasks that hold a place of a concurrency limit, for all its keys.",
+    ),
+    Family(
+        "drivetrain_limit_reserved_seconds",
+        "gauge",
+        ("app", "limit"),
+        "For how long from now starts of a rate limit are reserved, for the key with the longest backlog.",
+    ),
 )
 
 
 class Series:
-    """The durations of one task in one queue. Thread-safe."""
+    """The durations with the same labels. Thread-safe."""
 
     __slots__ = ("_counts", "_lock", "_sum")
 
@@ -270,6 +294,7 @@ class Instruments:
     wait_seconds: Durations
     interrupted: prometheus_client.Counter
     discarded: prometheus_client.Counter
+    limit_wait_seconds: Durations
 
 
 _made: WeakKeyDictionary[CollectorRegistry, Instruments] = WeakKeyDictionary()

@@ -119,6 +119,16 @@ class Prometheus:
             children.add(batch)
 
     @hookimpl
+    def limited_tasks_started(self, events: Sequence[TaskEvent]) -> None:
+        """Observe how long attempts have waited for their limits."""
+        waits: dict[str, list[float]] = {}
+        for event in events:
+            for wait in event.limit_waits:
+                waits.setdefault(wait.limit, []).append(wait.seconds)
+        for limit, seconds in waits.items():
+            self._instruments.limit_wait_seconds.series(self._app, limit).observe(seconds)
+
+    @hookimpl
     def run_interrupted(self, event: TaskEvent, reason: Interruption) -> None:
         """Count a run without a result."""
         self._instruments.interrupted.labels(self._app, event.task, event.queue, reason.value).inc()

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from drivetrain import App, every
+from drivetrain import App, Concurrency, Rate, every
 from drivetrain.contract import QueueSizes, ServiceUnavailable
 from drivetrain_prometheus.exporter import Exporter
 
@@ -83,6 +83,22 @@ def test_a_schedule_that_is_not_due_is_not_late(app):
     app.schedules.put("nightly", app.signature("double", 1).set(queue="default"), every(hours=1))
     found = exported(app.operations, schedules=partial(app.schedules.list, next=1))
     assert (found["drivetrain_schedules", "active"], found["drivetrain_schedules_late_seconds",]) == (1, 0)
+
+
+def test_limits_are_added_up_over_their_keys(app):
+    app.task(name="call", limits=[Rate("api:{user}", 1, per=100)])(lambda user: None)
+    app.task(name="job", limits=[Concurrency("tenant:{tenant}", 1)])(lambda tenant: None)
+    for user in ("ada", "ada", "ada", "bob"):
+        app.send(app.signature("call", user))
+    for tenant in ("ada", "ada", "ada", "bob", "bob"):
+        app.send(app.signature("job", tenant))
+    worker = app.worker(concurrency=20)
+    worker._receiver.start(worker._receive_now())
+    found = exported(app.operations, limits=app.limits.list)
+    assert found["drivetrain_limit_waiting", "tenant:{tenant}"] == 3
+    assert found["drivetrain_limit_holding", "tenant:{tenant}"] == 2
+    assert 290 < found["drivetrain_limit_reserved_seconds", "api:{user}"] <= 300
+    assert not any(name.startswith("drivetrain_limit") for name, *_ in exported(app.operations))
 
 
 class Away:

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from drivetrain import App, Retry, chord, current_task
-from drivetrain.contract import ConfigurationError, Interruption, PluginContext, State, TaskEvent
+from drivetrain.contract import ConfigurationError, Interruption, LimitWait, PluginContext, State, TaskEvent
 from drivetrain_prometheus import Prometheus, make_plugin
 from drivetrain_prometheus.metrics import EXPORTED, OBSERVED, SERVED, STATUS
 from drivetrain_prometheus.options import Options
@@ -109,6 +109,14 @@ def test_what_goes_wrong_is_counted(registry):
     assert values(registry, "drivetrain_results_discarded_total") == {("default", "double"): 1}
 
 
+def test_waits_for_limits_are_observed_by_the_name_of_the_limit(registry):
+    plugin = Prometheus("shop", registry=registry)
+    waits = [(LimitWait("stripe", 2.0),), (LimitWait("stripe", 40.0), LimitWait("tenant:{tenant}", 1.0)), ()]
+    plugin.limited_tasks_started([event(limit_waits=one) for one in waits])
+    assert values(registry, "drivetrain_limit_wait_seconds_sum") == {("stripe",): 42.0, ("tenant:{tenant}",): 1.0}
+    assert values(registry, "drivetrain_limit_wait_seconds_count") == {("stripe",): 2, ("tenant:{tenant}",): 1}
+
+
 def test_two_apps_of_a_process_share_a_registry(registry):
     for app in ("a", "b"):
         Prometheus(app, registry=registry).result_discarded(event())
@@ -127,7 +135,7 @@ def test_the_status_of_workers_is_shown_while_they_work(app, registry):
 
 def test_no_label_is_an_id():
     labels = {label for family in (*OBSERVED, *STATUS, *SERVED, *EXPORTED) for label in family.labels}
-    assert labels == {"app", "task", "queue", "outcome", "reason", "settlement", "pool", "section", "state"}
+    assert labels == {"app", "task", "queue", "outcome", "reason", "settlement", "pool", "section", "state", "limit"}
 
 
 def test_names_follow_the_rules_of_prometheus():

@@ -10,6 +10,7 @@ from drivetrain.app.finding import FoundPage, FoundTask
 from drivetrain.app.search_words import filter_of
 from drivetrain.app.task_search import LARGEST_PAGE
 from drivetrain.cli.app_options import app_options, options_of
+from drivetrain.cli.message_rows import limit_document
 from drivetrain.cli.output import echo_json, echo_table, json_option, timestamp
 
 __all__ = ["tasks"]
@@ -57,7 +58,9 @@ def tasks(ctx: click.Context, query: tuple[str, ...], limit: int, cursor: str | 
 
 def _echo_page(page: FoundPage) -> None:
     if page.tasks:
-        headers = ("TASK ID", "STATE", "TASK", "QUEUE", "ATTEMPT", "CHANGED", "WORKER", "FAILURE")
+        # One column for both: of a task that waits, the failure of an earlier attempt matters less than its limit.
+        last = "FAILURE, OR LIMIT" if any(task.limit for task in page.tasks) else "FAILURE"
+        headers = ("TASK ID", "STATE", "TASK", "QUEUE", "ATTEMPT", "CHANGED", "WORKER", last)
         echo_table(headers, [_row(task) for task in page.tasks])
     elif page.cursor is None:
         click.echo("No task matches.")
@@ -79,7 +82,7 @@ def _row(task: FoundTask) -> tuple[object, ...]:
         task.attempt,
         changed,
         task.worker,
-        task.failure,
+        str(task.limit) if task.limit else task.failure,
     )
 
 
@@ -98,6 +101,7 @@ def _document(page: FoundPage) -> dict[str, object]:
                 "sent": timestamp(task.sent),
                 "changed": timestamp(task.changed),
                 "failure": task.failure,
+                "limit": limit_document(task.limit),
             }
             for task in page.tasks
         ],

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from drivetrain.contract import Outcome, State, Transition
 from drivetrain.worker.effects import EffectRunner
+from drivetrain.worker.limits.waits import WaitingFor
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import Run
@@ -30,8 +33,11 @@ class DueTimes:
         self._retrier = retrier
         self._lists_tasks = runtime.backend.capabilities.lists_tasks
 
-    def record(self, waiting: Sequence[tuple[Run, float]]) -> set[str]:
-        """Record due times in Unix seconds, where they are far; the ids of runs whose task has ended or runs elsewhere.
+    def record(self, waiting: Sequence[tuple[Run, float, WaitingFor | None]]) -> set[str]:
+        """Record due times where they are far; the ids of runs whose task has ended or runs elsewhere.
+
+        Args:
+            waiting: each run with its due time in Unix seconds, and the limit for which its task waits.
 
         Raises:
             GaveUp: the worker stops while the backend is unavailable.
@@ -40,27 +46,31 @@ class DueTimes:
         waiting = [entry for entry in waiting if entry[1] >= late]
         if not waiting or not self._lists_tasks:
             return set()
-        outcomes = self._record([self._transition(run, State.PENDING, due) for run, due in waiting])
+        outcomes = self._record([self._transition(run, State.PENDING, due, limit) for run, due, limit in waiting])
         begun = [
-            (run, due)
-            for (run, due), outcome in zip(waiting, outcomes, strict=True)
+            entry
+            for entry, outcome in zip(waiting, outcomes, strict=True)
             # The claim of a unique task may end with its start.
-            if not outcome.applied and UNIQUE_HEADER not in run.invocation.call.headers
+            if not outcome.applied and UNIQUE_HEADER not in entry[0].invocation.call.headers
         ]
         return self._record_begun(begun) if begun else set()
 
-    def _record_begun(self, begun: Sequence[tuple[Run, float]]) -> set[str]:
+    def _record_begun(self, begun: Sequence[tuple[Run, float, WaitingFor | None]]) -> set[str]:
         """Record due times of tasks beyond PENDING: as if each run had started, and then postponed its task."""
-        outcomes = self._record([self._transition(run, State.STARTED) for run, _ in begun])
+        outcomes = self._record([self._transition(run, State.STARTED) for run, _, _ in begun])
         started = [entry for entry, outcome in zip(begun, outcomes, strict=True) if outcome.applied]
-        self._record([self._transition(run, State.RECEIVED, due) for run, due in started])
-        return {run.id for run, _ in begun} - {run.id for run, _ in started}
+        self._record([self._transition(run, State.RECEIVED, due, limit) for run, due, limit in started])
+        return {run.id for run, _, _ in begun} - {run.id for run, _, _ in started}
 
     def _record(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
         return self._retrier.call("record", lambda: self._runtime.backend.record(transitions)) if transitions else ()
 
-    def _transition(self, run: Run, state: State, due: float | None = None) -> Transition:
+    def _transition(
+        self, run: Run, state: State, due: float | None = None, limit: WaitingFor | None = None
+    ) -> Transition:
         unfinished = None if due is None else self._effect_runner.unfinished(run.invocation, due=due)
+        if unfinished is not None and limit is not None:
+            unfinished = replace(unfinished, limit=limit.dump())
         return Transition(
             task_id=run.task_id,
             state=state,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import define, frozen
 
-from drivetrain.contract import Message, State, message_bytes
+from drivetrain.contract import State, message_bytes
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.limits.bound import BoundRate, TaskLimits
@@ -17,9 +17,10 @@ from drivetrain.worker.limits.keys import Arguments
 from drivetrain.worker.limits.places import PlaceKeeper, Request
 from drivetrain.worker.limits.rates import Draw, RateDraws
 from drivetrain.worker.limits.uniqueness import Rescheduler
+from drivetrain.worker.limits.waits import WaitingFor, begin_wait, ended_waits, line_number
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
-from drivetrain.worker.publisher import PARKED_HEADER, RESERVED_HEADER, Publisher
+from drivetrain.worker.publisher import LIMITED_HEADER, PARKED_HEADER, RESERVED_HEADER, Publisher
 from drivetrain.worker.receiving.rejecting import Rejecter
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import Run, log_extra
@@ -74,6 +75,29 @@ class _Reserved:
     def header(self) -> str:
         """It, as a header."""
         return f"{self.position}:{self.generation}:{self.instant!r}"
+
+
+@frozen
+class _Delay:
+    """A run that waits for a rate limit."""
+
+    caller: _Caller
+    reserved: _Reserved
+
+    @property
+    def limit(self) -> str:
+        """The name of the limit."""
+        return self.caller.limits.rates[self.reserved.position].key.name
+
+    @property
+    def drops(self) -> bool:
+        """Whether it is dropped instead."""
+        return self.caller.limits.when_limited == "drop"
+
+    def waiting_for(self, since: float) -> WaitingFor:
+        """What its record says."""
+        key = self.caller.limits.rates[self.reserved.position].key.of(self.caller.arguments)
+        return WaitingFor(limit=self.limit, since=since, key=key, until=self.reserved.instant)
 
 
 @define(eq=False)
@@ -150,7 +174,16 @@ class LimitGate:
         self._skip_reserved(list(callers.values()), now)
         held = self._draw_all(list(callers.values()), now)
         held |= self._take_places([one for one in callers.values() if id(one.run) not in held], now)
+        for caller in callers.values():
+            if id(caller.run) not in held and LIMITED_HEADER in caller.run.delivery.message.headers:
+                self._end_waits(caller, now)
         return [run for run in runs if id(run) not in refused and id(run) not in held]
+
+    def _end_waits(self, caller: _Caller, now: float) -> None:
+        """Note for which limits a run has waited that may start now, or at its instant."""
+        run = caller.run
+        start = now if run.not_before is None else now + run.not_before - self._runtime.clock.monotonic()
+        run.limit_waits = ended_waits(run.delivery.message, {spec.name for spec in caller.limits.specs}, start)
 
     def _caller(self, run: Run) -> _Caller | None:
         """The run with its arguments; None: it has no limits, or it was rejected because they cannot be applied."""
@@ -194,12 +227,12 @@ class LimitGate:
             early = self._early_seconds if self.receive_early else 0.0
             for one, result in zip(callers, drawn, strict=True):
                 if result.wait_seconds > early or (result.wait_seconds > 0 and one.limits.when_limited == "drop"):
-                    delays.append((one, _Reserved(one.position, result.generation, now + result.wait_seconds)))
+                    delays.append(_Delay(one, _Reserved(one.position, result.generation, now + result.wait_seconds)))
                 else:
                     self._not_before(one.run, result.wait_seconds)
                 one.position += 1
-            held |= self._hold(delays)
-            waiting = {id(one) for one, _ in delays}
+            held |= self._hold(delays, now)
+            waiting = {id(one.caller) for one in delays}
             callers = [one for one in callers if id(one) not in waiting]
         return held
 
@@ -217,31 +250,46 @@ class LimitGate:
 
     # What must wait
 
-    def _hold(self, delays: Sequence[tuple[_Caller, _Reserved]]) -> set[int]:
+    def _hold(self, delays: Sequence[_Delay], now: float) -> set[int]:
         """Delay or drop callers; the ids of their runs, without those whose task has ended or runs elsewhere."""
         if not delays:
             return set()
-        dropped = [one for one, _ in delays if one.limits.when_limited == "drop"]
-        for one in dropped:
-            text = f"limit {one.limits.rates[one.position - 1].key.name!r} was reached, and when_limited is 'drop'"
-            self._rejecter.drop(one.run.delivery, one.run.invocation, text)
-        waiting = [entry for entry in delays if entry[0].limits.when_limited != "drop"]
-        gone = self._due_times.record([(one.run, found.instant) for one, found in waiting])
-        waiting = [entry for entry in waiting if entry[0].run.id not in gone]
-        self._delay(waiting)
-        return {id(one.run) for one in dropped} | {id(one.run) for one, _ in waiting}
+        dropped = [one.caller.run for one in delays if one.drops]
+        for one in delays:
+            if one.drops:
+                text = f"limit {one.limit!r} was reached, and when_limited is 'drop'"
+                self._rejecter.drop(one.caller.run.delivery, one.caller.run.invocation, text)
+        waiting = []
+        for one in delays:
+            if not one.drops:
+                header, since = begin_wait(one.caller.run.delivery.message, one.limit, now)
+                waiting.append((one, header, since))
+        gone = self._due_times.record(
+            [(one.caller.run, one.reserved.instant, one.waiting_for(since)) for one, _, since in waiting]
+        )
+        waiting_here = [(one, header) for one, header, _ in waiting if one.caller.run.id not in gone]
+        self._delay(waiting_here)
+        return {id(run) for run in dropped} | {id(one.caller.run) for one, _ in waiting_here}
 
-    def _delay(self, waiting: Sequence[tuple[_Caller, _Reserved]]) -> None:
+    def _delay(self, waiting: Sequence[tuple[_Delay, str]]) -> None:
+        """Publish waiting runs again, each with its `LIMITED_HEADER`."""
         if not waiting:
             return
         early = self._early_seconds if self.receive_early else 0.0
         self._publisher.publish_later(
-            [(one.run.delivery, found.instant - early, {RESERVED_HEADER: found.header()}) for one, found in waiting]
+            [
+                (
+                    one.caller.run.delivery,
+                    one.reserved.instant - early,
+                    {RESERVED_HEADER: one.reserved.header(), LIMITED_HEADER: header},
+                )
+                for one, header in waiting
+            ]
         )
-        self._acknowledger.acknowledge_copied([one.run.delivery for one, _ in waiting])
-        for one, found in waiting:
-            name = one.limits.rates[found.position].key.name
-            logger.debug("waiting until %.3f for limit %s", found.instant, name, extra=log_extra(one.run.invocation))
+        self._acknowledger.acknowledge_copied([one.caller.run.delivery for one, _ in waiting])
+        for one, _ in waiting:
+            extra = log_extra(one.caller.run.invocation)
+            logger.debug("waiting until %.3f for limit %s", one.reserved.instant, one.limit, extra=extra)
 
     def _not_before(self, run: Run, wait_seconds: float) -> None:
         if wait_seconds > 0 and self.receive_early:
@@ -262,7 +310,12 @@ class LimitGate:
                 continue
             message = one.run.delivery.message
             waits = one.limits.when_limited == "wait"
-            requests.append((one, Request(message, places, waits, came_from=_came_from(message))))
+            requests.append(
+                (
+                    one,
+                    Request(message, places, waits, numbers=dict(filter(None, [line_number(message)]))),
+                )
+            )
         if not requests:
             return held
         self._take([request for _, request in requests])
@@ -273,7 +326,7 @@ class LimitGate:
             if request.taken:
                 one.run.places = request.places
         blocked = [(one, request) for one, request in requests if not request.taken]
-        self._park([(one, request.parked) for one, request in blocked if request.parked is not None], now)
+        self._park([(one, request) for one, request in blocked if request.parked is not None], now)
         for one, request in blocked:
             if request.parked is None:
                 text = f"limit {request.blocked!r} has no free place, and when_limited is {one.limits.when_limited!r}"
@@ -303,28 +356,24 @@ class LimitGate:
         }
         return [one for one in callers if one.run.task_id not in begun]
 
-    def _park(self, waiting: Sequence[tuple[_Caller, tuple[str, int]]], now: float) -> None:
+    def _park(self, waiting: Sequence[tuple[_Caller, Request]], now: float) -> None:
         """Delay the messages of tasks that stand in a line. A free place wakes them before, with a copy."""
         if not waiting:
             return
         largest = self._runtime.backend.capabilities.largest_value_bytes
-        later = []
-        for one, (key, number) in waiting:
-            message = one.run.delivery.message
-            wakes = largest is None or 2 * message_bytes(message) < largest
+        records, later = [], []
+        for one, request in waiting:
+            key, number = request.number
+            wakes = largest is None or 2 * message_bytes(request.message) < largest
             due = now + (_PARKED_SECONDS if wakes else _UNSTORED_SECONDS)
-            later.append((one.run, due, {PARKED_HEADER: f"{number}:{key}"}))
+            header, since = begin_wait(request.message, request.limit, now)
+            records.append((one.run, due, WaitingFor(limit=request.limit, since=since, key=key, number=number)))
+            later.append((one.run.delivery, due, {PARKED_HEADER: f"{number}:{key}", LIMITED_HEADER: header}))
             logger.debug("waiting for a place of limit %s", key, extra=log_extra(one.run.invocation))
-        self._due_times.record([(run, due) for run, due, _ in later])
-        self._publisher.publish_later([(run.delivery, due, headers) for run, due, headers in later])
-        self._acknowledger.acknowledge_copied([run.delivery for run, _, _ in later])
+        self._due_times.record(records)
+        self._publisher.publish_later(later)
+        self._acknowledger.acknowledge_copied([delivery for delivery, _, _ in later])
 
     def _reject(self, one: _Caller, error: Exception) -> None:
         reason = f"a limit of the task cannot be applied: {error!r}"
         self._rejecter.dead_letter(one.run.delivery, one.run.invocation, reason, error)
-
-
-def _came_from(message: Message) -> tuple[str, int] | None:
-    """The key and the number of a message that has waited in a line."""
-    number, _, key = message.headers.get(PARKED_HEADER, "").partition(":")
-    return (key, int(number)) if number.isdecimal() else None

@@ -12,10 +12,12 @@ from msgspec.structs import replace
 
 from drivetrain.contract import State, TaskRecord
 
-__all__ = ["GRANT_SECONDS", "Holder", "Places", "is_live"]
+__all__ = ["GRANT_SECONDS", "Holder", "Places", "Stall", "is_live"]
 
 #: How long a place is kept for a task that was woken and has not come, in seconds.
 GRANT_SECONDS = 300.0
+#: How long a worker may take from the number of a task to its stored message, in seconds. Later the number is skipped.
+_ENTRY_DELAY_SECONDS = 5.0
 
 
 class Holder(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,6 +38,18 @@ class Holder(Struct, frozen=True, kw_only=True, omit_defaults=True):
     waits: bool = False
 
 
+class Stall(Struct, frozen=True, kw_only=True):
+    """A wait for messages that are not stored yet: their worker is storing them, or has died.
+
+    Attributes:
+        before: all numbers below it were given when the wait began.
+        since: when it began; seconds of the backend's clock.
+    """
+
+    before: int
+    since: float
+
+
 class Places(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The stored state of one key of a concurrency limit.
 
@@ -45,6 +59,7 @@ class Places(Struct, frozen=True, kw_only=True, omit_defaults=True):
         holders: the tasks that hold a place.
         first: the number of the task that waits first.
         next: the number of the next task that waits. Nobody waits if both are equal.
+        stall: the wait for the message of the first task; None: a free place has found none missing.
     """
 
     name: str
@@ -52,6 +67,7 @@ class Places(Struct, frozen=True, kw_only=True, omit_defaults=True):
     holders: tuple[Holder, ...] = ()
     first: int = 0
     next: int = 0
+    stall: Stall | None = None
 
     @property
     def waiting(self) -> int:
@@ -65,6 +81,19 @@ class Places(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def with_holder(self, holder: Holder) -> Places:
         """The places after a task took one."""
         return replace(self, holders=(*self.holders, holder))
+
+    def without_first(self) -> Places:
+        """The places after the task that waits first has left the line."""
+        first = self.first + 1
+        return replace(self, first=first, stall=self.stall if self.stall and first < self.stall.before else None)
+
+    def stalled(self, now: float) -> Places:
+        """The places after a free one has found no message of the task that waits first."""
+        return self if self.stall else replace(self, stall=Stall(before=self.next, since=now))
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether the message of the task that waits first has been missing for so long that its number is skipped."""
+        return self.stall is not None and now - self.stall.since > _ENTRY_DELAY_SECONDS
 
     def came(self, task_id: str, now: float) -> Places:
         """The places after a task has come that was woken, or has waited for another limit."""

@@ -8,11 +8,14 @@ from base64 import b64decode, b64encode
 from drivetrain.contract import Message
 from drivetrain.worker.publisher import ETA_HEADER, PARKED_HEADER, RESERVED_HEADER
 
-__all__ = ["LINE_PREFIX", "SKIPPED", "decode_parked", "encode_parked", "line_key"]
+__all__ = ["AWAITED", "LINE_PREFIX", "SKIPPED", "decode_parked", "encode_parked", "line_key"]
 
 #: The keys of parked tasks begin with it; the key of the limit and the number follow.
 LINE_PREFIX = "limits/line/"
-#: Is stored for a number whose task has not arrived in time. That task takes another number.
+#: Is stored by a worker that has a free place for a number whose message is not stored yet. The worker that stores the
+#: message finds it, and gives its task the place.
+AWAITED = b"awaited"
+#: Is stored for a number that no task uses.
 SKIPPED = b"skipped"
 
 _NOT_AGAIN = frozenset({ETA_HEADER, PARKED_HEADER, RESERVED_HEADER})

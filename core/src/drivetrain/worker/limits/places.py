@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import define, field
 from msgspec.structs import replace
 
-from drivetrain.contract import Message, ValueOutcome, ValueWrite, VersionedValue
+from drivetrain.contract import Message, ValueOutcome, ValueWrite, VersionedValue, evolve
 from drivetrain.worker.limits.line import Holder, Places, is_live
-from drivetrain.worker.limits.parked import SKIPPED, decode_parked, encode_parked, line_key
+from drivetrain.worker.limits.line_entries import LineEntries
+from drivetrain.worker.limits.parked import AWAITED, SKIPPED, decode_parked, line_key
 from drivetrain.worker.limits.place import Place
 from drivetrain.worker.limits.settings import effective_limit, setting_key
 from drivetrain.worker.limits.store_clock import CLOCK_KEY, StoreTime, start_clock, store_time
+from drivetrain.worker.limits.waits import begin_wait
+from drivetrain.worker.publisher import LIMITED_HEADER
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.value_codec import decode, encode
@@ -22,11 +25,8 @@ __all__ = ["PLACE_PREFIX", "Change", "PlaceKeeper", "Request", "decoded_places"]
 
 #: The keys of places begin with it; the key of the limit follows.
 PLACE_PREFIX = "limits/places/"
-#: How long a parked task is stored, in seconds. Its own message renews that, long before. So what a dead worker has not
-#: removed goes by itself.
-_ENTRY_SECONDS = 7200.0
-#: How long a number is kept as skipped, in seconds.
-_SKIPPED_SECONDS = 3600.0
+#: How long the empty value of a key is kept, in seconds: its numbers go on where entries of earlier ones may be stored.
+_UNUSED_SECONDS = 7200.0
 
 
 @define(eq=False)
@@ -34,10 +34,11 @@ class Request:
     """A task that needs places.
 
     Attributes:
-        message: its message.
+        message: its message; once it waits, with its `LIMITED_HEADER`.
         places: the places that it needs, in the order of their keys.
         waits: whether it waits in a line where there is none.
-        came_from: its key and number in a line, as its message says; None: it is new.
+        numbers: its numbers in lines, by the key of the limit: the one in its message, and those that it gets.
+        given: the keys of lines in which it got a number now.
         parked: its key and number in a line, if it waits.
         taken: whether it has all its places.
         blocked: the key of the limit that has none for it; None: it has all.
@@ -47,7 +48,8 @@ class Request:
     message: Message
     places: tuple[Place, ...]
     waits: bool
-    came_from: tuple[str, int] | None = None
+    numbers: dict[str, int] = field(factory=dict)
+    given: set[str] = field(factory=set)
     parked: tuple[str, int] | None = None
     taken: bool = False
     blocked: str | None = None
@@ -57,6 +59,28 @@ class Request:
     def task_id(self) -> str:
         """The id of the task."""
         return self.message.id
+
+    @property
+    def limit(self) -> str:
+        """The name of the limit that has no place for it; empty: it has all."""
+        return next((place.name for place in self.places if place.key == self.blocked), "")
+
+    @property
+    def number(self) -> tuple[str, int]:
+        """`parked`, of a task that waits."""
+        assert self.parked is not None  # noqa: S101
+        return self.parked
+
+    def wait(self, now: float) -> Message:
+        """Its message, which says from now on for which limit it waits; ``now``: Unix seconds."""
+        header, _ = begin_wait(self.message, self.limit, now)
+        self.message = evolve(self.message, headers={**self.message.headers, LIMITED_HEADER: header})
+        return self.message
+
+    def lose_number(self, key: str) -> None:
+        """Forget its number in a line: that is not its own."""
+        del self.numbers[key]
+        self.given.discard(key)
 
 
 @define
@@ -81,6 +105,8 @@ class _Line:
     version: int
     places: Places
     changed: bool = False
+    #: Whether the message of the task that waits first is not stored yet.
+    awaits_entry: bool = False
     #: The tasks whose end frees places here.
     freed: list[str] = field(factory=list)
     woken: Change = field(factory=Change)
@@ -109,7 +135,7 @@ class PlaceKeeper:
         self._runtime = runtime
         self._grace_seconds = grace_seconds
         self._retrier = retrier
-        self._largest_value = runtime.backend.capabilities.largest_value_bytes
+        self._entries = LineEntries(self._read, self._write, runtime.backend.capabilities.largest_value_bytes)
 
     def take(self, requests: Sequence[Request]) -> Change:
         """Take the places of each request; sets what became of it. What waits is in its line afterwards."""
@@ -117,8 +143,16 @@ class PlaceKeeper:
         waiting = list(requests)
         while waiting:
             self._change(waiting, {}, change)
-            # Only now are their numbers theirs. If a number was skipped meanwhile, the task takes another one.
-            waiting = self._enter_lines([one for one in waiting if one.parked is not None and not one.taken])
+            # Only now are their numbers theirs. Meanwhile a place may have become free for one.
+            entering = {one.parked: one for one in waiting if one.parked is not None}
+            now = self._runtime.clock.now()
+            awaited, refused = self._entries.store({number: one.wait(now) for number, one in entering.items()})
+            for number in refused:
+                entering[number].lose_number(number[0])
+            waiting = [entering[number] for number in (*awaited, *refused)]
+        self._entries.abandon(
+            [(key, one.numbers[key]) for one in requests for key in one.given if (key, one.numbers[key]) != one.parked]
+        )
         return change
 
     def free(self, freed: Mapping[str, Sequence[Place]]) -> Change:
@@ -169,28 +203,33 @@ class PlaceKeeper:
             touched = [lines[place.key] for one in open_requests for place in one.places]
             touched += [lines[key] for keys in (*freeing.values(), recovering) for key in keys]
             touched = list({line.place.key: line for line in touched}.values())
+            here = {one.task_id for one in open_requests}
             self._leave(lines, freeing, change)
             if open_requests or recovering:
-                here = {one.task_id for one in open_requests}
                 self._drop_dead([line for line in touched if line.full], here, now)
-            self._wake(touched, now)
+            self._wake(touched, here, now)
             for one in open_requests:
                 self._decide(one, lines, now)
-            self._wake(touched, now)  # a task that does not wait has given up the places that it was woken for
+            self._wake(touched, here, now)  # a task that does not wait has given up the places that it was woken for
             refused = self._store(touched)
+            # The message of a first task may have been stored just before its place became free, unseen by its worker.
+            unseen = {line.place.key for line in touched if line.awaits_entry and line.changed} - refused
             for line in touched:
                 if line.place.key not in refused:
                     change.woken += line.woken.woken
                     change.entries += line.woken.entries
-                line.woken, line.freed, line.changed = Change(), [], False
+                line.woken, line.freed, line.changed, line.awaits_entry = Change(), [], False, False
             freeing = {task_id: left for task_id, keys in freeing.items() if (left := keys & refused)}
-            open_requests, recovering = self._again(open_requests, refused), recovering & refused
+            open_requests, recovering = self._again(open_requests, refused), (recovering & refused) | unseen
 
     def _again(self, requests: Sequence[Request], refused: set[str]) -> list[Request]:
         """The requests that are decided again, since another worker has changed one of their keys.
 
-        A number that one has taken in another line stays without a message, and is skipped.
+        One that has got a number in another line keeps it.
         """
+        for one in requests:
+            if one.parked is not None and one.parked[0] in refused and one.parked[0] in one.given:
+                one.lose_number(one.parked[0])
         again = [one for one in requests if any(place.key in refused for place in one.places)]
         for one in again:
             one.taken, one.blocked, one.parked = False, None, None
@@ -212,7 +251,7 @@ class PlaceKeeper:
                         if one.by == task_id and one.number is not None
                     ]
         for key, stored in zip(unsent, self._read(unsent), strict=True):
-            if stored is not None and stored.value != SKIPPED:
+            if stored is not None and stored.value not in (AWAITED, SKIPPED):
                 _, message = decode_parked(stored.value)
                 change.entries.append(key)
                 if message is not None:
@@ -236,29 +275,30 @@ class PlaceKeeper:
             if dead:
                 line.set(line.places.without(dead))
 
-    def _wake(self, lines: Sequence[_Line], now: StoreTime) -> None:
-        """Give free places to the tasks that wait first."""
-        while ready := [line for line in lines if line.places.waiting and not line.full]:
-            keys = [line_key(line.place.key, line.places.first) for line in ready]
-            stored = self._read(keys)
-            missing = [key for key, one in zip(keys, stored, strict=True) if one is None]
-            late = dict(zip(missing, self._write([_skip(key) for key in missing]), strict=True)) if missing else {}
-            for line, key, one in zip(ready, keys, stored, strict=True):
-                value = late[key].current if one is None else one
-                self._wake_first(line, key, None if value is None else value.value, now)
+    def _wake(self, lines: Sequence[_Line], here: set[str], now: StoreTime) -> None:
+        """Give free places to the tasks that wait first; those that are decided ``here`` need no message."""
+        while ready := [line for line in lines if line.places.waiting and not line.full and not line.awaits_entry]:
+            stored = self._entries.first([(line.place.key, line.places.first) for line in ready])
+            for line, value in zip(ready, stored, strict=True):
+                self._wake_first(line, value, here, now)
 
-    def _wake_first(self, line: _Line, key: str, value: bytes | None, now: StoreTime) -> None:
+    def _wake_first(self, line: _Line, value: bytes, here: set[str], now: StoreTime) -> None:
         number, places = line.places.first, line.places
-        line.set(replace(places, first=number + 1))
-        if value is None or value == SKIPPED:
+        if value == AWAITED and not places.is_overdue(now.seconds):
+            # It stays first: its worker stores its message in a moment, and then gives it the place.
+            line.awaits_entry = True
+            line.set(places.stalled(now.seconds))
+            return
+        line.set(places.without_first())
+        if value in (AWAITED, SKIPPED):
             return
         task_id, message = decode_parked(value)
-        line.woken.entries.append(key)
+        line.woken.entries.append(line_key(line.place.key, number))
         if places.holds(task_id):
             return  # it stands in the line twice
         by = line.freed.pop(0) if line.freed else ""
         line.set(line.places.with_holder(Holder(task_id=task_id, since=now.seconds, number=number, by=by)))
-        if message is not None:
+        if message is not None and task_id not in here:
             line.woken.woken.append(message)
 
     def _decide(self, one: Request, lines: Mapping[str, _Line], now: StoreTime) -> None:
@@ -285,34 +325,14 @@ class PlaceKeeper:
                 line.set(line.places.waiting_elsewhere(one.task_id))
             else:
                 line.set(line.places.without({one.task_id}))
-        if one.came_from is not None and one.came_from[0] == one.blocked and _waits(one.came_from[1], blocked.places):
-            one.parked = one.came_from
-        elif one.waits:
-            one.parked = one.blocked, blocked.places.next
-            blocked.set(replace(blocked.places, next=blocked.places.next + 1))
-
-    def _enter_lines(self, requests: Sequence[Request]) -> list[Request]:
-        """Store the messages of waiting tasks under their numbers; the tasks whose number was skipped."""
-        writes = []
-        for one in requests:
-            if one.parked is not None:
-                value = encode_parked(one.message, self._largest_value)
-                writes.append(_entry(line_key(*one.parked), value, version=0))
-        outcomes = self._write(writes) if writes else ()
-        skipped, kept = [], []
-        for one, write, outcome in zip(requests, writes, outcomes, strict=True):
-            if outcome.written or outcome.current is None:
-                continue
-            if _is_of(one.task_id, outcome.current):
-                kept.append(_entry(write.key, write.value, version=outcome.current.version))
-            else:
-                if outcome.current.value == SKIPPED:  # the mark was for this task alone
-                    kept.append(ValueWrite(key=write.key, value=None, if_version=outcome.current.version))
-                one.came_from, one.parked, one.blocked = None, None, None
-                skipped.append(one)
-        if kept:
-            self._write(kept)
-        return skipped
+        if not one.waits:
+            return
+        number = one.numbers.get(one.blocked)
+        if number is None or not blocked.places.first <= number < blocked.places.next:
+            one.numbers[one.blocked] = number = blocked.places.next
+            one.given.add(one.blocked)
+            blocked.set(replace(blocked.places, next=number + 1))
+        one.parked = one.blocked, number
 
     # The backend
 
@@ -364,30 +384,13 @@ def _write_of(line: _Line) -> ValueWrite:
         key=PLACE_PREFIX + line.place.key,
         value=encode(line.places),
         if_version=line.version,
-        expires_in_seconds=_SKIPPED_SECONDS * 2 if unused else None,
+        expires_in_seconds=_UNUSED_SECONDS if unused else None,
     )
 
 
 def _is_pending(places: Places, task_id: str) -> bool:
     """Whether a task has not come yet since it was woken, or waits for another limit."""
     return any(one.task_id == task_id and (one.number is not None or one.waits) for one in places.holders)
-
-
-def _waits(number: int, places: Places) -> bool:
-    return places.first <= number < places.next
-
-
-def _is_of(task_id: str, stored: VersionedValue | None) -> bool:
-    """Whether a task is stored under a number, and not the mark that the number was skipped, or another task."""
-    return stored is not None and stored.value != SKIPPED and decode_parked(stored.value)[0] == task_id
-
-
-def _entry(key: str, value: bytes | None, *, version: int) -> ValueWrite:
-    return ValueWrite(key=key, value=value, if_version=version, expires_in_seconds=_ENTRY_SECONDS)
-
-
-def _skip(key: str) -> ValueWrite:
-    return ValueWrite(key=key, value=SKIPPED, if_version=0, expires_in_seconds=_SKIPPED_SECONDS)
 
 
 def _decoded(place: Place, stored: VersionedValue | None, time: StoreTime) -> Places:
@@ -398,7 +401,7 @@ def _decoded(place: Place, stored: VersionedValue | None, time: StoreTime) -> Pl
     if places.clock == time.clock:
         return places
     holders = tuple(replace(one, since=time.seconds) for one in places.holders)
-    return replace(places, clock=time.clock, holders=holders)
+    return replace(places, clock=time.clock, holders=holders, stall=None)
 
 
 def decoded_places(stored: VersionedValue) -> Places | None:

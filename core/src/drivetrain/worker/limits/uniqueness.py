@@ -145,7 +145,7 @@ class Rescheduler:
         out = {run_id: runs[run_id] for run_id, one in decisions.items() if not one.starts}
         later = [(runs[run_id], one.due) for run_id, one in decisions.items() if one.due is not None]
         if later:
-            self._due_times.record(later)
+            self._due_times.record([(run, due, None) for run, due in later])
             self._publisher.publish_later([(run.delivery, due, _NO_HEADERS) for run, due in later])
             self._acknowledger.acknowledge_copied([run.delivery for run, _ in later])
         settling = [(runs[run_id], *one.settle) for run_id, one in decisions.items() if one.settle is not None]

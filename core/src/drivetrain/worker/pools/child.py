@@ -18,7 +18,7 @@ from typing import Any
 from attrs import frozen
 from msgspec.structs import replace
 
-from drivetrain.contract import Delivery, Message, reset_after_fork
+from drivetrain.contract import Delivery, LimitWait, Message, reset_after_fork
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.fork_signals import restore_in_children
 from drivetrain.worker.options import WorkerOptions
@@ -54,6 +54,8 @@ class Work:
     owned_until: float = math.inf
     #: The run must not begin after this time; Unix seconds.
     expires_at: float | None = None
+    #: The limits for which it has waited, for plugins.
+    limit_waits: tuple[LimitWait, ...] = ()
 
 
 @frozen
@@ -194,6 +196,7 @@ def _run(work: Work, options: WorkerOptions, reports: _Reports) -> RunResult:
         received_at=work.received_at,
         owned_until=work.owned_until,
         expires_at=work.expires_at,
+        limit_waits=work.limit_waits,
     )
     reports.begin(run)
     try:

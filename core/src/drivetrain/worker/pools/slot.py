@@ -137,6 +137,7 @@ class Slot:
                 headers=dict(run.delivery.message.headers),  # drivers may have any mapping
                 owned_until=run.owned_until,
                 expires_at=run.expires_at,
+                limit_waits=run.limit_waits,
             )
             result: RunResult = self._ask(work, call.timeout)
         finally:

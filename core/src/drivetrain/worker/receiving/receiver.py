@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from drivetrain.contract import Delivery
 from drivetrain.worker.activity import Activity
-from drivetrain.worker.events import event_of, notify_step
+from drivetrain.worker.events import event_of, event_of_run, notify_step
 from drivetrain.worker.limits.gate import LimitGate
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.receiving.filtering import DeliveryFilter
@@ -112,6 +112,21 @@ class Receiver:
         if runs and observers.watches("task_started"):
             for run in runs:
                 message = run.delivery.message
-                event = event_of(run.invocation, self._options.name, message, received_at=now, started_at=now)
+                event = event_of(
+                    run.invocation,
+                    self._options.name,
+                    message,
+                    received_at=now,
+                    started_at=now,
+                    limit_waits=run.limit_waits,
+                )
                 observers.notify("task_started", event=event)
+        if self._runtime.registry.limited and observers.watches("limited_tasks_started"):
+            self._notify_limited(runs)
         notify_step(observers, "started", runs)
+
+    def _notify_limited(self, runs: Sequence[Run]) -> None:
+        clock = self._runtime.clock
+        events = [event_of_run(run, self._options.name, clock) for run in runs if run.limit_waits]
+        if events:
+            self._runtime.observers.notify("limited_tasks_started", events=events)
