@@ -32,7 +32,7 @@ def shop(pytester):
 
     def run(code, **outcomes):
         pytester.makepyfile(test_shop=textwrap.dedent(code))
-        result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+        result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist")
         result.assert_outcomes(**outcomes)
         return result
 
