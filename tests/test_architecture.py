@@ -24,7 +24,7 @@ MAY_IMPORT = {
 }
 #: What a module may name of a later room for type checkers alone: what `Workflow.send` returns.
 MAY_NAME = {"drivetrain.workflow.signature": {"drivetrain.app.result"}}
-#: Packages that core depends on; and rich and tqdm, which it uses where they are installed.
+#: Packages that core depends on; and pydantic, pytest, rich, tqdm and watchfiles, which it uses where they are there.
 THIRD_PARTY = {
     "attr",
     "attrs",
@@ -34,15 +34,18 @@ THIRD_PARTY = {
     "importlib_metadata",
     "msgspec",
     "pluggy",
+    "pydantic",
+    "pytest",
     "rich",
     "tqdm",
     "typing_extensions",
+    "watchfiles",
     "yaml",
 }
 #: Where a room needs fewer of them.
 THIRD_PARTY_OF = {
     "contract": {"attrs", "msgspec", "pluggy"},
-    "workflow": {"attr", "attrs", "msgspec", "typing_extensions"},
+    "workflow": {"attr", "attrs", "msgspec", "pydantic", "typing_extensions"},
     "drivers": {"attrs", "cronsim", "msgspec"},
 }
 

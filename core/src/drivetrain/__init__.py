@@ -66,6 +66,7 @@ from drivetrain.contract import (
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
 from drivetrain.worker.context import Postpone, Retry, TaskContext, TaskTimeout, current_task
 from drivetrain.worker.limits.specs import Concurrency, Debounce, Rate, Throttle, Unique
+from drivetrain.worker.providers.marker import provided
 from drivetrain.worker.schedules.scheduler import Scheduler
 from drivetrain.worker.schedules.tick import Tick, TickKind
 from drivetrain.worker.worker import Worker
@@ -154,5 +155,6 @@ __all__ = [
     "every",
     "group",
     "hookimpl",
+    "provided",
     "retry",
 ]

@@ -11,23 +11,28 @@
 Time begins now, or at ``start=``. All tasks run in the thread of the test, in due order, the same in every run.
 Queues, retries, ETAs, expiry, schedules, chains and chords are those of the real worker and the real ``memory://``
 drivers. Only the time is virtual.
+
+What was sent is in ``time.sent``; `record_sent` lists it without running anything. Fixtures for pytest are in
+`drivetrain.pytest`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
 from drivetrain.app.application import App
 from drivetrain.app.queued_tasks import QueuedTask
+from drivetrain.app.sent_tasks import SentTask, SentTasks
 from drivetrain.contract import QueueSection, reset_after_fork
 from drivetrain.worker.schedules.scheduler import Scheduler
 from drivetrain.worker.worker import Worker
 
-__all__ = ["VirtualClock", "VirtualTime"]
+__all__ = ["SentTask", "SentTasks", "VirtualClock", "VirtualTime", "record_sent"]
 
 #: After this number of waits in which no thread has turned the clock, no thread will turn it.
 _MOST_WAITS = 1000
@@ -118,7 +123,9 @@ class VirtualTime:
         """
         self._app = app
         self._clock = VirtualClock(start, explain=self._next_task)
-        self._using = app.using("memory://", "memory://", clock=self._clock)
+        #: What was sent since the context was entered, in order.
+        self.sent = SentTasks(lambda: app.runtime)
+        self._using = app.using("memory://", "memory://", clock=self._clock, plugins=[self.sent])
         self._scheduler: Scheduler | None = None
         self._worker: Worker | None = None
 
@@ -203,6 +210,17 @@ class VirtualTime:
         due = _due(first, now)
         when = f"is due at {due}" if due > now else "is ready"
         return f". It is {now} now; the next task, {first.task} ({first.task_id}), {when}"
+
+
+@contextmanager
+def record_sent(app: App) -> Iterator[SentTasks]:
+    """List what an app sends, on new ``memory://`` drivers, until the context ends. Nothing runs.
+
+    ``with record_sent(app) as sent: …`` and then ``assert sent.one(welcome).arguments == {"user": "Ada"}``.
+    """
+    sent = SentTasks(lambda: app.runtime)
+    with app.using("memory://", plugins=[sent]):
+        yield sent
 
 
 def _due(task: QueuedTask, now: datetime) -> datetime:

@@ -31,6 +31,7 @@ from drivetrain.app.worker_options import worker_options
 from drivetrain.contract import Clock, ScheduleSpec, SystemClock
 from drivetrain.worker.companions import Companion
 from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.providers.overrides import ProviderOverrides
 from drivetrain.worker.registry import Registry, TaskDefinition
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.schedules.scheduler import Scheduler
@@ -91,7 +92,9 @@ class App:
             ),
         )
         self._services = Services(self.settings, self._registry, clock or SystemClock(), driver_options or {})
-        self._registrar = Registrar(self.settings, self._registry, self._services.drivers.retry_policy)
+        self._overrides = ProviderOverrides()
+        retry_policy = self._services.drivers.retry_policy
+        self._registrar = Registrar(self.settings, self._registry, retry_policy, self._overrides)
         self._client = Client(self._services)
         self._scheduling = Scheduling(self._services, self._registry)
         for declaration in declarations(self.settings.schedule, self.signature):
@@ -300,8 +303,19 @@ class App:
         """
         self._services.add_plugins(plugins)
 
+    def override(self, provider: Callable[..., Any], replacement: Callable[..., Any]) -> AbstractContextManager[None]:
+        """Use another provider until the context ends, for tests: ``with app.override(open_session, lambda: fake): …``.
+
+        It counts for tasks that this process runs, except in the child processes of a worker.
+
+        Args:
+            provider: the function that tasks name: ``session: Session = provided(open_session)``.
+            replacement: a provider too.
+        """
+        return self._overrides.override(provider, replacement)
+
     def using(
-        self, broker: str, backend: str | None = None, *, clock: Clock | None = None
+        self, broker: str, backend: str | None = None, *, clock: Clock | None = None, plugins: Iterable[object] = ()
     ) -> AbstractContextManager[None]:
         """Use other drivers until the context ends, for tests: ``with app.using("memory://"): …``.
 
@@ -309,8 +323,9 @@ class App:
             broker: the URL of the other broker.
             backend: the URL of the other backend; by default the other broker's, where it can serve as one.
             clock: another clock; by default the app's own.
+            plugins: more plugins, until the context ends.
         """
-        return self._services.using(broker, backend, clock)
+        return self._services.using(broker, backend, clock, plugins)
 
     def close(self) -> None:
         """Close the connections. The app can be used again, and connects again."""

@@ -12,6 +12,8 @@ from drivetrain.worker.functions import check_callable, is_async, wraps_async
 from drivetrain.worker.limits.bound import bind_limits, bind_unique
 from drivetrain.worker.limits.specs import Concurrency, Debounce, Rate, Throttle, Unique, WhenLimited
 from drivetrain.worker.origins import module_name
+from drivetrain.worker.providers.overrides import ProviderOverrides
+from drivetrain.worker.providers.running import with_providers
 from drivetrain.worker.registry import Pool, Registry, TaskDefinition
 from drivetrain.workflow.binding import Binding
 from drivetrain.workflow.options import Options
@@ -63,6 +65,7 @@ class Registrar:
         settings: defaults of task options.
         registry: the registry of the app's tasks.
         retry_policy: makes a retry policy from its name and parameters; raises where these are wrong.
+        overrides: the providers that others replace.
     """
 
     def __init__(
@@ -70,10 +73,12 @@ class Registrar:
         settings: Settings,
         registry: Registry,
         retry_policy: Callable[[str, Mapping[str, Plain]], RetryPolicy],
+        overrides: ProviderOverrides,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._retry_policy = retry_policy
+        self._overrides = overrides
 
     def register(self, function: Callable[..., Any], options: Mapping[str, Any]) -> TaskDefinition:
         """Register a function as a task; its definition.
@@ -91,6 +96,7 @@ class Registrar:
             raise InvalidSignature(f"unknown task option(s): {', '.join(unknown)}; use {', '.join(known)}")
         check_callable(function)
         name = options.get("name") or task_name(function)
+        function = with_providers(function, self._overrides)
         self._registry.register(
             TaskDefinition(
                 name=name,

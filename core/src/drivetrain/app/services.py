@@ -127,14 +127,18 @@ class Services:
             raise
 
     @contextmanager
-    def using(self, broker: str, backend: str | None, clock: Clock | None) -> Iterator[None]:
-        """Use other drivers until the context ends; see `App.using`."""
-        before = self._target
+    def using(
+        self, broker: str, backend: str | None, clock: Clock | None, plugins: Iterable[object] = ()
+    ) -> Iterator[None]:
+        """Use other drivers and more plugins until the context ends; see `App.using`."""
+        before, plugins_before = self._target, self.plugins
         context = before.context if clock is None else evolve(before.context, clock=clock)
-        self._switch(self._make_target(broker, backend, context))
+        self.plugins = (*plugins_before, *plugins)
         try:
+            self._switch(self._make_target(broker, backend, context))
             yield
         finally:
+            self.plugins = plugins_before
             self._switch(before)
 
     def close(self) -> None:

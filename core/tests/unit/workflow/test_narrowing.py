@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import pytest
@@ -221,6 +222,14 @@ def test_the_scalars_of_numpy():
     import numpy as np
 
     for value, annotation, expected in (
+        (np.float32(1.5), float, 1.5),
+        (np.float16(1.5), float | None, 1.5),
+        (np.bool_(True), bool, True),
+        (np.bool_(True), bool | str, True),
+        (np.complex64(1j), complex, 1j),
+        (np.int64(5), Any, 5),
+        (np.float32(1.5), Any, 1.5),
+        ([np.float64(1.5), np.bool_(False)], list[Any], [1.5, False]),
         (np.int64(5), int, 5),
         (np.uint8(5), float, 5),
         (np.float64(1.5), float, 1.5),
@@ -229,5 +238,51 @@ def test_the_scalars_of_numpy():
     ):
         back = VALUES.decode(VALUES.encode(value, annotation), annotation)
         assert (back, type(back)) == (expected, type(expected))
+    for value, annotation in (
+        (np.array([1, 2]), int),
+        (np.array([1, 2]), Any),
+        (np.float32(1.5), int),
+        (np.bool_(True), str),
+        (np.datetime64("2026-01-02T00:00:00.5", "ns"), int),
+        (np.datetime64("2026-01-02"), Any),
+    ):
+        with pytest.raises(ValueMismatch):
+            VALUES.encode(value, annotation)
+
+
+class Scalar:
+    """As the numbers of array libraries that are no subclasses of those of Python."""
+
+    shape = ()
+
+    def __init__(self, number: Any, kind: str) -> None:
+        self.number = number
+        self.dtype = SimpleNamespace(kind=kind)
+
+    dtype = None
+
+    def item(self) -> Any:
+        return self.number
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "expected"),
+    [
+        (Scalar(1.5, "f"), float, 1.5),
+        (Scalar(1.5, "f"), float | None, 1.5),
+        (Scalar(True, "b"), bool, True),
+        (Scalar(1.5, "f"), Any, 1.5),
+        ([Scalar(2, "i")], list[Any], [2]),
+    ],
+)
+def test_a_scalar_of_an_array_library_travels_as_its_number(value, annotation, expected):
+    back = VALUES.decode(VALUES.encode(value, annotation), annotation)
+    assert (back, type(back)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"), [(Scalar(5, "M"), Any), (Scalar(1.5, "f"), int), (Scalar(1.5, "f"), str | None)]
+)
+def test_another_scalar_of_an_array_library_is_refused(value, annotation):
     with pytest.raises(ValueMismatch):
-        VALUES.encode(np.array([1, 2]), int)
+        VALUES.encode(value, annotation)

@@ -19,7 +19,7 @@ from attrs import define
 from drivetrain.contract import Failure, Plain, reset_after_fork
 from drivetrain.workflow.values.annotations import bare, is_plain_class, resolved, scope_of
 from drivetrain.workflow.values.classes import enum_codec, is_tuple_record, tuple_record_codec, typed_dict_codec
-from drivetrain.workflow.values.codec import Codec
+from drivetrain.workflow.values.codec import Codec, Compile
 from drivetrain.workflow.values.containers import (
     deque_codec,
     dict_codec,
@@ -31,8 +31,16 @@ from drivetrain.workflow.values.containers import (
 from drivetrain.workflow.values.custom import Custom, custom_codec
 from drivetrain.workflow.values.errors import UnsupportedAnnotation, name_of
 from drivetrain.workflow.values.failures import failure_codec
+from drivetrain.workflow.values.models import (
+    has_pydantic_schema,
+    is_model,
+    model_codec,
+    old_model_advice,
+    pydantic_type_codec,
+)
 from drivetrain.workflow.values.records import is_record, record_codec
 from drivetrain.workflow.values.scalars import TAGGED_SCALARS, pattern_codec, plain_scalar_codecs, tagged_scalar_codec
+from drivetrain.workflow.values.structs import is_struct, struct_codec
 from drivetrain.workflow.values.unions import literal_codec, union_codec
 from drivetrain.workflow.values.untyped import Untyped
 
@@ -118,6 +126,7 @@ class Compiler:
 
     def _travels(self, kind: type) -> bool:
         is_class = issubclass(kind, Enum) or is_record(kind) or is_tuple_record(kind)
+        is_class = is_class or is_struct(kind) or (is_model(kind) and not old_model_advice(kind))
         return is_class or kind in self._scalars or kind in self._custom
 
     def codec(self, annotation: Any, scope: _Scope = None) -> Codec:
@@ -229,7 +238,17 @@ class Compiler:
             return typed_dict_codec(annotation, codec, self._travels)
         if is_tuple_record(kind):
             return tuple_record_codec(annotation, codec, self._travels)
-        return record_codec(annotation, codec, self._travels) if is_record(kind) else None
+        return self._compile_fields(kind, annotation, codec)
+
+    def _compile_fields(self, kind: type, annotation: Any, codec: Compile) -> Codec | None:
+        """The codec of a class whose instances are their fields."""
+        if is_record(kind):
+            return record_codec(annotation, codec, self._travels)
+        if is_struct(kind):
+            return struct_codec(annotation, codec, self._travels)
+        if is_model(kind):
+            return model_codec(kind, codec, self._travels)
+        return pydantic_type_codec(kind, codec) if has_pydantic_schema(kind) else None
 
     def _compile_pattern(self, annotation: Any) -> Codec | None:
         """The codec of ``re.Pattern[…]``."""

@@ -8,7 +8,7 @@ from typing import ForwardRef, Union, get_args, get_origin
 
 from drivetrain.contract import InvalidSignature
 
-__all__ = ["UnsupportedAnnotation", "ValueMismatch", "advise", "name_of", "shown"]
+__all__ = ["UnsupportedAnnotation", "ValueMismatch", "ValueRefused", "advise", "name_of", "shown"]
 
 _LONGEST = 80
 _LONGEST_PATH = 120
@@ -52,13 +52,32 @@ class ValueMismatch(Exception):
             what: the kind of the whole value, such as a parameter.
             name: its name.
         """
-        location = repr(_shortened(name + self.path, _LONGEST_PATH)) if name else _shortened(self.path, _LONGEST_PATH)
-        where = f"{what} {location}" if name else f"{what} at {location}" if location else what
-        text = f"{where} expects {self.expected}, got {shown(self.value)} ({type(self.value).__name__})"
+        got = f"{shown(self.value)} ({type(self.value).__name__})"
+        text = f"{self._where(what, name)} expects {self.expected}, got {got}"
         return f"{text}; {self.advice}" if self.advice else text
+
+    def _where(self, what: str, name: str) -> str:
+        location = repr(_shortened(name + self.path, _LONGEST_PATH)) if name else _shortened(self.path, _LONGEST_PATH)
+        return f"{what} {location}" if name else f"{what} at {location}" if location else what
 
     def __str__(self) -> str:
         return self.describe()
+
+
+class ValueRefused(ValueMismatch):
+    """The class of a value has refused it, with an error of its own.
+
+    Attributes:
+        reason: the text of that error.
+    """
+
+    def __init__(self, expected: str, value: object, reason: str) -> None:
+        super().__init__(expected, value)
+        self.reason = reason
+
+    def describe(self, what: str = "it", name: str = "") -> str:
+        """The place of the value, and the text of the error."""
+        return f"{self._where(what, name)}: {self.reason}"
 
 
 def shown(value: object) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 from uuid import UUID
 
-__all__ = ["exact"]
+__all__ = ["array_scalar", "exact"]
 
 # Libraries that freeze the time replace the classes of a module by their own. These are the original ones.
 _combine, _from_ordinal, _FIRST_DAY = dt.datetime.combine, dt.date.fromordinal, dt.date.min
@@ -72,6 +72,17 @@ _NARROWER: Final = {
 }
 
 
+#: The kinds of dtypes that are numbers: bool, int, unsigned int, float, complex.
+_NUMBER_KINDS: Final = frozenset("biufc")
+
+
+def array_scalar(value: Any) -> Any:
+    """The number of Python that a scalar of an array library stands for; None: it is another value."""
+    if not hasattr(type(value), "dtype") or getattr(value, "shape", None) != ():
+        return None
+    return value.item() if getattr(value.dtype, "kind", "other") in _NUMBER_KINDS else None
+
+
 def exact(value: object, kind: type) -> Any:
     """A value as an instance of exactly ``kind``.
 
@@ -83,4 +94,6 @@ def exact(value: object, kind: type) -> Any:
         return _EXACT[kind](value)
     if kind is int and not issubclass(actual, int) and hasattr(actual, "__index__"):
         return index(value)  # type: ignore[arg-type]
+    if kind is complex and type(number := array_scalar(value)) is kind:
+        return number
     raise TypeError(f"{actual.__qualname__} is not {kind.__qualname__}")

@@ -21,7 +21,7 @@ from drivetrain.workflow.values.codec import Codec, Compile, Convert, named, pay
 from drivetrain.workflow.values.errors import UnsupportedAnnotation, ValueMismatch, name_of, shown
 from drivetrain.workflow.values.scalars import Travels, refuse
 
-__all__ = ["is_record", "lost_attributes", "record_codec"]
+__all__ = ["convert_each", "is_record", "lost_attributes", "record_codec"]
 
 _UNSET: Final = object()
 #: The attribute in which attrs caches a hash; ``__init__`` sets it to None.
@@ -65,7 +65,7 @@ def record_codec(kind: Any, codec: Compile, travels: Travels, tag: str = "object
         items = {field: item for field in encodes if (item := getattr(value, field, _UNSET)) is not _UNSET}
         if len(items) < len(encodes) and (unset := [field for field in required if field not in items]):
             raise ValueMismatch(expected, value, advice=f"its field {unset[0]!r} is not set")
-        return named(tag, name, _convert_each(encodes, items))
+        return named(tag, name, convert_each(encodes, items))
 
     def decode(plain: Plain) -> Any:
         payload = payload_of(plain, tag, name)
@@ -75,7 +75,7 @@ def record_codec(kind: Any, codec: Compile, travels: Travels, tag: str = "object
             unknown = ", ".join(sorted(payload.keys() - decodes.keys()))
             raise ValueMismatch(expected, plain, advice=f"it has no field {unknown}")
         try:
-            return rebuild(_convert_each(decodes, payload))
+            return rebuild(convert_each(decodes, payload))
         except ValueMismatch:
             raise
         except _MissingField as missing:
@@ -86,7 +86,8 @@ def record_codec(kind: Any, codec: Compile, travels: Travels, tag: str = "object
     return Codec(expected, encode, decode, kinds, bounded=all(field.codec.bounded for field in fields.values()))
 
 
-def _convert_each(converts: Mapping[str, Convert], items: Mapping[str, Any]) -> dict[str, Any]:
+def convert_each(converts: Mapping[str, Convert], items: Mapping[str, Any]) -> dict[str, Any]:
+    """The converted values of fields. A mismatch has the name of its field in its path."""
     converted: dict[str, Any] = {}
     field = ""
     try:

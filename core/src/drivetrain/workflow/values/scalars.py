@@ -21,7 +21,7 @@ from attrs import frozen
 from drivetrain.contract import Plain
 from drivetrain.workflow.values.codec import TAG, Codec, all_plain_of, tagged
 from drivetrain.workflow.values.errors import ValueMismatch, advise
-from drivetrain.workflow.values.narrowing import exact
+from drivetrain.workflow.values.narrowing import array_scalar, exact
 
 __all__ = [
     "FLOAT",
@@ -329,6 +329,9 @@ def plain_scalar_codec(scalar: Scalar, travels: Travels, wider: Sequence[Scalar]
         return other(value) if other else encode_narrowed(value)
 
     def encode_narrowed(value: Any) -> Plain:
+        number = array_scalar(value)
+        if number is not None and type(number) in encodes:
+            return encodes[type(number)](number)
         # A value of another type may still be an integer: it may have ``__index__``.
         base = next((base for base in type(value).__mro__ if base in encodes), int if int in encodes else kind)
         return encodes[base](narrowed(value, base, expected, kinds, travels))

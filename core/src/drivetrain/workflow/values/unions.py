@@ -8,6 +8,7 @@ from typing import Any, Final
 from drivetrain.contract import Failure, Plain
 from drivetrain.workflow.values.codec import TAG, Codec
 from drivetrain.workflow.values.errors import UnsupportedAnnotation, ValueMismatch, shown
+from drivetrain.workflow.values.narrowing import array_scalar
 from drivetrain.workflow.values.scalars import PLAIN_SCALARS, TAGGED_SCALARS, Travels, refuse
 
 __all__ = ["literal_codec", "union_codec"]
@@ -100,6 +101,8 @@ def union_codec(members: Sequence[Codec], expected: str, travels: Travels) -> Co
         fitting = by_kind.get(type(value))
         if fitting is not None and len(fitting) == 1:
             return fitting[0].encode(value)
+        if fitting is None and (number := array_scalar(value)) is not None:
+            fitting = by_kind.get(type(number))
         return _first_to_take(fitting or inherited(type(value)), value, refuse(value, expected, kinds, travels))
 
     def decode(plain: Plain) -> Any:

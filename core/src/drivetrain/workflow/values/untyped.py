@@ -9,6 +9,8 @@ from drivetrain.contract import Plain
 from drivetrain.workflow.values.codec import TAG, Codec, Convert, all_plain_of_one_type, each
 from drivetrain.workflow.values.containers import deque_codec, dict_codec, list_codec, pairs_of, set_codec, tuple_codec
 from drivetrain.workflow.values.errors import ValueMismatch, advise
+from drivetrain.workflow.values.models import is_model, old_model_advice
+from drivetrain.workflow.values.narrowing import array_scalar
 from drivetrain.workflow.values.scalars import (
     FLOAT,
     INT,
@@ -82,9 +84,15 @@ class Untyped:
     def _encode(self, value: object) -> Plain:
         encode = self._encoders.get(type(value))
         if encode is None:
-            advice = advise(value, _EXPECTED, travels=self._travels(type(value)))
-            raise ValueMismatch(_EXPECTED, value, advice=advice)
+            if (number := array_scalar(value)) is not None:
+                return self._encode(number)
+            raise ValueMismatch(_EXPECTED, value, advice=self._advice(value))
         return encode(value)
+
+    def _advice(self, value: object) -> str:
+        kind = type(value)
+        old = old_model_advice(kind) if is_model(kind) else ""
+        return old or advise(value, _EXPECTED, travels=self._travels(kind))
 
     def _decode(self, plain: Plain) -> Any:
         kind = type(plain)
