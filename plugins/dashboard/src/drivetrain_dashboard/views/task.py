@@ -350,7 +350,7 @@ def _with_following(context: ReadContext, page: TaskPage, record: TaskRecord) ->
         return page  # as for most tasks
     runtime = context.app.runtime
     try:
-        (frames,) = downstream([record], runtime.payloads, runtime.backend.read)
+        (frames,) = downstream([record], runtime.payloads, runtime.backend.read, runtime.backend.load_bodies)
         known = load_downstream(record, runtime.payloads)
     except SerializationError as error:
         return replace(page, unreadable=page.unreadable or str(error))
