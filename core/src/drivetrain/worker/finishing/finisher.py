@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from drivetrain.contract import State
 from drivetrain.worker.activity import Activity
+from drivetrain.worker.announcing import announce
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.events import notify_step
 from drivetrain.worker.execution import error_text
@@ -23,7 +24,8 @@ from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.publisher import Publisher, offers, workflow_of
-from drivetrain.worker.retrying import GaveUp
+from drivetrain.worker.replacing import replacement_effects
+from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.version_mismatch import next_offer_seconds
@@ -52,6 +54,7 @@ class Finisher:
         releaser: Releaser,
         in_flight: InFlight,
         activity: Activity,
+        retrier: Retrier,
     ) -> None:
         self._runtime = runtime
         self._options = options
@@ -65,6 +68,7 @@ class Finisher:
         self._releaser = releaser
         self._in_flight = in_flight
         self._activity = activity
+        self._retrier = retrier
         self._notifier = ResultNotifier(runtime, options)
 
     def settle(self, results: Sequence[RunResult]) -> None:
@@ -101,8 +105,9 @@ class Finisher:
         self._activity.ended(settled)
         self._notifier.notify(settled)
         self._notifier.log_successes(settled)
+        self._announce_replacements([result for result in settled if result.replacement])
         self._effect_runner.perform([effect for result in settled for effect in _effects_of(result)], progress)
-        self._publish_retries([result for result in settled if result.state is State.RETRY])
+        self._publish_retries([one for one in settled if one.state is State.RETRY and not one.replacement])
         notify_step(observers, "followed_up", settled)
         self._kept_messages.keep_failed(settled)
         if self._runtime.registry.limited:
@@ -112,6 +117,12 @@ class Finisher:
         self._acknowledger.finish(settled)
         notify_step(observers, "acknowledged", settled)
         self._in_flight.remove(result.run for result in results if result.run is not None)
+
+    def _announce_replacements(self, results: Sequence[RunResult]) -> None:
+        """Record the tasks that wait for the replacements of others."""
+        if results:
+            effects = [effect for result in results for effect in replacement_effects(result)]
+            announce(self._runtime, self._retrier, effects)
 
     def _publish_retries(self, results: Sequence[RunResult]) -> None:
         if not results:
@@ -197,6 +208,8 @@ class Finisher:
 def _effects_of(result: RunResult) -> tuple[Effect, ...]:
     """What follows a recorded result. Pure."""
     call, frames = result.invocation.call, result.invocation.frames
+    if result.replacement:
+        return replacement_effects(result)
     if result.state is State.RETRY or not (frames or call.on_success or call.on_error):
         return ()
     workflow = workflow_of(result.delivery.message)
