@@ -104,7 +104,8 @@ def children(tmp_path, monkeypatch):
     monkeypatch.setenv("POOL_TASKS_URL", url)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.delitem(sys.modules, "pool_tasks", raising=False)
+    for module in ("pool_tasks", "pool_library"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     import pool_tasks
 
     with pool_tasks.app:

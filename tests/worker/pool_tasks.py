@@ -7,7 +7,9 @@ import threading
 from contextvars import ContextVar
 from pathlib import Path
 
-from drivetrain import App, current_task, hookimpl, retry
+import pool_library
+
+from drivetrain import App, SoftTimeout, current_task, hookimpl, retry
 
 
 class NotesErrors:
@@ -21,6 +23,7 @@ class NotesErrors:
 
 
 app = App(os.environ.get("POOL_TASKS_URL", "memory://"), pool="processes", concurrency=2, plugins=[NotesErrors()])
+app.include(pool_library.library)
 
 
 @app.task
@@ -142,3 +145,17 @@ def exit_leaving_a_child(_path: str) -> None:
 def note_run(path: str) -> None:
     with Path(path).open("a") as file:
         file.write(f"{os.getpid()}\n")
+
+
+@app.task
+def replaced(x: int) -> int:
+    return current_task().replace(square.s(x))
+
+
+@app.task(soft_timeout=0.2, timeout=60)
+def lingers() -> str:
+    try:
+        while True:
+            threading.Event().wait(0.01)
+    except SoftTimeout:
+        return "cleaned up"

@@ -441,3 +441,11 @@ def test_what_waits_behind_a_long_task_runs_elsewhere(make_app, url):
                 handle.get(timeout=60)
         go.set()
     assert Counter(busy.notes)["b"] >= 9
+
+
+def test_tasks_of_a_blueprint_and_chunks_of_them_run_in_child_processes(children):
+    """The child imports the module that includes the blueprint, too."""
+    cube = children.pool_library.cube
+    with children.app.worker():
+        assert children.app.send(cube.si(3)).get(timeout=60) == 27
+        assert cube.chunks([(1,), (2,)], 2).send().get(timeout=60) == [[1, 8]]

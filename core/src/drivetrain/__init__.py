@@ -16,6 +16,8 @@ Driver authors need `drivetrain.contract` and nothing else.
 
 from drivetrain.app import retry
 from drivetrain.app.application import App
+from drivetrain.app.blocking import BlockingCallWarning
+from drivetrain.app.blueprint import Blueprint
 from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.finding import FoundPage, FoundTask, SearchReach, TaskFilter
 from drivetrain.app.locks import Lock, LockHeld
@@ -37,9 +39,12 @@ from drivetrain.contract import (
     DriverNotFound,
     DrivetrainError,
     Failure,
+    Interruption,
     InvalidArguments,
     InvalidSignature,
+    Message,
     NotSupported,
+    PluginContext,
     PluginFailed,
     PublishFailed,
     QueueSection,
@@ -52,6 +57,7 @@ from drivetrain.contract import (
     ServiceError,
     ServiceRefused,
     ServiceUnavailable,
+    Settlement,
     State,
     TaskCancelled,
     TaskExpired,
@@ -59,12 +65,13 @@ from drivetrain.contract import (
     TaskRecord,
     TooLarge,
     UnknownContentType,
+    UnknownMethod,
     UnknownResult,
     UnknownTask,
     WorkerFailed,
 )
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
-from drivetrain.worker.context import Postpone, Retry, TaskContext, TaskTimeout, current_task
+from drivetrain.worker.context import Postpone, Retry, SoftTimeout, TaskContext, TaskTimeout, current_task
 from drivetrain.worker.limits.specs import Concurrency, Debounce, Rate, Throttle, Unique
 from drivetrain.worker.providers.marker import provided
 from drivetrain.worker.schedules.scheduler import Scheduler
@@ -80,6 +87,8 @@ __all__ = [
     "AsyncTask",
     "AuthenticationFailed",
     "BackfillReport",
+    "BlockingCallWarning",
+    "Blueprint",
     "Chain",
     "Concurrency",
     "ConfigurationError",
@@ -93,11 +102,14 @@ __all__ = [
     "FoundTask",
     "Group",
     "GroupResult",
+    "Interruption",
     "InvalidArguments",
     "InvalidSignature",
     "Lock",
     "LockHeld",
+    "Message",
     "NotSupported",
+    "PluginContext",
     "PluginFailed",
     "Postpone",
     "Progress",
@@ -122,7 +134,9 @@ __all__ = [
     "ServiceRefused",
     "ServiceUnavailable",
     "Settings",
+    "Settlement",
     "Signature",
+    "SoftTimeout",
     "State",
     "Takes",
     "Task",
@@ -141,6 +155,7 @@ __all__ = [
     "TooLarge",
     "Unique",
     "UnknownContentType",
+    "UnknownMethod",
     "UnknownResult",
     "UnknownSchedule",
     "UnknownTask",

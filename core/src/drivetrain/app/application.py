@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 from attrs import evolve
 
+from drivetrain.app.blueprint import Blueprint, Include
 from drivetrain.app.bulk.takeover import OperationTakeover
 from drivetrain.app.client import Client
 from drivetrain.app.driver_options import DriverOptions, check_shape
@@ -20,6 +23,7 @@ from drivetrain.app.locks import Lock
 from drivetrain.app.operations import Operations
 from drivetrain.app.registration import Registrar, TaskOptions
 from drivetrain.app.result import GroupResult, Result
+from drivetrain.app.routing import Route, make_router
 from drivetrain.app.schedule_book import Declaration, ScheduleOptions
 from drivetrain.app.schedule_settings import declarations
 from drivetrain.app.schedules import Schedules
@@ -36,6 +40,7 @@ from drivetrain.worker.registry import Registry, TaskDefinition
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.schedules.scheduler import Scheduler
 from drivetrain.worker.worker import Worker
+from drivetrain.workflow.habits import APP_HABITS, raise_unknown
 from drivetrain.workflow.plan import Defaults
 from drivetrain.workflow.signature import Group, Signature, Workflow
 from drivetrain.workflow.values import Values
@@ -61,6 +66,7 @@ class App:
         config: str | Path | None = None,
         clock: Clock | None = None,
         driver_options: DriverOptions | None = None,
+        route: Route | None = None,
         **settings: Any,
     ) -> None:
         """Make it.
@@ -72,6 +78,8 @@ class App:
             clock: for tests; see `drivetrain.testing`.
             driver_options: for the name of a driver, the options that no URL can hold:
                 ``{"redis": {"credential_provider": provider}}``. Any URL scheme that a driver serves is a name of it.
+            route: chooses the queue of each call that does not name one: a function of the task's name, args and
+                kwargs. It returns the name of a queue, or None: then the setting ``routes`` and the task decide.
             settings: any of `drivetrain.Settings`. They override ``DRIVETRAIN_…`` variables, which override the file.
 
         Raises:
@@ -90,12 +98,13 @@ class App:
                 retries=self.settings.retry,
                 dead_letter=self.settings.dead_letter,
             ),
+            make_router(self.settings.routes, route),
         )
         self._services = Services(self.settings, self._registry, clock or SystemClock(), driver_options or {})
         self._overrides = ProviderOverrides()
         retry_policy = self._services.drivers.retry_policy
         self._registrar = Registrar(self.settings, self._registry, retry_policy, self._overrides)
-        self._client = Client(self._services)
+        self._client = Client(self._services, self._registry)
         self._scheduling = Scheduling(self._services, self._registry)
         for declaration in declarations(self.settings.schedule, self.signature):
             self._scheduling.book.declare(declaration)
@@ -122,8 +131,21 @@ class App:
         return TaskDecorator(self._register, options) if function is None else self._register(function, {})
 
     def _register(self, function: Any, options: Mapping[str, Any]) -> TaskBase[Any, Any]:
-        plain = function.definition.function if isinstance(function, TaskBase) else function
-        return make_task(self._client, self._registrar.register(plain, options))
+        plain = function.function if isinstance(function, TaskBase) else function
+        definition = self._registrar.register(plain, options)
+        return make_task(self._client, definition.name, definition.function)
+
+    def include(self, *blueprints: Blueprint) -> None:
+        """Register the tasks of blueprints with this app: those that are declared, and those that will be.
+
+        Call it at the top level of a module, usually the one that makes the app.
+
+        Raises:
+            ConfigurationError: another task of the app has the name of one of them.
+        """
+        module: str = sys._getframe(1).f_globals.get("__name__", "")
+        for blueprint in blueprints:
+            blueprint.include_in(Include(self._client, partial(self._registrar.register, included_by=module)))
 
     def register_type(self, kind: type[T], *, encode: Callable[[T], object], decode: Callable[[Any], T]) -> None:
         """Let arguments and results be instances of another class.
@@ -330,6 +352,11 @@ class App:
     def close(self) -> None:
         """Close the connections. The app can be used again, and connects again."""
         self._services.close()
+
+    if not TYPE_CHECKING:  # a type checker must find that there is no such method
+
+        def __getattr__(self, name: str) -> Any:
+            raise_unknown("an app", name, APP_HABITS)
 
     def __enter__(self) -> Self:
         return self

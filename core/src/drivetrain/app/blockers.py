@@ -16,7 +16,7 @@ from drivetrain.worker.pauses import Pause, read_pauses
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished
 from drivetrain.worker.worker_statuses import worker_statuses
-from drivetrain.workflow.frames import Frames, Join
+from drivetrain.workflow.frames import Call, Frames, Join
 
 __all__ = ["Blocker", "WaitReport", "find_blockers"]
 
@@ -123,7 +123,7 @@ class _Search:
             return WaitReport(task_id=task_id)
         if not is_group(record) and not self._waits(record):
             return WaitReport(task_id=task_id, blockers=self._described([record]))
-        structure = structure_around(record, self._read, self._runtime.payloads)
+        structure = self._replaced(record) or structure_around(record, self._read, self._runtime.payloads)
         begun = self._begun_before(structure, record) if self._waits(record) else record
         if begun is None:
             return WaitReport(task_id=task_id)
@@ -137,6 +137,16 @@ class _Search:
     def _waits(self, record: TaskRecord) -> bool:
         return waits_for(record, self._runtime.payloads) is not None
 
+    def _replaced(self, record: TaskRecord) -> Structure | None:
+        """The steps that replace a task, with the task behind them; None: nothing replaces it."""
+        if record.state is not State.RETRY:
+            return None
+        known = load_downstream(record, self._runtime.payloads)
+        if not isinstance(known, Downstream) or not known.replacement:
+            return None
+        task = Call(id=record.task_id, task=record.task, queue=record.queue)
+        return Structure(workflow=record.task_id, frames=(*known.replacement, task))
+
     def _begun_before(self, structure: Structure, record: TaskRecord) -> TaskRecord | None:
         """The nearest step before a waiting one that has begun; None: no record of one is left."""
         current: TaskRecord | None = record
@@ -146,6 +156,8 @@ class _Search:
             for one in reversed(records):
                 if not self._waits(one):
                     return one
+                if (replaced := self._replaced(one)) is not None:
+                    return self._begun_before(replaced, one)
             head = records[0] if records else current
             parent = head.parent
             (current,) = self._read([parent]) if parent else (None,)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
+from drivetrain.app.blocking import warn_if_loop_runs
 from drivetrain.app.result import GroupResult, Result
 from drivetrain.app.services import Services
+from drivetrain.worker.registry import Registry, TaskDefinition
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Call, Fork, Frames, ids
 from drivetrain.workflow.signature import Group, Workflow
@@ -20,13 +22,18 @@ T = TypeVar("T")
 class Client:
     """Sends workflows and gives handles to their results; see the methods of the same names of `App`. Thread-safe."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, registry: Registry) -> None:
         self._services = services
+        self._registry = registry
 
     @property
     def runtime(self) -> Runtime:
         """The drivers of the app, in this process."""
         return self._services.runtime
+
+    def definition(self, task: str, /) -> TaskDefinition:
+        """The definition of a task."""
+        return self._registry[task]
 
     @overload
     def send(self, workflow: Group[T], /) -> GroupResult[T]: ...
@@ -38,6 +45,7 @@ class Client:
 
     def send_many(self, workflows: Iterable[Workflow[Any]]) -> list[Result[Any]]:
         """Send many workflows in one batch."""
+        warn_if_loop_runs("send()", "await send_async()")
         return [self._handle(frames) for frames in self._services.sender.send(list(workflows))]
 
     async def send_async(self, workflow: Workflow[R], /) -> Result[R]:
@@ -53,7 +61,7 @@ class Client:
 
         return await asyncio.to_thread(self.send_many, workflows)
 
-    def result(self, task_id: str) -> Result[Any]:
+    def result(self, task_id: str, /) -> Result[Any]:
         """The handle to a task or a group that was sent before."""
         return Result(self._services, task_id)
 

@@ -20,7 +20,7 @@ from drivetrain.workflow.options import Options
 from drivetrain.workflow.plan import Defaults
 from drivetrain.workflow.values import shown
 
-__all__ = ["Registrar", "TaskOptions", "task_name"]
+__all__ = ["Registrar", "TaskOptions", "check_options", "task_name"]
 
 #: Options of a task that are not options of each call.
 _OF_TASK_ONLY = frozenset({"name", "aliases", "pool", "limits", "when_limited", "unique", "debounce", "throttle"})
@@ -38,6 +38,8 @@ class TaskOptions(TypedDict, total=False):
     retry: Retries
     #: How long one attempt may run, in seconds.
     timeout: float | timedelta
+    #: After how many seconds of one attempt `SoftTimeout` is raised in the task; less than ``timeout``.
+    soft_timeout: float | timedelta
     #: How long its result is kept, in seconds.
     retention: float | timedelta
     #: Whether its message is kept in the dead letters of its queue when it has finally failed.
@@ -80,20 +82,21 @@ class Registrar:
         self._retry_policy = retry_policy
         self._overrides = overrides
 
-    def register(self, function: Callable[..., Any], options: Mapping[str, Any]) -> TaskDefinition:
+    def register(
+        self, function: Callable[..., Any], options: Mapping[str, Any], *, included_by: str = ""
+    ) -> TaskDefinition:
         """Register a function as a task; its definition.
 
         Args:
             function: the function.
             options: as `TaskOptions`, not checked yet.
+            included_by: see `TaskDefinition`.
 
         Raises:
             ConfigurationError: another function has the name, or the function cannot run in its pool.
             InvalidSignature: an option is unknown or wrong, or no worker can run such a function.
         """
-        known = TaskOptions.__annotations__
-        if unknown := sorted(set(options) - set(known)):
-            raise InvalidSignature(f"unknown task option(s): {', '.join(unknown)}; use {', '.join(known)}")
+        check_options(options)
         check_callable(function)
         name = options.get("name") or task_name(function)
         function = with_providers(function, self._overrides)
@@ -109,6 +112,7 @@ class Registrar:
                     name, function, options.get("unique"), options.get("debounce"), options.get("throttle")
                 ),
                 aliases=_aliases(name, options.get("aliases", ())),
+                included_by=included_by,
             )
         )
         return self._registry[name]
@@ -128,15 +132,32 @@ class Registrar:
         checked = Options(**{name: value for name, value in options.items() if name not in _OF_TASK_ONLY})
         if checked.retry is not None:
             self._retry_policy(checked.retry.policy, checked.retry.parameters)
+        if checked.timeout is not None and checked.soft_timeout is not None and checked.soft_timeout >= checked.timeout:
+            raise InvalidSignature(
+                f"soft_timeout is {checked.soft_timeout:g} s and timeout is {checked.timeout:g} s; "
+                "the soft one must be less, so that the task can end by itself"
+            )
         settings = self._settings
         return Defaults(
             queue=checked.queue or settings.default_queue,
             priority=checked.priority or 0,
             retries=checked.retry if checked.retry is not None else settings.retry,
             timeout=checked.timeout,
+            soft_timeout=checked.soft_timeout,
             retention=checked.retention,
             dead_letter=settings.dead_letter if checked.dead_letter is None else checked.dead_letter,
         )
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse unknown options of a task.
+
+    Raises:
+        InvalidSignature: an option is unknown.
+    """
+    known = TaskOptions.__annotations__
+    if unknown := sorted(set(options) - set(known)):
+        raise InvalidSignature(f"unknown task option(s): {', '.join(unknown)}; use {', '.join(known)}")
 
 
 def task_name(function: Callable[..., Any]) -> str:

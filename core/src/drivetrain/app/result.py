@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from drivetrain.app.blockers import WaitReport, find_blockers
+from drivetrain.app.blocking import warn_if_loop_runs
 from drivetrain.app.progress import Progress, ProgressCallback
 from drivetrain.app.progress_changes import ProgressChanges, show_progress
 from drivetrain.app.progress_reading import ProgressReader
@@ -27,6 +28,7 @@ from drivetrain.contract import (
 )
 from drivetrain.worker.context import awaiting, task_or_none
 from drivetrain.worker.retrying import Retrier
+from drivetrain.workflow.habits import RESULT_HABITS, raise_unknown
 
 __all__ = ["GroupResult", "Progress", "Result"]
 
@@ -97,6 +99,7 @@ class Result(Generic[R]):
             ResultLost: the backend has dropped a record on which it depends.
             ServiceUnavailable: the backend could not be reached in time.
         """
+        warn_if_loop_runs("result.get()", "await result, or await result.get_async(timeout)")
         clock = self._services.runtime.clock
         began = clock.monotonic()
         if progress:
@@ -121,6 +124,7 @@ class Result(Generic[R]):
         Raises:
             ServiceUnavailable: the backend could not be reached in time.
         """
+        warn_if_loop_runs("result.wait()", "await result.get_async(timeout)")
         return bool(self._ended(timeout))
 
     def _ended(self, timeout: float | None) -> Ended:
@@ -259,6 +263,11 @@ class Result(Generic[R]):
         if (waiting := task_or_none()) is not None:
             text += f". Task {waiting.task} waited for it; {_ADVICE}"
         return ResultTimeout(self.id, text)
+
+    if not TYPE_CHECKING:  # a type checker must find that there is no such method
+
+        def __getattr__(self, name: str) -> Any:
+            raise_unknown("a result", name, RESULT_HABITS)
 
     def __repr__(self) -> str:
         # What was read last: `repr` asks no service.

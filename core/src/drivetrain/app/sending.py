@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any
@@ -24,8 +24,9 @@ from drivetrain.contract import (
     UnknownResult,
     evolve,
 )
-from drivetrain.worker.downstream import downstream
-from drivetrain.worker.effects import GROUP_TASK, EffectRunner
+from drivetrain.worker.announcing import announce
+from drivetrain.worker.downstream import Downstream, downstream, load_downstream
+from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.events import event_of
 from drivetrain.worker.execution import failure_of
 from drivetrain.worker.payloads import Payloads
@@ -33,9 +34,9 @@ from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished
-from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance, preceding
+from drivetrain.workflow.advance import Complete, Effect, End, Failed, Publish, Resumed, advance
 from drivetrain.workflow.amending import amend_calls
-from drivetrain.workflow.frames import Call, Fork, Frames, Invocation, ids, steps
+from drivetrain.workflow.frames import Call, Frames, Invocation, ids
 from drivetrain.workflow.plan import plan
 from drivetrain.workflow.signature import Workflow
 
@@ -146,11 +147,22 @@ class Sender:
         records = [record for record in self._read(task_ids) if record is not None]
         if task_ids and not records:
             raise UnknownResult(task_ids[0])
+        records += self._replacing(records)
         # Also those that were cancelled before: that caller may have stopped before it cancelled what depends on them.
         cancelled = [record for record in records if record.state is State.CANCELLED]
         cancelled += self._record_cancelled([record for record in records if not record.state.terminal])
         self._cancel_downstream(cancelled)
         return bool(cancelled)
+
+    def _replacing(self, records: Sequence[TaskRecord]) -> list[TaskRecord]:
+        """The records of the tasks and groups that replace unfinished ones of ``records``, directly or further on."""
+        found: list[TaskRecord] = []
+        while records := [record for record in records if record.state is State.RETRY]:
+            known = [load_downstream(record, self._runtime.payloads) for record in records]
+            names = [name for one in known if isinstance(one, Downstream) for name in ids(one.replacement)]
+            records = [record for record in self._read(names) if record is not None] if names else []
+            found += records
+        return found
 
     def _record_cancelled(self, records: Sequence[TaskRecord]) -> list[TaskRecord]:
         """Record tasks as cancelled; those that are cancelled now. The others have ended since they were read."""
@@ -258,28 +270,8 @@ class Sender:
     # Announcing
 
     def announce(self, effects: Iterable[Effect]) -> None:
-        """Record every task that waits for another one as PENDING.
-
-        With two ids: of the task or group whose record lists the waiting tasks, and of its direct predecessor.
-        """
-        now, dump = self._runtime.clock.now(), self._runtime.payloads.dump
-        waiting = [
-            Transition(
-                task_id=task_id,
-                state=State.PENDING,
-                at=now,
-                task=task,
-                queue=queue,
-                workflow=workflow,
-                parent=earlier[task_id],
-                downstream=dump({"in": first, "after": earlier[task_id]}),
-            )
-            for first, frames, workflow in _waiting(effects)
-            for earlier in [preceding(frames, first)]
-            for task_id, task, queue in map(_described, steps(frames))
-        ]
-        if waiting:
-            self.retrier.call("record", lambda: self._runtime.backend.record(waiting))
+        """See `drivetrain.worker.announcing.announce`."""
+        announce(self._runtime, self.retrier, effects)
 
     # Cancelling
 
@@ -309,18 +301,3 @@ def _due(record: TaskRecord, payloads: Payloads) -> float | None:
         return Unfinished.load(payloads, record).due
     except SerializationError:  # a newer version has written it
         return None
-
-
-def _waiting(effects: Iterable[Effect]) -> Iterator[tuple[str, Frames, str]]:
-    """What waits for each published task and opened group: the id of that, the frames, and their workflow."""
-    for effect in effects:
-        if isinstance(effect, Publish):
-            if effect.invocation.frames:
-                yield effect.invocation.call.id, effect.invocation.frames, effect.workflow
-        elif isinstance(effect, Open):
-            yield effect.group_id, effect.continuation, effect.workflow
-
-
-def _described(step: Call | Fork) -> tuple[str, str, str]:
-    """The id of a task or group, its name and its queue."""
-    return (step.id, step.task, step.queue) if isinstance(step, Call) else (step.group_id, GROUP_TASK, "")

@@ -62,6 +62,12 @@ def _tables(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None
             raise ConfigurationError(f"{attribute.name}[{name!r}] is {shown(options)}; it must be a table of options")
 
 
+def _queues(_settings: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    for pattern, queue in value.items():
+        if not pattern or not queue:
+            raise _wrong(attribute, value, "a table of queues by patterns of task names, none of them empty")
+
+
 def _hidden(url: str | None) -> str:
     return repr(url and redact(url))
 
@@ -90,6 +96,9 @@ class Settings:
 
     #: The queue of tasks that do not choose one.
     default_queue: str = field(default="default", validator=_text)
+    #: The queues of calls by patterns of task names: ``{"mails.*": "mails"}``. The first pattern that fits counts. It
+    #: comes before the ``queue=`` of the task, and after that of the call. In code, ``App(route=…)`` takes a function.
+    routes: Mapping[str, str] = field(factory=dict, validator=_queues)
     #: The name of the serializer that writes messages and results.
     serializer: str = field(default="json", validator=_text)
     #: The names of the serializers that may be read; by default, only the one that writes.
@@ -244,7 +253,7 @@ def _built(values: Mapping[str, Any], faults: list[str]) -> Settings:
 
 
 #: Arguments of `App` that hold objects, which no file and no variable can hold.
-_CODE_ONLY = frozenset({"driver_options"})
+_CODE_ONLY = frozenset({"driver_options", "route"})
 
 _FIELDS: Mapping[str, attrs.Attribute[Any]] = {
     attribute.name: attribute for attribute in attrs.fields(attrs.resolve_types(Settings))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Never, ParamSpec, TypeVar, cast, overload
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Never, ParamSpec, Protocol, TypeVar, cast, overload
 
-from drivetrain.app.client import Client
 from drivetrain.app.result import Result
+from drivetrain.contract import InvalidSignature
+from drivetrain.worker.chunks import chunk_name
 from drivetrain.worker.functions import is_async
 from drivetrain.worker.registry import TaskDefinition
 from drivetrain.worker.runtime import Runtime
-from drivetrain.workflow.signature import Signature, Takes
+from drivetrain.workflow.habits import TASK_HABITS, raise_unknown
+from drivetrain.workflow.signature import Group, Signature, Takes, Workflow
 
-__all__ = ["AsyncTask", "Task", "TaskBase", "TaskDecorator", "make_task"]
+__all__ = ["AsyncTask", "Task", "TaskBase", "TaskClient", "TaskDecorator", "make_task"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -21,19 +24,55 @@ R = TypeVar("R")
 A = TypeVar("A")
 
 
+class TaskClient(Protocol):
+    """What a task needs of its app."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The drivers of the app, in this process."""
+        ...
+
+    def definition(self, task: str, /) -> TaskDefinition:
+        """The definition of a task."""
+        ...
+
+    def send(self, workflow: Workflow[Any], /) -> Result[Any]:
+        """Send one workflow."""
+        ...
+
+    async def send_async(self, workflow: Workflow[Any], /) -> Result[Any]:
+        """Send one workflow; the event loop is not blocked."""
+        ...
+
+    def result(self, task_id: str, /) -> Result[Any]:
+        """The handle to a task that was sent before."""
+        ...
+
+
 class TaskBase(Generic[P, R]):
     """A registered task: it can be called, be sent, and make signatures. Thread-safe."""
 
-    def __init__(self, client: Client, definition: TaskDefinition) -> None:
+    def __init__(self, client: TaskClient, name: str, function: Callable[P, Any]) -> None:
         # First, for the function may have attributes of the same names.
-        functools.update_wrapper(cast("Any", self), definition.function)
+        functools.update_wrapper(cast("Any", self), function)
         self._client = client
-        self.definition = definition
+        self._name = name
+        self._function = function
 
     @property
     def name(self) -> str:
         """The registered name."""
-        return self.definition.name
+        return self._name
+
+    @property
+    def function(self) -> Callable[P, Any]:
+        """The function itself."""
+        return self._function
+
+    @property
+    def definition(self) -> TaskDefinition:
+        """How its app has registered it."""
+        return self._client.definition(self._name)
 
     @property
     def runtime(self) -> Runtime:
@@ -66,6 +105,37 @@ class TaskBase(Generic[P, R]):
         """An immutable signature: it ignores the result of the task before it."""
         return self._signature(args, kwargs, immutable=True)
 
+    def map(self, values: Iterable[Any], /) -> Group[R, Takes[object]]:
+        """A group with one task for each value: ``square.map([1, 2])`` results in ``[1, 4]``."""
+        return Group(tuple(self._signature((value,), {}, immutable=True) for value in values))
+
+    def starmap(self, calls: Iterable[tuple[Any, ...]], /) -> Group[R, Takes[object]]:
+        """A group with a task for each tuple of arguments: ``add.starmap([(1, 2), (3, 4)])`` results in ``[3, 7]``."""
+        return Group(tuple(self._signature(tuple(args), {}, immutable=True) for args in calls))
+
+    def chunks(self, calls: Iterable[tuple[Any, ...]], size: int, /) -> Group[list[R], Takes[object]]:
+        """A group of tasks that make up to ``size`` calls each: for calls so short that a message for each costs more.
+
+        ``add.chunks([(1, 2), (3, 4), (5, 6)], 2)`` results in ``[[3, 7], [11]]``. The calls of a chunk run one after
+        another. They share an attempt: if one of them raises, the chunk fails or is retried as a whole.
+
+        Args:
+            calls: the positional arguments of each call.
+            size: how many calls a task makes, 1 or more.
+
+        Raises:
+            InvalidSignature: ``size`` is not a positive number; or, when it is sent, the task has limits or is unique.
+        """
+        if size < 1:
+            raise InvalidSignature(f"chunks of {size!r} calls cannot be made; size must be 1 or more")
+        name = chunk_name(self._name)
+        return Group(
+            tuple(
+                Signature(task=name, args=([*chunk],), immutable=True, sender=self._client.send)
+                for chunk in _batches(calls, size)
+            )
+        )
+
     def result(self, task_id: str) -> Result[R]:
         """The handle to a call of this task that was sent before, by any process."""
         return self._client.result(task_id)
@@ -77,7 +147,12 @@ class TaskBase(Generic[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the function in this thread."""
-        return self.definition.function(*args, **kwargs)
+        return self._function(*args, **kwargs)
+
+    if not TYPE_CHECKING:  # a type checker must find that there is no such method
+
+        def __getattr__(self, name: str) -> Any:
+            raise_unknown(f"task {self.__dict__.get('_name', '')}", name, TASK_HABITS)
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
@@ -124,6 +199,12 @@ class TaskDecorator:
         return self._register(function, self._options)
 
 
-def make_task(client: Client, definition: TaskDefinition) -> TaskBase[Any, Any]:
-    """The task of a definition: an `AsyncTask` where its function is a coroutine function."""
-    return (AsyncTask if is_async(definition.function) else Task)(client, definition)
+def make_task(client: TaskClient, name: str, function: Callable[..., Any]) -> TaskBase[Any, Any]:
+    """A task: an `AsyncTask` where its function is a coroutine function."""
+    return (AsyncTask if is_async(function) else Task)(client, name, function)
+
+
+def _batches(calls: Iterable[tuple[Any, ...]], size: int) -> Iterator[Sequence[tuple[Any, ...]]]:
+    remaining = iter(calls)
+    while chunk := [tuple(call) for call in islice(remaining, size)]:
+        yield chunk

@@ -11,7 +11,7 @@ from drivetrain.app.decoding import is_group
 from drivetrain.contract import State, TaskRecord
 from drivetrain.worker.downstream import Callbacks, Downstream, WaitsFor, load_downstream
 from drivetrain.worker.payloads import Payloads
-from drivetrain.workflow.frames import Call, Fork, Frames, Join
+from drivetrain.workflow.frames import Call, Fork, Frames, Join, ids
 
 __all__ = ["Read", "Structure", "all_steps", "find_sequence", "step_id", "structure_around"]
 
@@ -30,6 +30,7 @@ class Structure(Struct, frozen=True, kw_only=True):
         unlisted: for groups: how many members their record does not list, by the id of the group.
         added: for groups: members that their record does not list and that were found otherwise: by the id of the
             group, and by index.
+        replacements: what has replaced tasks that have run, by the id of the task.
     """
 
     workflow: str
@@ -38,6 +39,7 @@ class Structure(Struct, frozen=True, kw_only=True):
     callbacks: Mapping[str, Callbacks] = field(default_factory=dict)
     unlisted: Mapping[str, int] = field(default_factory=dict)
     added: Mapping[str, Mapping[int, Frames]] = field(default_factory=dict)
+    replacements: Mapping[str, Frames] = field(default_factory=dict)
 
 
 def structure_around(record: TaskRecord, read: Read, payloads: Payloads) -> Structure:
@@ -92,6 +94,7 @@ def _sequences(structure: Structure) -> Iterator[Frames]:
         remaining += (*callbacks.on_success, *callbacks.on_error)
     for members in structure.added.values():
         remaining += members.values()
+    remaining += structure.replacements.values()
     while remaining:
         frames = remaining.pop()
         yield frames
@@ -130,6 +133,7 @@ def _structure_from(top: TaskRecord, payloads: Payloads) -> Structure:
         frames=(first, *(frame for frame in begun.frames if not isinstance(frame, Join))),
         callbacks=begun.callbacks,
         unlisted={top.task_id: begun.more} if begun.more else {},
+        replacements={top.task_id: begun.replacement} if begun.replacement else {},
     )
 
 
@@ -147,6 +151,10 @@ def _with_added(structure: Structure, record: TaskRecord, steps: set[str], read:
         added = {**structure.added, top.parent: {last.index: own.frames}}
         return replace(structure, callbacks=callbacks, added=added)
     (parent,) = read([top.parent])
+    replaced = None if parent is None else load_downstream(parent, payloads)
+    if isinstance(replaced, Downstream) and top.task_id in ids(replaced.replacement):
+        replacements = {**structure.replacements, top.parent: replaced.replacement}
+        return replace(structure, replacements=replacements)
     failed = parent is not None and parent.state in {State.FAILURE, State.EXPIRED}
     callbacks[top.parent] = Callbacks(on_error=(own.frames,)) if failed else Callbacks(on_success=(own.frames,))
     return replace(structure, callbacks=callbacks)

@@ -68,6 +68,7 @@ class WorkflowStep(Struct, frozen=True, kw_only=True):
             of several tasks is in the state of the task that it has come to.
         branches: for a group: its members, in order, or some of them.
         on_success, on_error: the callbacks of the task that were sent or may be sent.
+        replacement: what the task continued with after it had run; empty: nothing.
     """
 
     id: str
@@ -88,6 +89,7 @@ class WorkflowStep(Struct, frozen=True, kw_only=True):
     branches: tuple[WorkflowBranch, ...] = ()
     on_success: tuple[tuple[WorkflowStep, ...], ...] = ()
     on_error: tuple[tuple[WorkflowStep, ...], ...] = ()
+    replacement: tuple[WorkflowStep, ...] = ()
 
     @property
     def hidden(self) -> int:
@@ -126,7 +128,7 @@ class WorkflowTree(Struct, frozen=True):
             yield step
             for branch in step.branches:
                 remaining += branch.steps
-            for callback in (*step.on_success, *step.on_error):
+            for callback in (*step.on_success, *step.on_error, step.replacement):
                 remaining += callback
 
 
@@ -158,6 +160,7 @@ class _Reading:
     def __init__(self, structure: Structure, backend: Backend, payloads: Payloads) -> None:
         self.structure = structure
         self.callbacks: dict[str, Callbacks] = dict(structure.callbacks)
+        self.replacements: dict[str, Frames] = dict(structure.replacements)
         #: The branches of groups whose own record lists them.
         self.branches: dict[str, tuple[Frames, ...]] = {}
         self.records: dict[str, TaskRecord | None] = {}
@@ -193,6 +196,9 @@ class _Reading:
         for task_id, callbacks in known.callbacks.items():
             self.callbacks.setdefault(task_id, callbacks)
             sequences += (*callbacks.on_success, *callbacks.on_error)
+        if known.replacement:
+            self.replacements[record.task_id] = known.replacement
+            sequences.append(known.replacement)
         for step in all_steps(Structure(workflow="", frames=tuple(step for steps in sequences for step in steps))):
             yield step_id(step)
 
@@ -231,6 +237,8 @@ class _TreeBuilder:
 
     def _task(self, call: Call, missing: Presence) -> WorkflowStep:
         step = self._recorded(call, missing)
+        if call.id in self._reading.replacements:
+            step = replace(step, replacement=self._steps(self._reading.replacements[call.id], missing))
         callbacks = self._reading.callbacks.get(call.id)
         if callbacks is None:
             return step

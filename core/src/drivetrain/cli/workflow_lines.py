@@ -42,13 +42,14 @@ def _entries(
 
 
 def _below(step: WorkflowStep) -> list[tuple[str, WorkflowStep | str]]:
-    """What is drawn below a step: members, a line for those that are hidden, and callbacks."""
+    """What is drawn below a step: members, a line for those that are hidden, its replacement, and callbacks."""
     items: list[tuple[str, WorkflowStep | str]] = []
     for branch in step.branches:
         for number, one in enumerate(branch.steps):
             items.append((f"{branch.index}: " if number == 0 else f"{branch.index}, then: ", one))
     if step.hidden:
         items.append(("", f"{step.hidden} more members"))
+    items += [("replaced by: " if number == 0 else "then: ", one) for number, one in enumerate(step.replacement)]
     for what, callbacks in (("on success: ", step.on_success), ("on error: ", step.on_error)):
         items += [(what if number == 0 else "then: ", one) for steps in callbacks for number, one in enumerate(steps)]
     return items

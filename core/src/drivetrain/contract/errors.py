@@ -11,6 +11,7 @@
     ├── SerializationError          a value or a message cannot be encoded or decoded
     │   └── UnknownContentType      no accepted serializer reads this content type
     ├── AlreadySent                 another task holds the key of this unique task
+    ├── UnknownMethod               a task, signature or result has no such method; names the one to use
     ├── UnknownTask                 no task of this name is registered
     ├── ServiceError                a driver's service did not do what it was asked
     │   ├── ServiceUnavailable      the service was not reached, or lost before its answer: try again later
@@ -64,6 +65,7 @@ __all__ = [
     "TaskFailed",
     "TooLarge",
     "UnknownContentType",
+    "UnknownMethod",
     "UnknownResult",
     "UnknownTask",
     "WorkerFailed",
@@ -126,6 +128,10 @@ class SerializationError(DrivetrainError):
 
 class UnknownContentType(SerializationError):
     """No serializer that this app accepts reads this content type."""
+
+
+class UnknownMethod(DrivetrainError, AttributeError):
+    """A task, a signature or a result has no such method. Another task queue has it; the message names ours."""
 
 
 class UnknownTask(DrivetrainError):

@@ -74,7 +74,7 @@ class Activity:
             last_task = last_queue = tally = None
             ran, waited = list[float](), list[float]()
             for result in results:
-                state = result.state
+                state = result.outcome
                 if result.recorded and state is not _CANCELLED:
                     continue
                 task, queue = result.invocation.call.task, result.delivery.message.queue
@@ -126,7 +126,7 @@ class Activity:
                 task_id=result.task_id,
                 task=result.invocation.call.task,
                 attempt=result.invocation.attempt,
-                state=result.state,
+                state=result.outcome,
                 ended=at,
                 run_seconds=result.run_seconds,
             )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from attrs import field, frozen
 
@@ -13,8 +14,23 @@ from drivetrain.worker.progress import ProgressSink, progress_report
 from drivetrain.worker.run import Run
 from drivetrain.worker.schedules.tick import Tick, read_tick
 from drivetrain.workflow.frames import TICK_HEADER, given_headers
+from drivetrain.workflow.habits import CONTEXT_HABITS, raise_unknown
+from drivetrain.workflow.signature import Workflow
 
-__all__ = ["Postpone", "Retry", "TaskContext", "TaskTimeout", "awaiting", "current_task", "enter", "task_or_none"]
+__all__ = [
+    "Postpone",
+    "Replacement",
+    "Retry",
+    "SoftTimeout",
+    "TaskContext",
+    "TaskTimeout",
+    "awaiting",
+    "current_task",
+    "enter",
+    "task_or_none",
+]
+
+R = TypeVar("R")
 
 
 class Retry(Exception):
@@ -85,6 +101,24 @@ class TaskTimeout(BaseException):
         super().__init__(message)
 
 
+class SoftTimeout(Exception):
+    """One attempt ran for longer than the task's ``soft_timeout``: it should clean up and end before its ``timeout``.
+
+    An `Exception`, raised once. A task may catch it. If it does not, that is an error of the task: it is retried, or
+    fails.
+    """
+
+    def __init__(self, message: str = "the attempt ran for longer than its soft timeout") -> None:
+        super().__init__(message)
+
+
+@frozen(eq=False)
+class Replacement:
+    """What `TaskContext.replace` returns, for the task to return it."""
+
+    workflow: Workflow[Any]
+
+
 @frozen(kw_only=True)
 class TaskContext:
     """The attempt that runs now. Get it with `current_task`."""
@@ -103,6 +137,8 @@ class TaskContext:
     worker: str
     #: How long this attempt may run, in seconds; None: as long as it needs.
     timeout: float | None
+    #: After how many seconds of this attempt `SoftTimeout` is raised; None: never.
+    soft_timeout: float | None = None
     #: For the worker itself.
     run: Run = field(repr=False)
     #: For the worker itself: takes reports of progress; None: nobody reads them.
@@ -136,6 +172,30 @@ class TaskContext:
         """
         if self.progress_sink is not None and (report := progress_report(done, total, note)) is not None:
             self.progress_sink.report(self.run, report)
+
+    def replace(self, workflow: Workflow[R]) -> R:
+        """Continue this task with a workflow: ``return current_task().replace(other.s(1) | more.s())``.
+
+        The task then has the result of the workflow: for its caller, for the chain or group around it, and for its
+        callbacks. Until the workflow has ended, the state of the task is RETRY. If the workflow does not succeed, the
+        task does not either. Cancelling the task cancels the workflow.
+
+        The workflow is sent once, when this attempt has ended, also if the worker dies in between.
+
+        Args:
+            workflow: a signature, chain, group or chord. It may not contain unique tasks.
+
+        Returns:
+            What the task must return. To a type checker, it is the result of the workflow.
+        """
+        replacement = Replacement(workflow)
+        self.run.replacement = replacement
+        return cast("R", replacement)
+
+    if not TYPE_CHECKING:  # a type checker must find that there is no such attribute
+
+        def __getattr__(self, name: str) -> Any:
+            raise_unknown("the current task", name, CONTEXT_HABITS)
 
 
 #: The run, the name of its worker, and what takes its reports: the context is made of them only when it is needed.
@@ -172,6 +232,7 @@ def _context_of(run: Run, worker: str, progress_sink: ProgressSink | None) -> Ta
         headers=given_headers(call),
         worker=worker,
         timeout=call.timeout,
+        soft_timeout=call.soft_timeout,
         run=run,
         progress_sink=progress_sink,
     )

@@ -1,4 +1,4 @@
-"""Time limits of tasks that run in threads: at the limit, TaskTimeout is raised inside the task."""
+"""Time limits of tasks that run in threads: at the limit, TaskTimeout or SoftTimeout is raised inside the task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import count
 from typing import TypeVar
 
 from drivetrain.contract import Clock
-from drivetrain.worker.context import TaskTimeout
+from drivetrain.worker.context import SoftTimeout, TaskTimeout
 from drivetrain.worker.threads import Threads
 
 __all__ = ["STRIKE_AGAIN_SECONDS", "Deadlines"]
@@ -31,9 +31,11 @@ class _Limit:
     `striking`. So either the watcher sees that the run is over, or the thread waits until the strike is done.
     """
 
-    __slots__ = ("over", "striking", "struck", "thread")
+    __slots__ = ("error", "over", "striking", "struck", "thread")
 
-    def __init__(self) -> None:
+    def __init__(self, error: type[BaseException]) -> None:
+        #: What is raised in the run: TaskTimeout, again and again until the run is over; or SoftTimeout, once.
+        self.error = error
         self.thread = threading.get_ident()
         #: Whether the run has ended: no strike begins any more.
         self.over = False
@@ -71,9 +73,15 @@ class Deadlines:
         self._thread: threading.Thread | None = None
         self._ended = False
 
-    def call(self, seconds: float, function: Callable[[], T]) -> T:
-        """The result of ``function``, in which TaskTimeout is raised after ``seconds``; never once this has ended."""
-        limit = _Limit()
+    def call(self, seconds: float, function: Callable[[], T], error: type[BaseException] = TaskTimeout) -> T:
+        """The result of ``function``, in which ``error`` is raised after ``seconds``; never once this has ended.
+
+        Args:
+            seconds: the time limit.
+            function: what is called; it may call this again, with another limit.
+            error: TaskTimeout or SoftTimeout.
+        """
+        limit = _Limit(error)
         try:
             self._watch_over(limit, seconds)
             return function()
@@ -108,18 +116,18 @@ class Deadlines:
                 now = self._clock.monotonic()
                 while self._entries and self._entries[0][0] <= now:
                     limit = heapq.heappop(self._entries)[2]
-                    if _strike(limit):
+                    if _strike(limit) and limit.error is TaskTimeout:
                         self._push(now + self._again_seconds, limit)
                 self._clock.wait(self._changed, self._entries[0][0] - now if self._entries else None)
 
 
 def _strike(limit: _Limit) -> bool:
-    """Raise TaskTimeout in the thread of a run, unless the run is over; whether it was raised."""
+    """Raise the error of a limit in the thread of its run, unless the run is over; whether it was raised."""
     limit.striking = True
     try:
         if limit.over:
             return False
-        _raise_in(limit.thread)
+        _raise_in(limit.thread, limit.error)
         limit.struck = True
         return True
     finally:
@@ -133,7 +141,7 @@ def _await_last_strike(limit: _Limit) -> None:
     """
     try:
         _let_strike(limit)
-    except TaskTimeout:
+    except (TaskTimeout, SoftTimeout):
         _let_strike(limit)  # the one before may have come late, and another have begun
         raise
 
@@ -145,6 +153,6 @@ def _let_strike(limit: _Limit) -> None:
         time.sleep(0)
 
 
-def _raise_in(thread: int) -> None:
+def _raise_in(thread: int, error: type[BaseException]) -> None:
     # Documented in "Initialization, Finalization, and Threads" of the C API; Dramatiq's time limits do the same.
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TaskTimeout))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

@@ -4,7 +4,8 @@ A record has one of three forms in `TaskRecord.downstream`:
 
 - ``{"in", "after"}``: the task waits for another one, whose record lists it; see `WaitsFor`.
 - A list of frames with nothing in their calls but ids: the task has begun, and these follow it.
-- ``{"then", "rest", "branches", "more", "callbacks"}``: the same list, and what else is known; see `Downstream`.
+- ``{"then", "rest", "branches", "more", "callbacks", "replaced"}``: the same list, and what else is known; see
+  `Downstream`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from drivetrain.contract import Plain, State, TaskRecord
 from drivetrain.worker.long_chains import LoadBodies, load_rest
 from drivetrain.worker.payloads import Payloads
 from drivetrain.workflow.advance import after
-from drivetrain.workflow.frames import Call, Fork, Frame, Frames, steps
+from drivetrain.workflow.frames import Call, Fork, Frame, Frames, ids, steps
 from drivetrain.workflow.wire import load_frames, skeleton
 
 __all__ = ["Callbacks", "Downstream", "WaitsFor", "downstream", "dump_downstream", "load_downstream", "waits_for"]
@@ -28,6 +29,8 @@ Read = Callable[[Sequence[str]], Sequence[TaskRecord | None]]
 
 #: The largest size of the branches that the record of a group lists: ten thousand members with ids of our own.
 _MOST_BRANCHES_BYTES = 400_000
+#: The states of tasks that may wait for other tasks.
+_MAY_WAIT = frozenset({State.PENDING, State.RETRY})
 #: What an id costs beside its own characters.
 _ID_BYTES = 4
 
@@ -66,6 +69,8 @@ class Downstream(Struct, frozen=True, kw_only=True):
         branches: for a group: its members, in order, with nothing in their calls but ids.
         more: for a group: how many further members it has.
         callbacks: the callbacks of the task and of those that follow it, by the id of their task.
+        replacement: for a task that was replaced: the steps for whose end it waits, with ids, names and queues. Where
+            they are too many, the members of groups are left out.
     """
 
     frames: Frames = ()
@@ -73,6 +78,7 @@ class Downstream(Struct, frozen=True, kw_only=True):
     branches: tuple[Frames, ...] = ()
     more: int = 0
     callbacks: Mapping[str, Callbacks] = field(default_factory=dict)
+    replacement: Frames = ()
 
 
 _NOTHING = Downstream()
@@ -81,12 +87,20 @@ _NOTHING = Downstream()
 def waits_for(record: TaskRecord, payloads: Payloads) -> WaitsFor | None:
     """What a task or group waits for; None: it has begun or ended, and waits for nothing.
 
+    A task that was replaced has begun, and waits for its replacement.
+
     Raises:
         SerializationError: the record cannot be read.
     """
-    if record.state is not State.PENDING or record.downstream is None:
+    if record.state not in _MAY_WAIT or record.downstream is None:
         return None
-    return _waits_for(payloads.load(record.downstream))
+    if record.state is State.PENDING:
+        return _waits_for(payloads.load(record.downstream))
+    known = load_downstream(record, payloads)
+    if not isinstance(known, Downstream) or not known.replacement:
+        return None
+    first, last = known.replacement[0], known.replacement[-1]
+    return WaitsFor(first=next(ids((first,))), after=next(ids((last,))))
 
 
 def load_downstream(record: TaskRecord, payloads: Payloads) -> Downstream | WaitsFor:
@@ -106,6 +120,7 @@ def load_downstream(record: TaskRecord, payloads: Payloads) -> Downstream | Wait
         branches=tuple(map(_frames, plain.get("branches", ()))),
         more=plain.get("more", 0),
         callbacks={task_id: _callbacks(one) for task_id, one in plain.get("callbacks", {}).items()},
+        replacement=_frames(plain.get("replaced", ())),
     )
 
 
@@ -115,6 +130,7 @@ def dump_downstream(
     rest: str = "",
     call: Call | None = None,
     branches: Sequence[Frames] = (),
+    replacement: Frames = (),
     largest_bytes: int | None = None,
 ) -> Plain:
     """The plain form of what follows a task or group; None: nothing does.
@@ -124,19 +140,23 @@ def dump_downstream(
         rest: the key of the frames after those; empty: there are none.
         call: the task; None: it is a group.
         branches: the branches of the group.
+        replacement: what replaces the task, which has run; empty: nothing does.
         largest_bytes: the size of the largest value that the backend stores; None: unlimited.
     """
-    if call is not None and not (frames or rest or call.has_callbacks):
+    if call is not None and not (frames or rest or replacement or call.has_callbacks):
         return None  # as for most tasks
     found = [*([] if call is None else [call]), *steps(frames)]
     callbacks = {each.id: _plain_callbacks(each) for each in _with_callbacks(found)}
-    if not (branches or callbacks or rest):
+    if not (branches or callbacks or rest or replacement):
         return skeleton(frames) if frames else None
     known: dict[str, Plain] = {"then": skeleton(frames)}
     if rest:
         known["rest"] = rest
+    largest = _MOST_BRANCHES_BYTES if largest_bytes is None else min(_MOST_BRANCHES_BYTES, largest_bytes // 3)
+    if replacement:
+        whole = sum(map(_size, steps(replacement))) <= largest
+        known["replaced"] = _outline(replacement if whole else _without_members(replacement), named=True)
     if branches:
-        largest = _MOST_BRANCHES_BYTES if largest_bytes is None else min(_MOST_BRANCHES_BYTES, largest_bytes // 3)
         known["branches"], known["more"] = _listed(branches, largest)
     if callbacks:
         known["callbacks"] = callbacks
@@ -212,6 +232,10 @@ def _frame(plain: Any) -> Frame:
     if "group" in plain:
         return Fork(plain["group"], tuple(map(_frames, plain["branches"])))
     return Call(id=plain["id"], task=plain["task"], queue=plain["queue"])
+
+
+def _without_members(frames: Frames) -> Frames:
+    return tuple(Fork(frame.group_id, ()) if isinstance(frame, Fork) else frame for frame in frames)
 
 
 # Callbacks

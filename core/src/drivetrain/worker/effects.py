@@ -19,8 +19,10 @@ from drivetrain.contract import (
     RunLease,
     State,
     TaskRecord,
+    TooLarge,
     Transition,
     evolve,
+    exception_name,
 )
 from drivetrain.worker.downstream import dump_downstream, waits_for
 from drivetrain.worker.logs import get_logger
@@ -29,7 +31,18 @@ from drivetrain.worker.publisher import Publisher, first_due
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished, error_callbacks
-from drivetrain.workflow.advance import Complete, Effect, End, Failed, Open, Publish, Resumed, advance
+from drivetrain.workflow.advance import (
+    Complete,
+    Effect,
+    End,
+    Failed,
+    Open,
+    Publish,
+    Resumed,
+    Return,
+    Succeeded,
+    advance,
+)
 from drivetrain.workflow.frames import Frames, Invocation
 from drivetrain.workflow.wire import dump_frames, load_frames
 
@@ -81,6 +94,8 @@ class EffectRunner:
         self._open([effect for effect in effects if isinstance(effect, Open)])
         self._publish([effect for effect in effects if isinstance(effect, Publish)])
         self._end([effect for effect in effects if isinstance(effect, End)])
+        if returns := [effect for effect in effects if isinstance(effect, Return)]:
+            self._end_replaced(returns)
         if completes := [effect for effect in effects if isinstance(effect, Complete)]:
             self._complete_members(completes, known or {})
 
@@ -182,6 +197,40 @@ class EffectRunner:
             task=GROUP_TASK if end.state is State.SUCCESS else "",  # only groups succeed without running
             payload=None if end.failure is None else self._runtime.payloads.dump(end.failure),
             retention=self._runtime.record_retention_seconds(None),
+        )
+
+    def _end_replaced(self, returns: Sequence[Return]) -> None:
+        """End tasks with the values of their replacements, then perform what follows them."""
+        transitions = [self._returned(one) for one in returns]
+        outcomes = self._retrier.call("record", lambda: self._runtime.backend.record(transitions))
+        follow: list[Effect] = []
+        for one, transition, outcome in zip(returns, transitions, outcomes, strict=True):
+            state, payload = transition.state, transition.payload
+            if not outcome.applied and outcome.before is not None:  # it has ended before
+                state, payload = outcome.before.state, outcome.before.payload
+            if state is State.SUCCESS:
+                follow += advance(one.frames, Succeeded(one.call, one.value), workflow=one.workflow)
+            elif state is State.FAILURE:
+                failure = None if payload is None else self._runtime.payloads.load(payload)
+                follow += advance(one.frames, Failed(failure, one.call), workflow=one.workflow)
+        self.perform(follow)
+
+    def _returned(self, one: Return) -> Transition:
+        """The transition that ends a replaced task."""
+        call, limit = one.call, self._largest_value
+        state, payload = State.SUCCESS, self._runtime.payloads.dump(one.value)
+        if limit is not None and len(payload) > limit:
+            error = TooLarge(f"the result of task {call.id}", len(payload), limit)
+            failure = Failure(type=exception_name(TooLarge), message=str(error), task=call.task, task_id=call.id)
+            state, payload = State.FAILURE, self._runtime.payloads.dump(self._runtime.registry.codec.encode(failure))
+        return Transition(
+            task_id=call.id,
+            state=state,
+            at=self._runtime.clock.now(),
+            worker=self._worker,
+            task=call.task,
+            payload=payload,
+            retention=self._runtime.record_retention_seconds(call.retention),
         )
 
     def _complete_members(self, completes: Sequence[Complete], known: Mapping[Member, GroupProgress]) -> None:

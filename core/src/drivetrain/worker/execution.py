@@ -15,7 +15,7 @@ from types import CoroutineType
 from typing import Any
 
 from drivetrain.contract import Failure, InvalidArguments, PluginFailed, State, exception_name
-from drivetrain.worker.context import Postpone, Retry, TaskTimeout, enter
+from drivetrain.worker.context import Postpone, Retry, SoftTimeout, TaskTimeout, enter
 from drivetrain.worker.coroutines import run_to_end
 from drivetrain.worker.events import event_of_run
 from drivetrain.worker.forked import await_in_one_process, call_in_one_process
@@ -25,11 +25,12 @@ from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.progress import ProgressSink
 from drivetrain.worker.publisher import postponed_since
 from drivetrain.worker.registry import Pool
+from drivetrain.worker.replacing import plan_replacement
 from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Execution", "RunRefused", "error_text", "failure_of"]
+__all__ = ["Execution", "Limited", "RunRefused", "error_text", "failure_of"]
 
 logger = get_logger("drivetrain.task")
 
@@ -70,8 +71,8 @@ def _writable(text: str) -> str:
     return exact if exact.isascii() else exact.encode("utf-8", "backslashreplace").decode()
 
 
-#: Calls a function with a limit on its time, in seconds.
-Limited = Callable[[float, Callable[[], Any]], Any]
+#: Calls a function with a limit on its time, in seconds, at which an error is raised in it.
+Limited = Callable[[float, Callable[[], Any], type[BaseException]], Any]
 
 
 class RunRefused(Exception):
@@ -104,7 +105,7 @@ class Execution:
 
         Args:
             run: the run.
-            limited: calls a function, and raises TaskTimeout in it after a number of seconds.
+            limited: calls a function, and raises TaskTimeout or SoftTimeout in it after a number of seconds.
         """
         return self._context.copy().run(self._run, run, limited)
 
@@ -122,25 +123,36 @@ class Execution:
         return self.returned(run, value)
 
     def _value(self, run: Run, function: Callable[[], Any], limited: Limited | None) -> Any:
-        work, timeout = partial(call_in_one_process, function), run.invocation.call.timeout
-        value = work() if timeout is None or limited is None else limited(timeout, work)
+        call, work = run.invocation.call, partial(call_in_one_process, function)
+        if limited is None:
+            value = work()
+        else:
+            if call.soft_timeout is not None:
+                work = partial(limited, call.soft_timeout, work, SoftTimeout)
+            value = work() if call.timeout is None else limited(call.timeout, work, TaskTimeout)
         if type(value) is CoroutineType:  # of a coroutine function under a plain decorator
-            value = run_to_end(await_in_one_process(value), None if limited is None else timeout)
+            limits = (None, None) if limited is None else (call.timeout, call.soft_timeout)
+            value = run_to_end(await_in_one_process(value), *limits)
         return value
 
-    def run_here(self, run: Run) -> RunResult:
-        """Run a function, plain or async, in this thread, without a time limit; its result."""
+    def run_here(self, run: Run, limited: Limited | None = None) -> RunResult:
+        """Run a function, plain or async, in this thread; its result.
+
+        Args:
+            run: the run.
+            limited: as for `run`; None: without time limits.
+        """
         if run.definition.pool is not Pool.LOOP:
-            return self.run(run)
-        return self._context.copy().run(self._run_coroutine, run)
+            return self.run(run, limited)
+        return self._context.copy().run(self._run_coroutine, run, limited is not None)
 
-    def _run_coroutine(self, run: Run) -> RunResult:
+    def _run_coroutine(self, run: Run, limited: bool) -> RunResult:
         try:
-            import asyncio
-
             args, kwargs = self.begin(run)
             with self.around(run):
-                value = asyncio.run(await_in_one_process(run.definition.function(*args, **kwargs)))
+                work = await_in_one_process(run.definition.function(*args, **kwargs))
+                call = run.invocation.call
+                value = run_to_end(work, *((call.timeout, call.soft_timeout) if limited else (None, None)))
         except BaseException as error:  # noqa: BLE001 - any error of a task ends only this task
             return self.failed(run, error)
         return self.returned(run, value)
@@ -172,6 +184,8 @@ class Execution:
 
     def returned(self, run: Run, value: Any) -> RunResult:
         """The result of a function that returned ``value``. Raises nothing."""
+        if run.replacement is not None:
+            return self._replaced(run, value)
         try:
             plain = run.definition.binding.encode_result(value)
         except BaseException as error:  # noqa: BLE001 - an encoder of the application may raise anything; it ends only this task
@@ -182,6 +196,21 @@ class Execution:
             run=run,
             state=State.SUCCESS,
             value=plain,
+            run_seconds=self._ran_seconds(run),
+        )
+
+    def _replaced(self, run: Run, value: object) -> RunResult:
+        """The result of a function that continues with a workflow. Raises nothing."""
+        try:
+            frames = plan_replacement(self._runtime, run, value)
+        except BaseException as error:  # noqa: BLE001 - an encoder of the application may raise anything; it ends only this task
+            return self._guarded(self._final, run, error)
+        return RunResult(
+            delivery=run.delivery,
+            invocation=run.invocation,
+            run=run,
+            state=State.RETRY,
+            replacement=frames,
             run_seconds=self._ran_seconds(run),
         )
 

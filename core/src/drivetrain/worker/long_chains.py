@@ -27,7 +27,7 @@ from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import RunResult
 from drivetrain.worker.runtime import Runtime
-from drivetrain.workflow.frames import Call, Frames, Invocation
+from drivetrain.workflow.frames import Call, Frame, Frames, Invocation
 from drivetrain.workflow.wire import dump_frames, load_frames
 
 __all__ = ["LoadBodies", "LoadedFrames", "LongChains", "RestLost", "load_rest"]
@@ -109,6 +109,14 @@ class LongChains:
             found.append(result)
         return found, loaded
 
+    def load_replaced(self, results: Sequence[RunResult]) -> tuple[Sequence[RunResult], dict[str, tuple[str, ...]]]:
+        """The same for tasks that are replaced, before that is recorded: their records list all that follows them."""
+        if not any(result.replacement and result.invocation.rest for result in results):
+            return results, {}
+        found, loaded = self.load_needed([result for result in results if result.replacement])
+        whole = {result.task_id: result for result in found}
+        return [whole.get(result.task_id, result) for result in results], loaded
+
     def load_all(self, invocation: Invocation) -> LoadedFrames:
         """All frames that the backend stores for ``invocation``."""
         return load_rest(invocation.rest, self._payloads, self.load_bodies)
@@ -129,14 +137,16 @@ class LongChains:
     def _needed(self, result: RunResult) -> LoadedFrames | None:
         """The parts that the effects of ``result`` need; None: none."""
         invocation = result.invocation
+        if result.replacement:
+            return self.load_all(invocation)
         if result.state is State.RETRY:
             return None
         if result.state is not State.SUCCESS:
             return self.load_all(invocation)
         if invocation.frames:
-            return None if isinstance(invocation.frames[0], Call) else self.load_all(invocation)
+            return None if _takes_rest(invocation.frames[0]) else self.load_all(invocation)
         part = load_rest(invocation.rest, self._payloads, self.load_bodies, parts=1)
-        return part if not part.frames or isinstance(part.frames[0], Call) else self.load_all(invocation)
+        return part if not part.frames or _takes_rest(part.frames[0]) else self.load_all(invocation)
 
     def _cut(self, invocation: Invocation, bodies: dict[str, bytes]) -> Invocation:
         """``invocation`` with its first frames; adds the parts with the other ones to ``bodies``."""
@@ -150,6 +160,11 @@ class LongChains:
             frames = frames[:-_PART]
         bodies.update(added)
         return replace(invocation, frames=frames, rest=rest)
+
+
+def _takes_rest(frame: Frame) -> bool:
+    """Whether the next step hands the key on unread. A group and a task that was replaced need all frames."""
+    return isinstance(frame, Call) and not frame.replaced
 
 
 def load_rest(rest: str, payloads: Payloads, load: LoadBodies, *, parts: int | None = None) -> LoadedFrames:

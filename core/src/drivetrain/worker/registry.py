@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from drivetrain.contract import ConfigurationError, Plain, UnknownTask
+from drivetrain.worker.chunks import ChunkBinding, chunk_function, chunk_name
 from drivetrain.worker.limits.bound import BoundUnique, TaskLimits
 from drivetrain.worker.limits.specs import Concurrency, Rate
 from drivetrain.worker.origins import Origin
 from drivetrain.workflow.binding import Binding
-from drivetrain.workflow.plan import Defaults
+from drivetrain.workflow.plan import Defaults, Router
 from drivetrain.workflow.values import Values
 
-__all__ = ["Pool", "Registry", "TaskDefinition"]
+__all__ = ["Pool", "Registry", "TaskDefinition", "chunked"]
 
 
 class Pool(StrEnum):
@@ -45,6 +46,22 @@ class TaskDefinition:
     unique: BoundUnique | None = None
     #: Other names under which messages may name it.
     aliases: tuple[str, ...] = ()
+    #: For a task of a blueprint: the module whose import includes the blueprint in the app; empty: it has none.
+    included_by: str = ""
+
+
+def chunked(definition: TaskDefinition) -> TaskDefinition:
+    """The task that runs the calls of one chunk; see `drivetrain.worker.chunks`."""
+    restricted = definition.limits is not None or definition.unique is not None
+    return evolve(
+        definition,
+        name=chunk_name(definition.name),
+        function=chunk_function(definition.function),
+        binding=ChunkBinding(definition.binding, refused=restricted),
+        limits=None,
+        unique=None,
+        aliases=(),
+    )
 
 
 class Registry(Mapping[str, TaskDefinition]):
@@ -53,8 +70,10 @@ class Registry(Mapping[str, TaskDefinition]):
     See `drivetrain.workflow.plan.TaskCatalog`. Iterating gives names only, no aliases.
     """
 
-    def __init__(self, values: Values, fallback: Defaults) -> None:
+    def __init__(self, values: Values, fallback: Defaults, router: Router | None = None) -> None:
         self.codec = values
+        #: See `drivetrain.workflow.plan.TaskCatalog`.
+        self.router = router
         self._fallback = fallback
         self._definitions: dict[str, TaskDefinition] = {}
         self._origins: dict[str, Origin] = {}
@@ -93,6 +112,7 @@ class Registry(Mapping[str, TaskDefinition]):
         self._origins[definition.name] = origin
         self._definitions[definition.name] = definition
         self._by_any_name.update(dict.fromkeys(names, definition))
+        self._by_any_name[chunk_name(definition.name)] = chunked(definition)
 
     def _check_limits(self, definition: TaskDefinition) -> None:
         if definition.limits is None:

@@ -11,6 +11,7 @@ from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.unfinished import Unfinished
 from drivetrain.workflow.frames import Invocation
+from drivetrain.workflow.wire import load_frames
 
 __all__ = ["ResultFactory", "dead_reason_of"]
 
@@ -63,7 +64,8 @@ class ResultFactory:
         result = RunResult(delivery=delivery, invocation=invocation, state=record.state, recorded=True)
         if record.state is State.RETRY:
             unfinished = Unfinished.load(self._payloads, record)
-            return replace(result, failure=unfinished.failure, retry_at=unfinished.due)
+            replacement = () if unfinished.replacement is None else load_frames(unfinished.replacement)
+            return replace(result, failure=unfinished.failure, retry_at=unfinished.due, replacement=replacement)
         plain: Plain = None if record.payload is None else self._payloads.load(record.payload)
         if record.state is State.SUCCESS:
             return replace(result, value=plain)

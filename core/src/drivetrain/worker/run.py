@@ -10,7 +10,7 @@ from drivetrain.contract import Delivery, Failure, LimitWait, Plain, State
 from drivetrain.worker.limits.place import Place
 from drivetrain.worker.lone_starts import LoneStart
 from drivetrain.worker.registry import TaskDefinition
-from drivetrain.workflow.frames import Invocation
+from drivetrain.workflow.frames import Frames, Invocation
 
 __all__ = ["Run", "RunResult", "log_extra"]
 
@@ -48,6 +48,8 @@ class Run(Struct, kw_only=True, eq=False):
     lone: LoneStart | None = None
     #: The ids of the tasks and groups for whose results its function waits at this moment.
     awaits: tuple[str, ...] = ()
+    #: What its function wants to continue with: a `drivetrain.worker.context.Replacement`. None: nothing.
+    replacement: object = None
 
     @property
     def task_id(self) -> str:
@@ -71,6 +73,8 @@ class RunResult(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
     #: For RETRY: when the next attempt is due; Unix seconds.
     retry_at: float | None = None
+    #: For RETRY: the frames that replace the task; empty: another attempt follows.
+    replacement: Frames = ()
     #: For RECEIVED: when the task runs again because it has raised Postpone; Unix seconds. None: it was released.
     postponed_until: float | None = None
     #: Whether the backend has recorded it already.
@@ -86,6 +90,11 @@ class RunResult(Struct, frozen=True, kw_only=True):
     def task_id(self) -> str:
         """The id of its task."""
         return self.invocation.call.id
+
+    @property
+    def outcome(self) -> State:
+        """How the run has ended. One that was replaced has succeeded, though its task has not ended."""
+        return State.SUCCESS if self.replacement else self.state
 
 
 def log_extra(invocation: Invocation) -> dict[str, str]:

@@ -178,6 +178,7 @@ class Stages:
             releaser=self.releaser,
             in_flight=self.in_flight,
             activity=self.activity,
+            retrier=retrier,
         )
 
     def _make_receiver(self) -> Receiver:

@@ -30,6 +30,8 @@ class Unfinished(Struct, frozen=True, kw_only=True):
     queue: str = ""
     #: The error callbacks that its failure leads to, plain; None: there are none. See `error_callbacks`.
     on_error: Plain = None
+    #: The frames that replace the task, plain; None: nothing does. Its next worker sends them again.
+    replacement: Plain = None
     #: The worker from which this attempt was taken over last, since its lease had ended. Empty: none, or unknown.
     taken_over_from: str = ""
 
@@ -61,6 +63,8 @@ class Unfinished(Struct, frozen=True, kw_only=True):
             fields["queue"] = self.queue
         if self.on_error is not None:
             fields["on_error"] = self.on_error
+        if self.replacement is not None:
+            fields["replacement"] = self.replacement
         if self.taken_over_from:
             fields["taken_over_from"] = self.taken_over_from
         return payloads.dump(fields)

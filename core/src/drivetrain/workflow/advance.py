@@ -23,6 +23,7 @@ __all__ = [
     "Open",
     "Publish",
     "Resumed",
+    "Return",
     "Succeeded",
     "advance",
     "after",
@@ -88,7 +89,17 @@ class End(Struct, frozen=True):
     failure: Plain = None
 
 
-Effect: TypeAlias = Publish | Open | Complete | End
+class Return(Struct, frozen=True):
+    """The replacement of this task has succeeded: the task ends with its value, and then ``frames`` continue."""
+
+    call: Call
+    value: Plain
+    frames: Frames = ()
+    #: As for `Publish`.
+    workflow: str = ""
+
+
+Effect: TypeAlias = Publish | Open | Complete | End | Return
 
 
 class Resumed(Struct, frozen=True):
@@ -147,6 +158,9 @@ def _resume(frames: Frames, value: Plain | Nothing, workflow: str, parent: str, 
         return
     top, rest = frames[0], frames[1:]
     if isinstance(top, Call):
+        if top.replaced:
+            yield Return(top, None if isinstance(value, Nothing) else value, rest, workflow)
+            return
         yield Publish(Invocation(call=top.receive(value), frames=rest, rest=unloaded), workflow, parent)
     elif isinstance(top, Join):
         yield Complete(top, value, workflow=workflow)

@@ -83,6 +83,8 @@ class Call(
     retries: Retries | None = None
     #: Seconds that one attempt may run.
     timeout: float | None = None
+    #: Seconds after which SoftTimeout is raised in the attempt.
+    soft_timeout: float | None = None
     #: Seconds that its result is kept.
     retention: float | None = None
     #: For brokers that keep the messages of one group in order.
@@ -91,6 +93,8 @@ class Call(
     dead_letter: bool = False
     #: Whether a worker that does not know the task drops it at once.
     ignore_unknown: bool = False
+    #: Whether it has run and was replaced by the frames before it: it ends with the value that it receives.
+    replaced: bool = False
     on_success: tuple[tuple[Call | Fork | Join, ...], ...] = ()
     #: Its own error callbacks: sent when it ends as FAILURE or EXPIRED, whether it or a task before it failed.
     on_error: tuple[tuple[Call | Fork | Join, ...], ...] = ()

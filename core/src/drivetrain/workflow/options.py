@@ -69,6 +69,10 @@ def _timeout(value: Any) -> float | None:
     return _seconds("timeout", value)
 
 
+def _soft_timeout(value: Any) -> float | None:
+    return _seconds("soft_timeout", value)
+
+
 def _retention(value: Any) -> float | None:
     return _seconds("retention", value)
 
@@ -102,6 +106,8 @@ class Options:
     retry: Retries | None = field(default=None, validator=_check_retry)
     #: How long one attempt may run, in seconds.
     timeout: float | None = field(default=None, converter=_timeout)
+    #: After how many seconds of one attempt SoftTimeout is raised in the task, so that it can end early.
+    soft_timeout: float | None = field(default=None, converter=_soft_timeout)
     #: How long the result is kept after the task has finished, in seconds.
     retention: float | None = field(default=None, converter=_retention)
     #: For brokers that keep the messages of one group in order (SQS FIFO queues); others ignore it.
@@ -129,6 +135,7 @@ class SignatureOptions(TypedDict, total=False):
     headers: Mapping[str, str]
     retry: Retries | None
     timeout: float | timedelta | None
+    soft_timeout: float | timedelta | None
     retention: float | timedelta | None
     message_group: str | None
     dead_letter: bool | None

@@ -16,7 +16,10 @@ from drivetrain.workflow.nesting import DEEPEST
 from drivetrain.workflow.options import NO_OPTIONS
 from drivetrain.workflow.signature import Chain, Group, Signature, Workflow
 
-__all__ = ["Defaults", "TaskCatalog", "plan"]
+__all__ = ["Defaults", "Router", "TaskCatalog", "plan"]
+
+#: Chooses the queue of a call from the name of its task and its arguments; None: the queue of the task.
+Router = Callable[[str, tuple[Any, ...], Mapping[str, Any]], str | None]
 
 
 @frozen(kw_only=True)
@@ -27,12 +30,18 @@ class Defaults:
     priority: int = 0
     retries: Retries | None = None
     timeout: float | None = None
+    soft_timeout: float | None = None
     retention: float | None = None
     dead_letter: bool = False
 
 
 class TaskCatalog(Protocol):
     """The registered tasks, as far as planning needs them."""
+
+    @property
+    def router(self) -> Router | None:
+        """Chooses the queue of a call that does not name one; None: each task has its own."""
+        ...
 
     def defaults(self, task: str) -> Defaults:
         """The default options of this task."""
@@ -67,6 +76,7 @@ def _check_unique(frames: Frames) -> None:
 class _Planner:
     def __init__(self, catalog: TaskCatalog, new_id: Callable[[], str]) -> None:
         self._catalog = catalog
+        self._router = catalog.router
         self._new_id = new_id
 
     def frames(
@@ -118,6 +128,9 @@ class _Planner:
         args, kwargs = self._catalog.encode_call(
             signature.task, signature.args, signature.kwargs, received=received and not signature.immutable
         )
+        queue = defaults.queue
+        if self._router is not None and options.queue is None:
+            queue = self._router(signature.task, signature.args, signature.kwargs) or queue
         # Planned again for each task, so that each failing task sends callbacks with new ids.
         workflow_on_error = self._callbacks(around, level) if around else ()
         if options is NO_OPTIONS and not (
@@ -129,10 +142,11 @@ class _Planner:
                 args=tuple(args),
                 kwargs=kwargs,
                 immutable=signature.immutable,
-                queue=defaults.queue,
+                queue=queue,
                 priority=defaults.priority,
                 retries=defaults.retries,
                 timeout=defaults.timeout,
+                soft_timeout=defaults.soft_timeout,
                 retention=defaults.retention,
                 dead_letter=defaults.dead_letter,
                 workflow_on_error=workflow_on_error,
@@ -144,7 +158,7 @@ class _Planner:
             args=tuple(args),
             kwargs=kwargs,
             immutable=signature.immutable,
-            queue=_or(options.queue, defaults.queue),
+            queue=_or(options.queue, queue),
             priority=_or(options.priority, defaults.priority),
             headers=options.headers,
             eta=None if options.eta is None else options.eta.timestamp(),
@@ -153,6 +167,7 @@ class _Planner:
             expires_after=None if isinstance(expires, datetime) else expires,
             retries=_or(options.retry, defaults.retries),
             timeout=_or(options.timeout, defaults.timeout),
+            soft_timeout=_or(options.soft_timeout, defaults.soft_timeout),
             retention=_or(options.retention, defaults.retention),
             message_group=options.message_group,
             dead_letter=_or(options.dead_letter, defaults.dead_letter),

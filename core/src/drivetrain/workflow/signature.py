@@ -9,6 +9,7 @@ from attrs import evolve, field, frozen
 from typing_extensions import TypeVar
 
 from drivetrain.contract import Failure, InvalidSignature
+from drivetrain.workflow.habits import SIGNATURE_HABITS, raise_unknown
 from drivetrain.workflow.options import NO_OPTIONS, Options, SignatureOptions, changed_options
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ class Workflow(Generic[R_co, In_co]):
     def inner(self) -> tuple[Workflow[Any], ...]:
         """The workflows inside it, without callbacks."""
         return ()
+
+    if not TYPE_CHECKING:  # a type checker must find that there is no such method
+
+        def __getattr__(self, name: str) -> Any:
+            raise_unknown(f"a {type(self).__name__.lower()}", name, SIGNATURE_HABITS)
 
 
 @frozen(kw_only=True)

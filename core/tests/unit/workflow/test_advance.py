@@ -35,6 +35,8 @@ from drivetrain.workflow.wire import dump_frames, load_frames
 
 @define
 class Book:
+    router = None
+
     def defaults(self, task: str) -> Defaults:
         return Defaults(queue="q")
 

@@ -24,6 +24,8 @@ WAIT = 20
 
 
 class Book:
+    router = None
+
     def defaults(self, task):
         return Defaults(queue="q")
 

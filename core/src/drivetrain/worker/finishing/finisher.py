@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from drivetrain.contract import State
 from drivetrain.worker.activity import Activity
+from drivetrain.worker.announcing import announce
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.events import notify_step
 from drivetrain.worker.execution import error_text
@@ -23,8 +24,9 @@ from drivetrain.worker.log_text import shortened
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.publisher import Publisher, offers, workflow_of
+from drivetrain.worker.replacing import replacement_effects
 from drivetrain.worker.results import dead_reason_of
-from drivetrain.worker.retrying import GaveUp
+from drivetrain.worker.retrying import GaveUp, Retrier
 from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.version_mismatch import next_offer_seconds
@@ -53,6 +55,7 @@ class Finisher:
         releaser: Releaser,
         in_flight: InFlight,
         activity: Activity,
+        retrier: Retrier,
     ) -> None:
         self._runtime = runtime
         self._options = options
@@ -66,6 +69,7 @@ class Finisher:
         self._releaser = releaser
         self._in_flight = in_flight
         self._activity = activity
+        self._retrier = retrier
         self._notifier = ResultNotifier(runtime, options)
 
     def settle(self, results: Sequence[RunResult]) -> None:
@@ -97,14 +101,16 @@ class Finisher:
             results = self._offer_mismatches(results)
         observers = self._runtime.observers
         notify_step(observers, "ran", [result for result in results if result.run is not None])
+        results, before = self._effect_runner.long_chains.load_replaced(results)
         settled, progress = self._recorder.record(results)
         notify_step(observers, "recorded", settled)
         self._activity.ended(settled)
         self._notifier.notify(settled)
         self._notifier.log_successes(settled)
         settled, loaded = self._effect_runner.long_chains.load_needed(settled)
+        self._announce_replacements([result for result in settled if result.replacement])
         self._effect_runner.perform([effect for result in settled for effect in _effects_of(result)], progress)
-        self._publish_retries([result for result in settled if result.state is State.RETRY])
+        self._publish_retries([one for one in settled if one.state is State.RETRY and not one.replacement])
         notify_step(observers, "followed_up", settled)
         self._kept_messages.keep_failed(settled)
         if self._runtime.registry.limited:
@@ -112,8 +118,8 @@ class Finisher:
         if self._runtime.registry.unique:
             self._claim_releaser.release(settled)
         self._acknowledger.finish(settled)
-        if loaded:
-            self._drop_loaded(settled, loaded)
+        if before or loaded:
+            self._drop_loaded(settled, {**before, **loaded})
         notify_step(observers, "acknowledged", settled)
         self._in_flight.remove(result.run for result in results if result.run is not None)
 
@@ -121,6 +127,12 @@ class Finisher:
         """Drop the parts of long chains that no message needs any more. Dead letters keep theirs."""
         done = [result.task_id for result in settled if dead_reason_of(result) is None]
         self._effect_runner.long_chains.drop(key for task_id in done for key in loaded.get(task_id, ()))
+
+    def _announce_replacements(self, results: Sequence[RunResult]) -> None:
+        """Record the tasks that wait for the replacements of others."""
+        if results:
+            effects = [effect for result in results for effect in replacement_effects(result)]
+            announce(self._runtime, self._retrier, effects)
 
     def _publish_retries(self, results: Sequence[RunResult]) -> None:
         if not results:
@@ -208,6 +220,8 @@ def _effects_of(result: RunResult) -> tuple[Effect, ...]:
     """What follows a recorded result. Pure."""
     call, frames = result.invocation.call, result.invocation.frames
     rest = result.invocation.rest
+    if result.replacement:
+        return replacement_effects(result)
     if result.state is State.RETRY or not (frames or rest or call.on_success or call.on_error):
         return ()
     workflow = workflow_of(result.delivery.message)

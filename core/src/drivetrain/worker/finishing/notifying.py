@@ -50,11 +50,11 @@ class ResultNotifier:
             self._observers.notify("tasks_ended", events=[event for _, event in ended])
 
     def _notify_one(self, result: RunResult, event: TaskEvent) -> None:
-        hook = _HOOKS[result.state]
+        hook = _HOOKS[result.outcome]
         if not self._observers.watches(hook):
             return
         failure = None if result.error is None else shown_failure(result.error)
-        if result.state is State.SUCCESS:
+        if result.outcome is State.SUCCESS:
             self._observers.notify(hook, event=event, run_seconds=result.run_seconds)
         elif result.state is State.FAILURE:
             self._observers.notify(hook, event=event, failure=failure)
@@ -66,14 +66,14 @@ class ResultNotifier:
 
     def _event(self, result: RunResult) -> TaskEvent:
         if result.run is None:
-            return event_of(result.invocation, self._options.name, result.delivery.message, state=result.state)
+            return event_of(result.invocation, self._options.name, result.delivery.message, state=result.outcome)
         ran = result.run_seconds
-        return event_of_run(result.run, self._options.name, self._clock, state=result.state, run_seconds=ran)
+        return event_of_run(result.run, self._options.name, self._clock, state=result.outcome, run_seconds=ran)
 
     def log_successes(self, results: Sequence[RunResult]) -> None:
         """Log each success, if the options ask for it."""
         if not self._options.log_successes:
             return
         for result in results:
-            if result.state is State.SUCCESS and not result.recorded:
+            if result.outcome is State.SUCCESS and not result.recorded:
                 logger.info("succeeded in %.3f s", result.run_seconds, extra=log_extra(result.invocation))

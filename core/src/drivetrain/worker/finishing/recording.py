@@ -16,6 +16,7 @@ from drivetrain.contract import (
     Transition,
     evolve,
 )
+from drivetrain.worker.downstream import dump_downstream
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.events import event_of_run
 from drivetrain.worker.execution import failure_of
@@ -27,6 +28,7 @@ from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.run import RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Join
+from drivetrain.workflow.wire import dump_frames
 
 __all__ = ["ResultRecorder"]
 
@@ -88,7 +90,9 @@ class ResultRecorder:
         """The failure that ``result`` becomes because of ``error``."""
         failure = self._shortened(failure_of(result.invocation, error))
         plain = self._runtime.registry.codec.encode(failure)
-        return replace(result, state=State.FAILURE, value=None, failure=plain, error=failure, recorded=False)
+        return replace(
+            result, state=State.FAILURE, value=None, replacement=(), failure=plain, error=failure, recorded=False
+        )
 
     def _with_dead_reason(self, result: RunResult) -> RunResult:
         """The failure with the reason of its dead letter, for a worker that receives the message again."""
@@ -162,9 +166,16 @@ class ResultRecorder:
             task=call.task,
             run=None if result.run is None else result.run.id,
             payload=self._payload(result),
+            downstream=self._downstream(result) if result.replacement else None,
             retention=self._runtime.record_retention_seconds(call.retention) if terminal else None,
             member=first.member if terminal and isinstance(first, Join) else None,
         )
+
+    def _downstream(self, result: RunResult) -> bytes:
+        """For the record of a replaced task: what replaces it, and what follows."""
+        call, frames = result.invocation.call, result.invocation.frames
+        known = dump_downstream(frames, call=call, replacement=result.replacement, largest_bytes=self._largest_value)
+        return self._runtime.payloads.dump(known)
 
     def _payload(self, result: RunResult) -> bytes:
         dump = self._runtime.payloads.dump
@@ -172,6 +183,8 @@ class ResultRecorder:
             return dump(result.value)
         if result.state is State.RETRY:
             unfinished = self._effect_runner.unfinished(result.invocation, due=result.retry_at, failure=result.failure)
+            if result.replacement:
+                unfinished = replace(unfinished, replacement=dump_frames(result.replacement))
             return unfinished.dump(self._runtime.payloads)
         return dump(result.failure)
 

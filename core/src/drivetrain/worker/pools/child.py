@@ -18,14 +18,17 @@ from typing import Any
 from attrs import frozen
 from msgspec.structs import replace
 
-from drivetrain.contract import Delivery, LimitWait, Message, reset_after_fork
-from drivetrain.worker.execution import Execution
+from drivetrain.contract import Delivery, LimitWait, Message, SystemClock, reset_after_fork
+from drivetrain.worker.context import SoftTimeout
+from drivetrain.worker.deadlines import Deadlines
+from drivetrain.worker.execution import Execution, Limited
 from drivetrain.worker.fork_signals import restore_in_children
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.process_signals import dump_stacks_on_signal, leave_stopping_to_the_worker
 from drivetrain.worker.progress import WRITE_SECONDS, ReportedProgress
 from drivetrain.worker.run import Run, RunResult
+from drivetrain.worker.threads import Threads
 from drivetrain.workflow.frames import Invocation
 
 __all__ = ["Import", "Report", "Work", "serve"]
@@ -123,6 +126,21 @@ class _Reports:
             pause.wait(WRITE_SECONDS)
 
 
+class _SoftLimits:
+    """Raises SoftTimeout in the running task. The worker itself enforces the hard limit: it kills this process."""
+
+    def __init__(self) -> None:
+        self._deadlines = Deadlines(SystemClock(), Threads(_end_process))
+
+    def call(self, seconds: float, function: Callable[[], Any], error: type[BaseException]) -> Any:
+        """See `Limited`."""
+        return self._deadlines.call(seconds, function, error) if error is SoftTimeout else function()
+
+
+def _end_process(_thread: str, _error: BaseException) -> None:
+    os._exit(1)
+
+
 def serve(
     worker: connection.Connection[Any, Any], options: WorkerOptions, directory: Path, worker_lives: int | None = None
 ) -> None:
@@ -139,13 +157,13 @@ def serve(
     parent = multiprocessing.parent_process()
     _prepare(options.prepare_child, parent.sentinel if worker_lives is None and parent is not None else worker_lives)
     _keep_to_this_process(worker)
-    reports = _Reports(worker)
+    reports, limits = _Reports(worker), _SoftLimits()
     while True:
         try:
             order = worker.recv()
         except EOFError:
             return
-        worker.send(_imported(order.task) if isinstance(order, Import) else _run(order, options, reports))
+        worker.send(_imported(order.task) if isinstance(order, Import) else _run(order, options, reports, limits.call))
 
 
 def _prepare(prepare: Callable[[], None] | None, worker_lives: int | None) -> None:
@@ -185,14 +203,14 @@ def _imported(task: TaskReference) -> str | None:
     return None
 
 
-def _run(work: Work, options: WorkerOptions, reports: _Reports) -> RunResult:
+def _run(work: Work, options: WorkerOptions, reports: _Reports, limited: Limited) -> RunResult:
     task, call = work.task.find(), work.invocation.call
     message = Message(id=call.id, queue=call.queue, body=b"", headers=work.headers)
     run = Run(
         id="child",
         delivery=Delivery(message=message, receipt=None),
         invocation=work.invocation,
-        definition=task.definition,
+        definition=task.runtime.registry.find(call.task),
         received_at=work.received_at,
         owned_until=work.owned_until,
         expires_at=work.expires_at,
@@ -200,7 +218,7 @@ def _run(work: Work, options: WorkerOptions, reports: _Reports) -> RunResult:
     )
     reports.begin(run)
     try:
-        result = Execution(task.runtime, options, progress_sink=reports).run_here(run)
+        result = Execution(task.runtime, options, progress_sink=reports).run_here(run, limited)
     finally:
         reports.end()
     return replace(result, run=None)

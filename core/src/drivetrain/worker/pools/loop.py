@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from drivetrain.worker.coroutines import within
+from drivetrain.worker.coroutines import within, within_soft
 from drivetrain.worker.deadlines import STRIKE_AGAIN_SECONDS
 from drivetrain.worker.execution import Execution, RunRefused
 from drivetrain.worker.forked import await_in_one_process
@@ -157,12 +157,16 @@ class LoopPool:
 
     async def _run(self, run: Run, results: list[RunResult]) -> None:
         # Stored in a list, not returned: an asyncio task that cancels itself in its last step returns nothing.
-        timeout = run.invocation.call.timeout
+        call = run.invocation.call
         try:
             args, kwargs = self._execution.begin(run)
             with self._execution.around(run):
                 work = await_in_one_process(run.definition.function(*args, **kwargs))
-                value = await (work if timeout is None else within(timeout, work, again_seconds=self._again_seconds))
+                if call.soft_timeout is not None:
+                    work = within_soft(call.soft_timeout, work)
+                if call.timeout is not None:
+                    work = within(call.timeout, work, again_seconds=self._again_seconds)
+                value = await work
         except BaseException as error:  # noqa: BLE001 - any error of a task ends only this task
             results.append(self._execution.failed(run, error))
         else:

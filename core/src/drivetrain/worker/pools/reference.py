@@ -8,6 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from drivetrain.contract import ConfigurationError
+from drivetrain.worker.chunks import chunked_name
 from drivetrain.worker.registry import TaskDefinition
 
 __all__ = ["TaskReference"]
@@ -19,6 +20,8 @@ class TaskReference:
 
     module: str
     qualname: str
+    #: For a task of a blueprint: the module that includes the blueprint in the app; empty: it has none.
+    included_by: str = ""
 
     @classmethod
     def to(cls, definition: TaskDefinition) -> TaskReference:
@@ -29,12 +32,13 @@ class TaskReference:
         """
         function = definition.function
         # A partial has no name of its own.
-        reference = cls(function.__module__, getattr(function, "__qualname__", type(function).__qualname__))
+        qualname = getattr(function, "__qualname__", type(function).__qualname__)
+        reference = cls(function.__module__, qualname, definition.included_by)
         try:
             found = reference.find()
         except (ImportError, AttributeError):
             found = None
-        if getattr(getattr(found, "definition", None), "name", None) != definition.name:
+        if getattr(found, "name", None) != chunked_name(definition.name):
             raise ConfigurationError(
                 f"task {definition.name!r} uses the processes pool, but {reference.module}.{reference.qualname} is "
                 "not this task; define it at the top level of a module, with @app.task"
@@ -42,7 +46,9 @@ class TaskReference:
         return reference
 
     def find(self) -> Any:
-        """The task; imports its module."""
+        """The task; imports its module, and that of the app."""
+        if self.included_by:
+            importlib.import_module(self.included_by)
         found: Any = importlib.import_module(self.module)
         for name in self.qualname.split("."):
             found = getattr(found, name)

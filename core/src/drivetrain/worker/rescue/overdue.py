@@ -110,7 +110,10 @@ def _stranded(runtime: Runtime, records: Sequence[TaskRecord], before: float) ->
         if not message_id:
             continue  # sent by a version that did not record predecessors
         predecessor = known[message_id]
-        if predecessor is None:
+        if predecessor is None and record.state is State.RETRY:
+            # It was replaced, and its worker died before it sent the replacement: its own message does that.
+            yield Overdue(record=record, since=_entered(record), message_id=record.task_id, queue=record.queue)
+        elif predecessor is None:
             yield Overdue(record=record, since=_entered(record), message_id=message_id)
         elif predecessor.state.terminal and (since := _entered(predecessor)) <= before:
             yield Overdue(record=record, since=since, message_id=message_id, queue=predecessor.queue)
