@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,8 +49,12 @@ SAYS = {
     ],
     "web.py": [
         "before a worker runs: {'state': 'PENDING'}",
-        "then: {'state': 'FAILURE', 'error': 'there is no text'}",
-        "then: {'state': 'SUCCESS', 'counts': {'a': 2, 'b': 2}}",
+        'followed to the end: data: {"state": "SUCCESS"}',
+        "no such task: 404",
+        "no such text: 422",
+        "then: {'state': 'FAILURE', 'error': 'there are no words'}",
+        "then: {'state': 'SUCCESS', 'counts': {'boots': 2, 'and': 1}}",
+        "words of texts that succeeded: 3",
     ],
     "word_count.py": ["2 chain", "3 turns", "4 the", "left out: builtins.UnicodeDecodeError"],
 }
@@ -79,6 +84,11 @@ def test_every_example_is_here():
 def test_an_example_says_what_it_should(name, tmp_path):
     said = run(str(EXAMPLES / name), cwd=tmp_path, TMPDIR=str(tmp_path))
     assert sorted(said.splitlines()) == SAYS[name]  # what tasks say comes in any order
+
+
+def test_the_tests_of_the_tested_shop_pass(tmp_path):
+    shop = shutil.copytree(EXAMPLES / "tested_shop", tmp_path / "shop")
+    assert "6 passed" in run("-m", "pytest", "-p", "no:cacheprovider", cwd=shop)
 
 
 def test_the_demo_adds_up(tmp_path):

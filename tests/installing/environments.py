@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 #: Files of the wheelhouse that say which versions of other people's packages: those of ``requirements-dev.txt``, or the
 #: oldest that any member allows.
 PINNED, OLDEST = "pinned.txt", "oldest.txt"
+#: What the pages of integrations install besides drivetrain.
+_OF_INTEGRATIONS = ("fastapi", "httpx", "pydantic", "pytest")
 #: How long making the environments of all drivers may take, in seconds. Later tests reuse them.
 _SECONDS = 500
 
@@ -71,7 +73,8 @@ def wheelhouse(shared: Path) -> Path:
             # By its newest versions alone, nobody could tell tomorrow what was tested today.
             (made / PINNED).write_text((ROOT / "requirements-dev.txt").read_text("utf-8"))
             (made / OLDEST).write_text("".join(f"{each}\n" for each in sorted(set(_oldest()))))
-            _pip("download", "--only-binary", ":all:", "--dest", made, "--constraint", made / PINNED, *own)
+            wanted = (*own, *_OF_INTEGRATIONS)
+            _pip("download", "--only-binary", ":all:", "--dest", made, "--constraint", made / PINNED, *wanted)
             _pip("download", "--only-binary", ":all:", "--dest", made, "--requirement", made / OLDEST)
             made.rename(house)
     return house

@@ -2,7 +2,7 @@
 
 # mypy: disable-error-code="unused-awaitable"
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Never, assert_type
 
@@ -21,10 +21,15 @@ from drivetrain import (
     chain,
     chord,
     group,
+    provided,
     retry,
 )
 
 app = App("memory://")
+
+
+class Database:
+    name = "shop"
 
 
 @app.task
@@ -50,6 +55,22 @@ async def fetch(url: str) -> bytes:
 @app.task(queue="slow", timeout=10)
 async def fetch_slowly(url: str) -> bytes:
     return await fetch(url)
+
+
+def open_database() -> Iterator[Database]:
+    yield Database()
+
+
+async def connect() -> Database:
+    return Database()
+
+
+@app.task
+def look_up(user: int, database: Database = provided(open_database), other: Database = provided(connect)) -> str:
+    return database.name * user
+
+
+assert_type(look_up.send(1), Result[str])
 
 
 @app.task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from drivetrain.app.blockers import WaitReport, find_blockers
@@ -177,6 +177,23 @@ class Result(Generic[R]):
             ServiceUnavailable: the backend could not be reached in time.
         """
         return self._record(self._services.settings.send_seconds)
+
+    async def state_async(self) -> State:
+        """As `state`, for ``async`` code."""
+        return (await self.record_async()).state
+
+    async def record_async(self) -> TaskRecord:
+        """As `record`, for ``async`` code."""
+        return await self._in_thread(self.record)
+
+    async def cancel_async(self) -> bool:
+        """As `cancel`, for ``async`` code."""
+        return await self._in_thread(self.cancel)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        import asyncio
+
+        return await asyncio.get_running_loop().run_in_executor(self._services.readers, call)
 
     def _record(self, limit_seconds: float | None) -> TaskRecord:
         runtime = self._services.runtime
