@@ -91,6 +91,12 @@ def app(make_app):
 
 
 @pytest.fixture
+def make_client():
+    """Makes browsers of a dashboard."""
+    return Client
+
+
+@pytest.fixture
 def client(app):
     """A browser of a dashboard without authentication."""
     return Client(asgi(app, poll_seconds=0.01))
