@@ -1,6 +1,7 @@
 """An app with tasks that succeed and fail, and clients of its dashboard."""
 
 import warnings
+from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
@@ -56,14 +57,12 @@ class Client(TestClient):
         return answer.json()
 
 
-@pytest.fixture
-def make_app():
-    """Makes apps with tasks, and closes them."""
-    made = []
+@pytest.fixture(scope="session")
+def new_app():
+    """Makes apps with tasks that succeed, fail, and go to the dead letters."""
 
     def make(broker=None, backend=None, **settings):
         app = App(broker or f"memory://dashboard-{uuid4().hex}", backend, name="shop", **settings)
-        made.append(app)
 
         @app.task(name="add")
         def add(x: int, y: int) -> int:
@@ -79,9 +78,14 @@ def make_app():
 
         return app
 
-    yield make
-    for app in made:
-        app.close()
+    return make
+
+
+@pytest.fixture
+def make_app(new_app):
+    """Makes such apps, and closes them."""
+    with ExitStack() as stack:
+        yield lambda *urls, **settings: stack.enter_context(new_app(*urls, **settings))
 
 
 @pytest.fixture
@@ -90,16 +94,22 @@ def app(make_app):
     return make_app()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_client():
     """Makes browsers of a dashboard."""
     return Client
 
 
 @pytest.fixture
-def client(app):
+def application(app):
+    """A dashboard without authentication."""
+    return asgi(app, poll_seconds=0.01)
+
+
+@pytest.fixture
+def client(application):
     """A browser of a dashboard without authentication."""
-    return Client(asgi(app, poll_seconds=0.01))
+    return Client(application)
 
 
 @pytest.fixture

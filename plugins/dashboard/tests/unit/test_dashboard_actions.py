@@ -123,7 +123,9 @@ def test_a_schedule_is_paused_triggered_backfilled_and_removed(app, client, work
     assert app.result(task_id).state() is State.PENDING
     done = client.act("schedules.backfill", schedule="hourly", start="3h", end="1s")
     assert done["text"] == "3 ticks of schedule hourly were sent."
-    assert "start is 'soon'" in client.act("schedules.backfill", 422, schedule="hourly", start="soon", end="1s")["error"]
+    assert (
+        "start is 'soon'" in client.act("schedules.backfill", 422, schedule="hourly", start="soon", end="1s")["error"]
+    )
     client.submit("schedules.remove", schedule="hourly", confirmed="1")
     assert client.read("/schedules")["schedules"] == []
     assert "there is no schedule" in client.act("schedules.trigger", 404, schedule="hourly")["error"]

@@ -97,7 +97,12 @@ def test_a_task_shows_what_it_waits_for_and_what_waits_for_it(client, app):
     head, tail = (step["id"] for step in tree["steps"])
     assert tail == result.id
     [following] = client.read(f"/task?id={head}")["following"]
-    assert (following["task_id"], following["task"], following["state"], following["how"]) == (tail, "add", "PENDING", "next")
+    assert (following["task_id"], following["task"], following["state"], following["how"]) == (
+        tail,
+        "add",
+        "PENDING",
+        "next",
+    )
     waiting = client.read(f"/task?id={tail}")
     assert waiting["waiting"].startswith(f"waits for {head} (PENDING, queue 'default'")
     assert [one["task_id"] for one in waiting["blockers"]] == [head]

@@ -177,7 +177,13 @@ def test_health_needs_no_authentication_and_says_nothing(app, make_client):
 def test_everything_else_needs_authentication(app, make_client, users):
     client = make_client(asgi(app, authentication=BasicAuthentication(users)), address="10.0.0.7", host="d.example")
     paths = [kind.path for kind in PAGES.values()]
-    for path in [*paths, *(f"/api/v1{path}" for path in paths), "/api/v1/openapi.json", "/live?page=overview", "/static/x"]:
+    for path in [
+        *paths,
+        *(f"/api/v1{path}" for path in paths),
+        "/api/v1/openapi.json",
+        "/live?page=overview",
+        "/static/x",
+    ]:
         answer = client.get(path)
         assert answer.status_code == 401, path
         assert answer.headers["www-authenticate"].startswith("Basic realm=")
@@ -341,7 +347,9 @@ def test_hostile_texts_are_escaped_on_each_page(app, client, hostile):
     with app.worker(name=hostile, queues=[hostile]):
         assert failed.wait(30)
         for kind in PAGES.values():
-            answer = client.get(kind.path, params={"id": failed.id} if kind.path in {"/task", "/workflow", "/operation"} else {})
+            answer = client.get(
+                kind.path, params={"id": failed.id} if kind.path in {"/task", "/workflow", "/operation"} else {}
+            )
             assert answer.status_code == 200, kind.name
             for tag in ("<script>alert", "<img", "onerror=alert(1)>\n"):
                 assert tag not in answer.text
@@ -349,7 +357,9 @@ def test_hostile_texts_are_escaped_on_each_page(app, client, hostile):
     client.page(f"/task?id={waiting.id}&arguments=true")
     client.submit("queues.pause", queue=hostile, why="<script>alert(1)</script>")
     for kind in PAGES.values():
-        text = client.get(kind.path, params={"id": waiting.id} if kind.path in {"/task", "/workflow", "/operation"} else {}).text
+        text = client.get(
+            kind.path, params={"id": waiting.id} if kind.path in {"/task", "/workflow", "/operation"} else {}
+        ).text
         assert "<script>alert" not in text
 
 
@@ -364,7 +374,13 @@ def test_hostile_texts_are_whole_in_json(app, client, hostile):
 
 @pytest.mark.parametrize("text", [text for text in HOSTILE if text.isascii() and len(text) < 1000])
 def test_hostile_parameters_are_escaped(client, text):
-    for path, name in (("/tasks", "q"), ("/task", "id"), ("/queues", "queue"), ("/dead-letters", "reason"), ("/tasks", "x")):
+    for path, name in (
+        ("/tasks", "q"),
+        ("/task", "id"),
+        ("/queues", "queue"),
+        ("/dead-letters", "reason"),
+        ("/tasks", "x"),
+    ):
         answer = client.get(path, params={name: text})
         assert "<script>alert" not in answer.text
         assert "<img" not in answer.text
@@ -419,7 +435,9 @@ def test_a_body_is_bounded(client):
     assert client.act("tasks.cancel", 422, ids=["x"] * 1001)
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"queue": 1}', b'{"queue": "x", "more": 1}', b"\xff", b"[" * 100_000, b""])
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"queue": 1}', b'{"queue": "x", "more": 1}', b"\xff", b"[" * 100_000, b""]
+)
 def test_a_wrong_body_is_refused(client, body):
     answer = client.post("/api/v1/actions/queues.pause", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 422

@@ -15,7 +15,7 @@ from drivetrain_dashboard.actions.background import ensure_running
 from drivetrain_dashboard.actions.kinds import ActionKind, Arguments, Done
 from drivetrain_dashboard.actions.roles import Role
 from drivetrain_dashboard.views.dead_letters import letters_filter
-from drivetrain_dashboard.views.page import Text
+from drivetrain_dashboard.views.page import Id, Text
 
 __all__ = ["DEAD_LETTER_ACTIONS", "LetterSelection"]
 
@@ -32,8 +32,8 @@ class LetterSelection(Arguments, frozen=True, kw_only=True):
         why: the reason of the action, shown to other operators.
     """
 
-    queue: Annotated[str, Meta(min_length=1, max_length=1000)]
-    ids: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
+    queue: Id
+    ids: Annotated[tuple[Id, ...], Meta(max_length=1000)] = ()
     matching: bool = False
     task: Text = ""
     reason: Text = ""

@@ -11,10 +11,10 @@ from drivetrain import App
 from drivetrain_dashboard.actions.kinds import ActionKind, Arguments, Done
 from drivetrain_dashboard.actions.refusals import stores_nothing
 from drivetrain_dashboard.actions.roles import Role
+from drivetrain_dashboard.views.page import Id
 
 __all__ = ["LIMIT_ACTIONS", "LimitChoice", "LimitNumbers"]
 
-_Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 _Positive = Annotated[float, Meta(gt=0)]
 
 
@@ -28,7 +28,7 @@ class LimitNumbers(Arguments, frozen=True, kw_only=True):
         burst: how much may start at once after a pause; left out: as in the code.
     """
 
-    name: _Name
+    name: Id
     limit: _Positive
     per: _Positive | None = None
     burst: _Positive | None = None
@@ -41,7 +41,7 @@ class LimitChoice(Arguments, frozen=True, kw_only=True):
         name: its name.
     """
 
-    name: _Name
+    name: Id
 
 
 def _set(app: App, chosen: LimitNumbers, by: str) -> Done:

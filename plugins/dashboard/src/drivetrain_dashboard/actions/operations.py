@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
-
-from msgspec import Meta
 
 from drivetrain import App
 from drivetrain_dashboard.actions.kinds import ActionKind, Arguments, Done
 from drivetrain_dashboard.actions.refusals import stores_nothing
+from drivetrain_dashboard.views.page import Id
 
 __all__ = ["OPERATION_ACTIONS", "OperationChoice"]
 
@@ -21,7 +19,7 @@ class OperationChoice(Arguments, frozen=True, kw_only=True):
         id: its id.
     """
 
-    id: Annotated[str, Meta(min_length=1, max_length=1000)]
+    id: Id
 
 
 def _stop(app: App, chosen: OperationChoice, by: str) -> Done:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
-
-from msgspec import Meta
 
 from drivetrain import App
 from drivetrain_dashboard.actions.kinds import ActionKind, Arguments, Done
 from drivetrain_dashboard.actions.refusals import stores_nothing
 from drivetrain_dashboard.actions.roles import Role
-from drivetrain_dashboard.views.page import Text
+from drivetrain_dashboard.views.page import Id, Text
 
 __all__ = ["QUEUE_ACTIONS", "QueueChoice", "QueuePause"]
-
-_Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
 class QueueChoice(Arguments, frozen=True, kw_only=True):
@@ -25,7 +20,7 @@ class QueueChoice(Arguments, frozen=True, kw_only=True):
         queue: its name.
     """
 
-    queue: _Name
+    queue: Id
 
 
 class QueuePause(Arguments, frozen=True, kw_only=True):
@@ -36,7 +31,7 @@ class QueuePause(Arguments, frozen=True, kw_only=True):
         why: the reason, shown to other operators.
     """
 
-    queue: _Name
+    queue: Id
     why: Text = ""
 
 

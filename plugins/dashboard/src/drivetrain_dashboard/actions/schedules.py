@@ -14,11 +14,9 @@ from drivetrain.contract import ConfigurationError
 from drivetrain_dashboard.actions.kinds import ActionKind, Arguments, Done
 from drivetrain_dashboard.actions.refusals import stores_nothing
 from drivetrain_dashboard.actions.roles import Role
-from drivetrain_dashboard.views.page import Text
+from drivetrain_dashboard.views.page import Id, Text
 
 __all__ = ["SCHEDULE_ACTIONS", "Backfill", "ScheduleChoice", "SchedulePause", "ScheduleResume"]
-
-_Id = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
 class ScheduleChoice(Arguments, frozen=True, kw_only=True):
@@ -28,7 +26,7 @@ class ScheduleChoice(Arguments, frozen=True, kw_only=True):
         schedule: its id.
     """
 
-    schedule: _Id
+    schedule: Id
 
 
 class SchedulePause(Arguments, frozen=True, kw_only=True):
@@ -39,7 +37,7 @@ class SchedulePause(Arguments, frozen=True, kw_only=True):
         why: the reason, shown to other operators.
     """
 
-    schedule: _Id
+    schedule: Id
     why: Text = ""
 
 
@@ -51,7 +49,7 @@ class ScheduleResume(Arguments, frozen=True, kw_only=True):
         missed: whether the ticks of the pause are sent, as its rule for missed ticks says.
     """
 
-    schedule: _Id
+    schedule: Id
     missed: bool = False
 
 
@@ -65,7 +63,7 @@ class Backfill(Arguments, frozen=True, kw_only=True):
         label: sends again what has run, once for each label; empty: what has run is left out.
     """
 
-    schedule: _Id
+    schedule: Id
     start: Annotated[str, Meta(min_length=1, max_length=100)]
     end: Annotated[str, Meta(min_length=1, max_length=100)]
     label: Text = ""

@@ -17,7 +17,7 @@ from drivetrain.contract import ConfigurationError
 from drivetrain_dashboard.actions.background import ensure_running
 from drivetrain_dashboard.actions.kinds import ActionKind, Arguments, Done, outcome_row
 from drivetrain_dashboard.actions.refusals import cannot_show_delayed, stores_nothing
-from drivetrain_dashboard.views.page import Text
+from drivetrain_dashboard.views.page import Id, Text
 from drivetrain_dashboard.views.tasks import search_filter
 
 __all__ = ["TASK_ACTIONS", "TaskSelection"]
@@ -36,7 +36,7 @@ class TaskSelection(Arguments, frozen=True, kw_only=True):
         why: the reason, shown to other operators.
     """
 
-    ids: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
+    ids: Annotated[tuple[Id, ...], Meta(max_length=1000)] = ()
     matching: bool = False
     q: Text = ""
     why: Text = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -59,8 +60,13 @@ def document(*, base: str, with_actions: bool) -> dict[str, Any]:
             **{API_PATHS[kind.name]: {"get": _page(kind, references, components)} for kind in pages},
             **{f"/actions/{kind.name}": {"post": _action(kind, references)} for kind in actions},
         },
-        "components": {"schemas": components},
+        "components": {"schemas": {name: _described(schema) for name, schema in components.items()}},
     }
+
+
+def _described(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema whose description, the docstring of the type, is not indented."""
+    return {**schema, **({"description": cleandoc(schema["description"])} if "description" in schema else {})}
 
 
 def _page(kind: PageKind, references: Mapping[Any, Any], components: Mapping[str, Any]) -> dict[str, Any]:

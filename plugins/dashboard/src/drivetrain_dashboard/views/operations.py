@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from drivetrain.app.bulk.operation_record import AuditEntry, OperationRecord, Reason
 from drivetrain.contract import UnknownResult
 from drivetrain_dashboard.views.context import ReadContext
-from drivetrain_dashboard.views.page import Page, Query, Text
+from drivetrain_dashboard.views.page import Id, Page, Query
 
 __all__ = [
     "AuditRow",
@@ -37,7 +37,7 @@ class OperationQuery(Query, frozen=True, kw_only=True):
         id: its id.
     """
 
-    id: Text
+    id: Id
 
 
 class ReasonRow(Struct, frozen=True, kw_only=True):

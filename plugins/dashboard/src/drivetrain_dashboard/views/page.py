@@ -7,10 +7,12 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-__all__ = ["Limit", "Offer", "Page", "Query", "Text"]
+__all__ = ["Id", "Limit", "Offer", "Page", "Query", "Text"]
 
 #: A text that a person types, of a bounded length.
 Text = Annotated[str, Meta(max_length=2000)]
+#: The id or the name of something.
+Id = Annotated[str, Meta(min_length=1, max_length=2000)]
 #: How many rows a page shows.
 Limit = Annotated[int, Meta(ge=1, le=200)]
 

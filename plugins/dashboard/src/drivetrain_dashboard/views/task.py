@@ -16,7 +16,7 @@ from drivetrain.worker.unfinished import Unfinished
 from drivetrain.workflow.frames import Fork, Frame, Join
 from drivetrain_dashboard.views.arguments import Arguments, read_arguments
 from drivetrain_dashboard.views.context import ReadContext
-from drivetrain_dashboard.views.page import Page, Query, Text
+from drivetrain_dashboard.views.page import Id, Page, Query
 from drivetrain_dashboard.views.plain import shown_value
 
 __all__ = [
@@ -42,7 +42,7 @@ class TaskQuery(Query, frozen=True, kw_only=True):
         arguments: whether to show its arguments and its result.
     """
 
-    id: Text
+    id: Id
     arguments: bool = False
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from drivetrain.app.workflow_tree import WorkflowTree
 from drivetrain.contract import NotSupported, SerializationError, UnknownResult
 from drivetrain_dashboard.views.context import ReadContext
-from drivetrain_dashboard.views.page import Page, Query, Text
+from drivetrain_dashboard.views.page import Id, Page, Query
 
 __all__ = ["WorkflowPage", "WorkflowQuery", "read_workflow"]
 
@@ -25,7 +25,7 @@ class WorkflowQuery(Query, frozen=True, kw_only=True):
         members: how many members of each group are shown; the others are counted.
     """
 
-    id: Text
+    id: Id
     members: Annotated[int, Meta(ge=0, le=500)] = 50
 
 

@@ -52,7 +52,7 @@ def page_routes(dashboard: Dashboard) -> list[BaseRoute]:
 
 
 async def read_page(
-    dashboard: Dashboard, request: Request, kind: PageKind, *, reserved: frozenset[str] = frozenset()
+    dashboard: Dashboard, request: Request, kind: PageKind, *, reserved: frozenset[str] | None = None
 ) -> tuple[Query, Snapshot]:
     """The parameters of a page and the page, if the viewer may see it.
 
@@ -60,15 +60,15 @@ async def read_page(
         dashboard: the dashboard.
         request: the request.
         kind: the page.
-        reserved: parameters of the address that are not those of the page.
+        reserved: parameters of the address that are not those of the page; None: a program has made the address.
 
     Raises:
         PageRefused: the viewer may not see it, its parameters are wrong, or it cannot be read.
     """
     visit = visit_of(request)
-    given = [(name, value) for name, value in request.query_params.multi_items() if name not in reserved]
+    given = [(name, value) for name, value in request.query_params.multi_items() if name not in (reserved or ())]
     try:
-        query = read_query(kind.query, given)
+        query = read_query(kind.query, given, of_form=reserved is not None)
     except WrongInput as error:
         raise PageRefused(422, f"The address is wrong: {error}.") from None
     await in_thread(lambda: _check(dashboard, visit, kind, query, again=FRAGMENT in request.query_params))

@@ -19,17 +19,18 @@ class WrongInput(Exception):
     """Parameters of an address, or fields of a form, are wrong; the text says which."""
 
 
-def read_query(kind: type[Query], given: Iterable[tuple[str, str]]) -> Query:
+def read_query(kind: type[Query], given: Iterable[tuple[str, str]], *, of_form: bool) -> Query:
     """The parameters of a page.
 
     Args:
         kind: the type of the parameters.
-        given: the parameters, as the address has them. Empty ones are left out.
+        given: the parameters, as the address has them.
+        of_form: whether a form may have made the address: empty parameters are left out then.
 
     Raises:
         WrongInput: one is unknown, missing, or wrong.
     """
-    return _converted(kind, {name: value for name, value in given if value != ""})
+    return _converted(kind, {name: value for name, value in given if value != "" or not of_form})
 
 
 def read_arguments(kind: type[Arguments], given: Iterable[tuple[str, str]]) -> Arguments:
