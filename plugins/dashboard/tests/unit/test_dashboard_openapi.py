@@ -22,8 +22,8 @@ with warnings.catch_warnings():
 DOCUMENT = document(base="/api/v1", with_actions=True)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = {one.ok().definition.raw["operationId"]: one.ok() for one in SCHEMA.get_all_operations()}
-#: How many requests of each kind are sent to each page and action, by the profile of the tests.
-EXAMPLES = {"quick": 4, "default": 100, "thorough": 500}
+#: How many requests are sent to each page and action, by the profile of the tests.
+EXAMPLES = {"quick": 2, "default": 100, "thorough": 500}
 GOOD, BAD = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
 
 

@@ -25,7 +25,6 @@ from drivetrain_dashboard.web.live import Live
 from drivetrain_dashboard.web.notices import Notices
 from drivetrain_dashboard.web.pages import page_routes
 from drivetrain_dashboard.web.permissions import Permissions
-from drivetrain_dashboard.web.rendering import Renderer
 from drivetrain_dashboard.web.snapshots import Snapshots
 from drivetrain_dashboard.web.viewers import Authentication, Authorize, LocalAuthentication, TrustedAddresses
 
@@ -68,7 +67,6 @@ def asgi(
         snapshots=Snapshots(context, time.monotonic, seconds=poll_seconds),
         permissions=Permissions(app, authorize, read_only),
         notices=Notices(),
-        renderer=Renderer(),
         poll_seconds=poll_seconds,
     )
     guard = Middleware(

@@ -15,7 +15,7 @@ from drivetrain_dashboard.views.catalog import PAGES, PageKind
 from drivetrain_dashboard.views.page import Page
 from drivetrain_dashboard.web.notices import Notices
 from drivetrain_dashboard.web.permissions import VIEW, Permissions
-from drivetrain_dashboard.web.rendering import Renderer
+from drivetrain_dashboard.web.rendering import page_response
 from drivetrain_dashboard.web.snapshots import Snapshots
 from drivetrain_dashboard.web.visit import SCOPE_KEY, Visit
 
@@ -49,7 +49,6 @@ class Dashboard:
         snapshots: reads pages.
         permissions: decides what viewers may do.
         notices: the answers of actions.
-        renderer: renders templates.
         poll_seconds: how often a page that somebody looks at is read.
     """
 
@@ -58,7 +57,6 @@ class Dashboard:
     snapshots: Snapshots
     permissions: Permissions
     notices: Notices
-    renderer: Renderer
     poll_seconds: float
 
     def with_offers(self, page: Page, kind: PageKind, visit: Visit) -> Page:
@@ -99,7 +97,7 @@ class Dashboard:
         if visit is None:  # nobody knows who asks: the page has no menu
             return Response(f"{title}\n\n{text}\n", status_code=status, media_type="text/plain; charset=utf-8")
         values = {**self.values(visit), "request": request, "title": title, "status": status, "text": text}
-        return self.renderer.response("error.html", values, status=status)
+        return page_response("error.html", values, status=status)
 
     def _menu(self, visit: Visit, kind: PageKind | None) -> tuple[MenuItem, ...]:
         shown = [one for one in PAGES.values() if one.in_menu and self.permissions.may(visit.viewer, VIEW, one.name)]

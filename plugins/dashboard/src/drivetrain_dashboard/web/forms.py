@@ -16,6 +16,7 @@ from drivetrain_dashboard.web.dashboard import Dashboard
 from drivetrain_dashboard.web.doing import ActionRefused, perform, question_of
 from drivetrain_dashboard.web.notices import Notice
 from drivetrain_dashboard.web.queries import WrongInput, read_arguments
+from drivetrain_dashboard.web.rendering import page_response
 from drivetrain_dashboard.web.threads import in_thread
 from drivetrain_dashboard.web.visit import Visit, visit_of
 
@@ -84,7 +85,7 @@ def _confirm(
         "fields": [*(field for field in fields if field[0] != BACK), (BACK, back), (CONFIRMED, "1")],
         "back": back,
     }
-    return dashboard.renderer.response("confirm.html", values)
+    return page_response("confirm.html", values)
 
 
 def _notice(visit: Visit, done: Done) -> Notice:

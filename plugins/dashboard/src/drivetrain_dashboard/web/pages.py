@@ -19,6 +19,7 @@ from drivetrain_dashboard.web.dashboard import Dashboard
 from drivetrain_dashboard.web.failures import status_of
 from drivetrain_dashboard.web.permissions import ARGUMENTS, VIEW
 from drivetrain_dashboard.web.queries import WrongInput, read_query
+from drivetrain_dashboard.web.rendering import page_response
 from drivetrain_dashboard.web.snapshots import Snapshot
 from drivetrain_dashboard.web.threads import in_thread
 from drivetrain_dashboard.web.visit import Visit, visit_of
@@ -120,7 +121,7 @@ def _render(dashboard: Dashboard, request: Request, kind: PageKind, query: Query
         "live": visit.links("live", page=kind.name, **_given(query)),
         "may_see_arguments": dashboard.permissions.may(visit.viewer, ARGUMENTS, str(getattr(query, "id", ""))),
     }
-    return dashboard.renderer.response(f"{kind.name}.html", values)
+    return page_response(f"{kind.name}.html", values)
 
 
 def _given(query: Query) -> dict[str, object]:

@@ -1,8 +1,9 @@
-"""HTML of pages, from the templates of this package."""
+"""HTML of pages, from the templates of this package. Every value is escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,32 +11,33 @@ from starlette.responses import Response
 
 from drivetrain_dashboard.drawing import FILTERS, GLOBALS
 
-__all__ = ["Renderer"]
+__all__ = ["page_response"]
 
 
-class Renderer:
-    """Renders templates. Every value is escaped. Thread-safe."""
+def page_response(name: str, values: Mapping[str, Any], *, status: int = 200) -> Response:
+    """A page. Thread-safe.
 
-    def __init__(self) -> None:
-        self._environment = Environment(
-            loader=PackageLoader("drivetrain_dashboard"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters.update(FILTERS)
-        self._environment.globals.update(GLOBALS)
+    Args:
+        name: the name of the template.
+        values: what it is filled with.
+        status: the status of the answer.
+    """
+    text = _environment().select_template([name, "plain.html"]).render(values)
+    # UTF-8 cannot hold a lone surrogate, which the name of a task may have.
+    content = text.encode("utf-8", "backslashreplace")
+    return Response(content, status_code=status, media_type="text/html; charset=utf-8")
 
-    def response(self, name: str, values: Mapping[str, Any], *, status: int = 200) -> Response:
-        """A page.
 
-        Args:
-            name: the name of the template.
-            values: what it is filled with.
-            status: the status of the answer.
-        """
-        text = self._environment.select_template([name, "plain.html"]).render(values)
-        # A lone surrogate, which the name of a task may have, has no UTF-8.
-        content = text.encode("utf-8", "backslashreplace")
-        return Response(content, status_code=status, media_type="text/html; charset=utf-8")
+@cache
+def _environment() -> Environment:
+    """The templates. They are compiled once in a process, however many dashboards it has."""
+    environment = Environment(
+        loader=PackageLoader("drivetrain_dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    environment.globals.update(GLOBALS)
+    return environment
