@@ -27,7 +27,7 @@ def test_progress_as_events(app):
 
     async def follow() -> list[str]:
         events = []
-        async for event in progress_events(load.send(), timeout=60):
+        async for event in progress_events(await load.send_async(), timeout=60):
             events.append(event)
             if '"note": "half"' in event:
                 seen.set()
@@ -46,7 +46,7 @@ def test_a_stream_without_changes_is_kept_alive(app, monkeypatch):
     def load() -> None: ...
 
     async def first(number: int) -> list[str]:
-        events = progress_events(load.send())
+        events = progress_events(await load.send_async())
         found = [await anext(events) for _ in range(number)]
         await events.aclose()
         return found

@@ -26,9 +26,10 @@ from drivetrain_dashboard.web.visit import Visit, visit_of
 
 __all__ = ["FRAGMENT", "NOTICE", "PageRefused", "page_routes", "read_page"]
 
-#: Parameters that every page has: ``fragment=1`` asks for the part that changes; ``notice`` shows an answer.
+#: Parameters that every page has: ``fragment=1`` asks for the part that changes; ``notice`` shows an answer. The script
+#: adds ``live=off`` where a person has paused the page.
 FRAGMENT, NOTICE = "fragment", "notice"
-_RESERVED = frozenset({FRAGMENT, NOTICE})
+_RESERVED = frozenset({FRAGMENT, NOTICE, "live"})
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
