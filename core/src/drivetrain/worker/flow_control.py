@@ -52,8 +52,9 @@ class FlowControl:
         now = self._clock.monotonic()
         ran: defaultdict[Pool, list[float]] = defaultdict(list)
         for result in results:
-            if result.run is not None and result.run.began is not None and _holds_slot(result.run):
-                ran[result.run.definition.pool].append(result.run_seconds)
+            run = result.run
+            if run is not None and run.began is not None and (run.batch is None or _stands_for_batch(run)):
+                ran[run.definition.pool].append(result.run_seconds)
         for pool, seconds in ran.items():
             elapsed = now - max(self._ended_at[pool], self._busy_since[pool])
             self.prefetch[pool].settled(len(seconds), sum(seconds) / len(seconds), elapsed)
@@ -88,15 +89,14 @@ class FlowControl:
         batched = {one for one in definitions if one.batch is not None}
         self._only_rows = batched if len(batched) == len(definitions) else ()
         lone = [run for run in runs if run.definition not in batched] if batched else runs
-        excess = self._excess(lone)
+        excess = self._excess(lone, {one.pool for one in definitions - batched})
         if batched:
             excess += [run for run in runs if run.definition in batched and not self._may_wait(run.definition.pool)]
         self._probe = 1 if len(excess) == len(runs) else _PROBE  # a fruitless probe keeps messages from other workers
         return excess
 
-    def _excess(self, runs: Sequence[Run]) -> list[Run]:
-        """Those of these tasks, each of which needs a slot, for which their pools have no room."""
-        pools = {run.definition.pool for run in runs}
+    def _excess(self, runs: Sequence[Run], pools: Collection[Pool]) -> list[Run]:
+        """Those of these tasks, each of which needs a slot of one of these pools, for which the pools have no room."""
         for pool in pools:
             self._note_taken(pool, len(_of(runs, pool)))
         over = {pool: max(0, self._in_flight.in_pool(pool) - self._window(pool)) for pool in pools}
@@ -143,10 +143,10 @@ class FlowControl:
         return self._clock.monotonic() - max(self._ended_at[pool], self._full_since[pool]) if full else 0.0
 
 
-def _holds_slot(run: Run) -> bool:
-    """Whether it stands for a slot: a task by itself, or the first row that a batch runs."""
-    batch = run.batch
-    return not isinstance(batch, BatchRun) or (batch.running is not None and batch.running[0] is run)
+def _stands_for_batch(row: Run) -> bool:
+    """Whether it is the first row that its batch runs: a batch is measured once."""
+    batch = row.batch
+    return isinstance(batch, BatchRun) and batch.running is not None and batch.running[0] is row
 
 
 def _of(runs: Sequence[Run], pool: Pool) -> list[Run]:
