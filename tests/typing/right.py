@@ -9,6 +9,8 @@ from typing import Any, Never, assert_type
 from drivetrain import (
     App,
     AsyncTask,
+    Batch,
+    BatchTask,
     Chain,
     Failure,
     Group,
@@ -71,6 +73,29 @@ def look_up(user: int, database: Database = provided(open_database), other: Data
 
 
 assert_type(look_up.send(1), Result[str])
+
+
+@app.task(batch=Batch(100, wait=timedelta(seconds=5)), queue="search")
+def index(rows: list[str]) -> list[int]:
+    return [len(row) for row in rows]
+
+
+@app.task(batch=Batch(100))
+def index_some(rows: Sequence[str]) -> list[int | Exception]:
+    return [len(row) or ValueError("empty") for row in rows]
+
+
+@app.task(batch=Batch(100, wait=5), pool="processes")
+def store(rows: list[bytes]) -> None: ...
+
+
+@app.task(batch=Batch(100))
+async def fetch_all(rows: list[str]) -> list[bytes | BaseException]:
+    return [await fetch(row) for row in rows]
+
+
+@app.task(batch=Batch(100))
+async def store_all(rows: list[bytes]) -> None: ...
 
 
 @app.task
@@ -331,3 +356,25 @@ def chords_result_in_their_body() -> None:
     chord([add.s(1, 2), greet.s("Ada")], either.s())
     chord(group(add.s(1, 2), greet.s("Ada")), either.s())
     chord(add.s(1, 2) | group(add.s(1), add.s(2)), total.s())
+
+
+def batches() -> None:
+    assert_type(index.send("a"), Result[int])
+    assert_type(index(["a", "b"]), Sequence[int | BaseException])
+    assert_type(index.s("a"), Signature[int, Takes[Never]])
+    assert_type(index.s(), Signature[int, Takes[str]])
+    assert_type(index.si("a"), Signature[int, Takes[object]])
+    assert_type(index_some.send("a"), Result[int])
+    assert_type(store.send(b""), Result[None])
+    assert_type(fetch_all.send("a"), Result[bytes])
+    assert_type(store_all.send(b""), Result[None])
+    assert_type(fetch.s("a") | store.s(), Chain[None, Takes[Never]])
+    assert_type(group(index.s(text) for text in "ab"), Group[int, Takes[Never]])
+    task: BatchTask[str, int, Any] = index
+    assert_type(task.send("a"), Result[int])
+    app.send_many(index.s(text) for text in "ab")
+
+
+async def async_batches() -> None:
+    assert_type(await index.send_async("a"), Result[int])
+    assert_type(await fetch_all(["a"]), Sequence[bytes | BaseException])

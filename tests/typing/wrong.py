@@ -8,7 +8,7 @@ A mark that is not needed is an error too, so ``make lint`` finds out when somet
 
 from typing import assert_type
 
-from drivetrain import App, Result, chain, chord, group
+from drivetrain import App, Batch, Result, chain, chord, group
 
 app = App("memory://")
 
@@ -35,6 +35,19 @@ def total(numbers: list[int]) -> int:
 @app.task
 def nothing() -> int:
     return 0
+
+
+@app.task(batch=Batch(100, wait=5))
+def index(rows: list[str]) -> list[int]:
+    return [len(row) for row in rows]
+
+
+def wrong_rows() -> None:
+    index.send(1)  # type: ignore[arg-type]
+    index.send(["a"])  # type: ignore[arg-type]
+    index.send("a", "b")  # type: ignore[call-arg]
+    index("a")  # type: ignore[arg-type]
+    add.s(1, 2) | index.s()  # type: ignore[operator]
 
 
 def wrong_arguments() -> None:

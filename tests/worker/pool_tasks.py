@@ -6,10 +6,11 @@ import signal
 import threading
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import pool_library
 
-from drivetrain import App, SoftTimeout, current_task, hookimpl, retry
+from drivetrain import App, Batch, SoftTimeout, current_task, hookimpl, retry
 
 
 class NotesErrors:
@@ -159,3 +160,16 @@ def lingers() -> str:
             threading.Event().wait(0.01)
     except SoftTimeout:
         return "cleaned up"
+
+
+@app.task(batch=Batch(3, wait=60))
+def squares(rows: list[Any]) -> list[Any]:
+    return [TypeError(f"{row} is no number") if isinstance(row, str) else (row * row, os.getpid()) for row in rows]
+
+
+@app.task(batch=Batch(2, wait=60))
+def dies_once(rows: list[str]) -> list[str]:
+    if not Path(rows[0]).exists():
+        Path(rows[0]).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ["lives"] * len(rows)

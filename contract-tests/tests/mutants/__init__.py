@@ -5,6 +5,7 @@ from __future__ import annotations
 from drivetrain.contract import evolve
 from mutants import (
     backends,
+    batches,
     brokers,
     forks,
     limits,
@@ -38,6 +39,7 @@ _MARKED = (
     schedule_rules,
     schedule_lives,
     limits,
+    batches,
     workflow_crashes,
     workflow_depth,
     workflow_ends,

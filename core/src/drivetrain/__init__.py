@@ -23,13 +23,13 @@ from drivetrain.app.finding import FoundPage, FoundTask, SearchReach, TaskFilter
 from drivetrain.app.locks import Lock, LockHeld
 from drivetrain.app.progress import Progress
 from drivetrain.app.queued_tasks import QueuedTask
-from drivetrain.app.registration import TaskOptions
+from drivetrain.app.registration import BatchOptions, TaskOptions
 from drivetrain.app.result import GroupResult, Result
 from drivetrain.app.schedule_book import ScheduleOptions
 from drivetrain.app.schedule_specs import at, cron, every
 from drivetrain.app.settings import Settings
 from drivetrain.app.shown_schedules import BackfillReport, RemovedSchedule, Schedule, UnknownSchedule
-from drivetrain.app.task import AsyncTask, Task
+from drivetrain.app.task import AsyncTask, BatchTask, Task
 from drivetrain.contract import (
     AlreadySent,
     AmbiguousDriver,
@@ -71,7 +71,16 @@ from drivetrain.contract import (
     WorkerFailed,
 )
 from drivetrain.contract.hookspecs import TaskEvent, hookimpl
-from drivetrain.worker.context import Postpone, Retry, SoftTimeout, TaskContext, TaskTimeout, current_task
+from drivetrain.worker.batches.spec import Batch
+from drivetrain.worker.context import (
+    Postpone,
+    Retry,
+    SoftTimeout,
+    TaskContext,
+    TaskTimeout,
+    current_batch,
+    current_task,
+)
 from drivetrain.worker.limits.specs import Concurrency, Debounce, Rate, Throttle, Unique
 from drivetrain.worker.providers.marker import provided
 from drivetrain.worker.schedules.scheduler import Scheduler
@@ -87,6 +96,9 @@ __all__ = [
     "AsyncTask",
     "AuthenticationFailed",
     "BackfillReport",
+    "Batch",
+    "BatchOptions",
+    "BatchTask",
     "BlockingCallWarning",
     "Blueprint",
     "Chain",
@@ -166,6 +178,7 @@ __all__ = [
     "chain",
     "chord",
     "cron",
+    "current_batch",
     "current_task",
     "every",
     "group",

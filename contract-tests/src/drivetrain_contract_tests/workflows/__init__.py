@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from drivetrain_contract_tests.workflows.batches import BatchChecks
 from drivetrain_contract_tests.workflows.cancelling import CancellationChecks
 from drivetrain_contract_tests.workflows.crash_points import CrashChecks
 from drivetrain_contract_tests.workflows.dropping import DroppingChecks
@@ -44,5 +45,6 @@ class WorkflowContract(
     ScheduleRuleChecks,
     ScheduleLifeChecks,
     LimitChecks,
+    BatchChecks,
 ):
     """The contract of a pair. Needs fixtures ``broker_service`` and ``backend_service`` that each give a `Service`."""

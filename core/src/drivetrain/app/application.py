@@ -21,7 +21,7 @@ from drivetrain.app.driver_options import DriverOptions, check_shape
 from drivetrain.app.limits import Limits
 from drivetrain.app.locks import Lock
 from drivetrain.app.operations import Operations
-from drivetrain.app.registration import Registrar, TaskOptions
+from drivetrain.app.registration import BatchOptions, Registrar, TaskOptions
 from drivetrain.app.result import GroupResult, Result
 from drivetrain.app.routing import Route, make_router
 from drivetrain.app.schedule_book import Declaration, ScheduleOptions
@@ -30,7 +30,7 @@ from drivetrain.app.schedules import Schedules
 from drivetrain.app.scheduling import Scheduling
 from drivetrain.app.services import Services
 from drivetrain.app.settings import Settings, load_settings
-from drivetrain.app.task import AsyncTask, Task, TaskBase, TaskDecorator, make_task
+from drivetrain.app.task import AsyncTask, BatchDecorator, Task, TaskBase, TaskDecorator, make_task
 from drivetrain.app.worker_options import worker_options
 from drivetrain.contract import Clock, ScheduleSpec, SystemClock
 from drivetrain.worker.companions import Companion
@@ -118,9 +118,13 @@ class App:
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
+    def task(self, /, **options: Unpack[BatchOptions]) -> BatchDecorator: ...
+    @overload
     def task(self, /, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
-    def task(self, function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Register a function as a task: ``@app.task`` or ``@app.task(queue="mails", …)``; see `TaskOptions`.
+
+        With ``batch=Batch(100, wait=5)`` one call of the function gets the rows of many tasks; see `BatchOptions`.
 
         The function can still be called as before.
 
@@ -133,7 +137,7 @@ class App:
     def _register(self, function: Any, options: Mapping[str, Any]) -> TaskBase[Any, Any]:
         plain = function.function if isinstance(function, TaskBase) else function
         definition = self._registrar.register(plain, options)
-        return make_task(self._client, definition.name, definition.function)
+        return make_task(self._client, definition.name, definition.function, batched=definition.batch is not None)
 
     def include(self, *blueprints: Blueprint) -> None:
         """Register the tasks of blueprints with this app: those that are declared, and those that will be.

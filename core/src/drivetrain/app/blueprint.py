@@ -7,9 +7,9 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from attrs import frozen
 
-from drivetrain.app.registration import TaskOptions, check_options, task_name
+from drivetrain.app.registration import BatchOptions, TaskOptions, check_options, task_name
 from drivetrain.app.result import Result
-from drivetrain.app.task import AsyncTask, Task, TaskBase, TaskClient, TaskDecorator, make_task
+from drivetrain.app.task import AsyncTask, BatchDecorator, Task, TaskBase, TaskClient, TaskDecorator, make_task
 from drivetrain.contract import ConfigurationError
 from drivetrain.worker.functions import check_callable
 from drivetrain.worker.registry import TaskDefinition
@@ -66,8 +66,10 @@ class Blueprint:
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
+    def task(self, /, **options: Unpack[BatchOptions]) -> BatchDecorator: ...
+    @overload
     def task(self, /, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
-    def task(self, function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Declare a function as a task: ``@blueprint.task`` or ``@blueprint.task(queue="mails", …)``.
 
         Raises:
@@ -90,7 +92,7 @@ class Blueprint:
         for include in self._client.includes:
             include.register(function, merged)
         self._declared.append((function, merged))
-        return make_task(self._client, name, function)
+        return make_task(self._client, name, function, batched="batch" in options)
 
     def __repr__(self) -> str:
         return f"<blueprint {self.name}>"

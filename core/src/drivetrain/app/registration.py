@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Required, TypedDict
 
 from drivetrain.app.settings import Settings
 from drivetrain.contract import ConfigurationError, InvalidSignature, Plain, Retries, RetryPolicy
+from drivetrain.worker.batches.spec import Batch
 from drivetrain.worker.functions import check_callable, is_async, wraps_async
 from drivetrain.worker.limits.bound import bind_limits, bind_unique
 from drivetrain.worker.limits.specs import Concurrency, Debounce, Rate, Throttle, Unique, WhenLimited
@@ -15,15 +16,18 @@ from drivetrain.worker.origins import module_name
 from drivetrain.worker.providers.overrides import ProviderOverrides
 from drivetrain.worker.providers.running import with_providers
 from drivetrain.worker.registry import Pool, Registry, TaskDefinition
-from drivetrain.workflow.binding import Binding
+from drivetrain.workflow.binding import Binding, RowBinding
 from drivetrain.workflow.options import Options
 from drivetrain.workflow.plan import Defaults
+from drivetrain.workflow.rows import check_takes_rows, one_row
 from drivetrain.workflow.values import shown
 
-__all__ = ["Registrar", "TaskOptions", "check_options", "task_name"]
+__all__ = ["BatchOptions", "Registrar", "TaskOptions", "check_options", "task_name"]
 
 #: Options of a task that are not options of each call.
-_OF_TASK_ONLY = frozenset({"name", "aliases", "pool", "limits", "when_limited", "unique", "debounce", "throttle"})
+_OF_TASK_ONLY = frozenset(
+    {"name", "aliases", "pool", "limits", "when_limited", "unique", "debounce", "throttle", "batch"}
+)
 
 
 class TaskOptions(TypedDict, total=False):
@@ -58,6 +62,13 @@ class TaskOptions(TypedDict, total=False):
     throttle: Throttle
     #: The pool that runs it: by default threads, and the event loop for ``async def`` tasks.
     pool: Literal["threads", "processes", "loop"]
+
+
+class BatchOptions(TaskOptions, total=False):
+    """The options of ``@app.task(batch=Batch(…), …)``."""
+
+    #: Calls the function once for many tasks.
+    batch: Required[Batch]
 
 
 class Registrar:
@@ -100,17 +111,20 @@ class Registrar:
         check_callable(function)
         name = options.get("name") or task_name(function)
         function = with_providers(function, self._overrides)
+        batch = _batch(name, function, options.get("batch"))
+        called = function if batch is None else one_row  # a call of a batched task has one row
         self._registry.register(
             TaskDefinition(
                 name=name,
                 function=function,
-                binding=Binding(name, function, self._registry.codec),
+                binding=(Binding if batch is None else RowBinding)(name, function, self._registry.codec),
                 pool=self._pool(name, function, options.get("pool")),
                 defaults=self._defaults(options),
-                limits=bind_limits(name, function, options.get("limits", ()), options.get("when_limited", "wait")),
+                limits=bind_limits(name, called, options.get("limits", ()), options.get("when_limited", "wait")),
                 unique=bind_unique(
-                    name, function, options.get("unique"), options.get("debounce"), options.get("throttle")
+                    name, called, options.get("unique"), options.get("debounce"), options.get("throttle")
                 ),
+                batch=batch,
                 aliases=_aliases(name, options.get("aliases", ())),
                 included_by=included_by,
             )
@@ -155,7 +169,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         InvalidSignature: an option is unknown.
     """
-    known = TaskOptions.__annotations__
+    known = BatchOptions.__annotations__
     if unknown := sorted(set(options) - set(known)):
         raise InvalidSignature(f"unknown task option(s): {', '.join(unknown)}; use {', '.join(known)}")
 
@@ -170,6 +184,15 @@ def task_name(function: Callable[..., Any]) -> str:
     if qualname is None:
         raise InvalidSignature(f"{shown(function)} has no name of its own; give it one: app.task(name=…)")
     return f"{module_name(function.__module__ or 'builtins')}.{qualname}"
+
+
+def _batch(name: str, function: Callable[..., Any], batch: object) -> Batch | None:
+    if batch is None:
+        return None
+    if not isinstance(batch, Batch):
+        raise InvalidSignature(f"task {name!r} has batch={batch!r}; use Batch(size, wait=seconds)")
+    check_takes_rows(name, function)
+    return batch
 
 
 def _aliases(name: str, aliases: object) -> tuple[str, ...]:

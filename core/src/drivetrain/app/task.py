@@ -16,12 +16,13 @@ from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.habits import TASK_HABITS, raise_unknown
 from drivetrain.workflow.signature import Group, Signature, Takes, Workflow
 
-__all__ = ["AsyncTask", "Task", "TaskBase", "TaskClient", "TaskDecorator", "make_task"]
+__all__ = ["AsyncTask", "BatchDecorator", "BatchTask", "Task", "TaskBase", "TaskClient", "TaskDecorator", "make_task"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 A = TypeVar("A")
+V = TypeVar("V")
 
 
 class TaskClient(Protocol):
@@ -124,7 +125,8 @@ class TaskBase(Generic[P, R]):
             size: how many calls a task makes, 1 or more.
 
         Raises:
-            InvalidSignature: ``size`` is not a positive number; or, when it is sent, the task has limits or is unique.
+            InvalidSignature: ``size`` is not a positive number; or, when it is sent, the task has limits, is unique or
+                batched.
         """
         if size < 1:
             raise InvalidSignature(f"chunks of {size!r} calls cannot be made; size must be 1 or more")
@@ -178,6 +180,61 @@ class AsyncTask(TaskBase[P, R]):
             ...
 
 
+class BatchTask(TaskBase[[A], R], Generic[A, R, V]):
+    """A batched task: it is sent with one row, and its function gets a list of rows.
+
+    ``A`` is the type of a row, ``R`` that of the result of a row, and ``V`` what the function returns.
+    """
+
+    if TYPE_CHECKING:
+        # Type checkers know that other tasks are sent with what their functions take.
+
+        @overload  # type: ignore[override]
+        def s(self) -> Signature[R, Takes[A]]: ...
+        @overload
+        def s(self, row: A, /) -> Signature[R, Takes[Never]]: ...
+        def s(self, *row: Any) -> Signature[R, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+            """See `TaskBase.s`: the result of the task before it, or ``row``, is the row."""
+            ...
+
+        def __call__(self, rows: list[A], /) -> V:  # type: ignore[override]
+            """Call the function with a list of rows in this thread."""
+            ...
+
+
+class BatchDecorator:
+    """``@app.task(batch=Batch(…), …)``, before it is applied to a function.
+
+    Args:
+        register: registers the function with the options; its task.
+        options: as ``@app.task`` was given.
+    """
+
+    def __init__(self, register: Callable[[Any, Mapping[str, Any]], Any], options: Mapping[str, Any]) -> None:
+        self._register = register
+        self._options = options
+
+    # pyright takes an exception out of R only where the union names its very class, so it names both.
+
+    @overload
+    def __call__(self, function: Callable[[list[A]], None], /) -> BatchTask[A, None, None]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A]], Coroutine[Any, Any, None]], /
+    ) -> BatchTask[A, None, Coroutine[Any, Any, None]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A]], Sequence[R | Exception | BaseException]], /
+    ) -> BatchTask[A, R, Sequence[R | BaseException]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A]], Coroutine[Any, Any, Sequence[R | Exception | BaseException]]], /
+    ) -> BatchTask[A, R, Coroutine[Any, Any, Sequence[R | BaseException]]]: ...
+    def __call__(self, function: Any, /) -> Any:
+        """Register the function; its task."""
+        return self._register(function, self._options)
+
+
 class TaskDecorator:
     """``@app.task(…)`` with options, before it is applied to a function.
 
@@ -199,8 +256,10 @@ class TaskDecorator:
         return self._register(function, self._options)
 
 
-def make_task(client: TaskClient, name: str, function: Callable[..., Any]) -> TaskBase[Any, Any]:
-    """A task: an `AsyncTask` where its function is a coroutine function."""
+def make_task(client: TaskClient, name: str, function: Callable[..., Any], *, batched: bool) -> TaskBase[Any, Any]:
+    """A task: a `BatchTask` where it is batched, an `AsyncTask` where its function is a coroutine function."""
+    if batched:
+        return BatchTask(client, name, function)
     return (AsyncTask if is_async(function) else Task)(client, name, function)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from drivetrain.worker.context import task_or_none
+from drivetrain.worker.context import log_names
 from drivetrain.worker.log_text import shortened_lines
 
 __all__ = ["FORMATS", "TaskFilter", "set_up_logging"]
@@ -24,8 +24,7 @@ class TaskFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add them; a record that came with its own keeps them."""
-        current = task_or_none()
-        fallback = (_NO_TASK, _NO_TASK) if current is None else (current.task_id, current.task)
+        fallback = log_names() or (_NO_TASK, _NO_TASK)
         record.task_id = getattr(record, "task_id", fallback[0])
         record.task = getattr(record, "task", fallback[1])
         return True

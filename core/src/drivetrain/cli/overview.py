@@ -110,6 +110,7 @@ def waiting_document(task: WaitingTask) -> dict[str, Any]:
         "attempt": task.attempt,
         "queue": task.queue,
         "received": timestamp(task.received),
+        "waits_for": "batch" if task.collected else "slot",
     }
 
 
@@ -130,6 +131,7 @@ def running_document(task: RunningTask) -> dict[str, Any]:
         "attempt": task.attempt,
         "queue": task.queue,
         "began": timestamp(task.began),
+        "batch": task.batch or None,
     }
 
 

@@ -152,6 +152,7 @@ def running_tasks(runs: Iterable[Run], clock: Clock) -> list[RunningTask]:
             attempt=run.invocation.attempt,
             queue=run.invocation.call.queue,
             began=offset + run.began,
+            batch="" if run.batch is None else run.batch.id,
         )
         for run in runs
         if run.began is not None and not run.settling

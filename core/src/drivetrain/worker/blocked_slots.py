@@ -64,12 +64,14 @@ class BlockedSlots:
         return reason
 
     def _waiting(self, pool: Pool, slots: int) -> Sequence[Run]:
-        """The runs in the slots of a pool, if all slots wait for results."""
-        running = [
-            run
-            for run in self._in_flight.all()
-            if run.definition.pool is pool and run.began is not None and not run.settling
-        ]
+        """The runs in the slots of a pool, one for each batch, if all slots wait for results."""
+        running = list(
+            {
+                id(run.batch or run): run
+                for run in self._in_flight.all()
+                if run.definition.pool is pool and run.began is not None and not run.settling
+            }.values()
+        )
         return running if len(running) >= slots and all(run.awaits for run in running) else ()
 
     def _reason_of(self, waiting: Sequence[Run]) -> str:

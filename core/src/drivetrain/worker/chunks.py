@@ -59,7 +59,8 @@ class ChunkBinding(Binding):
 
         Args:
             each: encodes and decodes one call.
-            refused: whether the task has limits or is unique: these hold for each call, and a chunk would evade them.
+            refused: whether the task has limits, is unique or batched: these hold for each call, and a chunk would
+                evade them.
         """
         self._refused = refused
         self.task = chunk_name(each.task)
@@ -76,7 +77,7 @@ class ChunkBinding(Binding):
         """See `Binding.encode_call`."""
         if self._refused:
             raise InvalidSignature(
-                f"task {self._each.task} has limits or is unique, which holds for each call; use starmap(…) instead"
+                f"task {self._each.task} has limits, is unique or batched, which holds for each call; use starmap(…) instead"
             )
         calls = self._calls(args, kwargs, received=received)
         return [[self._each.encode_call(call, {})[0] for call in calls]], {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from attrs import field, frozen
 
+from drivetrain.worker.batches.batch_run import BatchRun, rows_of
 from drivetrain.worker.progress import ProgressSink, progress_report
 from drivetrain.worker.run import Run
 from drivetrain.worker.schedules.tick import Tick, read_tick
@@ -25,8 +26,10 @@ __all__ = [
     "TaskContext",
     "TaskTimeout",
     "awaiting",
+    "current_batch",
     "current_task",
     "enter",
+    "log_names",
     "task_or_none",
 ]
 
@@ -206,18 +209,44 @@ def current_task() -> TaskContext:
     """The context of the task that runs in this thread, or in this asyncio task.
 
     Raises:
-        RuntimeError: no task runs here; the function was called directly.
+        RuntimeError: no task runs here, since the function was called directly; or a batch does, see `current_batch`.
     """
     context = task_or_none()
     if context is None:
+        if _current.get(None) is not None:
+            raise RuntimeError("a batch of tasks runs here: use current_batch(), which has a context for each row")
         raise RuntimeError("no task runs here: current_task() only works in a function that a worker runs")
     return context
 
 
-def task_or_none() -> TaskContext | None:
-    """The context of the task that runs in this thread or asyncio task; None where none does."""
+def current_batch() -> tuple[TaskContext, ...]:
+    """The contexts of the rows that run in this thread, or in this asyncio task: one for each row, in their order.
+
+    Raises:
+        RuntimeError: no batched task runs here.
+    """
     current = _current.get(None)
-    return None if current is None else _context_of(*current)
+    if current is None or current[0].definition.batch is None:
+        raise RuntimeError("no batch runs here: current_batch() only works in a batched task that a worker runs")
+    run, worker, progress_sink = current
+    rows = run.running or () if isinstance(run, BatchRun) else (run,)
+    return tuple(_context_of(row, worker, progress_sink) for row in rows)
+
+
+def task_or_none() -> TaskContext | None:
+    """The context of the task that runs in this thread or asyncio task; None where none does, or a batch does."""
+    current = _current.get(None)
+    return None if current is None or current[0].definition.batch is not None else _context_of(*current)
+
+
+def log_names() -> tuple[str, str] | None:
+    """The id and the name of the task that runs here, for log lines; of a batch, its size takes the place of the id."""
+    current = _current.get(None)
+    if current is None:
+        return None
+    run = current[0]
+    whose = f"batch of {len(run.running or ())}" if isinstance(run, BatchRun) else run.task_id
+    return whose, run.invocation.call.task
 
 
 def _context_of(run: Run, worker: str, progress_sink: ProgressSink | None) -> TaskContext:
@@ -249,12 +278,14 @@ def awaiting(*task_ids: str) -> Iterator[None]:
     if current is None:
         yield
         return
-    run = current[0]
-    run.awaits = task_ids
+    runs = rows_of([current[0]])
+    for run in runs:
+        run.awaits = task_ids
     try:
         yield
     finally:
-        run.awaits = ()
+        for run in runs:
+            run.awaits = ()
 
 
 def enter(run: Run, worker: str, progress_sink: ProgressSink | None = None) -> None:

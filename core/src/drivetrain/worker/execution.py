@@ -15,6 +15,15 @@ from types import CoroutineType
 from typing import Any
 
 from drivetrain.contract import Failure, InvalidArguments, PluginFailed, State, exception_name
+from drivetrain.worker.batches.batch_run import BatchRun
+from drivetrain.worker.batches.running import (
+    admit_rows,
+    around_rows,
+    decoded_rows,
+    first_log,
+    results_failed,
+    results_returned,
+)
 from drivetrain.worker.context import Postpone, Retry, SoftTimeout, TaskTimeout, enter
 from drivetrain.worker.coroutines import run_to_end
 from drivetrain.worker.events import event_of_run
@@ -26,7 +35,7 @@ from drivetrain.worker.progress import ProgressSink
 from drivetrain.worker.publisher import postponed_since
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.replacing import plan_replacement
-from drivetrain.worker.run import Run, RunResult, log_extra
+from drivetrain.worker.run import Run, RunRefused, RunResult, log_extra
 from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Invocation
 
@@ -73,10 +82,6 @@ def _writable(text: str) -> str:
 
 #: Calls a function with a limit on its time, in seconds, at which an error is raised in it.
 Limited = Callable[[float, Callable[[], Any], type[BaseException]], Any]
-
-
-class RunRefused(Exception):
-    """The run must not begin: its task was cancelled, has expired, or another worker may have taken it over."""
 
 
 class Execution:
@@ -161,21 +166,36 @@ class Execution:
         """Make ``run`` the current task, and decode its arguments; raises InvalidArguments, or NotOurs."""
         self.admit(run)
         enter(run, self._options.name, self.progress_sink)
+        if run.definition.batch is not None:
+            rows = decoded_rows(self, run, self._row) if isinstance(run, BatchRun) else [self._row(run)]
+            return (rows,), {}
         call = run.invocation.call
         return run.definition.binding.decode_call(call.args, call.kwargs)
+
+    def _row(self, run: Run) -> Any:
+        """The row of a batched task, decoded."""
+        call = run.invocation.call
+        (row,), _ = run.definition.binding.decode_call(call.args, call.kwargs)
+        return row
 
     def around(self, run: Run) -> AbstractContextManager[None]:
         """The context managers of plugins around ``run``, which has begun. Their errors are errors of the task."""
         if not self._runtime.acting.surrounds_runs:
             return nullcontext()
+        if isinstance(run, BatchRun):
+            return around_rows(run, self.around)
         return self._runtime.acting.around(event_of_run(run, self._options.name, self._runtime.clock))
 
     def admit(self, run: Run) -> None:
         """Check that ``run`` may begin, right before it begins.
 
         Raises:
-            RunRefused: it was cancelled, has expired, or its lease has run out, while it waited in this worker.
+            RunRefused: it was cancelled, has expired, or its lease has run out, while it waited in this worker. Of a
+                batch: that is so for each row.
         """
+        if isinstance(run, BatchRun):
+            admit_rows(self, run)
+            return
         clock = self._runtime.clock
         now = clock.monotonic()
         if run.stopped or now > run.owned_until or (run.expires_at is not None and clock.now() > run.expires_at):
@@ -184,12 +204,18 @@ class Execution:
 
     def returned(self, run: Run, value: Any) -> RunResult:
         """The result of a function that returned ``value``. Raises nothing."""
+        if run.definition.batch is not None:
+            return results_returned(self, run, value)
+        return self.succeeded(run, value)
+
+    def succeeded(self, run: Run, value: Any) -> RunResult:
+        """The result of a task, or of a row, whose value is ``value``. Raises nothing."""
         if run.replacement is not None:
             return self._replaced(run, value)
         try:
             plain = run.definition.binding.encode_result(value)
         except BaseException as error:  # noqa: BLE001 - an encoder of the application may raise anything; it ends only this task
-            return self._guarded(self._final, run, error)
+            return self.finally_failed(run, error)
         return RunResult(
             delivery=run.delivery,
             invocation=run.invocation,
@@ -216,7 +242,13 @@ class Execution:
 
     def failed(self, run: Run, error: BaseException) -> RunResult:
         """The result of a function that raised ``error``: a retry, or the final failure. Raises nothing."""
+        if isinstance(run, BatchRun):
+            return results_failed(self, run, error)
         return self._guarded(self._failed, run, error)
+
+    def finally_failed(self, run: Run, error: BaseException) -> RunResult:
+        """The final failure because of ``error``, whatever the retry policy says. Raises nothing."""
+        return self._guarded(self._final, run, error)
 
     def _guarded(self, end: Callable[[Run, BaseException], RunResult], run: Run, error: BaseException) -> RunResult:
         """The result that ``end`` makes of ``error``; a plain failure if ``error`` cannot be read. Raises nothing."""
@@ -282,7 +314,7 @@ class Execution:
             failure.attempt,
             failure.type,
             shortened(failure.message),
-            exc_info=error,
+            exc_info=error if first_log(run, error) else None,
             extra=log_extra(run.invocation),
         )
         return self._result(run, State.FAILURE, failure, dead_reason=dead_reason)
@@ -358,11 +390,15 @@ def _base_context() -> Context:
     return base
 
 
+#: The code that calls decoders and no function of a task.
+_DECODERS = frozenset({Execution.begin.__code__, Execution._row.__code__})
+
+
 def _raised_by_binding(error: BaseException) -> bool:
     # A task may send another task with wrong arguments. That is an error of its code, not of its message.
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
-        if trace.tb_frame.f_code is Execution.begin.__code__:
+        if trace.tb_frame.f_code in _DECODERS:
             return True
         trace = trace.tb_next
     return False

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from drivetrain.contract import Clock
+from drivetrain.worker.batches.batch_run import BatchRun
 from drivetrain.worker.in_flight import InFlight
 from drivetrain.worker.prefetch import Prefetch
-from drivetrain.worker.registry import Pool
+from drivetrain.worker.registry import Pool, TaskDefinition
 from drivetrain.worker.run import Run, RunResult
 
 __all__ = ["STUCK_SECONDS", "FlowControl"]
@@ -43,14 +44,17 @@ class FlowControl:
         self._busy_since = dict(self._ended_at)
         self._full_since = dict(self._ended_at)
         self._probe = _PROBE
+        #: The batched tasks of the last messages, if these were nothing but rows.
+        self._only_rows: Collection[TaskDefinition] = ()
 
     def settled(self, results: Sequence[RunResult]) -> None:
         """Measure runs that have ended."""
         now = self._clock.monotonic()
         ran: defaultdict[Pool, list[float]] = defaultdict(list)
         for result in results:
-            if result.run is not None and result.run.began is not None:
-                ran[result.run.definition.pool].append(result.run_seconds)
+            run = result.run
+            if run is not None and run.began is not None and (run.batch is None or _stands_for_batch(run)):
+                ran[run.definition.pool].append(result.run_seconds)
         for pool, seconds in ran.items():
             elapsed = now - max(self._ended_at[pool], self._busy_since[pool])
             self.prefetch[pool].settled(len(seconds), sum(seconds) / len(seconds), elapsed)
@@ -61,8 +65,15 @@ class FlowControl:
         rooms = [self._room(pool) for pool in self._used]
         free = [room for room in rooms if room > 0]
         if len(free) == len(rooms):
-            return min(free)
+            return max(min(free), self._missing_rows()) if self._only_rows else min(free)
         return min(*free, self._probe) if free else 0
+
+    def _missing_rows(self) -> int:
+        """How many rows a batch lacks, of the task that lacks the fewest."""
+        missing = [
+            one.batch.size - self._in_flight.collected(one.name) for one in self._only_rows if one.batch is not None
+        ]
+        return min(missing, default=0)
 
     def slack(self) -> int:
         """How many runs must be settled until there is enough room for a round trip."""
@@ -73,22 +84,40 @@ class FlowControl:
 
         One queue carries tasks of several pools, and the pool of a message is known only after it is received.
         """
-        pools = {run.definition.pool for run in runs}
-        self._used |= pools
-        self._note_taken(runs, pools)
-        over = {pool: max(0, self._in_flight.in_pool(pool) - self._window(pool)) for pool in pools}
-        excess = [run for pool in pools if over[pool] for run in _of(runs, pool)[-over[pool] :]]
+        definitions = {run.definition for run in runs}
+        self._used |= {one.pool for one in definitions}
+        batched = {one for one in definitions if one.batch is not None}
+        self._only_rows = batched if len(batched) == len(definitions) else ()
+        lone = [run for run in runs if run.definition not in batched] if batched else runs
+        excess = self._excess(lone, {one.pool for one in definitions - batched})
+        if batched:
+            excess += [run for run in runs if run.definition in batched and not self._may_wait(run.definition.pool)]
         self._probe = 1 if len(excess) == len(runs) else _PROBE  # a fruitless probe keeps messages from other workers
         return excess
 
-    def _note_taken(self, runs: Sequence[Run], pools: Iterable[Pool]) -> None:
-        now = self._clock.monotonic()
+    def _excess(self, runs: Sequence[Run], pools: Collection[Pool]) -> list[Run]:
+        """Those of these tasks, each of which needs a slot of one of these pools, for which the pools have no room."""
         for pool in pools:
-            before = self._in_flight.in_pool(pool) - len(_of(runs, pool))
-            if before <= 0:
-                self._busy_since[pool] = now
-            if before < self.prefetch[pool].slots:
-                self._full_since[pool] = now
+            self._note_taken(pool, len(_of(runs, pool)))
+        over = {pool: max(0, self._in_flight.in_pool(pool) - self._window(pool)) for pool in pools}
+        return [run for pool in pools if over[pool] for run in _of(runs, pool)[-over[pool] :]]
+
+    def _may_wait(self, pool: Pool) -> bool:
+        """Whether one more batch may wait for a slot of ``pool``."""
+        return self._in_flight.in_pool(pool) < self._window(pool)
+
+    def batch_taken(self, batch: BatchRun) -> None:
+        """Note that a batch, which is in flight, needs a slot from now on."""
+        self._note_taken(batch.definition.pool, 1)
+
+    def _note_taken(self, pool: Pool, number: int) -> None:
+        """Note that ``number`` more need a slot of ``pool``; they are in flight."""
+        now = self._clock.monotonic()
+        before = self._in_flight.in_pool(pool) - number
+        if before <= 0:
+            self._busy_since[pool] = now
+        if before < self.prefetch[pool].slots:
+            self._full_since[pool] = now
 
     def waits(self, pool: Pool) -> bool:
         """Whether some runs in flight wait for a slot of ``pool``."""
@@ -112,6 +141,12 @@ class FlowControl:
     def _stalled_seconds(self, pool: Pool) -> float:
         full = self._in_flight.in_pool(pool) >= self.prefetch[pool].slots
         return self._clock.monotonic() - max(self._ended_at[pool], self._full_since[pool]) if full else 0.0
+
+
+def _stands_for_batch(row: Run) -> bool:
+    """Whether it is the first row that its batch runs: a batch is measured once."""
+    batch = row.batch
+    return isinstance(batch, BatchRun) and batch.running is not None and batch.running[0] is row
 
 
 def _of(runs: Sequence[Run], pool: Pool) -> list[Run]:

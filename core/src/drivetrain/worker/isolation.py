@@ -11,9 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from msgspec.structs import replace
-
 from drivetrain.contract import ConfigurationError, Interruption, State, Transition
+from drivetrain.worker.batches.batch_run import with_runs
 from drivetrain.worker.events import notify_interrupted
 from drivetrain.worker.execution import Execution, RunRefused
 from drivetrain.worker.finishing.releasing import Releaser
@@ -279,7 +278,7 @@ class Isolation:
             return self._execution.failed(run, error)
         finally:
             self._began = None
-        return replace(result, delivery=run.delivery, invocation=run.invocation, run=run)
+        return with_runs(result, run)
 
     def _died(self, run: Run, lone: LoneStart, error: ChildDied) -> RunResult | None:
         if self._ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -26,7 +27,7 @@ _RETRY_DELAY_SECONDS = 1.0
 
 
 class PoolSet:
-    """The pools of one worker. Used by its receiving thread; `cancel` may be called from any thread.
+    """The pools of one worker. Thread-safe.
 
     Args:
         runtime: the drivers and settings of the app.
@@ -59,6 +60,8 @@ class PoolSet:
             Pool.PROCESSES: self._process_pool,
         }
         self._pools: dict[Pool, RunPool] = {}
+        #: The threads of the pacer and of the batches hand over runs too.
+        self._making = threading.Lock()
 
     def submit(self, runs: Sequence[Run]) -> None:
         """Hand each run to its pool. Runs that a pool cannot begin are released."""
@@ -86,9 +89,11 @@ class PoolSet:
 
     def get(self, kind: Pool) -> RunPool:
         """The pool of this kind, made at the first call."""
-        if kind not in self._pools:
-            self._pools[kind] = self._makers[kind]()
-        return self._pools[kind]
+        if (pool := self._pools.get(kind)) is None:
+            with self._making:
+                if (pool := self._pools.get(kind)) is None:
+                    pool = self._pools[kind] = self._makers[kind]()
+        return pool
 
     def _thread_pool(self) -> RunPool:
         concurrency, clock = self._options.concurrency, self._runtime.clock

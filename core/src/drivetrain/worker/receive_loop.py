@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from drivetrain.contract import Delivery
+from drivetrain.worker.batches.collecting import BatchCollector
 from drivetrain.worker.finishing.releasing import Releaser
 from drivetrain.worker.flow_control import STUCK_SECONDS, FlowControl
 from drivetrain.worker.in_flight import InFlight
@@ -45,7 +46,8 @@ class ReceiveLoop:
         flow_control: tells how many messages to receive.
         in_flight: the runs of the worker.
         pools: run most tasks.
-        pacer: hands runs to the pools.
+        pacer: hands runs to the batches and the pools.
+        batches: puts rows together.
         suspects: runs tasks that may have killed a worker.
         settlements: releases deliveries while the worker stops.
         pauses: tells which queues are paused.
@@ -63,6 +65,7 @@ class ReceiveLoop:
         in_flight: InFlight,
         pools: PoolSet,
         pacer: Pacer,
+        batches: BatchCollector,
         suspects: Suspects,
         settlements: Settlements,
         pauses: PauseWatch,
@@ -76,6 +79,7 @@ class ReceiveLoop:
         self._in_flight = in_flight
         self._pools = pools
         self._pacer = pacer
+        self._batches = batches
         self._suspects = suspects
         self._settlements = settlements
         self._pauses = pauses
@@ -92,8 +96,9 @@ class ReceiveLoop:
             self._receive_once()
 
     def release_waiting(self) -> None:
-        """Release all runs that wait in a pool."""
-        self._releaser.release([*self._pacer.take_back(), *self._pools.take_back()])
+        """Release all runs that wait: for their instant, for their batch, or for a slot."""
+        waiting = [*self._pacer.take_back(), *self._batches.take_back(), *self._pools.take_back()]
+        self._releaser.release(waiting)
 
     def _receive_once(self) -> None:
         try:
@@ -187,5 +192,6 @@ class ReceiveLoop:
         self._open_queues = self._pauses.open_queues
         waiting = [*self._pacer.take_back(), *self._pools.take_back()]
         paused = [run for run in waiting if run.delivery.message.queue not in self._open_queues]
+        paused += self._batches.take_back(lambda row: row.delivery.message.queue not in self._open_queues)
         self._pacer.submit([run for run in waiting if run.delivery.message.queue in self._open_queues])
         self._releaser.release(paused)

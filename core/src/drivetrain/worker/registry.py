@@ -9,6 +9,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from drivetrain.contract import ConfigurationError, Plain, UnknownTask
+from drivetrain.worker.batches.spec import Batch
 from drivetrain.worker.chunks import ChunkBinding, chunk_function, chunk_name
 from drivetrain.worker.limits.bound import BoundUnique, TaskLimits
 from drivetrain.worker.limits.specs import Concurrency, Rate
@@ -44,6 +45,8 @@ class TaskDefinition:
     limits: TaskLimits | None = None
     #: How it is unique; None: it is not.
     unique: BoundUnique | None = None
+    #: How its tasks are put together; None: each runs by itself.
+    batch: Batch | None = None
     #: Other names under which messages may name it.
     aliases: tuple[str, ...] = ()
     #: For a task of a blueprint: the module whose import includes the blueprint in the app; empty: it has none.
@@ -52,7 +55,7 @@ class TaskDefinition:
 
 def chunked(definition: TaskDefinition) -> TaskDefinition:
     """The task that runs the calls of one chunk; see `drivetrain.worker.chunks`."""
-    restricted = definition.limits is not None or definition.unique is not None
+    restricted = definition.limits is not None or definition.unique is not None or definition.batch is not None
     return evolve(
         definition,
         name=chunk_name(definition.name),
@@ -60,6 +63,7 @@ def chunked(definition: TaskDefinition) -> TaskDefinition:
         binding=ChunkBinding(definition.binding, refused=restricted),
         limits=None,
         unique=None,
+        batch=None,
         aliases=(),
     )
 
@@ -81,6 +85,8 @@ class Registry(Mapping[str, TaskDefinition]):
         self.limited = False
         #: Whether any task is unique.
         self.unique = False
+        #: Whether any task is batched.
+        self.batched = False
         #: The same by every name and alias.
         self._by_any_name: dict[str, TaskDefinition] = {}
 
@@ -109,6 +115,7 @@ class Registry(Mapping[str, TaskDefinition]):
                 del self._by_any_name[name]
         self._check_limits(definition)
         self.unique = self.unique or definition.unique is not None
+        self.batched = self.batched or definition.batch is not None
         self._origins[definition.name] = origin
         self._definitions[definition.name] = definition
         self._by_any_name.update(dict.fromkeys(names, definition))

@@ -12,7 +12,11 @@ from drivetrain.worker.lone_starts import LoneStart
 from drivetrain.worker.registry import TaskDefinition
 from drivetrain.workflow.frames import Frames, Invocation
 
-__all__ = ["Run", "RunResult", "log_extra"]
+__all__ = ["Run", "RunRefused", "RunResult", "log_extra"]
+
+
+class RunRefused(Exception):
+    """The run must not begin: its task was cancelled, has expired, or another worker may have taken it over."""
 
 
 class Run(Struct, kw_only=True, eq=False):
@@ -50,6 +54,8 @@ class Run(Struct, kw_only=True, eq=False):
     awaits: tuple[str, ...] = ()
     #: What its function wants to continue with: a `drivetrain.worker.context.Replacement`. None: nothing.
     replacement: object = None
+    #: The batch with which it runs, a `drivetrain.worker.batches.batch_run.BatchRun`; None: it runs by itself.
+    batch: Run | None = None
 
     @property
     def task_id(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+from drivetrain.worker.batches.batch_run import BatchResult, results_of
 from drivetrain.worker.finishing.finisher import Finisher
 from drivetrain.worker.flow_control import FlowControl
 from drivetrain.worker.in_flight import InFlight
@@ -36,15 +37,20 @@ class Settler:
         self._in_flight = in_flight
         #: None ends `run`.
         self._results: SimpleQueue[RunResult | None] = SimpleQueue()
+        #: Whether there was ever the result of a batch.
+        self._batches = False
 
     def put(self, result: RunResult) -> None:
         """Leave a result to the thread of `run`."""
+        if type(result) is BatchResult:
+            self._batches = True
         self._results.put(result)
 
     def settle_or_put(self, result: RunResult) -> None:
         """Settle the only run in flight in this thread, which saves waking another one; leave all others to `run`."""
-        if len(self._in_flight) != 1:  # none: it was released, and another worker may have it
-            self._results.put(result)
+        # None is in flight if it was released, and another worker may have it.
+        if len(self._in_flight) != 1 or type(result) is BatchResult:
+            self.put(result)
             return
         with suppress(GaveUp):  # the worker stops while a service is unavailable: the message is delivered again
             self._settle([result])
@@ -62,6 +68,8 @@ class Settler:
         self._results.put(None)
 
     def _settle(self, results: Sequence[RunResult]) -> None:
+        if self._batches:
+            results = results_of(results)
         try:
             self._flow_control.settled(results)
             self._finisher.settle(results)

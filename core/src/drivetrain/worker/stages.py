@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from drivetrain.contract import Interruption
 from drivetrain.worker.activity import Activity
+from drivetrain.worker.batches.batch_run import BatchRun
+from drivetrain.worker.batches.collecting import BatchCollector
 from drivetrain.worker.blocked_slots import BlockedSlots
 from drivetrain.worker.counts.writer import CountsWriter
 from drivetrain.worker.effects import EffectRunner
@@ -70,7 +72,8 @@ class Stages:
         settler: the settling stage.
         pools: the running stage.
         place_recovery: recovers places of limits from runs that have lost their lease.
-        pacer: hands runs to the pools, each not before its instant.
+        batches: puts the rows of batched tasks together, and hands runs to the pools.
+        pacer: hands runs on, each not before its instant.
         suspects: runs tasks that may have killed a worker, each alone.
         receive_loop: the receiving stage.
         heartbeat: extends the holds and leases of runs in flight.
@@ -131,7 +134,15 @@ class Stages:
             settler=self.settler,
             threads=threads,
         )
-        self.pacer = Pacer(runtime.clock, threads, self.pools.submit)
+        self.batches = BatchCollector(
+            runtime.clock,
+            threads,
+            registry=runtime.registry,
+            in_flight=self.in_flight,
+            flow_control=self.flow_control,
+            submit=self.pools.submit,
+        )
+        self.pacer = Pacer(runtime.clock, threads, self.batches.submit)
         self.suspects = Suspects(self._make_isolation)
         self.receive_loop = self._make_receive_loop()
         self.heartbeat = Heartbeat(
@@ -145,9 +156,17 @@ class Stages:
         self.counts_writer = self._make_counts_writer()
 
     def interrupt(self, run: Run, reason: Interruption) -> None:
-        """Stop a run whose result does not count any more, where its pool can stop one."""
+        """Stop a run whose result does not count any more, where its pool can stop one.
+
+        A batch is stopped when all its rows are.
+        """
         notify_interrupted(self._runtime, self._options.name, run, reason)
         self.suspects.cancel(run)
+        if isinstance(run.batch, BatchRun):
+            if not all(row.stopped for row in run.batch.rows):
+                return
+            run = run.batch
+            run.stopped = True
         self.pools.cancel(run)
 
     def _make_releaser(self) -> Releaser:
@@ -270,6 +289,7 @@ class Stages:
             in_flight=self.in_flight,
             pools=self.pools,
             pacer=self.pacer,
+            batches=self.batches,
             suspects=self.suspects,
             settlements=self._settlements,
             pauses=self.pauses,

@@ -31,6 +31,7 @@ class RunningTask(Struct, frozen=True, kw_only=True):
         attempt: the attempt; the first is 0.
         queue: the queue of its message.
         began: when its function began, in Unix seconds.
+        batch: the id of the batch with which it runs; empty: it runs by itself.
     """
 
     task_id: str
@@ -38,10 +39,11 @@ class RunningTask(Struct, frozen=True, kw_only=True):
     attempt: int
     queue: str
     began: float
+    batch: str = ""
 
 
 class WaitingTask(Struct, frozen=True, kw_only=True):
-    """A task that a worker has received and started, and that waits for a slot of this worker.
+    """A task that a worker has received and started, and that waits for its batch or for a slot of this worker.
 
     Attributes:
         task_id: the id of the task.
@@ -49,6 +51,7 @@ class WaitingTask(Struct, frozen=True, kw_only=True):
         attempt: the attempt; the first is 0.
         queue: the queue of its message.
         received: when its message was received, in Unix seconds.
+        collected: whether it waits for its batch, which holds no slot; otherwise it waits for a slot.
     """
 
     task_id: str
@@ -56,6 +59,7 @@ class WaitingTask(Struct, frozen=True, kw_only=True):
     attempt: int
     queue: str
     received: float
+    collected: bool = False
 
 
 class EndedTask(Struct, frozen=True, kw_only=True):
@@ -93,8 +97,8 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
         stopping: whether it receives no more messages.
         running: tasks that run, the longest first; at most `drivetrain.worker.activity.MAX_RUNNING`.
         running_count: how many tasks run.
-        waiting: tasks that wait for a slot of this worker, the oldest first; at most 50.
-        waiting_count: how many tasks have started and wait for a slot of this worker.
+        waiting: tasks that wait for their batch or a slot of this worker, the oldest first; at most 50.
+        waiting_count: how many tasks have started and wait for their batch or a slot of this worker.
         blocked: why it runs nothing more although tasks are ready, in words; empty: it is not blocked.
         ended: the last runs that it has ended, the latest first.
         counts: what it has done since it started, by the name of the task; "" for all names that it does not know.

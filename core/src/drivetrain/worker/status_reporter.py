@@ -133,6 +133,7 @@ def _waiting_tasks(runs: Iterable[Run]) -> Sequence[WaitingTask]:
             attempt=run.invocation.attempt,
             queue=run.invocation.call.queue,
             received=run.received_at,
+            collected=run.definition.batch is not None and run.batch is None and run.lone is None,
         )
         for run in waiting[:_MAX_WAITING]
     ]

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from drivetrain.contract import Broker, Delivery, Interruption, NotSupported, WorkerFailed
+from drivetrain.worker.batches.batch_run import results_of, rows_of
 from drivetrain.worker.companions import Companion
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
@@ -179,18 +180,25 @@ class Worker:
     def drain(self) -> int:
         """Receive, run and settle in this thread all that is ready now, without waiting; how many tasks ran.
 
-        For tests: no other thread is started, so that the order is the same every time.
+        For tests: no other thread is started, so that the order is the same every time. Batches do not wait either:
+        when nothing else is ready, the rows that are there are a batch.
         """
         self._check_process()
         self._stages.gate.receive_early = False  # no thread would start what comes a moment too early
         self._stages.pauses.refresh()
         ran = 0
-        while deliveries := self._receive_now():
-            runs = self._receiver.start(deliveries)
-            self._finisher.settle([self._run_now(run) for run in runs])
+        while runs := self._start_now():
+            self._finisher.settle(results_of([self._run_now(run) for run in runs]))
             self._stages.progress_reports.flush()
-            ran += len(runs)
+            ran += len(rows_of(runs))
         return ran
+
+    def _start_now(self) -> Sequence[Run]:
+        """The runs that begin next; empty: nothing is ready."""
+        while deliveries := self._receive_now():
+            if runs := self._stages.batches.ready(self._receiver.start(deliveries)):
+                return runs
+        return self._stages.batches.take_partial()
 
     def _receive_now(self) -> Sequence[Delivery]:
         queues = self._stages.pauses.open_queues
@@ -312,6 +320,7 @@ class Worker:
             finished.set()
             self._suspects.stop()
             self._stages.pacer.stop()
+            self._stages.batches.stop()
             self._pools.stop()
 
     def _end_grace(self, finished: threading.Event) -> None:

@@ -11,11 +11,12 @@ from typing import Any, Final
 from attrs import frozen
 
 from drivetrain.contract import InvalidArguments, InvalidSignature, Plain, SerializationError
+from drivetrain.workflow.rows import row_result_type, row_type
 from drivetrain.workflow.values import UnsupportedAnnotation, ValueMismatch, Values
 from drivetrain.workflow.values.annotations import hints_of
 from drivetrain.workflow.values.codec import Convert
 
-__all__ = ["Binding"]
+__all__ = ["Binding", "RowBinding"]
 
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -216,6 +217,9 @@ class Binding:
             hints = hints_of(inner) | _stated_hints(self.function)
         except (UnsupportedAnnotation, TypeError) as error:
             raise InvalidSignature(f"{self.task}(): {error}") from error
+        return self._plan_of(signature, hints, scope)
+
+    def _plan_of(self, signature: Signature, hints: Mapping[str, Any], scope: Mapping[str, Any]) -> _Plan:
         slots = [self._slot(parameter, hints, scope) for parameter in signature.parameters.values()]
         result = self._coders("the result", hints.get("return", Any), scope)
         return _plan(slots, *result)
@@ -231,6 +235,23 @@ class Binding:
             return self._values.encoder(annotation, scope), self._values.decoder(annotation, scope)
         except UnsupportedAnnotation as error:
             raise InvalidSignature(f"{self.task}(): {what}: {error}") from error
+
+
+class RowBinding(Binding):
+    """The binding of a batched task: a call has one argument, the row, and each row has a result.
+
+    The function takes a list of rows and returns a list of results; see `drivetrain.workflow.rows`.
+    """
+
+    def _plan_of(self, signature: Signature, hints: Mapping[str, Any], scope: Mapping[str, Any]) -> _Plan:
+        (parameter,) = signature.parameters.values()
+        try:
+            row = row_type(hints.get(parameter.name, Any), scope)
+            result = row_result_type(hints.get("return", Any), scope)
+        except TypeError as error:
+            raise InvalidSignature(f"{self.task}() is a batched task: {error}") from error
+        slot = _Slot("row", Parameter.POSITIONAL_ONLY, True, *self._coders("the row", row, scope))
+        return _plan([slot], *self._coders("the result of a row", result, scope))
 
 
 def _encode(slot: _Slot) -> Convert:

@@ -125,11 +125,11 @@ def _show(app: App, read: Sequence[_Queue], *, with_args: bool) -> None:
     running = [row for one in read for row in _running_rows(one)]
     if running:
         click.echo()
-        echo_table(("QUEUE", "RUNNING", "TASK", "ATTEMPT", "WORKER", "SINCE"), running)
+        echo_table(("QUEUE", "RUNNING", "TASK", "ATTEMPT", "WORKER", "SINCE", "BATCH"), running)
     waiting = [row for one in read for row in _waiting_rows(one)]
     if waiting:
         click.echo()
-        echo_table(("QUEUE", "WAITS IN A WORKER", "TASK", "ATTEMPT", "WORKER", "SINCE"), waiting)
+        echo_table(("QUEUE", "WAITS IN A WORKER", "TASK", "ATTEMPT", "WORKER", "SINCE", "FOR"), waiting)
     rows = [row for one in read for row in _rows(app, one, with_args=with_args)]
     if rows:
         click.echo()
@@ -146,12 +146,13 @@ def _rows(app: App, queue: _Queue, *, with_args: bool) -> Iterator[tuple[object,
 
 def _running_rows(queue: _Queue) -> Iterator[tuple[object, ...]]:
     for worker, task in queue.running:
-        yield queue.name, task.task_id, task.task, task.attempt, worker.name, timestamp(task.began)
+        yield queue.name, task.task_id, task.task, task.attempt, worker.name, timestamp(task.began), task.batch
 
 
 def _waiting_rows(queue: _Queue) -> Iterator[tuple[object, ...]]:
     for worker, task in queue.waiting:
-        yield queue.name, task.task_id, task.task, task.attempt, worker.name, timestamp(task.received)
+        waits_for = "its batch" if task.collected else "a slot"
+        yield queue.name, task.task_id, task.task, task.attempt, worker.name, timestamp(task.received), waits_for
 
 
 def _more(queue: _Queue) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from drivetrain.contract import Delivery, Interruption, RunLease, State, Transition
+from drivetrain.worker.batches.batch_run import rows_of
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.events import notify_interrupted
 from drivetrain.worker.finishing.acknowledging import Acknowledger
@@ -54,9 +55,13 @@ class Releaser:
         self._in_flight = in_flight
 
     def release(self, runs: Sequence[Run], *, delay_seconds: float = 0.0) -> None:
-        """Release runs: their starts do not count, and their messages are ready again after ``delay_seconds``."""
+        """Release runs: their starts do not count, and their messages are ready again after ``delay_seconds``.
+
+        Of a batch, all rows are released.
+        """
         if not runs:
             return
+        runs = rows_of(runs)
         self._record_released(runs)
         self._place_releaser.release_runs(runs)
         self._settlements.release([run.delivery for run in runs], delay_seconds=delay_seconds)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
-from msgspec.structs import replace
 
 from drivetrain.contract import Delivery, LimitWait, Message, SystemClock, reset_after_fork
+from drivetrain.worker.batches.batch_run import batch_of, without_runs
 from drivetrain.worker.context import SoftTimeout
 from drivetrain.worker.deadlines import Deadlines
 from drivetrain.worker.execution import Execution, Limited
@@ -27,6 +27,7 @@ from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.process_signals import dump_stacks_on_signal, leave_stopping_to_the_worker
 from drivetrain.worker.progress import WRITE_SECONDS, ReportedProgress
+from drivetrain.worker.registry import TaskDefinition
 from drivetrain.worker.run import Run, RunResult
 from drivetrain.worker.threads import Threads
 from drivetrain.workflow.frames import Invocation
@@ -59,6 +60,8 @@ class Work:
     expires_at: float | None = None
     #: The limits for which it has waited, for plugins.
     limit_waits: tuple[LimitWait, ...] = ()
+    #: The orders of the rows of a batch, which run as one; empty: it is a task by itself.
+    rows: tuple[Work, ...] = ()
 
 
 @frozen
@@ -204,21 +207,30 @@ def _imported(task: TaskReference) -> str | None:
 
 
 def _run(work: Work, options: WorkerOptions, reports: _Reports, limited: Limited) -> RunResult:
-    task, call = work.task.find(), work.invocation.call
-    message = Message(id=call.id, queue=call.queue, body=b"", headers=work.headers)
-    run = Run(
-        id="child",
-        delivery=Delivery(message=message, receipt=None),
-        invocation=work.invocation,
-        definition=task.runtime.registry.find(call.task),
-        received_at=work.received_at,
-        owned_until=work.owned_until,
-        expires_at=work.expires_at,
-        limit_waits=work.limit_waits,
-    )
+    task = work.task.find()
+    run = _run_of(work, task.runtime.registry.find(work.invocation.call.task))
     reports.begin(run)
     try:
         result = Execution(task.runtime, options, progress_sink=reports).run_here(run, limited)
     finally:
         reports.end()
-    return replace(result, run=None)
+    return without_runs(result)
+
+
+def _run_of(work: Work, definition: TaskDefinition) -> Run:
+    if work.rows:
+        batch = batch_of([_run_of(row, definition) for row in work.rows])
+        batch.own_rows()
+        return batch
+    call = work.invocation.call
+    message = Message(id=call.id, queue=call.queue, body=b"", headers=work.headers)
+    return Run(
+        id="child",
+        delivery=Delivery(message=message, receipt=None),
+        invocation=work.invocation,
+        definition=definition,
+        received_at=work.received_at,
+        owned_until=work.owned_until,
+        expires_at=work.expires_at,
+        limit_waits=work.limit_waits,
+    )

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from msgspec.structs import replace
-
 from drivetrain.contract import reset_after_fork
+from drivetrain.worker.batches.batch_run import BatchRun, with_runs
+from drivetrain.worker.batches.running import result_of_rows
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
@@ -119,17 +119,24 @@ class ProcessPool:
             return self._broken(run, error)
         except BaseException as error:  # noqa: BLE001 - a time limit, a refused start, or a failed import: `failed` makes a result of each
             return self._execution.failed(run, error)
-        return replace(result, delivery=run.delivery, invocation=run.invocation, run=run)
+        return with_runs(result, run)
 
     def _broken(self, run: Run, error: ChildDied) -> RunResult | None:
         if self._ending.is_set():
             return None  # the pool stops and has killed the child; the run was released before
         if run.stopped:
             return self._execution.failed(run, error)  # cancelled: the pool has killed the child
+        if not isinstance(run, BatchRun):
+            self._release_crashed(run, error)
+            return None
+        for row in run.running or ():
+            self._release_crashed(row, error)
+        return result_of_rows(run, ())
+
+    def _release_crashed(self, run: Run, error: ChildDied) -> None:
         logger.error("task %s: its child process %s", run.task_id, error, extra=log_extra(run.invocation))
         try:
             self._died(run)
         except Exception:  # this thread must survive an unexpected error of a driver; the lease expires
             text = "task %s cannot be released; its message will be delivered again"
             logger.exception(text, run.task_id, extra=log_extra(run.invocation))
-        return None

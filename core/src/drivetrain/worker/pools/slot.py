@@ -11,6 +11,7 @@ from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any, Protocol
 
+from drivetrain.worker.batches.batch_run import BatchRun
 from drivetrain.worker.context import TaskTimeout
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools import child
@@ -130,15 +131,7 @@ class Slot:
         self.fresh = False
         self._serve(run)
         try:
-            work = child.Work(
-                task,
-                run.invocation,
-                received_at=run.received_at,
-                headers=dict(run.delivery.message.headers),  # drivers may have any mapping
-                owned_until=run.owned_until,
-                expires_at=run.expires_at,
-                limit_waits=run.limit_waits,
-            )
+            work = _work(run, task)
             result: RunResult = self._ask(work, call.timeout)
         finally:
             self._serve(None)
@@ -250,6 +243,19 @@ class Slot:
         if ours.poll():
             return True  # it answered before it died
         raise EOFError
+
+
+def _work(run: Run, task: TaskReference) -> child.Work:
+    return child.Work(
+        task,
+        run.invocation,
+        received_at=run.received_at,
+        headers=dict(run.delivery.message.headers),  # drivers may have any mapping
+        owned_until=run.owned_until,
+        expires_at=run.expires_at,
+        limit_waits=run.limit_waits,
+        rows=tuple(_work(row, task) for row in run.running or ()) if isinstance(run, BatchRun) else (),
+    )
 
 
 def _exit_code_soon(process: Process) -> int | None:
