@@ -77,7 +77,8 @@ class ChunkBinding(Binding):
         """See `Binding.encode_call`."""
         if self._refused:
             raise InvalidSignature(
-                f"task {self._each.task} has limits, is unique or batched, which holds for each call; use starmap(…) instead"
+                f"task {self._each.task} has limits, is unique or is called in batches, which holds for each call; "
+                "use starmap(…) instead"
             )
         calls = self._calls(args, kwargs, received=received)
         return [[self._each.encode_call(call, {})[0] for call in calls]], {}

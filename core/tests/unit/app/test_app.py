@@ -465,7 +465,7 @@ def _is_room(value: object) -> bool:
     return getattr(value, "__name__", "") in {f"drivetrain.{room}" for room in _ROOMS}
 
 
-_ROOMS = ("app", "contract", "drivers", "worker", "workflow", "cli", "testing")
+_ROOMS = ("app", "asgi", "cli", "contract", "drivers", "pytest", "testing", "worker", "workflow")
 
 
 def test_two_apps_do_not_meet():
