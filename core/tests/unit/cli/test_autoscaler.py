@@ -1,6 +1,7 @@
 """How many processes there are to be: a pure decision, on a clock of the test."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -130,7 +131,7 @@ def test_it_grows_to_the_processors_and_shrinks_when_the_work_is_done():
     assert grown.index(4) <= 12
     shrunk = [machine.second(now, 0) for now in range(40, 240)]
     assert shrunk[-1] == 1
-    assert all(before - after in (0, 1) for before, after in zip(shrunk, shrunk[1:], strict=False))
+    assert all(before - after in (0, 1) for before, after in pairwise(shrunk))
 
 
 @pytest.mark.parametrize("rate", [0.5, 1.4, 2.0, 2.6, 3.3])
