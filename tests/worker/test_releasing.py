@@ -34,3 +34,45 @@ def test_a_task_that_was_given_back_says_so_and_names_no_start(app):
         assert State.STARTED not in record.history
         assert record.starts == 0
     assert {record.history[State.RECEIVED].worker for record in released} == {"w"}
+
+
+def test_a_worker_that_retires_waits_for_its_task_however_long_it_takes(app):
+    """Also with a grace period of nothing, with which a stop releases it at once."""
+    begun, gate = threading.Event(), threading.Event()
+
+    @app.task(name="first")
+    def first() -> None:
+        begun.set()
+        happened(gate, "the worker has retired")
+
+    worker = app.worker(concurrency=1, grace_seconds=0.0)
+    hoard(worker, 100)
+    handles = [app.send(app.signature("first")), *(app.send(app.signature("value", n)) for n in range(5))]
+    with worker:
+        happened(begun, "the first task runs")
+        worker.retire()
+        until(lambda: len(worker._in_flight) == 1, "the others were given back")
+        assert not worker.abandoned
+        assert worker.status().stopping
+        gate.set()
+        until(lambda: worker.ended, "it has ended")
+        assert handles[0].state() is State.SUCCESS
+    assert handles[0].record().starts == 1
+
+
+def test_a_worker_that_retires_can_be_stopped(app):
+    begun, gate = threading.Event(), threading.Event()
+
+    @app.task(name="first")
+    def first() -> None:
+        begun.set()
+        happened(gate, "it was released")
+
+    handle = app.send(app.signature("first"))
+    with app.worker(grace_seconds=0.05) as worker:
+        happened(begun, "the task runs")
+        worker.retire()
+        worker.stop()
+        assert worker.abandoned
+        assert handle.state() is State.RECEIVED
+        gate.set()

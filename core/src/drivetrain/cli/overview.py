@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
+from msgspec import to_builtins
 
 from drivetrain.app.application import App
 from drivetrain.cli.counts_documents import counts_document
@@ -153,6 +154,7 @@ def worker_document(worker: WorkerStatus) -> dict[str, Any]:
         "reported": timestamp(worker.reported),
         "stopping": worker.stopping,
         "blocked": worker.blocked or None,
+        "scale": None if worker.scale is None else to_builtins(worker.scale),
         "running_count": worker.running_count,
         "waiting_count": worker.waiting_count,
         "running": [running_document(one) for one in worker.running],

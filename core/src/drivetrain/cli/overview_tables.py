@@ -75,7 +75,9 @@ def pause_text(pause: Pause) -> str:
 def _state_of(worker: WorkerStatus) -> str:
     if worker.stopping:
         return "stopping"
-    return "blocked" if worker.blocked else "working"
+    state = "blocked" if worker.blocked else "working"
+    scale = worker.scale
+    return state if scale is None else f"{state}, {scale.processes} of {scale.least} to {scale.most} processes"
 
 
 def _worker_row(worker: WorkerStatus) -> tuple[object, ...]:

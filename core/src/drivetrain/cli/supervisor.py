@@ -12,10 +12,11 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 from attrs import define
@@ -24,13 +25,16 @@ from drivetrain.app.application import App
 from drivetrain.cli.app_options import AppOptions
 from drivetrain.cli.errors import message_of
 from drivetrain.cli.exit_codes import Exit, exit_code
+from drivetrain.cli.load_reports import LoadReport, LoadRequest
 from drivetrain.cli.logging_setup import set_up_logging
 from drivetrain.cli.plugin_reports import ReportChannels, SupervisorParts
+from drivetrain.cli.scaling import Scaling
 from drivetrain.cli.signals import Arrived, Signals
-from drivetrain.cli.worker_process import Loaded, Refused, Stop, Stopping, Supervision, WorkerPlan, work
+from drivetrain.cli.worker_process import Loaded, Order, Refused, Stop, Stopping, Supervision, WorkerPlan, work
 from drivetrain.contract import ConfigurationError, DrivetrainError
 from drivetrain.worker.process_exit import describe_exit
 from drivetrain.worker.process_signals import DUMP_SIGNAL
+from drivetrain.worker.status import Scale
 
 __all__ = ["Supervisor"]
 
@@ -44,6 +48,9 @@ _STABLE_SECONDS = 60.0
 _LAST_SECONDS = 10.0
 #: The longest sleep, in seconds: processes that its tasks have started may keep a child's sentinel open.
 _POLL_SECONDS = 1.0
+
+
+_Report: TypeAlias = Loaded | Refused | Stopping | LoadReport
 
 
 @define(eq=False)
@@ -64,6 +71,12 @@ class _ProcessSlot:
     stopping: bool = False
     #: What is wrong with its configuration.
     refusal: str | None = None
+    #: Whether it is stopped because there is a process too many.
+    retiring: bool = False
+    #: Its last report of its load; None: it has not reported.
+    load: LoadReport | None = None
+    #: Whether it was asked for its load, and has not answered.
+    asked: bool = False
 
     def start(self, plan: WorkerPlan, channels: ReportChannels) -> None:
         # Spawned, not forked: a worker must share nothing with the supervisor, above all no connections.
@@ -71,7 +84,7 @@ class _ProcessSlot:
         self.pipe, theirs = context.Pipe()
         reports = channels.open(self.number)
         self.process = context.Process(
-            target=_work_as_child, args=(plan, theirs, reports), name=f"worker-{self.number}"
+            target=_work_as_child, args=(plan, Supervision(theirs, reports, self.number)), name=f"worker-{self.number}"
         )
         self.process.start()
         theirs.close()
@@ -81,13 +94,26 @@ class _ProcessSlot:
 
     def order(self, stop: Stop) -> None:
         self.stopping = True
+        self._send(int(stop))
+
+    def show_scale(self, scale: Scale) -> None:
+        """Let it report how many processes there are."""
+        self._send(scale)
+
+    def ask_load(self) -> None:
+        """Let it report its load."""
+        if self.loaded and not self.asked:
+            self.asked = True
+            self._send(LoadRequest())
+
+    def _send(self, order: Order) -> None:
         if self.pipe is not None:
             try:
-                self.pipe.send(int(stop))
+                self.pipe.send(order)
             except OSError:
                 logger.debug("worker process %d has just ended", self.number)  # `Supervisor` notices its end
 
-    def reports(self) -> Iterator[Loaded | Refused | Stopping]:
+    def reports(self) -> Iterator[_Report]:
         """Its unread reports."""
         try:
             while self.pipe is not None and self.pipe.poll():
@@ -106,7 +132,7 @@ class _ProcessSlot:
         code = self.process.exitcode or 0
         self.process.join()
         self._close_pipe()
-        self.process = None
+        self.process, self.load, self.asked = None, None, False
         return code
 
     def _close_pipe(self) -> None:
@@ -128,6 +154,7 @@ class Supervisor:
         self._urgency = 0
         self._kill_at: float | None = None
         self._code = Exit.OK
+        self._scaling = None if plan.autoscale is None else Scaling(*plan.autoscale)
 
     def run(self) -> Exit:
         """Run in the main thread until all processes have ended; the exit code."""
@@ -145,6 +172,7 @@ class Supervisor:
                 self._kill_late()
                 for slot in list(self._slots):
                     self._check_slot(slot)
+                self._scale()
         self._parts.stop()
         logger.info("all worker processes have ended")
         return self._code
@@ -169,8 +197,47 @@ class Supervisor:
         elif slot.restart_at is not None and slot.restart_at <= time.monotonic():
             slot.start(self._plan, self._channels)
 
-    def _handle(self, slot: _ProcessSlot, report: Loaded | Refused | Stopping) -> None:
-        if isinstance(report, Loaded):
+    def _scale(self) -> None:
+        """Add or retire processes, if the plan says so and it is time for it."""
+        now = time.monotonic()
+        if self._scaling is None or not self._complete or self._urgency or not self._scaling.is_due(now):
+            return
+        active = [slot for slot in self._slots if not slot.retiring]
+        processes = self._scaling.processes([slot.load for slot in active], now)
+        for slot in active:
+            slot.ask_load()
+        if processes > len(active):
+            used = {slot.number for slot in self._slots}
+            numbers = (number for number in count(1) if number not in used)
+            for number in islice(numbers, processes - len(active)):
+                self._start_slot(_ProcessSlot(number))
+        elif processes < len(active):
+            self._retire(active)
+        if processes != len(active):
+            self._show_scale()
+
+    def _start_slot(self, slot: _ProcessSlot) -> None:
+        self._slots.append(slot)
+        slot.start(self._plan, self._channels)
+
+    def _retire(self, active: Sequence[_ProcessSlot]) -> None:
+        """Retire the process that runs the fewest tasks; never the first one, which counts what is ready."""
+        fewest = min(active[1:], key=lambda slot: (slot.load.running if slot.load else 0, -slot.number))
+        fewest.retiring = True
+        logger.info("worker process %d retires: it ends when its tasks have ended", fewest.number)
+        fewest.order(Stop.RETIRE)
+
+    def _show_scale(self) -> None:
+        if self._scaling is not None:
+            scale = self._scaling.scale(sum(not slot.retiring for slot in self._slots))
+            for slot in self._slots:
+                if slot.loaded:
+                    slot.show_scale(scale)
+
+    def _handle(self, slot: _ProcessSlot, report: _Report) -> None:
+        if isinstance(report, LoadReport):
+            slot.load, slot.asked = report, False
+        elif isinstance(report, Loaded):
             self._loaded(slot, report)
         elif isinstance(report, Refused):
             slot.refusal = report.message
@@ -185,20 +252,29 @@ class Supervisor:
         if not self._complete and not self._urgency:
             self._complete = True
             self._parts.start(report.parts)
-            more = [_ProcessSlot(number) for number in range(2, (self._plan.processes or report.processes) + 1)]
-            self._slots += more
-            for other in more:
-                other.start(self._plan, self._channels)
+            for number in range(2, self._processes(report) + 1):
+                self._start_slot(_ProcessSlot(number))
+        self._show_scale()
+
+    def _processes(self, report: Loaded) -> int:
+        """How many processes to start with."""
+        if self._plan.autoscale is not None:
+            return self._plan.autoscale[0]
+        return self._plan.processes or report.processes
 
     def _ended(self, slot: _ProcessSlot) -> None:
         lived, pid = time.monotonic() - slot.began, slot.process and slot.process.pid
         code = slot.reap()
         self._channels.close(slot.number)
+        if slot.retiring:
+            self._slots.remove(slot)
         title = f"worker process {slot.number} (pid {pid})"
         if slot.refusal is not None:
             self._stop_refused(title, slot.refusal)
         elif code == Exit.OK and slot.stopping:
             logger.info("%s has stopped", title)
+        elif slot.retiring and not self._urgency:
+            logger.error("%s %s while it retired", title, describe_exit(code))
         elif self._urgency:
             logger.error("%s %s while it stopped", title, describe_exit(code))
             self._code = self._code or Exit.FAILED
@@ -234,9 +310,7 @@ class Supervisor:
                     slot.process.kill()
 
 
-def _work_as_child(
-    plan: WorkerPlan, supervisor: connection.Connection[Any, Any], reports: connection.Connection[Any, Any]
-) -> None:
+def _work_as_child(plan: WorkerPlan, supervision: Supervision) -> None:
     options = AppOptions(app=plan.reference, verbose=plan.verbose)
     # Before the app is imported, so that Ctrl-C during a slow import is a stop like any other.
     with Signals() as signals:
@@ -244,17 +318,18 @@ def _work_as_child(
             app = options.open_app()
             app.add_plugins(*plan.plugins)
             _check(plan, app)
-            code = work(plan, app, signals, Supervision(supervisor, reports))
+            code = work(plan, app, signals, supervision)
         except DrivetrainError as error:
             code = exit_code(error)
             if code is Exit.USAGE:
-                supervisor.send(Refused(message_of(error, options)))
+                supervision.orders.send(Refused(message_of(error, options)))
             else:
                 logger.error("%s", error)  # noqa: TRY400 - the message says what is wrong; a traceback would not help
     sys.exit(code)
 
 
 def _check(plan: WorkerPlan, app: App) -> None:
-    several = (plan.processes or app.settings.processes) > 1
+    most = plan.autoscale[1] if plan.autoscale else plan.processes or app.settings.processes
+    several = most > 1
     if several and not app.runtime.broker.capabilities.shared:
         raise ConfigurationError("the app's broker lives in one process, so several worker processes cannot share it")

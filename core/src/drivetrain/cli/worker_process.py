@@ -7,12 +7,13 @@ import logging
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from functools import partial
 from multiprocessing import connection
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 from attrs import field, frozen
@@ -20,15 +21,17 @@ from attrs import field, frozen
 from drivetrain.app.application import App
 from drivetrain.cli.app_loading import load_app
 from drivetrain.cli.exit_codes import Exit
+from drivetrain.cli.load_reports import LoadReport, LoadReporter, LoadRequest
 from drivetrain.cli.logging_setup import set_up_logging
 from drivetrain.cli.plugin_reports import pickled_parts, serve_reports
 from drivetrain.cli.signals import Arrived, Signals
 from drivetrain.contract import DrivetrainError, WorkerFailed
 from drivetrain.worker.logs import get_logger
+from drivetrain.worker.status import Scale
 from drivetrain.worker.threads import Threads
 from drivetrain.worker.worker import Worker
 
-__all__ = ["Loaded", "Refused", "Stop", "Stopping", "Supervision", "WorkerPlan", "work"]
+__all__ = ["Loaded", "Order", "Refused", "Stop", "Stopping", "Supervision", "WorkerPlan", "work"]
 
 logger = get_logger("drivetrain.worker")
 
@@ -39,11 +42,17 @@ _YOUNG_OBJECTS = 10_000
 class Stop(IntEnum):
     """How urgently a worker must stop."""
 
+    #: When its running tasks have ended, however long they take: the worker has a process too many.
+    RETIRE = 0
     GENTLY = 1
     #: Give back running tasks.
     AT_ONCE = 2
     #: End at once: releasing takes too long.
     DEAD = 3
+
+
+#: What a supervisor sends: a `Stop`, how many processes there are, or a request.
+Order: TypeAlias = int | Scale | LoadRequest
 
 
 @frozen
@@ -89,6 +98,8 @@ class WorkerPlan:
     verbose: bool = False
     #: Plugins beyond those of the app.
     plugins: Sequence[str] = ()
+    #: The smallest and the largest number of processes; None: the number is fixed.
+    autoscale: tuple[int, int] | None = None
 
     def worker_options(self) -> dict[str, Any]:
         """The options of one worker. Each worker has a unique name, so that their leases cannot be confused."""
@@ -101,10 +112,12 @@ class WorkerPlan:
 class Supervision:
     """The connections of a worker process to its supervisor."""
 
-    #: The supervisor sends `Stop`, and receives reports. When it closes, the supervisor has died.
+    #: The supervisor sends each `Order`, and receives reports. When it closes, the supervisor has died.
     orders: connection.Connection[Any, Any]
     #: For the reports of plugins; see `drivetrain.cli.plugin_reports`.
     reports: connection.Connection[Any, Any]
+    #: The number of the process, from 1.
+    number: int = 1
 
 
 def work(plan: WorkerPlan, app: App, signals: Signals, supervision: Supervision | None = None) -> Exit:
@@ -124,6 +137,9 @@ def work(plan: WorkerPlan, app: App, signals: Signals, supervision: Supervision 
     parts = [] if supervision is None else pickled_parts(app.plugins)
     if supervision is not None and parts:
         threads.start("drivetrain-reports", partial(serve_reports, supervision.reports, app.plugins))
+    if supervision is not None and plan.autoscale is not None:
+        listener.load_reporter = LoadReporter(app, worker, listener.report, counts_queues=supervision.number == 1)
+        threads.start("drivetrain-load", listener.load_reporter.run)
     listener.report(Loaded(app.settings.processes, app.settings.log_level, parts))
     threads.start("drivetrain-signals", listener.listen)
     _tune_garbage_collector()
@@ -190,14 +206,19 @@ class _Listener:
         self._worker = worker
         self._signals = signals
         self._supervisor = supervisor
-        self._urgency = 0
+        #: Of the most urgent order so far; -1: there was none.
+        self._urgency = -1
         self._signals_seen = 0
+        self._sending = threading.Lock()
+        #: Reports the load; None: no supervisor asks for it.
+        self.load_reporter: LoadReporter | None = None
 
-    def report(self, report: Loaded | Stopping) -> None:
-        """Report to the supervisor, if there is one."""
-        if self._supervisor is not None:
-            with suppress(OSError):  # it has died; `listen` notices that
-                self._supervisor.send(report)
+    def report(self, report: Loaded | Stopping | LoadReport) -> None:
+        """Report to the supervisor, if there is one. Thread-safe."""
+        supervisor = self._supervisor
+        if supervisor is not None:
+            with self._sending, suppress(OSError):  # it has died; `listen` notices that
+                supervisor.send(report)
 
     def listen(self) -> None:
         """Pass requests on until the context of the signals is exited."""
@@ -205,15 +226,24 @@ class _Listener:
             supervisor = [] if self._supervisor is None else [self._supervisor]
             ready = connection.wait([self._signals.reader, *supervisor])
             if self._supervisor in ready:
-                self._stop(self._read_order())
+                self._follow(self._read_order())
             if Arrived.STOP in self._signals.arrived():
                 self._signals_seen += 1
                 self._stop(self._signals_seen)
 
-    def _read_order(self) -> int:
+    def _follow(self, order: Order) -> None:
+        if isinstance(order, Scale):
+            self._worker.show_scale(order)
+        elif isinstance(order, LoadRequest):
+            if self.load_reporter is not None:
+                self.load_reporter.request()
+        else:
+            self._stop(order)
+
+    def _read_order(self) -> Order:
         assert self._supervisor is not None  # noqa: S101
         try:
-            order: int = self._supervisor.recv()
+            order: Order = self._supervisor.recv()
         except (EOFError, OSError):
             logger.warning("the supervisor has died")
             self._supervisor = None
@@ -226,6 +256,10 @@ class _Listener:
             return
         self._urgency = urgency
         self.report(Stopping())
+        if urgency == Stop.RETIRE:
+            self._worker.retire()
+            logger.info("retiring; ends when its tasks have ended")
+            return
         if urgency >= Stop.DEAD:
             logger.warning("stopped before all tasks were released; they are delivered again when their leases end")
             _vanish(Exit.FAILED)

@@ -13,6 +13,7 @@ __all__ = [
     "STATUS_PREFIX",
     "EndedTask",
     "RunningTask",
+    "Scale",
     "WaitingTask",
     "WorkerStatus",
     "status_key",
@@ -82,6 +83,20 @@ class EndedTask(Struct, frozen=True, kw_only=True):
     run_seconds: float
 
 
+class Scale(Struct, frozen=True, kw_only=True):
+    """How many processes a worker has that is started with ``--autoscale``.
+
+    Attributes:
+        processes: how many there are now, without those that retire.
+        least: the smallest number.
+        most: the largest number.
+    """
+
+    processes: int
+    least: int
+    most: int
+
+
 class WorkerStatus(Struct, frozen=True, kw_only=True):
     """What a worker reports of itself.
 
@@ -100,6 +115,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
         waiting: tasks that wait for their batch or a slot of this worker, the oldest first; at most 50.
         waiting_count: how many tasks have started and wait for their batch or a slot of this worker.
         blocked: why it runs nothing more although tasks are ready, in words; empty: it is not blocked.
+        scale: the number of processes, where a supervisor adapts it; None: it is fixed.
         ended: the last runs that it has ended, the latest first.
         counts: what it has done since it started, by the name of the task; "" for all names that it does not know.
     """
@@ -118,6 +134,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     waiting: Sequence[WaitingTask] = ()
     waiting_count: int = 0
     blocked: str = ""
+    scale: Scale | None = None
     ended: Sequence[EndedTask] = ()
     counts: Mapping[str, TaskCounts] = field(default_factory=dict)
 

@@ -17,7 +17,7 @@ from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Runtime
-from drivetrain.worker.status import WaitingTask, WorkerStatus, status_key
+from drivetrain.worker.status import Scale, WaitingTask, WorkerStatus, status_key
 from drivetrain.worker.value_codec import encode
 
 __all__ = ["REPORT_SECONDS", "STATUS_SECONDS", "StatusReporter"]
@@ -67,6 +67,8 @@ class StatusReporter:
         self._started = runtime.clock.now()
         self._end = threading.Event()
         self._failing = False
+        #: The number of processes, as the supervisor says.
+        self.scale: Scale | None = None
 
     def run(self) -> None:
         """Report until `stop`; then remove the status."""
@@ -99,6 +101,7 @@ class StatusReporter:
             waiting=_waiting_tasks(runs),
             waiting_count=sum(run.began is None for run in runs),
             blocked=self._blocked(),
+            scale=self.scale,
             ended=self._activity.last_ended(),
             counts=self._activity.counts(),
         )

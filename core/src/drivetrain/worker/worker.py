@@ -20,6 +20,7 @@ from drivetrain.worker.retrying import GaveUp
 from drivetrain.worker.run import Run, RunResult
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.stages import Stages
+from drivetrain.worker.status import Scale, WorkerStatus
 from drivetrain.worker.threads import Threads
 
 __all__ = ["Worker"]
@@ -70,6 +71,8 @@ class Worker:
         self._stopping = threading.Event()
         self._abandoning = threading.Event()
         self._grace_seconds = options.grace_seconds
+        #: Whether it ends only when its tasks have ended.
+        self._retiring = False
         self._thread: threading.Thread | None = None
         #: What `run` has raised in the thread of `start`.
         self._run_error: BaseException | None = None
@@ -156,6 +159,7 @@ class Worker:
         """
         if self._process != os.getpid():
             return
+        self._retiring = False
         if grace_seconds is not None:
             self._grace_seconds = min(self._grace_seconds, grace_seconds)
         self._stopping.set()
@@ -167,6 +171,30 @@ class Worker:
             self._thread.join()
             if self._run_error is not None:
                 raise self._run_error
+
+    def retire(self) -> None:
+        """Receive nothing more, release what has not begun, and end when all that runs has ended, at any time.
+
+        `stop` may follow, and its grace period begins then. May be called from any thread.
+        """
+        if self._process != os.getpid() or self._stopping.is_set():
+            return
+        self._retiring = True
+        self._stopping.set()
+        self._stages.pauses.wake()
+
+    def status(self) -> WorkerStatus:
+        """What it does now. Thread-safe; it costs no call of a service."""
+        return self._stages.status_reporter.status()
+
+    def show_scale(self, scale: Scale) -> None:
+        """Report how many processes the supervisor runs."""
+        self._stages.status_reporter.scale = scale
+
+    @property
+    def open_queues(self) -> Sequence[str]:
+        """The queues that it receives from now: those that are not paused."""
+        return self._stages.pauses.open_queues
 
     def __enter__(self) -> Self:
         self.start()
@@ -326,8 +354,11 @@ class Worker:
     def _end_grace(self, finished: threading.Event) -> None:
         clock = self._runtime.clock
         began = clock.monotonic()
-        while (remaining := began + self._grace_seconds - clock.monotonic()) > 0:
-            if clock.wait_event(finished, min(remaining, _GRACE_CHECK_SECONDS)):
+        while self._retiring or began + self._grace_seconds > clock.monotonic():
+            if self._retiring:
+                began = clock.monotonic()
+            rest = _GRACE_CHECK_SECONDS if self._retiring else began + self._grace_seconds - clock.monotonic()
+            if clock.wait_event(finished, max(0.0, min(rest, _GRACE_CHECK_SECONDS))):
                 return
         self._abandoning.set()
         self._in_flight.wake()

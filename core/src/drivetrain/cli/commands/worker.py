@@ -26,6 +26,15 @@ def _names(_context: click.Context, _parameter: click.Parameter, text: str | Non
     return names
 
 
+def _bounds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    least, _, most = text.partition(",")
+    if not (least.strip().isdecimal() and most.strip().isdecimal() and 1 <= int(least) <= int(most)):
+        raise click.BadParameter("give the smallest and the largest number of processes, from 1: 1,8")
+    return int(least), int(most)
+
+
 @click.command()
 @click.argument("reference", metavar="MODULE:APP", required=False)
 @click.option(
@@ -36,6 +45,12 @@ def _names(_context: click.Context, _parameter: click.Parameter, text: str | Non
 )
 @click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time in each process.")
 @click.option("--processes", type=click.IntRange(min=1), help="How many processes; those that crash are replaced.")
+@click.option(
+    "--autoscale",
+    metavar="MIN,MAX",
+    callback=_bounds,
+    help="Adapt the number of processes to the work that waits and to the free processors: 1,8.",
+)
 @click.option(
     "--supervisor/--no-supervisor",
     default=True,
@@ -63,6 +78,7 @@ def worker(
     *,
     reference: str | None,
     processes: int | None,
+    autoscale: tuple[int, int] | None,
     supervisor: bool,
     name: str | None,
     log_level: str | None,
@@ -78,6 +94,8 @@ def worker(
     The first signal lets running tasks finish and releases what has not begun; a second one releases everything at
     once. SIGUSR1 writes the stacks of all threads to standard error.
     """
+    if autoscale is not None and (processes is not None or not supervisor):
+        raise click.UsageError("--autoscale needs the supervisor, and takes the place of --processes")
     plan = WorkerPlan(
         reference=_reference(ctx, reference),
         options=_with_weights({key: value for key, value in options.items() if value is not None}),
@@ -87,6 +105,7 @@ def worker(
         processes=processes,
         verbose=options_of(ctx).verbose,
         plugins=plugins or (),
+        autoscale=autoscale,
     )
     ctx.exit(Supervisor(plan).run() if supervisor else _work_here(ctx, plan))
 
