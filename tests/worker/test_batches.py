@@ -10,6 +10,7 @@ import pytest
 
 from drivetrain import (
     Batch,
+    Blueprint,
     Concurrency,
     InvalidArguments,
     InvalidSignature,
@@ -26,6 +27,7 @@ from drivetrain import (
     current_task,
     group,
     hookimpl,
+    provided,
     retry,
 )
 from drivetrain.testing import VirtualTime
@@ -320,6 +322,60 @@ def test_rows_are_parts_of_workflows(app, calls):
         assert app.send(chain(value, double.s(), app.signature("value"))).get(timeout=60) == 8
         assert app.send(group(double.s(number) for number in range(4))).get(timeout=60) == [0, 2, 4, 6]
         assert app.send(chord([double.s(number) for number in range(5)], total)).get(timeout=60) == 20
+
+
+def test_a_row_may_continue_with_a_workflow(app, calls):
+    @app.task(name="split", batch=Batch(2, wait=60))
+    def split(rows: list[int]) -> list[Any]:
+        return [row if row < 5 else current_batch()[at].replace(split.s(row - 5)) for at, row in enumerate(rows)]
+
+    with app.worker():
+        handles = app.send_many([split.s(3), split.s(9)])
+        assert handles[0].get(timeout=60) == 3
+        split.send(0)
+        assert handles[1].get(timeout=60) == 4
+
+
+def test_a_batched_task_has_no_chunks(memory_app, calls):
+    double = batched(memory_app, calls)
+    with pytest.raises(InvalidSignature, match=r"holds for each call; use starmap"):
+        double.chunks([(1,), (2,)], 2).send()
+    handle = double.map([1, 2, 3]).send()
+    memory_app.worker().drain()
+    assert handle.get(timeout=60) == [2, 4, 6]
+    assert calls.rows == [[1, 2, 3]]
+
+
+def test_a_blueprint_may_have_batched_tasks(memory_app, calls):
+    blueprint = Blueprint("search")
+
+    @blueprint.task(name="search.index", batch=Batch(10))
+    def index(rows: list[str]) -> list[int]:
+        calls.note(rows)
+        return [len(row) for row in rows]
+
+    memory_app.include(blueprint)
+    handles = [index.send("a"), index.send("bb")]
+    memory_app.worker().drain()
+    assert [handle.get(timeout=60) for handle in handles] == [1, 2]
+    assert calls.rows == [["a", "bb"]]
+
+
+def test_providers_are_opened_once_for_a_batch(memory_app):
+    opened = []
+
+    def connect() -> str:
+        opened.append("connection")
+        return "connected"
+
+    @memory_app.task(name="stored", batch=Batch(10))
+    def stored(rows: list[int], connection: str = provided(connect)) -> list[str]:
+        return [f"{row} {connection}" for row in rows]
+
+    handles = [stored.send(1), stored.send(2)]
+    memory_app.worker().drain()
+    assert [handle.get(timeout=60) for handle in handles] == ["1 connected", "2 connected"]
+    assert opened == ["connection"]
 
 
 def test_limits_and_unique_keys_are_those_of_rows(app, calls):
