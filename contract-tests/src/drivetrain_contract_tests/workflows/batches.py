@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -11,6 +15,8 @@ import pytest
 from drivetrain import App, Batch, Result, TaskCancelled, chord, current_batch, retry
 from drivetrain.contract import State
 from drivetrain_contract_tests.clauses import holds
+from drivetrain_contract_tests.contract import NotDeclared, NotRun
+from drivetrain_contract_tests.workflows import limited_worker
 from drivetrain_contract_tests.workflows.app_harness import AppHarness
 from drivetrain_contract_tests.workflows.base import WorkflowBase
 from drivetrain_contract_tests.workflows.faults import Faults
@@ -166,6 +172,35 @@ class BatchChecks(WorkflowBase):
             calls.go.set()
             assert outcomes == [10 * row for row in range(_SIZE + 2)], "a row is lost, or has used an attempt"
             assert set(second.counts()) == set(range(_SIZE + 2))
+
+    @holds("F11")
+    def test_processes_that_are_killed_lose_no_row(self) -> None:
+        """Three workers, of which one after the other is killed while batches run and rows wait."""
+        if not (self.broker_declares().shared and self.backend_declares().shared) or self.pair.made_here:
+            raise NotDeclared("not declared: shared, of both, or its drivers are made in this process")
+        if self.profile.name == "quick":
+            raise NotRun("it starts six processes, and waits for several leases: too long for the profile quick")
+        with self.harness() as harness, TemporaryDirectory() as directory:
+            path, lease = Path(directory, "spans"), str(self.short_lease_seconds)
+            urls = self.pair.broker.url(harness.namespace), self.pair.backend.url(harness.namespace)
+            command = [sys.executable, "-m", limited_worker.__name__, *urls, str(path), lease, self.pair.prelude]
+            app = App(*urls, lease_seconds=self.short_lease_seconds)
+            limited_worker.register(app, path)
+            processes: list[subprocess.Popen[bytes]] = []
+            try:
+                processes += [subprocess.Popen(command) for _ in range(3)]  # noqa: S603  our own
+                handles = app.send_many([app.signature("rows", number) for number in range(102)])
+                for step in range(3):
+                    until(lambda more=step * 25: len(limited_worker.read_spans(path)) > more, "they work", 60.0)  # type: ignore[misc]
+                    processes[step].kill()
+                    processes.append(subprocess.Popen(command))  # noqa: S603  our own
+                assert [handle.get(timeout=60.0) for handle in handles] == list(range(102))
+                assert {handle.record().attempt for handle in handles} == {0}, "a kill has used an attempt"
+            finally:
+                for process in processes:
+                    process.kill()
+                    process.wait()
+                app.close()
 
     def _batched(self, harness: AppHarness, calls: _Calls, *, wait: float, **options: Any) -> App:
         app = harness.app(with_tasks=False, **options)

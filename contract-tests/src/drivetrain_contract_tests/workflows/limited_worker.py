@@ -1,4 +1,4 @@
-"""A worker process of limited tasks, for checks that kill and stop it.
+"""A worker process of limited and batched tasks, for checks that kill and stop it.
 
 python -m drivetrain_contract_tests.workflows.limited_worker BROKER BACKEND FILE LEASE [PRELUDE]
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from drivetrain import App, Concurrency
+from drivetrain import App, Batch, Concurrency
 
 __all__ = ["PLACES", "Span", "read_spans", "register"]
 
@@ -34,7 +34,7 @@ class Span:
 
 
 def register(app: App, path: Path) -> None:
-    """Give ``app`` a task that notes its runs in a file."""
+    """Give ``app`` tasks that note their runs in a file: ``limited``, and ``rows`` in batches."""
 
     def note(word: str, number: int) -> None:
         line = json.dumps([word, number, time.time()]) + "\n"
@@ -47,6 +47,15 @@ def register(app: App, path: Path) -> None:
         time.sleep(_SECONDS)
         note("ended", number)
         return number
+
+    @app.task(name="rows", batch=Batch(5, wait=0.2))
+    def rows(numbers: list[int]) -> list[int]:
+        for number in numbers:
+            note("began", number)
+        time.sleep(_SECONDS)
+        for number in numbers:
+            note("ended", number)
+        return numbers
 
 
 def read_spans(path: Path) -> list[Span]:
