@@ -6,6 +6,8 @@ holds for it too. A package declares modules beyond the plan in its ``pyproject.
 
     [tool.drivetrain.plan]
     extra = ["topology", "delay_queues"]
+
+A package for a framework also declares the modules whose names the framework prescribes: ``framework = ["models"]``.
 """
 
 import ast
@@ -77,12 +79,21 @@ class Package:
 
     @property
     def extras(self):
-        return self.project.get("tool", {}).get("drivetrain", {}).get("plan", {}).get("extra", [])
+        return self._plan.get("extra", [])
+
+    @property
+    def framework(self):
+        """The modules whose names a framework prescribes."""
+        return self._plan.get("framework", [])
+
+    @property
+    def _plan(self):
+        return self.project.get("tool", {}).get("drivetrain", {}).get("plan", {})
 
     @property
     def hooks(self):
         """Scheme and name of the hook, for each scheme that it serves."""
-        points = self.project["project"]["entry-points"]
+        points = self.project["project"].get("entry-points", {})
         kinds = {"drivetrain.brokers": "make_broker", "drivetrain.backends": "make_backend"}
         return [(scheme, hook) for group, hook in kinds.items() for scheme in points.get(group, {})]
 
@@ -111,8 +122,9 @@ def test_there_are_packages():
 @each([*PLUGINS, *TOYS])
 def test_modules_have_the_names_of_the_plan(package):
     extras = package.extras
-    assert package.modules - MODULES - set(extras) == set(), "neither of the plan nor declared as extra"
-    assert set(extras) - package.modules == set(), "declared as extra, and not there"
+    declared = {*extras, *package.framework}
+    assert package.modules - MODULES - declared == set(), "neither of the plan nor declared as extra"
+    assert declared - package.modules == set(), "declared as extra, and not there"
     assert set(extras) & MODULES == set(), "of the plan already"
     assert len(set(extras)) == len(extras) <= MOST_EXTRAS
 

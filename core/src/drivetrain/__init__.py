@@ -18,6 +18,7 @@ from drivetrain.app import retry
 from drivetrain.app.application import App
 from drivetrain.app.blocking import BlockingCallWarning
 from drivetrain.app.blueprint import Blueprint
+from drivetrain.app.client import PreparedSend
 from drivetrain.app.dead_letters import DeadLetterFilter
 from drivetrain.app.finding import FoundPage, FoundTask, SearchReach, TaskFilter
 from drivetrain.app.locks import Lock, LockHeld
@@ -124,6 +125,7 @@ __all__ = [
     "PluginContext",
     "PluginFailed",
     "Postpone",
+    "PreparedSend",
     "Progress",
     "PublishFailed",
     "QueueSection",

@@ -16,7 +16,7 @@ from attrs import evolve
 
 from drivetrain.app.blueprint import Blueprint, Include
 from drivetrain.app.bulk.takeover import OperationTakeover
-from drivetrain.app.client import Client
+from drivetrain.app.client import Client, PreparedSend
 from drivetrain.app.driver_options import DriverOptions, check_shape
 from drivetrain.app.limits import Limits
 from drivetrain.app.locks import Lock
@@ -57,6 +57,9 @@ class App:
 
     Making an app connects to nothing. Two apps in one process share nothing.
     """
+
+    #: A module that child processes import before that of a task, for subclasses that must be set up; empty: none.
+    imported_by: str = ""
 
     def __init__(
         self,
@@ -136,7 +139,7 @@ class App:
 
     def _register(self, function: Any, options: Mapping[str, Any]) -> TaskBase[Any, Any]:
         plain = function.function if isinstance(function, TaskBase) else function
-        definition = self._registrar.register(plain, options)
+        definition = self._registrar.register(plain, options, included_by=self.imported_by)
         return make_task(self._client, definition.name, definition.function, batched=definition.batch is not None)
 
     def include(self, *blueprints: Blueprint) -> None:
@@ -147,7 +150,7 @@ class App:
         Raises:
             ConfigurationError: another task of the app has the name of one of them.
         """
-        module: str = sys._getframe(1).f_globals.get("__name__", "")
+        module: str = self.imported_by or sys._getframe(1).f_globals.get("__name__", "")
         for blueprint in blueprints:
             blueprint.include_in(Include(self._client, partial(self._registrar.register, included_by=module)))
 
@@ -202,6 +205,14 @@ class App:
     async def send_many_async(self, workflows: Iterable[Workflow[Any]]) -> list[Result[Any]]:
         """`send_many`, for ``async`` code."""
         return await self._client.send_many_async(workflows)
+
+    def prepare(self, workflow: Workflow[R], /) -> PreparedSend[R]:
+        """Check a workflow and give it its ids now, to send it later: when a transaction has committed, for example.
+
+        Raises:
+            InvalidSignature: the workflow is wrong (InvalidArguments: arguments do not fit).
+        """
+        return self._client.prepare(workflow)
 
     def result(self, task_id: str) -> Result[Any]:
         """The handle to a task or a group that was sent before, by any process."""

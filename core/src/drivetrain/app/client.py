@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Generic, TypeVar, overload
+
+from attrs import frozen
 
 from drivetrain.app.blocking import warn_if_loop_runs
 from drivetrain.app.result import GroupResult, Result
@@ -13,10 +16,26 @@ from drivetrain.worker.runtime import Runtime
 from drivetrain.workflow.frames import Call, Fork, Frames, ids
 from drivetrain.workflow.signature import Group, Workflow
 
-__all__ = ["Client"]
+__all__ = ["Client", "PreparedSend"]
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+@frozen(eq=False)
+class PreparedSend(Generic[R]):
+    """A workflow whose arguments are checked and whose ids are known, and which has not been sent.
+
+    Attributes:
+        result: the handle to its result. If it is a unique task that is there already, nobody knows this id.
+    """
+
+    result: Result[R]
+    _send: Callable[[], object]
+
+    def send(self) -> None:
+        """Send it; a repetition changes nothing. Raises what ``app.send`` raises."""
+        self._send()
 
 
 class Client:
@@ -60,6 +79,11 @@ class Client:
         import asyncio
 
         return await asyncio.to_thread(self.send_many, workflows)
+
+    def prepare(self, workflow: Workflow[R], /) -> PreparedSend[R]:
+        """Plan a workflow, to be sent later."""
+        frames, made = self._services.sender.plan([workflow])
+        return PreparedSend(self._handle(frames[0]), partial(self._services.sender.send_frames, frames, made))
 
     def result(self, task_id: str, /) -> Result[Any]:
         """The handle to a task or a group that was sent before."""

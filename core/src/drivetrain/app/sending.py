@@ -72,6 +72,14 @@ class Sender:
             NotSupported: the broker or the backend lacks what one of them needs; then nothing was sent.
             PublishFailed: the broker refused some; all others were sent.
         """
+        return self.send_frames(*self.plan(workflows))
+
+    def plan(self, workflows: Sequence[Workflow[Any]]) -> tuple[list[Frames], AbstractSet[str]]:
+        """The frames of workflows, with all ids given; and the ids that were made for them. Sends nothing.
+
+        Raises:
+            InvalidSignature: one of them cannot be sent as written.
+        """
         made: set[str] = set()
 
         def make_id() -> str:
@@ -79,7 +87,7 @@ class Sender:
             made.add(task_id)
             return task_id
 
-        return self.send_frames([plan(workflow, self._runtime.registry, make_id) for workflow in workflows], made)
+        return [plan(workflow, self._runtime.registry, make_id) for workflow in workflows], made
 
     def send_frames(self, planned: Sequence[Frames], made: AbstractSet[str]) -> list[Frames]:
         """Send planned workflows, as one batch; their frames. Raises as `send` does.

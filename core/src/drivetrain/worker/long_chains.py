@@ -106,6 +106,8 @@ class LongChains:
                 loaded[result.task_id] = parts.keys
                 frames = () if parts.lost else (*result.invocation.frames, *parts.frames)
                 result = replace(result, invocation=replace(result.invocation, frames=frames, rest=parts.rest))  # noqa: PLW2901
+                if parts.lost and result.replacement:
+                    result = _followed_up(result)  # noqa: PLW2901 - as above
             found.append(result)
         return found, loaded
 
@@ -165,6 +167,12 @@ class LongChains:
 def _takes_rest(frame: Frame) -> bool:
     """Whether the next step hands the key on unread. A group and a task that was replaced need all frames."""
     return isinstance(frame, Call) and not frame.replaced
+
+
+def _followed_up(result: RunResult) -> RunResult:
+    """The result of a task whose replacement was sent by an earlier delivery: nothing follows from it any more."""
+    call = replace(result.invocation.call, on_success=(), on_error=(), workflow_on_error=())
+    return replace(result, state=State.SUCCESS, replacement=(), invocation=replace(result.invocation, call=call))
 
 
 def load_rest(rest: str, payloads: Payloads, load: LoadBodies, *, parts: int | None = None) -> LoadedFrames:

@@ -49,7 +49,8 @@ class TaskDefinition:
     batch: Batch | None = None
     #: Other names under which messages may name it.
     aliases: tuple[str, ...] = ()
-    #: For a task of a blueprint: the module whose import includes the blueprint in the app; empty: it has none.
+    #: A module that a child process imports before that of the task: it sets up the app, or includes the blueprint of
+    #: the task in it. Empty: there is none.
     included_by: str = ""
 
 

@@ -20,7 +20,7 @@ class TaskReference:
 
     module: str
     qualname: str
-    #: For a task of a blueprint: the module that includes the blueprint in the app; empty: it has none.
+    #: A module that must be imported before: see `TaskDefinition.included_by`.
     included_by: str = ""
 
     @classmethod
