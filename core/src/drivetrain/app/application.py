@@ -199,7 +199,10 @@ class App:
         return self._client.send_many(workflows)
 
     async def send_async(self, workflow: Workflow[R], /) -> Result[R]:
-        """`send`, for ``async`` code: the event loop is not blocked."""
+        """`send`, for ``async`` code: the event loop is not blocked, and concurrent sends go out together.
+
+        If it is cancelled, the workflow may have been sent.
+        """
         return await self._client.send_async(workflow)
 
     async def send_many_async(self, workflows: Iterable[Workflow[Any]]) -> list[Result[Any]]:

@@ -68,10 +68,21 @@ class Client:
         return [self._handle(frames) for frames in self._services.sender.send(list(workflows))]
 
     async def send_async(self, workflow: Workflow[R], /) -> Result[R]:
-        """Send one workflow in a thread."""
+        """Send one workflow, without blocking the event loop."""
         import asyncio  # seven megabytes; an application without coroutines does not need them
 
-        result: Result[R] = await asyncio.to_thread(self.send, workflow)
+        result: Result[R]
+        submitted = None
+        if self._services.are_made:  # to make them imports drivers
+            submitted = self._services.sender.submit(workflow, asyncio.get_running_loop())
+        if submitted is None:
+            result = await asyncio.to_thread(self.send, workflow)
+            return result
+        frames, published = submitted
+        answers = await published
+        if answers is None or not all(answers):
+            await asyncio.to_thread(self._services.sender.repeat, frames)
+        result = self._handle(frames)
         return result
 
     async def send_many_async(self, workflows: Iterable[Workflow[Any]]) -> list[Result[Any]]:

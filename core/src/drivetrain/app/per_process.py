@@ -40,6 +40,11 @@ class PerProcess(Generic[T]):
                 made = self._made = self._made or (self._make(),)
         return made[0]
 
+    @property
+    def is_made(self) -> bool:
+        """Whether this process has made its value."""
+        return self._made is not None
+
     def take(self) -> T | None:
         """The value of this process, or None if it has made none. The next `get` makes another one."""
         with self._lock:

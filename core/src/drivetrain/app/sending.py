@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -33,12 +33,16 @@ from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.send_calls import SharedSendCalls
 from drivetrain.worker.unfinished import Unfinished
 from drivetrain.workflow.advance import Complete, Effect, End, Failed, Publish, Resumed, advance
 from drivetrain.workflow.amending import amend_calls
 from drivetrain.workflow.frames import Call, Frames, Invocation, ids
 from drivetrain.workflow.plan import plan
-from drivetrain.workflow.signature import Workflow
+from drivetrain.workflow.signature import Signature, Workflow
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 __all__ = ["Sender"]
 
@@ -49,7 +53,8 @@ class Sender:
     Args:
         runtime: the drivers and settings of the app.
         limit_seconds: how long to retry while a service is unavailable.
-        fence: see `Publisher`; for a sender whose messages may be sent again, as those of a worker. None: no fence.
+        fence: see `Publisher`; for a sender whose messages may be sent again, as those of a worker. None: no fence, and
+            concurrent sends share calls of the drivers.
     """
 
     def __init__(self, runtime: Runtime, *, limit_seconds: float, fence: Callable[[], None] | None = None) -> None:
@@ -57,7 +62,8 @@ class Sender:
         #: Retries while a service is unavailable.
         self.retrier = Retrier(runtime.clock, limit_seconds=limit_seconds)
         #: Publishes invocations.
-        self.publisher = Publisher(runtime, self.retrier, worker=fence is not None, fence=fence)
+        shared = SharedSendCalls(runtime) if fence is None else None
+        self.publisher = Publisher(runtime, self.retrier, worker=fence is not None, fence=fence, shared=shared)
         #: Performs effects.
         self.effect_runner = EffectRunner(runtime, self.publisher, self.retrier)
         self._claims = UniqueClaims(runtime, self.retrier)
@@ -73,6 +79,37 @@ class Sender:
             PublishFailed: the broker refused some; all others were sent.
         """
         return self.send_frames(*self.plan(workflows))
+
+    def submit(
+        self, workflow: Workflow[Any], loop: AbstractEventLoop
+    ) -> tuple[Frames, Awaitable[Sequence[bool] | None]] | None:
+        """Send a lone task as `send` does, without blocking: for coroutines.
+
+        Returns:
+            Its frames, and to be awaited: whether it is sent; see `Publisher.submit`. Unless it is, use `repeat`. None:
+            it cannot be sent without blocking, and nothing is done; use `send`.
+        """
+        if not self._is_lone(workflow):
+            return None
+        (frames,), made = self.plan([workflow])
+        self._check([frames], made)
+        (effect,) = advance(frames, Resumed())
+        if not isinstance(effect, Publish):
+            return None
+        published = self.publisher.submit(effect.invocation, self.effect_runner.pending(effect), loop)
+        return None if published is None else (frames, published)
+
+    def repeat(self, frames: Frames) -> None:
+        """Send what `submit` has perhaps not sent. Raises as `send` does."""
+        self._perform([frames])
+
+    def _is_lone(self, workflow: Workflow[Any]) -> bool:
+        """Whether to send it only takes one record and one message, and no other call of a service or a plugin."""
+        if self._runtime.acting.adds_headers or not isinstance(workflow, Signature):
+            return False
+        registry = self._runtime.registry
+        unique = registry.unique and workflow.task in registry and registry[workflow.task].unique is not None
+        return not (unique or workflow.on_success or workflow.on_error or workflow.options.task_id)
 
     def plan(self, workflows: Sequence[Workflow[Any]]) -> tuple[list[Frames], AbstractSet[str]]:
         """The frames of workflows, with all ids given; and the ids that were made for them. Sends nothing.

@@ -82,6 +82,11 @@ class Services:
         return self._target.drivers
 
     @property
+    def are_made(self) -> bool:
+        """Whether this process has made its services already: from then on, to get them takes no time."""
+        return self._made.is_made
+
+    @property
     def runtime(self) -> Runtime:
         """The drivers of this process, with the settings that senders and workers share."""
         return self._made.get().runtime

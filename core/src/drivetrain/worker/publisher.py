@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import cast
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -15,7 +15,6 @@ from drivetrain.contract import (
     Delivery,
     Message,
     PublishFailed,
-    RecordingBroker,
     SerializationError,
     ServiceUnavailable,
     TooLarge,
@@ -26,9 +25,13 @@ from drivetrain.contract import (
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.send_calls import Send, SharedSendCalls, publish_failures, recorder
 from drivetrain.worker.shown import ShownMessages, count_queues
 from drivetrain.workflow.frames import WORKFLOW_HEADER, Call, Invocation
 from drivetrain.workflow.wire import dump_invocation
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 __all__ = [
     "BODY_HEADER",
@@ -144,6 +147,7 @@ class Publisher:
         *,
         worker: bool = False,
         fence: Callable[[], None] | None = None,
+        shared: SharedSendCalls | None = None,
     ) -> None:
         """Make it.
 
@@ -153,13 +157,20 @@ class Publisher:
             worker: whether messages follow from a delivery, which may be repeated.
             fence: called after tasks are recorded, right before each batch is published; it may raise. None: nothing
                 is called, and both may be one step.
+            shared: the calls of drivers that concurrent sends share; None: each batch makes its own.
         """
         self._runtime = runtime
         self._retrier = retrier
         self._capabilities = runtime.broker.capabilities
         self._worker = worker
         self._fence = fence
-        self._recorder = None if fence is not None else _recorder(runtime)
+        self._shared = shared
+        self._record = runtime.backend.record if shared is None else shared.record
+        self._publish = publish_failures(runtime.broker) if shared is None else shared.publish
+        #: None: recording and publishing are two steps.
+        self._record_and_publish: Callable[[Sequence[Send]], Sequence[bool]] | None = None
+        if fence is None and (joined := recorder(runtime)) is not None:
+            self._record_and_publish = joined.record_and_publish if shared is None else shared.record_and_publish
         self._observed = any(map(runtime.observers.watches, _HOOKS))
         self._headers = {CONTENT_TYPE_HEADER: runtime.payloads.content_type}
         # The members of a group are published together.
@@ -177,9 +188,8 @@ class Publisher:
         Raises:
             ServiceError: not published, or (PublishFailed) not all of them, or (ServiceUnavailable) not for sure.
         """
-        if self._recorder is None:
-            record = self._runtime.backend.record
-            outcomes = self._retrier.call("record", lambda: record(pending))
+        if self._record_and_publish is None:
+            outcomes = self._retrier.call("record", lambda: self._record(pending))
             now = self._runtime.clock.now()
             self.publish_messages(
                 [
@@ -189,7 +199,7 @@ class Publisher:
                 ]
             )
             return
-        recorder, now = self._recorder, self._runtime.clock.now()
+        record_and_publish, now = self._record_and_publish, self._runtime.clock.now()
         messages = self._store_large_bodies(
             [
                 self.message(invocation, now, workflow=transition.workflow)
@@ -199,10 +209,28 @@ class Publisher:
         sends = list(zip(pending, messages, strict=True))
 
         def publish() -> Sequence[Message]:
-            granted = self._retrier.call("send", lambda: recorder.record_and_publish(sends))
+            granted = self._retrier.call("send", lambda: record_and_publish(sends))
             return [message for message, yes in zip(messages, granted, strict=True) if yes]
 
         self._publish_observed(messages, publish)
+
+    def submit(
+        self, invocation: Invocation, pending: Transition, loop: AbstractEventLoop
+    ) -> Awaitable[Sequence[bool] | None] | None:
+        """Record and publish a first attempt as `record_and_publish` does, without blocking: for coroutines.
+
+        Returns:
+            What to await: whether it is published, as the only item, or None if that is not sure. None at once: it
+            cannot be done without blocking. Unless it is published, use `record_and_publish`.
+        """
+        shared = self._shared
+        if shared is None or self._observed:
+            return None
+        message = self.message(invocation, self._runtime.clock.now(), workflow=pending.workflow)
+        limit = self._capabilities.largest_message_bytes
+        if limit is not None and message_bytes(message) > limit:
+            return None
+        return shared.submit(pending, message, loop)
 
     def publish_messages(self, messages: Sequence[Message]) -> None:
         """Publish messages unchanged, except that large bodies are stored in the backend."""
@@ -250,13 +278,14 @@ class Publisher:
 
         def publish() -> None:
             nonlocal pending
-            try:
-                self._runtime.broker.publish(pending)
-            except PublishFailed as error:
-                pending = [message for message in pending if message.id in error.failures]
-                if all(isinstance(failure, ServiceUnavailable) for failure in error.failures.values()):
-                    raise ServiceUnavailable(str(error)) from error  # retry only these
-                raise
+            answers = self._publish(pending)
+            failures = {one.id: error for one, error in zip(pending, answers, strict=True) if error is not None}
+            if failures:
+                pending = [message for message in pending if message.id in failures]
+                failed = PublishFailed(failures)
+                if all(isinstance(failure, ServiceUnavailable) for failure in failures.values()):
+                    raise ServiceUnavailable(str(failed)) from failed  # retry only these
+                raise failed
 
         try:
             self._retrier.call("publish", publish)
@@ -364,12 +393,6 @@ def _unreserved(delivery: Delivery) -> Delivery:
         return delivery
     headers = {name: text for name, text in message.headers.items() if name not in _RESERVATIONS}
     return replace(delivery, message=evolve(message, headers=headers))
-
-
-def _recorder(runtime: Runtime) -> RecordingBroker | None:
-    store = runtime.broker.capabilities.store
-    joined = store is not None and store == runtime.backend.capabilities.store
-    return cast("RecordingBroker", runtime.broker) if joined else None
 
 
 def _later(one: float | None, other: float | None) -> float | None:
