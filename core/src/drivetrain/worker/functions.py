@@ -11,7 +11,7 @@ from typing import Any
 from drivetrain.contract import InvalidSignature
 from drivetrain.workflow.values import shown
 
-__all__ = ["check_callable", "inner_function", "is_async", "wraps_async"]
+__all__ = ["check_callable", "inner_function", "is_async", "unannotated_parameters", "wraps_async"]
 
 
 def inner_function(function: Any) -> Any:
@@ -53,6 +53,15 @@ def check_callable(function: Any) -> None:
     """
     if fault := _fault(function):
         raise InvalidSignature(f"{getattr(function, '__qualname__', shown(function))} cannot be a task: {fault}")
+
+
+def unannotated_parameters(function: Callable[..., Any]) -> list[str]:
+    """The names of the parameters of a task that have no annotation."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [one.name for one in parameters if one.annotation is inspect.Parameter.empty]
 
 
 def _fault(function: Any) -> str | None:
