@@ -85,7 +85,9 @@ def test_a_command_of_drivetrain_does_what_the_page_says(words, shop):
     # The task ID has failed; what is asked for its result or to be cancelled says so, with 1. It is not lost: 3.
     # The live view of top needs a terminal, and there is none here: 2.
     # ID is no operation on many tasks: 3.
+    # No worker serves on this machine: 1.
     codes = {
+        "health": 1 if "--here" in words else 0,
         "bulk": 3 if words[2:3] in (["show"], ["stop"]) else 0,
         "result": 1,
         "cancel": 1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, Required, TypedDict
@@ -23,6 +25,8 @@ from drivetrain.workflow.rows import check_takes_rows, one_row
 from drivetrain.workflow.values import shown
 
 __all__ = ["BatchOptions", "Registrar", "TaskOptions", "check_options", "task_name"]
+
+logger = logging.getLogger("drivetrain")
 
 #: Options of a task that are not options of each call.
 _OF_TASK_ONLY = frozenset(
@@ -92,6 +96,7 @@ class Registrar:
         self._registry = registry
         self._retry_policy = retry_policy
         self._overrides = overrides
+        self._warned = False
 
     def register(
         self, function: Callable[..., Any], options: Mapping[str, Any], *, included_by: str = ""
@@ -110,6 +115,7 @@ class Registrar:
         check_options(options)
         check_callable(function)
         name = options.get("name") or task_name(function)
+        self._warn_of_session(name)
         function = with_providers(function, self._overrides)
         batch = _batch(name, function, options.get("batch"))
         called = function if batch is None else one_row  # a call of a batched task has one row
@@ -130,6 +136,17 @@ class Registrar:
             )
         )
         return self._registry[name]
+
+    def _warn_of_session(self, name: str) -> None:
+        """Warn, once, that other processes cannot import what is typed in here."""
+        if self._warned or not name.startswith("__main__.") or not hasattr(sys, "ps1"):
+            return
+        self._warned = True
+        logger.warning(
+            "task %s is defined in an interactive session or a notebook, so no other process can run it; run a worker "
+            "here (with app.worker(): …), or move the task to a module",
+            name,
+        )
 
     def _pool(self, name: str, function: Callable[..., Any], asked: str | None) -> Pool:
         if asked is not None and asked not in set(Pool):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from attrs import field, frozen
 from drivetrain.app.task import TaskBase
 from drivetrain.contract import Message
 from drivetrain.contract.hookspecs import hookimpl
+from drivetrain.worker.functions import signature_of
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.publisher import due, workflow_of
 from drivetrain.worker.runtime import Runtime
@@ -138,4 +138,4 @@ def _arguments(runtime: Runtime, task: str, args: Sequence[Any], kwargs: Mapping
         positional = {str(index): decode(value) for index, value in enumerate(args)}
         return {**positional, **{name: decode(value) for name, value in kwargs.items()}}
     rich_args, rich_kwargs = definition.binding.decode_call(args, kwargs)
-    return inspect.signature(definition.function).bind(*rich_args, **rich_kwargs).arguments
+    return signature_of(definition.function).bind(*rich_args, **rich_kwargs).arguments

@@ -12,6 +12,8 @@ from drivetrain.cli.commands.cancel import cancel
 from drivetrain.cli.commands.dead import dead
 from drivetrain.cli.commands.describe import describe
 from drivetrain.cli.commands.drivers import drivers
+from drivetrain.cli.commands.health import health
+from drivetrain.cli.commands.init import init
 from drivetrain.cli.commands.inspect import inspect
 from drivetrain.cli.commands.limits import limits
 from drivetrain.cli.commands.purge import purge
@@ -88,8 +90,10 @@ for _command in (
     rescue_command,
     schedules,
     scheduler,
+    health,
     drivers,
     describe,
+    init,
     version,
 ):
     main.add_command(_command)

@@ -30,6 +30,7 @@ from drivetrain.cli.logging_setup import set_up_logging
 from drivetrain.cli.plugin_reports import ReportChannels, SupervisorParts
 from drivetrain.cli.scaling import Scaling
 from drivetrain.cli.signals import Arrived, Signals
+from drivetrain.cli.systemd import Systemd
 from drivetrain.cli.worker_process import Loaded, Order, Refused, Stop, Stopping, Supervision, WorkerPlan, work
 from drivetrain.contract import ConfigurationError, DrivetrainError
 from drivetrain.worker.process_exit import describe_exit
@@ -155,6 +156,7 @@ class Supervisor:
         self._kill_at: float | None = None
         self._code = Exit.OK
         self._scaling = None if plan.autoscale is None else Scaling(*plan.autoscale)
+        self._systemd = Systemd()
 
     def run(self) -> Exit:
         """Run in the main thread until all processes have ended; the exit code."""
@@ -163,6 +165,7 @@ class Supervisor:
         with Signals() as signals:
             self._slots[0].start(self._plan, self._channels)
             while any(slot.process is not None or slot.restart_at is not None for slot in self._slots):
+                self._systemd.alive()
                 self._wait(signals)
                 arrived = signals.arrived()
                 if Arrived.STOP in arrived:
@@ -182,7 +185,8 @@ class Supervisor:
         pipes = [slot.pipe for slot in self._slots if slot.pipe is not None]
         now = time.monotonic()
         due = [slot.restart_at - now for slot in self._slots if slot.restart_at is not None]
-        connection.wait([signals.reader, *sentinels, *pipes], timeout=max(0.0, min([_POLL_SECONDS, *due])))
+        longest = min([_POLL_SECONDS, *due, *filter(None, [self._systemd.alive_seconds])])
+        connection.wait([signals.reader, *sentinels, *pipes], timeout=max(0.0, longest))
 
     def _dump(self) -> None:
         for slot in self._slots:
@@ -255,6 +259,8 @@ class Supervisor:
             for number in range(2, self._processes(report) + 1):
                 self._start_slot(_ProcessSlot(number))
         self._show_scale()
+        if not self._urgency and all(one.loaded for one in self._slots):
+            self._systemd.ready(f"{len(self._slots)} worker processes run")
 
     def _processes(self, report: Loaded) -> int:
         """How many processes to start with."""
@@ -296,6 +302,7 @@ class Supervisor:
     def _stop(self, urgency: int) -> None:
         self._urgency = urgency
         stop = Stop(min(urgency, Stop.DEAD))
+        self._systemd.stopping("stopping all worker processes")
         logger.info("stopping all worker processes%s", "" if stop is Stop.GENTLY else " at once")
         if stop is not Stop.GENTLY:
             self._kill_at = time.monotonic() + (_LAST_SECONDS if stop is Stop.AT_ONCE else 0.0)

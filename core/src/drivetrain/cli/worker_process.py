@@ -26,6 +26,7 @@ from drivetrain.cli.logging_setup import set_up_logging
 from drivetrain.cli.plugin_reports import pickled_parts, serve_reports
 from drivetrain.cli.signals import Arrived, Signals
 from drivetrain.contract import DrivetrainError, WorkerFailed
+from drivetrain.worker.functions import unannotated_parameters
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.status import Scale
 from drivetrain.worker.threads import Threads
@@ -37,6 +38,8 @@ logger = get_logger("drivetrain.worker")
 
 #: The threshold of Python's garbage collector for young objects: some batches of tasks.
 _YOUNG_OBJECTS = 10_000
+#: How many tasks without annotations a warning names.
+_MOST_NAMED = 5
 
 
 class Stop(IntEnum):
@@ -142,6 +145,7 @@ def work(plan: WorkerPlan, app: App, signals: Signals, supervision: Supervision 
         threads.start("drivetrain-load", listener.load_reporter.run)
     listener.report(Loaded(app.settings.processes, app.settings.log_level, parts))
     threads.start("drivetrain-signals", listener.listen)
+    _warn_of_unchecked_tasks(app)
     _tune_garbage_collector()
     try:
         worker.run()
@@ -170,6 +174,15 @@ def _log_as_planned(plan: WorkerPlan, app: App) -> Callable[[], None] | None:
     if plan.log_level or plan.log_format:
         logger.warning("--log-level and --log-format change nothing here: the app sets up logging (configure_logging)")
     return None
+
+
+def _warn_of_unchecked_tasks(app: App) -> None:
+    unchecked = {name: unannotated_parameters(task.function) for name, task in app.tasks.items()}
+    texts = [f"{name} ({', '.join(parameters)})" for name, parameters in unchecked.items() if parameters]
+    if texts:
+        more = f" and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+        named = ", ".join(texts[:_MOST_NAMED])
+        logger.warning("`send` cannot check arguments without annotations: %s%s; annotate them", named, more)
 
 
 def _prepare_child(reference: str, plugins: Sequence[str], set_up: Callable[[], None] | None) -> None:

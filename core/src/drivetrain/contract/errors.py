@@ -144,9 +144,10 @@ class UnknownTask(DrivetrainError):
     def __init__(self, name: str, known: Sequence[str] = ()) -> None:
         self.name = name
         listed = ", ".join(sorted(known)[:10]) or "none"
-        super().__init__(
-            f"no task named {name!r} is registered (registered: {listed}); import the module that defines it"
-        )
+        advice = "import the module that defines it"
+        if name.startswith("__main__."):
+            advice = "it was defined in an interactive session or a notebook; define it in a module that workers import"
+        super().__init__(f"no task named {name!r} is registered (registered: {listed}); {advice}")
 
 
 class WorkerFailed(DrivetrainError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from drivetrain.contract import InvalidSignature
 from drivetrain.workflow.values import shown
 
-__all__ = ["check_callable", "inner_function", "is_async", "wraps_async"]
+__all__ = ["check_callable", "inner_function", "is_async", "signature_of", "unannotated_parameters", "wraps_async"]
 
 
 def inner_function(function: Any) -> Any:
@@ -53,6 +54,29 @@ def check_callable(function: Any) -> None:
     """
     if fault := _fault(function):
         raise InvalidSignature(f"{getattr(function, '__qualname__', shown(function))} cannot be a task: {fault}")
+
+
+def unannotated_parameters(function: Callable[..., Any]) -> list[str]:
+    """The names of the parameters of a task that have no annotation."""
+    try:
+        parameters = signature_of(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [one.name for one in parameters if one.annotation is inspect.Parameter.empty]
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function, whose annotations may name what is defined later.
+
+    Raises:
+        TypeError: it cannot be called.
+        ValueError: it has no signature, since it is written in C.
+    """
+    if sys.version_info < (3, 14):
+        return inspect.signature(function)
+    from annotationlib import Format  # Python 3.14 evaluates annotations when they are read
+
+    return inspect.signature(function, annotation_format=Format.FORWARDREF)
 
 
 def _fault(function: Any) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
 from drivetrain.cli.app_options import APP_VARIABLE, options_of, verbose_option
 from drivetrain.cli.logging_setup import FORMATS
+from drivetrain.cli.reloading import run_with_reload
 from drivetrain.cli.signals import Signals
 from drivetrain.cli.supervisor import Supervisor
 from drivetrain.cli.worker_process import WorkerPlan, work
@@ -68,6 +70,9 @@ def _bounds(_context: click.Context, _parameter: click.Parameter, text: str | No
 @click.option(
     "--plugins", metavar="NAMES", callback=_names, help="Plugins, beyond those of the app: opentelemetry,prometheus."
 )
+@click.option(
+    "--reload", is_flag=True, help="Start again when a Python, TOML or YAML file here changes, for development."
+)
 @click.option("--log-level", type=click.Choice(_LEVELS, case_sensitive=False), help="How much is logged.")
 @click.option("--log-format", type=click.Choice(list(FORMATS)), help="Text (the default), or one JSON object a line.")
 @verbose_option
@@ -84,6 +89,7 @@ def worker(
     log_level: str | None,
     log_format: str | None,
     plugins: tuple[str, ...] | None,
+    reload: bool,
     **options: Any,
 ) -> None:
     """Run a worker of an app, until SIGTERM or SIGINT.
@@ -96,6 +102,9 @@ def worker(
     """
     if autoscale is not None and (processes is not None or not supervisor):
         raise click.UsageError("--autoscale needs the supervisor, and takes the place of --processes")
+    if reload:
+        _run_with_reload(ctx, reference, options)
+        return
     plan = WorkerPlan(
         reference=_reference(ctx, reference),
         options=_with_weights({key: value for key, value in options.items() if value is not None}),
@@ -108,6 +117,13 @@ def worker(
         autoscale=autoscale,
     )
     ctx.exit(Supervisor(plan).run() if supervisor else _work_here(ctx, plan))
+
+
+def _run_with_reload(ctx: click.Context, reference: str | None, options: dict[str, Any]) -> None:
+    _reference(ctx, reference)
+    arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
+    # Tasks that run when a file changes are run again by the new code.
+    run_with_reload(arguments if options["grace_seconds"] is not None else [*arguments, "--grace-seconds", "1"])
 
 
 def _with_weights(options: dict[str, Any]) -> dict[str, Any]:

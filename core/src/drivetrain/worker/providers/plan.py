@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 from attrs import frozen
 
 from drivetrain.contract import InvalidSignature
-from drivetrain.worker.functions import inner_function, is_async
+from drivetrain.worker.functions import inner_function, is_async, signature_of
 from drivetrain.worker.providers.marker import Provided
 
 __all__ = ["Needs", "ProviderKind", "Step", "needs_of", "sent_signature", "steps_to"]
@@ -131,7 +131,7 @@ def sent_signature(function: Callable[..., Any], needs: Needs) -> inspect.Signat
     Raises:
         InvalidSignature: one of them comes before a parameter that is given by position, or is positional only.
     """
-    signature, first = inspect.signature(function), ""
+    signature, first = signature_of(function), ""
     for parameter in signature.parameters.values():
         if parameter.name in needs:
             first = first or parameter.name
@@ -146,7 +146,7 @@ def sent_signature(function: Callable[..., Any], needs: Needs) -> inspect.Signat
 
 def _parameters(function: Callable[..., Any]) -> Sequence[Parameter]:
     try:
-        return list(inspect.signature(function).parameters.values())
+        return list(signature_of(function).parameters.values())
     except (TypeError, ValueError):  # a built-in function has no signature, and no marker
         return ()
 

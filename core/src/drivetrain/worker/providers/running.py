@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from drivetrain.worker.functions import is_async, wraps_async
+from drivetrain.worker.functions import is_async, signature_of, wraps_async
 from drivetrain.worker.providers.overrides import ProviderOverrides
 from drivetrain.worker.providers.plan import Needs, ProviderKind, Step, needs_of, sent_signature, steps_to
 
@@ -31,7 +31,7 @@ def with_providers(function: Callable[..., Any], overrides: ProviderOverrides) -
     if not needs:
         return function
     signature = sent_signature(function, needs)
-    names = list(inspect.signature(function).parameters)
+    names = list(signature_of(function).parameters)
     wrapper = _wrapper(_Opening(function, needs, names, overrides, steps_to(needs, _itself)))
     wrapper.__signature__ = signature  # type: ignore[attr-defined]
     return wrapper
