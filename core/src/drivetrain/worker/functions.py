@@ -72,11 +72,11 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
         TypeError: it cannot be called.
         ValueError: it has no signature, since it is written in C.
     """
-    if sys.version_info < (3, 14):
-        return inspect.signature(function)
-    from annotationlib import Format  # Python 3.14 evaluates annotations when they are read
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format  # Python 3.14 evaluates annotations when they are read
 
-    return inspect.signature(function, annotation_format=Format.FORWARDREF)
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
 
 
 def _fault(function: Any) -> str | None:
