@@ -75,7 +75,8 @@ def sparkline_of(series: CountsSeries, count: str) -> Markup:
         count: the name of the count: ``ended``, ``failed``.
     """
     values = [float(getattr(point.counts, count)) for point in series.points]
-    return sparkline(values, f"{count} in each {duration(series.step_seconds)}")
+    style = 2 if count == "failed" else 1
+    return sparkline(values, f"{count} in each {duration(series.step_seconds)}", style=style)
 
 
 def timeline_of(page: TaskPage) -> Markup:

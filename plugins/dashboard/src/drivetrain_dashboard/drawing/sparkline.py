@@ -16,12 +16,13 @@ __all__ = ["sparkline"]
 _MARGIN = 3
 
 
-def sparkline(values: Sequence[float], what: str, *, width: int = 96, height: int = 24) -> Markup:
+def sparkline(values: Sequence[float], what: str, *, style: int = 1, width: int = 96, height: int = 24) -> Markup:
     """A line through the values, with a point at the last one.
 
     Args:
         values: in order of time; what is not finite counts as 0.
         what: what they are, for people who hear the page: "failed per minute".
+        style: the colour and the dashes of the line, as of `Series`.
         width: in pixels.
         height: in pixels.
     """
@@ -33,9 +34,9 @@ def sparkline(values: Sequence[float], what: str, *, width: int = 96, height: in
     parts = [element("title", title)]
     if len(points) > 1:
         path = " ".join(f"{coordinate(one)},{coordinate(other)}" for one, other in points)
-        parts.append(element("polyline", points=path, class_="line series-1"))
+        parts.append(element("polyline", points=path, class_=f"line series-{style}"))
     if points:
-        parts.append(element("circle", cx=points[-1][0], cy=points[-1][1], r=2, class_="dot series-1"))
+        parts.append(element("circle", cx=points[-1][0], cy=points[-1][1], r=2, class_=f"dot series-{style}"))
     return element(
         "svg",
         *parts,
