@@ -10,7 +10,7 @@ from typing import Any
 
 import pool_library
 
-from drivetrain import App, Batch, SoftTimeout, current_task, hookimpl, retry
+from drivetrain import App, Batch, SoftTimeout, current_batch, current_task, hookimpl, retry
 
 
 class NotesErrors:
@@ -165,6 +165,14 @@ def lingers() -> str:
 @app.task(batch=Batch(3, wait=60))
 def squares(rows: list[Any]) -> list[Any]:
     return [TypeError(f"{row} is no number") if isinstance(row, str) else (row * row, os.getpid()) for row in rows]
+
+
+@app.task(batch=Batch(2, wait=60))
+def rows_report(gates: list[str]) -> None:
+    for number, row in enumerate(current_batch()):
+        row.progress(number, 3)
+    while not Path(gates[0]).exists():
+        threading.Event().wait(0.01)
 
 
 @app.task(batch=Batch(2, wait=60))

@@ -484,6 +484,15 @@ def test_child_processes_run_batches(children):
             handles[2].get(timeout=60)
 
 
+def test_rows_in_child_processes_report_their_progress(children, tmp_path):
+    gate = tmp_path / "gate"
+    with children.app.worker():
+        handles = children.app.send_many([children.rows_report.s(str(gate)) for _ in range(2)])
+        until(lambda: sorted(handle.progress() for handle in handles) == [(0, 3), (1, 3)], "both have reported")
+        gate.touch()
+        assert [handle.get(timeout=60) for handle in handles] == [None, None]
+
+
 def test_a_batch_whose_child_dies_is_run_again(children, tmp_path):
     with children.app.worker():
         handles = children.app.send_many([children.dies_once.s(str(tmp_path / "died")) for _ in range(2)])

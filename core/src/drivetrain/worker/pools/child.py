@@ -66,13 +66,14 @@ class Work:
 
 @frozen
 class Report:
-    """What the running task reports of its progress. It comes before the answer to the order, any number of times."""
+    """What a running task reports of its progress. It comes before the answer to the order, any number of times."""
 
+    task_id: str
     progress: ReportedProgress
 
 
 class _Reports:
-    """Sends the latest report of the running task to the worker, once a second, in a thread that the first one starts.
+    """Sends the latest report of each running task to the worker, once a second, in a thread that the first one starts.
 
     Locks are safe here: a time limit kills this process, and raises nothing in the task. A process that the task has
     forked reports nothing.
@@ -84,7 +85,8 @@ class _Reports:
     def __init__(self, worker: connection.Connection[Any, Any]) -> None:
         self._worker = worker
         self._run: Run | None = None
-        self._latest: tuple[Run, ReportedProgress] | None = None
+        #: By the id of the task: a batch runs several.
+        self._latest: dict[str, ReportedProgress] = {}
         self._starting = threading.Lock()
         self._sending = threading.Lock()
         self._reported = threading.Event()
@@ -97,8 +99,9 @@ class _Reports:
         self._forked = True
 
     def begin(self, run: Run) -> None:
-        """Take reports of this run."""
+        """Take reports of this run; of a batch, those of its rows."""
         with self._sending:
+            self._latest.clear()
             self._run = run
 
     def end(self) -> None:
@@ -109,9 +112,9 @@ class _Reports:
 
     def report(self, run: Run, progress: ReportedProgress) -> None:
         """See `ProgressSink`."""
-        if self._forked or run is not self._run:
+        if self._forked or (run.batch or run) is not self._run:
             return
-        self._latest = run, progress
+        self._latest[run.task_id] = progress
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._send_all, name="drivetrain-progress", daemon=True)
@@ -124,8 +127,8 @@ class _Reports:
         while self._reported.wait():
             self._reported.clear()
             with self._sending, suppress(OSError):  # the worker has closed its end
-                if self._latest is not None and self._latest[0] is self._run:
-                    self._worker.send(Report(self._latest[1]))
+                while self._run is not None and self._latest:
+                    self._worker.send(Report(*self._latest.popitem()))
             pause.wait(WRITE_SECONDS)
 
 

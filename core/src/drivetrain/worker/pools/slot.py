@@ -11,7 +11,7 @@ from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any, Protocol
 
-from drivetrain.worker.batches.batch_run import BatchRun
+from drivetrain.worker.batches.batch_run import BatchRun, rows_of
 from drivetrain.worker.context import TaskTimeout
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools import child
@@ -229,7 +229,9 @@ class Slot:
         with self._lock:
             run = self._run
         if run is not None and self._progress_sink is not None:
-            self._progress_sink.report(run, report.progress)
+            for one in rows_of([run]):
+                if one.task_id == report.task_id:
+                    self._progress_sink.report(one, report.progress)
 
     def _answers(self, ours: connection.Connection[Any, Any], end: float) -> bool:
         """Wait for an answer until ``end`` (monotonic); False: there is none. Raises EOFError if there can be none."""
