@@ -30,6 +30,7 @@ from drivetrain import (
     provided,
     retry,
 )
+from drivetrain.cli.overview import running_document, waiting_document
 from drivetrain.testing import VirtualTime
 from support.waiting import happened, until
 
@@ -512,7 +513,9 @@ def test_operators_see_which_rows_wait_and_which_run_together(app, calls):
         assert {one.task_id for one in status.running} == {row.id for row in running}
         assert len({one.batch for one in status.running}) == 1
         assert status.running[0].batch
+        assert running_document(status.running[0])["batch"] == status.running[0].batch
         assert [(one.task_id, one.collected) for one in status.waiting] == [(waiting.id, True)]
+        assert waiting_document(status.waiting[0])["waits_for"] == "batch"
         calls.gate.set()
         double.send(4)
         assert waiting.get(timeout=60) == 6

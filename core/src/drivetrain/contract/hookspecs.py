@@ -301,6 +301,8 @@ class ActingHooks:
         It is entered and left in the thread, the coroutine or the child process of the function, in the same context:
         what it sets in context variables is seen by the function, and by no other task. It sees the function's error,
         and cannot suppress it. The time limit of the task does not count for it.
+
+        For a batch it is called for each row, and the context managers are entered one inside the other.
         """
 
 
