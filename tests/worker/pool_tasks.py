@@ -181,3 +181,66 @@ def dies_once(rows: list[str]) -> list[str]:
         Path(rows[0]).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return ["lives"] * len(rows)
+
+
+def _first_run_of(path: str, name: str) -> bool:
+    """Note a run of ``name``; whether it is the first one."""
+    runs = Path(path)
+    with runs.open("a") as file:
+        file.write(f"{name} {os.getpid()}\n")
+    return sum(line.split()[0] == name for line in runs.read_text().splitlines()) == 1
+
+
+@app.task
+def note(path: str, name: str) -> str:
+    _first_run_of(path, name)
+    return name
+
+
+@app.task
+def leave(path: str, name: str) -> str:
+    """End its process in the first run, with all that runs in it."""
+    if _first_run_of(path, name):
+        os._exit(7)
+    return name
+
+
+@app.task
+def be_killed(path: str, name: str) -> str:
+    """Die of SIGKILL in the first run."""
+    if _first_run_of(path, name):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name
+
+
+@app.task
+def break_files(path: str, name: str) -> str:
+    """Close all files of its process in the first run."""
+    if _first_run_of(path, name):
+        os.closerange(3, 100)
+    return name
+
+
+@app.task(timeout=0.2, retry=retry.fixed(0, max_retries=1))
+def hang_once(path: str, name: str) -> str:
+    """Go beyond its time limit in the first run."""
+    if _first_run_of(path, name):
+        threading.Event().wait(60)
+    return name
+
+
+@app.task
+def fork_and_return(path: str, name: str) -> str:
+    """Return in two processes in the first run."""
+    if _first_run_of(path, name) and os.fork():
+        os.wait()
+    return name
+
+
+@app.task
+def wait_for(path: str, gate: str) -> str:
+    _first_run_of(path, "wait")
+    pause = threading.Event()
+    while not Path(gate).exists():
+        pause.wait(0.01)
+    return "waited"

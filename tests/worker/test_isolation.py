@@ -356,7 +356,7 @@ def test_a_module_that_a_child_cannot_import_fails_the_task_and_the_slot_goes_on
         with monkeypatch.context() as patched:
             patched.setattr(TaskReference, "to", lambda _definition: TaskReference("exits_on_import", "square"))
             with pytest.raises(TaskFailed, match="exits_on_import"):
-                children.square.send(2).get(timeout=60)
+                children.failing.send("").get(timeout=60)
         assert children.square.send(3).get(timeout=60) == 9
 
 

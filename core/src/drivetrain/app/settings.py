@@ -144,6 +144,12 @@ class Settings:
     #: The pool of tasks that do not choose one: threads of the worker, or child processes. ``async def`` tasks always
     #: run in an event loop.
     pool: Literal["threads", "processes"] = "threads"
+    #: How many tasks a child process of a worker runs before it is replaced; None: any number. It is replaced between
+    #: two tasks. For tasks that leak memory or files.
+    max_tasks_per_child: int | None = field(default=None, validator=_number(1))
+    #: How much resident memory a child process may use after a task, in MB (1,000,000 bytes), before it is replaced;
+    #: None: any amount. It is replaced between two tasks.
+    max_memory_per_child: int | None = field(default=None, validator=_number(1))
     #: The largest number of messages that a worker process receives beyond those that it runs.
     prefetch_limit: int = field(default=1000, validator=_number(1))
     #: How long running tasks may take to finish when a worker stops, in seconds, before it releases them.

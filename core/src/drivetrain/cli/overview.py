@@ -153,6 +153,7 @@ def worker_document(worker: WorkerStatus) -> dict[str, Any]:
         "started": timestamp(worker.started),
         "reported": timestamp(worker.reported),
         "stopping": worker.stopping,
+        "replaced_children": worker.replaced_children,
         "blocked": worker.blocked or None,
         "scale": None if worker.scale is None else to_builtins(worker.scale),
         "running_count": worker.running_count,

@@ -202,6 +202,10 @@ class Execution:
             raise RunRefused
         run.began = now
 
+    def now(self) -> float:
+        """The time by the monotonic clock of `Run.began`, in seconds."""
+        return self._runtime.clock.monotonic()
+
     def returned(self, run: Run, value: Any) -> RunResult:
         """The result of a function that returned ``value``. Raises nothing."""
         if run.definition.batch is not None:

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from drivetrain.contract import ConfigurationError, Interruption, State, Transition
-from drivetrain.worker.batches.batch_run import with_runs
 from drivetrain.worker.events import notify_interrupted
 from drivetrain.worker.execution import Execution, RunRefused
 from drivetrain.worker.finishing.releasing import Releaser
@@ -271,14 +270,13 @@ class Isolation:
     def _run_in_child(self, run: Run, reference: TaskReference, lone: LoneStart) -> RunResult | None:
         self._began = run.began = self._runtime.clock.monotonic()
         try:
-            result = self._slot.execute(run, reference)
+            return self._slot.execute(run, reference)
         except ChildDied as error:
             return self._died(run, lone, error)
         except BaseException as error:  # noqa: BLE001 - a time limit, or a result that cannot be pickled: `failed` makes a result of each
             return self._execution.failed(run, error)
         finally:
             self._began = None
-        return with_runs(result, run)
 
     def _died(self, run: Run, lone: LoneStart, error: ChildDied) -> RunResult | None:
         if self._ended:

@@ -54,5 +54,9 @@ class WorkerOptions:
     rescue_after_seconds: float | None = 3600.0
     #: Whether it ticks the schedules.
     schedules: bool = True
+    #: How many tasks a child process runs before it is replaced; None: any number.
+    max_tasks_per_child: int | None = None
+    #: How much memory a child process may use after a task before it is replaced, in MB (1,000,000 bytes); None: any.
+    max_memory_per_child: int | None = None
     #: Called in each child process before it runs tasks, to set up logging for instance. It must be picklable.
     prepare_child: Callable[[], None] | None = None

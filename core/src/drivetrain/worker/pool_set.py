@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from drivetrain.worker.execution import Execution
 from drivetrain.worker.finishing.releasing import Releaser
@@ -17,6 +18,9 @@ from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.settler import Settler
 from drivetrain.worker.threads import Threads
+
+if TYPE_CHECKING:
+    from drivetrain.worker.pools.processes import ProcessPool
 
 __all__ = ["PoolSet"]
 
@@ -62,6 +66,7 @@ class PoolSet:
         self._pools: dict[Pool, RunPool] = {}
         #: The threads of the pacer and of the batches hand over runs too.
         self._making = threading.Lock()
+        self._processes: ProcessPool | None = None
 
     def submit(self, runs: Sequence[Run]) -> None:
         """Hand each run to its pool. Runs that a pool cannot begin are released."""
@@ -81,6 +86,10 @@ class PoolSet:
         """Stop a run, where its pool can stop one."""
         if (pool := self._pools.get(run.definition.pool)) is not None:
             pool.cancel(run)
+
+    def replaced_children(self) -> int:
+        """How many child processes were replaced since they had run enough tasks, or used too much memory."""
+        return 0 if self._processes is None else self._processes.replaced_children
 
     def stop(self) -> None:
         """End the threads and processes of all pools."""
@@ -109,7 +118,7 @@ class PoolSet:
     def _process_pool(self) -> RunPool:
         from drivetrain.worker.pools.processes import ProcessPool
 
-        return ProcessPool(
+        self._processes = ProcessPool(
             self._options.concurrency,
             self._execution,
             self._options,
@@ -118,3 +127,4 @@ class PoolSet:
             threads=self._threads,
             directory=self._runtime.directory,
         )
+        return self._processes

@@ -257,6 +257,7 @@ class Stages:
             in_flight=self.in_flight,
             slots=slots,
             stopping=self._stopping.is_set,
+            replaced_children=self.pools.replaced_children,
             blocked=BlockedSlots(self._runtime, self._options, self.in_flight, slots).reason,
         )
 

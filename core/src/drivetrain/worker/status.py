@@ -114,6 +114,8 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
         running_count: how many tasks run.
         waiting: tasks that wait for their batch or a slot of this worker, the oldest first; at most 50.
         waiting_count: how many tasks have started and wait for their batch or a slot of this worker.
+        replaced_children: how many child processes it has replaced since they had run enough tasks, or used too much
+            memory: see `WorkerOptions.max_tasks_per_child`.
         blocked: why it runs nothing more although tasks are ready, in words; empty: it is not blocked.
         scale: the number of processes, where a supervisor adapts it; None: it is fixed.
         ended: the last runs that it has ended, the latest first.
@@ -133,6 +135,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     running_count: int = 0
     waiting: Sequence[WaitingTask] = ()
     waiting_count: int = 0
+    replaced_children: int = 0
     blocked: str = ""
     scale: Scale | None = None
     ended: Sequence[EndedTask] = ()

@@ -42,6 +42,7 @@ class StatusReporter:
         in_flight: what it does.
         slots: how many tasks it runs at once, by pool.
         stopping: whether it receives no more messages.
+        replaced_children: how many child processes were replaced.
         blocked: why it runs nothing more; see `drivetrain.worker.blocked_slots`.
     """
 
@@ -54,6 +55,7 @@ class StatusReporter:
         in_flight: InFlight,
         slots: dict[Pool, int],
         stopping: Callable[[], bool],
+        replaced_children: Callable[[], int],
         blocked: Callable[[], str],
     ) -> None:
         self._runtime = runtime
@@ -62,6 +64,7 @@ class StatusReporter:
         self._in_flight = in_flight
         self._slots = slots
         self._stopping = stopping
+        self._replaced_children = replaced_children
         self._blocked = blocked
         self._version = importlib_metadata.version("drivetrain")
         self._started = runtime.clock.now()
@@ -100,6 +103,7 @@ class StatusReporter:
             running_count=len(running),
             waiting=_waiting_tasks(runs),
             waiting_count=sum(run.began is None for run in runs),
+            replaced_children=self._replaced_children(),
             blocked=self._blocked(),
             scale=self.scale,
             ended=self._activity.last_ended(),

@@ -46,6 +46,17 @@ def _bounds(_context: click.Context, _parameter: click.Parameter, text: str | No
     help="Queues to serve, the most urgent first: high,default. With weights, none starves: high:5,default:1.",
 )
 @click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time in each process.")
+@click.option(
+    "--max-tasks-per-child",
+    type=click.IntRange(min=1),
+    help="Tasks that a child process (pool processes) runs before it is replaced.",
+)
+@click.option(
+    "--max-memory-per-child",
+    type=click.IntRange(min=1),
+    metavar="MB",
+    help="Memory of a child process after a task, from which on it is replaced.",
+)
 @click.option("--processes", type=click.IntRange(min=1), help="How many processes; those that crash are replaced.")
 @click.option(
     "--autoscale",

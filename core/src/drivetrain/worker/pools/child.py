@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing import connection
@@ -16,38 +16,60 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
+from msgspec import Struct
 
-from drivetrain.contract import Delivery, LimitWait, Message, SystemClock, reset_after_fork
+from drivetrain.contract import Delivery, LimitWait, Message, State, SystemClock, reset_after_fork
 from drivetrain.worker.batches.batch_run import batch_of, without_runs
 from drivetrain.worker.context import SoftTimeout
 from drivetrain.worker.deadlines import Deadlines
-from drivetrain.worker.execution import Execution, Limited
+from drivetrain.worker.execution import Execution
 from drivetrain.worker.fork_signals import restore_in_children
 from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.pools.channel import Channel, Permits
+from drivetrain.worker.pools.memory_use import memory_bytes
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.process_signals import dump_stacks_on_signal, leave_stopping_to_the_worker
 from drivetrain.worker.progress import WRITE_SECONDS, ReportedProgress
 from drivetrain.worker.registry import TaskDefinition
 from drivetrain.worker.run import Run, RunResult
+from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.threads import Threads
 from drivetrain.workflow.frames import Invocation
 
-__all__ = ["Import", "Report", "Work", "serve"]
+__all__ = ["Full", "Import", "Imported", "Report", "Work", "serve"]
+
+_BYTES_PER_MB = 1_000_000
 
 
 @frozen
 class Import:
     """The order to import the module of a task, and to prepare its app. That time counts for no task.
 
-    The answer is the traceback of an error, or None.
+    The answer is `Imported`.
     """
 
     task: TaskReference
 
 
 @frozen
-class Work:
-    """The order to run a task. The answer is its `RunResult`, without the run."""
+class Imported:
+    """The answer to `Import`.
+
+    Attributes:
+        module: the name of the module.
+        trouble: the traceback of an error; None: it succeeded.
+    """
+
+    module: str
+    trouble: str | None
+
+
+class Work(Struct, frozen=True):
+    """The order to run a task. Several come as a list: they run in order, each as long as there is a permit.
+
+    The answer to each is its value and how long it ran in seconds, as a tuple; if it has not succeeded, its
+    `RunResult`, without the run.
+    """
 
     task: TaskReference
     invocation: Invocation
@@ -72,6 +94,19 @@ class Report:
     progress: ReportedProgress
 
 
+@frozen
+class Full:
+    """The answer to a task after which the child uses more memory than it may. It begins no more tasks of its batch.
+
+    Attributes:
+        answer: the answer; see `Work`.
+        memory_bytes: how much memory the child uses, in bytes.
+    """
+
+    answer: object
+    memory_bytes: int
+
+
 class _Reports:
     """Sends the latest report of each running task to the worker, once a second, in a thread that the first one starts.
 
@@ -79,11 +114,11 @@ class _Reports:
     forked reports nothing.
 
     Args:
-        worker: this end of the connection to the worker.
+        channel: leads to the worker.
     """
 
-    def __init__(self, worker: connection.Connection[Any, Any]) -> None:
-        self._worker = worker
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self._run: Run | None = None
         #: By the id of the task: a batch runs several.
         self._latest: dict[str, ReportedProgress] = {}
@@ -128,7 +163,7 @@ class _Reports:
             self._reported.clear()
             with self._sending, suppress(OSError):  # the worker has closed its end
                 while self._run is not None and self._latest:
-                    self._worker.send(Report(*self._latest.popitem()))
+                    self._channel.send(Report(*self._latest.popitem()))
             pause.wait(WRITE_SECONDS)
 
 
@@ -148,12 +183,17 @@ def _end_process(_thread: str, _error: BaseException) -> None:
 
 
 def serve(
-    worker: connection.Connection[Any, Any], options: WorkerOptions, directory: Path, worker_lives: int | None = None
+    worker: connection.Connection[Any, Any],
+    permits: connection.Connection[Any, Any],
+    options: WorkerOptions,
+    directory: Path,
+    worker_lives: int | None = None,
 ) -> None:
     """Take orders until the worker closes its end. The main function of a child process.
 
     Args:
         worker: this end of the connection to the worker.
+        permits: the permits to begin tasks; see `Permits`.
         options: the options of the worker.
         directory: the working directory. A task may have changed that of the worker.
         worker_lives: a file descriptor that becomes readable when the worker has died; None: multiprocessing has one.
@@ -163,13 +203,72 @@ def serve(
     parent = multiprocessing.parent_process()
     _prepare(options.prepare_child, parent.sentinel if worker_lives is None and parent is not None else worker_lives)
     _keep_to_this_process(worker)
-    reports, limits = _Reports(worker), _SoftLimits()
+    _keep_to_this_process(permits)
+    channel = Channel(worker)
+    runner = _Runner(channel, Permits(permits), options)
     while True:
         try:
-            order = worker.recv()
+            orders = channel.receive(None)
         except EOFError:
             return
-        worker.send(_imported(order.task) if isinstance(order, Import) else _run(order, options, reports, limits.call))
+        for order in orders:
+            if isinstance(order, Import):
+                channel.send(Imported(order.task.module, _imported(order.task)))
+            else:
+                runner.run(order)
+
+
+class _Runner:
+    """Runs batches of tasks, and answers for each."""
+
+    def __init__(self, channel: Channel, permits: Permits, options: WorkerOptions) -> None:
+        self._channel = channel
+        self._permits = permits
+        self._options = options
+        self._reports = _Reports(channel)
+        self._limits = _SoftLimits()
+        self._tasks: dict[TaskReference, Any] = {}
+        self._executions: dict[int, tuple[Runtime, Execution]] = {}
+        limit = options.max_memory_per_child
+        self._limit_bytes = None if limit is None else limit * _BYTES_PER_MB
+
+    def run(self, works: Sequence[Work]) -> None:
+        for work in works:
+            if not self._permits.take():
+                return  # the worker has taken back the others
+            answer = _answer(self._run(work))
+            if self._limit_bytes is not None and (used := memory_bytes()) > self._limit_bytes:
+                self._channel.send(Full(answer, used))
+                return
+            self._channel.send(answer)
+
+    def _run(self, work: Work) -> RunResult:
+        task = self._task(work.task)
+        run = _run_of(work, task.runtime.registry.find(work.invocation.call.task))
+        self._reports.begin(run)
+        try:
+            return self._execution(task.runtime).run_here(run, self._limits.call)
+        finally:
+            self._reports.end()
+
+    def _task(self, reference: TaskReference) -> Any:
+        if (task := self._tasks.get(reference)) is None:
+            task = self._tasks[reference] = reference.find()
+        return task
+
+    def _execution(self, runtime: Runtime) -> Execution:
+        """The `Execution` of an app, which is made once."""
+        known = self._executions.get(id(runtime))
+        if known is None or known[0] is not runtime:
+            execution = Execution(runtime, self._options, progress_sink=self._reports)
+            known = self._executions[id(runtime)] = runtime, execution
+        return known[1]
+
+
+def _answer(result: RunResult) -> object:
+    if type(result) is RunResult and result.state is State.SUCCESS:
+        return result.value, result.run_seconds
+    return without_runs(result)
 
 
 def _prepare(prepare: Callable[[], None] | None, worker_lives: int | None) -> None:
@@ -207,17 +306,6 @@ def _imported(task: TaskReference) -> str | None:
     except BaseException:  # noqa: BLE001 - a module may raise anything, and the worker reports it
         return traceback.format_exc()
     return None
-
-
-def _run(work: Work, options: WorkerOptions, reports: _Reports, limited: Limited) -> RunResult:
-    task = work.task.find()
-    run = _run_of(work, task.runtime.registry.find(work.invocation.call.task))
-    reports.begin(run)
-    try:
-        result = Execution(task.runtime, options, progress_sink=reports).run_here(run, limited)
-    finally:
-        reports.end()
-    return without_runs(result)
 
 
 def _run_of(work: Work, definition: TaskDefinition) -> Run:

@@ -1,29 +1,43 @@
-"""The processes pool: one child process for each slot, so that a crash or a time limit ends only one task."""
+"""The processes pool: one child process for each slot, so that a crash or a time limit ends only one task.
+
+A slot hands short tasks to its child in batches, since each hand-over costs as much as dozens of them. The child
+answers after each task. When one takes long, the slot takes back those behind it, and any slot runs them.
+"""
 
 from __future__ import annotations
 
 import atexit
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from drivetrain.contract import reset_after_fork
-from drivetrain.worker.batches.batch_run import BatchRun, with_runs
+from drivetrain.worker.batches.batch_run import BatchRun
 from drivetrain.worker.batches.running import result_of_rows
-from drivetrain.worker.execution import Execution
+from drivetrain.worker.execution import Execution, RunRefused
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
+from drivetrain.worker.pools.channel import BATCHES
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.pools.slot import ChildDied, Slot
+from drivetrain.worker.registry import TaskDefinition
 from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.threads import Threads
 
 __all__ = ["ProcessPool"]
 
 logger = get_logger("drivetrain.worker")
+
+#: How long a batch should take, in seconds: enough to hide a hand-over, and little enough to share a backlog.
+_BATCH_SECONDS = 0.005
+#: The largest number of tasks in a batch.
+_LARGEST_BATCH = 100 if BATCHES else 1
+#: From this size of its messages on, a batch gets no more tasks; bytes.
+_LARGEST_BATCH_BYTES = 1_000_000
+#: The weight of a new measurement in the moving average.
+_WEIGHT = 0.1
 
 
 class ProcessPool:
@@ -57,8 +71,14 @@ class ProcessPool:
         self._execution = execution
         self._done = done
         self._died = died
-        self._waiting: SimpleQueue[Run | None] = SimpleQueue()
+        self._waiting: deque[Run] = deque()
+        self._changed = threading.Condition()
+        self._size = size
         self._slots = [Slot(options, directory, progress_sink=execution.progress_sink) for _ in range(size)]
+        #: The moving average of the time that a task runs, in seconds; long until it is measured. It is a geometric
+        #: one: a task that is long for once shortens no batches, since those behind it are taken back.
+        self._run_seconds = 1.0
+        self._references: dict[str, tuple[TaskDefinition, TaskReference]] = {}
         self._ending = threading.Event()
         # A program that exits without stopping its worker must not wait for the children.
         atexit.register(self.stop)
@@ -70,18 +90,22 @@ class ProcessPool:
             self.stop()  # ends the threads that have started
             raise
 
+    @property
+    def replaced_children(self) -> int:
+        """How many children were replaced since they had run enough tasks, or used too much memory."""
+        return sum(slot.replaced for slot in self._slots)
+
     def submit(self, runs: Sequence[Run]) -> None:
         """See `RunPool.submit`."""
-        for run in runs:
-            self._waiting.put(run)
+        with self._changed:
+            self._waiting.extend(runs)
+            self._changed.notify(len(runs))
 
     def take_back(self) -> list[Run]:
         """See `RunPool.take_back`."""
-        runs: list[Run] = []
-        with suppress(Empty):  # the end of the queue
-            while (run := self._waiting.get_nowait()) is not None:
-                runs.append(run)
-            self._waiting.put(None)
+        with self._changed:
+            runs = list(self._waiting)
+            self._waiting.clear()
         return runs
 
     def cancel(self, run: Run) -> None:
@@ -93,8 +117,9 @@ class ProcessPool:
         """See `RunPool.stop`."""
         atexit.unregister(self.stop)
         self._ending.set()
+        with self._changed:
+            self._changed.notify_all()
         for slot in self._slots:
-            self._waiting.put(None)
             slot.close()
 
     def after_fork(self) -> None:
@@ -102,24 +127,89 @@ class ProcessPool:
         atexit.unregister(self.stop)
 
     def _work(self, slot: Slot) -> None:
-        while (run := self._waiting.get()) is not None:
-            result = self._attempt(slot, run)
-            if result is not None:
-                self._done(result)
+        while batch := self._next(slot):
+            self._attempt(slot, batch)
+            slot.renew()
         slot.dismiss()
 
-    def _attempt(self, slot: Slot, run: Run) -> RunResult | None:
+    def _next(self, slot: Slot) -> list[Run]:
+        """The next runs for a slot; none: the pool stops."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ending.is_set())
+            if self._ending.is_set():
+                return []
+            share = -(-len(self._waiting) // self._size)
+            number = min(share, int(_BATCH_SECONDS / self._run_seconds), _LARGEST_BATCH)
+            if slot.room is not None:
+                number = min(number, slot.room)
+            batch, size = [self._waiting.popleft()], 0
+            while len(batch) < number and size < _LARGEST_BATCH_BYTES and not _is_of_rows(batch[-1], self._waiting[0]):
+                batch.append(self._waiting.popleft())
+                size += len(batch[-1].delivery.message.body)
+            return batch
+
+    def _return(self, runs: Sequence[Run]) -> None:
+        """Put back runs that have not begun, before all others: they came first."""
+        for run in runs:
+            run.began = None
+        with self._changed:
+            self._waiting.extendleft(reversed(runs))
+            self._changed.notify(len(runs))
+
+    def _attempt(self, slot: Slot, batch: Sequence[Run]) -> None:
+        ready: list[tuple[Run, TaskReference]] = []
+        for number, run in enumerate(batch):
+            try:
+                task = self._reference(run.definition)
+                if not ready or task.module != ready[-1][1].module:
+                    slot.prepare(task)
+                ready.append((run, task))
+            except BaseException as error:  # noqa: BLE001 - a failed start or import: it ends this run only
+                self._return([*(one for one, _ in ready), *batch[number + 1 :]])
+                self._end(run, error)
+                return
+        if admitted := [entry for entry in ready if self._admit(entry[0])]:
+            admitted[0][0].began = self._execution.now()
+            broken = slot.execute_all(
+                admitted,
+                partial(self._answered, deque(run for run, _ in admitted[1:])),
+                self._return,
+                mean_seconds=self._run_seconds,
+            )
+            if broken is not None:
+                self._end(broken.run, broken.error)
+
+    def _reference(self, definition: TaskDefinition) -> TaskReference:
+        known = self._references.get(definition.name)
+        if known is None or known[0] is not definition:
+            known = self._references[definition.name] = definition, TaskReference.to(definition)
+        return known[1]
+
+    def _admit(self, run: Run) -> bool:
+        """Whether a run may begin. Checked last: the child may have taken long to start. The child checks again."""
         try:
-            task = TaskReference.to(run.definition)
-            slot.prepare(task)
-            # Checked last, since the child may have taken long to start; the child checks again.
             self._execution.admit(run)
-            result = slot.execute(run, task)
-        except ChildDied as error:
-            return self._broken(run, error)
-        except BaseException as error:  # noqa: BLE001 - a time limit, a refused start, or a failed import: `failed` makes a result of each
-            return self._execution.failed(run, error)
-        return with_runs(result, run)
+        except RunRefused as error:
+            self._done(self._execution.failed(run, error))
+            return False
+        run.began = None  # it waits behind others
+        return True
+
+    def _answered(self, behind: deque[Run], result: RunResult) -> None:
+        self._run_seconds *= (max(result.run_seconds, 1e-6) / self._run_seconds) ** _WEIGHT
+        if behind:
+            behind.popleft().began = self._execution.now()
+        self._done(result)
+
+    def _end(self, run: Run | None, error: BaseException) -> None:
+        """End a run whose child has ended, or that could not begin."""
+        if not isinstance(error, ChildDied):
+            assert run is not None  # noqa: S101 - only a run has a time limit
+            self._done(self._execution.failed(run, error))
+        elif run is None:
+            logger.error("a child process %s, between two tasks", error)
+        elif (result := self._broken(run, error)) is not None:
+            self._done(result)
 
     def _broken(self, run: Run, error: ChildDied) -> RunResult | None:
         if self._ending.is_set():
@@ -140,3 +230,8 @@ class ProcessPool:
         except Exception:  # this thread must survive an unexpected error of a driver; the lease expires
             text = "task %s cannot be released; its message will be delivered again"
             logger.exception(text, run.task_id, extra=log_extra(run.invocation))
+
+
+def _is_of_rows(*runs: Run) -> bool:
+    """Whether one of these runs has rows. It goes to a child alone: once admitted, it cannot be taken back."""
+    return any(isinstance(run, BatchRun) for run in runs)
