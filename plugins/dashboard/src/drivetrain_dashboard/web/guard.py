@@ -75,6 +75,7 @@ class Guard:
             logger.exception("unexpected error while answering %s %s", request.method, ascii(request.url.path))
             if sender.began:
                 raise  # the answer is cut off
+            scope.pop(SCOPE_KEY, None)  # a plain text, in case that a template is at fault
             response = self._refusal(request, 500, "Unexpected error. The log of the dashboard has more.")
             await response(scope, receive, send)
 
