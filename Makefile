@@ -17,14 +17,18 @@ DOCS_STAMP := $(DOCS)/.installed
 MEMBERS := core $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml contract-tests/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit coverage pythons version release matrix chaos ticks mutants certify oldest lint docs bench build clean
+.PHONY: help demo dashboard-demo test unit coverage pythons version release matrix chaos ticks mutants certify oldest lint docs bench build clean
 
 help: ## Show this list.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
-		printf 'make %-7s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
+		printf 'make %-14s %s\n' "$$target" "$$text"; done
 
 demo: $(STAMP) ## Analyse Python's own standard library with two workers, one of which is killed. Under a minute.
 	@cd examples && ../$(BIN)/python -m stdlib_census.demo
+	@echo "To look at an app at work in a browser: make dashboard-demo"
+
+dashboard-demo: $(STAMP) ## Show the dashboard of a shop under load, with failures, at http://127.0.0.1:9770/ until Ctrl-C.
+	@cd examples && ../$(BIN)/python -m dashboard_demo.demo $(ARGS)
 
 test: $(STAMP) ## Run all tests. More options: make test ARGS="-k chord -x". CONTRACT=thorough tries more on each driver.
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --contract-profile $(CONTRACT) $(ARGS)

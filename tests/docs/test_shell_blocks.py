@@ -78,6 +78,8 @@ def shop(tmp_path, monkeypatch):
 def test_a_command_of_drivetrain_does_what_the_page_says(words, shop):
     if words[1] == "worker":
         return run_worker(words, shop)
+    if words[1] == "dashboard":
+        return check_dashboard(words)
     asks = {("dead", "drop"), ("schedules", "backfill"), ("schedules", "remove")}
     acts = words[1] == "bulk" and words[2] in {"cancel", "retry", "run-now", "replay", "drop"}
     needs_yes = words[1] == "purge" or tuple(words[1:3]) in asks or acts
@@ -97,6 +99,12 @@ def test_a_command_of_drivetrain_does_what_the_page_says(words, shop):
     assert done.exit_code == codes.get(words[1], 0), done.output
     assert done.output.strip()
     return None
+
+
+def check_dashboard(words):
+    """Its options exist. That it serves, and writes users, the tests of its package show."""
+    text = CliRunner().invoke(main, ["dashboard", "--help"]).output
+    assert [word for word in words if word.startswith("--") and word not in text] == []
 
 
 def run_worker(words, shop):

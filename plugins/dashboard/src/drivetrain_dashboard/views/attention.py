@@ -82,7 +82,7 @@ def _first(kind: Iterator[Attention]) -> list[Attention]:
 
 def _of_gone(gone: Iterable[GoneWorker], now: float) -> Iterator[Attention]:
     for one in gone:
-        ran = f" It ran {one.running} tasks, which other workers take over." if one.running else ""
+        ran = f" Tasks that it ran, which other workers take over: {one.running}." if one.running else ""
         text = f"Worker {one.name} has died: its last report is {_age(now - one.reported)} old.{ran}"
         yield Attention(kind="worker", urgent=True, text=text, page="workers")
 
@@ -111,11 +111,12 @@ def _of_queues(queues: Iterable[QueueRow]) -> Iterator[Attention]:
 def _stuck(queue: QueueRow) -> tuple[str, bool]:
     """Why a queue needs attention, and whether that is urgent; empty: it does not."""
     waiting = (queue.ready or 0) + (queue.delayed or 0)
-    ready = f"{queue.ready or 0:,} tasks are ready"
+    wait = "1 task waits" if waiting == 1 else f"{waiting:,} tasks wait"
+    ready = "1 task is ready" if queue.ready == 1 else f"{queue.ready or 0:,} tasks are ready"
     if queue.paused is not None:
-        return f"{waiting:,} tasks wait. {queue.diagnosis or 'It is paused.'}", False
+        return f"{wait}. {queue.diagnosis or 'It is paused.'}", False
     if queue.workers == 0 and waiting:
-        return f"{waiting:,} tasks wait. No worker serves it.", True
+        return f"{wait}. No worker serves it.", True
     if queue.oldest_seconds is not None and queue.oldest_seconds >= _OLD_SECONDS and queue.ready:
         return f"{ready}, the oldest for {_age(queue.oldest_seconds)}. {queue.diagnosis}".rstrip(), True
     if queue.per_minute is not None and queue.per_minute >= GROWS_PER_MINUTE and queue.diagnosis:

@@ -27,6 +27,7 @@ from drivetrain_dashboard.web.pages import page_routes
 from drivetrain_dashboard.web.permissions import Permissions
 from drivetrain_dashboard.web.snapshots import Snapshots
 from drivetrain_dashboard.web.viewers import Authentication, Authorize, LocalAuthentication, TrustedAddresses
+from drivetrain_dashboard.web.visit import ROOT_KEY
 
 __all__ = ["asgi"]
 
@@ -110,5 +111,5 @@ def _refused(dashboard: Dashboard) -> Callable[[Request, Exception], Response]:
 
 def _error(dashboard: Dashboard, request: Request, status: int, text: str) -> Response:
     """An error, as JSON below ``/api``."""
-    path = request.scope["path"].removeprefix(request.scope.get("app_root_path", request.scope.get("root_path", "")))
+    path = request.scope["path"].removeprefix(request.scope[ROOT_KEY])
     return error_response(status, text) if path.startswith("/api/") else dashboard.error(request, status, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import click
@@ -101,14 +102,8 @@ def dashboard(
             trusted_proxies=trusted_proxies,
             title=title,
         )
-        scheme = "https" if cert_file else "http"
-        click.echo(
-            f"The dashboard of {app.settings.name}: {scheme}://{_in_address(host)}:{port}{root_path}/  (Ctrl-C ends it)"
-        )
-        uvicorn.run(
+        config = uvicorn.Config(
             application,
-            host=host,
-            port=port,
             root_path=root_path,
             ssl_certfile=cert_file,
             ssl_keyfile=key_file,
@@ -116,10 +111,29 @@ def dashboard(
             log_level=max(log_level, "warning", key=_LEVELS.index),
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # who is trusted is decided by ProxyAuthentication and --trusted-proxy
+            proxy_headers=False,  # ProxyAuthentication and --trusted-proxy decide whom to believe
             lifespan="off",
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
+        with _listening(host, port) as listener:
+            scheme, bound = "https" if cert_file else "http", listener.getsockname()[1]
+            address = f"{scheme}://{_in_address(host)}:{bound}{root_path}/"
+            click.echo(f"The dashboard of {app.settings.name}: {address}  (Ctrl-C ends it)")
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ConfigurationError: the address is not one of this machine, or in use.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {_in_address(host)}:{port}: {error.strerror or error}; choose another --port or --host"
+        ) from error
 
 
 def _authentication(

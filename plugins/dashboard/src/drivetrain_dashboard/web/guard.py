@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from drivetrain_dashboard.web.links import Links, base_path
 from drivetrain_dashboard.web.origin import foreign_origin
 from drivetrain_dashboard.web.viewers import Authentication, Refused, TrustedAddresses
-from drivetrain_dashboard.web.visit import SCOPE_KEY, Visit
+from drivetrain_dashboard.web.visit import ROOT_KEY, SCOPE_KEY, Visit
 
 __all__ = ["Guard", "security_headers"]
 
@@ -57,6 +57,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope[ROOT_KEY] = scope.get("root_path", "")
         nonce = secrets.token_urlsafe(16)
         sender = _Sender(send, security_headers(nonce))
         send = sender.send
@@ -75,6 +76,7 @@ class Guard:
             logger.exception("unexpected error while answering %s %s", request.method, ascii(request.url.path))
             if sender.began:
                 raise  # the answer is cut off
+            scope.pop(SCOPE_KEY, None)  # a plain text, in case that a template is at fault
             response = self._refusal(request, 500, "Unexpected error. The log of the dashboard has more.")
             await response(scope, receive, send)
 
@@ -147,4 +149,4 @@ class _Sender:
 def _path(scope: Scope) -> str:
     """The path below the path at which the dashboard is mounted."""
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+    return path.removeprefix(scope[ROOT_KEY])

@@ -22,7 +22,7 @@ def page_response(name: str, values: Mapping[str, Any], *, status: int = 200) ->
         values: what it is filled with.
         status: the status of the answer.
     """
-    text = _environment().select_template([name, "plain.html"]).render(values)
+    text = _environment().get_template(name).render(values)
     # UTF-8 cannot hold a lone surrogate, which the name of a task may have.
     content = text.encode("utf-8", "backslashreplace")
     return Response(content, status_code=status, media_type="text/html; charset=utf-8")

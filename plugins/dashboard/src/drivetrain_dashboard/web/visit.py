@@ -8,10 +8,12 @@ from starlette.requests import HTTPConnection
 from drivetrain_dashboard.web.links import Links
 from drivetrain_dashboard.web.viewers import Viewer
 
-__all__ = ["SCOPE_KEY", "Visit", "visit_of"]
+__all__ = ["ROOT_KEY", "SCOPE_KEY", "Visit", "visit_of"]
 
 #: The key of the ASGI scope under which the visit is.
 SCOPE_KEY = "drivetrain_dashboard.visit"
+#: The key under which the path is at which the dashboard is mounted. Routes of their own change ``root_path``.
+ROOT_KEY = "drivetrain_dashboard.root"
 
 
 @frozen(kw_only=True)

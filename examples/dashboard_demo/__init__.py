@@ -1,0 +1,1 @@
+"""A shop under load, with failures, for the dashboard. ``make dashboard-demo`` runs it."""
