@@ -11,6 +11,7 @@ from drivetrain import (
     AsyncTask,
     Batch,
     BatchTask,
+    Blueprint,
     Chain,
     Failure,
     Group,
@@ -22,6 +23,7 @@ from drivetrain import (
     Workflow,
     chain,
     chord,
+    current_task,
     group,
     provided,
     retry,
@@ -378,3 +380,35 @@ def batches() -> None:
 async def async_batches() -> None:
     assert_type(await index.send_async("a"), Result[int])
     assert_type(await fetch_all(["a"]), Sequence[bytes | BaseException])
+
+
+library = Blueprint("library", queue="slow")
+
+
+@library.task
+def third(x: int) -> float:
+    return x / 2
+
+
+@library.task(priority=1)
+async def third_async(x: int) -> float:
+    return x / 2
+
+
+@app.task
+def replaced(x: int) -> int:
+    return current_task().replace(chain(add.s(x, 1), add.s(2)))
+
+
+def tasks_of_blueprints() -> None:
+    app.include(library)
+    assert_type(third(1), float)
+    assert_type(third.send(1), Result[float])
+    assert_type(third_async.send(1), Result[float])
+    assert_type(chain(add.s(1, 2), third.s()), Chain[float, Takes[Never]])
+
+
+def groups_of_one_task() -> None:
+    assert_type(add.starmap([(1, 2)]), Group[int, Takes[object]])
+    assert_type(third.map([1, 2]), Group[float, Takes[object]])
+    assert_type(add.chunks([(1, 2)], 10), Group[list[int], Takes[object]])

@@ -128,3 +128,9 @@ def tasks_instead_of_signatures() -> None:
     app.send(add)  # type: ignore[call-overload]
     group(add)  # type: ignore[call-overload]
     chord([add.s(1, 2)], add)  # type: ignore[call-overload]
+
+
+def methods_of_other_queues() -> None:
+    add.delay(1, 2)  # type: ignore[attr-defined]
+    add.s(1, 2).apply_async()  # type: ignore[attr-defined]
+    add.send(1, 2).ready()  # type: ignore[attr-defined]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 from django.conf import settings
 from django.utils.module_loading import import_string
 
@@ -39,7 +40,31 @@ class StoredCall:
     """What the backend of drivetrain stores of a call beside its record, since a record has no arguments."""
 
     args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] = {}
+    kwargs: Mapping[str, Any] = field(factory=dict)
+    #: What `using` has changed: ``priority``, ``queue_name`` and ``run_after``.
+    using: Mapping[str, Any] = field(factory=dict)
+    #: When it was enqueued; None: unknown.
+    enqueued_at: datetime | None = None
+
+    @classmethod
+    def of(cls, result: AnyTaskResult) -> StoredCall:
+        """What is stored of a result that is about to be sent."""
+        task = result.task
+        using = {"priority": task.priority, "queue_name": task.queue_name, "run_after": task.run_after}
+        return cls(result.args, result.kwargs, using, result.enqueued_at)
+
+    def dump(self) -> bytes:
+        """The stored form."""
+        using = {name: _iso(value) for name, value in self.using.items()}
+        stored = {"args": self.args, "kwargs": self.kwargs, "using": using, "enqueued_at": _iso(self.enqueued_at)}
+        return json.dumps(stored).encode()
+
+    @classmethod
+    def load(cls, stored: bytes) -> StoredCall:
+        """From its stored form."""
+        plain = json.loads(stored)
+        using = {**plain["using"], "run_after": _moment_of(plain["using"]["run_after"])}
+        return cls(plain["args"], plain["kwargs"], using, _moment_of(plain["enqueued_at"]))
 
 
 def task_result(
@@ -49,17 +74,17 @@ def task_result(
 
     Args:
         record: its record.
-        task: the task of Django.
-        call: its arguments.
+        task: the task of Django, as its module defines it.
+        call: its arguments, and what the sender has changed of the task.
         backend: the alias of the backend.
         failure: why its last attempt failed; None: it has not, or that is unknown.
         value: what it has returned, if it has.
     """
     result = TaskResult(
-        task=task,
+        task=task.using(**call.using),
         id=record.task_id,
         status=_STATUS[record.state],
-        enqueued_at=_entered(record, State.PENDING),
+        enqueued_at=call.enqueued_at or _entered(record, State.PENDING),
         started_at=_entered(record, State.STARTED),
         last_attempted_at=_entered(record, State.STARTED),
         finished_at=_entered(record, record.state) if record.state.terminal else None,
@@ -87,6 +112,14 @@ def moment(seconds: float) -> datetime:
     """Unix seconds as Django writes times: aware if ``USE_TZ`` is set."""
     at = datetime.fromtimestamp(seconds, UTC)
     return at if settings.USE_TZ else at.astimezone().replace(tzinfo=None)
+
+
+def _iso(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _moment_of(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _entered(record: TaskRecord, state: State) -> datetime | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -20,7 +19,7 @@ from drivetrain.contract import ValueWrite
 from drivetrain.worker.retrying import Retrier
 from drivetrain.workflow.signature import Signature
 from drivetrain_django.application import DjangoApp, get_app
-from drivetrain_django.records import StoredCall, task_error, task_result
+from drivetrain_django.records import StoredCall, moment, task_error, task_result
 from drivetrain_django.tasks_api import (
     AnyTask,
     AnyTaskResult,
@@ -140,9 +139,9 @@ class DrivetrainBackend(BaseTaskBackend):
         return (priority - _LOWEST_PRIORITY) * levels // _PRIORITIES
 
     def _send(self, send: Callable[[], object], result: AnyTaskResult) -> None:
+        object.__setattr__(result, "enqueued_at", moment(self.app.runtime.clock.now()))
         self._store_call(result)  # before it can run
         send()
-        object.__setattr__(result, "enqueued_at", timezone.now())
         task_enqueued.send(sender=type(self), task_result=result)
 
     # Arguments, which records do not hold
@@ -152,14 +151,14 @@ class DrivetrainBackend(BaseTaskBackend):
         seconds = self.app.settings.result_retention_seconds
         if not (self.options.get("STORE_ARGUMENTS", True) and backend.capabilities.stores):
             return
-        value = json.dumps([result.args, result.kwargs]).encode()
+        value = StoredCall.of(result).dump()
         write = ValueWrite(key=_CALL_PREFIX + result.id, value=value, expires_in_seconds=_expiry(result, seconds))
         self._retrier().call("store the arguments", lambda: backend.write_values([write]))
 
     def _stored_call(self, result_id: str) -> StoredCall:
         read, keys = self.app.runtime.backend.read_values, [_CALL_PREFIX + result_id]
         (stored,) = self._retrier().call("read the arguments", lambda: read(keys))
-        return StoredCall() if stored is None else StoredCall(*json.loads(stored.value))
+        return StoredCall() if stored is None else StoredCall.load(stored.value)
 
     def _retrier(self) -> Retrier:
         return Retrier(self.app.runtime.clock, limit_seconds=self.app.settings.send_seconds)

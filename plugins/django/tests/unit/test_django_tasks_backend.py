@@ -86,6 +86,7 @@ def test_queue_priority_and_time_are_those_of_the_task(shop, time):
     assert message.priority == app.runtime.broker.capabilities.priority_levels - 1
     assert message.eta == pytest.approx(at.timestamp())
     assert time.run_ready() == 0
+    assert shop.mail.get_result(result.id) == result
     time.run_for(days=2)
     result.refresh()
     assert result.return_value == "1 to ada"
