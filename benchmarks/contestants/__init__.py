@@ -64,6 +64,8 @@ class Entry:
 _CHAINS, _CHAINING = frozenset({"chain_1000"}), frozenset({"drivetrain", "Celery"})
 _CHORDS = frozenset({"chord_1000", "chord_10000", "group_100000"})
 _LATER = frozenset({"eta", "delayed"})
+#: Measures for those that have an interface for coroutines, and for those that have one for threads.
+_COROUTINES, _SENDERS = frozenset({"coroutines"}), frozenset({"threads"})
 _REDIS, _RABBIT = ("redis",), ("rabbitmq", "redis")
 _THREADS = (1, 2, 4, 8)
 
@@ -114,6 +116,7 @@ ENTRIES = {
             services=_REDIS,
             concurrency=(1, 2),
             share=0.5,
+            without=_COROUTINES,
         ),
         Entry(
             name="Celery, threads",
@@ -123,6 +126,7 @@ ENTRIES = {
             services=_REDIS,
             concurrency=(1, 2, 4),
             share=0.5,
+            without=_COROUTINES,
         ),
         Entry(
             name="Dramatiq",
@@ -131,6 +135,7 @@ ENTRIES = {
             system="Dramatiq",
             services=_REDIS,
             concurrency=_THREADS,
+            without=_COROUTINES,
         ),
         Entry(
             name="Taskiq, list",
@@ -139,7 +144,7 @@ ENTRIES = {
             system="Taskiq",
             services=_REDIS,
             concurrency=(100, 10, 1000),
-            without=_CHORDS,
+            without=_CHORDS | _SENDERS,
         ),
         Entry(
             name="Taskiq, stream",
@@ -148,7 +153,7 @@ ENTRIES = {
             system="Taskiq",
             services=_REDIS,
             concurrency=(100, 10, 1000),
-            without=_CHORDS,
+            without=_CHORDS | _SENDERS,
         ),
         Entry(
             name="RQ",
@@ -157,7 +162,7 @@ ENTRIES = {
             system="RQ",
             services=_REDIS,
             share=0.1,
-            without=_CHORDS,
+            without=_CHORDS | _COROUTINES,
         ),
         Entry(
             name="Huey",
@@ -166,6 +171,7 @@ ENTRIES = {
             system="Huey",
             services=_REDIS,
             concurrency=_THREADS,
+            without=_COROUTINES,
         ),
         Entry(
             name="arq",
@@ -174,7 +180,7 @@ ENTRIES = {
             system="arq",
             services=_REDIS,
             concurrency=(100, 10, 1000),
-            without=_CHORDS,
+            without=_CHORDS | _SENDERS,
             environment="arq",
         ),
         Entry(
@@ -184,7 +190,7 @@ ENTRIES = {
             system="ceiling",
             services=_REDIS,
             share=10,
-            without=_CHORDS | _LATER,
+            without=_CHORDS | _LATER | _COROUTINES,
         ),
         Entry(
             name="ceiling, one by one",
@@ -192,7 +198,7 @@ ENTRIES = {
             group="redis",
             system="ceiling",
             services=_REDIS,
-            without=_CHORDS | _LATER,
+            without=_CHORDS | _LATER | _COROUTINES,
         ),
         Entry(
             name="drivetrain, RabbitMQ",
@@ -211,6 +217,7 @@ ENTRIES = {
             services=_RABBIT,
             concurrency=(1, 2),
             share=0.5,
+            without=_COROUTINES,
         ),
         Entry(
             name="Celery, RabbitMQ, threads",
@@ -220,6 +227,7 @@ ENTRIES = {
             services=_RABBIT,
             concurrency=(1, 2, 4),
             share=0.5,
+            without=_COROUTINES,
         ),
         Entry(
             name="Dramatiq, RabbitMQ",
@@ -228,6 +236,7 @@ ENTRIES = {
             system="Dramatiq",
             services=_RABBIT,
             concurrency=_THREADS,
+            without=_COROUTINES,
         ),
         Entry(
             name="Taskiq, RabbitMQ",
@@ -236,7 +245,7 @@ ENTRIES = {
             system="Taskiq",
             services=_RABBIT,
             concurrency=(100, 10, 1000),
-            without=_CHORDS,
+            without=_CHORDS | _SENDERS,
         ),
         # What it sends may be lost on the way: a mark to be measured by, and not compared with those that wait.
         Entry(
@@ -261,6 +270,7 @@ ENTRIES = {
             group="sqlite full",
             system="Huey",
             concurrency=_THREADS,
+            without=_COROUTINES,
         ),
         Entry(
             name="drivetrain sqlite, normal",
@@ -275,6 +285,7 @@ ENTRIES = {
             group="sqlite normal",
             system="Huey",
             concurrency=_THREADS,
+            without=_COROUTINES,
         ),
         Entry(
             name="drivetrain memory",

@@ -48,6 +48,9 @@ class Arq(OnRedis):
     def send_many(self, task: str, arguments: Sequence[Any]) -> Sequence[Any]:
         return self._run(_all_of([self._enqueue(task, argument) for argument in arguments]))
 
+    def send_at_once(self, task: str, arguments: Sequence[Any], at_once: int) -> None:
+        self._run(_all_of([self._enqueue(task, argument) for argument in arguments], at_once))
+
     def send_many_at(self, when: float, task: str, arguments: Sequence[Any]) -> Sequence[Any]:
         eta = datetime.fromtimestamp(when, UTC)
         return self._run(_all_of([self._enqueue(task, argument, _defer_until=eta) for argument in arguments]))
@@ -87,10 +90,10 @@ class Arq(OnRedis):
         ).run()
 
 
-async def _all_of(coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+async def _all_of(coroutines: Sequence[Coroutine[Any, Any, Any]], at_once: int = _AT_A_TIME) -> list[Any]:
     found: list[Any] = []
-    for start in range(0, len(coroutines), _AT_A_TIME):
-        found += await asyncio.gather(*coroutines[start : start + _AT_A_TIME])
+    for start in range(0, len(coroutines), at_once):
+        found += await asyncio.gather(*coroutines[start : start + at_once])
     return found
 
 

@@ -50,6 +50,10 @@ class Contestant(ABC):
         """As `send_many`; they are to run at this time (seconds since 1970)."""
         raise NotImplementedError
 
+    def send_at_once(self, task: str, arguments: Sequence[Any], at_once: int) -> None:
+        """Send a task for each argument from coroutines of one event loop, each in a call of its own."""
+        raise NotImplementedError
+
     @abstractmethod
     def stored(self, handles: Sequence[Any]) -> int:
         """How many of these results can be read. One round trip at most, which costs the workers next to nothing."""

@@ -5,6 +5,7 @@ Crash-safe as it comes: a message is acknowledged after its result is stored, an
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import time
@@ -45,6 +46,14 @@ class _Drivetrain(Contestant):
 
     def send_many(self, task: str, arguments: Sequence[Any]) -> Sequence[Any]:
         return self.app.send_many([self._tasks[task].s(argument) for argument in arguments])
+
+    def send_at_once(self, task: str, arguments: Sequence[Any], at_once: int) -> None:
+        async def send() -> None:
+            for start in range(0, len(arguments), at_once):
+                some = arguments[start : start + at_once]
+                await asyncio.gather(*(self._tasks[task].send_async(argument) for argument in some))
+
+        asyncio.run(send())
 
     def send_many_at(self, when: float, task: str, arguments: Sequence[Any]) -> Sequence[Any]:
         eta = datetime.fromtimestamp(when, UTC)

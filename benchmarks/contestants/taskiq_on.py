@@ -62,6 +62,9 @@ class _Taskiq(OnRedis):
     def send_many(self, task: str, arguments: Sequence[Any]) -> Sequence[Any]:
         return self._run(_all_of(self._tasks[task].kiq, arguments))
 
+    def send_at_once(self, task: str, arguments: Sequence[Any], at_once: int) -> None:
+        self._run(_all_of(self._tasks[task].kiq, arguments, at_once))
+
     def send_many_at(self, when: float, task: str, arguments: Sequence[Any]) -> Sequence[Any]:
         eta = datetime.fromtimestamp(when, UTC)
         schedule = functools.partial(self._tasks[task].schedule_by_time, self._later, eta)
@@ -133,10 +136,10 @@ class Rabbit(_Taskiq):
         return AioPikaBroker(self.place.servers["rabbitmq"].url, qos=200)
 
 
-async def _all_of(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+async def _all_of(function: Callable[[Any], Any], arguments: Sequence[Any], at_once: int = _AT_A_TIME) -> list[Any]:
     found: list[Any] = []
-    for start in range(0, len(arguments), _AT_A_TIME):
-        found += await asyncio.gather(*map(function, arguments[start : start + _AT_A_TIME]))
+    for start in range(0, len(arguments), at_once):
+        found += await asyncio.gather(*map(function, arguments[start : start + at_once]))
     return found
 
 

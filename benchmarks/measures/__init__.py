@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from measures import backlog, chain, chord, drain, enqueue, eta, memory, payload, round_trip
+from measures import backlog, chain, chord, drain, enqueue, eta, memory, payload, round_trip, senders
 from measures.base import Measure, Metric
 
 __all__ = ["MEASURES", "Measure", "Metric"]
@@ -14,6 +14,8 @@ MEASURES = {
         drain.DRAIN,
         drain.DRAIN_TWO,
         enqueue.ENQUEUE,
+        senders.COROUTINES,
+        senders.THREADS,
         round_trip.ROUND_TRIP,
         *chord.CHORDS,
         chain.CHAIN,
