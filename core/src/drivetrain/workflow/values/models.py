@@ -6,7 +6,7 @@ This module does not import pydantic. An application that has a model has import
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from drivetrain.contract import Plain
@@ -49,7 +49,7 @@ def model_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
     fields = {field: codec(Any if info.annotation is None else info.annotation) for field, info in _fields_of(kind)}
     encodes = {field: inner.encode for field, inner in fields.items()}
     decodes = {field: inner.decode for field, inner in fields.items()}
-    untyped = codec(Any)
+    untyped, validated = codec(Any), _validator(kind, expected)
     keeps_more = kind.model_config.get("extra") == "allow"
 
     def encode(value: Any) -> Plain:
@@ -57,7 +57,7 @@ def model_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
             raise refuse(value, expected, kinds, travels)
         items = {field: _read(value, field, expected) for field in encodes}
         more = value.model_extra or {}
-        _validated(kind, expected, {**items, **more}, value)
+        validated({**items, **more}, value)
         plain = named("object", name, convert_each(encodes, items) | {key: untyped.encode(more[key]) for key in more})
         if defaulted := [field for field in encodes if field not in value.model_fields_set]:
             plain[_DEFAULTED] = defaulted
@@ -71,7 +71,7 @@ def model_codec(kind: Any, codec: Compile, travels: Travels) -> Codec:
         more = {key: item for key, item in payload.items() if key not in decodes}
         if keeps_more:
             more = {key: untyped.decode(item) for key, item in more.items()}
-        instance = _validated(kind, expected, {**convert_each(decodes, known), **more}, plain)
+        instance = validated({**convert_each(decodes, known), **more}, plain)
         defaulted = plain.get(_DEFAULTED, ())
         instance.model_fields_set.difference_update(defaulted if type(defaulted) is list else ())
         return instance
@@ -93,20 +93,25 @@ def _read(value: Any, field: str, expected: str) -> Any:
         raise ValueMismatch(expected, value, advice=f"its field {field!r} cannot be read: {shown(error)}") from error
 
 
-def _validated(kind: Any, expected: str, values: Mapping[str, Any], given: object) -> Any:
-    """An instance of the model, made by pydantic of the values of its fields."""
+def _validator(kind: Any, expected: str) -> Callable[[Mapping[str, Any], object], Any]:
+    """A function by which pydantic makes an instance of the values of fields; it also takes what was given."""
     from pydantic import ValidationError
 
-    whole = values["root"] if kind.__pydantic_root_model__ and "root" in values else values
     # A subclass that replaces `model_validate`, such as SQLModel, may not know these options.
     aliased = any(info.validation_alias is not None for _, info in _fields_of(kind))
     by_name = {"by_alias": False, "by_name": True} if aliased else {}
-    try:
-        return kind.model_validate(whole, **by_name)
-    except ValidationError as error:
-        raise ValueRefused(expected, given, _text_of(error)) from error
-    except Exception as error:  # a validator may raise anything
-        raise ValueMismatch(expected, given, advice=f"its validator raised {shown(error)}") from error
+    is_root = kind.__pydantic_root_model__
+
+    def validated(values: Mapping[str, Any], given: object) -> Any:
+        whole = values["root"] if is_root and "root" in values else values
+        try:
+            return kind.model_validate(whole, **by_name)
+        except ValidationError as error:
+            raise ValueRefused(expected, given, _text_of(error)) from error
+        except Exception as error:  # a validator may raise anything
+            raise ValueMismatch(expected, given, advice=f"its validator raised {shown(error)}") from error
+
+    return validated
 
 
 def _text_of(error: Exception) -> str:
