@@ -59,7 +59,9 @@ class Guard:
             return
         scope[ROOT_KEY] = scope.get("root_path", "")
         nonce = secrets.token_urlsafe(16)
-        sender = _Sender(send, security_headers(nonce))
+        # Browsers ask again whether a file of this package has changed, and keep nothing of the pages.
+        cache = "no-cache" if _path(scope).startswith("/static/") else "no-store"
+        sender = _Sender(send, security_headers(nonce), cache)
         send = sender.send
         request = Request(scope, receive)
         try:
@@ -131,9 +133,10 @@ class _Sender:
         began: whether the answer has begun.
     """
 
-    def __init__(self, send: Send, headers: Mapping[str, str]) -> None:
+    def __init__(self, send: Send, headers: Mapping[str, str], cache: str) -> None:
         self._send = send
         self._headers = headers
+        self._cache = cache
         self.began = False
 
     async def send(self, message: Message) -> None:
@@ -142,7 +145,7 @@ class _Sender:
             self.began = True
             found = MutableHeaders(scope=message)
             found.update(self._headers)
-            found.setdefault("Cache-Control", "no-store")
+            found.setdefault("Cache-Control", self._cache)
         await self._send(message)
 
 
