@@ -228,3 +228,57 @@ def look():
 in_child(look)
 assert taken() == 1
 """)
+
+
+def test_ids_of_a_child_are_its_own(forking):
+    """Random bytes are taken in advance: a child must not use those of its parent."""
+    forking("""
+from drivetrain.app import ids
+
+def random_part(task_id):
+    return task_id[-15:]
+
+def check():
+    assert not {random_part(ids.new_id()) for _ in range(300)} & taken
+
+ids.new_id()
+taken = {format(int.from_bytes(part, "big") % 16**15, "015x") for part in ids._random_bytes._parts}
+assert random_part(ids.new_id()) in taken, "the test knows how ids are made"
+in_child(check)
+""")
+
+
+def test_a_child_sends_on_while_threads_of_its_parent_share_calls(forking):
+    """It is forked while calls are under way, and its own sends do not wait for them."""
+    forking("""
+@app.task(name="one")
+def one() -> int:
+    return 1
+
+name = "one"
+
+def use():
+    for _ in range(20):
+        app.send(app.signature(name))
+
+    async def many():
+        await asyncio.gather(*(app.send_async(app.signature(name)) for _ in range(50)))
+
+    asyncio.run(many())
+
+use()  # imports the driver: a child that is forked during an import could not import
+over = threading.Event()
+
+def keep_sending():
+    while not over.is_set():
+        use()
+
+threads = [threading.Thread(target=keep_sending) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for _ in range(3):
+    in_child(use)
+over.set()
+for thread in threads:
+    thread.join()
+""")
