@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from argparse import ArgumentParser
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -101,6 +102,7 @@ def play(plan: Plan) -> Findings:
         app = stack.enter_context(closing(_sender(broker, backend)))
         faults = Faults(plan.seed, workers, services, lease_seconds=plan.lease_seconds)
         sent = _perform(plan, app, workers, faults)
+        _await_runs(sent, Runs(runs), plan.end_seconds)
         left_over = [*_left_in_queue(app), *_bad_exits(workers.stop()), *_bad_lines(logs)]
         return judge(sent, Runs(runs).read(), faults.done, lease_seconds=plan.lease_seconds, left_over=left_over)
 
@@ -126,6 +128,18 @@ def _perform(plan: Plan, app: App, workers: Workers, faults: Faults) -> list[Sen
 
 
 # Afterwards
+
+
+def _await_runs(sent: Sequence[Sent], runs: Runs, seconds: float) -> None:
+    """Wait until each task has run: a failed group ends before its other members, and no broker need show those."""
+    end = time.monotonic() + seconds
+    wanted = [(label, attempts) for one in sent for label, attempts in one.expected.attempts.items()]
+    while time.monotonic() < end:
+        begun = Counter({(event.label, event.attempt) for event in runs.read() if event.kind == "begin"})
+        ran = Counter(label for label, _ in begun)
+        if all(ran[label] >= attempts for label, attempts in wanted):
+            return
+        threading.Event().wait(0.2)
 
 
 def _left_in_queue(app: App, seconds: float = 30.0) -> Iterator[str]:

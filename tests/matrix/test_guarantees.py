@@ -53,7 +53,7 @@ def claimed(kind):
     found = {}
     for member in (ROOT / "core", *(ROOT / "plugins").iterdir()):
         path = member / "pyproject.toml"
-        points = tomllib.loads(path.read_text())["project"]["entry-points"] if path.exists() else {}
+        points = tomllib.loads(path.read_text())["project"].get("entry-points", {}) if path.exists() else {}
         for scheme, module in points.get(f"drivetrain.{kind}s", {}).items():
             found.setdefault(module, set()).add(scheme)
     return found

@@ -42,6 +42,7 @@ class ListingMachine(RuleBasedStateMachine):
         self.backend.record(batch)
         for each in batch:
             self.model.record(each)
+            self.note_what_stays()  # a task may end and begin again within a batch
 
     @rule(names=st.lists(_names, max_size=2))
     def forget(self, names: list[str]) -> None:

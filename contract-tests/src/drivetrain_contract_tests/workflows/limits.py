@@ -194,7 +194,9 @@ class LimitChecks(WorkflowBase):
             for handle in handles:
                 harness.outcome(handle)
             numbers = [number for _, number in busy.began]
-            assert numbers == sorted(numbers), f"they started in the order {numbers}"
+            # Those that get free places at the same moment start in threads of their own.
+            in_order = all(abs(number - turn) < _PLACES for turn, number in enumerate(numbers))
+            assert in_order, f"they started in the order {numbers}"
 
     @holds("F5")
     def test_tasks_with_several_limits_do_not_deadlock(self) -> None:

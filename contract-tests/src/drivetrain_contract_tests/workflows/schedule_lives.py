@@ -141,6 +141,8 @@ class ScheduleLifeChecks(WorkflowBase):
             worker = harness.worker(app)
             harness.until(lambda: self._ended(timeline, "fails"), "the chain ends")
             worker.stop()
+            # A cache cannot tell a forgotten task from one that it has dropped, and so its message may have run.
+            app.runtime.backend.forget([firsts["forgotten"], *schedules.get("forgotten").running])
             timeline.tick_at(scheduler, 2)
             assert {name: timeline.instants(name)[-1:] for name in names} == dict.fromkeys(names, hours(2))
 

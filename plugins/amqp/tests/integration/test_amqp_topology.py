@@ -142,7 +142,7 @@ def test_a_purge_of_the_delayed_keeps_the_order_of_the_others(rabbit, make, name
 
     sender, broker = make_broker(rabbit.url(options=f"namespace={namespace}"), DriverContext(clock=Stopped())), make()
     with closing(sender):
-        for delay in (5, 20, 60):
+        for delay in (5.11, 15.35, 65.52):  # a message waits for each of these in one queue
             started = time.monotonic()
             sender.publish(
                 [message(f"{number}", queue, eta=1000.0 + delay) for number in range(100) for queue in ("q", "r")]
