@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,6 +46,8 @@ __all__ = ["Admin", "Management", "TakenMessage", "TakenMessages"]
 #: How many messages one channel takes. RabbitMQ passes 32 settlements of a channel to a quorum queue, and keeps the
 #: others until it hears of these. If the channel is closed before, it forgets them, and their messages come back.
 _MESSAGES_PER_CHANNEL = 32
+#: A purge of delayed messages ends after so many rounds without any, with this pause before the last, in seconds.
+_EMPTY_ROUNDS, _ON_THEIR_WAY_SECONDS = 2, 0.1
 #: How many dead letters are republished in one batch.
 _DEAD_TOGETHER = 500
 _DEAD_HEADERS = (DEAD_REASON_HEADER, DEAD_AT_HEADER)
@@ -97,11 +100,15 @@ class Admin:
         return int(found.message_count) if found is not None else 0
 
     def _purge_delayed(self, queue: str) -> int:
-        """Until a round finds none: a message on its way to its next delay queue is in neither queue for a moment."""
-        dropped = 0
+        """Until rounds find none: a message on its way to its next delay queue is in neither queue for a moment."""
+        dropped = empty_rounds = 0
         with self.exclusively(self._names.delay_entrance):
-            while found := self._purge_delay_queues(queue):
+            while empty_rounds < _EMPTY_ROUNDS:
+                found = self._purge_delay_queues(queue)
                 dropped += found
+                empty_rounds = 0 if found else empty_rounds + 1
+                if empty_rounds == 1:
+                    time.sleep(_ON_THEIR_WAY_SECONDS)
         return dropped
 
     def _purge_delay_queues(self, queue: str) -> int:
