@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -276,9 +277,10 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("kind", "name"), BROKEN)
-def test_a_broken_shared_call_fails_a_check(kind, name, service, threads, request):
+def test_a_broken_shared_call_fails_a_check(kind, name, service, threads, request, monkeypatch):
     if name not in _HURRIED:
-        request.getfixturevalue("patient")
+        monkeypatch.setattr(shared_call, "_PATIENCE_SECONDS", 5.0)  # longer than the check, which has to fail, waits
+        monkeypatch.setattr(sys.modules[__name__], "DEADLINE_SECONDS", 2.0)
     try:
         with pytest.raises((AssertionError, TimeoutError, ValueError, RuntimeError)):
             CHECKS[name](kind, service, threads, 0.5)
