@@ -48,7 +48,9 @@ def timed():
 
 
 def drain(app):
-    while app.worker(queues=["ones", "bads", "default"]).drain():
+    if not hasattr(app, "drainer"):  # a second worker would have a broker of its own
+        app.drainer = app.worker(queues=["ones", "bads", "default"])
+    while app.drainer.drain():
         pass
 
 
