@@ -46,7 +46,7 @@ __all__ = ["Admin", "Management", "TakenMessage", "TakenMessages"]
 #: How many messages one channel takes. RabbitMQ passes 32 settlements of a channel to a quorum queue, and keeps the
 #: others until it hears of these. If the channel is closed before, it forgets them, and their messages come back.
 _MESSAGES_PER_CHANNEL = 32
-#: A purge of delayed messages ends after so many rounds without any, with this pause before the last, in seconds.
+#: A purge of delayed messages ends after this number of rounds without any; the pause before the last, in seconds.
 _EMPTY_ROUNDS, _ON_THEIR_WAY_SECONDS = 2, 0.1
 #: How many dead letters are republished in one batch.
 _DEAD_TOGETHER = 500
