@@ -134,6 +134,45 @@ def test_a_task_keeps_its_turn_while_its_worker_is_slow_to_store_its_message(app
         assert all(handle.state() is State.SUCCESS for handle in handles)
 
 
+def test_a_number_that_is_given_up_holds_nobody_up(app, monkeypatch):
+    """A task is decided again, and waits in another line. Meanwhile a place becomes free for its number in the first."""
+    ran = []
+    left, right = Concurrency("left", 1), Concurrency("right", 1)
+    for name, limits in (("left", [left]), ("right", [right]), ("both", [left, right])):
+        app.task(name=name, limits=limits)(lambda name=name: ran.append(name))
+
+    def begin(name):
+        app.send(app.signature(name))
+        worker = app.worker()
+        return worker, worker._receiver.start(worker._receive_now())
+
+    with VirtualTime(app) as clock:
+        holder, runs = begin("right")
+        app.send(app.signature("both"))
+        store, abandon = PlaceKeeper._store, LineEntries.abandon
+
+        def after_another(keeper, lines):
+            monkeypatch.setattr(PlaceKeeper, "_store", store)
+            begin("left")
+            return store(keeper, lines)
+
+        given_up = []
+
+        def late(entries, numbers):
+            given_up.extend(key for key, _ in numbers)
+            app.send(app.signature("right"))
+            app.worker().drain()
+            holder._stages._place_releaser.release_runs(runs)
+            abandon(entries, numbers)
+
+        monkeypatch.setattr(PlaceKeeper, "_store", after_another)
+        monkeypatch.setattr(LineEntries, "abandon", late)
+        app.worker().drain()
+        monkeypatch.undo()
+        clock.run_ready()
+        assert (given_up, ran) == (["right"], ["right"])
+
+
 def test_a_message_that_is_stored_just_before_its_place_is_free_gets_it(app, monkeypatch):
     """Its worker has seen no free place yet, and the one that frees the place has seen no message."""
     order = []
@@ -358,7 +397,7 @@ def test_several_limits_do_not_deadlock(app, busy):
         calls = [(n % 3, n * 7 % 4) for n in range(40)]
         handles = app.send_many([app.signature("job" if n % 2 else "other", *call) for n, call in enumerate(calls)])
         for handle in handles:
-            handle.get(timeout=100)  # a wake-up that a dead worker has lost is made up for within a lease
+            handle.get(timeout=60)
     assert set(busy.most.values()) == {1}
 
 

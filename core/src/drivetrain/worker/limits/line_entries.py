@@ -83,8 +83,7 @@ class LineEntries:
 
     def abandon(self, numbers: Sequence[Number]) -> None:
         """Mark numbers with which no task waits."""
-        if numbers:
-            self._write([_mark(line_key(*number), SKIPPED, if_version=None) for number in numbers])
+        self._write([_mark(line_key(*number), SKIPPED, if_version=None) for number in numbers])
 
     def _entry(self, number: Number, message: Message, *, version: int) -> ValueWrite:
         value = encode_parked(message, self._largest_value)

@@ -150,10 +150,23 @@ class PlaceKeeper:
             for number in refused:
                 entering[number].lose_number(number[0])
             waiting = [entering[number] for number in (*awaited, *refused)]
-        self._entries.abandon(
-            [(key, one.numbers[key]) for one in requests for key in one.given if (key, one.numbers[key]) != one.parked]
-        )
+        self._give_up_numbers(requests, change)
         return change
+
+    def _give_up_numbers(self, requests: Sequence[Request], change: Change) -> None:
+        """Mark the numbers of requests that wait in another line by now, and wake those behind them.
+
+        A worker that freed a place meanwhile has left it to the task of that number. Nobody else would look again.
+        """
+        given_up = [
+            (place, one.numbers[place.key])
+            for one in requests
+            for place in one.places
+            if place.key in one.given and (place.key, one.numbers[place.key]) != one.parked
+        ]
+        if given_up:
+            self._entries.abandon([(place.key, number) for place, number in given_up])
+            self._change([], {}, change, recovered=[place for place, _ in given_up])
 
     def free(self, freed: Mapping[str, Sequence[Place]]) -> Change:
         """Free the places of tasks, by their ids, and wake those that wait for them."""
