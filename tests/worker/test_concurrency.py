@@ -135,7 +135,7 @@ def test_a_task_keeps_its_turn_while_its_worker_is_slow_to_store_its_message(app
 
 
 def test_a_number_that_is_given_up_holds_nobody_up(app, monkeypatch):
-    """A task is decided again, and waits in another line. Meanwhile a place becomes free for its number in the first."""
+    """A task is decided again, and waits in another line. Meanwhile a place is freed for its first number."""
     ran = []
     left, right = Concurrency("left", 1), Concurrency("right", 1)
     for name, limits in (("left", [left]), ("right", [right]), ("both", [left, right])):

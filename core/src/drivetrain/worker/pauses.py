@@ -95,7 +95,8 @@ class PauseWatch:
         while not self._end.is_set():
             try:
                 self.refresh()
-                self._wait()
+                if not self._end.is_set():
+                    self._wait()
             except ServiceError as error:
                 self._warn(f"cannot read which queues are paused: {error}; the last known pauses hold")
                 self._runtime.clock.wait_event(self._end, _POLL_SECONDS)

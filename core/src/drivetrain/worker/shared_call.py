@@ -121,8 +121,8 @@ class SharedCall(Generic[E, A]):
             self._enter(part)
             if not part.wait(_PATIENCE_SECONDS) and not self._withdraw(part):
                 part.wait()  # its call is under way
-        except BaseException:
-            self._withdraw(part)  # an interrupted caller: its entries need not go out
+        except BaseException:  # raised again: an interrupted caller's entries need not go out
+            self._withdraw(part)
             raise
         return self._call(entries) if part.answers is None else part.answers
 

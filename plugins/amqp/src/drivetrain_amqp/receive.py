@@ -300,8 +300,8 @@ class Receiver:
                 self._fetch(channel, list(names), limit, arrived)
             while not arrived and not stopped() and self._clock.monotonic() < deadline:
                 self._wait(channel, tuple(names), deadline, stopped, arrived)
-        except BaseException:
-            channel.give_back([each.tag for each in arrived])  # no caller gets them
+        except BaseException:  # raised again: no caller gets what has arrived
+            channel.give_back([each.tag for each in arrived])
             raise
         arrived.sort(key=lambda each: order.get(each.queue, len(order)))  # stable: keeps the order of each queue
         channel.give_back([each.tag for each in arrived[limit:]])

@@ -198,8 +198,8 @@ class Connection:
                 self._client = self._connected()
                 self._inspect(self._client.sock)
             yield self._client.sock
-        except BaseException:
-            self.close()  # nobody may read the rest of its replies
+        except BaseException:  # raised again: nobody may read the rest of its replies
+            self.close()
             raise
 
     def _connected(self) -> Any:
@@ -236,7 +236,7 @@ class Connection:
                     client.set(b"drivetrain", f"{options.user} {options.password}".encode(), noreply=False)
                 else:
                     client.version()
-        except BaseException:
+        except BaseException:  # raised again: nobody else could close the client
             client.close()
             raise
         return client

@@ -101,7 +101,7 @@ class Transport:
             set_sock_opts(parameters.tcp_options, raw)
             self._socket = _with_tls(raw, parameters) if parameters.ssl_options else raw
             self._socket.setblocking(False)
-        except BaseException:
+        except BaseException:  # raised again: nobody else could close the socket
             raw.close()
             raise
         # Two threads must not use the OpenSSL state of one connection at once.

@@ -74,7 +74,7 @@ class Guard:
             return
         try:
             await self._app(scope, receive, send)
-        except Exception:
+        except Exception:  # of a page or a driver, which may raise anything: it is logged, and answered without details
             logger.exception("unexpected error while answering %s %s", request.method, ascii(request.url.path))
             if sender.began:
                 raise  # the answer is cut off
