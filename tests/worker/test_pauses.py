@@ -214,7 +214,7 @@ def test_what_was_received_while_its_queue_was_paused_is_released(memory_app, lo
         deliveries = inner(*args, **options)
         if deliveries and not paused.is_set():
             memory_app.operations.pause("default")
-            worker._stages.pauses.refresh()
+            until(lambda: worker.open_queues == (), "the worker knows of the pause")
             paused.set()
         return deliveries
 

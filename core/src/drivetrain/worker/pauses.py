@@ -73,6 +73,8 @@ def _pauses(stored: Mapping[str, VersionedValue | None]) -> Mapping[str, Pause]:
 class PauseWatch:
     """Knows which queues of a worker are paused: at once where the backend notifies, else within a second. Thread-safe.
 
+    One thread reads the pauses, that of `run`. With two readers, the older answer could be kept for a minute.
+
     Args:
         runtime: the drivers of the app.
         queues: the queues of the worker, in order.
@@ -85,6 +87,8 @@ class PauseWatch:
         self._end = threading.Event()
         self._changed = threading.Event()
         self._failing = False
+        #: Set when the pauses have been read for the first time.
+        self._known = threading.Event()
         #: The versions of the pauses that were read last, by key; 0: the queue is not paused.
         self._seen: Mapping[str, int] = {}
         #: The queues that are not paused, in order. A new tuple when it changes.
@@ -112,7 +116,7 @@ class PauseWatch:
         self.wake()
 
     def refresh(self) -> None:
-        """Ask now.
+        """Read the pauses now. Only for the thread of `run`, or where `run` is not called.
 
         Raises:
             ServiceError: the backend could not be reached.
@@ -127,6 +131,12 @@ class PauseWatch:
             self.open_queues = open_queues
             self._changed.set()
         self._failing = False
+        self._known.set()
+
+    def wait_until_known(self) -> None:
+        """Wait until `run` has read the pauses for the first time, or until `wake` is called."""
+        if self._stores:
+            self._runtime.clock.wait_event(self._known, None)
 
     def wait_for_change(self, known: tuple[str, ...], seconds: float) -> None:
         """Wait until `open_queues` is another tuple than ``known``, or `wake` is called; at most ``seconds``.
@@ -137,7 +147,8 @@ class PauseWatch:
             self._changed.clear()
 
     def wake(self) -> None:
-        """End the present or the next `wait_for_change`."""
+        """End the present or the next `wait_for_change`, and `wait_until_known`."""
+        self._known.set()
         self._changed.set()
 
     def _wait(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 
 from drivetrain.contract import Delivery
 from drivetrain.worker.batches.collecting import BatchCollector
@@ -90,8 +89,7 @@ class ReceiveLoop:
 
     def run(self) -> None:
         """Receive until the worker stops."""
-        with suppress(GaveUp):
-            self._receive_retrier.call("read paused queues", self._pauses.refresh)
+        self._pauses.wait_until_known()
         while not self._stopping.is_set():
             self._receive_once()
 
