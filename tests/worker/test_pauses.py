@@ -6,7 +6,7 @@ import pytest
 
 from drivetrain import App
 from drivetrain.contract import ConfigurationError, NotSupported, ServiceUnavailable, ValueWrite
-from drivetrain.worker.pauses import pause_key
+from drivetrain.worker.pauses import PauseWatch, pause_key
 from support.faults import Changed, hoard, rewire
 from support.waiting import happened, until
 
@@ -227,3 +227,28 @@ def test_what_was_received_while_its_queue_was_paused_is_released(memory_app, lo
         until(lambda: ready(memory_app) == 1, "the message is ready")
         memory_app.operations.resume("default")
         assert sent.get(timeout=60) == 1
+
+
+def test_closing_an_app_waits_for_the_watch_of_a_stopped_worker(tmp_path, monkeypatch):
+    """The watch was about to wait. It connects again, and that connection is closed too."""
+    app = App(f"sqlite:///{tmp_path}/tasks.db")
+    waiting, closing, reads = threading.Event(), threading.Event(), []
+
+    def wait(watch):
+        waiting.set()
+        closing.wait(60)
+        reads.append(watch._runtime.backend.read_values(["any"]))
+
+    monkeypatch.setattr(PauseWatch, "_wait", wait)
+    close, closed = app.runtime.backend.close, []
+
+    def note_close():
+        close()
+        closed.append(len(reads))
+        closing.set()
+
+    app.runtime.backend.close = note_close
+    with app.worker():
+        happened(waiting, "the watch is about to wait")
+    app.close()
+    assert closed == [0, 1]

@@ -149,8 +149,9 @@ class Services:
     def close(self) -> None:
         """Close the connections of this process. The next use connects again."""
         if (made := self._made.take()) is not None:
-            made.runtime.broker.close()
-            made.runtime.backend.close()
+            _close_drivers(made.runtime)  # this ends the waits of late threads
+            if made.runtime.late_threads.join():
+                _close_drivers(made.runtime)  # a thread that was about to wait has connected again
             made.readers.shutdown(wait=False)
 
     def _switch(self, target: _Target) -> None:
@@ -194,3 +195,8 @@ class Services:
             redelivery_window_seconds=settings.redelivery_window_seconds,
             keeps_failed=settings.keep_failed,
         )
+
+
+def _close_drivers(runtime: Runtime) -> None:
+    runtime.broker.close()
+    runtime.backend.close()

@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from drivetrain.contract import Backend, Broker, Clock, Plain, RetryPolicy, TaskEvent
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.registry import Registry
+from drivetrain.worker.threads import LateThreads
 
 __all__ = ["Acting", "Observed", "Runtime"]
 
@@ -73,6 +74,8 @@ class Runtime:
     redelivery_window_seconds: float
     #: Whether the messages of tasks that end without success are kept for a retry.
     keeps_failed: bool = True
+    #: The threads that use the drivers after their worker has stopped.
+    late_threads: LateThreads = field(factory=LateThreads, eq=False, repr=False)
 
     def record_retention_seconds(self, retention: float | None) -> float | None:
         """How long a terminal record is kept before its message is known to be gone; None: without limit."""

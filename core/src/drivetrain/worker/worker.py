@@ -284,7 +284,7 @@ class Worker:
         if not self._runtime.backend.capabilities.stores:
             return lambda: None
         stages = self._stages
-        self._threads.start("drivetrain-pauses", stages.pauses.run)
+        pauses = self._threads.start("drivetrain-pauses", stages.pauses.run)
         stages.progress_reports.threaded = True
         reporters = [
             self._threads.start("drivetrain-status", stages.status_reporter.run),
@@ -294,7 +294,8 @@ class Worker:
             reporters.append(self._threads.start("drivetrain-counts", stages.counts_writer.run))
 
         def stop() -> None:
-            stages.pauses.stop()  # its thread may still wait for the backend, and changes nothing any more
+            stages.pauses.stop()
+            self._runtime.late_threads.add(pauses)  # it may still wait for the backend, and changes nothing any more
             stages.status_reporter.stop()
             stages.progress_reports.stop()
             if stages.counts_writer is not None:
