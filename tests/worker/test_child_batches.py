@@ -37,7 +37,7 @@ def worker_of(children):
     hurry(children.app)
 
     def make(**options):
-        worker = children.app.worker(**{"concurrency": 1, "grace_seconds": 5, **options})
+        worker = children.app.worker(**{"concurrency": 1, "grace_seconds": 60, **options})
         hoard(worker, 100)
         worker._pools.get(Pool.PROCESSES)._run_seconds = 1e-6
         return worker
