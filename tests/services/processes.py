@@ -4,32 +4,68 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 __all__ = ["NotStarted", "ServerProcess", "free_port"]
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 _PAUSE_SECONDS = 0.01
+#: Below the ports that the system gives to clients: on Linux they begin at 32,768.
+_PORTS = range(12_000, 30_000)
 
 
 class NotStarted(Exception):
     """The server ended, or did not answer in time; the message has the tail of its log."""
 
 
+#: The reserved ports of this process: open files, each with a lock.
+_reserved: list[TextIO] = []
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now. Somebody may take it before it is used: then choose again."""
+    """A port of 127.0.0.1 that nobody listens on, and that no other process of these tests gets while this one lives.
+
+    It lies below the ports from which the system chooses those of clients. A server may be stopped and started on it.
+    """
+    directory = Path(tempfile.gettempdir(), f"drivetrain-test-ports-{os.getuid()}")
+    directory.mkdir(exist_ok=True)
+    for port in random.Random().sample(_PORTS, len(_PORTS)):
+        if _reserve(directory / str(port)) and _is_unused(port):
+            return port
+    raise NotStarted(f"all ports from {_PORTS.start} to {_PORTS.stop - 1} are in use")
+
+
+def _reserve(path: Path) -> bool:
+    """Lock a file until this process ends; False: another process has, or this one."""
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return False
+    _reserved.append(file)
+    return True
+
+
+def _is_unused(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _without_libraries(environment: Mapping[str, str]) -> dict[str, str]:
