@@ -64,6 +64,9 @@ class _Machine(RuleBasedStateMachine):
         self.model = {"q": _Model(), "r": _Model()}
         self.held: list[_Held] = []
         self.settled: list[_Held] = []
+        #: Whether anybody has received, and whether anything was settled after that. How many messages a broker hands
+        #: out depends on its service, and Hypothesis refuses programs whose steps depend on that.
+        self.has_received = self.has_settled = False
         self.turns = 0
 
     @rule(
@@ -87,6 +90,7 @@ class _Machine(RuleBasedStateMachine):
     @rule(which=st.booleans(), queue=_QUEUES, limit=st.integers(1, 4))
     def receive(self, which: bool, queue: str, limit: int) -> None:
         """Receive from one queue: something, if there is something, and the right thing."""
+        self.has_received = True
         broker, ready = self.brokers[which], self.model[queue].ready
         found = list(self.bench.take(broker, queue)) if ready else []
         found += broker.receive([queue], limit=limit, wait_seconds=0.0, hold_seconds=self.bench.hold_seconds)
@@ -113,35 +117,38 @@ class _Machine(RuleBasedStateMachine):
             earlier = [each.message.id for each in alike if each.turn < known.turn]
             assert not earlier, f"{known.message.id} came before {earlier}, which were published earlier"
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.has_received)
     @rule(pick=_PICK)
     def acknowledge(self, pick: int) -> None:
         """Acknowledge something that is held."""
-        held = self._settle(pick)
-        held.broker.acknowledge([held.delivery])
+        if held := self._settle(pick):
+            held.broker.acknowledge([held.delivery])
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.has_received)
     @rule(pick=_PICK, delayed=st.booleans())
     def release(self, pick: int, delayed: bool) -> None:
         """Give something back, at once or for much later."""
-        held = self._settle(pick)
+        if (held := self._settle(pick)) is None:
+            return
         delay = self.bench.long_delay_seconds() if delayed else 0.0
         held.broker.release([held.delivery], delay_seconds=delay)
         section = QueueSection.DELAYED if delayed else QueueSection.READY
         self.model[held.known.message.queue].section(section).append(held.known)
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.has_received)
     @rule(pick=_PICK)
     def dead_letter(self, pick: int) -> None:
         """Put something aside."""
-        held = self._settle(pick)
-        held.broker.dead_letter([(held.delivery, "why")])
-        self.model[held.known.message.queue].dead.append(held.known)
+        if held := self._settle(pick):
+            held.broker.dead_letter([(held.delivery, "why")])
+            self.model[held.known.message.queue].dead.append(held.known)
 
-    @precondition(lambda self: self.settled)
+    @precondition(lambda self: self.has_settled)
     @rule(pick=_PICK)
     def settle_again(self, pick: int) -> None:
         """Settle in every way what is settled already: nothing changes."""
+        if not self.settled:
+            return
         held = self.settled[pick % len(self.settled)]
         held.broker.release([held.delivery])
         held.broker.acknowledge([held.delivery])
@@ -196,7 +203,11 @@ class _Machine(RuleBasedStateMachine):
                 shown = ids(broker.peek(queue, section, limit=1000))
                 assert sorted(shown) == sorted(ids(each.message for each in model.section(section)))
 
-    def _settle(self, pick: int) -> _Held:
+    def _settle(self, pick: int) -> _Held | None:
+        """Take one of those that are held out of the model; None: none is."""
+        self.has_settled = True
+        if not self.held:
+            return None
         held = self.held.pop(pick % len(self.held))
         self.settled.append(held)
         return held
