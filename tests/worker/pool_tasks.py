@@ -116,19 +116,19 @@ def look() -> list[str]:
 
 @app.task
 def close_files(_path: str) -> None:
-    os.closerange(3, 100)
+    os.closerange(3, 10_000)  # its files have the numbers that they have in the worker
 
 
 @app.task
 def close_files_and_go_on(_path: str) -> None:
-    os.closerange(3, 100)
+    os.closerange(3, 10_000)  # its files have the numbers that they have in the worker
     threading.Event().wait(60)
 
 
 @app.task
 def close_and_reopen_files(path: str) -> None:
     """What the child then writes to its worker goes into files of the task."""
-    os.closerange(3, 100)
+    os.closerange(3, 10_000)  # its files have the numbers that they have in the worker
     for number in range(30):
         os.open(f"{path}/{number}", os.O_CREAT | os.O_RDWR)
 
@@ -217,11 +217,11 @@ def be_killed(path: str, name: str) -> str:
 def break_files(path: str, name: str) -> str:
     """Close all files of its process in the first run."""
     if _first_run_of(path, name):
-        os.closerange(3, 100)
+        os.closerange(3, 10_000)  # its files have the numbers that they have in the worker
     return name
 
 
-@app.task(timeout=0.2, retry=retry.fixed(0, max_retries=1))
+@app.task(timeout=2.0, retry=retry.fixed(0, max_retries=1))
 def hang_once(path: str, name: str) -> str:
     """Go beyond its time limit in the first run."""
     if _first_run_of(path, name):

@@ -338,10 +338,11 @@ class Worker:
         finished = threading.Event()
         try:
             self._threads.start("drivetrain-grace", partial(self._end_grace, finished))
-            self._receive_loop.release_waiting()
             self._releaser.release(self._suspects.take_back())
+            self._receive_loop.release_waiting()
             while len(self._in_flight) and not self._abandoning.is_set():
                 self._in_flight.wait_below(1, _GRACE_CHECK_SECONDS)
+                self._receive_loop.release_waiting()  # a pool may have taken them back from a child meanwhile
             self._abandon()
         except GaveUp:
             logger.warning("stopped while a service is unavailable; tasks that are not settled are delivered again")
