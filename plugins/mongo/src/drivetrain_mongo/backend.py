@@ -261,6 +261,10 @@ class MongoBackend:
 
     def close(self) -> None:
         """See `Backend.close`. The next call connects again."""
-        self._watcher.close()
-        self._value_watcher.close()
+        watchers = (self._watcher, self._value_watcher)
+        for watcher in watchers:
+            watcher.close()
         self._connection.close()
+        for watcher in watchers:
+            if watcher.join():
+                self._connection.close()  # its thread may have connected again

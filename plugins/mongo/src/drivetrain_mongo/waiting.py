@@ -30,6 +30,8 @@ _SLOWING = 1.3
 #: How often a waiting caller reads without a hint, in seconds. In the instant of a failover a change may be announced
 #: before a read shows it, and is not announced again.
 _REREAD_SECONDS = 10.0
+#: How long `join` waits for the thread, in seconds.
+_JOIN_SECONDS = 5.0
 #: How long the thread outlives the last waiting caller, in seconds: one wait often follows another.
 _LINGER_SECONDS = 2.0
 
@@ -175,6 +177,10 @@ class Watcher:
                 found, seconds = look()
                 if found or not self._hinted(waiter, deadline, min(seconds, _REREAD_SECONDS), closings):
                     return found
+        except ServiceError:
+            if self._closings == closings:
+                raise
+            return ()  # closed during a look
         finally:
             with self._changed:
                 self._waiters.discard(waiter)
@@ -196,14 +202,27 @@ class Watcher:
         """Wake all waiting callers; they return an empty list."""
         with self._changed:
             self._closings += 1
+            self._waiters.clear()
             self._changed.notify_all()
             self._wanted.notify_all()
+
+    def join(self) -> bool:
+        """Wait until the thread has ended, which it does after `close`; whether there was one.
+
+        It may have connected again after the connection was closed.
+        """
+        thread = self._thread
+        if thread is None:
+            return False
+        thread.join(_JOIN_SECONDS)
+        return True
 
     def _hinted(self, waiter: _Waiter, deadline: float, reread_seconds: float, closings: int) -> bool:
         """Wait for a reason to look again; False after the deadline or after `close`."""
         reread_at = self._clock.monotonic() + reread_seconds
         with self._changed:
-            self._start()
+            if self._closings == closings:
+                self._start()
             while not waiter.hinted:
                 now = self._clock.monotonic()
                 if now >= deadline or self._closings != closings:
@@ -228,7 +247,8 @@ class Watcher:
     # In the thread
 
     def _run(self) -> None:
-        while self._is_wanted():
+        closings = self._closings
+        while self._is_wanted(closings):
             with self._changed:
                 closings = self._closings
             try:
@@ -239,13 +259,13 @@ class Watcher:
             except ServiceError as error:
                 self._fail(error, closings)
 
-    def _is_wanted(self) -> bool:
-        """Whether a caller waits; blocks the thread while none does, and ends it after a while."""
+    def _is_wanted(self, closings: int) -> bool:
+        """Whether a caller waits; blocks the thread while none does, and ends it after a while, or after `close`."""
         with self._wanted:
-            wanted = self._wanted.wait_for(lambda: bool(self._waiters), _LINGER_SECONDS)
-            if not wanted:
+            self._wanted.wait_for(lambda: self._waiters or self._closings != closings, _LINGER_SECONDS)
+            if not self._waiters:
                 self._thread = None
-            return wanted
+            return bool(self._waiters)
 
     def _streams(self) -> bool:
         if self._waiting is Waiting.AUTO:
@@ -275,7 +295,9 @@ class Watcher:
     def _goes_on(self, closings: int) -> bool:
         """Whether to read on: while a caller waits, and a little longer."""
         with self._wanted:
-            return self._closings == closings and self._wanted.wait_for(lambda: bool(self._waiters), _LINGER_SECONDS)
+            return self._wanted.wait_for(lambda: self._waiters or self._closings != closings, _LINGER_SECONDS) and (
+                self._closings == closings
+            )
 
     def _poll(self, closings: int) -> None:
         pause, known = _FIRST_PAUSE_SECONDS, frozenset[Wanted]()
