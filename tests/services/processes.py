@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
 
 __all__ = ["NotStarted", "ServerProcess", "free_port"]
 
@@ -28,10 +27,6 @@ _PORTS = range(12_000, 30_000)
 
 class NotStarted(Exception):
     """The server ended, or did not answer in time; the message has the tail of its log."""
-
-
-#: The reserved ports of this process: open files, each with a lock.
-_reserved: list[TextIO] = []
 
 
 def free_port() -> int:
@@ -49,14 +44,13 @@ def free_port() -> int:
 
 def _reserve(path: Path) -> bool:
     """Lock a file until this process ends; False: another process has, or this one."""
-    file = path.open("w")
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
+        os.close(file)
         return False
-    _reserved.append(file)
-    return True
+    return True  # the file stays open, and so locked
 
 
 def _is_unused(port: int) -> bool:
