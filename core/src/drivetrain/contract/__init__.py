@@ -91,6 +91,7 @@ from drivetrain.contract.kit.waiting import WaitLoop
 from drivetrain.contract.messages import (
     DEAD_AT_HEADER,
     DEAD_REASON_HEADER,
+    FAIR_KEY_HEADER,
     MESSAGE_GROUP_HEADER,
     Delivery,
     Message,
@@ -139,6 +140,7 @@ __all__ = [
     "DEFAULT_NAMESPACE",
     "INDEX_OPTIONS",
     "LARGEST_VERSION",
+    "FAIR_KEY_HEADER",
     "MESSAGE_GROUP_HEADER",
     "TIMEOUT_OPTIONS",
     "TLS_OPTIONS",

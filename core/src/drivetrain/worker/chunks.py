@@ -59,7 +59,7 @@ class ChunkBinding(Binding):
 
         Args:
             each: encodes and decodes one call.
-            refused: whether the task has limits, is unique or batched: these hold for each call, and a chunk would
+            refused: whether the task has limits or fair keys, is unique or batched: these hold for each call, and a chunk would
                 evade them.
         """
         self._refused = refused
@@ -77,7 +77,7 @@ class ChunkBinding(Binding):
         """See `Binding.encode_call`."""
         if self._refused:
             raise InvalidSignature(
-                f"task {self._each.task} has limits, is unique or is called in batches, which holds for each call; "
+                f"task {self._each.task} has limits or fair_by, is unique or is called in batches, which holds for each call; "
                 "use starmap(…) instead"
             )
         calls = self._calls(args, kwargs, received=received)
