@@ -141,6 +141,8 @@ class _Queue:
             entry.receipt = next(self.numbers)
             self.open[entry.receipt] = entry
             self.hold(entry, until)
+        if not self.ready:
+            self.rounds.end()
         return [entry.deliver() for entry in handed]
 
     def settle(self, delivery: Delivery) -> _Entry | None:
@@ -160,6 +162,8 @@ class _Queue:
 
     def drop(self, heap: IndexedHeap[_Key, _Entry]) -> int:
         dropped = heap.clear()
+        if not self.ready:
+            self.rounds.end()
         for entry in dropped:
             self.open.pop(entry.receipt, None)
         return len(dropped)

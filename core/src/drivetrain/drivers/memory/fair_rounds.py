@@ -37,6 +37,10 @@ class FairRounds:
         if number > self._current.get(priority, 0):
             self._current[priority] = number
 
+    def end(self) -> None:
+        """Note that no message waits: all lines begin again in the current round."""
+        self._last.clear()
+
     def _forget(self) -> None:
         """Forget the lines that would join the current round anyway."""
         current = self._current
