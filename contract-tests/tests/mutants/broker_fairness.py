@@ -67,9 +67,7 @@ assigns("lets messages without a key overtake all keys", KeysOnly)
 @breaks("B48", "gives the keys of delayed messages no turns")
 class DelayedOutOfTurn(MemoryBroker):
     def publish(self, messages):
-        super().publish(
-            [each if each.eta is None else evolve(each, headers={"was": "fair"}) for each in messages]
-        )
+        super().publish([each if each.eta is None else evolve(each, headers={"was": "fair"}) for each in messages])
 
 
 @breaks("B48", "has the same turns for all priorities")

@@ -20,9 +20,7 @@ _BACKLOG = 40
 def keyed(key: str | None, *numbers: int, priority: int = 0, eta: float | None = None) -> list[Message]:
     """Messages of one key; None: without one."""
     headers = {} if key is None else {FAIR_KEY_HEADER: key}
-    return [
-        message(f"{key or 'plain'}-{number}", headers=headers, priority=priority, eta=eta) for number in numbers
-    ]
+    return [message(f"{key or 'plain'}-{number}", headers=headers, priority=priority, eta=eta) for number in numbers]
 
 
 def line_of(message_id: str) -> str:

@@ -29,8 +29,8 @@ from drivetrain.worker.announcing import announce
 from drivetrain.worker.downstream import Downstream, downstream, load_downstream
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.events import event_of
-from drivetrain.worker.fair_keys import check_fair_keys, required_fair_key
 from drivetrain.worker.execution import failure_of
+from drivetrain.worker.fair_keys import check_fair_keys, required_fair_key
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.retrying import Retrier

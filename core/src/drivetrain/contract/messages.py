@@ -21,8 +21,8 @@ __all__ = [
 
 #: The header with the reason that `Broker.dead_letter` was given.
 DEAD_REASON_HEADER = "drivetrain-dead-reason"
-#: The header with the fair key of a message, for brokers that declare `BrokerCapabilities.fair_keys`: the keys of a queue
-#: take turns.
+#: The header with the fair key of a message, for brokers that declare `BrokerCapabilities.fair_keys`: there the keys of
+#: a queue take turns.
 FAIR_KEY_HEADER = "drivetrain-fair-key"
 #: The header with the group of a message, for brokers that keep the messages of one group in order.
 MESSAGE_GROUP_HEADER = "drivetrain-message-group"

@@ -37,8 +37,8 @@ def bind_fair_by(task: str, function: Callable[..., Any], fair_by: object) -> Ca
         return CallKey("", constant=False, make=lambda *args, **kwargs: f"{fair_by(*args, **kwargs)}")
     if not isinstance(fair_by, str) or not ("{" in fair_by or fair_by.isidentifier()):
         raise InvalidSignature(
-            f"task {task!r} has fair_by={fair_by!r}; use the name of an argument, a template like '{{tenant}}:{{region}}', "
-            "or a function of its arguments"
+            f"task {task!r} has fair_by={fair_by!r}; use the name of an argument, a template like "
+            "'{tenant}:{region}', or a function of its arguments"
         )
     return call_key(task, function, fair_by if "{" in fair_by else f"{{{fair_by}}}", what="fair_by")
 
@@ -86,6 +86,6 @@ def check_fair_keys(definitions: Iterable[TaskDefinition], capabilities: BrokerC
         if definition.fair_by is not None:
             raise NotSupported(
                 f"task {definition.name!r} has fair_by, and this app's broker cannot let the keys of a queue take "
-                "turns; use a broker that declares fair_keys (`drivetrain drivers` lists the installed ones), or remove "
-                "fair_by and give large tenants queues of their own"
+                "turns; use a broker that declares fair_keys (`drivetrain drivers` lists the installed ones), or "
+                "remove fair_by and give large tenants queues of their own"
             )

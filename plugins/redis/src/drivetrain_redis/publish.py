@@ -7,7 +7,15 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any
 
-from drivetrain.contract import FAIR_KEY_HEADER, Clock, Message, Transition, check_message_size, check_transition_sizes, chunks
+from drivetrain.contract import (
+    FAIR_KEY_HEADER,
+    Clock,
+    Message,
+    Transition,
+    check_message_size,
+    check_transition_sizes,
+    chunks,
+)
 from drivetrain_redis.codec import LARGEST_VALUE_BYTES, indexed_states, pack_message, pack_new_record, pack_transitions
 from drivetrain_redis.connection import Client
 from drivetrain_redis.keys import Keys, QueueKeys, by_queue
@@ -20,7 +28,9 @@ LARGEST_MESSAGE_BYTES = 16 * 1024 * 1024
 
 _PUBLISH = Script.load("arrival", "fair", "queue", "add", "publish")
 # A task that is sent is in no state that is indexed.
-_SEND = Script.load("record_common", "index", "enter", "arrival", "fair", "queue", "add", "send", constants=indexed_states(()))
+_SEND = Script.load(
+    "record_common", "index", "enter", "arrival", "fair", "queue", "add", "send", constants=indexed_states(())
+)
 _SEND_ONE = Script.load("arrival", "send_one")
 
 
