@@ -170,7 +170,7 @@ class Names100(MemoryBroker):
 class LooksAt100(MemoryBroker):
     def _take(self, queues, limit, hold_seconds):
         for queue in self._store.known(queues, self._clock):
-            entries = sorted(queue.ready.clear(), key=lambda entry: entry.turn)
+            entries = sorted(queue.ready.clear(), key=lambda entry: entry.turn % 2**64)  # the number in it
             for place, entry in enumerate(entries):
                 entry.heap = None
                 entry.move(queue.ready, (-entry.message.priority if place < 100 else 0, entry.turn))

@@ -121,7 +121,7 @@ def newest_first(entry):
 
 @orders("B10", "swaps neighbours")
 def swapped(entry):
-    return -entry.message.priority, entry.turn ^ 1
+    return -entry.message.priority, entry.turn ^ 1 << 64  # a turn begins with its round
 
 
 @breaks("B11", "looks again only when its time is out")

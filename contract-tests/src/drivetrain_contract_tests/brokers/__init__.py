@@ -6,6 +6,7 @@ from drivetrain_contract_tests.brokers.admin import Looking
 from drivetrain_contract_tests.brokers.batches import Batches
 from drivetrain_contract_tests.brokers.dead_letters import DeadLetters
 from drivetrain_contract_tests.brokers.delays import Delays
+from drivetrain_contract_tests.brokers.fairness import Fairness
 from drivetrain_contract_tests.brokers.forks import Forks
 from drivetrain_contract_tests.brokers.holds import Holds
 from drivetrain_contract_tests.brokers.lifecycle import Life
@@ -36,6 +37,7 @@ class BrokerContract(
     Wakes,
     Holds,
     Looking,
+    Fairness,
     DeadLetters,
     Delays,
     Settling,

@@ -11,6 +11,7 @@ from typing import Any, Literal, Required, TypedDict
 from drivetrain.app.settings import Settings
 from drivetrain.contract import ConfigurationError, InvalidSignature, Plain, Retries, RetryPolicy
 from drivetrain.worker.batches.spec import Batch
+from drivetrain.worker.fair_keys import bind_fair_by
 from drivetrain.worker.functions import check_callable, is_async, wraps_async
 from drivetrain.worker.limits.bound import bind_limits, bind_unique
 from drivetrain.worker.limits.specs import Concurrency, Debounce, Rate, Throttle, Unique, WhenLimited
@@ -30,7 +31,7 @@ logger = logging.getLogger("drivetrain")
 
 #: Options of a task that are not options of each call.
 _OF_TASK_ONLY = frozenset(
-    {"name", "aliases", "pool", "limits", "when_limited", "unique", "debounce", "throttle", "batch"}
+    {"name", "aliases", "pool", "limits", "when_limited", "unique", "debounce", "throttle", "fair_by", "batch"}
 )
 
 
@@ -64,6 +65,9 @@ class TaskOptions(TypedDict, total=False):
     debounce: Debounce
     #: Runs at most once in each period.
     throttle: Throttle
+    #: Tasks of its queue with the same key share a line, and the lines take turns: the name of an argument, a template
+    #: like ``"{tenant}:{region}"``, or a function of the arguments.
+    fair_by: str | Callable[..., object]
     #: The pool that runs it: by default threads, and the event loop for ``async def`` tasks.
     pool: Literal["threads", "processes", "loop"]
 
@@ -130,6 +134,7 @@ class Registrar:
                 unique=bind_unique(
                     name, called, options.get("unique"), options.get("debounce"), options.get("throttle")
                 ),
+                fair_by=bind_fair_by(name, called, options.get("fair_by")),
                 batch=batch,
                 aliases=_aliases(name, options.get("aliases", ())),
                 included_by=included_by,

@@ -14,6 +14,7 @@ from drivetrain.app.task_ids import check_known, names, parts
 from drivetrain.app.unique_sending import UniqueClaims
 from drivetrain.contract import (
     Failure,
+    InvalidSignature,
     NotSupported,
     PublishFailed,
     SerializationError,
@@ -29,6 +30,7 @@ from drivetrain.worker.downstream import Downstream, downstream, load_downstream
 from drivetrain.worker.effects import EffectRunner
 from drivetrain.worker.events import event_of
 from drivetrain.worker.execution import failure_of
+from drivetrain.worker.fair_keys import check_fair_keys, required_fair_key
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.retrying import Retrier
@@ -286,6 +288,8 @@ class Sender:
     def _check(self, planned: Sequence[Frames], made: AbstractSet[str]) -> None:
         """Check what was planned, and the ids that users gave: those that were not ``made`` for it."""
         levels, own = self._runtime.broker.capabilities.priority_levels, False
+        if self._runtime.registry.fair:
+            self._check_fair_keys(planned)
         for part in parts(planned):
             if isinstance(part, Call):
                 if part.priority >= levels or part.retries is not None:
@@ -302,6 +306,20 @@ class Sender:
             given = {task_id: name for task_id, name in names(planned, same).items() if task_id not in made}
             if self._runtime.backend.capabilities.stores:
                 check_known(given, self._read(list(given)), same)
+
+    def _check_fair_keys(self, planned: Sequence[Frames]) -> None:
+        registry = self._runtime.registry
+        calls = [part for part in parts(planned) if isinstance(part, Call)]
+        known = [found for call in calls if (found := registry.get(call.task)) is not None]
+        check_fair_keys(known, self._runtime.broker.capabilities)
+        for first, *_ in planned:  # later calls get an argument from the task before them
+            if isinstance(first, Call) and (definition := registry.get(first.task)) is not None:
+                try:
+                    required_fair_key(definition, first)
+                except Exception as error:
+                    raise InvalidSignature(
+                        f"the fair_by of task {first.task} failed with {type(error).__name__}: {error}"
+                    ) from error
 
     def _check_call(self, call: Call, levels: int) -> None:
         if call.priority >= levels:

@@ -125,8 +125,8 @@ class TaskBase(Generic[P, R]):
             size: how many calls a task makes, 1 or more.
 
         Raises:
-            InvalidSignature: ``size`` is not a positive number; or, when it is sent, the task has limits, is unique or
-                batched.
+            InvalidSignature: ``size`` is not a positive number; or, when it is sent, the task has limits or
+                ``fair_by``, is unique or batched.
         """
         if size < 1:
             raise InvalidSignature(f"chunks of {size!r} calls cannot be made; size must be 1 or more")

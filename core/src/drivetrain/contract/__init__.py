@@ -91,6 +91,7 @@ from drivetrain.contract.kit.waiting import WaitLoop
 from drivetrain.contract.messages import (
     DEAD_AT_HEADER,
     DEAD_REASON_HEADER,
+    FAIR_KEY_HEADER,
     MESSAGE_GROUP_HEADER,
     Delivery,
     Message,
@@ -137,6 +138,7 @@ __all__ = [
     "DEAD_AT_HEADER",
     "DEAD_REASON_HEADER",
     "DEFAULT_NAMESPACE",
+    "FAIR_KEY_HEADER",
     "INDEX_OPTIONS",
     "LARGEST_VERSION",
     "MESSAGE_GROUP_HEADER",

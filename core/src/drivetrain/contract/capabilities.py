@@ -90,6 +90,8 @@ class BrokerCapabilities:
             backend.
         priority_levels: the number of priorities, 1 or more; 1: there are none.
         ordered: whether messages of one queue and priority arrive in the order in which one sender published them.
+        fair_keys: whether the fair keys of a queue take turns; see `FAIR_KEY_HEADER`. Without it, core refuses a task
+            with ``fair_by``.
         longest_hold_seconds: the longest that one delivery can be held, extensions included; None: any.
         counts_deliveries: whether `Delivery.delivery_count` is set.
         lists_queues: whether `Broker.queues` lists every queue that was ever used.
@@ -113,6 +115,7 @@ class BrokerCapabilities:
     largest_message_bytes: int | None = None
     priority_levels: int = 1
     ordered: bool = False
+    fair_keys: bool = False
     longest_hold_seconds: float | None = None
     counts_deliveries: bool = False
     lists_queues: bool = False

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 __all__ = [
     "DEAD_AT_HEADER",
     "DEAD_REASON_HEADER",
+    "FAIR_KEY_HEADER",
     "MESSAGE_GROUP_HEADER",
     "Delivery",
     "Message",
@@ -20,6 +21,9 @@ __all__ = [
 
 #: The header with the reason that `Broker.dead_letter` was given.
 DEAD_REASON_HEADER = "drivetrain-dead-reason"
+#: The header with the fair key of a message, for brokers that declare `BrokerCapabilities.fair_keys`: there the keys of
+#: a queue take turns.
+FAIR_KEY_HEADER = "drivetrain-fair-key"
 #: The header with the group of a message, for brokers that keep the messages of one group in order.
 MESSAGE_GROUP_HEADER = "drivetrain-message-group"
 #: The header with the time of `Broker.dead_letter`: Unix seconds as decimal text.

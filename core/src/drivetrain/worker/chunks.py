@@ -59,8 +59,8 @@ class ChunkBinding(Binding):
 
         Args:
             each: encodes and decodes one call.
-            refused: whether the task has limits, is unique or batched: these hold for each call, and a chunk would
-                evade them.
+            refused: whether the task has limits or fair keys, is unique or batched: these hold for each call, and a
+                chunk would evade them.
         """
         self._refused = refused
         self.task = chunk_name(each.task)
@@ -77,8 +77,8 @@ class ChunkBinding(Binding):
         """See `Binding.encode_call`."""
         if self._refused:
             raise InvalidSignature(
-                f"task {self._each.task} has limits, is unique or is called in batches, which holds for each call; "
-                "use starmap(…) instead"
+                f"task {self._each.task} has limits or fair_by, is unique or is called in batches, which holds for "
+                "each call; use starmap(…) instead"
             )
         calls = self._calls(args, kwargs, received=received)
         return [[self._each.encode_call(call, {})[0] for call in calls]], {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from drivetrain.contract import (
+    FAIR_KEY_HEADER,
     MESSAGE_GROUP_HEADER,
     Delivery,
     Message,
@@ -22,6 +23,7 @@ from drivetrain.contract import (
     evolve,
     message_bytes,
 )
+from drivetrain.worker.fair_keys import fair_key
 from drivetrain.worker.payloads import CONTENT_TYPE_HEADER
 from drivetrain.worker.retrying import Retrier
 from drivetrain.worker.runtime import Runtime
@@ -317,6 +319,8 @@ class Publisher:
             headers = {**headers, ETA_HEADER: repr(eta)}
         if self._runtime.has_plugins:
             headers = {**headers, PUBLISHED_HEADER: repr(now)}
+        if self._runtime.registry.fair and (key := fair_key(self._runtime.registry, call)) is not None:
+            headers = {**headers, FAIR_KEY_HEADER: key}
         if call.message_group is not None:
             headers = {**headers, MESSAGE_GROUP_HEADER: call.message_group}
         return Message(

@@ -12,6 +12,7 @@ from drivetrain.contract import ConfigurationError, Plain, UnknownTask
 from drivetrain.worker.batches.spec import Batch
 from drivetrain.worker.chunks import ChunkBinding, chunk_function, chunk_name
 from drivetrain.worker.limits.bound import BoundUnique, TaskLimits
+from drivetrain.worker.limits.keys import CallKey
 from drivetrain.worker.limits.specs import Concurrency, Rate
 from drivetrain.worker.origins import Origin
 from drivetrain.workflow.binding import Binding
@@ -45,6 +46,8 @@ class TaskDefinition:
     limits: TaskLimits | None = None
     #: How it is unique; None: it is not.
     unique: BoundUnique | None = None
+    #: What makes its fair keys; None: its tasks have none.
+    fair_by: CallKey | None = None
     #: How its tasks are put together; None: each runs by itself.
     batch: Batch | None = None
     #: Other names under which messages may name it.
@@ -56,14 +59,15 @@ class TaskDefinition:
 
 def chunked(definition: TaskDefinition) -> TaskDefinition:
     """The task that runs the calls of one chunk; see `drivetrain.worker.chunks`."""
-    restricted = definition.limits is not None or definition.unique is not None or definition.batch is not None
+    restrictions = (definition.limits, definition.unique, definition.fair_by, definition.batch)
     return evolve(
         definition,
         name=chunk_name(definition.name),
         function=chunk_function(definition.function),
-        binding=ChunkBinding(definition.binding, refused=restricted),
+        binding=ChunkBinding(definition.binding, refused=any(one is not None for one in restrictions)),
         limits=None,
         unique=None,
+        fair_by=None,
         batch=None,
         aliases=(),
     )
@@ -86,6 +90,8 @@ class Registry(Mapping[str, TaskDefinition]):
         self.limited = False
         #: Whether any task is unique.
         self.unique = False
+        #: Whether any task has fair keys.
+        self.fair = False
         #: Whether any task is batched.
         self.batched = False
         #: The same by every name and alias.
@@ -116,6 +122,7 @@ class Registry(Mapping[str, TaskDefinition]):
                 del self._by_any_name[name]
         self._check_limits(definition)
         self.unique = self.unique or definition.unique is not None
+        self.fair = self.fair or definition.fair_by is not None
         self.batched = self.batched or definition.batch is not None
         self._origins[definition.name] = origin
         self._definitions[definition.name] = definition

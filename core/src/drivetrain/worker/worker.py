@@ -12,6 +12,7 @@ from typing import Self
 from drivetrain.contract import Broker, Delivery, Interruption, NotSupported, WorkerFailed
 from drivetrain.worker.batches.batch_run import results_of, rows_of
 from drivetrain.worker.companions import Companion
+from drivetrain.worker.fair_keys import check_fair_keys
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.registry import Pool
@@ -59,7 +60,8 @@ class Worker:
 
         Raises:
             ConfigurationError: a task of the processes pool cannot be found from another process.
-            NotSupported: a task has limits, and the backend stores nothing.
+            NotSupported: a task has limits, and the backend stores nothing; or ``fair_by``, and the broker has no fair
+                keys.
         """
         self._runtime = runtime
         self.options = options
@@ -91,6 +93,7 @@ class Worker:
     def _check_tasks(self) -> None:
         if self._runtime.registry.limited and not self._runtime.backend.capabilities.stores:
             raise NotSupported("limits need a backend that stores results, and this app's backend is null://")
+        check_fair_keys(self._runtime.registry.values(), self._runtime.broker.capabilities)
         for definition in self._runtime.registry.values():
             definition.binding.compile()
             if definition.pool is Pool.PROCESSES:

@@ -39,6 +39,7 @@ class TestBroker:
             lists_queues=True,
             peeks=True,
             measures_age=True,
+            fair_keys=True,
         )
         assert texts(of_broker(most), Section.SUPPLIED) == ""
         assert texts(of_broker(most), Section.REFUSED) == "A priority of 10 or more is refused when a task is sent."

@@ -35,11 +35,11 @@ _MOST_STEPS = 20
 #: The fields of a group's hash that are not members.
 _GROUP_FIELDS = 4
 
-_SIZES = Script.load("arrival", "queue", "sizes")
-_PEEK = Script.load("arrival", "queue", "peek")
-_PURGE = Script.load("arrival", "queue", "purge")
-_REPLAY = Script.load("arrival", "queue", "dead", "replay")
-_DROP_DEAD = Script.load("arrival", "queue", "dead", "drop_dead")
+_SIZES = Script.load("arrival", "fair", "queue", "sizes")
+_PEEK = Script.load("arrival", "fair", "queue", "peek")
+_PURGE = Script.load("arrival", "fair", "queue", "purge")
+_REPLAY = Script.load("arrival", "fair", "queue", "dead", "replay")
+_DROP_DEAD = Script.load("arrival", "fair", "queue", "dead", "drop_dead")
 _LIST_INDEX = Script.load("record_common", "index", "list_index")
 _SWEEP_INDEX = Script.load("record_common", "index", "sweep_index")
 

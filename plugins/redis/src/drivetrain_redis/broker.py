@@ -43,6 +43,7 @@ class RedisBroker:
             largest_message_bytes=LARGEST_MESSAGE_BYTES,
             priority_levels=10,
             ordered=True,
+            fair_keys=True,
             counts_deliveries=True,
             lists_queues=True,
             peeks=True,

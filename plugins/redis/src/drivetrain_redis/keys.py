@@ -23,6 +23,7 @@ T = TypeVar("T")
 QUEUE_SUFFIXES = (
     *(b":ready:%d" % level for level in range(10)),
     *(b":messages", b":in_flight", b":lapsed", b":delayed", b":dead", b":reasons", b":sequence", b":waiting"),
+    *(b":fair", b":rounds"),
 )
 #: The ends of the keys of a task, next to its record.
 TASK_SUFFIXES = (b":group", b":waiting")

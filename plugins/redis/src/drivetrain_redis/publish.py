@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any
 
-from drivetrain.contract import Clock, Message, Transition, check_message_size, check_transition_sizes, chunks
+from drivetrain.contract import (
+    FAIR_KEY_HEADER,
+    Clock,
+    Message,
+    Transition,
+    check_message_size,
+    check_transition_sizes,
+    chunks,
+)
 from drivetrain_redis.codec import LARGEST_VALUE_BYTES, indexed_states, pack_message, pack_new_record, pack_transitions
 from drivetrain_redis.connection import Client
 from drivetrain_redis.keys import Keys, QueueKeys, by_queue
@@ -18,9 +26,11 @@ __all__ = ["LARGEST_MESSAGE_BYTES", "Publisher"]
 #: Core keeps larger messages in the backend: a receive answers with many messages at once.
 LARGEST_MESSAGE_BYTES = 16 * 1024 * 1024
 
-_PUBLISH = Script.load("arrival", "queue", "add", "publish")
+_PUBLISH = Script.load("arrival", "fair", "queue", "add", "publish")
 # A task that is sent is in no state that is indexed.
-_SEND = Script.load("record_common", "index", "enter", "arrival", "queue", "add", "send", constants=indexed_states(()))
+_SEND = Script.load(
+    "record_common", "index", "enter", "arrival", "fair", "queue", "add", "send", constants=indexed_states(())
+)
 _SEND_ONE = Script.load("arrival", "send_one")
 
 
@@ -47,12 +57,18 @@ class Publisher:
                 packed[message.queue].append(data)
             except KeyError:
                 packed[message.queue] = [data]
-        calls = [self._publish(part) for batch in _batches(packed) for part in self._queues.by_slot(batch)]
+        flags = self._flags(messages)
+        calls = [self._publish(flags, part) for batch in _batches(packed) for part in self._queues.by_slot(batch)]
         if calls:
             self._run(packed.keys(), calls)
 
-    def _publish(self, packed: Mapping[str, list[bytes]]) -> Call:
-        return self._queues.call(_PUBLISH, [self._counts_listeners], packed, lambda some: some)
+    def _flags(self, messages: Iterable[Message]) -> str:
+        """What a script must know of messages and waiters, as ``lua/publish.lua`` reads it."""
+        fair = any(FAIR_KEY_HEADER in message.headers for message in messages)
+        return f"{self._counts_listeners}f" if fair else self._counts_listeners
+
+    def _publish(self, flags: str, packed: Mapping[str, list[bytes]]) -> Call:
+        return self._queues.call(_PUBLISH, [flags], packed, lambda some: some)
 
     def record_and_publish(self, sends: Sequence[tuple[Transition, Message]]) -> Sequence[bool]:
         """See `RecordingBroker.record_and_publish`."""
@@ -70,7 +86,7 @@ class Publisher:
 
     def _send_one(self, transition: Transition, message: Message) -> bool:
         """Send a task by the short script of the most common case; False if this is another case."""
-        if message.eta is not None:
+        if message.eta is not None or FAIR_KEY_HEADER in message.headers:
             return False
         arguments = (
             pack_new_record(transition),
@@ -85,7 +101,7 @@ class Publisher:
     def _send(self, sends: Sequence[tuple[Transition, Message]], indexes: Mapping[str, Sequence[int]]) -> Call:
         transitions = [transition for transition, _ in sends]
         messages, now = iter(sends), self._clock.now()
-        arguments: list[Any] = [*pack_transitions(transitions, None), self._counts_listeners]
+        arguments: list[Any] = [*pack_transitions(transitions, None), self._flags(message for _, message in sends)]
         for some in indexes.values():
             arguments.append(len(some))
             arguments += [_packed(message, now) for _, message in islice(messages, len(some))]

@@ -20,7 +20,10 @@ __all__ = ["ReceiveCall", "Receiver", "microseconds"]
 #: As a time, about the year 2255; a double tells microseconds apart until then.
 _LONGEST_SECONDS = 9e9
 
-_RECEIVE = Script.load("arrival", "queue", "receive")
+#: The marks of replayed messages in a token; see ``lua/queue.lua``.
+_REPLAYED = b"rg"
+
+_RECEIVE = Script.load("arrival", "fair", "queue", "receive")
 
 
 @frozen
@@ -176,7 +179,7 @@ class ReceiveCall:
                 yield Delivery(
                     message=unpack_message(data, queue),
                     receipt=receipt,
-                    redelivered=times > 1 or receipt[1] == 114,  # "r": it was replayed
+                    redelivered=times > 1 or receipt[1] in _REPLAYED,
                     delivery_count=times,
                 )
 

@@ -14,10 +14,10 @@ from drivetrain_redis.scripts import LARGEST_BATCH, Script
 
 __all__ = ["Settler"]
 
-_ACKNOWLEDGE = Script.load("arrival", "queue", "acknowledge")
-_RELEASE = Script.load("arrival", "queue", "release")
-_DEAD_LETTER = Script.load("arrival", "queue", "dead_letter")
-_EXTEND = Script.load("arrival", "queue", "extend")
+_ACKNOWLEDGE = Script.load("arrival", "fair", "queue", "acknowledge")
+_RELEASE = Script.load("arrival", "fair", "queue", "release")
+_DEAD_LETTER = Script.load("arrival", "fair", "queue", "dead_letter")
+_EXTEND = Script.load("arrival", "fair", "queue", "extend")
 
 
 class Settler:

@@ -35,6 +35,10 @@ def _queues(declared: BrokerCapabilities) -> Statements:
         yield native("Messages of one queue and priority come in the order in which one sender published them.")
     else:
         yield refused("Messages are not ordered: one may be delivered before another that was published earlier.")
+    if declared.fair_keys:
+        yield native("The keys of tasks with fair_by take turns within a priority.")
+    else:
+        yield refused("Keys do not take turns: a task with fair_by is refused when it is sent.")
     levels = declared.priority_levels
     if not is_number(levels) or levels <= 1:
         yield refused("Priorities are not supported: a task with one is refused when it is sent.")

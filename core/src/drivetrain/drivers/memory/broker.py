@@ -10,6 +10,7 @@ from itertools import count
 from attrs import define, field, frozen
 
 from drivetrain.contract import (
+    FAIR_KEY_HEADER,
     BrokerCapabilities,
     Clock,
     Delivery,
@@ -21,12 +22,16 @@ from drivetrain.contract import (
     evolve,
     mark_dead,
 )
+from drivetrain.drivers.memory.fair_rounds import FairRounds
 from drivetrain.drivers.memory.indexed_heap import IndexedHeap
 from drivetrain.drivers.memory.stores import NamedStores
 
 __all__ = ["MemoryBroker"]
 
 _Key = tuple[float, int]
+
+#: A turn is the round of a message, shifted by these bits, and a number that grows.
+_ROUND_BITS = 64
 
 
 @define(eq=False)
@@ -98,6 +103,7 @@ class _Queue:
     in_flight: IndexedHeap[_Key, _Entry] = field(factory=_heap)
     #: Unsettled deliveries by receipt. When the hold has ended, the entry is in `ready` too.
     open: dict[int, _Entry] = field(factory=dict)
+    rounds: FairRounds = field(factory=FairRounds)
     #: Oldest first.
     dead: list[_DeadLetter] = field(factory=list)
 
@@ -112,7 +118,9 @@ class _Queue:
             self.give_back(entry)
 
     def add_ready(self, entry: _Entry) -> None:
-        entry.turn = next(self.numbers)
+        message = entry.message
+        number = self.rounds.enter(message.priority, message.headers.get(FAIR_KEY_HEADER))
+        entry.turn = (number << _ROUND_BITS) + next(self.numbers)
         self.give_back(entry)
 
     def add_delayed(self, entry: _Entry, due: float) -> None:
@@ -127,11 +135,14 @@ class _Queue:
     def hand_out(self, limit: int, until: float) -> list[Delivery]:
         handed = [self.ready.pop() for _ in range(min(limit, len(self.ready)))]
         for entry in handed:
+            self.rounds.deliver(entry.message.priority, entry.turn >> _ROUND_BITS)
             self.open.pop(entry.receipt, None)
             entry.deliveries += 1
             entry.receipt = next(self.numbers)
             self.open[entry.receipt] = entry
             self.hold(entry, until)
+        if not self.ready:
+            self.rounds.end()
         return [entry.deliver() for entry in handed]
 
     def settle(self, delivery: Delivery) -> _Entry | None:
@@ -151,6 +162,8 @@ class _Queue:
 
     def drop(self, heap: IndexedHeap[_Key, _Entry]) -> int:
         dropped = heap.clear()
+        if not self.ready:
+            self.rounds.end()
         for entry in dropped:
             self.open.pop(entry.receipt, None)
         return len(dropped)
@@ -217,6 +230,7 @@ class MemoryBroker:
         delay_resolution_seconds=0.05,
         priority_levels=10,
         ordered=True,
+        fair_keys=True,
         counts_deliveries=True,
         lists_queues=True,
         peeks=True,

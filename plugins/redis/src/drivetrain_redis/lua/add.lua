@@ -3,13 +3,16 @@ local ETA_AT = 7
 -- About the year 2255; a double tells microseconds apart until then.
 local END_OF_TIME = 9e15
 
-local function add(base, messages, now, counts_listeners)
+-- `has_fair`: whether any of the messages may have a fair key.
+local function add(base, messages, now, counts_listeners, has_fair)
   local first = numbers(base, #messages)
   local fields, delayed, late, lists, ready, soonest = {}, {}, {}, {}, 0, math.huge
+  local lined, lined_messages = {}, {}
   for index, message in ipairs(messages) do
     local kind, level = byte(message, 1, 2)
     local has_eta = kind % 4 >= 2
-    local token = (level - 48) .. (first + index - 1)
+    local is_lined = has_fair and fair_key(message)
+    local token = (level - 48) .. (is_lined and 'f' or '') .. (first + index - 1)
     fields[2 * index - 1] = token
     fields[2 * index] = message
     local due = 0
@@ -20,6 +23,9 @@ local function add(base, messages, now, counts_listeners)
       insert(delayed, due)
       insert(delayed, token)
       soonest = math.min(soonest, due)
+    elseif is_lined then
+      insert(lined, token)
+      insert(lined_messages, message)
     elseif has_eta then
       insert(late, {due, token, level})
     else
@@ -45,6 +51,10 @@ local function add(base, messages, now, counts_listeners)
   call('HSET', base .. ':messages', unpack(fields))
   for level, list in pairs(lists) do
     call('RPUSH', base .. ':ready:' .. level - 48, unpack(list))
+  end
+  if #lined > 0 then
+    enter_lines(base, lined, lined_messages)
+    ready = ready + #lined
   end
   if #delayed > 0 then
     call('ZADD', base .. ':delayed', unpack(delayed))

@@ -8,6 +8,9 @@ local function ready()
   -- Messages that are due or no longer held count as ready, and so they are made ready.
   make_ready(base, now, limit)
   local found = {}
+  if call('EXISTS', base .. ':fair') == 1 then
+    return {unpack(in_turn(base, from + limit, false), from + 1)}
+  end
   for level = TOP, 0, -1 do
     local key = base .. ':ready:' .. level
     local length = call('LLEN', key)

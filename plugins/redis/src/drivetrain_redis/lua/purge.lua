@@ -13,6 +13,15 @@ local function drop_ready()
       end
     end
   end
+  if #tokens < limit then
+    local lined = call('ZPOPMIN', base .. ':fair', limit - #tokens)
+    for at = 1, #lined, 2 do
+      tokens[#tokens + 1] = split(lined[at])
+    end
+    if call('EXISTS', base .. ':fair') == 0 then
+      call('DEL', base .. ':rounds')
+    end
+  end
   if #tokens > 0 then
     call('HDEL', base .. ':lapsed', unpack(tokens))
   end

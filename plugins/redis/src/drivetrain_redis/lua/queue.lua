@@ -12,7 +12,8 @@
 --                         the number of the wait and the length of the hold
 --   :given <waiter>       the receipt of the message that was handed over to a waiter, until its next call
 --
--- A token is a digit for the level, 'r' if it was replayed, and a number that grows. Where a message was handed out
+-- A token is a digit for the level, a mark, and a number that grows. The mark is 'r' if it was replayed, 'f' if it
+-- has a fair key (see fair.lua), 'g' if both, and nothing if neither. Where a message was handed out
 -- before, its token is followed by ':' and how often, in lists and in :delayed. Times are microseconds.
 
 -- On a cluster KEYS has all keys of the queues, after the bases; only a base ends with a brace.
@@ -43,8 +44,17 @@ local function make_ready(base, now, most)
   local due = call('ZRANGEBYSCORE', base .. ':delayed', '-inf', now, 'LIMIT', 0, most)
   if #due > 0 then
     call('ZREM', base .. ':delayed', unpack(due))
-    for _, token in ipairs(due) do
-      call('RPUSH', list_of(base, token), token)
+    local lined, tokens = {}, {}
+    for _, entry in ipairs(due) do
+      if is_fair(entry) then
+        insert(lined, entry)
+        insert(tokens, (split(entry)))
+      else
+        call('RPUSH', list_of(base, entry), entry)
+      end
+    end
+    if #lined > 0 then
+      enter_lines(base, lined, call('HMGET', base .. ':messages', unpack(tokens)))
     end
   end
   local over = call('ZRANGEBYSCORE', base .. ':in_flight', '-inf', now, 'LIMIT', 0, most)

@@ -9,6 +9,9 @@ local now = clock()
 local reply = {0}
 
 local function pop(base, count)
+  if call('EXISTS', base .. ':fair') == 1 then
+    return in_turn(base, count, true)
+  end
   local ready = base .. ':ready:'
   local taken = {}
   if call('EXISTS', ready .. 9, ready .. 8, ready .. 7, ready .. 6, ready .. 5, ready .. 4, ready .. 3, ready .. 2,

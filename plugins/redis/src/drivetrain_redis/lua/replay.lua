@@ -18,10 +18,20 @@ end
 local chosen, last = chosen_dead(base, ARGV[1], tonumber(ARGV[2]), ids_from(4))
 if #chosen > 0 then
   local first = numbers(base, #chosen)
+  local lined, messages = {}, {}
   for index, token in ipairs(chosen) do
-    local fresh = sub(token, 1, 1) .. 'r' .. (first + index - 1)
-    call('HSET', base .. ':messages', fresh, published_now(call('HGET', base .. ':messages', token)))
-    call('RPUSH', list_of(base, fresh), fresh)
+    local fresh = sub(token, 1, 1) .. (is_fair(token) and 'g' or 'r') .. (first + index - 1)
+    local message = published_now(call('HGET', base .. ':messages', token))
+    call('HSET', base .. ':messages', fresh, message)
+    if is_fair(fresh) then
+      insert(lined, fresh)
+      insert(messages, message)
+    else
+      call('RPUSH', list_of(base, fresh), fresh)
+    end
+  end
+  if #lined > 0 then
+    enter_lines(base, lined, messages)
   end
   forget_dead(base, chosen)
   wake(base, #chosen, now, counts_listeners)

@@ -1,6 +1,6 @@
 -- Record tasks, and publish the messages of those whose transition is applied.
--- KEYS: the tasks, one for each transition, then the bases of queues. ARGV: the transitions; whether PUBLISH counts all
--- listeners; for each queue: how many, and the packed messages, in the order of the transitions.
+-- KEYS: the tasks, one for each transition, then the bases of queues. ARGV: the transitions; '1' if PUBLISH counts
+-- all listeners, and 'f' after it if any message may have a fair key; for each queue: how many, and the packed messages, in the order of the transitions.
 -- Reply: for each whether its transition was applied.
 local reply, count = {}, 0
 while at <= #ARGV[1] do
@@ -9,7 +9,7 @@ while at <= #ARGV[1] do
 end
 
 local argument = separate + 1
-local counts_listeners, now, done = ARGV[argument] == '1', clock(), 0
+local counts_listeners, has_fair, now, done = byte(ARGV[argument]) == 49, #ARGV[argument] == 2, clock(), 0
 for index = count + 1, #KEYS do
   argument = argument + 1
   local messages, number = {}, tonumber(ARGV[argument])
@@ -21,7 +21,7 @@ for index = count + 1, #KEYS do
   argument = argument + number
   done = done + number
   if #messages > 0 then
-    add(KEYS[index], messages, now, counts_listeners)
+    add(KEYS[index], messages, now, counts_listeners, has_fair)
   end
 end
 return reply

@@ -10,7 +10,7 @@ local LARGEST_NOTIFICATION_BYTES = 65536
 local function none_is_ready()
   local ready = base .. ':ready:'
   return call('EXISTS', ready .. 9, ready .. 8, ready .. 7, ready .. 6, ready .. 5, ready .. 4, ready .. 3, ready .. 2,
-    ready .. 1, ready .. 0) == 0
+    ready .. 1, ready .. 0, base .. ':fair') == 0
 end
 
 -- Hand the message over to a waiter, as if it had called at this moment; false if the waiter is gone.

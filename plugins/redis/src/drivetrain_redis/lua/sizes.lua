@@ -37,6 +37,17 @@ local function candidates(base)
   for _, receipt in ipairs(call('ZRANGEBYSCORE', base .. ':in_flight', '-inf', now, 'LIMIT', 0, MOST_SEARCHED)) do
     insert(returned, (split(receipt)))
   end
+  for level = 0, TOP do
+    local first, stop = rounds_of(level)
+    local head = call('ZRANGEBYSCORE', base .. ':fair', first, stop, 'WITHSCORES', 'LIMIT', 0, 1)[2]
+    if head then
+      -- The first message of each line is in the current round or in the next one.
+      local last = tonumber(head) + 1
+      for _, entry in ipairs(call('ZRANGEBYSCORE', base .. ':fair', head, last, 'LIMIT', 0, MOST_SEARCHED)) do
+        insert(returned, (split(entry)))
+      end
+    end
+  end
   table.sort(returned, function(one, other)
     return number_of(one) < number_of(other)
   end)
@@ -63,7 +74,7 @@ end
 
 local reply = {}
 for _, base in ipairs(BASES) do
-  local ready = 0
+  local ready = call('ZCARD', base .. ':fair')
   for level = 0, TOP do
     ready = ready + call('LLEN', base .. ':ready:' .. level)
   end
