@@ -115,6 +115,22 @@ class Faults:
                 fault(self._random.choice(pids))
             self._workers.fill()
 
+    def once(self, progress: Callable[[], bool]) -> None:
+        """Do each kind of fault once, in a random order; afterwards all services and workers run again.
+
+        Args:
+            progress: called before each fault, and after the last: waits until workflows have ended meanwhile, and says
+                whether they have. After a False no fault is done any more.
+        """
+        kinds = [kind for kind, _ in self._kinds]
+        for fault in self._random.sample(kinds, len(kinds)):
+            if not progress():
+                return
+            self._workers.fill()
+            fault(self._random.choice(self._workers.pids()))
+        self._workers.fill()
+        progress()
+
     def _kill_worker(self, pid: int) -> None:
         began = time.time()
         self._workers.signal(pid, signal.SIGKILL)

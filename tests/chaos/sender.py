@@ -38,6 +38,7 @@ class Sender:
         self._error: BaseException | None = None
         self._waiting: list[tuple[Expected, Result[Any]]] = []
         self._ended: list[Sent] = []
+        self._more_ended = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="chaos-sender")
 
     def __enter__(self) -> Self:
@@ -51,6 +52,13 @@ class Sender:
         self._thread.join()
         if self._error is not None and error is None:
             raise self._error
+
+    def await_ends(self, number: int, seconds: float) -> bool:
+        """Wait until so many more workflows have ended; False: they did not in ``seconds``, or sending has failed."""
+        with self._more_ended:
+            wanted = len(self._ended) + number
+            self._more_ended.wait_for(lambda: len(self._ended) >= wanted or self.failed.is_set(), seconds)
+            return len(self._ended) >= wanted
 
     def finish(self, seconds: float) -> list[Sent]:
         """Wait for what is under way; everything that was sent.
@@ -74,7 +82,9 @@ class Sender:
                 self._collect()
         except BaseException as error:
             self._error = error
-            self.failed.set()
+            with self._more_ended:
+                self.failed.set()
+                self._more_ended.notify_all()
 
     def _send(self, expected: Expected) -> None:
         try:
@@ -86,14 +96,17 @@ class Sender:
 
     def _collect(self) -> None:
         """Take those that have ended out of what is waited for."""
-        left = []
+        waiting, ended = [], []
         for expected, handle in self._waiting:
             outcome = self._outcome(handle)
             if outcome == LOST:
-                left.append((expected, handle))
+                waiting.append((expected, handle))
             else:
-                self._ended.append(Sent(expected, outcome, time.time()))
-        self._waiting = left
+                ended.append(Sent(expected, outcome, time.time()))
+        self._waiting = waiting
+        with self._more_ended:
+            self._ended += ended
+            self._more_ended.notify_all()
 
     def _outcome(self, handle: Result[Any]) -> Any:
         """How it has ended; LOST while it has not."""

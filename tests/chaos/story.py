@@ -25,7 +25,7 @@ _DEEPEST = 3
 _HOLD_SECONDS = (0.05, 0.3, 1.0)
 
 #: How long what is cancelled is delayed, in seconds: not due before it is cancelled, and due before the run ends.
-_CANCELLED_DELAY_SECONDS = 12.0
+_CANCELLED_DELAY_SECONDS = 4.0
 
 
 @frozen
