@@ -1,6 +1,7 @@
 """Child processes get short tasks in batches: what ends one of them ends no other, and none waits behind a long one."""
 
 import logging
+import threading
 from collections import Counter
 
 import pytest
@@ -10,7 +11,7 @@ from drivetrain.worker.pools.channel import BATCHES
 from drivetrain.worker.pools.slot import Slot
 from drivetrain.worker.registry import Pool
 from support.faults import hoard, hurry
-from support.waiting import until
+from support.waiting import happened, until
 
 pytestmark = pytest.mark.skipif(not BATCHES, reason="no batches here")
 
@@ -141,6 +142,32 @@ def test_what_waits_behind_a_long_task_is_released_when_the_worker_stops(childre
     with worker_of():
         assert [handle.get(timeout=60) for handle in handles[1:]] == [f"n{n}" for n in range(4)]
     assert handles[1].record().starts == 1
+
+
+def test_what_a_child_gives_back_after_the_stop_is_released_too(children, worker_of, tmp_path, monkeypatch):
+    path, gate, released = tmp_path / "runs", tmp_path / "gate", threading.Event()
+    long = children.wait_for.s(str(path), str(gate))
+    handles = children.app.send_many([long, *(children.note.s(str(path), f"n{n}") for n in range(4))])
+    worker = worker_of()
+    release_waiting, recall = worker._receive_loop.release_waiting, Slot._recall
+
+    def note_release():
+        release_waiting()
+        released.set()
+
+    def recall_late(*args):
+        happened(released, "the worker has released what waited")
+        recall(*args)
+
+    monkeypatch.setattr(worker._receive_loop, "release_waiting", note_release)
+    monkeypatch.setattr(Slot, "_recall", recall_late)
+    with worker:
+        until(lambda: path.exists() and runs(path)["wait"], "it runs")
+        worker.stop(wait=False)
+        until(lambda: all(handle.state() is State.RECEIVED for handle in handles[1:]), "the others are released")
+        gate.touch()
+    assert handles[0].get(timeout=60) == "waited"
+    assert runs(path) == {"wait": 1}
 
 
 # Replacing children
