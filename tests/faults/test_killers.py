@@ -19,6 +19,8 @@ SLOW, QUICK = 20, 320
 @pytest.fixture
 def place(request, tmp_path):
     """A URL that serves as broker and backend."""
+    if request.param == "sqlite" and request.config.getoption("--contract-profile") == "quick":
+        pytest.skip("takes a minute: run by make test CONTRACT=default")
     if request.param == "redis":
         from services.redis import RedisServer
 
@@ -63,13 +65,13 @@ def sign(task, *args):
 def outcome(handle):
     """The value of a task, or the type of its failure."""
     try:
-        return handle.get(timeout=100)
+        return handle.get(timeout=300)
     except TaskFailed as error:
         return error.failure.type
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("place", ["sqlite", "redis"], indirect=True)
 @pytest.mark.usefixtures("workers")
 def test_tasks_that_run_next_to_killers_are_not_dead_lettered(sender):
