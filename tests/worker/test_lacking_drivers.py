@@ -220,7 +220,7 @@ def test_the_record_of_a_single_task_without_retention_is_dropped_at_once(make_a
         stored = {**SIMPLE, "values": 1}  # the status of the worker
         until(lambda: app.runtime.backend.counts() == stored, "nothing of the tasks is left behind")
         with pytest.raises(UnknownResult):
-            handles[0].get(timeout=1)
+            handles[0].get(timeout=60)
 
 
 def test_nothing_runs_twice_for_want_of_results(make_app, url, log):

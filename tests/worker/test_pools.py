@@ -211,7 +211,7 @@ def test_a_coroutine_cancelled_between_its_making_and_its_first_step(make_app, m
         pool._fill = fill
         until(lambda: not len(worker._in_flight), "it is let go of")
         with pytest.raises(TaskCancelled):
-            handle.get(timeout=1)
+            handle.get(timeout=60)
 
 
 async def _sleep_long():
@@ -270,7 +270,7 @@ def test_cancelling_kills_the_process_that_runs_the_task_and_stopping_leaves_non
         pid = int(until(lambda: path.exists() and path.read_text(), "it runs"))
         handle.cancel()
         with pytest.raises(TaskCancelled):
-            handle.get(timeout=1)
+            handle.get(timeout=60)
         until(lambda: not alive(pid), "its process is killed")
         children.note_and_wait.send(str(other))
         pid = int(until(lambda: other.exists() and other.read_text(), "the next one runs"))

@@ -179,7 +179,7 @@ def test_cancelling_kills_the_process_of_a_suspect(suspects, tmp_path):
         handle.cancel()
         until(lambda: not _alive(pid), "its process is killed")
         with pytest.raises(TaskCancelled):
-            handle.get(timeout=1)
+            handle.get(timeout=60)
 
 
 def test_stopping_releases_suspects_without_counting_a_lone_start(suspects, tmp_path):

@@ -66,7 +66,7 @@ def test_all_fixtures(shop):
             assert virtual_time.run_for(days=2) == 1
 
         def test_a_worker(drivetrain_worker):
-            assert remind.send("Ada", loud=True).get(timeout=20) == "ADA"
+            assert remind.send("Ada", loud=True).get(timeout=60) == "ADA"
         """,
         passed=4,
     )

@@ -19,7 +19,7 @@ def dead_letter(shop, other_app):
     """The id of a task that nobody knew."""
     result = other_app.send(other_app.signature("shop.gone", "secret"))
     with shop.app.worker(version_mismatch_seconds=0):
-        result.wait(5)
+        assert result.wait(60)
     return result.id
 
 
@@ -121,7 +121,7 @@ class TestResult:
     def test_failure(self, shop, run, run_json):
         sent = shop.fail.send("luck")
         with shop.app.worker():
-            sent.wait(5)
+            assert sent.wait(60)
         code, document = run_json("--broker", URL, "result", sent.id)
         assert code == 1
         assert (document["failure"]["type"], document["failure"]["message"]) == ("builtins.ValueError", "no luck")

@@ -495,11 +495,11 @@ class TestNames:
         one, other = named("one"), named("Other App")
         handle = one.send(one.signature("whose"))
         with other.worker():
-            assert other.send(other.signature("whose")).get(timeout=10) == "Other App"
+            assert other.send(other.signature("whose")).get(timeout=60) == "Other App"
             assert handle.state() is State.PENDING
             assert other.operations.sizes(["default"])["default"].ready == 0
         with one.worker():
-            assert handle.get(timeout=10) == "one"
+            assert handle.get(timeout=60) == "one"
 
     def test_their_locks_are_not_the_same(self, named):
         one, other = named("one"), named("other")
@@ -510,7 +510,7 @@ class TestNames:
         one, other = named("one", "?namespace=shared"), named("other", "?namespace=shared")
         handle = one.send(one.signature("whose"))
         with other.worker():
-            assert handle.get(timeout=10) == "other"
+            assert handle.get(timeout=60) == "other"
 
     def test_a_worker_with_a_broker_of_its_own_has_the_name_too(self, named):
         app = named("one")

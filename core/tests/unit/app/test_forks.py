@@ -31,7 +31,7 @@ def in_child(work):
 def use():
     handle = app.send(app.signature(name))
     app.worker().drain()
-    assert handle.get(timeout=10) == 1
+    assert handle.get(timeout=60) == 1
 """
 
 

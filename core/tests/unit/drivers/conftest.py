@@ -109,7 +109,7 @@ def run_together(*calls):
     barrier = threading.Barrier(len(calls))
 
     def run(call):
-        barrier.wait(10)
+        barrier.wait(60)
         return call()
 
     running = [Background(run, call) for call in calls]

@@ -276,7 +276,7 @@ def test_a_worker_runs_them_in_its_threads_and_on_its_loop(app):
         return db
 
     with app.worker():
-        assert one.send().get(timeout=20) == two.send().get(timeout=20) == "session of db"
+        assert one.send().get(timeout=60) == two.send().get(timeout=60) == "session of db"
 
 
 def needs_number(number: int) -> int:

@@ -115,12 +115,12 @@ def test_one_endpoint_has_the_metrics_of_all_processes(shop, worker, port):
     assert sum(metric(port, "shop_sold_total", kind="book").values()) == 200, "the application's own metrics too"
     assert sum(metric(port, "drivetrain_task_wait_seconds_count", task="sell").values()) == 0, "no plugin published"
     child = shop.signature("sell_in_child", "book").set(queue="default").send()
-    assert child.get(timeout=60) not in {handle.get(timeout=1) for handle in handles}
+    assert child.get(timeout=60) not in {handle.get(timeout=60) for handle in handles}
     until(
         lambda: sum(metric(port, "drivetrain_task_run_seconds_count", task="sell_in_child").values()) == 1,
         "a run in a child process is counted",
     )
-    os.kill(handles[0].get(timeout=1), signal.SIGKILL)
+    os.kill(handles[0].get(timeout=60), signal.SIGKILL)
     until(
         lambda: (
             (found := metric(port, "drivetrain_tasks_total", outcome="success"))

@@ -58,7 +58,7 @@ def test_an_app_hands_its_credential_provider_to_the_driver(redis_server, prefix
 
     handle = double.send(4)
     app.worker().drain()
-    assert handle.get(timeout=10) == 8
+    assert handle.get(timeout=60) == 8
     app.close()
     assert len(provider.passwords) < 20
 

@@ -61,7 +61,7 @@ class Background(threading.Thread):
         self.answer = self._call()
 
     def result(self):
-        self.join(20)
+        self.join(60)
         assert not self.is_alive(), "it has not returned"
         return self.answer
 
@@ -269,9 +269,9 @@ def test_nothing_is_kept_for_ever_but_the_names_of_queues_and_the_last_versions(
     from drivetrain import chord
 
     with app.worker().start():
-        assert add.send(1, 2).get(timeout=20) == 3
-        assert app.send(chord([add.s(n, n) for n in range(5)], total.s())).get(timeout=20) == 20
-        assert app.send(add.s(3, 4).set(delay=0.05)).get(timeout=20) == 7
+        assert add.send(1, 2).get(timeout=60) == 3
+        assert app.send(chord([add.s(n, n) for n in range(5)], total.s())).get(timeout=60) == 20
+        assert app.send(add.s(3, 4).set(delay=0.05)).get(timeout=60) == 7
         with app.lock("l", seconds=10):
             pass
         keys = Keys(prefix)

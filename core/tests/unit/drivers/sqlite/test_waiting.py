@@ -100,7 +100,7 @@ def await_watchers():
     def wait():
         for thread in set(threading.enumerate()) - before:
             if thread.name == "drivetrain-sqlite-watcher":
-                thread.join(10)
+                thread.join(60)
 
     return wait
 
@@ -242,7 +242,7 @@ def test_a_notification_reaches_all_listeners_and_many_count_as_one(tmp_path):
     for _ in range(1000):
         notifier.notify()
     for listener in listeners:
-        assert listener.wait(10)
+        assert listener.wait(60)
         assert not listener.wait(0.0)
         listener.close()
 
@@ -319,7 +319,7 @@ def test_a_wait_for_a_turn_that_was_given_up_is_taken_up_again_and_leaves_nothin
     threads = [thread for thread in threading.enumerate() if thread.name == "drivetrain-sqlite-write-lock"]
     assert len(threads) == 1
     holder.release()
-    threads[0].join(10)
+    threads[0].join(60)
     for turn in (third, waiter):
         assert turn.acquire(30.0)
         turn.release()
