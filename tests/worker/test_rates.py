@@ -19,9 +19,11 @@ from drivetrain import (
     current_task,
     retry,
 )
-from drivetrain.contract import ServiceUnavailable
+from drivetrain.contract import ServiceUnavailable, SystemClock
 from drivetrain.testing import VirtualTime
-from drivetrain.worker.limits.rates import RateDraws
+from drivetrain.worker.limits.rates import Draw, RateDraws
+from drivetrain.worker.limits.specs import RateSetting
+from drivetrain.worker.retrying import Retrier
 
 
 def most_in(times, seconds):
@@ -79,6 +81,20 @@ def test_a_task_that_waits_is_delayed_once_and_stays_pending(app, monkeypatch):
         clock.run_for(minutes=1)
         assert {handle.state() for handle in handles} == {State.SUCCESS}
     assert sum(draws) == 20, "each task draws once"
+
+
+def test_a_batch_draws_with_one_read_and_one_write_whatever_it_draws(memory_app, monkeypatch):
+    backend, calls = memory_app.runtime.backend, []
+    for name in ("read_values", "write_values"):
+        call = getattr(backend, name)
+        monkeypatch.setattr(backend, name, lambda values, name=name, call=call: calls.append(name) or call(values))
+    draws = RateDraws(lambda: backend, SystemClock(), Retrier(SystemClock()))
+    rate = RateSetting(limit=10.0, per=1.0, burst=1.0)
+    wanted = [Draw(name="api", key=f"api/{number % 7}", declared=rate, cost=1.0) for number in range(100)]
+    draws.draw(wanted)  # the first one starts the clock of the limits
+    del calls[:]
+    assert len(draws.draw(wanted)) == 100
+    assert calls == ["read_values", "write_values"]
 
 
 def test_each_key_has_a_limit_of_its_own_and_keeps_no_other_waiting(app):
