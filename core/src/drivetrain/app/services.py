@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from drivetrain.app.decoding import ResultDecoder
 from drivetrain.app.discovery import Drivers
@@ -17,7 +17,7 @@ from drivetrain.app.plugins import PluginSettings
 from drivetrain.app.sending import Sender
 from drivetrain.app.settings import Settings
 from drivetrain.app.waiter import Waiter
-from drivetrain.contract import Broker, Clock, ConfigurationError, DriverContext, PluginContext, redact
+from drivetrain.contract import Backend, Broker, Clock, ConfigurationError, DriverContext, PluginContext, redact
 from drivetrain.worker.payloads import Payloads
 from drivetrain.worker.registry import Registry
 from drivetrain.worker.runtime import Runtime
@@ -49,6 +49,8 @@ class _ProcessServices:
     waiter: Waiter
     decoder: ResultDecoder
     readers: ThreadPoolExecutor
+    #: The brokers of workers that do not share that of the app.
+    more_brokers: list[Broker] = field(factory=list)
 
 
 class Services:
@@ -116,8 +118,10 @@ class Services:
         return self.sender.retrier.call(what, function)
 
     def another_broker(self) -> Broker:
-        """Another broker object of the same URL."""
-        return self._target.drivers.broker(self._target.broker)
+        """Another broker object of the same URL. It is closed with the app at the latest."""
+        broker = self._target.drivers.broker(self._target.broker)
+        self._made.get().more_brokers.append(broker)
+        return broker
 
     def add_plugins(self, plugins: Iterable[object]) -> None:
         """Use more plugins from now on; see `App.add_plugins`."""
@@ -149,9 +153,10 @@ class Services:
     def close(self) -> None:
         """Close the connections of this process. The next use connects again."""
         if (made := self._made.take()) is not None:
-            _close_drivers(made.runtime)  # this ends the waits of late threads
+            drivers: list[Broker | Backend] = [made.runtime.broker, *made.more_brokers, made.runtime.backend]
+            _close_all(drivers)  # this ends the waits of late threads
             if made.runtime.late_threads.join():
-                _close_drivers(made.runtime)  # a thread that was about to wait has connected again
+                _close_all(drivers)  # a thread that was about to wait has connected again
             made.readers.shutdown(wait=False)
 
     def _switch(self, target: _Target) -> None:
@@ -197,6 +202,6 @@ class Services:
         )
 
 
-def _close_drivers(runtime: Runtime) -> None:
-    runtime.broker.close()
-    runtime.backend.close()
+def _close_all(drivers: Iterable[Broker | Backend]) -> None:
+    for driver in drivers:
+        driver.close()
