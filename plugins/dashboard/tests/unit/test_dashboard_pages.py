@@ -3,6 +3,9 @@
 import pytest
 
 from drivetrain import chain, group
+from drivetrain.contract import ValueWrite
+from drivetrain.worker.status import Scale, WorkerStatus, status_key
+from drivetrain.worker.value_codec import encode
 from drivetrain_dashboard.views.catalog import PAGES
 from drivetrain_dashboard.web.links import API_PATHS
 
@@ -130,6 +133,27 @@ def test_workers_show_what_they_do(client, app):
         assert result.wait(30)
         [worker] = client.read("/workers")["workers"]
         assert (worker["name"], worker["state"], worker["queues"]) == ("w1", "working", ["default"])
+
+
+@pytest.mark.parametrize("scale", [None, Scale(processes=3, least=2, most=8)])
+def test_a_worker_shows_how_many_processes_its_supervisor_runs(client, app, scale):
+    status = WorkerStatus(
+        name="w1",
+        host="here",
+        pid=1,
+        version="1",
+        queues=["default"],
+        slots={"thread": 8},
+        started=1.0,
+        reported=1.0,
+        scale=scale,
+    )
+    app.runtime.backend.write_values([ValueWrite(key=status_key("w1"), value=encode(status), expires_in_seconds=60.0)])
+    [worker] = client.read("/workers")["workers"]
+    shown = "the supervisor runs 3 processes now, between 2 and 8" in client.page("/workers")
+    assert (worker["scale"], shown) == (
+        (None, False) if scale is None else ({"processes": 3, "least": 2, "most": 8}, True)
+    )
 
 
 def test_an_opened_queue_shows_its_messages(client, worked):

@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from drivetrain.contract import State
-from drivetrain.worker.status import WorkerStatus
+from drivetrain.worker.status import Scale, WorkerStatus
 from drivetrain_dashboard.views.attention import SILENT_SECONDS
 from drivetrain_dashboard.views.context import ReadContext
 from drivetrain_dashboard.views.counts import Counted, counted
@@ -72,6 +72,7 @@ class WorkerRow(Struct, frozen=True, kw_only=True):
         started: when it started, in Unix seconds.
         reported: when it reported last, in Unix seconds.
         blocked: why it runs nothing more; empty: it is not blocked.
+        scale: how many processes its supervisor runs, and between which limits; None: their number is fixed.
         running: the tasks that run, the longest first; at most 50.
         running_count: how many tasks run.
         waiting: the tasks that wait for a slot, the oldest first; at most 50.
@@ -91,6 +92,7 @@ class WorkerRow(Struct, frozen=True, kw_only=True):
     started: float
     reported: float
     blocked: str = ""
+    scale: Scale | None = None
     running: tuple[RunningRow, ...] = ()
     running_count: int = 0
     waiting: tuple[WaitingRow, ...] = ()
@@ -164,6 +166,7 @@ def _row(worker: WorkerStatus, now: float) -> WorkerRow:
         started=worker.started,
         reported=worker.reported,
         blocked=worker.blocked,
+        scale=worker.scale,
         running=running_rows([worker]),
         running_count=worker.running_count,
         waiting=tuple(
