@@ -31,6 +31,7 @@ from drivetrain.app.schedule_specs import at, cron, every
 from drivetrain.app.settings import Settings
 from drivetrain.app.shown_schedules import BackfillReport, RemovedSchedule, Schedule, UnknownSchedule
 from drivetrain.app.task import AsyncTask, BatchTask, Task
+from drivetrain.app.worker_stopping import UnknownWorker
 from drivetrain.contract import (
     AlreadySent,
     AmbiguousDriver,
@@ -173,6 +174,7 @@ __all__ = [
     "UnknownResult",
     "UnknownSchedule",
     "UnknownTask",
+    "UnknownWorker",
     "Worker",
     "WorkerFailed",
     "Workflow",

@@ -21,6 +21,7 @@ from drivetrain.app.queued_tasks import QueuedTask, queued_task
 from drivetrain.app.rescue import DEFAULT_OVERDUE_SECONDS, RescueReport, end_tasks, rescue
 from drivetrain.app.services import Services
 from drivetrain.app.task_search import TaskSearch
+from drivetrain.app.worker_stopping import stop_worker
 from drivetrain.app.workflow_tree import WorkflowTree, read_tree
 from drivetrain.contract import (
     Broker,
@@ -160,6 +161,27 @@ class Operations:
         if not backend.capabilities.stores:
             return []
         return sorted(worker_statuses(backend), key=lambda status: status.name)
+
+    def stop_worker(self, name: str, *, why: str = "", by: str = "") -> WorkerStatus:
+        """Ask one worker to stop, as SIGTERM does: running tasks end in its grace period, and the others are released.
+
+        Its supervisor starts no other in its place. It obeys within two seconds; its status says so, and who has asked.
+
+        Args:
+            name: its name, as `workers` lists it. A later worker of this name does not stop.
+            why: a reason, shown to operators.
+            by: who stops it, shown to operators.
+
+        Returns:
+            Its status before it stops.
+
+        Raises:
+            NotSupported: the backend stores nothing.
+            UnknownWorker: no living worker has this name.
+            ServiceError: the backend could not be reached.
+        """
+        runtime = self._services.runtime
+        return stop_worker(runtime.backend, name, now=runtime.clock.now(), why=why, by=by)
 
     def workflow(self, task_id: str, *, limit: int = 100) -> WorkflowTree:
         """The workflow of a task or group, as a tree of its tasks and groups with their states.

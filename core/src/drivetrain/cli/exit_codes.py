@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from drivetrain.app.shown_schedules import UnknownSchedule
+from drivetrain.app.worker_stopping import UnknownWorker
 from drivetrain.contract import (
     AuthenticationFailed,
     ConfigurationError,
@@ -35,7 +36,7 @@ MEANINGS: Mapping[Exit, str] = {
     Exit.OK: "done; for a worker: stopped on request",
     Exit.FAILED: "failed: the task whose result was asked for, the worker, or the command itself",
     Exit.USAGE: "wrong usage or configuration",
-    Exit.NOT_FOUND: "no such task, queue or dead letter",
+    Exit.NOT_FOUND: "no such task, queue, schedule, worker or dead letter",
     Exit.UNAVAILABLE: "a service cannot be reached",
     Exit.TIMEOUT: "not finished in time",
 }
@@ -45,6 +46,7 @@ _BY_ERROR: tuple[tuple[type[DrivetrainError], Exit], ...] = (
     (UnknownResult, Exit.NOT_FOUND),
     (UnknownTask, Exit.NOT_FOUND),
     (UnknownSchedule, Exit.NOT_FOUND),
+    (UnknownWorker, Exit.NOT_FOUND),
     (ResultTimeout, Exit.TIMEOUT),
     (ServiceUnavailable, Exit.UNAVAILABLE),
     (AuthenticationFailed, Exit.USAGE),

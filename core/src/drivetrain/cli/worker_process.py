@@ -159,6 +159,8 @@ def work(plan: WorkerPlan, app: App, signals: Signals, supervision: Supervision 
         code = Exit.FAILED
     else:
         code = Exit.OK
+    if worker.stop_request is not None:
+        listener.report(Stopping())  # so that the supervisor starts no other
     if worker.abandoned:
         _vanish(code)
     app.close()

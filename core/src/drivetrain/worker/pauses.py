@@ -1,15 +1,19 @@
-"""Paused queues: workers receive nothing from them until they are resumed. Stored as versioned values."""
+"""Paused queues: workers receive nothing from them until they are resumed. Stored as versioned values.
+
+The watch of a worker's pauses also sees a request to stop the worker: both are read in one call.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
 from drivetrain.contract import ServiceError, VersionedValue, VersionedValues
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.runtime import Runtime
+from drivetrain.worker.stop_requests import StopRequest, decode_stop_request, stop_key
 from drivetrain.worker.value_codec import decode
 from drivetrain.worker.value_waiting import wait_for_values
 
@@ -78,11 +82,18 @@ class PauseWatch:
     Args:
         runtime: the drivers of the app.
         queues: the queues of the worker, in order.
+        worker: the name of the worker.
+
+    Attributes:
+        stop_requested: called in the thread of `run` with each new request to stop the worker.
     """
 
-    def __init__(self, runtime: Runtime, queues: Sequence[str]) -> None:
+    def __init__(self, runtime: Runtime, queues: Sequence[str], worker: str) -> None:
+        self.stop_requested: Callable[[StopRequest], None] = lambda _request: None
         self._runtime = runtime
         self._queues = tuple(queues)
+        self._keys = (*map(pause_key, self._queues), stop_key(worker))
+        self._stop_version = 0
         self._stores = runtime.backend.capabilities.stores
         self._end = threading.Event()
         self._changed = threading.Event()
@@ -98,7 +109,7 @@ class PauseWatch:
         """Follow changes until `stop`. It may return two seconds after `stop`."""
         while not self._end.is_set():
             try:
-                self.refresh()
+                self._pass_on(self._refresh())
                 if not self._end.is_set():
                     self._wait()
             except ServiceError as error:
@@ -121,10 +132,14 @@ class PauseWatch:
         Raises:
             ServiceError: the backend could not be reached.
         """
-        if not self._stores:
-            return
-        stored = _read(self._runtime.backend, self._queues)
-        self._seen = {pause_key(queue): 0 if one is None else one.version for queue, one in stored.items()}
+        if self._stores:
+            self._refresh()
+
+    def _refresh(self) -> VersionedValue | None:
+        """Read the pauses; the request to stop the worker."""
+        *pauses, stop = values = self._runtime.backend.read_values(self._keys)
+        self._seen = {key: 0 if one is None else one.version for key, one in zip(self._keys, values, strict=True)}
+        stored = dict(zip(self._queues, pauses, strict=True))
         open_queues = tuple(queue for queue in self._queues if stored[queue] is None)
         if open_queues != self.open_queues:
             self._log(_pauses(stored))
@@ -132,6 +147,14 @@ class PauseWatch:
             self._changed.set()
         self._failing = False
         self._known.set()
+        return stop
+
+    def _pass_on(self, stop: VersionedValue | None) -> None:
+        if stop is None or stop.version == self._stop_version:
+            return
+        self._stop_version = stop.version
+        if (request := decode_stop_request(stop.value)) is not None:
+            self.stop_requested(request)
 
     def wait_until_known(self) -> None:
         """Wait until `run` has read the pauses for the first time, or until `wake` is called."""

@@ -118,7 +118,7 @@ class Stages:
         self._slots = {pool: options.loop_concurrency if pool is Pool.LOOP else options.concurrency for pool in Pool}
         self._pools_used = {definition.pool for definition in runtime.registry.values()}
         self.in_flight = InFlight(runtime.clock)
-        self.pauses = PauseWatch(runtime, options.queues)
+        self.pauses = PauseWatch(runtime, options.queues, options.name)
         self.progress_reports = ProgressReports(runtime, self.in_flight)
         self.execution = Execution(runtime, options, progress_sink=self.progress_reports)
         self.releaser = self._make_releaser()

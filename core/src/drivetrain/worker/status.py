@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from drivetrain.contract import State
 from drivetrain.worker.counts.task_counts import TaskCounts, added_up
+from drivetrain.worker.stop_requests import StopRequest
 
 __all__ = [
     "STATUS_PREFIX",
@@ -110,6 +111,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
         started: when it started, in Unix seconds.
         reported: when it reported this, in Unix seconds.
         stopping: whether it receives no more messages.
+        stop_request: the request of an operator by which it stops; None: there is none.
         running: tasks that run, the longest first; at most `drivetrain.worker.activity.MAX_RUNNING`.
         running_count: how many tasks run.
         waiting: tasks that wait for their batch or a slot of this worker, the oldest first; at most 50.
@@ -140,6 +142,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     scale: Scale | None = None
     ended: Sequence[EndedTask] = ()
     counts: Mapping[str, TaskCounts] = field(default_factory=dict)
+    stop_request: StopRequest | None = None
 
     @property
     def total(self) -> TaskCounts:

@@ -18,6 +18,7 @@ from drivetrain.worker.registry import Pool
 from drivetrain.worker.run import Run
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.status import Scale, WaitingTask, WorkerStatus, status_key
+from drivetrain.worker.stop_requests import StopRequest
 from drivetrain.worker.value_codec import encode
 
 __all__ = ["REPORT_SECONDS", "STATUS_SECONDS", "StatusReporter"]
@@ -67,11 +68,14 @@ class StatusReporter:
         self._replaced_children = replaced_children
         self._blocked = blocked
         self._version = importlib_metadata.version("drivetrain")
-        self._started = runtime.clock.now()
+        #: When the worker started, in Unix seconds.
+        self.started = runtime.clock.now()
         self._end = threading.Event()
         self._failing = False
         #: The number of processes, as the supervisor says.
         self.scale: Scale | None = None
+        #: The request of an operator that the worker obeys.
+        self.stop_request: StopRequest | None = None
 
     def run(self) -> None:
         """Report until `stop`; then remove the status."""
@@ -96,7 +100,7 @@ class StatusReporter:
             version=self._version,
             queues=options.queues,
             slots={pool.value: slots for pool, slots in self._slots.items()},
-            started=self._started,
+            started=self.started,
             reported=self._runtime.clock.now(),
             stopping=self._stopping(),
             running=running[:MAX_RUNNING],
@@ -106,6 +110,7 @@ class StatusReporter:
             replaced_children=self._replaced_children(),
             blocked=self._blocked(),
             scale=self.scale,
+            stop_request=self.stop_request,
             ended=self._activity.last_ended(),
             counts=self._activity.counts(),
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Self
 
-from drivetrain.contract import Broker, Delivery, Interruption, NotSupported, WorkerFailed
+from drivetrain.contract import Broker, Delivery, Interruption, NotSupported, ServiceError, ValueWrite, WorkerFailed
 from drivetrain.worker.batches.batch_run import results_of, rows_of
 from drivetrain.worker.companions import Companion
 from drivetrain.worker.fair_keys import check_fair_keys
@@ -22,6 +23,7 @@ from drivetrain.worker.run import Run, RunResult
 from drivetrain.worker.runtime import Runtime
 from drivetrain.worker.stages import Stages
 from drivetrain.worker.status import Scale, WorkerStatus
+from drivetrain.worker.stop_requests import StopRequest, stop_key
 from drivetrain.worker.threads import Threads
 
 __all__ = ["Worker"]
@@ -89,6 +91,7 @@ class Worker:
         self._receiver, self._execution, self._finisher = stages.receiver, stages.execution, stages.finisher
         self._receive_loop, self._pools, self._settler = stages.receive_loop, stages.pools, stages.settler
         self._suspects, self._releaser, self._heartbeat = stages.suspects, stages.releaser, stages.heartbeat
+        stages.pauses.stop_requested = self._obey
 
     def _check_tasks(self) -> None:
         if self._runtime.registry.limited and not self._runtime.backend.capabilities.stores:
@@ -174,6 +177,19 @@ class Worker:
             self._thread.join()
             if self._run_error is not None:
                 raise self._run_error
+
+    @property
+    def stop_request(self) -> StopRequest | None:
+        """The request of an operator by which it stops; None: there is none."""
+        return self._stages.status_reporter.stop_request
+
+    def _obey(self, request: StopRequest) -> None:
+        """Stop, if an operator means this worker, and not an earlier one of its name."""
+        reporter = self._stages.status_reporter
+        if request.started == reporter.started and not self._stopping.is_set():
+            reporter.stop_request = request
+            logger.warning("worker %s stops: %s", self.options.name, request)
+            self.stop(wait=False)
 
     def retire(self) -> None:
         """Receive nothing more, release what has not begun, and end when all that runs has ended, at any time.
@@ -305,8 +321,15 @@ class Worker:
                 stages.counts_writer.stop()
             for reporter in reporters:
                 reporter.join(timeout=_JOIN_SECONDS)
+            if self.stop_request is not None:
+                self._forget_stop_request()
 
         return stop
+
+    def _forget_stop_request(self) -> None:
+        forget = ValueWrite(key=stop_key(self.options.name), value=None)
+        with suppress(ServiceError):  # it ends by itself
+            self._runtime.backend.write_values([forget])
 
     def _start_rescue(self) -> Callable[[], None]:
         """Look for lost tasks in a thread, if the options and the drivers allow it; the function that ends it."""

@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 
 from drivetrain import App
-from drivetrain.app.services import Services
 from drivetrain.cli import main
 from drivetrain.cli.app_loading import load_app
 
@@ -87,19 +86,10 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def app(project, monkeypatch):
-    """The app of the module ``shop``. Workers that were only drained leave their brokers open: they are closed here."""
-    made, make = [], Services.another_broker
-
-    def another_broker(services):
-        made.append(make(services))
-        return made[-1]
-
-    monkeypatch.setattr(Services, "another_broker", another_broker)
+def app(project):
+    """The app of the module ``shop``."""
     with load_app("shop:app") as app:
         yield app
-    for broker in made:
-        broker.close()
 
 
 @pytest.fixture

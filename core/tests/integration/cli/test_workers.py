@@ -88,6 +88,23 @@ class TestWorkers:
         assert worker.ended() == 0
         assert run_json("--broker", "sqlite:///work.db", "workers")[1]["workers"] == []
 
+    @pytest.mark.parametrize("processes", [1, 2])
+    def test_stopped_by_name_and_not_replaced(self, start_worker, run, run_json, shop, processes):
+        worker = start_worker("--processes", str(processes), workers=processes)
+        while len(found := run_json("--broker", "sqlite:///work.db", "workers")[1]["workers"]) < processes:
+            assert not threading.Event().wait(0.05)
+        names = [one["name"] for one in found]
+        outcome = run("--broker", "sqlite:///work.db", "workers", "stop", *names, "--why", "a new kernel")
+        answers = [f"Asked {name} to stop; it waits for nothing that runs." for name in names]
+        assert outcome.stdout.splitlines() == answers
+        assert worker.ended() == 0
+        log = "\n".join(worker.lines)
+        assert log.count("has asked for it: a new kernel") == processes
+        assert "starting another" not in log
+        outcome = run("--broker", "sqlite:///work.db", "workers", "stop", names[0])
+        assert outcome.exit_code == 3
+        assert f"no worker named '{names[0]}' reports" in outcome.stderr
+
 
 class TestTop:
     def test_once(self, shop, run, held):

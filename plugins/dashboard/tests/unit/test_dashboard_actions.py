@@ -9,6 +9,7 @@ import pytest
 from drivetrain import Concurrency
 from drivetrain.contract import State
 from drivetrain.worker.pauses import Pause
+from support.waiting import until
 
 
 def shown_after(client, answer):
@@ -113,6 +114,17 @@ def test_a_queue_is_paused_resumed_and_purged(app, client, worked):
     assert "Drop the 2 tasks that wait in queue default?" in client.submit("queues.purge", 200, queue="default").text
     client.submit("queues.purge", queue="default", confirmed="1")
     assert app.result(worked["waiting"]).state() is State.CANCELLED
+
+
+def test_a_worker_is_stopped(app, client):
+    with app.worker(name="w") as worker:
+        until(lambda: client.read("/workers")["workers"], "it reports")
+        assert "Stop worker w?" in client.submit("workers.stop", 200, worker="w", why="a new kernel").text
+        client.submit("workers.stop", worker="w", why="a new kernel", confirmed="1")
+        until(lambda: worker.stop_request is not None, "it obeys")
+        assert (worker.stop_request.by, worker.stop_request.why) == ("local", "a new kernel")
+        until(lambda: worker.ended, "it has stopped")
+    assert "no worker named 'gone' reports" in client.act("workers.stop", status=404, worker="gone")["error"]
 
 
 def test_a_schedule_is_paused_triggered_backfilled_and_removed(app, client, worked):

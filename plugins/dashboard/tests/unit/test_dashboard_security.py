@@ -41,6 +41,7 @@ ARGUMENTS = {
     "dead_letters.replay": {"queue": "x", "ids": ["x"]},
     "dead_letters.drop": {"queue": "x", "ids": ["x"]},
     "operations.stop": {"id": "x"},
+    "workers.stop": {"worker": "x"},
 }
 SAME_ORIGIN = {"sec-fetch-site": "same-origin"}
 #: An action that a name is enough for, and a form of it.

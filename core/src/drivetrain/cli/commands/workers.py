@@ -5,15 +5,16 @@ from __future__ import annotations
 import click
 
 from drivetrain.cli.app_options import app_options, options_of
+from drivetrain.cli.operator import operator_name
 from drivetrain.cli.output import echo_json, echo_table, json_option
 from drivetrain.cli.overview import worker_document
 from drivetrain.cli.overview_tables import running_table, worker_table
 from drivetrain.cli.queue_notes import blocked_notes, echo_notes
 
-__all__ = ["workers"]
+__all__ = ["stop", "workers"]
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--limit", default=20, show_default=True, type=click.IntRange(min=0), help="How many running tasks to list."
 )
@@ -21,10 +22,12 @@ __all__ = ["workers"]
 @app_options
 @click.pass_context
 def workers(ctx: click.Context, limit: int, as_json: bool) -> None:
-    """List the workers that live: what they serve, what they run, and what they have done since they started.
+    """List the workers that live: what they serve, run and have done since they started. Or stop them.
 
     Workers report every two seconds. One that died is listed for up to 15 seconds.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     with options_of(ctx).open_app() as app:
         found = app.operations.workers()
         if as_json:
@@ -39,3 +42,22 @@ def workers(ctx: click.Context, limit: int, as_json: bool) -> None:
         if rows:
             click.echo()
             echo_table(headers, rows)
+
+
+@workers.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--why", default="", help="The reason, shown to other operators.")
+@app_options
+@click.pass_context
+def stop(ctx: click.Context, names: tuple[str, ...], why: str) -> None:
+    """Stop workers, by the names that `drivetrain workers` lists: each is a process of a `drivetrain worker`.
+
+    A worker receives nothing more within two seconds, lets its running tasks end in its grace period, and releases the
+    others. No other process is started in its place. A `drivetrain worker` ends with its last process; then systemd or
+    Kubernetes may start it again.
+    """
+    with options_of(ctx).open_app() as app:
+        for name in names:
+            worker = app.operations.stop_worker(name, why=why, by=operator_name())
+            tasks = f"its {worker.running_count} running tasks" if worker.running_count else "nothing that runs"
+            click.echo(f"Asked {name} to stop; it waits for {tasks}.")

@@ -11,6 +11,7 @@ from drivetrain_dashboard.actions.operations import OPERATION_ACTIONS
 from drivetrain_dashboard.actions.queues import QUEUE_ACTIONS
 from drivetrain_dashboard.actions.schedules import SCHEDULE_ACTIONS
 from drivetrain_dashboard.actions.tasks import TASK_ACTIONS
+from drivetrain_dashboard.actions.workers import WORKER_ACTIONS
 
 __all__ = ["ACTIONS"]
 
@@ -24,5 +25,6 @@ ACTIONS: Mapping[str, ActionKind] = {
         *LIMIT_ACTIONS,
         *DEAD_LETTER_ACTIONS,
         *OPERATION_ACTIONS,
+        *WORKER_ACTIONS,
     )
 }

@@ -117,6 +117,7 @@ PAGES: Mapping[str, PageKind] = {
             query=WorkersQuery,
             model=WorkersPage,
             read=read_workers,
+            actions=("workers.stop",),
         ),
         PageKind(
             name="schedules",

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from drivetrain.contract import State
 from drivetrain.worker.status import Scale, WorkerStatus
+from drivetrain.worker.stop_requests import StopRequest
 from drivetrain_dashboard.views.attention import SILENT_SECONDS
 from drivetrain_dashboard.views.context import ReadContext
 from drivetrain_dashboard.views.counts import Counted, counted
@@ -72,6 +73,7 @@ class WorkerRow(Struct, frozen=True, kw_only=True):
         started: when it started, in Unix seconds.
         reported: when it reported last, in Unix seconds.
         blocked: why it runs nothing more; empty: it is not blocked.
+        stop_request: which operator stops it, when and why; None: none does.
         scale: how many processes its supervisor runs, and between which limits; None: their number is fixed.
         running: the tasks that run, the longest first; at most 50.
         running_count: how many tasks run.
@@ -92,6 +94,7 @@ class WorkerRow(Struct, frozen=True, kw_only=True):
     started: float
     reported: float
     blocked: str = ""
+    stop_request: StopRequest | None = None
     scale: Scale | None = None
     running: tuple[RunningRow, ...] = ()
     running_count: int = 0
@@ -166,6 +169,7 @@ def _row(worker: WorkerStatus, now: float) -> WorkerRow:
         started=worker.started,
         reported=worker.reported,
         blocked=worker.blocked,
+        stop_request=worker.stop_request,
         scale=worker.scale,
         running=running_rows([worker]),
         running_count=worker.running_count,

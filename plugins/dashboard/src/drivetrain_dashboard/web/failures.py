@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drivetrain import UnknownSchedule
+from drivetrain import UnknownSchedule, UnknownWorker
 from drivetrain.contract import (
     ConfigurationError,
     DrivetrainError,
@@ -18,6 +18,7 @@ __all__ = ["status_of"]
 _BY_ERROR: tuple[tuple[type[DrivetrainError], int], ...] = (
     (UnknownResult, 404),
     (UnknownSchedule, 404),
+    (UnknownWorker, 404),
     (ServiceError, 503),
     (NotSupported, 409),
     (ConfigurationError, 422),
