@@ -45,6 +45,7 @@ class Coarse(MemoryBroker):
         peeks=False,
         exact_sizes=False,
         settles_late=False,
+        fair_keys=False,
     )
 
     def __init__(self, *told, **more):

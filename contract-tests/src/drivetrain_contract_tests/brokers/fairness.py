@@ -60,7 +60,7 @@ class Fairness(Bench):
 
     @holds("B48", needs="fair_keys")
     def test_lines_take_turns(self) -> None:
-        """While several lines have messages, each has one in every round; the order of each is kept."""
+        """While several lines have messages, each has one in every round; an ordered broker keeps the order of each."""
         for seed in range(5):
             self._is_fair(self.fresh(), Random(seed))
 
@@ -83,11 +83,12 @@ class Fairness(Bench):
             number = min(sum(map(len, waiting.values())), random.randint(0, 6))
             for found in ids(self.take(broker, count=number)) if number else []:
                 name = line_of(found)
-                assert waiting[name][0] == found, f"{found} came before {waiting[name][0]}"
+                if self.capabilities.ordered:
+                    assert waiting[name][0] == found, f"{found} came before {waiting[name][0]}"
                 others = came - since[name]
                 del others[name]
                 assert all(times <= 2 for times in others.values()), f"{found} waited for {dict(others)}"
-                waiting[name].pop(0)
+                waiting[name].remove(found)
                 came[name] += 1
                 since[name] = came.copy()
         rest = sum(map(len, waiting.values()))

@@ -74,7 +74,8 @@ def pause_text(pause: Pause) -> str:
 
 def _state_of(worker: WorkerStatus) -> str:
     if worker.stopping:
-        return "stopping"
+        request = worker.stop_request
+        return "stopping" if request is None else f"stopping: {request}"
     state = "blocked" if worker.blocked else "working"
     scale = worker.scale
     return state if scale is None else f"{state}, {scale.processes} of {scale.least} to {scale.most} processes"

@@ -21,6 +21,7 @@ from drivetrain.cli.queue_notes import blocked_notes, queue_notes
 from drivetrain.contract import QueueSizes, State, Transition, ValueWrite, evolve
 from drivetrain.worker.counts.task_counts import TaskCounts
 from drivetrain.worker.status import RunningTask, WaitingTask, WorkerStatus, status_key
+from drivetrain.worker.stop_requests import StopRequest
 from drivetrain.worker.value_codec import encode
 
 SIZES = QueueSizes(ready=1, delayed=2, in_flight=3, dead=4)
@@ -172,6 +173,13 @@ def drain(reader):
     except OSError:
         pass  # Linux reports the end of a terminal as an error
     os.close(reader)
+
+
+def test_who_stops_a_worker_is_shown():
+    stopped = status(stopping=True, stop_request=StopRequest(started=0.0, since=1.0, why="a new kernel", by="ada"))
+    assert worker_table([stopped])[1][0][1] == "stopping: ada has asked for it: a new kernel"
+    request = worker_document(stopped)["stop_request"]
+    assert (request["by"], request["why"]) == ("ada", "a new kernel")
 
 
 def text_of(view):
