@@ -23,7 +23,7 @@ from drivetrain.worker.finishing.acknowledging import Acknowledger
 from drivetrain.worker.finishing.recording import ResultRecorder
 from drivetrain.worker.limits.freeing import PlaceReleaser
 from drivetrain.worker.limits.line_entries import LineEntries
-from drivetrain.worker.limits.parked import LINE_PREFIX, encode_parked
+from drivetrain.worker.limits.parked import AWAITED, LINE_PREFIX, SKIPPED, encode_parked
 from drivetrain.worker.limits.places import PlaceKeeper
 from drivetrain.worker.publisher import Publisher
 from drivetrain.worker.receiving.starting import Starter
@@ -63,7 +63,9 @@ def work(app, number=2):
 
 
 def line(app):
-    return list(app.runtime.backend.list_values(LINE_PREFIX, limit=1000).values)
+    """The keys of parked tasks. The mark of a number that was skipped, on a slow machine, ends by itself."""
+    stored = app.runtime.backend.list_values(LINE_PREFIX, limit=1000).values
+    return [key for key, one in stored if one.value not in {AWAITED, SKIPPED}]
 
 
 def waiting(app):
