@@ -87,7 +87,7 @@ def test_a_command_of_drivetrain_does_what_the_page_says(words, shop):
     # The task ID has failed; what is asked for its result or to be cancelled says so, with 1. It is not lost: 3.
     # The live view of top needs a terminal, and there is none here: 2.
     # ID is no operation on many tasks: 3.
-    # No worker serves on this machine: 1.
+    # No worker serves on this machine: 1. So there is none to stop: 3.
     codes = {
         "health": 1 if "--here" in words else 0,
         "bulk": 3 if words[2:3] in (["show"], ["stop"]) else 0,
@@ -95,6 +95,7 @@ def test_a_command_of_drivetrain_does_what_the_page_says(words, shop):
         "cancel": 1,
         "rescue": 3 if "--end" in words else 0,
         "top": 2,
+        "workers": 3 if "stop" in words else 0,
     }
     assert done.exit_code == codes.get(words[1], 0), done.output
     assert done.output.strip()
