@@ -142,7 +142,7 @@ def pause_document(pause: Pause) -> dict[str, Any]:
     return {"since": timestamp(pause.since), "why": pause.why or None, "by": pause.by or None}
 
 
-def stop_request_document(request: StopRequest) -> dict[str, object]:
+def _stop_request_document(request: StopRequest) -> dict[str, object]:
     """A request to stop a worker, for JSON."""
     return {"since": timestamp(request.since), "by": request.by or None, "why": request.why or None}
 
@@ -159,7 +159,7 @@ def worker_document(worker: WorkerStatus) -> dict[str, Any]:
         "started": timestamp(worker.started),
         "reported": timestamp(worker.reported),
         "stopping": worker.stopping,
-        "stop_request": None if worker.stop_request is None else stop_request_document(worker.stop_request),
+        "stop_request": None if worker.stop_request is None else _stop_request_document(worker.stop_request),
         "replaced_children": worker.replaced_children,
         "blocked": worker.blocked or None,
         "scale": None if worker.scale is None else to_builtins(worker.scale),
