@@ -17,6 +17,8 @@ BATCHES = os.name == "posix"
 _LENGTH = struct.Struct("!Q")
 #: How much is read at once, in bytes: hundreds of small answers.
 _READ_BYTES = 1 << 18
+#: How many batches permits can tell apart. A child is never more than one batch behind.
+_TAGS = 256
 
 
 class Channel:
@@ -97,6 +99,9 @@ class Permits:
     The kernel gives each byte to one of them. So the worker can take tasks back from a child, and knows then which of
     them the child has begun. It knows that also of a child that has died.
 
+    Each byte names its batch. The worker may take back the rest of a batch and give permits for the next one while the
+    child is between two tasks: then it must begin nothing more of the old one.
+
     Args:
         reader: the end to read.
         writer: the end to write; None in a child.
@@ -105,13 +110,29 @@ class Permits:
     def __init__(self, reader: Connection[Any, Any], writer: Connection[Any, Any] | None = None) -> None:
         self._reader = reader
         self._writer = writer
+        #: In a child: the batch of a permit that it took while it was in the batch before; None: there is none.
+        self._early: int | None = None
         if BATCHES:
             os.set_blocking(reader.fileno(), False)
 
-    def give(self, number: int) -> None:
-        """Permit ``number`` more tasks; raises OSError if the pipe is broken."""
+    def give(self, number: int, batch: int) -> None:
+        """Permit ``number`` tasks of a batch, counted from 0; raises OSError if the pipe is broken."""
         if BATCHES and self._writer is not None:
-            _write(self._writer.fileno(), b"." * number)
+            _write(self._writer.fileno(), bytes([batch % _TAGS]) * number)
+
+    def begin(self, batch: int) -> bool:
+        """Take a permit for the next task of a batch, in a child; False: the worker has taken the others back."""
+        if not BATCHES:
+            return True
+        tag, early = batch % _TAGS, self._early
+        if early is None:
+            try:
+                read = os.read(self._reader.fileno(), 1)
+            except BlockingIOError:
+                return False
+            early = read[0] if read else None
+        self._early = None if early == tag else early
+        return early == tag
 
     def take(self, number: int = 1) -> int:
         """Take up to ``number`` permits; how many were there. Does not wait."""

@@ -224,6 +224,8 @@ class _Runner:
     def __init__(self, channel: Channel, permits: Permits, options: WorkerOptions) -> None:
         self._channel = channel
         self._permits = permits
+        #: How many batches have come; the worker counts them too.
+        self._batches = 0
         self._options = options
         self._reports = _Reports(channel)
         self._limits = _SoftLimits()
@@ -233,8 +235,9 @@ class _Runner:
         self._limit_bytes = None if limit is None else limit * _BYTES_PER_MB
 
     def run(self, works: Sequence[Work]) -> None:
+        batch, self._batches = self._batches, self._batches + 1
         for work in works:
-            if not self._permits.take():
+            if not self._permits.begin(batch):
                 return  # the worker has taken back the others
             answer = _answer(self._run(work))
             if self._limit_bytes is not None and (used := memory_bytes()) > self._limit_bytes:

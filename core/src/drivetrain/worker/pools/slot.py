@@ -133,6 +133,8 @@ class _Child:
     imported: set[str] = field(factory=set)
     #: How many imports it was asked for, and has not answered.
     importing: int = 0
+    #: How many batches it was given.
+    batches: int = 0
     #: How many tasks it has run.
     ran: int = 0
     #: How much memory it used when it declared itself full, in bytes; None: it has not.
@@ -250,7 +252,8 @@ class Slot:
         pending = deque(run for run, _ in batch)
         self._serve(pending)
         try:
-            current.permits.give(len(batch))
+            current.permits.give(len(batch), current.batches)
+            current.batches += 1
             current.channel.send([_work(run, task) for run, task in batch])
             self._prepare_successor(current, len(batch), mean_seconds)
             self._collect(current, pending, answered, recalled)
