@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, timedelta
 
-from drivetrain.app import schedules
+from drivetrain.app import schedules, shown_schedules
 from drivetrain.contract import evolve
 from drivetrain.drivers.timetables import Every, kinds
 from drivetrain.drivers.timetables.wall_clock import elapsed_after
@@ -101,5 +101,5 @@ def delays_by_chance(patch):
 
 @breaks_core("T16", "sends more than max_runs")
 def sends_more(patch):
-    for module in (ticker, entries, schedules):
+    for module in (ticker, entries, shown_schedules):
         patch.setattr(module, "remaining_runs", lambda entry, definition: None)

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from drivetrain.app import sending
 from drivetrain.contract import State
 from drivetrain.worker import effects, execution, publisher, results, retrying
+from drivetrain.worker.downstream import Downstream
 from drivetrain.worker.finishing import acknowledging, finisher, recording
 from drivetrain.worker.receiving import reading, starting
 from drivetrain.worker.start_decision import StartDecision
@@ -228,7 +229,7 @@ def gives_one_reason(patch):
 
 @breaks_core("W14", "ends nothing that waits for what it cannot read")
 def forgets_what_waits_for_the_unreadable(patch):
-    patch.setattr(reading.MessageReader, "_frames_of", lambda *_told: ())
+    patch.setattr(reading.MessageReader, "_known", lambda *_told: Downstream())
 
 
 # W15 and W16: what is stored
