@@ -39,7 +39,7 @@ def test_what_runs_ends_and_what_waits_is_released(app, caplog):
     handles = app.send_many([long.s(), app.signature("value", 1), app.signature("value", 2)])
     happened(started, "the long task runs")
     reported(app, "w")
-    assert app.operations.stop_worker("w", why="a new kernel", by="ada").name == "w"
+    assert [one.name for one in app.operations.stop_workers("w", why="a new kernel", by="ada")] == ["w"]
     until(lambda: worker.stop_request is not None, "it obeys")
     status = worker.status()
     assert status.stopping
@@ -59,7 +59,7 @@ def test_what_runs_ends_and_what_waits_is_released(app, caplog):
 def test_other_workers_go_on(app):
     with app.worker(name="first") as first, app.worker(name="second") as second:
         reported(app, "first")
-        app.operations.stop_worker("first")
+        app.operations.stop_workers("first")
         until(lambda: first.ended, "the first one has stopped")
         assert not second.status().stopping
         assert app.send(app.signature("value", 3)).get(timeout=60) == 3
@@ -82,13 +82,14 @@ def test_a_request_of_another_version_stops_nobody(app):
 
 def test_an_unknown_worker_is_refused_with_the_names_that_there_are(app):
     with pytest.raises(UnknownWorker, match=r"no worker named 'w' reports; no worker does"):
-        app.operations.stop_worker("w")
+        app.operations.stop_workers("w")
     with app.worker(name="other"):
         reported(app, "other")
-        with pytest.raises(UnknownWorker, match=r"no worker named 'w' reports; these do: other"):
-            app.operations.stop_worker("w")
+        with pytest.raises(UnknownWorker, match=r"no worker named 'w', 'v' reports; these do: other"):
+            app.operations.stop_workers("w", "other", "v")
+        assert app.runtime.backend.read_values([stop_key("other")]) == [None], "none is asked"
 
 
 def test_it_is_refused_where_nothing_is_stored():
-    with App("memory://", "null://") as app, pytest.raises(NotSupported, match="stopping a worker needs a backend"):
-        app.operations.stop_worker("w")
+    with App("memory://", "null://") as app, pytest.raises(NotSupported, match="stopping workers needs a backend"):
+        app.operations.stop_workers("w")

@@ -111,3 +111,21 @@ class ReleasedLast(MemoryBroker):
             return super().release(deliveries, delay_seconds=delay_seconds)
         self.acknowledge(deliveries)
         return self.publish([each.message for each in deliveries])
+
+
+@breaks("B49", "puts messages whose hold has ended at the end of their lines")
+class LapsedLast(MemoryBroker):
+    def receive(self, queues, **how):
+        self._put_last(queues)
+        return super().receive(queues, **how)
+
+    def sizes(self, queues):
+        self._put_last(queues)
+        return super().sizes(queues)
+
+    def _put_last(self, queues):
+        with self._store.condition:
+            for name in queues:
+                if (queue := self._store.queues.get(name)) is not None:
+                    for entry in queue.in_flight.pop_until(self._clock.monotonic()):
+                        queue.add_ready(entry)

@@ -134,7 +134,7 @@ class Fairness(Bench):
 
     @holds("B49", needs="fair_keys")
     def test_released_messages_come_again_first(self) -> None:
-        """A message that is released, or whose hold ends, keeps its turn: it waits for no line."""
+        """A message that is released keeps its turn: it waits for no line."""
         broker = self.fresh()
         broker.publish(keyed("a", *range(_BACKLOG)) + keyed("b", *range(_BACKLOG)))
         taken = self.take(broker, count=6)
@@ -143,6 +143,18 @@ class Fairness(Bench):
         assert sorted(ids(again)) == sorted(ids(taken))
         assert all(each.redelivered for each in again)
         assert not any(each.redelivered for each in self.take(broker, count=2))
+
+    @holds("B49", needs="fair_keys")
+    def test_messages_whose_hold_has_ended_come_again_first(self) -> None:
+        """What a dead consumer held keeps its turn: it waits for no line."""
+        self.need_lease()
+        broker = self.fresh()
+        broker.publish(keyed("a", *range(_BACKLOG)) + keyed("b", *range(_BACKLOG)))
+        taken = self.take(broker, count=6, hold=self.short_hold_seconds)
+        time.sleep(self.short_hold_seconds + self.late_seconds)
+        again = self.take(broker, count=6)
+        assert sorted(ids(again)) == sorted(ids(taken)), f"{ids(taken)} were held, and {ids(again)} came first"
+        assert all(each.redelivered for each in again)
 
     @holds("B49", needs="fair_keys")
     def test_sections_hold_messages_of_all_keys(self) -> None:

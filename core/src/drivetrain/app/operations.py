@@ -21,7 +21,7 @@ from drivetrain.app.queued_tasks import QueuedTask, queued_task
 from drivetrain.app.rescue import DEFAULT_OVERDUE_SECONDS, RescueReport, end_tasks, rescue
 from drivetrain.app.services import Services
 from drivetrain.app.task_search import TaskSearch
-from drivetrain.app.worker_stopping import stop_worker
+from drivetrain.app.worker_stopping import stop_workers
 from drivetrain.app.workflow_tree import WorkflowTree, read_tree
 from drivetrain.contract import (
     Broker,
@@ -162,26 +162,27 @@ class Operations:
             return []
         return sorted(worker_statuses(backend), key=lambda status: status.name)
 
-    def stop_worker(self, name: str, *, why: str = "", by: str = "") -> WorkerStatus:
-        """Ask one worker to stop, as SIGTERM does: running tasks end in its grace period, and the others are released.
+    def stop_workers(self, *names: str, why: str = "", by: str = "") -> list[WorkerStatus]:
+        """Ask workers to stop, as SIGTERM does: running tasks end in the grace period, and the others are released.
 
-        Its supervisor starts no other in its place. It obeys within two seconds; its status says so, and who has asked.
+        Their supervisor starts no others in their place. They obey within two seconds; their statuses say so, and who
+        has asked.
 
         Args:
-            name: its name, as `workers` lists it. A later worker of this name does not stop.
+            names: their names, as `workers` lists them. A later worker of such a name does not stop.
             why: a reason, shown to operators.
-            by: who stops it, shown to operators.
+            by: who stops them, shown to operators.
 
         Returns:
-            Its status before it stops.
+            Their statuses before they stop.
 
         Raises:
             NotSupported: the backend stores nothing.
-            UnknownWorker: no living worker has this name.
+            UnknownWorker: no living worker has one of these names; then none is asked.
             ServiceError: the backend could not be reached.
         """
         runtime = self._services.runtime
-        return stop_worker(runtime.backend, name, now=runtime.clock.now(), why=why, by=by)
+        return stop_workers(runtime.backend, names, now=runtime.clock.now(), why=why, by=by)
 
     def workflow(self, task_id: str, *, limit: int = 100) -> WorkflowTree:
         """The workflow of a task or group, as a tree of its tasks and groups with their states.

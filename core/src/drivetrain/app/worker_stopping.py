@@ -1,6 +1,8 @@
-"""Stopping a worker at run time."""
+"""Stopping workers at run time."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from drivetrain.contract import Backend, DrivetrainError, NotSupported, ValueWrite
 from drivetrain.worker.status import WorkerStatus
@@ -8,7 +10,7 @@ from drivetrain.worker.stop_requests import STOP_SECONDS, StopRequest, stop_key
 from drivetrain.worker.value_codec import encode
 from drivetrain.worker.worker_statuses import worker_statuses
 
-__all__ = ["UnknownWorker", "stop_worker"]
+__all__ = ["UnknownWorker", "stop_workers"]
 
 #: How many names of workers an error lists.
 _MOST_NAMES = 10
@@ -18,23 +20,27 @@ class UnknownWorker(DrivetrainError):
     """No living worker has this name."""
 
 
-def stop_worker(backend: Backend, name: str, *, now: float, why: str, by: str) -> WorkerStatus:
-    """Ask a worker to stop; its status before it did.
+def stop_workers(backend: Backend, names: Sequence[str], *, now: float, why: str, by: str) -> list[WorkerStatus]:
+    """Ask workers to stop; their statuses before they did. If one is unknown, none is asked.
 
     Raises:
         NotSupported: the backend stores nothing.
-        UnknownWorker: no living worker has this name.
+        UnknownWorker: no living worker has one of these names.
         ServiceError: the backend could not be reached.
     """
     if not backend.capabilities.stores:
-        raise NotSupported("stopping a worker needs a backend that stores results, and this app's backend is null://")
+        raise NotSupported("stopping workers needs a backend that stores results, and this app's backend is null://")
     workers = {worker.name: worker for worker in worker_statuses(backend)}
-    if name not in workers:
-        raise UnknownWorker(f"no worker named {name!r} reports; {_there_are(sorted(workers))}")
-    worker = workers[name]
+    if unknown := [name for name in names if name not in workers]:
+        raise UnknownWorker(f"no worker named {', '.join(map(repr, unknown))} reports; {_there_are(sorted(workers))}")
+    found = [workers[name] for name in names]
+    backend.write_values([_write(worker, now, why, by) for worker in found])
+    return found
+
+
+def _write(worker: WorkerStatus, now: float, why: str, by: str) -> ValueWrite:
     request = StopRequest(started=worker.started, since=now, why=why, by=by)
-    backend.write_values([ValueWrite(key=stop_key(name), value=encode(request), expires_in_seconds=STOP_SECONDS)])
-    return worker
+    return ValueWrite(key=stop_key(worker.name), value=encode(request), expires_in_seconds=STOP_SECONDS)
 
 
 def _there_are(names: list[str]) -> str:

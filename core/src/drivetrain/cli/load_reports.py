@@ -26,7 +26,13 @@ _CHECK_SECONDS = 1.0
 
 @frozen
 class LoadRequest:
-    """The order of a supervisor to report the load."""
+    """The order of a supervisor to report the load.
+
+    Attributes:
+        counts_queues: whether to count what is ready in the queues. One process of a worker does.
+    """
+
+    counts_queues: bool
 
 
 @frozen(kw_only=True)
@@ -57,19 +63,19 @@ class LoadReporter:
         app: the app of the worker.
         worker: the worker.
         send: sends a report to the supervisor. Thread-safe.
-        counts_queues: whether it counts what is ready in the queues. One process of a worker does.
     """
 
-    def __init__(self, app: App, worker: Worker, send: Callable[[LoadReport], None], *, counts_queues: bool) -> None:
+    def __init__(self, app: App, worker: Worker, send: Callable[[LoadReport], None]) -> None:
         self._app = app
         self._worker = worker
         self._send = send
-        self._counts_queues = counts_queues
+        self._counts_queues = False
         self._before = (time.monotonic(), time.process_time(), self._ended())
         self._requested = threading.Event()
 
-    def request(self) -> None:
+    def request(self, request: LoadRequest) -> None:
         """Let `run` report once. Does not wait."""
+        self._counts_queues = request.counts_queues
         self._requested.set()
 
     def run(self) -> None:

@@ -85,7 +85,7 @@ class _ProcessSlot:
         self.pipe, theirs = context.Pipe()
         reports = channels.open(self.number)
         self.process = context.Process(
-            target=_work_as_child, args=(plan, Supervision(theirs, reports, self.number)), name=f"worker-{self.number}"
+            target=_work_as_child, args=(plan, Supervision(theirs, reports)), name=f"worker-{self.number}"
         )
         self.process.start()
         theirs.close()
@@ -101,11 +101,11 @@ class _ProcessSlot:
         """Let it report how many processes there are."""
         self._send(scale)
 
-    def ask_load(self) -> None:
-        """Let it report its load."""
+    def ask_load(self, *, counts_queues: bool) -> None:
+        """Let it report its load, and what is ready in the queues."""
         if self.loaded and not self.asked:
             self.asked = True
-            self._send(LoadRequest())
+            self._send(LoadRequest(counts_queues))
 
     def _send(self, order: Order) -> None:
         if self.pipe is not None:
@@ -208,8 +208,8 @@ class Supervisor:
             return
         active = [slot for slot in self._slots if not slot.retiring]
         processes = self._scaling.processes([slot.load for slot in active], now)
-        for slot in active:
-            slot.ask_load()
+        for place, slot in enumerate(active):
+            slot.ask_load(counts_queues=place == 0)
         if processes > len(active):
             used = {slot.number for slot in self._slots}
             numbers = (number for number in count(1) if number not in used)
@@ -279,6 +279,8 @@ class Supervisor:
             self._stop_refused(title, slot.refusal)
         elif code == Exit.OK and slot.stopping:
             logger.info("%s has stopped", title)
+            if self._scaling is not None and slot in self._slots:
+                self._slots.remove(slot)  # an operator has stopped it: another one is started only when work waits
         elif slot.retiring and not self._urgency:
             logger.error("%s %s while it retired", title, describe_exit(code))
         elif self._urgency:

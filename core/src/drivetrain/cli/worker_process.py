@@ -119,8 +119,6 @@ class Supervision:
     orders: connection.Connection[Any, Any]
     #: For the reports of plugins; see `drivetrain.cli.plugin_reports`.
     reports: connection.Connection[Any, Any]
-    #: The number of the process, from 1.
-    number: int = 1
 
 
 def work(plan: WorkerPlan, app: App, signals: Signals, supervision: Supervision | None = None) -> Exit:
@@ -141,7 +139,7 @@ def work(plan: WorkerPlan, app: App, signals: Signals, supervision: Supervision 
     if supervision is not None and parts:
         threads.start("drivetrain-reports", partial(serve_reports, supervision.reports, app.plugins))
     if supervision is not None and plan.autoscale is not None:
-        listener.load_reporter = LoadReporter(app, worker, listener.report, counts_queues=supervision.number == 1)
+        listener.load_reporter = LoadReporter(app, worker, listener.report)
         threads.start("drivetrain-load", listener.load_reporter.run)
     listener.report(Loaded(app.settings.processes, app.settings.log_level, parts))
     threads.start("drivetrain-signals", listener.listen)
@@ -251,7 +249,7 @@ class _Listener:
             self._worker.show_scale(order)
         elif isinstance(order, LoadRequest):
             if self.load_reporter is not None:
-                self.load_reporter.request()
+                self.load_reporter.request(order)
         else:
             self._stop(order)
 

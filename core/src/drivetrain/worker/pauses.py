@@ -62,12 +62,8 @@ def read_pauses(backend: VersionedValues, queues: Sequence[str]) -> Mapping[str,
     Raises:
         ServiceError: the backend could not be reached.
     """
-    return _pauses(_read(backend, queues))
-
-
-def _read(backend: VersionedValues, queues: Sequence[str]) -> Mapping[str, VersionedValue | None]:
-    """The stored pauses of queues."""
-    return dict(zip(queues, backend.read_values([pause_key(queue) for queue in queues]), strict=True))
+    stored = backend.read_values([pause_key(queue) for queue in queues])
+    return _pauses(dict(zip(queues, stored, strict=True)))
 
 
 def _pauses(stored: Mapping[str, VersionedValue | None]) -> Mapping[str, Pause]:

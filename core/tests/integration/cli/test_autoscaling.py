@@ -1,5 +1,6 @@
 """``drivetrain worker --autoscale``: processes are added and retired, and no task is interrupted."""
 
+import re
 import signal
 
 import pytest
@@ -104,6 +105,24 @@ def test_a_process_that_retires_stops_like_the_others(start_worker, steered, pro
     worker.signal(signal.SIGTERM)
     assert worker.ended() == 0
     assert [handle.state() for handle in handles] == [State.RECEIVED, State.RECEIVED]
+
+
+def test_a_process_that_an_operator_stops_is_counted_no_more(start_worker, steered, project, shop, gate):
+    worker = start_worker("--autoscale", "1,3", "--concurrency", "1", reference=steered)
+    want(project, 2)
+    second = int(re.search(r"pid (\d+)", worker.wait_for("worker process 2 runs with pid"))[1])
+    until(lambda: len(workers(shop)) == 2, "both report")
+    shop.app.operations.stop_workers(next(one.name for one in workers(shop) if one.pid != second))
+    worker.wait_for("worker process 1", "has stopped")
+    worker.wait_for("worker process 1 runs with pid")  # since two are wanted still
+    gates = [gate(name) for name in ("one", "two")]
+    handles = [shop.hold.send(str(one.path)) for one in gates]
+    worker.wait_for("both run a task, and 0 are ready")  # as the oldest of those that are left has counted
+    for one in gates:
+        one.open()
+    assert all(handle.get(timeout=60) for handle in handles)
+    worker.signal(signal.SIGTERM)
+    assert worker.ended() == 0
 
 
 def workers(shop):

@@ -87,7 +87,7 @@ class ClusterClient:
         connection = ServerConnection(self._options, address)
         try:
             self._check(connection)
-        except BaseException:
+        except BaseException:  # raised again: nobody else has the connection
             connection.close()
             raise
         return connection
@@ -138,9 +138,9 @@ class ClusterClient:
             for _, connection, indexes, part in used:
                 replies.update(zip(indexes, connection.receive(part), strict=True))
                 await_replicas(connection, part, self._options)
-        except BaseException:
+        except BaseException:  # raised again: some replies may be unread
             for pool, connection, _, _ in used:
-                pool.discard(connection)  # some replies may be unread
+                pool.discard(connection)
             raise
         for pool, connection, _, _ in used:
             pool.give_back(connection)

@@ -229,7 +229,7 @@ class SingleClient:
         connection = ServerConnection(self._options, self._locate())
         try:
             self._check(connection)
-        except BaseException:
+        except BaseException:  # raised again: nobody else has the connection
             connection.close()
             raise
         return connection
@@ -243,7 +243,7 @@ class SingleClient:
                 replies = connection.receive(calls)
                 if self._options.wait_replicas:
                     await_replicas(connection, calls, self._options)
-            except BaseException:
+            except BaseException:  # raised again: some replies may be unread
                 self._pool.discard(connection)
                 raise
         except CLIENT_ERRORS as error:

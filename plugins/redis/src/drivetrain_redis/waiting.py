@@ -68,7 +68,7 @@ class Subscription:
             connection.redis.send_packed_command([pack(("SUBSCRIBE", self.channel))])
             connection.redis.read_response(push_request=True)
             self._poll.register(socket_of(connection.redis), select.POLLIN)
-        except BaseException:
+        except BaseException:  # raised again: nobody else has the connection
             connection.close()
             raise
         self._connection = connection
@@ -96,7 +96,7 @@ class Subscription:
         try:
             while connection.redis.can_read(0):
                 found.append(_content(connection.redis.read_response(push_request=True)))
-        except BaseException:
+        except BaseException:  # raised again: notifications may be lost with the connection
             self.disconnect()
             raise
         return found

@@ -54,10 +54,9 @@ def stop(ctx: click.Context, names: tuple[str, ...], why: str) -> None:
 
     A worker receives nothing more within two seconds, lets its running tasks end in its grace period, and releases the
     others. No other process is started in its place. A `drivetrain worker` ends with its last process; then systemd or
-    Kubernetes may start it again.
+    Kubernetes may start it again. Where one name is unknown, no worker is stopped.
     """
     with options_of(ctx).open_app() as app:
-        for name in names:
-            worker = app.operations.stop_worker(name, why=why, by=operator_name())
+        for worker in app.operations.stop_workers(*names, why=why, by=operator_name()):
             tasks = f"its {worker.running_count} running tasks" if worker.running_count else "nothing that runs"
-            click.echo(f"Asked {name} to stop; it waits for {tasks}.")
+            click.echo(f"Asked {worker.name} to stop; it waits for {tasks}.")

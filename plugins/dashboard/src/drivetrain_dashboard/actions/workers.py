@@ -26,7 +26,7 @@ class WorkerStop(Arguments, frozen=True, kw_only=True):
 
 
 def _stop(app: App, chosen: WorkerStop, by: str) -> Done:
-    worker = app.operations.stop_worker(chosen.worker, why=chosen.why, by=by)
+    (worker,) = app.operations.stop_workers(chosen.worker, why=chosen.why, by=by)
     runs = (
         "It runs nothing." if not worker.running_count else f"It waits for its {worker.running_count:,} running tasks."
     )

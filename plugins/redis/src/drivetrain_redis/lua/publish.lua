@@ -1,5 +1,6 @@
 -- Publish messages.
--- ARGV: '1' if PUBLISH counts all listeners, and 'f' after it if any message may have a fair key; for each queue: how many, and the packed messages.
+-- ARGV: '1' if PUBLISH counts all listeners, and 'f' after it if any message may have a fair key; for each queue: how
+-- many, and the packed messages.
 local counts_listeners, has_fair, now, at = byte(ARGV[1]) == 49, #ARGV[1] == 2, clock(), 2
 for _, base in ipairs(BASES) do
   local messages = {}

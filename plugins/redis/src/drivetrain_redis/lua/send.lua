@@ -1,6 +1,7 @@
 -- Record tasks, and publish the messages of those whose transition is applied.
 -- KEYS: the tasks, one for each transition, then the bases of queues. ARGV: the transitions; '1' if PUBLISH counts
--- all listeners, and 'f' after it if any message may have a fair key; for each queue: how many, and the packed messages, in the order of the transitions.
+-- all listeners, and 'f' after it if any message may have a fair key; for each queue: how many, and the packed
+-- messages, in the order of the transitions.
 -- Reply: for each whether its transition was applied.
 local reply, count = {}, 0
 while at <= #ARGV[1] do
