@@ -20,8 +20,9 @@ from drivetrain.worker.logs import get_logger
 from drivetrain.worker.lone_starts import LoneStart
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools import program
+from drivetrain.worker.pools.child_process import ChildDied
 from drivetrain.worker.pools.reference import TaskReference
-from drivetrain.worker.pools.slot import ChildDied, Slot
+from drivetrain.worker.pools.slot import Slot
 from drivetrain.worker.registry import Pool
 from drivetrain.worker.results import ResultFactory
 from drivetrain.worker.retrying import GaveUp, Retrier

@@ -20,8 +20,9 @@ from drivetrain.worker.execution import Execution, RunRefused
 from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools.channel import BATCHES
+from drivetrain.worker.pools.child_process import ChildDied
 from drivetrain.worker.pools.reference import TaskReference
-from drivetrain.worker.pools.slot import ChildDied, Slot
+from drivetrain.worker.pools.slot import Slot
 from drivetrain.worker.registry import TaskDefinition
 from drivetrain.worker.run import Run, RunResult, log_extra
 from drivetrain.worker.threads import Threads

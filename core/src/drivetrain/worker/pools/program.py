@@ -27,7 +27,7 @@ _CODE = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]), int(
 
 
 class Program:
-    """The program, seen from the worker; see `drivetrain.worker.pools.slot.Process`."""
+    """The program, seen from the worker; see `drivetrain.worker.pools.child_process.Process`."""
 
     def __init__(
         self,

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
-from multiprocessing import connection
 from multiprocessing.connection import Pipe
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from attrs import define, field, frozen
+from attrs import frozen
 from msgspec.structs import replace
 
 from drivetrain.contract import State
@@ -24,87 +21,25 @@ from drivetrain.worker.logs import get_logger
 from drivetrain.worker.options import WorkerOptions
 from drivetrain.worker.pools import child
 from drivetrain.worker.pools.channel import Channel, Permits
+from drivetrain.worker.pools.child_process import ChildDied, ChildProcess, Launch, spawn
 from drivetrain.worker.pools.reference import TaskReference
 from drivetrain.worker.process_exit import describe_exit
 from drivetrain.worker.progress import ProgressSink
 from drivetrain.worker.run import Run, RunResult
 
-__all__ = ["Broken", "ChildDied", "Launch", "Process", "Slot", "spawn"]
+__all__ = ["Broken", "Slot"]
 
 logger = get_logger("drivetrain.worker")
 
 #: How often to check whether a child is alive, in seconds. Usually its death is seen at once, except while processes
 #: that it has started keep its files open.
 _POLL_SECONDS = 1.0
-#: How long a child that has closed its connection may take to end by itself, in seconds.
-_FAREWELL_SECONDS = 1.0
-#: How often to check whether it has ended, in seconds.
-_FAREWELL_PAUSE_SECONDS = 0.005
-#: How long the system may take to end a process that was killed, in seconds.
-_LAST_SECONDS = 5.0
-#: How long a child that is replaced may take to end by itself, in seconds.
-_RETIREMENT_SECONDS = 30.0
 #: When a task runs for this time, in seconds, the tasks behind it in its child are taken back.
 _RECALL_SECONDS = 0.01
 #: The shortest time between two reads of answers, in seconds: each read wakes a thread of the worker.
 _PAUSE_SECONDS = 0.001
 #: How long before its end the successor of a child is started, in seconds: to start one takes a part of it.
 _LEAD_SECONDS = 2.0
-
-
-class ChildDied(Exception):
-    """The child process has ended, or has closed its connection. The text is a predicate: ``was killed by SIGKILL``."""
-
-
-class Process(Protocol):
-    """A child process, with the interface that multiprocessing has."""
-
-    @property
-    def pid(self) -> int | None:
-        """Its id; None: it has not started."""
-        ...
-
-    @property
-    def exitcode(self) -> int | None:
-        """Its exit code, negative for a signal; None: it is alive."""
-        ...
-
-    def kill(self) -> None:
-        """End it at once."""
-        ...
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait until it has ended, for ``timeout`` seconds at most."""
-        ...
-
-
-class Launch(Protocol):
-    """Starts a child process."""
-
-    def __call__(
-        self,
-        theirs: connection.Connection[Any, Any],
-        permits: connection.Connection[Any, Any],
-        options: WorkerOptions,
-        directory: Path,
-        /,
-    ) -> Process:
-        """Start a process that serves its end of a connection, in a directory; may raise OSError."""
-        ...
-
-
-def spawn(
-    theirs: connection.Connection[Any, Any],
-    permits: connection.Connection[Any, Any],
-    options: WorkerOptions,
-    directory: Path,
-) -> Process:
-    """Start a process of multiprocessing. It runs the main script of the worker first."""
-    # Spawned, not forked: a task must share nothing with the worker, above all no connections.
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=child.serve, args=(theirs, permits, options, directory), name="drivetrain-child")
-    process.start()
-    return process
 
 
 @frozen
@@ -118,32 +53,6 @@ class Broken:
 
     run: Run | None
     error: ChildDied | TaskTimeout
-
-
-@define(eq=False)
-class _Child:
-    """A child process and its connections."""
-
-    process: Process
-    channel: Channel
-    permits: Permits
-    #: The modules that it was asked to import, each with a task in it.
-    asked: dict[str, TaskReference] = field(factory=dict)
-    #: The modules that it has imported. The time of imports counts for no task.
-    imported: set[str] = field(factory=set)
-    #: How many imports it was asked for, and has not answered.
-    importing: int = 0
-    #: How many batches it was given.
-    batches: int = 0
-    #: How many tasks it has run.
-    ran: int = 0
-    #: How much memory it used when it declared itself full, in bytes; None: it has not.
-    full_bytes: int | None = None
-
-    def close(self) -> None:
-        """Close its connections; then it ends by itself."""
-        self.channel.close()
-        self.permits.close()
 
 
 class Slot:
@@ -169,12 +78,12 @@ class Slot:
         self._options = options
         self._directory = directory
         self._launch = launch
-        self._successor: _Child | None = None
+        self._successor: ChildProcess | None = None
         #: How many children were replaced since they had run enough tasks, or used too much memory.
         self.replaced = 0
         #: Guards the attributes below, and the processes.
         self._lock = threading.Lock()
-        self._child: _Child | None = None
+        self._child: ChildProcess | None = None
         #: The run that the child runs, and whether it has no other one.
         self._run: Run | None = None
         self._alone = True
@@ -283,7 +192,7 @@ class Slot:
             self._child = None
         self.replaced += 1
         logger.info("replacing child process %s: %s", current.process.pid, reason)
-        _retire(current)
+        current.retire()
         if (successor := self._take_successor()) is not None:
             self._use(successor)
 
@@ -306,13 +215,13 @@ class Slot:
         """Kill the child, and its successor, and clean up after them."""
         self._dismiss_child()
         if (successor := self._take_successor()) is not None:
-            _end(successor)
+            successor.end()
 
     # A batch
 
     def _collect(
         self,
-        current: _Child,
+        current: ChildProcess,
         pending: deque[Run],
         answered: Callable[[RunResult], None],
         recalled: Callable[[Sequence[Run]], None],
@@ -351,7 +260,7 @@ class Slot:
 
     def _take_answers(
         self,
-        current: _Child,
+        current: ChildProcess,
         answers: Sequence[Any],
         pending: deque[Run],
         answered: Callable[[RunResult], None],
@@ -373,7 +282,7 @@ class Slot:
                 if one.task_id == report.task_id:
                     self._progress_sink.report(one, report.progress)
 
-    def _recall(self, current: _Child, pending: deque[Run], recalled: Callable[[Sequence[Run]], None]) -> None:
+    def _recall(self, current: ChildProcess, pending: deque[Run], recalled: Callable[[Sequence[Run]], None]) -> None:
         """Take back the runs that the child has not begun."""
         number = current.permits.take(len(pending))
         if number:
@@ -382,7 +291,7 @@ class Slot:
 
     def _broken(
         self,
-        current: _Child,
+        current: ChildProcess,
         pending: deque[Run],
         number: int,
         recalled: Callable[[Sequence[Run]], None],
@@ -410,7 +319,7 @@ class Slot:
 
     # The process
 
-    def _start(self) -> _Child:
+    def _start(self) -> ChildProcess:
         ours, theirs = Pipe()
         reader, writer = Pipe(duplex=False)
         try:
@@ -421,16 +330,16 @@ class Slot:
             raise
         finally:
             theirs.close()
-        return _Child(process, Channel(ours), Permits(reader, writer))
+        return ChildProcess(process, Channel(ours), Permits(reader, writer))
 
-    def _start_like(self, other: _Child) -> _Child:
+    def _start_like(self, other: ChildProcess) -> ChildProcess:
         """Start a child, and let it import what ``other`` has imported."""
         started = self._start()
         for module in sorted(other.imported):
             self._ask_import(started, other.asked[module])
         return started
 
-    def _prepare_successor(self, current: _Child, number: int, mean_seconds: float) -> None:
+    def _prepare_successor(self, current: ChildProcess, number: int, mean_seconds: float) -> None:
         """Start the successor of a child that ends soon: then no task waits until it has started."""
         limit = self._options.max_tasks_per_child
         if limit is None or self._successor is not None or mean_seconds == math.inf:
@@ -446,12 +355,12 @@ class Slot:
             if self._closed:
                 started.process.kill()
 
-    def _take_successor(self) -> _Child | None:
+    def _take_successor(self) -> ChildProcess | None:
         with self._lock:
             successor, self._successor = self._successor, None
         return successor
 
-    def _use(self, started: _Child) -> None:
+    def _use(self, started: ChildProcess) -> None:
         with self._lock:
             self._child = started
             if self._closed:
@@ -461,12 +370,12 @@ class Slot:
         with self._lock:
             dismissed, self._child = self._child, None
         if dismissed is not None:
-            _end(dismissed)
+            dismissed.end()
 
     def _reap(self) -> str:
         """Clean up after a child that has died or closed its connection; how it ended, in words."""
         assert self._child is not None  # noqa: S101
-        code = _exit_code_soon(self._child.process)
+        code = self._child.exit_code_soon()
         self._dismiss_child()
         return "closed the connection to its worker" if code is None else describe_exit(code)
 
@@ -474,7 +383,7 @@ class Slot:
         with self._lock:
             return self._child is not None and self._child.process.exitcode is None
 
-    def _idle(self, current: _Child) -> bool:
+    def _idle(self, current: ChildProcess) -> bool:
         """Whether the child waits for an order: it lives, and its end of the connection is open."""
         try:
             return self._lives() and (current.importing > 0 or not current.channel.has_data())
@@ -483,12 +392,12 @@ class Slot:
 
     # Imports
 
-    def _ask_import(self, asked: _Child, task: TaskReference) -> None:
+    def _ask_import(self, asked: ChildProcess, task: TaskReference) -> None:
         asked.asked[task.module] = task
         asked.channel.send(child.Import(task))
         asked.importing += 1
 
-    def _await_import(self, asked: _Child) -> str | None:
+    def _await_import(self, asked: ChildProcess) -> str | None:
         """Wait for the answer to an import; the traceback of its error, or None."""
         while not (answers := asked.channel.receive(_POLL_SECONDS)):
             if not self._lives():
@@ -530,35 +439,3 @@ def _result(run: Run, answer: Any) -> RunResult:
         value=value,
         run_seconds=seconds,
     )
-
-
-def _retire(old: _Child) -> None:
-    """Let a child end by itself, in a thread that cleans up after it."""
-    old.close()
-    try:
-        threading.Thread(target=partial(_see_off, old.process), name="drivetrain-retired", daemon=True).start()
-    except RuntimeError:  # the system starts no more threads
-        old.process.kill()
-        old.process.join(_LAST_SECONDS)
-
-
-def _see_off(process: Process) -> None:
-    process.join(_RETIREMENT_SECONDS)
-    if process.exitcode is None:  # a thread of a task may keep it alive
-        process.kill()
-    process.join(_LAST_SECONDS)
-
-
-def _end(ended: _Child) -> None:
-    ended.close()
-    ended.process.kill()
-    ended.process.join(_LAST_SECONDS)
-
-
-def _exit_code_soon(process: Process) -> int | None:
-    """The exit code of a process that has closed its connection; None: it still runs after a short wait."""
-    # Not with `join`, which would wait without limit for a process that has closed all its files.
-    end = time.monotonic() + _FAREWELL_SECONDS
-    while (code := process.exitcode) is None and time.monotonic() < end:
-        time.sleep(_FAREWELL_PAUSE_SECONDS)
-    return code
