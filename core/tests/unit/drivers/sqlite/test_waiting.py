@@ -248,14 +248,20 @@ def test_a_notification_reaches_all_listeners_and_many_count_as_one(tmp_path):
 
 
 FORK_WHILE_LISTENING = """
-import threading, time
+import threading
 from pathlib import Path
 from drivetrain.drivers.sqlite import fork_safety
+listens, open_file = threading.Event(), fork_safety.open_file
+def note_listening(opener):
+    file = open_file(opener)
+    if opener.__name__ == "open_inotify":
+        listens.set()
+    return file
+fork_safety.open_file = note_listening
 def listening():
     return "anon_inode:inotify" in [os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
 threading.Thread(target=receive, args=(1, 60.0), daemon=True).start()
-while not fork_safety._files:
-    time.sleep(0.01)
+assert listens.wait(60)
 if (fork := os.fork()) == 0:
     say("the fork listens:", listening())
     os._exit(0)
