@@ -15,6 +15,7 @@ from sentry_sdk.types import Event, Hint
 from drivetrain import App, TaskEvent, TaskFailed, hookimpl, retry
 
 _scope: ContextVar[Scope] = ContextVar("sentry_scope")
+reports: list[str] = []
 
 
 class Sentry:
@@ -53,7 +54,7 @@ def forget() -> None:
 
 
 def main() -> None:
-    # In production: sentry_sdk.init(dsn=...). Here reports are printed.
+    # In production: sentry_sdk.init(dsn=...). Here reports are printed in the end.
     sentry_sdk.init(dsn="https://public@sentry.invalid/1", before_send=report, auto_enabling_integrations=False)
     ignore_logger("drivetrain.task")  # it logs final failures too: each would be reported twice
     with app.worker():
@@ -62,15 +63,16 @@ def main() -> None:
                 handle.get(timeout=30)
             except TaskFailed as error:
                 print(f"failed: {error.failure.message}")
+    print(*reports, sep="\n")
 
 
 def report(event: Event, _hint: Hint) -> None:
-    """Print a report, and send nothing."""
+    """Note a report, and send nothing. It is called in a thread of the worker."""
     shown: Any = event
     trail = shown.get("breadcrumbs", {}).get("values", ())
     crumbs = [crumb["message"] for crumb in trail if crumb.get("message")]
     details = shown["tags"]["task"], shown.get("user"), crumbs, shown["contexts"]["drivetrain"]["attempt"]
-    print("reported: {} user {} breadcrumbs {} in attempt {}".format(*details))
+    reports.append("reported: {} user {} breadcrumbs {} in attempt {}".format(*details))
 
 
 if __name__ == "__main__":
